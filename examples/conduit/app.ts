@@ -1,0 +1,18 @@
+import { defineApp } from 'rung'
+import { articles } from './articles/module.ts'
+import { comments } from './comments/module.ts'
+import { conduitErrors } from './errors.ts'
+import { identity } from './identity/module.ts'
+
+/** Conduit, the RealWorld reference application: a blog with users, articles and comments. */
+export default defineApp({
+  name: 'conduit',
+  modules: [identity, articles, comments],
+  http: {
+    title: 'Conduit',
+    version: '2.0.0',
+    description: 'The RealWorld API, served by Rung.',
+    cors: { origins: true, methods: ['GET', 'POST', 'PUT', 'DELETE'], headers: ['Authorization', 'Content-Type'] },
+    formatProblem: conduitErrors,
+  },
+})

@@ -1,0 +1,143 @@
+import { type Data, type SqlTag, sql } from 'rung'
+import { refuse } from '../errors.ts'
+import type { ListedRow } from './lists.ts'
+import { slugOf, withSuffix } from './slugs.ts'
+
+export interface ArticleRow extends ListedRow {
+  body: string
+}
+
+export interface NewArticle {
+  title: string
+  description: string
+  body: string
+  tagList?: readonly string[]
+}
+
+export type ArticleChanges = Partial<NewArticle>
+
+const columns = sql`id, slug, title, description, body, tag_list, favorites_count, author_id, created_at, updated_at`
+
+function notFound(): Error {
+  return refuse('HTTP_NOT_FOUND', 'article', 'not found')
+}
+
+export async function articleNamed(data: Data, slug: string, viewer: number | null): Promise<ArticleRow> {
+  const [article] = await data.read((sql) =>
+    viewer === null
+      ? sql<ArticleRow>`select ${columns}, false as favorited from articles.article where slug = ${slug}`
+      : sql<ArticleRow>`select ${columns},
+          exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited
+          from articles.article where slug = ${slug}`,
+  )
+  if (!article) throw notFound()
+  return article
+}
+
+/** A title's own slug while it is free, one with a suffix after that; `insert` gives no row where it is taken. */
+async function withFreeSlug<Row>(title: string, insert: (slug: string) => PromiseLike<Row[]>): Promise<Row> {
+  const slug = slugOf(title)
+  for (let candidate = slug; ; candidate = withSuffix(slug)) {
+    const [row] = await insert(candidate)
+    if (row) return row
+  }
+}
+
+/** Each tag once, in the order given. */
+function distinct(tags: readonly string[]): string[] {
+  return [...new Set(tags)]
+}
+
+async function insertTags(tx: SqlTag, articleId: number, authorId: number, tags: readonly string[]): Promise<void> {
+  if (tags.length === 0) return
+  await tx`insert into articles.article_tag (tag, article_id, author_id) select tag, ${articleId}, ${authorId} from unnest(${tags}::text[]) tag`
+}
+
+export async function createArticle(data: Data, authorId: number, article: NewArticle): Promise<ArticleRow> {
+  const tags = distinct(article.tagList ?? [])
+  return data.write(async (tx) => {
+    const row = await withFreeSlug(
+      article.title,
+      (slug) => tx<ArticleRow>`
+        insert into articles.article (slug, author_id, title, description, body, tag_list)
+        values (${slug}, ${authorId}, ${article.title}, ${article.description}, ${article.body}, ${tags})
+        on conflict (slug) do nothing returning ${columns}, false as favorited`,
+    )
+    await insertTags(tx, row.id, authorId, tags)
+    return row
+  })
+}
+
+/** The article, locked, if it is the viewer's. */
+async function ownArticle(tx: SqlTag, slug: string, viewer: number): Promise<{ id: number; title: string }> {
+  const [row] = await tx<{ id: number; title: string; author_id: number }>`
+    select id, title, author_id from articles.article where slug = ${slug} for update`
+  if (!row) throw notFound()
+  if (row.author_id !== viewer) throw refuse('HTTP_FORBIDDEN', 'article', 'forbidden')
+  return row
+}
+
+export async function updateArticle(
+  data: Data,
+  viewer: number,
+  slug: string,
+  changes: ArticleChanges,
+): Promise<ArticleRow> {
+  return data.write(async (tx) => {
+    const { id, title } = await ownArticle(tx, slug, viewer)
+    if (changes.title !== undefined && changes.title !== title) await rename(tx, id, slug, changes.title)
+    const tags = changes.tagList && distinct(changes.tagList)
+    if (tags) {
+      await tx`delete from articles.article_tag where article_id = ${id}`
+      await insertTags(tx, id, viewer, tags)
+    }
+    const set = [sql`updated_at = greatest(clock_timestamp(), updated_at + interval '1 millisecond')`]
+    if (changes.description !== undefined) set.push(sql`description = ${changes.description}`)
+    if (changes.body !== undefined) set.push(sql`body = ${changes.body}`)
+    if (tags) set.push(sql`tag_list = ${tags}`)
+    const [row] =
+      await tx<ArticleRow>`update articles.article set ${sql.join(set)} where id = ${id} returning ${columns},
+      exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited`
+    return row!
+  })
+}
+
+/** A new title moves the article to a new address, unless the title's slug stays the same. */
+async function rename(tx: SqlTag, id: number, oldSlug: string, title: string): Promise<void> {
+  if (slugOf(title) === oldSlug) {
+    await tx`update articles.article set title = ${title} where id = ${id}`
+    return
+  }
+  await withFreeSlug(
+    title,
+    (slug) => tx`update articles.article set title = ${title}, slug = ${slug}
+      where id = ${id} and not exists (select from articles.article where slug = ${slug}) returning id`,
+  )
+}
+
+export async function deleteArticle(data: Data, viewer: number, slug: string): Promise<void> {
+  await data.write(async (tx) => {
+    const { id } = await ownArticle(tx, slug, viewer)
+    await tx`delete from articles.article where id = ${id}`
+  })
+}
+
+export async function setFavorite(data: Data, viewer: number, slug: string, favorite: boolean): Promise<ArticleRow> {
+  return data.write(async (tx) => {
+    const [found] = await tx<{ id: number }>`select id from articles.article where slug = ${slug} for key share`
+    if (!found) throw notFound()
+    if (favorite) {
+      await tx`insert into articles.favorite (account_id, article_id) values (${viewer}, ${found.id}) on conflict do nothing`
+    } else {
+      await tx`delete from articles.favorite where account_id = ${viewer} and article_id = ${found.id}`
+    }
+    const [row] =
+      await tx<ArticleRow>`select ${columns}, ${favorite} as favorited from articles.article where id = ${found.id}`
+    return row!
+  })
+}
+
+export async function idOfSlug(data: Data, slug: string): Promise<number | null> {
+  const [row] = await data.read((sql) => sql<{ id: number }>`select id from articles.article where slug = ${slug}`)
+  return row?.id ?? null
+}

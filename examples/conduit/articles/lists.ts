@@ -1,0 +1,136 @@
+import { type Data, type Sql, sql } from 'rung'
+
+/** An article as a list shows it: no body, the author by id. */
+export interface ListedRow {
+  id: number
+  slug: string
+  title: string
+  description: string
+  tag_list: string[]
+  favorites_count: number
+  favorited: boolean
+  author_id: number
+  created_at: Date
+  updated_at: Date
+}
+
+export interface Page {
+  total: number
+  rows: ListedRow[]
+}
+
+export interface Range {
+  limit: number
+  offset: number
+  viewer: number | null
+}
+
+/** Accounts by id; the names were looked up before. */
+export interface Filter {
+  tag?: string | undefined
+  author?: number | undefined
+  favoritedBy?: number | undefined
+}
+
+/** Rows that a favourite of `viewer`; nobody's for the anonymous. */
+function favorited(viewer: number | null): Sql {
+  if (viewer === null) return sql`false`
+  return sql`exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id)`
+}
+
+function columns(viewer: number | null): Sql {
+  return sql`article.id, slug, title, description, tag_list, favorites_count, ${favorited(viewer)} as favorited,
+    author_id, created_at, updated_at`
+}
+
+/**
+ * The ids of a page and how many there are in all, in one statement. Every way in walks an index from its newest end, and
+ * every total is a kept count; only two filters at once that include favourites are counted, within one user's favourites.
+ * Ids grow with time, so newest first is by id.
+ */
+function plan({ tag, author, favoritedBy }: Filter, { limit, offset }: Range): { total: Sql; ids: Sql } {
+  const page = sql`order by id desc limit ${limit} offset ${offset}`
+  if (favoritedBy !== undefined) {
+    const conditions = [sql`favorite.account_id = ${favoritedBy}`]
+    if (tag !== undefined) {
+      conditions.push(
+        sql`exists (select from articles.article_tag where tag = ${tag} and article_tag.article_id = favorite.article_id)`,
+      )
+    }
+    if (author !== undefined) {
+      conditions.push(
+        sql`exists (select from articles.article where article.id = favorite.article_id and author_id = ${author})`,
+      )
+    }
+    const matching = sql`from articles.favorite where ${sql.join(conditions, sql` and `)}`
+    const kept = sql`select coalesce((select n from articles.favorite_count where account_id = ${favoritedBy}), 0)::int as total`
+    return {
+      total: conditions.length === 1 ? kept : sql`select count(*)::int as total ${matching}`,
+      ids: sql`select article_id as id ${matching} ${page}`,
+    }
+  }
+  if (tag !== undefined && author !== undefined) {
+    return {
+      total: sql`select coalesce((select n from articles.author_tag_count where author_id = ${author} and tag = ${tag}), 0)::int as total`,
+      ids: sql`select id from articles.article where author_id = ${author}
+        and exists (select from articles.article_tag where tag = ${tag} and article_id = article.id) ${page}`,
+    }
+  }
+  if (tag !== undefined) {
+    return {
+      total: sql`select coalesce(sum(n), 0)::int as total from articles.tag_count where tag = ${tag}`,
+      ids: sql`select article_id as id from articles.article_tag where tag = ${tag} ${page}`,
+    }
+  }
+  if (author !== undefined) {
+    return {
+      total: sql`select coalesce((select n from articles.author_count where author_id = ${author}), 0)::int as total`,
+      ids: sql`select id from articles.article where author_id = ${author} ${page}`,
+    }
+  }
+  return {
+    total: sql`select coalesce(sum(n), 0)::int as total from articles.article_count`,
+    ids: sql`select id from articles.article ${page}`,
+  }
+}
+
+/** One row for an empty page too: the total is there, the article is null. */
+async function pageOf(data: Data, total: Sql, ids: Sql, range: Range): Promise<Page> {
+  const rows = await data.read(
+    (sql) => sql<ListedRow & { total: number }>`
+      select counted.total, listed.* from (${total}) counted
+      left join lateral (
+        select ${columns(range.viewer)} from (${ids}) page join articles.article using (id)
+        where counted.total > ${range.offset}
+      ) listed on true
+      order by listed.id desc`,
+  )
+  return { total: rows[0]!.total, rows: rows.filter((row) => row.id !== null) }
+}
+
+export async function listArticles(data: Data, filter: Filter, range: Range): Promise<Page> {
+  const { total, ids } = plan(filter, range)
+  return pageOf(data, total, ids, range)
+}
+
+/** What the followed authors wrote: from each as many as the page could need, then the newest of those. */
+export async function feedOf(data: Data, authors: readonly number[], range: Range): Promise<Page> {
+  const { limit, offset } = range
+  if (authors.length === 0) return { total: 0, rows: [] }
+  const total = sql`select coalesce(sum(n), 0)::int as total from articles.author_count where author_id = any(${authors})`
+  const ids = sql`select newest.id from unnest(${authors}::bigint[]) followed (author_id)
+    cross join lateral (
+      select id from articles.article where article.author_id = followed.author_id order by id desc limit ${limit + offset}
+    ) newest order by newest.id desc limit ${limit} offset ${offset}`
+  return pageOf(data, total, ids, range)
+}
+
+export async function tagsInUse(data: Data): Promise<string[]> {
+  const [row] = await data.read(
+    (sql) => sql<{ tags: string[] | null }>`
+      select array_agg(tag) as tags from (
+        select tag from articles.tag_count group by tag having sum(n) > 0 order by sum(n) desc, tag
+      ) used`,
+  )
+  return row?.tags ?? []
+}

@@ -1,0 +1,249 @@
+import { call, defineModule, type ModuleContext } from 'rung'
+import { Type } from 'typebox'
+import { identity } from '../identity/module.ts'
+import { Envelope, Errors, Filled, failures, Paging, Profile, pageMax } from '../schemas.ts'
+import { signedIn, viewerOf } from '../viewer.ts'
+import {
+  type ArticleRow,
+  articleNamed,
+  createArticle,
+  deleteArticle,
+  idOfSlug,
+  setFavorite,
+  updateArticle,
+} from './articles.ts'
+import { type Filter, feedOf, type ListedRow, listArticles, type Page, tagsInUse } from './lists.ts'
+
+const Tags = Type.Array(Type.String({ minLength: 1, maxLength: 64, pattern: '\\S' }), { maxItems: 50 })
+const Title = Filled(255)
+const Description = Filled(1_000)
+const Body = Filled(500_000)
+const NewArticle = Type.Object({ title: Title, description: Description, body: Body, tagList: Type.Optional(Tags) })
+const ArticleChanges = Type.Partial(NewArticle)
+
+const listed = {
+  slug: Type.String(),
+  title: Type.String(),
+  description: Type.String(),
+  tagList: Type.Array(Type.String()),
+  createdAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
+  updatedAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
+  favorited: Type.Boolean(),
+  favoritesCount: Type.Integer(),
+  author: Profile,
+}
+const One = Envelope('article', Type.Object({ ...listed, body: Type.String() }))
+const Many = Type.Object({ articles: Type.Array(Type.Object(listed)), articlesCount: Type.Integer() })
+const Slug = Type.Object({ slug: Type.String() })
+const Query = Type.Object({
+  tag: Type.Optional(Type.String()),
+  author: Type.Optional(Type.String()),
+  favorited: Type.Optional(Type.String()),
+  ...Paging,
+})
+
+type Uses = { identity: typeof identity }
+
+/** Articles, their tags, who favours them, and the feed. */
+export const articles = defineModule({
+  name: 'articles',
+  owner: 'publishing',
+  migrations: new URL('./migrations/', import.meta.url),
+  uses: { identity },
+
+  calls: ({ data }) => ({
+    idOf: call(Slug, Type.Union([Type.Integer(), Type.Null()]), ({ slug }) => idOfSlug(data, slug)),
+  }),
+
+  routes(http, { data, calls }) {
+    const who = calls.identity
+    const present = presenter(calls)
+    const tags = ['Articles']
+    const security = [{ token: [] }]
+    const refusals = { 401: Errors, ...failures }
+    const ofOne = { 401: Errors, 403: Errors, 404: Errors, ...failures }
+    // Who may not write is told so before what he wrote is looked at.
+    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+
+    http.get(
+      '/api/articles',
+      { schema: { operationId: 'GetArticles', tags, querystring: Query, response: { 200: Many, ...refusals } } },
+      async (request) => {
+        const { tag, author, favorited, limit, offset } = request.query
+        const viewer = await viewerOf(request, who)
+        const filter: Filter = { tag }
+        for (const [key, name] of [
+          ['author', author],
+          ['favoritedBy', favorited],
+        ] as const) {
+          if (name === undefined) continue
+          const id = await who.idOf({ username: name })
+          if (id === null) return { articles: [], articlesCount: 0 }
+          filter[key] = id
+        }
+        return present.many(
+          await listArticles(data, filter, { limit: Math.min(limit, pageMax), offset, viewer }),
+          viewer,
+        )
+      },
+    )
+
+    http.get(
+      '/api/articles/feed',
+      {
+        schema: {
+          operationId: 'GetArticlesFeed',
+          tags,
+          security,
+          querystring: Type.Object(Paging),
+          response: { 200: Many, ...refusals },
+        },
+        preValidation,
+      },
+      async (request) => {
+        const { limit, offset } = request.query
+        const viewer = await signedIn(request, who)
+        const authors = await who.followedBy({ accountId: viewer })
+        return present.many(await feedOf(data, authors, { limit: Math.min(limit, pageMax), offset, viewer }), viewer)
+      },
+    )
+
+    http.post(
+      '/api/articles',
+      {
+        schema: {
+          operationId: 'CreateArticle',
+          tags,
+          security,
+          body: Envelope('article', NewArticle),
+          response: { 201: One, 409: Errors, ...refusals },
+        },
+        preValidation,
+      },
+      async (request, reply) => {
+        const viewer = await signedIn(request, who)
+        return reply
+          .status(201)
+          .send(await present.one(await createArticle(data, viewer, request.body.article), viewer))
+      },
+    )
+
+    http.get(
+      '/api/articles/:slug',
+      {
+        schema: {
+          operationId: 'GetArticle',
+          tags,
+          params: Slug,
+          response: { 200: One, 401: Errors, 404: Errors, ...failures },
+        },
+      },
+      async (request) => {
+        const viewer = await viewerOf(request, who)
+        return present.one(await articleNamed(data, request.params.slug, viewer), viewer)
+      },
+    )
+
+    http.put(
+      '/api/articles/:slug',
+      {
+        schema: {
+          operationId: 'UpdateArticle',
+          tags,
+          security,
+          params: Slug,
+          body: Envelope('article', ArticleChanges),
+          response: { 200: One, ...ofOne },
+        },
+        preValidation,
+      },
+      async (request) => {
+        const viewer = await signedIn(request, who)
+        return present.one(await updateArticle(data, viewer, request.params.slug, request.body.article), viewer)
+      },
+    )
+
+    http.delete(
+      '/api/articles/:slug',
+      {
+        schema: {
+          operationId: 'DeleteArticle',
+          tags,
+          security,
+          params: Slug,
+          response: { 204: Type.Null(), ...ofOne },
+        },
+        preValidation,
+      },
+      async (request, reply) => {
+        await deleteArticle(data, await signedIn(request, who), request.params.slug)
+        return reply.status(204).send(null)
+      },
+    )
+
+    for (const [method, favorite, operationId] of [
+      ['POST', true, 'CreateArticleFavorite'],
+      ['DELETE', false, 'DeleteArticleFavorite'],
+    ] as const) {
+      http.route({
+        method,
+        url: '/api/articles/:slug/favorite',
+        schema: {
+          operationId,
+          tags: ['Favorites'],
+          security,
+          params: Slug,
+          response: { 200: One, 401: Errors, 404: Errors, ...failures },
+        },
+        preValidation,
+        handler: async (request) => {
+          const viewer = await signedIn(request, who)
+          return present.one(await setFavorite(data, viewer, request.params.slug, favorite), viewer)
+        },
+      })
+    }
+
+    http.get(
+      '/api/tags',
+      {
+        schema: {
+          operationId: 'GetTags',
+          tags: ['Tags'],
+          response: { 200: Type.Object({ tags: Type.Array(Type.String()) }), ...failures },
+        },
+      },
+      async () => ({ tags: await tagsInUse(data) }),
+    )
+  },
+})
+
+/** Rows and their authors, as clients see them. The authors of a page come by one call. */
+function presenter(calls: ModuleContext<Uses>['calls']) {
+  async function authorsOf(rows: readonly ListedRow[], viewer: number | null) {
+    const ids = [...new Set(rows.map((row) => row.author_id))]
+    const profiles = await calls.identity.profiles({ ids, viewer })
+    return new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+  }
+  function listedArticle(row: ListedRow, author: Awaited<ReturnType<typeof authorsOf>>) {
+    return {
+      slug: row.slug,
+      title: row.title,
+      description: row.description,
+      tagList: row.tag_list,
+      createdAt: row.created_at,
+      updatedAt: row.updated_at,
+      favorited: row.favorited,
+      favoritesCount: row.favorites_count,
+      author: author.get(row.author_id)!,
+    }
+  }
+  return {
+    async many({ total, rows }: Page, viewer: number | null) {
+      const authors = await authorsOf(rows, viewer)
+      return { articles: rows.map((row) => listedArticle(row, authors)), articlesCount: total }
+    },
+    async one(row: ArticleRow, viewer: number | null) {
+      return { article: { ...listedArticle(row, await authorsOf([row], viewer)), body: row.body } }
+    },
+  }
+}

@@ -1,0 +1,17 @@
+const slugMax = 100
+
+/** `Ein Äpfel & more!` → `ein-äpfel-more`. Letters and digits of every script stay; what has none is called `article`. */
+export function slugOf(title: string): string {
+  const words =
+    title
+      .normalize('NFKC')
+      .toLowerCase()
+      .match(/[\p{L}\p{N}]+/gu) ?? []
+  return [...words.join('-')].slice(0, slugMax).join('').replace(/-$/, '') || 'article'
+}
+
+/** For the second article of one title: `my-title-x7k2mqpa`. */
+export function withSuffix(slug: string): string {
+  const suffix = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => (byte % 36).toString(36)).join('')
+  return `${slug}-${suffix}`
+}

@@ -1,0 +1,116 @@
+import { defineModule, type ModuleContext } from 'rung'
+import { Type } from 'typebox'
+import { articles } from '../articles/module.ts'
+import { refuse } from '../errors.ts'
+import { identity } from '../identity/module.ts'
+import { Envelope, Errors, Filled, failures, Profile } from '../schemas.ts'
+import { signedIn, viewerOf } from '../viewer.ts'
+import { addComment, type CommentRow, commentsOn, deleteComment } from './comments.ts'
+
+const Comment = Type.Object({
+  id: Type.Integer(),
+  createdAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
+  updatedAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
+  body: Type.String(),
+  author: Profile,
+})
+const Slug = Type.Object({ slug: Type.String() })
+
+/**
+ * Comments on articles. Those of a deleted article are out of reach at once, since its address is gone and ids are not
+ * used again; their rows stay.
+ */
+export const comments = defineModule({
+  name: 'comments',
+  owner: 'community',
+  migrations: new URL('./migrations/', import.meta.url),
+  uses: { identity, articles },
+
+  routes(http, { data, calls }) {
+    const who = calls.identity
+    const tags = ['Comments']
+    const security = [{ token: [] }]
+    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+
+    async function articleId(slug: string): Promise<number> {
+      const id = await calls.articles.idOf({ slug })
+      if (id === null) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
+      return id
+    }
+
+    http.get(
+      '/api/articles/:slug/comments',
+      {
+        schema: {
+          operationId: 'GetArticleComments',
+          tags,
+          params: Slug,
+          response: { 200: Type.Object({ comments: Type.Array(Comment) }), 401: Errors, 404: Errors, ...failures },
+        },
+      },
+      async (request) => {
+        const viewer = await viewerOf(request, who)
+        const rows = await commentsOn(data, await articleId(request.params.slug))
+        return { comments: await present(calls, rows, viewer) }
+      },
+    )
+
+    http.post(
+      '/api/articles/:slug/comments',
+      {
+        schema: {
+          operationId: 'CreateArticleComment',
+          tags,
+          security,
+          params: Slug,
+          body: Envelope('comment', Type.Object({ body: Filled(10_000) })),
+          response: { 200: Envelope('comment', Comment), 401: Errors, 404: Errors, ...failures },
+        },
+        preValidation,
+      },
+      async (request) => {
+        const viewer = await signedIn(request, who)
+        const row = await addComment(data, await articleId(request.params.slug), viewer, request.body.comment.body)
+        const [comment] = await present(calls, [row], viewer)
+        return { comment: comment! }
+      },
+    )
+
+    http.delete(
+      '/api/articles/:slug/comments/:id',
+      {
+        schema: {
+          operationId: 'DeleteArticleComment',
+          tags,
+          security,
+          params: Type.Object({
+            slug: Type.String(),
+            id: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+          }),
+          response: { 204: Type.Null(), 401: Errors, 403: Errors, 404: Errors, ...failures },
+        },
+        preValidation,
+      },
+      async (request, reply) => {
+        const viewer = await signedIn(request, who)
+        const { slug, id } = request.params
+        await deleteComment(data, await articleId(slug), viewer, id)
+        return reply.status(204).send(null)
+      },
+    )
+  },
+})
+
+type Calls = ModuleContext<{ identity: typeof identity }>['calls']
+
+async function present(calls: Calls, rows: readonly CommentRow[], viewer: number | null) {
+  const profiles = await calls.identity.profiles({ ids: [...new Set(rows.map((row) => row.author_id))], viewer })
+  const authors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+  return rows.map((row) => ({
+    id: row.id,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    body: row.body,
+    author: authors.get(row.author_id)!,
+  }))
+}

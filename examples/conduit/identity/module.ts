@@ -1,0 +1,165 @@
+import { call, defineModule } from 'rung'
+import { Type } from 'typebox'
+import { Envelope, Errors, Filled, failures, NullableText, Profile } from '../schemas.ts'
+import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
+import { type Account, findAccount, logIn, register, updateAccount } from './accounts.ts'
+import { follow, followedBy, idOf, type ProfileRow, profileNamed, profilesOf, unfollow } from './profiles.ts'
+import { createTokens, type Tokens } from './tokens.ts'
+
+const Username = Filled(64)
+const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S' })
+const Password = Type.String({ minLength: 8, maxLength: 256 })
+
+const User = Type.Object({
+  username: Type.String(),
+  email: Type.String(),
+  token: Type.String(),
+  bio: NullableText(),
+  image: NullableText(),
+})
+const NewUser = Type.Object({ username: Username, email: Email, password: Password })
+const Login = Type.Object({ email: Filled(254), password: Type.String({ minLength: 1, maxLength: 256 }) })
+const UserChanges = Type.Partial(
+  Type.Object({
+    username: Username,
+    email: Email,
+    password: Password,
+    bio: NullableText({ maxLength: 5_000 }),
+    image: NullableText({ maxLength: 2_048 }),
+  }),
+)
+const Id = Type.Integer({ minimum: 1 })
+const Name = Type.Object({ username: Type.String() })
+const OneProfile = Envelope('profile', Profile)
+const OneUser = Envelope('user', User)
+
+/** Users, login, profiles and who follows whom. */
+export const identity = defineModule({
+  name: 'identity',
+  owner: 'accounts',
+  migrations: new URL('./migrations/', import.meta.url),
+
+  calls: ({ data, secret }) => {
+    const tokens = createTokens(secret('tokens'))
+    return {
+      authenticate: call(
+        Type.Object({ token: Type.String() }),
+        Type.Union([Type.Object({ accountId: Id }), Type.Null()]),
+        async ({ token }) => {
+          const accountId = await tokens.verify(token)
+          return accountId === undefined ? null : { accountId }
+        },
+      ),
+      profiles: call(
+        Type.Object({ ids: Type.Array(Id), viewer: Type.Union([Id, Type.Null()]) }),
+        Type.Array(Type.Intersect([Type.Object({ id: Id }), Profile])),
+        ({ ids, viewer }) => profilesOf(data, ids, viewer),
+      ),
+      idOf: call(Name, Type.Union([Id, Type.Null()]), ({ username }) => idOf(data, username)),
+      followedBy: call(Type.Object({ accountId: Id }), Type.Array(Id), ({ accountId }) => followedBy(data, accountId)),
+    }
+  },
+
+  routes(http, { data, secret }) {
+    const tokens = createTokens(secret('tokens'))
+    const self = ownAuthentication(tokens)
+    const asUser = async ({ username, email, bio, image, id }: Account) => ({
+      user: { username, email, bio, image, token: await tokens.issue(id) },
+    })
+    const asProfile = ({ username, bio, image, following }: ProfileRow) => ({
+      profile: { username, bio, image, following },
+    })
+    const security = [{ token: [] }]
+
+    http.post(
+      '/api/users',
+      {
+        schema: {
+          operationId: 'CreateUser',
+          tags: ['User and Authentication'],
+          body: Envelope('user', NewUser),
+          response: { 201: OneUser, 409: Errors, ...failures },
+        },
+      },
+      async (request, reply) => reply.status(201).send(await asUser(await register(data, request.body.user))),
+    )
+
+    http.post(
+      '/api/users/login',
+      {
+        schema: {
+          operationId: 'Login',
+          tags: ['User and Authentication'],
+          body: Envelope('user', Login),
+          response: { 200: OneUser, 401: Errors, ...failures },
+        },
+      },
+      async (request) => asUser(await logIn(data, request.body.user)),
+    )
+
+    http.get(
+      '/api/user',
+      {
+        schema: {
+          operationId: 'GetCurrentUser',
+          tags: ['User and Authentication'],
+          security,
+          response: { 200: OneUser, 401: Errors, ...failures },
+        },
+      },
+      async (request) => asUser(await findAccount(data, await signedIn(request, self))),
+    )
+
+    http.put(
+      '/api/user',
+      {
+        schema: {
+          operationId: 'UpdateCurrentUser',
+          tags: ['User and Authentication'],
+          security,
+          body: Envelope('user', UserChanges),
+          response: { 200: OneUser, 401: Errors, 409: Errors, ...failures },
+        },
+        preValidation: async (request) => void (await signedIn(request, self)),
+      },
+      async (request) => asUser(await updateAccount(data, await signedIn(request, self), request.body.user)),
+    )
+
+    http.get(
+      '/api/profiles/:username',
+      {
+        schema: {
+          operationId: 'GetProfileByUsername',
+          tags: ['Profile'],
+          params: Name,
+          response: { 200: OneProfile, 401: Errors, 404: Errors, ...failures },
+        },
+      },
+      async (request) => asProfile(await profileNamed(data, request.params.username, await viewerOf(request, self))),
+    )
+
+    const following = (operationId: string) => ({
+      operationId,
+      tags: ['Profile'],
+      security,
+      params: Name,
+      response: { 200: OneProfile, 401: Errors, 404: Errors, ...failures },
+    })
+    http.post('/api/profiles/:username/follow', { schema: following('FollowUserByUsername') }, async (request) =>
+      asProfile(await follow(data, await signedIn(request, self), request.params.username)),
+    )
+    http.delete('/api/profiles/:username/follow', { schema: following('UnfollowUserByUsername') }, async (request) =>
+      asProfile(await unfollow(data, await signedIn(request, self), request.params.username)),
+    )
+  },
+})
+
+/** The module's own routes need no call to know who asks. */
+function ownAuthentication(tokens: Tokens): Authenticate {
+  return {
+    async authenticate({ token }) {
+      const accountId = await tokens.verify(token)
+      return accountId === undefined ? null : { accountId }
+    },
+  }
+}

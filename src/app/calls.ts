@@ -1,0 +1,75 @@
+import type { Static, TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { RungError } from '../kernel/errors.ts'
+
+/**
+ * What a module exposes to others. In process now, over the wire once the module runs on nodes of its own: so arguments
+ * and results have schemas and are plain JSON, and a call is never part of the caller's transaction.
+ */
+export interface Call<Input extends TSchema = TSchema, Output extends TSchema = TSchema> {
+  readonly input: Input
+  readonly output: Output
+  run(input: Static<Input>): PromiseLike<Static<Output>> | Static<Output>
+}
+
+export function call<Input extends TSchema, Output extends TSchema>(
+  input: Input,
+  output: Output,
+  run: (input: Static<Input>) => PromiseLike<Static<Output>> | Static<Output>,
+): Call<Input, Output> {
+  return { input, output, run }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a record of calls of any schemas; each keeps its own types
+export type Calls = Record<string, Call<any, any>>
+
+/** The same calls as the caller sees them. */
+export type CallsFor<C extends Calls> = {
+  readonly [Name in keyof C]: C[Name] extends Call<infer Input, infer Output>
+    ? (input: Static<Input>) => Promise<Static<Output>>
+    : never
+}
+
+export interface CallRules {
+  /** Check both sides against their schemas and pass copies, as the wire would: development and tests. */
+  checked: boolean
+  inTransaction(): boolean
+}
+
+/** Calls that run in this process. */
+export function localCalls<C extends Calls>(module: string, calls: C, rules: CallRules): CallsFor<C> {
+  const entries = Object.entries(calls).map(([name, definition]) => [
+    name,
+    localCall(`${module}.${name}`, definition, rules),
+  ])
+  return Object.fromEntries(entries)
+}
+
+function localCall(name: string, definition: Call, rules: CallRules): (input: unknown) => Promise<unknown> {
+  const asJson = rules.checked
+    ? { input: jsonCheck(name, 'input', definition.input), output: jsonCheck(name, 'output', definition.output) }
+    : undefined
+  return async (input) => {
+    if (rules.inTransaction()) {
+      throw new RungError(
+        'CALL_IN_TRANSACTION',
+        `${name} was called inside data.write. It would not be part of the transaction; call it before or after.`,
+      )
+    }
+    if (!asJson) return definition.run(input)
+    return asJson.output(await definition.run(asJson.input(input)))
+  }
+}
+
+function jsonCheck(name: string, side: 'input' | 'output', schema: TSchema): (value: unknown) => unknown {
+  const validator = Compile(schema)
+  return (value) => {
+    const copy = value === undefined ? undefined : JSON.parse(JSON.stringify(value))
+    if (validator.Check(copy)) return copy
+    const [first] = validator.Errors(copy)
+    throw new RungError(
+      'CALL_INVALID',
+      `The ${side} of ${name} does not match its schema: ${first?.instancePath || '/'} ${first?.message ?? 'is wrong'}.`,
+    )
+  }
+}

@@ -1,0 +1,48 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Data } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/http.ts'
+import type { Calls, CallsFor } from './calls.ts'
+
+/** What a module's functions get: the primitives, each as this module may use it. */
+export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
+  readonly data: Data
+  /** What the modules in `uses` expose. */
+  readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
+  readonly log: FastifyBaseLogger
+  /** A key of 32 bytes for one purpose, the same on every node and after every start. */
+  secret(purpose: string): Uint8Array
+}
+
+/**
+ * One part of an app, with an owner. It owns the Postgres schema of its name (`user-profiles` → `user_profiles`) and
+ * nobody else's; other modules are reached through the calls they expose.
+ */
+export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
+  /** Kebab-case. */
+  name: string
+  /** The team that answers for it. */
+  owner: string
+  /** Folder of `0001_name.sql` files. */
+  migrations?: URL
+  /** Modules whose calls it makes. */
+  uses?: Uses
+  /** Names of modules whose tables its statements read. Pins both to one database: they cannot be split later. */
+  reads?: readonly string[]
+  calls?: (context: ModuleContext<Uses>) => C
+  routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
+}
+
+export type Module<C extends Calls = Calls, Uses extends ModuleMap = ModuleMap> = ModuleDefinition<C, Uses>
+// biome-ignore lint/suspicious/noExplicitAny: modules of any calls; each keeps its own types
+export type AnyModule = Module<any, any>
+export type ModuleMap = Record<string, AnyModule>
+// biome-ignore lint/suspicious/noExplicitAny: only the first parameter is of interest
+export type CallsOf<M> = M extends Module<infer C, any> ? C : never
+
+/** Inert: describes, does nothing. */
+// biome-ignore lint/complexity/noBannedTypes: a module that exposes or uses nothing has an empty record
+export function defineModule<C extends Calls = {}, Uses extends ModuleMap = {}>(
+  definition: ModuleDefinition<C, Uses>,
+): Module<C, Uses> {
+  return definition
+}

@@ -1,0 +1,79 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { RungError } from '../kernel/errors.ts'
+
+/** One command of the CLI: a file each. */
+export interface Command {
+  name: string
+  /** Half a sentence for the list of commands. */
+  summary: string
+  /** `rung start [app-file]` */
+  usage: string
+  /** What it does, for `--help`; plain text, 80 columns. */
+  help: string
+  examples: readonly string[]
+  options: Options
+  /** Returns the exit code. */
+  run(input: Input): Promise<number>
+}
+
+export type Options = Readonly<Record<string, Option>>
+
+export interface Option {
+  type: 'string' | 'boolean'
+  help: string
+  /** Shown for a value: `--port <number>`. */
+  value?: string
+}
+
+export interface Input {
+  positionals: readonly string[]
+  values: Readonly<Record<string, string | boolean | undefined>>
+  json: boolean
+  env: Readonly<Record<string, string | undefined>>
+  cwd: string
+  out: Output
+}
+
+/** Where a command writes; tests give another one. */
+export interface Output {
+  /** For the one who reads: a line. */
+  line(text?: string): void
+  /** For programs: one JSON document. */
+  json(value: unknown): void
+  /** Progress and complaints; never mixed into the result. */
+  note(text: string): void
+}
+
+const common: Options = {
+  help: { type: 'boolean', help: 'This text.' },
+  json: { type: 'boolean', help: 'The result as one JSON document.' },
+}
+
+export function parseInput(command: Command, args: readonly string[]) {
+  const options: NonNullable<ParseArgsConfig['options']> = {}
+  for (const [name, { type }] of Object.entries({ ...command.options, ...common })) options[name] = { type }
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+  } catch (cause) {
+    const [first] = (cause as Error).message.split('. ')
+    throw new RungError('CONFIG_INVALID', `${first}. See: rung ${command.name} --help`, { cause })
+  }
+}
+
+export function helpText(command: Command): string {
+  const rows = Object.entries({ ...command.options, ...common }).map(
+    ([name, option]) => [`--${name}${option.value ? ` <${option.value}>` : ''}`, option.help] as const,
+  )
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return [
+    `${command.usage}`,
+    '',
+    command.help,
+    '',
+    'Options:',
+    ...rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`),
+    '',
+    command.examples.length === 1 ? 'Example:' : 'Examples:',
+    ...command.examples.map((example) => `  ${example}`),
+  ].join('\n')
+}

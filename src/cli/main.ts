@@ -1,0 +1,65 @@
+import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { type Command, helpText, type Input, type Output, parseInput } from './command.ts'
+
+/** Loaded by name only when asked for: `rung --help` must not load a database client. */
+const commands: Record<string, () => Promise<{ default: Command }>> = {
+  start: () => import('./start.ts'),
+}
+
+export async function main(args: readonly string[], env: Input['env'], cwd: string, out: Output): Promise<number> {
+  const [name, ...rest] = args
+  const json = args.includes('--json')
+  try {
+    if (name === undefined || name === '--help' || name === 'help') {
+      out.line(await overview())
+      return 0
+    }
+    if (name === '--version') {
+      out.line(await version())
+      return 0
+    }
+    const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+    if (!load) throw new RungError('CONFIG_INVALID', `There is no command "${name}". See: rung --help`)
+    const command = (await load()).default
+    const { values, positionals } = parseInput(command, rest)
+    if (values.help) {
+      out.line(helpText(command))
+      return 0
+    }
+    return await command.run({ positionals, values: values as Input['values'], json, env, cwd, out })
+  } catch (error) {
+    report(error, json, env, out)
+    return 1
+  }
+}
+
+function report(error: unknown, json: boolean, env: Input['env'], out: Output): void {
+  const code = isRungError(error) ? error.code : 'UNEXPECTED'
+  if (json) return out.json({ error: { code, message: messageOf(error), ...(isRungError(error) ? error.facts : {}) } })
+  const title = isRungError(error) ? errorCodes[error.code].title : 'An unexpected error'
+  out.note(`\n${title} (${code})\n${messageOf(error)}`)
+  if (!isRungError(error) || env.RUNG_DEBUG) out.note(String((error as Error)?.stack ?? error))
+  const cause = isRungError(error) ? error.cause : undefined
+  if (cause && env.RUNG_DEBUG) out.note(`caused by: ${String((cause as Error)?.stack ?? cause)}`)
+}
+
+async function overview(): Promise<string> {
+  const all = await Promise.all(Object.values(commands).map(async (load) => (await load()).default))
+  const width = Math.max(...all.map(({ name }) => name.length))
+  return [
+    'rung <command> [options]',
+    '',
+    'Write a backend once, start it in one process, climb by changing the topology.',
+    '',
+    'Commands:',
+    ...all.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    '',
+    'rung <command> --help tells more of each. Every command takes --json.',
+  ].join('\n')
+}
+
+async function version(): Promise<string> {
+  const { readFile } = await import('node:fs/promises')
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}

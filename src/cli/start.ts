@@ -1,0 +1,100 @@
+import path from 'node:path'
+import { systemClock } from '../kernel/clock.ts'
+import { messageOf } from '../kernel/errors.ts'
+import { formatMs } from '../kernel/units.ts'
+import { documentPath, referencePath } from '../primitives/http/openapi.ts'
+import { boot, type Running } from '../runtime/boot.ts'
+import { readConfig } from '../runtime/config.ts'
+import { loadApp } from '../runtime/load-app.ts'
+import { createLog } from '../runtime/log.ts'
+import type { Command, Input } from './command.ts'
+
+const start: Command = {
+  name: 'start',
+  summary: 'start the app of this folder',
+  usage: 'rung start [app-file] [options]',
+  help: [
+    'Starts the database (Postgres in .rung/, unless DATABASE_URL names one), applies',
+    'migrations, and serves the app until Ctrl-C or SIGTERM.',
+    '',
+    'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL,',
+    'RUNG_LOG_SAMPLE (share of requests logged, 0.01), RUNG_POSTGRES_PORT.',
+  ].join('\n'),
+  examples: ['rung start', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
+  options: {
+    port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' },
+  },
+  async run(input) {
+    const running = await serve(input)
+    return untilStopped(running, input)
+  },
+}
+export default start
+
+/** Starts the app and tells where everything is. */
+export async function serve({ env, cwd, positionals, values, json, out }: Input): Promise<Running> {
+  const began = systemClock.ticks()
+  const config = readConfig({ ...env, ...(typeof values.port === 'string' && { PORT: values.port }) }, cwd)
+  const app = await loadApp(positionals[0], cwd)
+  const log = createLog(app.name, config.logLevel)
+  const running = await boot(app, config, {
+    log,
+    onMigration(event) {
+      if (event.kind === 'waiting') out.note(`  waiting: ${event.detail}`)
+      if (event.kind === 'applied') {
+        out.note(`  migrated ${event.migration.module}/${event.migration.name} (${formatMs(event.durationMs)})`)
+      }
+    },
+  })
+  const { url } = running
+  const dataDir = config.topology.data.engine === 'embedded' ? path.relative(cwd, config.dataDir) || '.' : undefined
+  const facts = {
+    app: app.name,
+    rung: config.topology.rung,
+    url,
+    reference: `${url}${referencePath}`,
+    openapi: `${url}${documentPath}`,
+    metrics: `${url}/metrics`,
+    data: dataDir === undefined ? 'DATABASE_URL' : path.resolve(config.dataDir),
+    pid: process.pid,
+    postgresPid: running.server.pid(),
+    startMs: Math.round(systemClock.ticks() - began),
+  }
+  if (json) out.json(facts)
+  else {
+    out.line(`${app.name} runs at rung ${facts.rung}, ready in ${formatMs(facts.startMs)}`)
+    out.line(`  app        ${url}`)
+    out.line(`  reference  ${facts.reference}`)
+    out.line(`  metrics    ${facts.metrics}`)
+    out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
+    out.line('  stop       Ctrl-C')
+  }
+  return running
+}
+
+/** Until a signal comes: then drains, stops, and returns the exit code. A second signal ends at once. */
+export function untilStopped(running: Running, { out }: Pick<Input, 'out'>): Promise<number> {
+  return new Promise((resolve) => {
+    let stopping = false
+    function onSignal(signal: NodeJS.Signals): void {
+      if (stopping) {
+        out.note(`${signal} again: ending at once. The next start recovers.`)
+        process.exit(1)
+      }
+      stopping = true
+      out.note(`\n${signal}: finishing what is in hand …`)
+      running.stop().then(
+        () => {
+          out.note('stopped')
+          resolve(0)
+        },
+        (error) => {
+          out.note(`stopped with an error: ${messageOf(error)}`)
+          resolve(1)
+        },
+      )
+    }
+    process.on('SIGINT', onSignal)
+    process.on('SIGTERM', onSignal)
+  })
+}

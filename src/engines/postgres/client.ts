@@ -1,0 +1,104 @@
+import pg from 'pg'
+
+/** The only door to the `pg` client: what a connection needs, and how values become JavaScript. */
+export interface ConnectionConfig {
+  /** `postgres://…`, or a folder with a Unix socket in `host`. */
+  url?: string | undefined
+  host?: string | undefined
+  port?: number | undefined
+  user?: string | undefined
+  password?: string | undefined
+  database?: string | undefined
+}
+
+export interface SessionLimits {
+  statementTimeoutMs: number
+  lockTimeoutMs: number
+  idleInTransactionTimeoutMs: number
+}
+
+export type Client = pg.Client
+export type PooledClient = pg.PoolClient
+export type ClientPool = pg.Pool
+export type QueryConfig = pg.QueryConfig & { rowMode?: 'array' }
+export type QueryResult = pg.QueryResult
+
+const int8 = 20
+const int8Array = 1016
+const int4Array = 1007
+const date = 1082
+
+function toSafeInteger(text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) {
+    throw new RangeError(`the bigint ${text} does not fit a JavaScript number; select it as text (column::text)`)
+  }
+  return value
+}
+
+/** `bigint` becomes a number (an error beyond 2^53, never a wrong digit); `date` stays text, since it has no time zone. */
+function typeParser(oid: number, format: 'text' | 'binary' = 'text'): (value: string) => unknown {
+  if (format === 'text') {
+    if (oid === int8) return toSafeInteger
+    if (oid === date) return (value) => value
+    if (oid === int8Array) return parserOf(int4Array, format) // splits alike, and yields numbers
+  }
+  return parserOf(oid, format)
+}
+
+function parserOf(oid: number, format: 'text' | 'binary'): (value: string) => unknown {
+  return pg.types.getTypeParser(oid as never, format as 'text') as (value: string) => unknown
+}
+
+function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefined, readOnly: boolean): pg.ClientConfig {
+  const { url, ...rest } = config
+  const defined = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
+  return {
+    ...(url === undefined ? {} : { connectionString: url }),
+    ...defined,
+    application_name: 'rung',
+    keepAlive: true,
+    connectionTimeoutMillis: 5_000,
+    types: { getTypeParser: typeParser } as never,
+    ...(limits && {
+      statement_timeout: limits.statementTimeoutMs,
+      lock_timeout: limits.lockTimeoutMs,
+      idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
+    }),
+    ...(readOnly && { options: '-c default_transaction_read_only=on' }),
+  }
+}
+
+/** One connection outside any pool, for set-up, locks and cancelling. */
+export async function connectOnce(config: ConnectionConfig): Promise<Client> {
+  const client = new pg.Client(clientConfig(config, undefined, false))
+  // A connection that dies while idle emits `error`; without a listener that would end the process.
+  client.on('error', () => {})
+  await client.connect()
+  return client
+}
+
+export interface PoolConfig {
+  connection: ConnectionConfig
+  limits: SessionLimits
+  readOnly: boolean
+  connectionsMax: number
+  idleTimeoutMs: number
+}
+
+/**
+ * A pool of pipelining connections: statements that are sent without waiting for each other share a round trip.
+ */
+export function createPool(config: PoolConfig): ClientPool {
+  const pool = new pg.Pool({
+    ...clientConfig(config.connection, config.limits, config.readOnly),
+    max: config.connectionsMax,
+    idleTimeoutMillis: config.idleTimeoutMs,
+    pipeline: true,
+  } as pg.PoolConfig)
+  // A connection that dies emits `error` on itself (in use) or on the pool (idle); the statement in hand gets the error
+  // too, and the pool replaces the connection. Without a listener either would end the process.
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
+  return pool
+}

@@ -1,0 +1,355 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { availableParallelism, tmpdir, totalmem } from 'node:os'
+import path from 'node:path'
+import { sleep, systemClock } from '../../kernel/clock.ts'
+import { messageOf, RungError } from '../../kernel/errors.ts'
+import { findBinaries, findLauncher, type Launcher, type PostgresBinaries } from './binaries.ts'
+import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
+import { type DataDir, openDataDir } from './data-dir.ts'
+import {
+  appDatabase,
+  appRole,
+  initdbArgs,
+  type PostgresSettings,
+  recipeId,
+  serverArgs,
+  setupStatements,
+  socketDirFor,
+  socketPort,
+  superuser,
+} from './recipe.ts'
+
+/**
+ * The Postgres that Rung starts itself.
+ *
+ *            ┌────────────── postmaster gone (crash, kill -9) ◄─────────────┐
+ *            ▼                                                              │
+ *   stopped ──start──► adopt a server that survived ──or── spawn ──► running, lock held ──stop──► stopped
+ *
+ * - It runs in a session of its own and writes its log to a file, so neither Ctrl-C nor the death of the app's process
+ *   touches it: a server that survived is taken over by the next start.
+ * - One app process per data directory: the process holds a session lock inside the server (`rung.lock`). It is gone the
+ *   instant the process is, however it died, so no stale lock file can exist.
+ * - The connection that holds the lock is also the watch: when it breaks, the server is started again.
+ */
+export interface EmbeddedPostgres {
+  /** The app's own role and database. */
+  readonly connection: ConnectionConfig
+  /** The superuser, for set-up and for the doctor's rolled-back experiments. */
+  readonly adminConnection: ConnectionConfig
+  readonly dataDir: DataDir
+  /** The postmaster's process id. */
+  pid(): number | undefined
+  stop(): Promise<void>
+}
+
+export interface EmbeddedOptions {
+  /** The `.rung` folder. */
+  root: string
+  connectionsMax?: number
+  tcpPort?: number | undefined
+  /** Called on state changes worth a line in the log. */
+  onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered', detail: string) => void
+}
+
+const lockKey = 0x72756e67 // 'rung'
+const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
+
+interface Server {
+  pid: number
+  child: ChildProcess | undefined
+}
+
+/**
+ * Starts Postgres on `root`, creating it at the first start, and returns when it answers.
+ * @throws DATA_DIR_* for a wrong folder, DATA_DIR_IN_USE when another process runs on it, ENGINE_*
+ */
+export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const dataDir = await openDataDir(path.resolve(options.root))
+  const binaries = findBinaries()
+  const launcher = findLauncher(binaries.postgres)
+  const socketDir = socketDirFor(dataDir.root, tmpdir())
+  await privateDir(socketDir, launcher)
+  const settings: PostgresSettings = {
+    memoryBytes: totalmem(),
+    socketDir,
+    connectionsMax: options.connectionsMax ?? Math.max(60, availableParallelism() * 20),
+    tcpPort: options.tcpPort,
+  }
+  const socket = { host: socketDir, port: options.tcpPort ?? socketPort }
+  const adminConnection = { ...socket, user: superuser, database: 'postgres' }
+  const connection = { ...socket, user: appRole, database: appDatabase }
+
+  let stopping = false
+  let server: Server
+  let keeper: Client
+
+  async function bringUp(): Promise<'started' | 'adopted'> {
+    const adopted = await adopt(dataDir, adminConnection, recipeId(settings))
+    server = adopted ?? (await spawnServer(binaries, launcher, dataDir, settings))
+    keeper = await takeLock(adminConnection, dataDir.root)
+    keeper.on('end', () => {
+      if (!stopping) void recover()
+    })
+    return adopted ? 'adopted' : 'started'
+  }
+
+  async function recover(): Promise<void> {
+    options.onEvent?.('lost', 'Postgres stopped answering; starting it again')
+    for (let attempt = 0; !stopping; attempt += 1) {
+      try {
+        await bringUp()
+        if (stopping) return await stopServer(dataDir, server, keeper)
+        options.onEvent?.('recovered', `Postgres is back, process ${server.pid}`)
+        return
+      } catch (error) {
+        options.onEvent?.('lost', messageOf(error))
+        await sleep(Math.min(5_000, 100 * 2 ** attempt))
+      }
+    }
+  }
+
+  if (!(await hasDatabase(dataDir))) await initialise(binaries, launcher, dataDir)
+  const how = await bringUp()
+  try {
+    await setUp(adminConnection, connection)
+  } catch (error) {
+    stopping = true
+    await stopServer(dataDir, server!, keeper!)
+    throw error
+  }
+  options.onEvent?.(how, `process ${server!.pid}`)
+
+  return {
+    connection,
+    adminConnection,
+    dataDir,
+    pid: () => server.pid,
+    async stop() {
+      if (stopping) return
+      stopping = true
+      await stopServer(dataDir, server, keeper)
+    },
+  }
+}
+
+async function hasDatabase(dataDir: DataDir): Promise<boolean> {
+  return (await readdir(dataDir.postgres).catch(() => [])).length > 0
+}
+
+async function privateDir(dir: string, owner: Launcher): Promise<void> {
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  if (owner.uid !== undefined) await chown(dir, owner.uid, owner.gid!)
+}
+
+/** initdb into a folder beside, then one rename: a start that is killed half-way leaves nothing that the next one trips over. */
+async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDir: DataDir): Promise<void> {
+  for (const name of await readdir(dataDir.root)) {
+    if (name.startsWith('postgres.new-')) await rm(path.join(dataDir.root, name), { recursive: true, force: true })
+  }
+  const fresh = path.join(dataDir.root, `postgres.new-${process.pid}`)
+  mkdirSync(fresh, { mode: 0o700 })
+  if (launcher.uid !== undefined) await chown(fresh, launcher.uid, launcher.gid!)
+  const [command, ...args] = [...launcher.prefix, binaries.initdb, ...initdbArgs(fresh)]
+  const child = spawn(command!, args, { ...identity(launcher), stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  child.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    output += chunk
+  })
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  if (code !== 0) {
+    await rm(fresh, { recursive: true, force: true })
+    throw new RungError(
+      'ENGINE_START_FAILED',
+      `Postgres could not create its data in ${dataDir.root}: ${lastLines(output)}`,
+    )
+  }
+  await rename(fresh, dataDir.postgres)
+}
+
+function identity(launcher: Launcher): { uid?: number; gid?: number } {
+  return launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
+}
+
+/** A server that runs on this directory already: its pid, or nothing. One with other settings is stopped first. */
+async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string): Promise<Server | undefined> {
+  const pid = (await readPidFile(dataDir))?.pid
+  if (pid === undefined || !isAlive(pid)) return undefined
+  let client: Client
+  try {
+    client = await connectOnce(admin)
+  } catch {
+    return undefined // the pid is somebody else's, or the server is on its way down; spawning will tell
+  }
+  try {
+    const { rows } = await client.query(
+      `select current_setting('data_directory') as dir, current_setting('rung.recipe', true) as recipe,
+        (select count(*) from pg_locks where locktype = 'advisory' and objid = ${lockKey})::int as locks`,
+    )
+    if (path.resolve(rows[0].dir) !== path.resolve(dataDir.postgres)) return undefined
+    if (rows[0].recipe === recipe) return { pid, child: undefined }
+    if (rows[0].locks > 0) throw inUse(dataDir.root)
+  } finally {
+    await client.end()
+  }
+  process.kill(pid, 'SIGINT')
+  await gone(dataDir, pid)
+  return undefined
+}
+
+async function spawnServer(
+  binaries: PostgresBinaries,
+  launcher: Launcher,
+  dataDir: DataDir,
+  settings: PostgresSettings,
+): Promise<Server> {
+  const giveUpAt = systemClock.ticks() + startTimeoutMs
+  for (;;) {
+    const logStart = await sizeOf(dataDir.log)
+    const log = openSync(dataDir.log, 'a', 0o600)
+    const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(dataDir.postgres, settings)]
+    const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
+    closeSync(log)
+    child.unref()
+    const exited = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(messageOf(error)))
+      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
+    })
+    const outcome = await Promise.race([exited, ready(dataDir, () => child.pid, giveUpAt)])
+    if (outcome === undefined) return { pid: child.pid!, child }
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+      process.kill(child.pid, 'SIGQUIT')
+    const reason = await readFrom(dataDir.log, logStart)
+    // After a kill -9 the backends need a moment to notice that their postmaster is gone.
+    const busy = /pre-existing shared memory block|lock file "postmaster.pid" already exists|could not lock/.test(
+      reason,
+    )
+    if (busy && systemClock.ticks() < giveUpAt - startTimeoutMs + 15_000) {
+      const other = await adoptable(dataDir)
+      if (other) return other
+      await sleep(50)
+      continue
+    }
+    if (/lock file "postmaster.pid" already exists/.test(reason)) throw inUse(dataDir.root)
+    throw new RungError(
+      'ENGINE_START_FAILED',
+      `Postgres did not start on ${dataDir.postgres} (${outcome}): ${lastLines(reason)} See ${dataDir.log}.`,
+    )
+  }
+}
+
+/** Another process may have won the race to start the server; its lock decides who stays. */
+async function adoptable(dataDir: DataDir): Promise<Server | undefined> {
+  const file = await readPidFile(dataDir)
+  return file?.ready && isAlive(file.pid) ? { pid: file.pid, child: undefined } : undefined
+}
+
+/** Waits as pg_ctl does, for the state in the server's own pid file. Resolves to a reason when time runs out. */
+async function ready(dataDir: DataDir, pid: () => number | undefined, giveUpAt: number): Promise<string | undefined> {
+  while (systemClock.ticks() < giveUpAt) {
+    const file = await readPidFile(dataDir)
+    if (file?.ready && file.pid === pid()) return undefined
+    await sleep(5)
+  }
+  return `not ready after ${startTimeoutMs / 1000} s`
+}
+
+async function readPidFile(dataDir: DataDir): Promise<{ pid: number; ready: boolean } | undefined> {
+  const text = await readFile(path.join(dataDir.postgres, 'postmaster.pid'), 'utf8').catch(() => '')
+  const lines = text.split('\n')
+  const pid = Number(lines[0])
+  return pid > 0 ? { pid, ready: lines[7]?.trim() === 'ready' } : undefined
+}
+
+async function takeLock(admin: ConnectionConfig, root: string): Promise<Client> {
+  const client = await connectOnce(admin)
+  // A process that was just killed may keep its session for the moment that the server needs to see the closed socket.
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    const { rows } = await client.query(`select pg_try_advisory_lock(${lockKey}) as locked`)
+    if (rows[0].locked) return client
+    await sleep(25)
+  }
+  await client.end()
+  throw inUse(root)
+}
+
+function inUse(root: string): RungError {
+  return new RungError(
+    'DATA_DIR_IN_USE',
+    `Another process runs on the data directory ${root}. Stop it first, or set RUNG_DATA to a folder for this one.`,
+  )
+}
+
+/** The app's role and database, made once; the common start pays one connection attempt. */
+async function setUp(admin: ConnectionConfig, app: ConnectionConfig): Promise<void> {
+  try {
+    const client = await connectOnce(app)
+    const { rows } = await client.query(`select 1 from pg_extension where extname = 'pg_stat_statements'`)
+    await client.end()
+    if (rows.length === 1) return
+  } catch (error) {
+    const code = (error as { code?: string }).code
+    if (code !== '28000' && code !== '3D000') throw error // no such role, no such database
+  }
+  const client = await connectOnce(admin)
+  try {
+    await client.query(setupStatements.role)
+    await client.query(setupStatements.grants)
+    const { rows } = await client.query('select 1 from pg_database where datname = $1', [appDatabase])
+    if (rows.length === 0) await client.query(setupStatements.database)
+  } finally {
+    await client.end()
+  }
+  const inApp = await connectOnce({ ...admin, database: appDatabase })
+  await inApp.query(setupStatements.extension).finally(() => inApp.end())
+}
+
+async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Promise<void> {
+  await keeper.end().catch(() => {})
+  if (!isAlive(server.pid)) return
+  server.child?.ref()
+  process.kill(server.pid, 'SIGINT') // fast shutdown: sessions end, a checkpoint is written
+  await gone(dataDir, server.pid)
+}
+
+/** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
+async function gone(dataDir: DataDir, pid: number): Promise<void> {
+  while (isAlive(pid) && (await readPidFile(dataDir))?.pid === pid) await sleep(10)
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+async function sizeOf(file: string): Promise<number> {
+  const handle = await open(file, 'a', 0o600)
+  try {
+    return (await handle.stat()).size
+  } finally {
+    await handle.close()
+  }
+}
+
+async function readFrom(file: string, start: number): Promise<string> {
+  const text = await readFile(file).catch(() => Buffer.alloc(0))
+  return text.subarray(start).toString()
+}
+
+function lastLines(text: string): string {
+  const lines = text.trim().split('\n').filter(Boolean)
+  const fatal = lines.filter((line) => /FATAL|ERROR|HINT|PANIC|initdb:/.test(line))
+  return (fatal.length > 0 ? fatal : lines).slice(-3).join(' ')
+}

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto'
+
+/**
+ * How to run Postgres 18, as text: nothing here touches the machine. Used by the embedded server and by whoever writes
+ * this Postgres into a manifest.
+ */
+export const postgresMajor = 18
+
+/** Who connects: the server's own superuser only sets things up; the app's role owns its database and nothing else. */
+export const superuser = 'rung'
+export const appRole = 'app'
+export const appDatabase = 'app'
+
+/** Postgres names its socket after a port, also where it listens on no network. */
+export const socketPort = 5432
+
+export interface PostgresSettings {
+  /** Memory of the machine, bytes: the caches are sized from it. */
+  memoryBytes: number
+  /** Folder of the Unix socket; only its owner may enter. */
+  socketDir: string
+  /** Also listen on 127.0.0.1 at this port (for a database client with a window), with a password. */
+  tcpPort?: number | undefined
+  connectionsMax: number
+}
+
+const mebibyte = 1024 ** 2
+
+function megabytes(bytes: number, least: number, most: number): string {
+  return `${Math.min(most, Math.max(least, Math.floor(bytes / mebibyte)))}MB`
+}
+
+/**
+ * The server's settings. Differences from Postgres' defaults, each for a reason:
+ * - `random_page_cost` 1.1: solid-state disks (the default 4 dates from spinning ones);
+ * - `jit` off: it costs milliseconds on the short statements of a web backend;
+ * - `pg_stat_statements`: the advice of `rung doctor` reads it;
+ * - `wal_level` replica, so that a standby or a backup needs no restart;
+ * - shared buffers an eighth of the memory, at most 1 GiB: at this rung the app shares the machine.
+ */
+export function settings(wanted: PostgresSettings): Record<string, string> {
+  return {
+    listen_addresses: wanted.tcpPort === undefined ? '' : '127.0.0.1',
+    port: String(wanted.tcpPort ?? socketPort),
+    unix_socket_directories: wanted.socketDir,
+    unix_socket_permissions: '0700',
+    max_connections: String(wanted.connectionsMax),
+    superuser_reserved_connections: '3',
+    shared_buffers: megabytes(wanted.memoryBytes / 8, 32, 1024),
+    effective_cache_size: megabytes(wanted.memoryBytes / 2, 128, 1024 ** 2),
+    maintenance_work_mem: megabytes(wanted.memoryBytes / 64, 32, 512),
+    work_mem: '8MB',
+    random_page_cost: '1.1',
+    jit: 'off',
+    wal_level: 'replica',
+    max_wal_size: '2GB',
+    checkpoint_timeout: '10min',
+    shared_preload_libraries: 'pg_stat_statements',
+    'pg_stat_statements.max': '5000',
+    track_io_timing: 'on',
+    log_timezone: 'UTC',
+    timezone: 'UTC',
+    lc_messages: 'C',
+    log_checkpoints: 'off',
+    log_min_messages: 'warning',
+    log_min_error_statement: 'panic', // statements carry values; the app's own log has what is needed
+    log_line_prefix: '%m [%p] ',
+  }
+}
+
+/**
+ * The builtin C.UTF-8 locale sorts the same on every operating system, so an index never breaks because of an upgrade of
+ * the system's collation tables.
+ */
+export function initdbArgs(dataDir: string): string[] {
+  return [
+    `--pgdata=${dataDir}`,
+    `--username=${superuser}`,
+    '--encoding=UTF8',
+    '--locale-provider=builtin',
+    '--builtin-locale=C.UTF-8',
+    '--locale=C',
+    '--auth-local=trust', // the socket's folder admits its owner only
+    '--auth-host=scram-sha-256',
+    '--no-instructions',
+  ]
+}
+
+/** A short fingerprint of the settings: a server found running with another one is restarted. */
+export function recipeId(wanted: PostgresSettings): string {
+  return createHash('sha256')
+    .update(JSON.stringify(settings(wanted)))
+    .digest('hex')
+    .slice(0, 16)
+}
+
+export function serverArgs(dataDir: string, wanted: PostgresSettings): string[] {
+  const args = ['-D', dataDir]
+  for (const [name, value] of Object.entries(settings(wanted))) args.push('-c', `${name}=${value}`)
+  args.push('-c', `rung.recipe=${recipeId(wanted)}`)
+  return args
+}
+
+/** Run as the superuser in the maintenance database; each may be repeated. */
+export const setupStatements = {
+  role: `do $$ begin
+    if not exists (select from pg_roles where rolname = '${appRole}') then
+      create role ${appRole} login;
+    end if;
+  end $$`,
+  grants: `grant pg_monitor to ${appRole}`,
+  database: `create database ${appDatabase} owner ${appRole}`,
+  extension: 'create extension if not exists pg_stat_statements',
+} as const
+
+/**
+ * A Unix socket's path is limited to 103 bytes on macOS and 107 on Linux; a deep data directory gets its socket in a
+ * private folder under the temporary one.
+ */
+export function socketDirFor(rootDir: string, tmpDir: string): string {
+  const beside = `${rootDir}/run`
+  if (Buffer.byteLength(`${beside}/.s.PGSQL.${socketPort}`) <= 103) return beside
+  return `${tmpDir}/rung-${createHash('sha256').update(rootDir).digest('hex').slice(0, 12)}`
+}

@@ -1,0 +1,10 @@
+/** The app author's only door. */
+export { call } from './app/calls.ts'
+export { type App, type AppDefinition, defineApp } from './app/define-app.ts'
+export { defineModule, type Module, type ModuleContext } from './app/define-module.ts'
+export { type ErrorCode, isRungError, RungError } from './kernel/errors.ts'
+export { currentScope } from './kernel/scope.ts'
+export type { Data, Isolation, WriteOptions } from './primitives/data/data.ts'
+export { type Sql, type SqlTag, sql } from './primitives/data/sql.ts'
+export type { Http, HttpOptions } from './primitives/http/http.ts'
+export type { Problem, ProblemField } from './primitives/http/problem.ts'

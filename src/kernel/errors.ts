@@ -1,0 +1,92 @@
+/**
+ * Every error that Rung raises on purpose has a code from this table. The code is stable: clients and alerts may match
+ * on it. `status` is the HTTP status it becomes when it leaves through a route; `docs/errors.md` says more of each.
+ */
+export const errorCodes = {
+  // configuration and start
+  CONFIG_INVALID: { status: 500, title: 'The configuration is wrong' },
+  APP_INVALID: { status: 500, title: 'The app description is wrong' },
+  APP_NOT_FOUND: { status: 500, title: 'The app file cannot be loaded' },
+  ENGINE_MISSING: { status: 500, title: 'A program that this topology needs is not installed' },
+  ENGINE_START_FAILED: { status: 500, title: 'An engine did not start' },
+  PORT_IN_USE: { status: 500, title: 'The port is in use' },
+  DATA_DIR_IN_USE: { status: 500, title: 'Another process runs on this data directory' },
+  DATA_DIR_UNWRITABLE: { status: 500, title: 'The data directory cannot be written' },
+  DATA_DIR_FOREIGN: { status: 500, title: 'The directory holds something that is not Rung data' },
+  DATA_DIR_VERSION: { status: 500, title: 'The data directory belongs to another version' },
+  // migrations
+  MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },
+  MIGRATION_CHANGED: { status: 500, title: 'An applied migration was changed' },
+  MIGRATION_UNSAFE: { status: 500, title: 'A migration would block a large table' },
+  MIGRATION_FAILED: { status: 500, title: 'A migration failed' },
+  MIGRATION_LOCKED: { status: 503, title: 'A migration could not get its lock' },
+  // data
+  DATA_UNAVAILABLE: { status: 503, title: 'The database cannot be reached' },
+  DATA_POOL_TIMEOUT: { status: 503, title: 'No database connection became free in time' },
+  DATA_READ_ONLY: { status: 500, title: 'A read tried to write' },
+  DATA_OUTSIDE_TRANSACTION: { status: 500, title: 'A statement bypassed the open transaction' },
+  DATA_TRANSACTION_ENDED: { status: 500, title: 'A statement came after its transaction had ended' },
+  DATA_STATEMENT_UNUSED: { status: 500, title: 'A statement was written but never run' },
+  DATA_RETRIES_EXHAUSTED: { status: 503, title: 'The transaction kept colliding with others' },
+  DATA_TIMEOUT: { status: 503, title: 'A statement ran into its time limit' },
+  DATA_LOCK_TIMEOUT: { status: 503, title: 'A lock was not granted in time' },
+  DATA_DISK_FULL: { status: 507, title: 'The database has no disk space left' },
+  DATA_UNIQUE: { status: 409, title: 'A value that must be unique is taken' },
+  DATA_REFERENCE: { status: 409, title: 'A row that is referred to does not exist, or is still in use' },
+  DATA_CHECK: { status: 422, title: 'A value breaks a rule of the table' },
+  DATA_VALUE: { status: 422, title: 'A value cannot be stored' },
+  DATA_STATEMENT: { status: 500, title: 'A statement is wrong' },
+  DATA_BOUNDARY: { status: 500, title: "A statement touches another module's tables" },
+  // calls between modules
+  CALL_INVALID: { status: 500, title: 'A call between modules does not match its schema' },
+  CALL_IN_TRANSACTION: { status: 500, title: 'Another module was called inside a transaction' },
+  // http
+  HTTP_BAD_REQUEST: { status: 400, title: 'The request cannot be understood' },
+  HTTP_VALIDATION: { status: 422, title: 'The request does not match the schema' },
+  HTTP_UNAUTHORIZED: { status: 401, title: 'Authentication is needed' },
+  HTTP_FORBIDDEN: { status: 403, title: 'This is not allowed' },
+  HTTP_NOT_FOUND: { status: 404, title: 'There is nothing here' },
+  HTTP_METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
+  HTTP_CONFLICT: { status: 409, title: 'The request conflicts with the current state' },
+  HTTP_TOO_LARGE: { status: 413, title: 'The request body is too large' },
+  HTTP_MEDIA_TYPE: { status: 415, title: 'The media type is not supported' },
+  HTTP_TIMEOUT: { status: 503, title: 'The request ran out of time' },
+  HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
+  HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
+  HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
+} as const satisfies Record<string, { status: number; title: string }>
+
+export type ErrorCode = keyof typeof errorCodes
+
+/**
+ * An error with a stable code, one sentence that says what happened and what to do, and the cause kept.
+ * `facts` are safe to show to a client (no secrets, no statement values).
+ */
+export class RungError extends Error {
+  readonly code: ErrorCode
+  readonly facts: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; facts?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'RungError'
+    this.code = code
+    this.facts = options.facts ?? {}
+  }
+
+  get status(): number {
+    return errorCodes[this.code].status
+  }
+
+  get title(): string {
+    return errorCodes[this.code].title
+  }
+}
+
+export function isRungError(error: unknown, code?: ErrorCode): error is RungError {
+  return error instanceof RungError && (code === undefined || error.code === code)
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,37 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+
+/** A source of numbers in [0, 1). */
+export type Random = () => number
+
+export const systemRandom: Random = () => Math.random()
+
+/**
+ * A repeatable source: mulberry32 (Tommy Ettinger, public domain), period 2^32. For seeds, schedules and tests, never for secrets.
+ */
+export function seededRandom(seed: number): Random {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+/** A secret of `bytes` random bytes as url-safe text. */
+export function secret(bytes = 32): string {
+  return randomBytes(bytes).toString('base64url')
+}
+
+export function uuid(): string {
+  return randomUUID()
+}
+
+/**
+ * Backoff with full jitter: uniform in [0, min(cap, base · 2^attempt)).
+ * Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+ */
+export function backoffMs(attempt: number, baseMs: number, capMs: number, random: Random = systemRandom): number {
+  return random() * Math.min(capMs, baseMs * 2 ** attempt)
+}

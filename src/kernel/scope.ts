@@ -1,0 +1,70 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { nowhere, type Position } from './position.ts'
+
+/**
+ * A scope is one unit of work: a request, one run of a job, one delivery of an event. It travels by `AsyncLocalStorage`,
+ * so that helpers need no extra argument, and holds what belongs to the unit of work as a whole.
+ */
+export class Scope {
+  /** Unique, safe to print; a request's id when it came with one. */
+  readonly id: string
+  readonly kind: ScopeKind
+  /** What runs: `GET /api/articles/:slug`, a job's name … */
+  name: string
+  /** W3C trace context as it arrived or was made here, `00-<trace>-<span>-<flags>`. */
+  traceparent: string | undefined
+  /** When the work must be done, ms on the monotonic clock; `Infinity` where nothing limits it. */
+  deadlineAt = Number.POSITIVE_INFINITY
+  /** How far this unit of work has seen the databases. Only ever moves forward. */
+  position: Position = nowhere
+  #cancelled: Error | undefined
+  #onCancel: Set<(reason: Error) => void> | undefined
+  #controller: AbortController | undefined
+
+  constructor(kind: ScopeKind, id: string, name: string) {
+    this.kind = kind
+    this.id = id
+    this.name = name
+  }
+
+  /** Set once the work has no reader any more: its deadline has passed, or its caller is gone. */
+  get cancelled(): Error | undefined {
+    return this.#cancelled
+  }
+
+  /** For `fetch` and others that take a signal. Made on first use: most requests never need one. */
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      if (this.#cancelled) this.#controller.abort(this.#cancelled)
+    }
+    return this.#controller.signal
+  }
+
+  /** Calls `fn` when the scope is cancelled; the returned function takes it back. */
+  onCancel(fn: (reason: Error) => void): () => void {
+    this.#onCancel ??= new Set()
+    this.#onCancel.add(fn)
+    return () => this.#onCancel?.delete(fn)
+  }
+
+  cancel(reason: Error): void {
+    if (this.#cancelled) return
+    this.#cancelled = reason
+    for (const fn of this.#onCancel ?? []) fn(reason)
+    this.#controller?.abort(reason)
+  }
+}
+
+export type ScopeKind = 'request' | 'job' | 'event' | 'task'
+
+const storage = new AsyncLocalStorage<Scope>()
+
+/** The scope of the running code, or `undefined` outside any (a script, a timer). */
+export function currentScope(): Scope | undefined {
+  return storage.getStore()
+}
+
+export function runInScope<T>(scope: Scope, fn: () => T): T {
+  return storage.run(scope, fn)
+}

@@ -1,0 +1,40 @@
+import diagnostics from 'node:diagnostics_channel'
+import type { RungError } from '../../kernel/errors.ts'
+import type { Scope } from '../../kernel/scope.ts'
+import type { Statement, Target } from './contract.ts'
+
+/** What observers may listen to. Nothing is built where nobody listens. */
+export interface StatementWritten {
+  /** Equal for equal places in the code; published while the author's frames are still on the stack. */
+  readonly site: readonly string[] | string
+  readonly scope: Scope | undefined
+  readonly module: string | undefined
+}
+
+export interface StatementDone {
+  readonly statement: Statement
+  readonly database: string
+  readonly target: Target
+  readonly module: string | undefined
+  readonly scope: Scope | undefined
+  readonly inTransaction: boolean
+  /** Wall clock at the start, ms. */
+  readonly startedAt: number
+  /** Waiting for a connection, ms; 0 where one was held. */
+  readonly waitMs: number
+  /** Sending to last row, ms. */
+  readonly durationMs: number
+  readonly rowCount: number
+  readonly command: string
+  readonly error: RungError | undefined
+}
+
+export interface TransactionDone {
+  readonly module: string | undefined
+  readonly outcome: 'commit' | 'rollback' | 'retry'
+  readonly durationMs: number
+}
+
+export const statementWritten = diagnostics.channel('rung:statement:written')
+export const statementDone = diagnostics.channel('rung:statement:done')
+export const transactionDone = diagnostics.channel('rung:transaction:done')

@@ -1,0 +1,381 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { sleep, systemClock } from '../../kernel/clock.ts'
+import { isRungError, RungError } from '../../kernel/errors.ts'
+import { advance, parseLsn } from '../../kernel/position.ts'
+import { backoffMs } from '../../kernel/random.ts'
+import { currentScope, type Scope } from '../../kernel/scope.ts'
+import {
+  type StatementDone,
+  statementDone,
+  statementWritten,
+  type TransactionDone,
+  transactionDone,
+} from './channels.ts'
+import type { Connection, Database, Result, Statement, Target } from './contract.ts'
+import { sqlState } from './errors.ts'
+import { RoutedPool } from './pool.ts'
+import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
+
+/** What the app author holds. */
+export interface Data {
+  /**
+   * Runs `fn` with a `sql` for reading. Statements sent together (`Promise.all`) share a connection and a round trip; no
+   * connection is held while none runs. Inside an open `write` it reads in that transaction.
+   * @throws DATA_READ_ONLY when a statement writes
+   */
+  read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T>
+  /**
+   * Runs `fn` in a transaction on the primary: all of it is committed when `fn` returns, none when it throws. Inside an
+   * open `write` it joins that one. `fn` may run again after a serialisation failure or a deadlock.
+   */
+  write<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, options?: WriteOptions): Promise<T>
+  /** Shaped like `pg.Pool`, for Kysely, Drizzle and others. Leads to the primary, or into the open transaction. */
+  readonly pool: RoutedPool
+}
+
+export interface WriteOptions {
+  /** Default `read committed`. */
+  isolation?: Isolation
+  /** How often the whole function may run again after a serialisation failure or a deadlock. Default 3. */
+  retries?: number
+}
+
+export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
+
+/** Asked before a statement runs; what it throws is the statement's failure. `undefined`: nothing to wait for. */
+export type Guard = (text: string, module: string | undefined) => Promise<void> | undefined
+
+export interface DataRoot {
+  /** The data primitive as one module sees it. */
+  forModule(module: string | undefined): Data
+  /** True while the running code is inside an open `write`. */
+  inTransaction(): boolean
+  readonly database: Database
+}
+
+const retryable = new Set(['40001', '40P01'])
+const retryBaseMs = 10
+const retryCapMs = 500
+const isolationRank: Record<Isolation, number> = { 'read committed': 0, 'repeatable read': 1, serializable: 2 }
+
+/** The policy over one database. */
+export function createData(database: Database, guard?: Guard): DataRoot {
+  const open = new AsyncLocalStorage<Session>()
+
+  function forModule(module: string | undefined): Data {
+    const core: SessionCore = { database, guard, module, open }
+
+    async function read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T> {
+      const outer = open.getStore()
+      if (outer instanceof WriteSession && !outer.ended) return fn(joinable(outer, module).tag)
+      const session = new ReadSession(core)
+      return fn(session.tag)
+    }
+
+    async function write<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, options: WriteOptions = {}): Promise<T> {
+      const outer = open.getStore()
+      if (outer instanceof WriteSession && !outer.ended) return fn(joinable(outer, module, options.isolation).tag)
+      const retries = options.retries ?? 3
+      for (let attempt = 0; ; attempt += 1) {
+        const session = new WriteSession(core, options.isolation ?? 'read committed')
+        try {
+          return await session.transact(fn, attempt < retries)
+        } catch (error) {
+          if (!retryable.has(sqlState(error) ?? '') || attempt >= retries) throw error
+          await sleep(backoffMs(attempt, retryBaseMs, retryCapMs))
+        }
+      }
+    }
+
+    return {
+      read,
+      write,
+      pool: new RoutedPool({
+        database,
+        transaction() {
+          const outer = open.getStore()
+          if (!(outer instanceof WriteSession)) return undefined
+          if (outer.ended) throw ended()
+          return joinable(outer, module)
+        },
+        statement: (connection, statement, waitMs) => observed(core, connection, statement, 'write', false, waitMs),
+        guard: (text) => guard?.(text, module),
+        written: (site) => announce(site, module),
+      }),
+    }
+  }
+
+  return {
+    forModule,
+    inTransaction() {
+      const session = open.getStore()
+      return session instanceof WriteSession && !session.ended
+    },
+    database,
+  }
+}
+
+interface SessionCore {
+  database: Database
+  guard: Guard | undefined
+  module: string | undefined
+  open: AsyncLocalStorage<Session>
+}
+
+type Session = ReadSession | WriteSession
+
+/** A transaction belongs to one module: over the wire, after an extraction, another could not join it either. */
+function joinable(session: WriteSession, module: string | undefined, isolation?: Isolation): WriteSession {
+  if (session.core.module !== module) {
+    throw new RungError(
+      'CALL_IN_TRANSACTION',
+      `Module "${module}" was reached inside a transaction of module "${session.core.module}". Call other modules before or after data.write.`,
+    )
+  }
+  if (isolation && isolationRank[isolation] > isolationRank[session.isolation]) {
+    throw new RungError(
+      'DATA_OUTSIDE_TRANSACTION',
+      `A nested write asks for ${isolation}, the open transaction has ${session.isolation}. Open the outer one with ${isolation}.`,
+    )
+  }
+  return session
+}
+
+function ended(): RungError {
+  return new RungError(
+    'DATA_TRANSACTION_ENDED',
+    'A statement came after its transaction had ended. Await everything inside data.write before it returns.',
+  )
+}
+
+function announce(site: readonly string[] | string, module: string | undefined): void {
+  if (statementWritten.hasSubscribers) statementWritten.publish({ site, scope: currentScope(), module })
+}
+
+/** Refuses work whose reader is gone, before it costs the database anything. */
+function checkDeadline(scope: Scope | undefined): number {
+  if (scope === undefined) return Number.POSITIVE_INFINITY
+  if (scope.cancelled) throw scope.cancelled
+  return scope.deadlineAt
+}
+
+/** Runs a statement, ends it when the scope is cancelled, and tells observers. */
+async function observed(
+  core: Pick<SessionCore, 'database' | 'module'>,
+  connection: Connection,
+  statement: Statement,
+  target: Target,
+  inTransaction: boolean,
+  waitMs: number,
+): Promise<Result> {
+  const scope = currentScope()
+  let cancelling: Promise<void> | undefined
+  const forget = scope?.onCancel(() => {
+    cancelling = connection.cancel().catch(() => {})
+  })
+  const startedAt = statementDone.hasSubscribers ? systemClock.now() : 0
+  const start = startedAt === 0 ? 0 : systemClock.ticks()
+  let result: Result | undefined
+  let failure: RungError | undefined
+  try {
+    result = await connection.run(statement)
+    return result
+  } catch (error) {
+    failure = error as RungError
+    throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
+  } finally {
+    forget?.()
+    // The connection must not be given away while a cancel for it is under way: it would hit another's statement.
+    if (cancelling) await cancelling
+    if (startedAt !== 0) {
+      const done: StatementDone = {
+        statement,
+        database: core.database.name,
+        target,
+        module: core.module,
+        scope,
+        inTransaction,
+        startedAt,
+        waitMs,
+        durationMs: systemClock.ticks() - start,
+        rowCount: result?.rowCount ?? 0,
+        command: result?.command ?? '',
+        error: failure,
+      }
+      statementDone.publish(done)
+    }
+  }
+}
+
+/** Holds a connection only while statements are in flight: no read can starve another of its second connection. */
+class ReadSession {
+  readonly core: SessionCore
+  readonly tag: SqlTag
+  #connection: Promise<Connection> | undefined
+  #inFlight = 0
+
+  constructor(core: SessionCore) {
+    this.core = core
+    this.tag = makeTag(
+      (piece) => this.#run(piece),
+      (piece) => announce(piece.strings, core.module),
+    )
+  }
+
+  async #run(piece: Piece): Promise<unknown[]> {
+    const { core } = this
+    const outer = core.open.getStore()
+    if (outer instanceof WriteSession && !outer.ended) {
+      throw new RungError(
+        'DATA_OUTSIDE_TRANSACTION',
+        'A statement of an outer read ran inside data.write and would not see what it wrote. Use the tx of the transaction.',
+      )
+    }
+    const deadlineAt = checkDeadline(currentScope())
+    const statement = compile(piece)
+    const checking = core.guard?.(statement.text, core.module)
+    if (checking) await checking
+    const asked = this.#connection === undefined && statementDone.hasSubscribers ? systemClock.ticks() : 0
+    this.#connection ??= core.database.connect('read', deadlineAt)
+    const holding = this.#connection
+    this.#inFlight += 1
+    let connection: Connection | undefined
+    try {
+      connection = await holding
+      const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
+      return (await observed(core, connection, statement, 'read', false, waitMs)).rows
+    } finally {
+      this.#inFlight -= 1
+      if (this.#inFlight === 0) {
+        this.#connection = undefined
+        connection?.release()
+      }
+    }
+  }
+}
+
+/** One transaction on one connection; `begin` travels with the first statement, `commit` with the question for the position. */
+export class WriteSession {
+  readonly core: SessionCore
+  readonly isolation: Isolation
+  readonly tag: SqlTag
+  ended = false
+  #connection: Promise<Connection> | undefined
+  #barrier: Promise<void> | undefined
+  readonly #pieces: Sql[] = []
+
+  constructor(core: SessionCore, isolation: Isolation) {
+    this.core = core
+    this.isolation = isolation
+    this.tag = makeTag(
+      async (piece) => (await this.run(compile(piece))).rows,
+      (piece) => {
+        this.#pieces.push(piece)
+        announce(piece.strings, core.module)
+      },
+    )
+  }
+
+  /** Runs a statement in this transaction. */
+  async run(statement: Statement): Promise<Result> {
+    if (this.ended) throw ended()
+    const deadlineAt = checkDeadline(currentScope())
+    const checking = this.core.guard?.(statement.text, this.core.module)
+    // A statement seen for the first time waits for its check; those behind it wait too, so that the order stays.
+    if (checking) this.#barrier = this.#barrier ? this.#barrier.then(() => checking) : checking
+    if (this.#barrier) await this.#barrier
+    const asked = this.#connection === undefined ? systemClock.ticks() : 0
+    this.#connection ??= this.#begin(deadlineAt)
+    const connection = await this.#connection
+    const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
+    return observed(this.core, connection, statement, 'write', true, waitMs)
+  }
+
+  async #begin(deadlineAt: number): Promise<Connection> {
+    const connection = await this.core.database.connect('write', deadlineAt)
+    const level = this.isolation === 'read committed' ? '' : ` isolation level ${this.isolation}`
+    // Not awaited: it goes out with the first statement. Should it fail, so does what follows.
+    connection.run({ text: `begin${level}`, values: [], name: undefined }).catch(() => {})
+    return connection
+  }
+
+  async transact<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, mayRetry: boolean): Promise<T> {
+    const start = systemClock.ticks()
+    let outcome: TransactionDone['outcome'] = 'rollback'
+    try {
+      const value = await this.core.open.run(this, async () => fn(this.tag))
+      this.#checkUnused()
+      if (this.#barrier) await this.#barrier
+      this.ended = true
+      await this.#commit()
+      outcome = 'commit'
+      return value
+    } catch (error) {
+      if (mayRetry && retryable.has(sqlState(error) ?? '')) outcome = 'retry'
+      if (!this.ended) {
+        this.ended = true
+        await this.#rollback()
+      }
+      throw error
+    } finally {
+      if (transactionDone.hasSubscribers) {
+        const done: TransactionDone = { module: this.core.module, outcome, durationMs: systemClock.ticks() - start }
+        transactionDone.publish(done)
+      }
+    }
+  }
+
+  /** A statement that nobody awaited does nothing, and would go unnoticed. */
+  #checkUnused(): void {
+    const forgotten = this.#pieces.find((piece) => !piece.used)
+    if (!forgotten) return
+    const text = forgotten.strings.join('?').replace(/\s+/g, ' ').trim()
+    throw new RungError(
+      'DATA_STATEMENT_UNUSED',
+      `A statement inside data.write was never awaited: ${text.slice(0, 120)}. Put an await before it; nothing was committed.`,
+    )
+  }
+
+  async #commit(): Promise<void> {
+    if (!this.#connection) return // nothing was done
+    const connection = await this.#connection
+    let broken = false
+    try {
+      const [done, at] = await Promise.all([
+        connection.run({ text: 'commit', values: [], name: undefined }),
+        connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }),
+      ])
+      // Postgres answers ROLLBACK to the commit of a transaction in which a statement had failed.
+      if (done.command !== 'COMMIT') {
+        throw new RungError(
+          'DATA_STATEMENT',
+          'The transaction was rolled back: a statement in it had failed and the error was swallowed. Let it leave data.write.',
+        )
+      }
+      const scope = currentScope()
+      const lsn = parseLsn(String((at.rows[0] as { lsn?: string } | undefined)?.lsn))
+      if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
+    } catch (error) {
+      broken = isRungError(error, 'DATA_UNAVAILABLE')
+      if (!broken) throw error
+      throw new RungError(
+        'DATA_UNAVAILABLE',
+        'The connection was lost during the commit: the transaction may or may not have happened. Look, or repeat it with an idempotency key.',
+        { cause: (error as RungError).cause, facts: { outcome: 'unknown' } },
+      )
+    } finally {
+      connection.release(broken)
+    }
+  }
+
+  async #rollback(): Promise<void> {
+    const connection = await this.#connection?.catch(() => undefined)
+    if (!connection) return
+    try {
+      await connection.run({ text: 'rollback', values: [], name: undefined })
+      connection.release()
+    } catch {
+      connection.release(true)
+    }
+  }
+}

@@ -1,0 +1,313 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { type Client, type ConnectionConfig, connectOnce } from '../../engines/postgres/client.ts'
+import { parseSql } from '../../engines/postgres/parser.ts'
+import { sleep, systemClock } from '../../kernel/clock.ts'
+import { isRungError, messageOf, RungError } from '../../kernel/errors.ts'
+import { backoffMs } from '../../kernel/random.ts'
+import { schemaOf } from './boundary.ts'
+import { toDataError } from './errors.ts'
+import { type Finding, lintMigration, needsNoTransaction } from './migration-lint.ts'
+
+/** A module's migrations, as the runner needs them. */
+export interface MigrationSource {
+  module: string
+  /** Folder of `0001_name.sql` files, applied in the order of their names. */
+  folder: URL
+  /** Other modules whose tables it declared to read. */
+  reads: readonly string[]
+}
+
+export interface Migration {
+  module: string
+  name: string
+  text: string
+  /** SHA-256 of the text with `\n` line ends. */
+  checksum: string
+  reads: readonly string[]
+}
+
+export interface MigrationState extends Pick<Migration, 'module' | 'name'> {
+  state: 'applied' | 'pending'
+  appliedAt: Date | undefined
+  durationMs: number | undefined
+}
+
+const fileName = /^\d{4,}[_-][a-z0-9_-]+\.sql$/
+
+/**
+ * All migrations, in order: modules as given, files by name.
+ * @throws MIGRATION_INVALID for a folder that cannot be read or a file with another name
+ */
+export async function loadMigrations(sources: readonly MigrationSource[]): Promise<Migration[]> {
+  const all: Migration[] = []
+  for (const { module, folder, reads } of sources) {
+    const names = await readdir(folder).catch((cause) => {
+      throw new RungError(
+        'MIGRATION_INVALID',
+        `Module "${module}": the folder ${fileURLToPath(folder)} cannot be read. Create it, or correct the module's migrations.`,
+        { cause },
+      )
+    })
+    for (const name of names.sort()) {
+      if (name.startsWith('.')) continue
+      if (!fileName.test(name)) {
+        throw new RungError(
+          'MIGRATION_INVALID',
+          `Module "${module}": ${name} is not a migration's name. Name it like 0001_create_article.sql.`,
+        )
+      }
+      const text = (await readFile(new URL(name, folder), 'utf8')).replaceAll('\r\n', '\n')
+      all.push({ module, name, text, checksum: createHash('sha256').update(text).digest('hex'), reads })
+    }
+  }
+  return all
+}
+
+interface AppliedRow {
+  module: string
+  name: string
+  checksum: string
+  applied_at: Date
+  duration_ms: number
+}
+
+/**
+ * Which migrations are still to be applied. Pure.
+ * @throws MIGRATION_CHANGED when an applied file was edited or removed, MIGRATION_INVALID when a new one sorts before it
+ */
+export function pendingOf(
+  migrations: readonly Migration[],
+  applied: readonly Pick<AppliedRow, 'module' | 'name' | 'checksum'>[],
+): Migration[] {
+  const byKey = new Map(migrations.map((migration) => [`${migration.module}/${migration.name}`, migration]))
+  const modules = new Set(migrations.map((migration) => migration.module))
+  const last = new Map<string, string>()
+  const done = new Set<string>()
+  for (const row of applied) {
+    const key = `${row.module}/${row.name}`
+    const file = byKey.get(key)
+    if (!file && !modules.has(row.module)) continue // a module that this app no longer has; its tables stay
+    if (!file) {
+      throw new RungError('MIGRATION_CHANGED', `Migration ${key} was applied, but its file is gone. Restore the file.`)
+    }
+    if (file.checksum !== row.checksum) {
+      throw new RungError(
+        'MIGRATION_CHANGED',
+        `Migration ${key} was changed after it was applied. Restore the file and put the change into a new migration.`,
+      )
+    }
+    done.add(key)
+    if (row.name > (last.get(row.module) ?? '')) last.set(row.module, row.name)
+  }
+  const pending = migrations.filter((migration) => !done.has(`${migration.module}/${migration.name}`))
+  for (const { module, name } of pending) {
+    const newest = last.get(module)
+    if (newest !== undefined && name < newest) {
+      throw new RungError(
+        'MIGRATION_INVALID',
+        `Migration ${module}/${name} sorts before ${newest}, which was applied already. Give it a higher number.`,
+      )
+    }
+  }
+  return pending
+}
+
+export type MigrationEvent =
+  | { kind: 'waiting'; detail: string }
+  | { kind: 'applying'; migration: Migration; index: number; total: number }
+  | { kind: 'applied'; migration: Migration; durationMs: number }
+  | { kind: 'retry'; migration: Migration; attempt: number }
+
+export interface MigrateOptions {
+  connection: ConnectionConfig
+  migrations: readonly Migration[]
+  onEvent?: (event: MigrationEvent) => void
+  /** How long a statement may wait for a table's lock before it steps back; everything behind it would wait too. Default 2 s. */
+  lockTimeoutMs?: number
+  /** How often a migration is tried again after that. Default 10. */
+  lockRetries?: number
+}
+
+const lockKey = 0x72756e68 // one migration run per database at a time
+const lockWaitMs = 60_000
+
+const bookkeeping = `
+  create schema if not exists rung;
+  create table if not exists rung.migration (
+    module text not null,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now(),
+    duration_ms double precision not null,
+    primary key (module, name)
+  )`
+
+/** What is applied and what is pending. Changes nothing. */
+export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {
+  const client = await connect(options.connection)
+  try {
+    const applied = await readApplied(client)
+    const pending = new Set(pendingOf(options.migrations, applied))
+    const rows = new Map(applied.map((row) => [`${row.module}/${row.name}`, row]))
+    return options.migrations.map((migration) => {
+      const row = rows.get(`${migration.module}/${migration.name}`)
+      return {
+        module: migration.module,
+        name: migration.name,
+        state: pending.has(migration) ? 'pending' : 'applied',
+        appliedAt: row?.applied_at,
+        durationMs: row?.duration_ms,
+      }
+    })
+  } finally {
+    await client.end()
+  }
+}
+
+/**
+ * Lints the pending migrations, then applies them, each in a transaction of its own (`concurrently` outside one).
+ * @returns the migrations that were applied
+ * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED with what was applied before it kept
+ */
+export async function migrate(options: MigrateOptions): Promise<Migration[]> {
+  const client = await connect(options.connection)
+  try {
+    // The common start has nothing to do, and then takes no lock.
+    if (pendingOf(options.migrations, await readApplied(client)).length === 0) return []
+    await takeLock(client, options)
+    await client.query(bookkeeping)
+    const pending = pendingOf(options.migrations, await readApplied(client))
+    for (const migration of pending) refuseUnsafe(migration, await lint(migration))
+    for (const [index, migration] of pending.entries()) {
+      options.onEvent?.({ kind: 'applying', migration, index, total: pending.length })
+      const start = systemClock.ticks()
+      await apply(client, migration, options)
+      options.onEvent?.({ kind: 'applied', migration, durationMs: systemClock.ticks() - start })
+    }
+    return pending
+  } finally {
+    await client.end()
+  }
+}
+
+/** What the lint says of one migration; `overridden` findings carry the author's reason. */
+export async function lint(migration: Migration): Promise<Finding[]> {
+  const file = `${migration.module}/${migration.name}`
+  const statements = await parseSql(migration.text).catch((cause) => {
+    throw new RungError('MIGRATION_INVALID', `Migration ${file} is not valid SQL: ${messageOf(cause)}`, { cause })
+  })
+  return lintMigration({ ...migration, file, statements })
+}
+
+function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void {
+  const open = findings.filter((finding) => finding.overridden === undefined)
+  if (open.length === 0) return
+  const lines = open.map(
+    (finding) => `  line ${finding.line}, ${finding.rule}: ${finding.message}\n    ${finding.advice}`,
+  )
+  throw new RungError(
+    'MIGRATION_UNSAFE',
+    `Migration ${migration.module}/${migration.name} was refused; nothing was applied.\n${lines.join('\n')}\n  To do it all the same, add a comment: -- rung:allow <rule> <reason>`,
+    { facts: { findings: open } },
+  )
+}
+
+async function connect(config: ConnectionConfig): Promise<Client> {
+  return connectOnce(config).catch((error) => {
+    throw toDataError(error)
+  })
+}
+
+async function readApplied(client: Client): Promise<AppliedRow[]> {
+  const { rows: exists } = await client.query(`select to_regclass('rung.migration') is not null as found`)
+  if (!exists[0].found) return []
+  const { rows } = await client.query('select * from rung.migration order by module, name')
+  return rows
+}
+
+async function takeLock(client: Client, options: MigrateOptions): Promise<void> {
+  const giveUpAt = systemClock.ticks() + lockWaitMs
+  for (let attempt = 0; ; attempt += 1) {
+    const { rows } = await client.query('select pg_try_advisory_lock($1) as locked', [lockKey])
+    if (rows[0].locked) return
+    if (systemClock.ticks() > giveUpAt) {
+      throw new RungError(
+        'MIGRATION_LOCKED',
+        'Another process has been migrating this database for a minute. Try again when it is done.',
+      )
+    }
+    if (attempt === 0) options.onEvent?.({ kind: 'waiting', detail: 'another process is migrating this database' })
+    await sleep(100)
+  }
+}
+
+async function apply(client: Client, migration: Migration, options: MigrateOptions): Promise<void> {
+  const retries = options.lockRetries ?? 10
+  const schema = schemaOf(migration.module)
+  const statements = await parseSql(migration.text)
+  await client.query(`create schema if not exists "${schema}"`)
+  await client.query(`set search_path = "${schema}", public`)
+  await client.query('set statement_timeout = 0')
+  await client.query(`set lock_timeout = ${Number(options.lockTimeoutMs ?? 2000)}`)
+  const alone = needsNoTransaction(statements)
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      if (alone) await runAlone(client, migration, schema)
+      else await runInTransaction(client, migration)
+      return
+    } catch (error) {
+      const failure = toDataError(error)
+      if (!isRungError(failure, 'DATA_LOCK_TIMEOUT') || attempt >= retries) {
+        const { position } = error as { position?: string }
+        const line = position ? ` at line ${migration.text.slice(0, Number(position)).split('\n').length}` : ''
+        throw new RungError(
+          'MIGRATION_FAILED',
+          `Migration ${migration.module}/${migration.name} failed${line}: ${messageOf(error)}. It was rolled back; correct it and start again.`,
+          { cause: error },
+        )
+      }
+      options.onEvent?.({ kind: 'retry', migration, attempt: attempt + 1 })
+      await sleep(backoffMs(attempt, 200, 5_000))
+    }
+  }
+}
+
+async function runInTransaction(client: Client, migration: Migration): Promise<void> {
+  const start = systemClock.ticks()
+  await client.query('begin')
+  try {
+    await client.query(migration.text)
+    await record(client, migration, systemClock.ticks() - start)
+    await client.query('commit')
+  } catch (error) {
+    await client.query('rollback').catch(() => {})
+    throw error
+  }
+}
+
+/** `create index concurrently` that failed leaves an invalid index of that name; the next try must not trip over it. */
+async function runAlone(client: Client, migration: Migration, schema: string): Promise<void> {
+  const start = systemClock.ticks()
+  const { rows } = await client.query(
+    `select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = $1 and not i.indisvalid`,
+    [schema],
+  )
+  for (const { relname } of rows) {
+    if (migration.text.includes(relname))
+      await client.query(`drop index concurrently if exists "${schema}"."${relname}"`)
+  }
+  await client.query(migration.text)
+  await record(client, migration, systemClock.ticks() - start)
+}
+
+async function record(client: Client, migration: Migration, durationMs: number): Promise<void> {
+  await client.query('insert into rung.migration (module, name, checksum, duration_ms) values ($1, $2, $3, $4)', [
+    migration.module,
+    migration.name,
+    migration.checksum,
+    durationMs,
+  ])
+}

@@ -1,0 +1,198 @@
+import cors from '@fastify/cors'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify'
+import { after, systemClock } from '../../kernel/clock.ts'
+import { RungError } from '../../kernel/errors.ts'
+import { uuid } from '../../kernel/random.ts'
+import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
+import { type Duration, type Size, toBytes, toMs } from '../../kernel/units.ts'
+import { documentation } from './openapi.ts'
+import { type Problem, toProblem, toRungError } from './problem.ts'
+import { childOf, parseTraceparent } from './trace-context.ts'
+import { validatorCompiler } from './validation.ts'
+
+/** What a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
+export type Http = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** Options of the app's HTTP side, with the defaults named. */
+export interface HttpOptions {
+  /** Default 1 MiB; a route may set its own `bodyLimit`. */
+  bodyMax?: Size
+  /** Request line and headers together. Default 16 KiB. */
+  headersMax?: Size
+  /** Until the headers are complete. Default 10 s. */
+  headersTimeout?: Duration
+  /** Until the request is complete, and again until it is answered. Default 30 s. */
+  requestTimeout?: Duration
+  /** Idle connections are kept for. Default 65 s, above the usual 60 s of a balancer. */
+  keepAliveTimeout?: Duration
+  /** Default 10,000; further ones are refused. */
+  connectionsMax?: number
+  /** Other origins that may call: `true` for any, a list, or nothing (default). */
+  cors?: boolean | readonly string[] | CorsOptions
+  /** Title and version of the API reference. */
+  title?: string
+  version?: string
+  description?: string
+  /** The app's own form of errors instead of problem+json. */
+  formatProblem?: (problem: Problem, request: FastifyRequest) => unknown
+}
+
+export interface CorsOptions {
+  origins: boolean | readonly string[]
+  methods?: readonly string[]
+  headers?: readonly string[]
+  exposedHeaders?: readonly string[]
+  credentials?: boolean
+  maxAge?: Duration
+}
+
+export interface HttpSettings extends HttpOptions {
+  logger: FastifyBaseLogger
+  /** Show faults of the server to clients: development only. */
+  revealing: boolean
+}
+
+/**
+ * A Fastify with Rung's manners: a scope for each request, limits, validation, problem+json, request ids, trace context,
+ * security headers, OpenAPI. Nothing listens yet.
+ */
+export async function createHttp(settings: HttpSettings): Promise<Http> {
+  const requestTimeoutMs = toMs(settings.requestTimeout ?? '30s')
+  const app: FastifyInstance = Fastify({
+    loggerInstance: settings.logger,
+    disableRequestLogging: true,
+    bodyLimit: toBytes(settings.bodyMax ?? '1MiB'),
+    keepAliveTimeout: toMs(settings.keepAliveTimeout ?? '65s'),
+    requestTimeout: requestTimeoutMs,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false, // readiness says no first; what still arrives is answered
+    routerOptions: { maxParamLength: 1024 },
+    genReqId: (request) => incomingId(request.headers['x-request-id']) ?? uuid(),
+    frameworkErrors: (error, request, reply) => sendProblem(error, request as never, reply as never),
+    http: {
+      maxHeaderSize: toBytes(settings.headersMax ?? '16KiB'),
+      headersTimeout: toMs(settings.headersTimeout ?? '10s'),
+      connectionsCheckingInterval: 1_000,
+    },
+    clientErrorHandler,
+  })
+  app.server.maxConnections = settings.connectionsMax ?? 10_000
+  app.setValidatorCompiler(validatorCompiler())
+  app.setErrorHandler(sendProblem)
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(
+      new RungError('HTTP_NOT_FOUND', `There is no ${request.method} ${pathOf(request.url)}.`),
+      request,
+      reply,
+    ),
+  )
+  scopes(app, requestTimeoutMs)
+  await addCors(app, settings.cors)
+  await documentation(app, settings)
+  return app.withTypeProvider<TypeBoxTypeProvider>()
+
+  function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const error = toRungError(thrown)
+    if (error.status >= 500) request.log.error({ err: error, cause: error.cause, requestId: request.id }, error.message)
+    const problem = toProblem(error, request.id, settings.revealing)
+    reply.status(problem.status).header('cache-control', 'no-store')
+    if (problem.status === 503) reply.header('retry-after', '1')
+    if (settings.formatProblem)
+      return reply.type('application/json; charset=utf-8').send(settings.formatProblem(problem, request))
+    return reply.type('application/problem+json; charset=utf-8').send(problem)
+  }
+}
+
+/**
+ * For an API: nothing it answers is a page that may run or frame anything. Pages set their own policy.
+ * Source: OWASP REST Security Cheat Sheet, "Security Headers".
+ */
+const securityHeaders = {
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+}
+
+/** Gives each request its scope, deadline, ids and security headers. Also for a Fastify that Rung did not make. */
+export function scopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    const scope = new Scope('request', request.id, `${request.method} ${request.routeOptions.url ?? '(none)'}`)
+    scope.traceparent = childOf(parseTraceparent(request.headers.traceparent))
+    scope.deadlineAt = systemClock.ticks() + requestTimeoutMs
+    reply.headers(securityHeaders)
+    reply.header('x-request-id', scope.id)
+    reply.header('traceparent', scope.traceparent)
+    const cancelTimer = after(requestTimeoutMs, () => {
+      const error = new RungError(
+        'HTTP_TIMEOUT',
+        `The request took longer than ${requestTimeoutMs / 1000} s. Ask for less, or try again.`,
+      )
+      scope.cancel(error)
+      if (!reply.sent) reply.send(error)
+    })
+    reply.raw.once('close', cancelTimer)
+    runInScope(scope, done)
+  })
+  app.addHook('onRequestAbort', (request, done) => {
+    currentScope()?.cancel(
+      new RungError('HTTP_CLIENT_GONE', `The client closed request ${request.id} before the answer.`),
+    )
+    done()
+  })
+}
+
+/** An id from outside is kept only in a harmless form: it goes into logs and headers. */
+function incomingId(header: unknown): string | undefined {
+  return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined
+}
+
+function pathOf(url: string): string {
+  return url.split('?', 1)[0]!.slice(0, 200)
+}
+
+async function addCors(app: FastifyInstance, option: HttpOptions['cors']): Promise<void> {
+  if (option === undefined || option === false) return
+  const given: CorsOptions = typeof option === 'object' && 'origins' in option ? option : { origins: option }
+  await app.register(cors, {
+    origin: typeof given.origins === 'boolean' ? given.origins : [...given.origins],
+    methods: [...(given.methods ?? ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])],
+    allowedHeaders: [...(given.headers ?? ['Authorization', 'Content-Type', 'X-Request-Id', 'Traceparent'])],
+    exposedHeaders: [...(given.exposedHeaders ?? ['X-Request-Id', 'Retry-After'])],
+    credentials: given.credentials ?? false,
+    maxAge: Math.floor(toMs(given.maxAge ?? '10m') / 1000),
+  })
+}
+
+/** What cannot even be parsed as HTTP. There is no request object: the answer is written by hand, then the line is closed. */
+function clientErrorHandler(error: NodeJS.ErrnoException, socket: import('node:net').Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  const [status, reason, code] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large', 'HTTP_TOO_LARGE']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout', 'HTTP_TIMEOUT']
+        : [400, 'Bad Request', 'HTTP_BAD_REQUEST']
+  const body = JSON.stringify({ type: `urn:rung:error:${code}`, title: reason, status, code, detail: `${reason}.` })
+  if (socket.writable) {
+    socket.write(
+      `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    )
+  }
+  socket.destroySoon()
+}

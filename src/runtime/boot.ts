@@ -1,0 +1,184 @@
+import type { AddressInfo } from 'node:net'
+import { localCalls } from '../app/calls.ts'
+import type { App } from '../app/define-app.ts'
+import type { AnyModule, ModuleContext } from '../app/define-module.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import { createData, type DataRoot } from '../primitives/data/data.ts'
+import { loadMigrations, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
+import { createHttp, type Http } from '../primitives/http/http.ts'
+import type { Config } from './config.ts'
+import { boundaryGuard } from './guard.ts'
+import { type Health, health } from './health.ts'
+import type { Log } from './log.ts'
+import { deriveSecrets, storedRoot } from './secrets.ts'
+import { type DatabaseServer, openDatabase, startDatabaseServer } from './wire.ts'
+
+/** Something beside the app that wants its HTTP and its data: metrics, traces, a console. */
+export type Extension = (
+  http: Http,
+  parts: { data: DataRoot; server: DatabaseServer; log: Log; config: Config },
+) => void | Promise<void>
+
+export interface BootOptions {
+  log: Log
+  extensions?: readonly Extension[]
+  onMigration?: (event: MigrationEvent) => void
+}
+
+/** A process that answers. */
+export interface Running {
+  /** `http://127.0.0.1:3000` */
+  readonly url: string
+  readonly http: Http
+  readonly data: DataRoot
+  readonly server: DatabaseServer
+  /** Stops taking requests, finishes those in hand, closes the database. Twice is the same as once. */
+  stop(): Promise<void>
+}
+
+/**
+ * From an app and a configuration to a running process. What fails stops what had been started.
+ * @throws a RungError that says what to change
+ */
+export async function boot(app: App, config: Config, options: BootOptions): Promise<Running> {
+  const { log } = options
+  const undo: (() => Promise<unknown>)[] = []
+  try {
+    // Both take their time and neither needs the other.
+    const [server, http] = await settled(
+      startDatabaseServer(config, log),
+      createHttp(httpSettings(app, config, log)),
+      (started) => started.stop(),
+    )
+    undo.push(() => server.stop())
+    const migrations = await loadMigrations(migrationSources(app))
+    await migrate({
+      connection: server.connection,
+      migrations,
+      ...(options.onMigration && { onEvent: options.onMigration }),
+    })
+    const database = openDatabase(config.topology.data, server.connection)
+    undo.push(() => database.close())
+    const root = createData(database, guardFor(app, config, log))
+    const state: Health = { draining: false }
+    health(http, root, state)
+    for (const extension of options.extensions ?? []) await extension(http, { data: root, server, log, config })
+    await addModules(app, config, root, http, log)
+    undo.push(() => http.close())
+    await listen(http, config)
+    let stopping: Promise<void> | undefined
+    return {
+      url: urlOf(http),
+      http,
+      data: root,
+      server,
+      stop() {
+        state.draining = true
+        stopping ??= stopAll(undo)
+        return stopping
+      },
+    }
+  } catch (error) {
+    await stopAll(undo).catch((failure) => log.error({ err: failure }, 'stopping after a failed start failed as well'))
+    throw error
+  }
+}
+
+/** Waits for both; when one fails the other is undone too. */
+async function settled<A, B>(
+  first: Promise<A>,
+  second: Promise<B>,
+  undoFirst: (value: A) => Promise<void>,
+): Promise<[A, B]> {
+  const [a, b] = await Promise.allSettled([first, second])
+  if (a.status === 'rejected') throw a.reason
+  if (b.status === 'rejected') {
+    await undoFirst(a.value)
+    throw b.reason
+  }
+  return [a.value, b.value]
+}
+
+async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const step of [...undo].reverse()) await step().catch((error) => failures.push(error))
+  if (failures.length > 0) throw failures[0]
+}
+
+function httpSettings(app: App, config: Config, log: Log) {
+  return { title: app.name, ...app.http, logger: log, revealing: config.mode === 'development' }
+}
+
+export function migrationSources(app: App) {
+  return app.modules.flatMap(({ name, migrations, reads }) =>
+    migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
+  )
+}
+
+function guardFor(app: App, config: Config, log: Log) {
+  if (config.mode === 'production') return undefined
+  const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
+  return boundaryGuard(reads, (error, module) => {
+    if (config.mode === 'test') throw error
+    log.warn({ module, code: error.code }, error.message)
+  })
+}
+
+async function addModules(app: App, config: Config, root: DataRoot, http: Http, log: Log): Promise<void> {
+  const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
+  const rules = { checked: config.mode !== 'production', inTransaction: root.inTransaction }
+  const exposed = new Map<string, unknown>()
+  for (const module of app.modules) {
+    const calls: Record<string, unknown> = {}
+    for (const [alias, used] of Object.entries((module.uses ?? {}) as Record<string, AnyModule>)) {
+      calls[alias] = exposed.get(used.name)
+    }
+    const context: ModuleContext = {
+      data: root.forModule(module.name),
+      calls: calls as ModuleContext['calls'],
+      log: log.child({ module: module.name }),
+      secret: (purpose) => secret(`${module.name}/${purpose}`),
+    }
+    exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
+    const { routes } = module
+    if (routes) {
+      // In a context of its own: a hook or decorator of one module does not reach another.
+      await http.register(async (scoped) => {
+        scoped.addHook('onRoute', (route) => {
+          route.config = { ...route.config, module: module.name } as never
+        })
+        await routes(scoped as unknown as Http, context)
+      })
+    }
+  }
+}
+
+async function listen(http: Http, config: Config): Promise<void> {
+  const { host, port } = config.topology.http
+  try {
+    await http.listen({ host, port })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EADDRINUSE') {
+      throw new RungError(
+        'PORT_IN_USE',
+        `Port ${port} of ${host} is in use. Stop what uses it, or set PORT to another one.`,
+        { cause: error },
+      )
+    }
+    if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+      throw new RungError(
+        'CONFIG_INVALID',
+        `Cannot listen on ${host}:${port} (${messageOf(error)}). Set HOST and PORT.`,
+        { cause: error },
+      )
+    }
+    throw error
+  }
+}
+
+function urlOf(http: Http): string {
+  const { address, family, port } = http.server.address() as AddressInfo
+  const host = address === '0.0.0.0' || address === '::' ? 'localhost' : family === 'IPv6' ? `[${address}]` : address
+  return `http://${host}:${port}`
+}

@@ -1,0 +1,93 @@
+import path from 'node:path'
+import { RungError } from '../kernel/errors.ts'
+import { rung1k } from '../topology/rungs/1k.ts'
+import type { Topology } from '../topology/topology.ts'
+
+/** Everything that a process takes from outside, checked once at the start. */
+export interface Config {
+  topology: Topology
+  /** The `.rung` folder. */
+  dataDir: string
+  mode: Mode
+  logLevel: LogLevel
+  /** Share of successful requests that get a log line, 0 … 1. Failed and slow ones always do. */
+  logSample: number
+  /** Root of all keys; made and kept in the data directory when it is not given. */
+  secret: string | undefined
+  /** Port of 127.0.0.1 on which the embedded Postgres also listens; none by default. */
+  postgresPort: number | undefined
+}
+
+/** `development` reveals faults to clients and reports boundary breaks; in `test` they fail. */
+export type Mode = 'development' | 'test' | 'production'
+export type LogLevel = (typeof logLevels)[number]
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const modes = ['development', 'test', 'production'] as const
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/**
+ * Reads the environment. Pure.
+ * @throws CONFIG_INVALID with one sentence that says what to change
+ */
+export function readConfig(env: Env, cwd: string): Config {
+  const url = env.DATABASE_URL || undefined
+  if (url !== undefined && !/^postgres(ql)?:\/\//.test(url)) {
+    throw invalid('DATABASE_URL must begin with postgres:// (its value is not shown here, it may hold a password).')
+  }
+  const secret = env.RUNG_SECRET || undefined
+  if (secret !== undefined && secret.length < 32) {
+    throw invalid('RUNG_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
+  }
+  return {
+    topology: {
+      ...rung1k,
+      data: {
+        ...rung1k.data,
+        ...(url && { engine: 'external', url }),
+        readConnectionsMax: integer(env, 'RUNG_POOL_READ', rung1k.data.readConnectionsMax, 1, 1000),
+        writeConnectionsMax: integer(env, 'RUNG_POOL_WRITE', rung1k.data.writeConnectionsMax, 1, 1000),
+      },
+      http: {
+        host: env.HOST || rung1k.http.host,
+        port: integer(env, 'PORT', rung1k.http.port, 0, 65_535),
+      },
+    },
+    dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
+    mode: oneOf(env, 'NODE_ENV', modes, 'production'),
+    logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
+    logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
+    secret,
+    postgresPort: env.RUNG_POSTGRES_PORT ? integer(env, 'RUNG_POSTGRES_PORT', 0, 1, 65_535) : undefined,
+  }
+}
+
+function integer(env: Env, name: string, fallback: number, least: number, most: number): number {
+  const text = env[name]
+  if (text === undefined || text === '') return fallback
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw invalid(`${name} is "${text}"; it must be a whole number from ${least} to ${most}.`)
+  }
+  return value
+}
+
+function share(env: Env, name: string, fallback: number): number {
+  const text = env[name]
+  if (text === undefined || text === '') return fallback
+  const value = Number(text)
+  if (!(value >= 0 && value <= 1)) throw invalid(`${name} is "${text}"; it must be a number from 0 to 1.`)
+  return value
+}
+
+function oneOf<T extends string>(env: Env, name: string, allowed: readonly T[], fallback: T): T {
+  const text = env[name] || fallback
+  const found = allowed.find((value) => value === text)
+  if (found === undefined) throw invalid(`${name} is "${text}"; it must be one of ${allowed.join(', ')}.`)
+  return found
+}
+
+function invalid(message: string): RungError {
+  return new RungError('CONFIG_INVALID', message)
+}

@@ -1,0 +1,39 @@
+import { systemClock } from '../kernel/clock.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/http.ts'
+
+/**
+ * `/healthz`: this process answers; whoever restarts processes asks it. `/readyz`: it can do its work now; a balancer asks
+ * it. A process that drains, or has lost its database, is healthy and not ready.
+ */
+export interface Health {
+  draining: boolean
+}
+
+const databaseAnswersWithinMs = 1_000
+
+export function health(http: Http, root: DataRoot, state: Health): void {
+  const data = root.forModule(undefined)
+  const hidden = { schema: { hide: true }, logLevel: 'silent' as const }
+
+  http.get('/healthz', hidden, async () => ({ status: 'ok' }))
+
+  http.get('/readyz', hidden, async (_request, reply) => {
+    const checks = { draining: state.draining, database: await answers() }
+    const ready = !checks.draining && checks.database
+    return reply.status(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', checks })
+  })
+
+  async function answers(): Promise<boolean> {
+    const deadline = AbortSignal.timeout(databaseAnswersWithinMs)
+    const late = new Promise<false>((resolve) => deadline.addEventListener('abort', () => resolve(false)))
+    const start = systemClock.ticks()
+    const asked = data
+      .read((sql) => sql`select 1`)
+      .then(
+        () => systemClock.ticks() - start < databaseAnswersWithinMs,
+        () => false,
+      )
+    return Promise.race([asked, late])
+  }
+}

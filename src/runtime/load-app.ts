@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { App } from '../app/define-app.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+
+const candidates = ['app.ts', 'src/app.ts', 'app.js', 'src/app.js', 'app.mjs']
+
+/**
+ * The app that a file exports by default. Without a file, the first of app.ts, src/app.ts, app.js … in `cwd`.
+ * @throws APP_NOT_FOUND, APP_INVALID
+ */
+export async function loadApp(file: string | undefined, cwd: string): Promise<App> {
+  const found = path.resolve(cwd, file ?? candidates.find((name) => existsSync(path.join(cwd, name))) ?? 'app.ts')
+  if (!existsSync(found)) {
+    throw new RungError(
+      'APP_NOT_FOUND',
+      `There is no ${path.relative(cwd, found)} here. Name the app's file, or make an app with: rung new my-app`,
+    )
+  }
+  let exported: { default?: unknown }
+  try {
+    exported = await import(pathToFileURL(found).href)
+  } catch (cause) {
+    if (cause instanceof RungError) throw cause
+    throw new RungError('APP_NOT_FOUND', `${path.relative(cwd, found)} cannot be loaded: ${messageOf(cause)}`, {
+      cause,
+    })
+  }
+  const app = exported.default as App | undefined
+  if (!app || !Array.isArray(app.modules) || typeof app.name !== 'string') {
+    throw new RungError(
+      'APP_INVALID',
+      `${path.relative(cwd, found)} must export an app: export default defineApp({ … })`,
+    )
+  }
+  return app
+}

@@ -1,0 +1,46 @@
+import { availableParallelism } from 'node:os'
+import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import type { Database } from '../primitives/data/contract.ts'
+import { postgresDatabase } from '../primitives/data/postgres.ts'
+import type { DataTopology } from '../topology/topology.ts'
+import type { Config } from './config.ts'
+import type { Log } from './log.ts'
+
+/** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
+
+/** An engine that this process itself runs, or one that runs elsewhere. */
+export interface DatabaseServer {
+  connection: ConnectionConfig
+  /** For the doctor's experiments; the app's own where nothing better is known. */
+  adminConnection: ConnectionConfig
+  pid(): number | undefined
+  stop(): Promise<void>
+}
+
+export async function startDatabaseServer(config: Config, log: Log): Promise<DatabaseServer> {
+  const { data } = config.topology
+  if (data.engine === 'external') {
+    const connection = { url: data.url }
+    return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
+  }
+  const { startEmbedded } = await import('../engines/postgres/embedded.ts')
+  return startEmbedded({
+    root: config.dataDir,
+    connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
+    tcpPort: config.postgresPort,
+    onEvent(event, detail) {
+      const level = event === 'lost' ? 'error' : event === 'recovered' ? 'warn' : 'debug'
+      log[level]({ event: `postgres-${event}` }, detail)
+    },
+  })
+}
+
+export function openDatabase(topology: DataTopology, connection: ConnectionConfig): Database {
+  return postgresDatabase({
+    name: 'main',
+    connection,
+    connectionsMax: { read: topology.readConnectionsMax, write: topology.writeConnectionsMax },
+    idleTimeoutMs: topology.idleTimeoutMs,
+    limits: topology,
+  })
+}

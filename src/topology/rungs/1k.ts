@@ -1,0 +1,17 @@
+import type { Topology } from '../topology.ts'
+
+/** One process, and a Postgres that Rung itself starts. */
+export const rung1k: Topology = {
+  rung: '1k',
+  data: {
+    engine: 'embedded',
+    url: undefined,
+    readConnectionsMax: 10,
+    writeConnectionsMax: 10,
+    idleTimeoutMs: 60_000,
+    statementTimeoutMs: 10_000,
+    lockTimeoutMs: 5_000,
+    idleInTransactionTimeoutMs: 15_000,
+  },
+  http: { host: '127.0.0.1', port: 3000 },
+}

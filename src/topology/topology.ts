@@ -1,0 +1,23 @@
+/** What runs where, as data. A rung is one of these; `rung.config.ts` and the environment change single values. */
+export interface Topology {
+  readonly rung: RungName
+  readonly data: DataTopology
+  readonly http: { readonly host: string; readonly port: number }
+}
+
+export type RungName = '1k'
+
+export interface DataTopology {
+  /** `embedded`: Rung starts its own Postgres in the data directory. `external`: one that runs already. */
+  readonly engine: 'embedded' | 'external'
+  /** Of an external Postgres, `postgres://…`. */
+  readonly url: string | undefined
+  /** Connections of one process. Reads and writes have a pool each, so that neither starves the other. */
+  readonly readConnectionsMax: number
+  readonly writeConnectionsMax: number
+  readonly idleTimeoutMs: number
+  /** A statement that runs longer is ended by the server. */
+  readonly statementTimeoutMs: number
+  readonly lockTimeoutMs: number
+  readonly idleInTransactionTimeoutMs: number
+}
