@@ -26,13 +26,14 @@ function nameOf(path: string, part: string): string {
 
 /** A blank and a missing field are one thing to the one who fills in a form. */
 function inWords(message: string): string {
-  if (/required property|pattern|fewer than 1 characters/.test(message)) return "can't be blank"
+  if (/required property|pattern|fewer than 1 characters|must not be (null|empty)/.test(message))
+    return "can't be blank"
   const length = /NOT have (fewer|more) than (\d+) characters/.exec(message)
   if (length)
     return length[1] === 'fewer'
       ? `is too short (minimum is ${length[2]} characters)`
       : `is too long (maximum is ${length[2]} characters)`
-  return message
+  return message.startsWith('must match format') ? 'is invalid' : message
 }
 
 function subjectOf({ status, code }: Problem): string {

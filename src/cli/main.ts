@@ -35,7 +35,10 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
 
 function report(error: unknown, json: boolean, env: Input['env'], out: Output): void {
   const code = isRungError(error) ? error.code : 'UNEXPECTED'
-  if (json) return out.json({ error: { code, message: messageOf(error), ...(isRungError(error) ? error.facts : {}) } })
+  if (json) {
+    out.json({ error: { code, message: messageOf(error), ...(isRungError(error) ? error.facts : {}) } })
+    return
+  }
   const title = isRungError(error) ? errorCodes[error.code].title : 'An unexpected error'
   out.note(`\n${title} (${code})\n${messageOf(error)}`)
   if (!isRungError(error) || env.RUNG_DEBUG) out.note(String((error as Error)?.stack ?? error))

@@ -17,14 +17,19 @@ export interface DatabaseServer {
   stop(): Promise<void>
 }
 
-export async function startDatabaseServer(config: Config, log: Log): Promise<DatabaseServer> {
+/** `attach`: for a tool beside a running app, whose server it then uses. */
+export async function startDatabaseServer(
+  config: Config,
+  log: Log,
+  how: 'own' | 'attach' = 'own',
+): Promise<DatabaseServer> {
   const { data } = config.topology
   if (data.engine === 'external') {
     const connection = { url: data.url }
     return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
   }
-  const { startEmbedded } = await import('../engines/postgres/embedded.ts')
-  return startEmbedded({
+  const { attachEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
+  return (how === 'attach' ? attachEmbedded : startEmbedded)({
     root: config.dataDir,
     connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
     tcpPort: config.postgresPort,

@@ -133,17 +133,23 @@ const headerNames = [
 ]
 
 function validText(schema: Schema): fc.Arbitrary<string> {
-  const { minLength = 0, maxLength = minLength + 40 } = schema
-  if (schema.format === 'email') {
-    return fc.stringMatching(/^[a-z0-9]{6,20}$/).map((local) => `${local}@example.com`)
-  }
+  const { minLength = 0, maxLength = 3000 } = schema
+  if (schema.format === 'email') return fc.stringMatching(/^[a-z0-9]{6,20}$/).map((local) => `${local}@example.com`)
   if (schema.format === 'date-time') {
     return fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(2e12) }).map((date) => date.toISOString())
   }
   if (schema.format === 'uuid') return fc.uuid()
   if (schema.format === 'uri') return fc.webUrl()
   if (schema.pattern !== undefined) return fc.stringMatching(new RegExp(schema.pattern, 'u'))
-  return fc.string({ unit: 'grapheme', minLength, maxLength: Math.min(maxLength, minLength + 40) })
+  const usual = fc.string({ unit: 'grapheme', minLength, maxLength: Math.min(maxLength, minLength + 40) })
+  const extreme = fc.constantFrom(minLength, Math.min(maxLength, 10_000)).map((length) => 'x'.repeat(length))
+  return fc.oneof({ arbitrary: usual, weight: 5 }, { arbitrary: extreme, weight: 1 })
+}
+
+function validInteger({ minimum = -(2 ** 53) + 1, maximum = 2 ** 53 - 1 }: Schema): fc.Arbitrary<number> {
+  const usual = fc.integer({ min: Math.max(minimum, -1000), max: Math.min(maximum, 100_000) })
+  const bounds = [minimum, maximum, 0, 2 ** 31 - 1, 2 ** 31].filter((value) => value >= minimum && value <= maximum)
+  return fc.oneof({ arbitrary: usual, weight: 2 }, { arbitrary: fc.constantFrom(...bounds), weight: 1 })
 }
 
 /** Values that the schema allows, or `known` ones. */
@@ -164,7 +170,7 @@ function valid(document: Document, asked: Schema, known: Known, name = ''): fc.A
     case 'string':
       return validText(schema)
     case 'integer':
-      return fc.integer({ min: schema.minimum ?? -1000, max: schema.maximum ?? 100_000 })
+      return validInteger(schema)
     case 'number':
       return fc.double({ min: schema.minimum ?? -1e6, max: schema.maximum ?? 1e6, noNaN: true })
     case 'boolean':

@@ -132,7 +132,7 @@ export async function setFavorite(data: Data, viewer: number, slug: string, favo
       await tx`delete from articles.favorite where account_id = ${viewer} and article_id = ${found.id}`
     }
     const [row] =
-      await tx<ArticleRow>`select ${columns}, ${favorite} as favorited from articles.article where id = ${found.id}`
+      await tx<ArticleRow>`select ${columns}, ${favorite}::boolean as favorited from articles.article where id = ${found.id}`
     return row!
   })
 }

@@ -101,7 +101,7 @@ async function pageOf(data: Data, total: Sql, ids: Sql, range: Range): Promise<P
       select counted.total, listed.* from (${total}) counted
       left join lateral (
         select ${columns(range.viewer)} from (${ids}) page join articles.article using (id)
-        where counted.total > ${range.offset}
+        where counted.total > ${range.offset}::bigint
       ) listed on true
       order by listed.id desc`,
   )

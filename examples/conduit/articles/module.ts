@@ -14,7 +14,7 @@ import {
 } from './articles.ts'
 import { type Filter, feedOf, type ListedRow, listArticles, type Page, tagsInUse } from './lists.ts'
 
-const Tags = Type.Array(Type.String({ minLength: 1, maxLength: 64, pattern: '\\S' }), { maxItems: 50 })
+const Tags = Type.Array(Filled(255), { maxItems: 50 })
 const Title = Filled(255)
 const Description = Filled(1_000)
 const Body = Filled(500_000)

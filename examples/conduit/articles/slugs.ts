@@ -7,7 +7,8 @@ export function slugOf(title: string): string {
       .normalize('NFKC')
       .toLowerCase()
       .match(/[\p{L}\p{N}]+/gu) ?? []
-  return [...words.join('-')].slice(0, slugMax).join('').replace(/-$/, '') || 'article'
+  const slug = [...words.join('-')].slice(0, slugMax).join('').replace(/-$/, '') || 'article'
+  return slug === 'feed' ? 'feed-article' : slug // /api/articles/feed is taken
 }
 
 /** For the second article of one title: `my-title-x7k2mqpa`. */

@@ -64,15 +64,15 @@ export const comments = defineModule({
           security,
           params: Slug,
           body: Envelope('comment', Type.Object({ body: Filled(10_000) })),
-          response: { 200: Envelope('comment', Comment), 401: Errors, 404: Errors, ...failures },
+          response: { 201: Envelope('comment', Comment), 401: Errors, 404: Errors, ...failures },
         },
         preValidation,
       },
-      async (request) => {
+      async (request, reply) => {
         const viewer = await signedIn(request, who)
         const row = await addComment(data, await articleId(request.params.slug), viewer, request.body.comment.body)
         const [comment] = await present(calls, [row], viewer)
-        return { comment: comment! }
+        return reply.status(201).send({ comment: comment! })
       },
     )
 

@@ -7,7 +7,7 @@ import { follow, followedBy, idOf, type ProfileRow, profileNamed, profilesOf, un
 import { createTokens, type Tokens } from './tokens.ts'
 
 const Username = Filled(64)
-const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S' })
+const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S', format: 'email' })
 const Password = Type.String({ minLength: 8, maxLength: 256 })
 
 const User = Type.Object({

@@ -79,7 +79,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     tcpPort: options.tcpPort,
   }
   const socket = { host: socketDir, port: options.tcpPort ?? socketPort }
-  const adminConnection = { ...socket, user: superuser, database: 'postgres' }
+  const keeperConnection = { ...socket, user: superuser, database: 'postgres' }
+  const adminConnection = { ...keeperConnection, database: appDatabase }
   const connection = { ...socket, user: appRole, database: appDatabase }
 
   let stopping = false
@@ -87,9 +88,9 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   let keeper: Client
 
   async function bringUp(): Promise<'started' | 'adopted'> {
-    const adopted = await adopt(dataDir, adminConnection, recipeId(settings))
+    const adopted = await adopt(dataDir, keeperConnection, recipeId(settings))
     server = adopted ?? (await spawnServer(binaries, launcher, dataDir, settings))
-    keeper = await takeLock(adminConnection, dataDir.root)
+    keeper = await takeLock(keeperConnection, dataDir.root)
     keeper.on('end', () => {
       if (!stopping) void recover()
     })
@@ -114,7 +115,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   if (!(await hasDatabase(dataDir))) await initialise(binaries, launcher, dataDir)
   const how = await bringUp()
   try {
-    await setUp(adminConnection, connection)
+    await setUp(keeperConnection, connection)
   } catch (error) {
     stopping = true
     await stopServer(dataDir, server!, keeper!)
@@ -133,6 +134,32 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       await stopServer(dataDir, server, keeper)
     },
   }
+}
+
+/**
+ * For a tool beside the app (a migration, a doctor, a seed): the server that runs on `root` already, without its lock, or
+ * else one started for the time being.
+ */
+export async function attachEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const dataDir = await openDataDir(path.resolve(options.root))
+  const pid = (await readPidFile(dataDir))?.pid
+  const server = pid === undefined || !isAlive(pid) ? undefined : await reach(dataDir, options.tcpPort)
+  if (!server) return startEmbedded(options)
+  return { ...server, dataDir, pid: () => pid, async stop() {} }
+}
+
+async function reach(dataDir: DataDir, tcpPort: number | undefined) {
+  for (const port of new Set([tcpPort ?? socketPort, socketPort])) {
+    const socket = { host: socketDirFor(dataDir.root, tmpdir()), port }
+    const connection = { ...socket, user: appRole, database: appDatabase }
+    try {
+      await (await connectOnce(connection)).end()
+      return { connection, adminConnection: { ...socket, user: superuser, database: appDatabase } }
+    } catch {
+      // nobody answers there
+    }
+  }
+  return undefined
 }
 
 async function hasDatabase(dataDir: DataDir): Promise<boolean> {

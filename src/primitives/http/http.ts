@@ -5,6 +5,7 @@ import Fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
   type RawReplyDefaultExpression,
   type RawRequestDefaultExpression,
   type RawServerDefault,
@@ -75,7 +76,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   const requestTimeoutMs = toMs(settings.requestTimeout ?? '30s')
   const app: FastifyInstance = Fastify({
     loggerInstance: settings.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: toBytes(settings.bodyMax ?? '1MiB'),
     keepAliveTimeout: toMs(settings.keepAliveTimeout ?? '65s'),
     requestTimeout: requestTimeoutMs,
@@ -93,6 +94,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   })
   app.server.maxConnections = settings.connectionsMax ?? 10_000
   app.setValidatorCompiler(validatorCompiler())
+  acceptEmptyJson(app)
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request, reply) =>
     sendProblem(
@@ -110,6 +112,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     const error = toRungError(thrown)
     if (error.status >= 500) request.log.error({ err: error, cause: error.cause, requestId: request.id }, error.message)
     const problem = toProblem(error, request.id, settings.revealing)
+    if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
     if (problem.status === 503) reply.header('retry-after', '1')
     if (settings.formatProblem)
@@ -154,6 +157,15 @@ export function scopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
       new RungError('HTTP_CLIENT_GONE', `The client closed request ${request.id} before the answer.`),
     )
     done()
+  })
+}
+
+/** Clients name JSON on every request, also on those without a body. Where a body is needed, the schema says so. */
+function acceptEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined)
+    else parse(request, body as string, done)
   })
 }
 

@@ -79,11 +79,18 @@ export function toProblem(error: RungError, instance: string, revealing: boolean
       errors: fields.map((field) => ({
         in: (error.cause as FastifyError).validationContext ?? 'body',
         path: field.instancePath + missingProperty(field.params),
-        message: field.message ?? 'is invalid',
+        message: reason(field),
       })),
     }),
     ...(tellable ? error.facts : {}),
   }
+}
+
+/** Nothing where something was asked for is the same mistake, whatever rule notices it first. */
+function reason(field: { message?: string; data?: unknown }): string {
+  if (field.data === null) return 'must not be null'
+  if (field.data === '') return 'must not be empty'
+  return field.message ?? 'is invalid'
 }
 
 function missingProperty(params: Record<string, unknown>): string {

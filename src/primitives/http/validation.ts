@@ -8,7 +8,13 @@ import type { FastifySchemaCompiler } from 'fastify'
  * The first error ends the check: collecting all of them would let a large body cost much more than reading it.
  */
 export function validatorCompiler(): FastifySchemaCompiler<object> {
-  const common = { useDefaults: true, removeAdditional: false, allErrors: false, strict: false } as const
+  const common = {
+    useDefaults: true,
+    removeAdditional: false,
+    allErrors: false,
+    strict: false,
+    verbose: true, // an error says what it found: nothing, or something of another kind
+  } as const
   const body = withFormats(new Ajv({ ...common, coerceTypes: false }))
   const text = withFormats(new Ajv({ ...common, coerceTypes: 'array' }))
   return ({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema)

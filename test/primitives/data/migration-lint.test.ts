@@ -24,10 +24,7 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'alter table article add column x float default 1 + random()',
       'alter table article add x timestamptz default clock_timestamp()',
       'alter table article add column x int default articles.next_number()',
-      'alter table if exists articles.article add column if not exists x int default mine.lower()'.replace(
-        'mine',
-        'public',
-      ),
+      'alter table if exists articles.article add column if not exists x text default public.lower($$A$$)',
     ],
     safe: [
       'alter table article add column x timestamptz not null default now()',
@@ -88,6 +85,8 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'alter table article add check (x > 0)',
       'alter table article add column x int check (x > 0)',
       'alter domain email add constraint has_at check (position($$@$$ in value) > 0)',
+      'alter domain email set not null',
+      'alter domain email add constraint present not null',
     ],
     safe: [
       'alter table article add constraint positive check (x > 0) not valid',
@@ -95,6 +94,8 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'alter table article add column x int; alter table article add constraint positive check (x > 0) not valid',
       'alter domain email add constraint has_at check (position($$@$$ in value) > 0) not valid',
       'alter table article validate constraint positive',
+      'alter domain email validate constraint has_at',
+      'alter domain email drop not null',
     ],
   },
   'foreign-key-not-valid': {
@@ -142,6 +143,7 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'create unique index article_slug on articles.article (slug)',
       'create table if not exists article (id int); create index on article (id)',
       'create index on article (id); create table article (id int)',
+      'create view article as select 1; create index on article (id)',
     ],
     safe: [
       'create index concurrently on article (author)',
@@ -166,6 +168,7 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
   'attach-partition': {
     bad: ['alter table event attach partition event_2026 for values in (2026)'],
     safe: [
+      'alter index event_at attach partition event_2026_at',
       'create table event_2026 (year int); alter table event attach partition event_2026 for values in (2026)',
       'alter table event_2026 validate constraint in_bounds; alter table event attach partition event_2026 for values in (2026)',
     ],
@@ -220,6 +223,8 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       "alter type status rename value 'draft' to 'wip'",
       'alter table article set schema articles',
       'drop table article; create table article (id int)',
+      'drop table article; create view article as select 1',
+      'alter table article rename to old; create table article (id int)',
     ],
     safe: [
       'drop view top; create view top as select 1',
@@ -373,6 +378,12 @@ test('one statement may break several rules, and several tables break one rule e
     ({ message }) => message.match(/of (\w+) go/)![1],
   )
   assert.deepEqual(tables, ['a', 'c'])
+})
+
+test('a renamed table is as large as before', async () => {
+  const text =
+    'alter table article rename to post; create view article as select * from post; create index on post (id)'
+  assert.deepEqual(await rulesOf(text), ['index-concurrently'])
 })
 
 test('declared reads let a migration refer, not write', async () => {

@@ -13,8 +13,8 @@ export interface Step {
   fullName: string
   /** The file itself made that relation before: it is as good as empty, and nobody waits for it. */
   isNew: boolean
-  /** The file makes a relation of that name later. */
-  isRemade: boolean
+  /** The file makes a view of that name later: who reads it will not notice. */
+  becomesView: boolean
   /** The new column, for itself and for each constraint written at it. */
   column?: SqlNodes['ColumnDef'] | undefined
 }

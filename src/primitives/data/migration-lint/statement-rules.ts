@@ -44,7 +44,7 @@ export const statementRules: readonly Rule[] = [
     checks: {
       ReindexStmt: (reindex, { table }) =>
         !isConcurrent(reindex) && [
-          `Nobody can write to the table while ${table || 'it'} is rebuilt, nor read by that index.`,
+          `While ${table || 'it'} is rebuilt nobody can write to the table, and to plan a query waits for each of its indexes.`,
           'In a file of its own:',
           `reindex ${reindex.kind === 'REINDEX_OBJECT_INDEX' ? 'index' : 'table'} concurrently ${table || '…'};`,
         ],
@@ -87,15 +87,14 @@ export const statementRules: readonly Rule[] = [
     name: 'breaks-running-code',
     description: 'Drops, renames or moves a table, column, view, type, sequence or schema, or renames an enum value.',
     checks: {
-      DropStmt(drop, { table, isRemade }) {
-        const isTable = drop.removeType === 'OBJECT_TABLE'
-        if (!usedByCode.test(drop.removeType!) || (isRemade && !isTable)) return
-        return breaks(`Dropping ${table}`)
-      },
+      DropStmt: (drop, { table, becomesView }) =>
+        usedByCode.test(drop.removeType!) &&
+        !(becomesView && drop.removeType !== 'OBJECT_TABLE') &&
+        breaks(`Dropping ${table}`),
       // A view under the old name, made in the same transaction, keeps the old release working.
-      RenameStmt: (rename, { table, isRemade }) =>
+      RenameStmt: (rename, { table, becomesView }) =>
         usedByCode.test(rename.renameType!) &&
-        !isRemade &&
+        !becomesView &&
         breaks(`Renaming ${rename.subname === undefined ? table : identifier(rename.subname)}`),
       AlterObjectSchemaStmt: (move, { table }) =>
         usedByCode.test(move.objectType!) && breaks(`Moving ${table} to the schema ${identifier(move.newschema)}`),

@@ -107,7 +107,7 @@ export const tableRules: readonly Rule[] = [
   },
   {
     name: 'check-not-valid',
-    description: 'Adds a check to a table or a domain without NOT VALID.',
+    description: 'Adds a check to a table, or a check or NOT NULL to a domain, without NOT VALID.',
     checks: {
       Constraint(constraint, { column, table }) {
         if (constraint.contype !== 'CONSTR_CHECK' || constraint.skip_validation) return
@@ -120,12 +120,17 @@ export const tableRules: readonly Rule[] = [
       },
       AlterDomainStmt(domain, { table }) {
         const constraint = findNodes(domain.def, 'Constraint')[0]
-        if (constraint?.contype !== 'CONSTR_CHECK' || constraint.skip_validation) return
-        const name = identifier(constraint.conname)
+        const isSetNotNull = domain.subtype === 'O'
+        if (!isSetNotNull && (constraint === undefined || constraint.skip_validation)) return
+        const isNotNull = isSetNotNull || constraint?.contype === 'CONSTR_NOTNULL'
+        const name = constraintName(constraint?.conname, table, [], 'check')
         return [
           `Postgres scans each table with a column of ${table}, and nobody can write to them meanwhile (SHARE lock).`,
           'Add it for new values, and validate the old ones under a weak lock:',
-          thenValidate(table, name, 'check (…)').replaceAll('alter table', 'alter domain'),
+          thenValidate(table, name, `check (${isNotNull ? 'value is not null' : '…'})`).replaceAll(
+            'alter table',
+            'alter domain',
+          ),
         ]
       },
     },
@@ -151,7 +156,7 @@ export const tableRules: readonly Rule[] = [
       ATAlterConstraint: (change, { table }) =>
         change.alterEnforceability === true &&
         change.is_enforced === true && [
-          `To enforce ${identifier(change.conname)} each row of ${table} is looked up, and nobody can write to it meanwhile.`,
+          `To enforce ${identifier(change.conname)} each row of ${table} is looked up ${stopsAll}.`,
           'Drop it, and add it again:',
           thenValidate(table, identifier(change.conname), 'foreign key (…) references …'),
         ],

@@ -1,0 +1,23 @@
+import type { App } from '../../src/app/define-app.ts'
+import { type BootOptions, boot, type Running } from '../../src/runtime/boot.ts'
+import { type Config, readConfig } from '../../src/runtime/config.ts'
+import { createLog } from '../../src/runtime/log.ts'
+import { type TestPostgres, urlOf } from './postgres.ts'
+
+/** Boots an app in this process, on a database of its own of a test Postgres, on a free port. */
+export async function bootForTest(
+  app: App,
+  postgres: TestPostgres,
+  overrides: Partial<Config> = {},
+  extensions: BootOptions['extensions'] = [],
+): Promise<Running> {
+  const env = {
+    PORT: '0',
+    NODE_ENV: 'test',
+    LOG_LEVEL: 'silent',
+    DATABASE_URL: urlOf(await postgres.createDatabase()),
+    RUNG_SECRET: 'a secret of the tests, long enough to be one',
+  }
+  const config = { ...readConfig(env, process.cwd()), ...overrides }
+  return boot(app, config, { log: createLog('test', config.logLevel), extensions })
+}
