@@ -2,6 +2,9 @@ import path from 'node:path'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
+import { metricsPath } from '../observe/metrics.ts'
+import { observe } from '../observe/observe.ts'
+import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
 import { readConfig } from '../runtime/config.ts'
@@ -37,8 +40,10 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
   const config = readConfig({ ...env, ...(typeof values.port === 'string' && { PORT: values.port }) }, cwd)
   const app = await loadApp(positionals[0], cwd)
   const log = createLog(app.name, config.logLevel)
+  const endTraces = await exportTraces(env, app.name)
   const running = await boot(app, config, {
     log,
+    extensions: [observe()],
     onMigration(event) {
       if (event.kind === 'waiting') out.note(`  waiting: ${event.detail}`)
       if (event.kind === 'applied') {
@@ -54,7 +59,7 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
     url,
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
-    metrics: `${url}/metrics`,
+    metrics: `${url}${metricsPath}`,
     data: dataDir === undefined ? 'DATABASE_URL' : path.resolve(config.dataDir),
     pid: process.pid,
     postgresPid: running.server.pid(),
@@ -69,7 +74,7 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
     out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')
   }
-  return running
+  return { ...running, stop: () => running.stop().finally(endTraces) }
 }
 
 /** Until a signal comes: then drains, stops, and returns the exit code. A second signal ends at once. */

@@ -106,7 +106,7 @@ async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void>
 }
 
 function httpSettings(app: App, config: Config, log: Log) {
-  return { title: app.name, ...app.http, logger: log, revealing: config.mode === 'development' }
+  return { title: app.name, ...app.http, logger: log.child({}), revealing: config.mode === 'development' }
 }
 
 export function migrationSources(app: App) {
@@ -155,6 +155,8 @@ async function addModules(app: App, config: Config, root: DataRoot, http: Http, 
 
 async function listen(http: Http, config: Config): Promise<void> {
   const { host, port } = config.topology.http
+  const { level } = http.log
+  http.log.level = 'warn' // whoever starts the app tells where it listens
   try {
     await http.listen({ host, port })
   } catch (error) {
@@ -174,6 +176,8 @@ async function listen(http: Http, config: Config): Promise<void> {
       )
     }
     throw error
+  } finally {
+    http.log.level = level
   }
 }
 

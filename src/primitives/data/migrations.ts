@@ -205,7 +205,8 @@ function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void 
   const open = findings.filter((finding) => finding.overridden === undefined)
   if (open.length === 0) return
   const lines = open.map(
-    (finding) => `  line ${finding.line}, ${finding.rule}: ${finding.message}\n    ${finding.advice}`,
+    (finding) =>
+      `  line ${finding.line}, ${finding.rule}: ${finding.message}\n    ${finding.advice.replaceAll('\n', '\n    ')}`,
   )
   throw new RungError(
     'MIGRATION_UNSAFE',

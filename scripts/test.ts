@@ -1,0 +1,66 @@
+/**
+ * `npm test [-- file …]`: types, lint, then every test, on engines that it starts itself.
+ * With CI=true a skipped test is a failure.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { globSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { startEmbedded } from '../src/engines/postgres/embedded.ts'
+
+const root = path.resolve(import.meta.dirname, '..')
+const asked = process.argv.slice(2)
+
+function step(name: string, command: string, args: readonly string[]): void {
+  process.stdout.write(`${name} … `)
+  const { status, stdout, stderr } = spawnSync(path.join(root, 'node_modules/.bin', command), args, {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  console.log(status === 0 ? 'ok' : 'failed')
+  if (status === 0) return
+  console.log(stdout, stderr)
+  process.exit(1)
+}
+
+if (asked.length === 0) {
+  step('lint', 'biome', ['check', '.'])
+  step('types', 'tsc', ['--noEmit'])
+}
+
+const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: root }).sort()
+const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))
+const postgres = await startEmbedded({ root: dir, connectionsMax: 200 })
+let skipped = 0
+try {
+  const code = await run(files)
+  if (skipped > 0 && process.env.CI === 'true') {
+    console.log(`${skipped} tests were skipped: in CI that is a failure`)
+    process.exitCode = 1
+  } else process.exitCode = code
+} finally {
+  await postgres.stop()
+  rmSync(dir, { recursive: true, force: true })
+}
+
+function run(list: readonly string[]): Promise<number> {
+  const args = ['--conditions=rung-source', '--test', '--test-concurrency=2', '--test-reporter=spec', ...list]
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, RUNG_TEST_POSTGRES: postgres.connection.host, NODE_ENV: 'test' },
+  })
+  child.stdout.setEncoding('utf8')
+  let tail = ''
+  child.stdout.on('data', (chunk: string) => {
+    process.stdout.write(chunk)
+    tail = (tail + chunk).slice(-10_000)
+  })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      skipped = Number(/ℹ skipped (\d+)/.exec(tail)?.[1] ?? 0)
+      resolve(code ?? 1)
+    })
+  })
+}

@@ -1,0 +1,187 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  type StatementDone,
+  statementDone,
+  type TransactionDone,
+  transactionDone,
+} from '../primitives/data/channels.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/http.ts'
+import { listen } from './listen.ts'
+
+/** Seconds. From a cached answer to the request time limit. */
+const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const statementBuckets = [0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10]
+const waitBuckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
+
+export const metricsPath = '/metrics'
+
+/** What other observers count, beside the figures taken here. */
+export interface Counters {
+  slowStatements: Counter<'module'>
+  nPlusOne: Counter<'route'>
+}
+
+/**
+ * Rate, errors and duration by route; statements, transactions and pools; the process. In Prometheus' text form at
+ * `/metrics`. A registry for each running app: two in one process do not mix.
+ */
+export function metrics(http: Http, data: DataRoot): Counters {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  new Gauge({
+    name: 'nodejs_eventloop_utilization',
+    help: 'Share of time in which the event loop was busy since the last reading, 0 to 1.',
+    registers,
+    collect: utilisation(),
+  })
+  observeRequests(http, registers)
+  observeStatements(http, data, registers)
+  http.get(metricsPath, { schema: { hide: true }, logLevel: 'silent' }, async (_request, reply) => {
+    return reply.type(registry.contentType).send(await registry.metrics())
+  })
+  return {
+    slowStatements: new Counter({
+      name: 'db_slow_statements_total',
+      help: 'Statements of 100 ms or more.',
+      labelNames: ['module'],
+      registers,
+    }),
+    nPlusOne: new Counter({
+      name: 'db_n_plus_one_total',
+      help: 'Units of work that ran one statement ten times or more.',
+      labelNames: ['route'],
+      registers,
+    }),
+  }
+}
+
+function utilisation(): (this: Gauge) => void {
+  let last = performance.eventLoopUtilization()
+  return function () {
+    const now = performance.eventLoopUtilization()
+    this.set(performance.eventLoopUtilization(now, last).utilization)
+    last = now
+  }
+}
+
+function observeRequests(http: Http, registers: Registry[]): void {
+  const durations = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'From the request line to the end of the answer.',
+    labelNames: ['method', 'route', 'status', 'module'],
+    buckets: requestBuckets,
+    registers,
+  })
+  let running = 0
+  new Gauge({
+    name: 'http_requests_in_flight',
+    help: 'Requests being answered.',
+    registers,
+    collect() {
+      this.set(running)
+    },
+  })
+  // Looking labels up costs more than counting: a series is found once for each route and status.
+  const series = new Map<object, Map<number, { observe(seconds: number): void }>>()
+  const nowhere = {}
+
+  http.addHook('onRequest', (_request, _reply, done) => {
+    running += 1
+    done()
+  })
+  http.addHook('onResponse', (request, reply, done) => {
+    running -= 1
+    found(request, reply).observe(reply.elapsedTime / 1000)
+    done()
+  })
+
+  function found(request: FastifyRequest, reply: FastifyReply) {
+    const route = request.routeOptions.config ?? nowhere
+    let byStatus = series.get(route)
+    if (!byStatus) {
+      byStatus = new Map()
+      series.set(route, byStatus)
+    }
+    let one = byStatus.get(reply.statusCode)
+    if (!one) {
+      one = durations.labels({
+        method: request.method,
+        route: request.routeOptions.url ?? '(none)',
+        status: String(reply.statusCode),
+        module: moduleOf(request),
+      })
+      byStatus.set(reply.statusCode, one)
+    }
+    return one
+  }
+}
+
+export function moduleOf(request: FastifyRequest): string {
+  return (request.routeOptions.config as { module?: string } | undefined)?.module ?? ''
+}
+
+function observeStatements(http: Http, data: DataRoot, registers: Registry[]): void {
+  const durations = new Histogram({
+    name: 'db_statement_duration_seconds',
+    help: 'From sending a statement to its last row.',
+    labelNames: ['module', 'target', 'command'],
+    buckets: statementBuckets,
+    registers,
+  })
+  const waits = new Histogram({
+    name: 'db_pool_wait_seconds',
+    help: 'Waiting for a database connection.',
+    labelNames: ['target'],
+    buckets: waitBuckets,
+    registers,
+  })
+  const errors = new Counter({
+    name: 'db_statement_errors_total',
+    help: 'Failed statements.',
+    labelNames: ['module', 'code'],
+    registers,
+  })
+  const transactions = new Histogram({
+    name: 'db_transaction_duration_seconds',
+    help: 'From begin to the end of the commit or rollback; a retry counts as one of its own.',
+    labelNames: ['module', 'outcome'],
+    buckets: requestBuckets,
+    registers,
+  })
+  new Gauge({
+    name: 'db_pool_connections',
+    help: 'Connections of this process, by state; max is the limit.',
+    labelNames: ['target', 'state'],
+    registers,
+    collect() {
+      for (const target of ['read', 'write'] as const) {
+        const { max, total, idle, waiting } = data.database.counts(target)
+        this.set({ target, state: 'max' }, max)
+        this.set({ target, state: 'busy' }, total - idle)
+        this.set({ target, state: 'idle' }, idle)
+        this.set({ target, state: 'waiting' }, waiting)
+      }
+    },
+  })
+  const series = new Map<string, { observe(seconds: number): void }>()
+  const waitSeries = { read: waits.labels({ target: 'read' }), write: waits.labels({ target: 'write' }) }
+
+  listen<StatementDone>(http, statementDone, (done) => {
+    if (done.database !== data.database.name) return
+    const key = `${done.module}\0${done.target}\0${done.command}`
+    let one = series.get(key)
+    if (!one) {
+      one = durations.labels({ module: done.module ?? '', target: done.target, command: done.command })
+      series.set(key, one)
+    }
+    one.observe(done.durationMs / 1000)
+    waitSeries[done.target].observe(done.waitMs / 1000)
+    if (done.error) errors.inc({ module: done.module ?? '', code: done.error.code })
+  })
+  listen<TransactionDone>(http, transactionDone, (done) => {
+    transactions.observe({ module: done.module ?? '', outcome: done.outcome }, done.durationMs / 1000)
+  })
+}

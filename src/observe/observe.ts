@@ -1,0 +1,55 @@
+import type { Extension } from '../runtime/boot.ts'
+import { metrics } from './metrics.ts'
+import { type NPlusOne, watchNPlusOne } from './n-plus-one.ts'
+import { requestLog } from './request-log.ts'
+import { type SlowStatement, watchSlowStatements } from './slow-statements.ts'
+import { traces } from './traces.ts'
+
+/** Where what was seen is kept for `rung doctor`. */
+export interface Sightings {
+  slow(statement: SlowStatement): void
+  nPlusOne(found: NPlusOne): void
+}
+
+/** One line for a statement in so many ms, however often it is seen. */
+const sameLineEveryMs = 60_000
+
+/** Everything that watches a running app. */
+export function observe(sightings?: Sightings): Extension {
+  return (http, { data, log, config }) => {
+    const counters = metrics(http, data)
+    traces(http)
+    requestLog(http, config.logSample)
+    const fresh = oncePer(sameLineEveryMs)
+    watchSlowStatements(http, data, (slow) => {
+      counters.slowStatements.inc({ module: slow.module ?? '' })
+      sightings?.slow(slow)
+      if (slow.plan === undefined && !fresh(slow.statement)) return
+      log.warn(
+        { event: 'slow-statement', ...slow },
+        `a statement took ${Math.round(slow.durationMs)} ms (in ${slow.name ?? 'no scope'})`,
+      )
+    })
+    watchNPlusOne(http, (found) => {
+      counters.nPlusOne.inc({ route: found.name })
+      sightings?.nPlusOne(found)
+      if (fresh(found.site + found.statement)) {
+        log.warn(
+          { event: 'n-plus-one', ...found },
+          `${found.name} runs one statement again and again, at ${found.site}: fetch the rows in one`,
+        )
+      }
+    })
+  }
+}
+
+function oncePer(ms: number): (key: string) => boolean {
+  const last = new Map<string, number>()
+  return (key) => {
+    const now = performance.now()
+    if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < ms) return false
+    if (last.size > 1_000) last.clear()
+    last.set(key, now)
+    return true
+  }
+}

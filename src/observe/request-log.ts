@@ -1,0 +1,47 @@
+import { type Random, systemRandom } from '../kernel/random.ts'
+import { currentScope } from '../kernel/scope.ts'
+import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
+import type { Http } from '../primitives/http/http.ts'
+import { listen } from './listen.ts'
+import { moduleOf } from './metrics.ts'
+import { tallyOf } from './tally.ts'
+
+export const slowRequestMs = 1_000
+
+/** Whether a request gets its line: failures and slow ones always, of the rest a sample. Pure. */
+export function worthALine(status: number, durationMs: number, sample: number, random: Random): boolean {
+  return status >= 500 || durationMs >= slowRequestMs || random() < sample
+}
+
+/** One line for a request, at its end, with what it asked of the database. No headers, no bodies, no query strings. */
+export function requestLog(http: Http, sample: number, random: Random = systemRandom): void {
+  listen<StatementDone>(http, statementDone, ({ scope, durationMs }) => {
+    if (!scope) return
+    const tally = tallyOf(scope)
+    tally.statements += 1
+    tally.statementMs += durationMs
+  })
+  http.addHook('onResponse', (request, reply, done) => {
+    const durationMs = reply.elapsedTime
+    if (request.routeOptions.logLevel !== 'silent' && worthALine(reply.statusCode, durationMs, sample, random)) {
+      const scope = currentScope()
+      const tally = scope && tallyOf(scope)
+      const level = reply.statusCode >= 500 ? 'error' : 'info'
+      request.log[level](
+        {
+          requestId: request.id,
+          traceparent: scope?.traceparent,
+          method: request.method,
+          route: request.routeOptions.url,
+          module: moduleOf(request),
+          status: reply.statusCode,
+          ms: Math.round(durationMs * 10) / 10,
+          statements: tally?.statements ?? 0,
+          statementMs: Math.round((tally?.statementMs ?? 0) * 10) / 10,
+        },
+        'request',
+      )
+    }
+    done()
+  })
+}

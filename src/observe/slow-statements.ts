@@ -1,0 +1,55 @@
+import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/http.ts'
+import { listen } from './listen.ts'
+
+export interface SlowStatement {
+  statement: string
+  durationMs: number
+  rowCount: number
+  name: string | undefined
+  module: string | undefined
+  /** How the server would run it, once for each statement; without values, which may be secrets. */
+  plan: string | undefined
+}
+
+export const slowMs = 100
+/** At most one plan in this time: a database that is slow for everything must not be asked to explain everything. */
+const planEveryMs = 1_000
+const rememberedMax = 1_000
+
+/** Tells every statement of 100 ms or more; the first of its kind with its plan, if it only reads. */
+export function watchSlowStatements(http: Http, data: DataRoot, onSlow: (slow: SlowStatement) => void): void {
+  const explained = new Set<string>()
+  let lastPlanAt = Number.NEGATIVE_INFINITY
+
+  listen<StatementDone>(http, statementDone, (done) => {
+    if (done.durationMs < slowMs || done.database !== data.database.name) return
+    const { text } = done.statement
+    const { durationMs, rowCount, module, startedAt } = done
+    const slow = { statement: text, durationMs, rowCount, name: done.scope?.name, module, plan: undefined }
+    const wanted = done.command === 'SELECT' && !explained.has(text) && startedAt - lastPlanAt >= planEveryMs
+    if (!wanted || isExplain(text)) return onSlow(slow)
+    lastPlanAt = startedAt
+    if (explained.size >= rememberedMax) explained.clear()
+    explained.add(text)
+    void planOf(data, text).then((plan) => onSlow({ ...slow, plan }))
+  })
+}
+
+function isExplain(text: string): boolean {
+  return /^\s*explain\b/i.test(text)
+}
+
+/**
+ * The generic plan (Postgres 16): made without values, and without running the statement.
+ * Nothing where the statement cannot be explained so.
+ */
+async function planOf(data: DataRoot, text: string): Promise<string | undefined> {
+  try {
+    const { rows } = await data.forModule(undefined).pool.query(`explain (generic_plan) ${text}`)
+    return rows.map((row) => row['QUERY PLAN']).join('\n')
+  } catch {
+    return undefined
+  }
+}

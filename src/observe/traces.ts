@@ -1,0 +1,142 @@
+import {
+  type Context,
+  context,
+  ProxyTracerProvider,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api'
+import { RungError } from '../kernel/errors.ts'
+import { currentScope } from '../kernel/scope.ts'
+import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
+import type { Http } from '../primitives/http/http.ts'
+import { parseTraceparent } from '../primitives/http/trace-context.ts'
+import { listen } from './listen.ts'
+
+/**
+ * Spans at the borders only: a request, a statement. They go to whatever OpenTelemetry SDK the process has registered,
+ * Rung's own (`exportTraces`) or the app's; without one nothing is made.
+ * Names and attributes: OpenTelemetry semantic conventions 1.30, HTTP and database.
+ */
+export function traces(http: Http): void {
+  const spans = new WeakMap<object, Span>()
+
+  http.addHook('onRequest', (request, reply, done) => {
+    if (!enabled()) return done()
+    const route = request.routeOptions.url ?? '(none)'
+    const span = trace.getTracer('rung').startSpan(
+      `${request.method} ${route}`,
+      {
+        kind: SpanKind.SERVER,
+        attributes: {
+          'http.request.method': request.method,
+          'http.route': route,
+          'url.path': request.url.split('?', 1)[0]!,
+          'server.address': request.host,
+        },
+      },
+      parentOf(request.headers.traceparent),
+    )
+    spans.set(request, span)
+    const scope = currentScope()
+    const { traceId, spanId, traceFlags } = span.spanContext()
+    if (scope && span.isRecording()) {
+      scope.traceparent = `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
+      reply.header('traceparent', scope.traceparent)
+    }
+    context.with(trace.setSpan(context.active(), span), done)
+  })
+
+  http.addHook('onResponse', (request, reply, done) => {
+    const span = spans.get(request)
+    if (span) {
+      span.setAttribute('http.response.status_code', reply.statusCode)
+      if (reply.statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+      span.end()
+    }
+    done()
+  })
+
+  listen<StatementDone>(http, statementDone, (done) => {
+    if (!enabled() || !done.scope) return
+    const span = trace.getTracer('rung').startSpan(done.command || 'statement', {
+      kind: SpanKind.CLIENT,
+      startTime: done.startedAt,
+      attributes: {
+        'db.system.name': 'postgresql',
+        'db.query.text': done.statement.text,
+        'db.operation.name': done.command,
+        'db.response.returned_rows': done.rowCount,
+        'rung.module': done.module ?? '',
+        'rung.pool_wait_ms': done.waitMs,
+      },
+    })
+    if (done.error) span.setStatus({ code: SpanStatusCode.ERROR, message: done.error.code })
+    span.end(done.startedAt + done.durationMs)
+  })
+}
+
+function enabled(): boolean {
+  const provider = trace.getTracerProvider()
+  return !(provider instanceof ProxyTracerProvider) || provider.getDelegateTracer('rung') !== undefined
+}
+
+function parentOf(header: unknown): Context {
+  const parent = parseTraceparent(header)
+  if (!parent) return ROOT_CONTEXT
+  return trace.setSpanContext(ROOT_CONTEXT, {
+    traceId: parent.traceId,
+    spanId: parent.spanId,
+    traceFlags: Number.parseInt(parent.flags, 16),
+    isRemote: true,
+  })
+}
+
+/**
+ * Sends spans by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, a share of OTEL_TRACES_SAMPLER_ARG (0 … 1, default 1) of
+ * the traces that begin here, and those whose caller asked for it. The SDK is loaded only where an endpoint is set.
+ * @returns how to send what is left and end it
+ * @throws CONFIG_INVALID when the SDK is not installed
+ */
+export async function exportTraces(
+  env: Readonly<Record<string, string | undefined>>,
+  service: string,
+): Promise<() => Promise<void>> {
+  if (!env.OTEL_EXPORTER_OTLP_ENDPOINT && !env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) return async () => {}
+  const share = Number(env.OTEL_TRACES_SAMPLER_ARG ?? 1)
+  if (!(share >= 0 && share <= 1)) {
+    throw new RungError('CONFIG_INVALID', 'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1.')
+  }
+  const { sdk, exporter, resources, contexts } = await loadSdk()
+  context.setGlobalContextManager(new contexts.AsyncLocalStorageContextManager().enable())
+  const provider = new sdk.TracerProvider({
+    resource: resources.resourceFromAttributes({ 'service.name': env.OTEL_SERVICE_NAME ?? service }),
+    sampler: new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(share) }),
+    spanProcessors: [new sdk.BatchSpanProcessor({ exporter: new exporter.OTLPTraceExporter() })],
+  })
+  trace.setGlobalTracerProvider(provider)
+  return () => provider.shutdown()
+}
+
+async function loadSdk() {
+  try {
+    const [sdk, exporter, resources, contexts] = await Promise.all([
+      import('@opentelemetry/sdk-trace'),
+      import('@opentelemetry/exporter-trace-otlp-http'),
+      import('@opentelemetry/resources'),
+      import('@opentelemetry/context-async-hooks'),
+    ])
+    return { sdk, exporter, resources, contexts }
+  } catch (cause) {
+    const names = ['sdk-trace', 'exporter-trace-otlp-http', 'resources', 'context-async-hooks'].map(
+      (name) => `@opentelemetry/${name}`,
+    )
+    throw new RungError(
+      'CONFIG_INVALID',
+      `OTEL_EXPORTER_OTLP_ENDPOINT is set, but the OpenTelemetry SDK cannot be loaded. Run: npm install ${names.join(' ')}`,
+      { cause },
+    )
+  }
+}
