@@ -4,6 +4,9 @@ import { type Command, helpText, type Input, type Output, parseInput } from './c
 /** Loaded by name only when asked for: `rung --help` must not load a database client. */
 const commands: Record<string, () => Promise<{ default: Command }>> = {
   start: () => import('./start.ts'),
+  dev: () => import('./dev.ts'),
+  migrate: () => import('./migrate.ts'),
+  new: () => import('./new.ts'),
 }
 
 export async function main(args: readonly string[], env: Input['env'], cwd: string, out: Output): Promise<number> {

@@ -20,6 +20,8 @@ type Seen = [path: string, check: (answer: Answer) => void]
  * too, so that whatever keeps an older answer has one to keep.
  */
 export function freshTests(api: Conduit): void {
+  let turn = 0
+
   async function expectSeen(
     viewers: (string | undefined)[],
     write: () => Promise<Answer>,
@@ -33,7 +35,6 @@ export function freshTests(api: Conduit): void {
     for (const { path, token, check } of [...reads.slice(from), ...reads.slice(0, from)])
       check(await api.get(path, token))
   }
-  let turn = 0
 
   async function scene() {
     const [author, reader] = [await api.person(), await api.person()]
