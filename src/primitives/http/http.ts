@@ -147,7 +147,8 @@ export function scopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
         `The request took longer than ${requestTimeoutMs / 1000} s. Ask for less, or try again.`,
       )
       scope.cancel(error)
-      if (!reply.sent) reply.send(error)
+      // While the body is still coming the server's own limit answers (408), and closes the connection.
+      if (!reply.sent && request.raw.complete) reply.send(error)
     })
     reply.raw.once('close', cancelTimer)
     runInScope(scope, done)
