@@ -1,5 +1,5 @@
 import { RungError } from '../kernel/errors.ts'
-import type { HttpOptions } from '../primitives/http/http.ts'
+import type { HttpOptions } from '../primitives/http/contract.ts'
 import type { AnyModule } from './define-module.ts'
 
 export interface App {

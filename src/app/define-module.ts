@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Data } from '../primitives/data/data.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import type { Calls, CallsFor } from './calls.ts'
 
 /** What a module's functions get: the primitives, each as this module may use it. */

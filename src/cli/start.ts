@@ -28,8 +28,8 @@ const start: Command = {
     port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' },
   },
   async run(input) {
-    const running = await serve(input)
-    return untilStopped(running, input)
+    const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
+    return stopped(await serve(input))
   },
 }
 export default start
@@ -77,29 +77,33 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
   return { ...running, stop: () => running.stop().finally(endTraces) }
 }
 
-/** Until a signal comes: then drains, stops, and returns the exit code. A second signal ends at once. */
-export function untilStopped(running: Running, { out }: Pick<Input, 'out'>): Promise<number> {
-  return new Promise((resolve) => {
-    let stopping = false
-    function onSignal(signal: NodeJS.Signals): void {
-      if (stopping) {
-        out.note(`${signal} again: ending at once. The next start recovers.`)
-        process.exit(1)
-      }
-      stopping = true
-      out.note(`\n${signal}: finishing what is in hand …`)
-      running.stop().then(
-        () => {
-          out.note('stopped')
-          resolve(0)
-        },
-        (error) => {
-          out.note(`stopped with an error: ${messageOf(error)}`)
-          resolve(1)
-        },
-      )
+/**
+ * Listens for signals from now on. What it returns waits for the first one, drains and stops what runs, and gives the
+ * exit code. A second signal ends at once.
+ */
+export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: Running) => Promise<number> {
+  const asked = Promise.withResolvers<void>()
+  let stopping = false
+  function onSignal(signal: NodeJS.Signals): void {
+    if (stopping) {
+      out.note(`${signal} again: ending at once. The next start recovers.`)
+      process.exit(1)
     }
-    process.on('SIGINT', onSignal)
-    process.on('SIGTERM', onSignal)
-  })
+    stopping = true
+    out.note(`\n${signal}: finishing what is in hand …`)
+    asked.resolve()
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  return async (running) => {
+    await asked.promise
+    try {
+      await running.stop()
+      out.note('stopped')
+      return 0
+    } catch (error) {
+      out.note(`stopped with an error: ${messageOf(error)}`)
+      return 1
+    }
+  }
 }

@@ -1,9 +1,17 @@
 import type { Channel } from 'node:diagnostics_channel'
-import type { Http } from '../primitives/http/http.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/contract.ts'
 
-/** Listens to a channel for as long as the app runs. */
-export function listen<Message>(http: Http, channel: Channel, onMessage: (message: Message) => void): void {
-  const handler = (message: unknown) => onMessage(message as Message)
+/** Listens to what one app's data does, for as long as the app runs; another app of the process is none of its business. */
+export function listen<Message extends { database: unknown }>(
+  http: Http,
+  data: DataRoot,
+  channel: Channel,
+  onMessage: (message: Message) => void,
+): void {
+  const handler = (message: unknown) => {
+    if ((message as Message).database === data.database) onMessage(message as Message)
+  }
   channel.subscribe(handler)
   http.addHook('onClose', (_instance, done) => {
     channel.unsubscribe(handler)

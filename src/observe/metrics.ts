@@ -7,7 +7,7 @@ import {
   transactionDone,
 } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 
 /** Seconds. From a cached answer to the request time limit. */
@@ -169,8 +169,7 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
   const series = new Map<string, { observe(seconds: number): void }>()
   const waitSeries = { read: waits.labels({ target: 'read' }), write: waits.labels({ target: 'write' }) }
 
-  listen<StatementDone>(http, statementDone, (done) => {
-    if (done.database !== data.database.name) return
+  listen<StatementDone>(http, data, statementDone, (done) => {
     const key = `${done.module}\0${done.target}\0${done.command}`
     let one = series.get(key)
     if (!one) {
@@ -181,7 +180,7 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
     waitSeries[done.target].observe(done.waitMs / 1000)
     if (done.error) errors.inc({ module: done.module ?? '', code: done.error.code })
   })
-  listen<TransactionDone>(http, transactionDone, (done) => {
+  listen<TransactionDone>(http, data, transactionDone, (done) => {
     transactions.observe({ module: done.module ?? '', outcome: done.outcome }, done.durationMs / 1000)
   })
 }

@@ -1,7 +1,8 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type StatementWritten, statementWritten } from '../primitives/data/channels.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 import { tallyOf } from './tally.ts'
 
@@ -20,8 +21,8 @@ export const threshold = 10
 
 const ownFolder = path.resolve(fileURLToPath(import.meta.url), '../..')
 
-export function watchNPlusOne(http: Http, onFound: (found: NPlusOne) => void): void {
-  listen<StatementWritten>(http, statementWritten, ({ site, scope, module }) => {
+export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlusOne) => void): void {
+  listen<StatementWritten>(http, data, statementWritten, ({ site, scope, module }) => {
     if (!scope) return
     const { sites } = tallyOf(scope)
     const count = (sites.get(site) ?? 0) + 1

@@ -18,8 +18,8 @@ const sameLineEveryMs = 60_000
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, config }) => {
     const counters = metrics(http, data)
-    traces(http)
-    requestLog(http, config.logSample)
+    traces(http, data)
+    requestLog(http, data, config.logSample)
     const fresh = oncePer(sameLineEveryMs)
     watchSlowStatements(http, data, (slow) => {
       counters.slowStatements.inc({ module: slow.module ?? '' })
@@ -30,7 +30,7 @@ export function observe(sightings?: Sightings): Extension {
         `a statement took ${Math.round(slow.durationMs)} ms (in ${slow.name ?? 'no scope'})`,
       )
     })
-    watchNPlusOne(http, (found) => {
+    watchNPlusOne(http, data, (found) => {
       counters.nPlusOne.inc({ route: found.name })
       sightings?.nPlusOne(found)
       if (fresh(found.site + found.statement)) {

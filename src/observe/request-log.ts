@@ -1,7 +1,8 @@
 import { type Random, systemRandom } from '../kernel/random.ts'
 import { currentScope } from '../kernel/scope.ts'
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 import { moduleOf } from './metrics.ts'
 import { tallyOf } from './tally.ts'
@@ -14,8 +15,8 @@ export function worthALine(status: number, durationMs: number, sample: number, r
 }
 
 /** One line for a request, at its end, with what it asked of the database. No headers, no bodies, no query strings. */
-export function requestLog(http: Http, sample: number, random: Random = systemRandom): void {
-  listen<StatementDone>(http, statementDone, ({ scope, durationMs }) => {
+export function requestLog(http: Http, data: DataRoot, sample: number, random: Random = systemRandom): void {
+  listen<StatementDone>(http, data, statementDone, ({ scope, durationMs }) => {
     if (!scope) return
     const tally = tallyOf(scope)
     tally.statements += 1

@@ -1,6 +1,6 @@
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 
 export interface SlowStatement {
@@ -23,8 +23,8 @@ export function watchSlowStatements(http: Http, data: DataRoot, onSlow: (slow: S
   const explained = new Set<string>()
   let lastPlanAt = Number.NEGATIVE_INFINITY
 
-  listen<StatementDone>(http, statementDone, (done) => {
-    if (done.durationMs < slowMs || done.database !== data.database.name) return
+  listen<StatementDone>(http, data, statementDone, (done) => {
+    if (done.durationMs < slowMs) return
     const { text } = done.statement
     const { durationMs, rowCount, module, startedAt } = done
     const slow = { statement: text, durationMs, rowCount, name: done.scope?.name, module, plan: undefined }

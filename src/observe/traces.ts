@@ -11,7 +11,8 @@ import {
 import { RungError } from '../kernel/errors.ts'
 import { currentScope } from '../kernel/scope.ts'
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/contract.ts'
 import { parseTraceparent } from '../primitives/http/trace-context.ts'
 import { listen } from './listen.ts'
 
@@ -20,7 +21,7 @@ import { listen } from './listen.ts'
  * Rung's own (`exportTraces`) or the app's; without one nothing is made.
  * Names and attributes: OpenTelemetry semantic conventions 1.30, HTTP and database.
  */
-export function traces(http: Http): void {
+export function traces(http: Http, data: DataRoot): void {
   const spans = new WeakMap<object, Span>()
 
   http.addHook('onRequest', (request, reply, done) => {
@@ -59,7 +60,7 @@ export function traces(http: Http): void {
     done()
   })
 
-  listen<StatementDone>(http, statementDone, (done) => {
+  listen<StatementDone>(http, data, statementDone, (done) => {
     if (!enabled() || !done.scope) return
     const span = trace.getTracer('rung').startSpan(done.command || 'statement', {
       kind: SpanKind.CLIENT,

@@ -5,7 +5,8 @@ import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { createData, type DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
-import { createHttp, type Http } from '../primitives/http/http.ts'
+import type { Http } from '../primitives/http/contract.ts'
+import { createHttp } from '../primitives/http/http.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
@@ -59,7 +60,8 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     })
     const database = openDatabase(config.topology.data, server.connection)
     undo.push(() => database.close())
-    const root = createData(database, guardFor(app, config, log))
+    const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
+    const root = createData(database, boundaryGuard(config.mode, reads, log))
     const state: Health = { draining: false }
     health(http, root, state)
     for (const extension of options.extensions ?? []) await extension(http, { data: root, server, log, config })
@@ -113,15 +115,6 @@ export function migrationSources(app: App) {
   return app.modules.flatMap(({ name, migrations, reads }) =>
     migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
   )
-}
-
-function guardFor(app: App, config: Config, log: Log) {
-  if (config.mode === 'production') return undefined
-  const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-  return boundaryGuard(reads, (error, module) => {
-    if (config.mode === 'test') throw error
-    log.warn({ module, code: error.code }, error.message)
-  })
 }
 
 async function addModules(app: App, config: Config, root: DataRoot, http: Http, log: Log): Promise<void> {

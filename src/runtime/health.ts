@@ -1,6 +1,6 @@
 import { systemClock } from '../kernel/clock.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
-import type { Http } from '../primitives/http/http.ts'
+import type { Http } from '../primitives/http/contract.ts'
 
 /**
  * `/healthz`: this process answers; whoever restarts processes asks it. `/readyz`: it can do its work now; a balancer asks

@@ -1,10 +1,11 @@
 import diagnostics from 'node:diagnostics_channel'
 import type { RungError } from '../../kernel/errors.ts'
 import type { Scope } from '../../kernel/scope.ts'
-import type { Statement, Target } from './contract.ts'
+import type { Database, Statement, Target } from './contract.ts'
 
-/** What observers may listen to. Nothing is built where nobody listens. */
+/** What observers may listen to. Nothing is built where nobody listens. `database` tells two apps in one process apart. */
 export interface StatementWritten {
+  readonly database: Database
   /** Equal for equal places in the code; published while the author's frames are still on the stack. */
   readonly site: readonly string[] | string
   readonly scope: Scope | undefined
@@ -13,7 +14,7 @@ export interface StatementWritten {
 
 export interface StatementDone {
   readonly statement: Statement
-  readonly database: string
+  readonly database: Database
   readonly target: Target
   readonly module: string | undefined
   readonly scope: Scope | undefined
@@ -30,6 +31,7 @@ export interface StatementDone {
 }
 
 export interface TransactionDone {
+  readonly database: Database
   readonly module: string | undefined
   readonly outcome: 'commit' | 'rollback' | 'retry'
   readonly durationMs: number

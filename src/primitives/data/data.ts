@@ -100,7 +100,7 @@ export function createData(database: Database, guard?: Guard): DataRoot {
         },
         statement: (connection, statement, waitMs) => observed(core, connection, statement, 'write', false, waitMs),
         guard: (text) => guard?.(text, module),
-        written: (site) => announce(site, module),
+        written: (site) => announce(core, site),
       }),
     }
   }
@@ -148,8 +148,11 @@ function ended(): RungError {
   )
 }
 
-function announce(site: readonly string[] | string, module: string | undefined): void {
-  if (statementWritten.hasSubscribers) statementWritten.publish({ site, scope: currentScope(), module })
+function announce(
+  { database, module }: Pick<SessionCore, 'database' | 'module'>,
+  site: readonly string[] | string,
+): void {
+  if (statementWritten.hasSubscribers) statementWritten.publish({ database, site, scope: currentScope(), module })
 }
 
 /** Refuses work whose reader is gone, before it costs the database anything. */
@@ -190,7 +193,7 @@ async function observed(
     if (startedAt !== 0) {
       const done: StatementDone = {
         statement,
-        database: core.database.name,
+        database: core.database,
         target,
         module: core.module,
         scope,
@@ -218,7 +221,7 @@ class ReadSession {
     this.core = core
     this.tag = makeTag(
       (piece) => this.#run(piece),
-      (piece) => announce(piece.strings, core.module),
+      (piece) => announce(core, piece.strings),
     )
   }
 
@@ -271,7 +274,7 @@ export class WriteSession {
       async (piece) => (await this.run(compile(piece))).rows,
       (piece) => {
         this.#pieces.push(piece)
-        announce(piece.strings, core.module)
+        announce(core, piece.strings)
       },
     )
   }
@@ -319,7 +322,12 @@ export class WriteSession {
       throw error
     } finally {
       if (transactionDone.hasSubscribers) {
-        const done: TransactionDone = { module: this.core.module, outcome, durationMs: systemClock.ticks() - start }
+        const done: TransactionDone = {
+          database: this.core.database,
+          module: this.core.module,
+          outcome,
+          durationMs: systemClock.ticks() - start,
+        }
         transactionDone.publish(done)
       }
     }

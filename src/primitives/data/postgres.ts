@@ -6,7 +6,7 @@ import {
   type QueryConfig,
   type SessionLimits,
 } from '../../engines/postgres/client.ts'
-import { systemClock } from '../../kernel/clock.ts'
+import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
 import { toDataError } from './errors.ts'
@@ -55,20 +55,17 @@ function pool(options: PostgresOptions, target: Target) {
 /** `pg`'s own limit covers connecting and waiting together; the scope's deadline may come first. */
 function checkOut(from: ReturnType<typeof createPool>, deadlineAt: number): Promise<PooledClient> {
   return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined
+    let stopWaiting = () => {}
     let late = false
     const waiting = from.idleCount === 0
     if (waiting && deadlineAt !== Number.POSITIVE_INFINITY) {
-      timer = setTimeout(
-        () => {
-          late = true
-          reject(poolTimeout())
-        },
-        Math.max(0, deadlineAt - systemClock.ticks()),
-      )
+      stopWaiting = after(Math.max(0, deadlineAt - systemClock.ticks()), () => {
+        late = true
+        reject(poolTimeout())
+      })
     }
     from.connect((error, client) => {
-      clearTimeout(timer)
+      stopWaiting()
       if (late) return client?.release()
       if (client) return resolve(client)
       reject(/timeout exceeded when trying to connect/.test(String(error)) ? poolTimeout(error) : toDataError(error))

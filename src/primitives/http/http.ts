@@ -6,61 +6,17 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
   LogController,
-  type RawReplyDefaultExpression,
-  type RawRequestDefaultExpression,
-  type RawServerDefault,
 } from 'fastify'
 import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { uuid } from '../../kernel/random.ts'
 import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
-import { type Duration, type Size, toBytes, toMs } from '../../kernel/units.ts'
+import { toBytes, toMs } from '../../kernel/units.ts'
+import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { documentation } from './openapi.ts'
-import { type Problem, toProblem, toRungError } from './problem.ts'
+import { toProblem, toRungError } from './problem.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
 import { validatorCompiler } from './validation.ts'
-
-/** What a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
-export type Http = FastifyInstance<
-  RawServerDefault,
-  RawRequestDefaultExpression,
-  RawReplyDefaultExpression,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->
-
-/** Options of the app's HTTP side, with the defaults named. */
-export interface HttpOptions {
-  /** Default 1 MiB; a route may set its own `bodyLimit`. */
-  bodyMax?: Size
-  /** Request line and headers together. Default 16 KiB. */
-  headersMax?: Size
-  /** Until the headers are complete. Default 10 s. */
-  headersTimeout?: Duration
-  /** Until the request is complete, and again until it is answered. Default 30 s. */
-  requestTimeout?: Duration
-  /** Idle connections are kept for. Default 65 s, above the usual 60 s of a balancer. */
-  keepAliveTimeout?: Duration
-  /** Default 10,000; further ones are refused. */
-  connectionsMax?: number
-  /** Other origins that may call: `true` for any, a list, or nothing (default). */
-  cors?: boolean | readonly string[] | CorsOptions
-  /** Title and version of the API reference. */
-  title?: string
-  version?: string
-  description?: string
-  /** The app's own form of errors instead of problem+json. */
-  formatProblem?: (problem: Problem, request: FastifyRequest) => unknown
-}
-
-export interface CorsOptions {
-  origins: boolean | readonly string[]
-  methods?: readonly string[]
-  headers?: readonly string[]
-  exposedHeaders?: readonly string[]
-  credentials?: boolean
-  maxAge?: Duration
-}
 
 export interface HttpSettings extends HttpOptions {
   logger: FastifyBaseLogger
@@ -103,7 +59,11 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
       reply,
     ),
   )
-  scopes(app, requestTimeoutMs)
+  requestScopes(app, requestTimeoutMs)
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(securityHeaders)
+    done()
+  })
   await addCors(app, settings.cors)
   await documentation(app, settings)
   return app.withTypeProvider<TypeBoxTypeProvider>()
@@ -132,13 +92,16 @@ const securityHeaders = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
 }
 
-/** Gives each request its scope, deadline, ids and security headers. Also for a Fastify that Rung did not make. */
-export function scopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
+/**
+ * Gives each request its scope, deadline and ids; also on a Fastify that Rung did not make:
+ * `requestScopes(fastify)`, before its routes.
+ */
+export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
   app.addHook('onRequest', (request, reply, done) => {
-    const scope = new Scope('request', request.id, `${request.method} ${request.routeOptions.url ?? '(none)'}`)
+    const id = incomingId(request.headers['x-request-id']) ?? request.id
+    const scope = new Scope('request', id, `${request.method} ${request.routeOptions.url ?? '(none)'}`)
     scope.traceparent = childOf(parseTraceparent(request.headers.traceparent))
     scope.deadlineAt = systemClock.ticks() + requestTimeoutMs
-    reply.headers(securityHeaders)
     reply.header('x-request-id', scope.id)
     reply.header('traceparent', scope.traceparent)
     const cancelTimer = after(requestTimeoutMs, () => {

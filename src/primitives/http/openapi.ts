@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
-import type { HttpOptions } from './http.ts'
+import type { HttpOptions } from './contract.ts'
 
 /** Where the document and the page for people are served. */
 export const documentPath = '/openapi.json'

@@ -1,0 +1,63 @@
+import { parseArgs } from 'node:util'
+import { save } from './support/report.ts'
+
+/** A bench proves one claim: it measures, prints a table, and returns what is kept in results/. */
+export interface Bench {
+  claim: string
+  run(options: BenchOptions): Promise<object>
+}
+
+export interface BenchOptions {
+  /** Print nothing but the result as JSON. */
+  json: boolean
+  rounds: number | undefined
+  /** Where seeded databases are kept for the next run; a temporary folder otherwise. */
+  data: string | undefined
+  million: boolean
+}
+
+const benches: Record<string, () => Promise<{ default: Bench }>> = {
+  conduit: () => import('./conduit.ts'),
+  observability: () => import('./observability.ts'),
+}
+
+const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]
+
+  --json      The result as one JSON document.
+  --rounds    Measure so often; the median counts.
+  --data      Keep the seeded databases there, and use them again.
+  --million   conduit: also on 1,000,000 articles (seeding takes minutes).
+
+Benches:`
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: 'boolean', default: false },
+      million: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      data: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  const unknown = positionals.filter((name) => !Object.hasOwn(benches, name))
+  if (values.help || unknown.length > 0) {
+    process.stdout.write(`${help}\n`)
+    for (const [name, load] of Object.entries(benches)) {
+      process.stdout.write(`  ${name.padEnd(15)} ${(await load()).default.claim}\n`)
+    }
+    process.exitCode = values.help ? 0 : 1
+    return
+  }
+  const rounds = values.rounds === undefined ? undefined : Math.max(1, Math.floor(Number(values.rounds)) || 1)
+  for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
+    const bench = (await benches[name]!()).default
+    const { json, million, data } = values
+    const result = await bench.run({ json, million, data, rounds })
+    await save(name, result)
+    if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+  }
+}
+
+await main()

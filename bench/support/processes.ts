@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+
+/** The processes that a bench measures. */
+
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** One that answers, and everything whose CPU it costs. */
+export interface Contender {
+  name: string
+  url: string
+  pid: number
+  /** Its own process and its database server. */
+  pids: number[]
+  stop(): Promise<void>
+}
+
+/** Without what the one who runs the bench has set for apps of his own. */
+function environment(own: Record<string, string>): Record<string, string> {
+  const { PATH = '', HOME = '', TMPDIR } = process.env
+  return { PATH, HOME, ...(TMPDIR && { TMPDIR }), ...own }
+}
+
+export function startNode(args: readonly string[], env: Record<string, string>): ChildProcess {
+  const child = spawn(process.execPath, ['--conditions=rung-source', ...args], {
+    cwd: root,
+    env: environment(env),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  return child
+}
+
+/** The first JSON document on its standard output; the rest is thrown away. */
+export function firstDocument<T>(child: ChildProcess): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    child.once('exit', (code) => reject(new Error(`a process ended with ${code} before it answered`)))
+    child.stdout!.on('data', (chunk: Buffer) => {
+      if (text === 'done') return
+      text += chunk
+      const end = text.indexOf('\n}\n')
+      if (end < 0) return
+      resolve(JSON.parse(text.slice(0, end + 2)) as T)
+      text = 'done'
+    })
+  })
+}
+
+export async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  child.kill('SIGTERM')
+  await gone
+}
+
+/** Conduit as `rung start` runs it. */
+export async function startConduit(name: string, dataDir: string, env: Record<string, string> = {}): Promise<Contender> {
+  const child = startNode(['src/cli/bin.ts', 'start', 'examples/conduit/app.ts', '--json'], {
+    RUNG_DATA: dataDir,
+    PORT: '0',
+    ...env,
+  })
+  const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
+  return { name, url, pid: child.pid!, pids: [child.pid!, postgresPid], stop: () => end(child) }
+}
+
+/** Made by the example's own seed; does nothing where it was made before. */
+export async function seed(dataDir: string, articles: number): Promise<void> {
+  const child = startNode(['examples/conduit/seed/main.ts', '--articles', String(articles)], { RUNG_DATA: dataDir })
+  child.stdout!.resume()
+  const code = await new Promise((resolve) => child.once('exit', resolve))
+  if (code !== 0) throw new Error('seeding failed')
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => resolve(port))
+    })
+  })
+}

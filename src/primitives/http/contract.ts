@@ -1,0 +1,53 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyRequest,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify'
+import type { Duration, Size } from '../../kernel/units.ts'
+import type { Problem } from './problem.ts'
+
+/** What a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
+export type Http = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** Options of the app's HTTP side, with the defaults named. */
+export interface HttpOptions {
+  /** Default 1 MiB; a route may set its own `bodyLimit`. */
+  bodyMax?: Size
+  /** Request line and headers together. Default 16 KiB. */
+  headersMax?: Size
+  /** Until the headers are complete. Default 10 s. */
+  headersTimeout?: Duration
+  /** Until the request is complete, and again until it is answered. Default 30 s. */
+  requestTimeout?: Duration
+  /** Idle connections are kept for. Default 65 s, above the usual 60 s of a balancer. */
+  keepAliveTimeout?: Duration
+  /** Default 10,000; further ones are refused. */
+  connectionsMax?: number
+  /** Other origins that may call: `true` for any, a list, or nothing (default). */
+  cors?: boolean | readonly string[] | CorsOptions
+  /** Title and version of the API reference. */
+  title?: string
+  version?: string
+  description?: string
+  /** The app's own form of errors instead of problem+json. */
+  formatProblem?: (problem: Problem, request: FastifyRequest) => unknown
+}
+
+export interface CorsOptions {
+  origins: boolean | readonly string[]
+  methods?: readonly string[]
+  headers?: readonly string[]
+  exposedHeaders?: readonly string[]
+  credentials?: boolean
+  maxAge?: Duration
+}

@@ -1,0 +1,59 @@
+import { RungError } from '../kernel/errors.ts'
+import { createData, type Data } from '../primitives/data/data.ts'
+import { loadMigrations, migrate } from '../primitives/data/migrations.ts'
+import { readConfig } from './config.ts'
+import { boundaryGuard } from './guard.ts'
+import { createLog } from './log.ts'
+import { openDatabase, startDatabaseServer } from './wire.ts'
+
+/** The data primitive alone, for a program that is no Rung app. */
+export interface OpenData {
+  /** As one of the modules has it. */
+  data(module: string): Data
+  close(): Promise<void>
+}
+
+export interface OpenDataOptions {
+  name: string
+  /** Whose tables there are; each has the Postgres schema of its name. */
+  modules: readonly { name: string; migrations?: URL; reads?: readonly string[] }[]
+  /** Instead of those of the process: DATABASE_URL, RUNG_DATA, NODE_ENV, LOG_LEVEL, RUNG_POOL_READ, RUNG_POOL_WRITE. */
+  env?: Readonly<Record<string, string | undefined>>
+  /** `own` (default) starts the database and refuses one in use; `attach` joins a running app's. */
+  server?: 'own' | 'attach'
+  /** Ms; 0 for none. Default: what the topology says. */
+  statementTimeoutMs?: number
+}
+
+/**
+ * Starts or finds the database as `rung start` would, applies the migrations, and gives the data primitive.
+ * @throws what `rung start` would
+ */
+export async function openData(options: OpenDataOptions): Promise<OpenData> {
+  const config = readConfig(options.env ?? process.env, process.cwd())
+  const log = createLog(options.name, config.logLevel)
+  const server = await startDatabaseServer(config, log, options.server)
+  try {
+    const sources = options.modules.flatMap(({ name, migrations, reads }) =>
+      migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
+    )
+    await migrate({ connection: server.connection, migrations: await loadMigrations(sources) })
+    const { statementTimeoutMs = config.topology.data.statementTimeoutMs } = options
+    const database = openDatabase({ ...config.topology.data, statementTimeoutMs }, server.connection)
+    const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
+    const root = createData(database, boundaryGuard(config.mode, reads, log))
+    return {
+      data(module) {
+        if (reads.has(module)) return root.forModule(module)
+        throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)
+      },
+      async close() {
+        await database.close()
+        await server.stop()
+      },
+    }
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
+}

@@ -1,0 +1,20 @@
+import type { App } from '../app/define-app.ts'
+import type { Data } from '../primitives/data/data.ts'
+import { openData } from './open-data.ts'
+
+/** The data primitive as one module of the app has it. */
+export type DataOf = (module: string) => Data
+
+/**
+ * For a script beside the app: a seed, an import, a report. Uses the app's database, whether the app runs at the moment or
+ * not, applies pending migrations, and closes everything when `fn` is done. Reads the same environment as `rung start`.
+ * Statements of a script have no time limit.
+ */
+export async function withData<T>(app: App, fn: (dataOf: DataOf) => Promise<T>): Promise<T> {
+  const opened = await openData({ name: app.name, modules: app.modules, server: 'attach', statementTimeoutMs: 0 })
+  try {
+    return await fn(opened.data)
+  } finally {
+    await opened.close()
+  }
+}

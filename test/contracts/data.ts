@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { isRungError } from '../../src/kernel/errors.ts'
+import type { Connection, Database, Target } from '../../src/primitives/data/contract.ts'
+
+const forever = Number.POSITIVE_INFINITY
+
+/** What every adapter of the data primitive keeps. `open` gives a database with pools of two connections each. */
+export function dataContract(name: string, open: () => Promise<Database>): void {
+  describe(`data contract: ${name}`, () => {
+    let database: Database
+    before(async () => {
+      database = await open()
+      await using(database, 'write', (connection) =>
+        connection.run(plain('create table thing (id int primary key, label text)')),
+      )
+    })
+    after(() => database.close())
+
+    it('binds values and gives rows, their number and the command', async () => {
+      const result = await using(database, 'read', (connection) =>
+        connection.run({
+          text: 'select $1::text as label, $2::int as n',
+          values: [`'; drop table thing; --`, 7],
+          name: 'c1',
+        }),
+      )
+      assert.deepEqual({ ...result.rows[0] }, { label: `'; drop table thing; --`, n: 7 })
+      assert.equal(result.rowCount, 1)
+      assert.equal(result.command, 'SELECT')
+    })
+
+    it('runs statements in the order they were sent, without waiting between them', async () => {
+      const labels = await using(database, 'write', async (connection) => {
+        const sent = [
+          connection.run(plain("insert into thing values (1, 'a')")),
+          connection.run(plain("update thing set label = label || 'b' where id = 1")),
+          connection.run(plain('select label from thing where id = 1')),
+        ]
+        return (await Promise.all(sent))[2]!.rows
+      })
+      assert.deepEqual(
+        labels.map((row) => row.label),
+        ['ab'],
+      )
+    })
+
+    it('keeps a failed statement from harming those behind it', async () => {
+      await using(database, 'write', async (connection) => {
+        const [bad, good] = await Promise.allSettled([
+          connection.run(plain('select nothing from nowhere')),
+          connection.run(plain('select 1 as one')),
+        ])
+        assert.equal(bad.status, 'rejected')
+        assert.equal(good.status, 'fulfilled')
+      })
+    })
+
+    it('refuses to write on a connection for reading', async () => {
+      await assert.rejects(
+        using(database, 'read', (connection) => connection.run(plain("insert into thing values (99, 'no')"))),
+        (error) => isRungError(error, 'DATA_READ_ONLY'),
+      )
+    })
+
+    const refusals: [what: string, statement: string, code: string][] = [
+      ['a taken key', "insert into thing values (1, 'again')", 'DATA_UNIQUE'],
+      ['a value of the wrong form', "select 'abc'::int", 'DATA_VALUE'],
+      ['wrong SQL', 'selec 1', 'DATA_STATEMENT'],
+    ]
+    for (const [what, statement, code] of refusals) {
+      it(`names ${what} by its code and keeps the cause`, async () => {
+        await assert.rejects(
+          using(database, 'write', (connection) => connection.run(plain(statement))),
+          (error) => isRungError(error) && error.code === code && error.cause instanceof Error,
+        )
+      })
+    }
+
+    it('waits for a free connection no longer than asked', async () => {
+      const held = await Promise.all([database.connect('read', forever), database.connect('read', forever)])
+      assert.deepEqual(database.counts('read'), { max: 2, total: 2, idle: 0, waiting: 0 })
+      await assert.rejects(database.connect('read', performance.now() + 20), (error) =>
+        isRungError(error, 'DATA_POOL_TIMEOUT'),
+      )
+      const next = database.connect('read', forever)
+      for (const connection of held) connection.release()
+      ;(await next).release()
+    })
+
+    it('keeps the pools of the targets apart', async () => {
+      const held = await Promise.all([database.connect('read', forever), database.connect('read', forever)])
+      await using(database, 'write', (connection) => connection.run(plain('select 1')))
+      for (const connection of held) connection.release()
+    })
+
+    it('cancels what a connection runs, and the connection stays good', async () => {
+      await using(database, 'read', async (connection) => {
+        const running = connection.run(plain('select pg_sleep(600)'))
+        running.catch(() => {})
+        await untilActive(database, 'pg_sleep(600)')
+        await connection.cancel()
+        await assert.rejects(running, (error) => isRungError(error, 'DATA_TIMEOUT'))
+        assert.equal((await connection.run(plain('select 1'))).rowCount, 1)
+      })
+    })
+
+    it('replaces a connection that broke', async () => {
+      const [{ pid }] = await using(
+        database,
+        'write',
+        async (connection) => (await connection.run(plain('select pg_backend_pid() as pid'))).rows as [{ pid: number }],
+      )
+      await using(database, 'read', (connection) =>
+        connection.run({ text: 'select pg_terminate_backend($1)', values: [pid], name: undefined }),
+      )
+      // The pool may hand out the dead one once, and says so; the next is new.
+      const answers = await Promise.allSettled(
+        Array.from({ length: 3 }, () => using(database, 'write', (connection) => connection.run(plain('select 1')))),
+      )
+      assert.equal(answers.at(-1)!.status, 'fulfilled')
+      for (const answer of answers)
+        if (answer.status === 'rejected') assert.ok(isRungError(answer.reason, 'DATA_UNAVAILABLE'))
+    })
+  })
+}
+
+function plain(text: string) {
+  return { text, values: [], name: undefined }
+}
+
+async function using<T>(database: Database, target: Target, fn: (connection: Connection) => Promise<T>): Promise<T> {
+  const connection = await database.connect(target, forever)
+  try {
+    return await fn(connection)
+  } finally {
+    connection.release()
+  }
+}
+
+/** Until the server itself says that it runs the statement. */
+async function untilActive(database: Database, text: string): Promise<void> {
+  for (;;) {
+    const { rowCount } = await using(database, 'write', (connection) =>
+      connection.run({
+        text: `select 1 from pg_stat_activity where state = 'active' and pid <> pg_backend_pid() and query like '%' || $1 || '%'`,
+        values: [text],
+        name: undefined,
+      }),
+    )
+    if (rowCount > 0) return
+  }
+}

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { after, before, describe, it } from 'node:test'
+import { callSite, type NPlusOne } from '../../src/observe/n-plus-one.ts'
+import { observe } from '../../src/observe/observe.ts'
+import { worthALine } from '../../src/observe/request-log.ts'
+import type { SlowStatement } from '../../src/observe/slow-statements.ts'
+import { exportTraces } from '../../src/observe/traces.ts'
+import type { Running } from '../../src/runtime/boot.ts'
+import { bootForTest } from '../support/app.ts'
+import shop from '../support/apps/shop/app.ts'
+import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+
+let postgres: TestPostgres
+let running: Running
+let other: Running
+const slow: SlowStatement[] = []
+const nPlusOne: NPlusOne[] = []
+/** Resolves at the next sighting of a plan. */
+let planned = Promise.withResolvers<SlowStatement>()
+
+before(async () => {
+  postgres = await testPostgres()
+  const sightings = {
+    slow(statement: SlowStatement) {
+      slow.push(statement)
+      if (statement.plan !== undefined) planned.resolve(statement)
+    },
+    nPlusOne: (found: NPlusOne) => void nPlusOne.push(found),
+  }
+  running = await bootForTest(shop, postgres, {}, [observe(sightings)])
+  other = await bootForTest(shop, postgres, {}, [observe()])
+  await post({ id: 1, n: 1 })
+})
+after(async () => {
+  await running?.stop()
+  await other?.stop()
+  await postgres?.stop()
+})
+
+function post(item: object): Promise<Response> {
+  return fetch(`${running.url}/items`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(item),
+  })
+}
+
+/** The figures of `/metrics` by name and labels. */
+async function figures(of = running): Promise<Map<string, number>> {
+  const text = await (await fetch(`${of.url}/metrics`)).text()
+  return new Map(
+    text
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  )
+}
+
+describe('metrics', () => {
+  it('count requests by route and status, not by path', async () => {
+    for (const id of [1, 1, 999]) await fetch(`${running.url}/items/${id}`)
+    const found = await figures()
+    const series = (status: number) =>
+      `http_request_duration_seconds_count{method="GET",route="/items/:id",status="${status}",module="stock"}`
+    assert.equal(found.get(series(200)), 2)
+    assert.equal(found.get(series(404)), 1)
+  })
+
+  it('count statements, transactions, waits and connections', async () => {
+    const found = await figures()
+    assert.ok(found.get('db_statement_duration_seconds_count{module="stock",target="write",command="INSERT"}')! >= 1)
+    assert.ok(found.get('db_transaction_duration_seconds_count{module="stock",outcome="commit"}')! >= 1)
+    assert.equal(found.get('db_pool_connections{target="read",state="max"}'), 10)
+    assert.ok(found.get('db_pool_wait_seconds_count{target="read"}')! >= 1)
+  })
+
+  it('tell of the process', async () => {
+    const names = [...(await figures()).keys()].map((name) => name.split('{')[0])
+    for (const name of [
+      'process_cpu_seconds_total',
+      'process_resident_memory_bytes',
+      'nodejs_eventloop_utilization',
+      'nodejs_eventloop_lag_p99_seconds',
+    ]) {
+      assert.ok(names.includes(name), name)
+    }
+  })
+
+  it('of two apps in one process do not mix', async () => {
+    const routes = [...(await figures(other)).keys()].filter((name) => name.includes('/items'))
+    assert.deepEqual(routes, [])
+  })
+})
+
+describe('slow statements', () => {
+  it('are seen with their plan, once for each, without values', async () => {
+    await fetch(`${running.url}/slow-statement`)
+    const first = await planned.promise
+    assert.match(first.plan!, /Limit|Seq Scan|Index/)
+    assert.equal(first.name, 'GET /slow-statement')
+    assert.equal(first.module, 'stock')
+    assert.ok(first.durationMs >= 100)
+    planned = Promise.withResolvers()
+    await fetch(`${running.url}/slow-statement`)
+    assert.equal(slow.length, 2)
+    assert.equal(slow[1]!.plan, undefined)
+    assert.equal((await figures()).get('db_slow_statements_total{module="stock"}'), 2)
+  })
+})
+
+describe('n plus one', () => {
+  it('is found with the place in the code', async () => {
+    await fetch(`${running.url}/n-plus-one`)
+    assert.equal(nPlusOne.length, 1)
+    assert.equal(nPlusOne[0]!.name, 'GET /n-plus-one')
+    assert.match(nPlusOne[0]!.statement, /select n from stock\.item where id = \?/)
+    assert.match(nPlusOne[0]!.site, /test\/support\/apps\/shop\/app\.ts:\d+:\d+$/)
+    assert.equal((await figures()).get('db_n_plus_one_total{route="GET /n-plus-one"}'), 1)
+  })
+
+  it('is not what several requests do', async () => {
+    for (let n = 0; n < 15; n += 1) await fetch(`${running.url}/items/1`)
+    assert.equal(nPlusOne.length, 1)
+  })
+
+  it('names the first frame of the app', () => {
+    const stack = [
+      'Error',
+      '    at tag (file:///lib/src/sql.ts:1:2)',
+      '    at x (node:internal/y:3:4)',
+      '    at /lib/node_modules/z/i.js:1:1',
+      '    at Object.list (file:///app/a%20b/list.ts:5:6)',
+    ]
+    assert.equal(callSite(stack.join('\n'), '/lib/src'), '/app/a b/list.ts:5:6')
+    assert.equal(callSite('Error', '/lib/src'), 'unknown')
+  })
+})
+
+describe('request log', () => {
+  it('keeps failures and slow ones, and a share of the rest', () => {
+    assert.ok(worthALine(500, 1, 0, () => 0.5))
+    assert.ok(worthALine(200, 1_000, 0, () => 0.5))
+    assert.ok(!worthALine(200, 1, 0.1, () => 0.5))
+    assert.ok(worthALine(200, 1, 0.1, () => 0.05))
+  })
+})
+
+describe('traces', () => {
+  it('reach a collector by OTLP, the statement below its request, in the trace of the caller', async () => {
+    interface Sent {
+      resourceSpans: {
+        scopeSpans: {
+          spans: {
+            name: string
+            traceId: string
+            spanId: string
+            parentSpanId?: string
+            attributes: { key: string; value: { stringValue?: string } }[]
+          }[]
+        }[]
+      }[]
+    }
+    const bodies: Sent[] = []
+    const collector = createServer((request, response) => {
+      let text = ''
+      request.on('data', (chunk) => {
+        text += chunk
+      })
+      request.on('end', () => {
+        bodies.push(JSON.parse(text))
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+      })
+    })
+    collector.listen(0, '127.0.0.1')
+    await once(collector, 'listening')
+    const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
+    // The exporter reads its endpoint from the process itself.
+    process.env.OTEL_EXPORTER_OTLP_ENDPOINT = endpoint
+    const end = await exportTraces({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, 'shop')
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
+    const answer = await fetch(`${running.url}/items/1`, {
+      headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` },
+    })
+    await answer.text()
+    await end()
+    delete process.env.OTEL_EXPORTER_OTLP_ENDPOINT
+    collector.close()
+    const spans = bodies.flatMap(({ resourceSpans }) =>
+      resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)),
+    )
+    const request = spans.find(({ name }) => name === 'GET /items/:id')!
+    const statement = spans.find(({ name }) => name === 'SELECT')!
+    assert.equal(request.traceId, traceId)
+    assert.equal(request.parentSpanId, '00f067aa0ba902b7')
+    assert.equal(statement.traceId, traceId)
+    assert.equal(statement.parentSpanId, request.spanId)
+    assert.match(answer.headers.get('traceparent')!, new RegExp(request.spanId))
+    const text = statement.attributes.find(({ key }) => key === 'db.query.text')!.value.stringValue!
+    assert.match(text, /where id = \$1/)
+  })
+})
