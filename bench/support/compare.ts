@@ -34,7 +34,9 @@ export async function compare(
   for (let round = 0; round < rounds; round += 1) {
     const order = round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)
     for (const at of order) costs[at].push(await cost(load, at === 0 ? first : second, count))
-    progress(`  ${what}, round ${round + 1} of ${rounds}: ${costs.map((all) => all.at(-1)!.toFixed(3)).join(' and ')} ms`)
+    progress(
+      `  ${what}, round ${round + 1} of ${rounds}: ${costs.map((all) => all.at(-1)!.toFixed(3)).join(' and ')} ms`,
+    )
   }
   const ratios = costs[1].map((value, round) => value / costs[0][round]!)
   return { first: spread(costs[0]), second: spread(costs[1]), ratio: spread(ratios) }

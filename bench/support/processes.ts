@@ -55,7 +55,11 @@ export async function end(child: ChildProcess): Promise<void> {
 }
 
 /** Conduit as `rung start` runs it. */
-export async function startConduit(name: string, dataDir: string, env: Record<string, string> = {}): Promise<Contender> {
+export async function startConduit(
+  name: string,
+  dataDir: string,
+  env: Record<string, string> = {},
+): Promise<Contender> {
   const child = startNode(['src/cli/bin.ts', 'start', 'examples/conduit/app.ts', '--json'], {
     RUNG_DATA: dataDir,
     PORT: '0',

@@ -1,0 +1,90 @@
+import { SignJWT } from 'jose'
+import { emailOf, seedPassword } from '../../examples/conduit/seed/users.ts'
+import { connectOnce } from '../../src/engines/postgres/client.ts'
+import { attachEmbedded } from '../../src/engines/postgres/embedded.ts'
+import type { LoadRequest } from './load.ts'
+
+/** What is asked for: the routes that the claims speak of, on a seeded database. */
+
+export const routes = ['list', 'slug', 'feed', 'tags'] as const
+export type Route = (typeof routes)[number]
+export type Requests = Record<Route, LoadRequest[]>
+
+/** Requests in one round: about as long for each. */
+export const countOf: Record<Route, number> = { list: 2_000, slug: 4_000, feed: 1_500, tags: 2_000 }
+
+const slugsMax = 5_000
+const viewersMax = 50
+/** So that feeds of databases of different sizes are feeds of equal people. */
+const followsOfViewer = 20
+
+export interface Viewer {
+  id: number
+  username: string
+}
+
+export interface Scene {
+  slugs: string[]
+  viewers: Viewer[]
+  postgres: string
+}
+
+/** Slugs from all over the table, and people who follow about twenty others. */
+export async function sceneOf(dataDir: string): Promise<Scene> {
+  const server = await attachEmbedded({ root: dataDir })
+  const client = await connectOnce(server.connection)
+  try {
+    const slugs = await client.query(`select slug from articles.article order by md5(id::text) limit ${slugsMax}`)
+    const viewers = await client.query(
+      `select id, username from identity.account
+        join (select follower_id as id, count(*) as n from identity.follow group by follower_id) follows using (id)
+        order by abs(n - ${followsOfViewer}), id limit ${viewersMax}`,
+    )
+    const version = await client.query('show server_version')
+    return {
+      slugs: slugs.rows.map(({ slug }) => slug),
+      viewers: viewers.rows,
+      postgres: version.rows[0].server_version.split(' ')[0],
+    }
+  } finally {
+    await client.end()
+    await server.stop()
+  }
+}
+
+export function requestsOf({ slugs }: Scene, tokens: readonly string[]): Requests {
+  return {
+    list: [{ path: '/api/articles?limit=20' }],
+    slug: slugs.map((slug) => ({ path: `/api/articles/${slug}` })),
+    feed: tokens.map((token) => ({ path: '/api/articles/feed', headers: { authorization: `Token ${token}` } })),
+    tags: [{ path: '/api/tags' }],
+  }
+}
+
+/** From the app itself. */
+export async function logIn(url: string, viewers: readonly Viewer[]): Promise<string[]> {
+  const tokens: string[] = []
+  for (const { username } of viewers) {
+    const response = await fetch(`${url}/api/users/login`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ user: { email: emailOf(username), password: seedPassword } }),
+    })
+    const { user } = (await response.json()) as { user: { token: string } }
+    tokens.push(user.token)
+  }
+  return tokens
+}
+
+export function signFor(key: Uint8Array, viewers: readonly Viewer[]): Promise<string[]> {
+  return Promise.all(
+    viewers.map(({ id }) =>
+      new SignJWT()
+        .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+        .setSubject(String(id))
+        .setIssuedAt()
+        .setExpirationTime('60d')
+        .sign(key),
+    ),
+  )
+}
