@@ -1,29 +1,26 @@
+import { systemClock } from '../kernel/clock.ts'
 import type { Extension } from '../runtime/boot.ts'
 import { metrics } from './metrics.ts'
-import { type NPlusOne, watchNPlusOne } from './n-plus-one.ts'
+import { watchNPlusOne } from './n-plus-one.ts'
 import { requestLog } from './request-log.ts'
-import { type SlowStatement, watchSlowStatements } from './slow-statements.ts'
+import { keepSightings, type Sightings } from './sightings.ts'
+import { watchSlowStatements } from './slow-statements.ts'
 import { traces } from './traces.ts'
-
-/** Where what was seen is kept for `rung doctor`. */
-export interface Sightings {
-  slow(statement: SlowStatement): void
-  nPlusOne(found: NPlusOne): void
-}
 
 /** One line for a statement in so many ms, however often it is seen. */
 const sameLineEveryMs = 60_000
 
-/** Everything that watches a running app. */
+/** Everything that watches a running app. What it sees is kept for the doctor, or given to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, config }) => {
+    const seen = sightings ?? keepSightings(http, config.dataDir)
     const counters = metrics(http, data)
     traces(http, data)
     requestLog(http, data, config.logSample)
     const fresh = oncePer(sameLineEveryMs)
     watchSlowStatements(http, data, (slow) => {
       counters.slowStatements.inc({ module: slow.module ?? '' })
-      sightings?.slow(slow)
+      seen.slow(slow)
       if (slow.plan === undefined && !fresh(slow.statement)) return
       log.warn(
         { event: 'slow-statement', ...slow },
@@ -32,7 +29,7 @@ export function observe(sightings?: Sightings): Extension {
     })
     watchNPlusOne(http, data, (found) => {
       counters.nPlusOne.inc({ route: found.name })
-      sightings?.nPlusOne(found)
+      seen.nPlusOne(found)
       if (fresh(found.site + found.statement)) {
         log.warn(
           { event: 'n-plus-one', ...found },
@@ -46,7 +43,7 @@ export function observe(sightings?: Sightings): Extension {
 function oncePer(ms: number): (key: string) => boolean {
   const last = new Map<string, number>()
   return (key) => {
-    const now = performance.now()
+    const now = systemClock.ticks()
     if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < ms) return false
     if (last.size > 1_000) last.clear()
     last.set(key, now)

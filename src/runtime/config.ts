@@ -14,8 +14,6 @@ export interface Config {
   logSample: number
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
-  /** Port of 127.0.0.1 on which the embedded Postgres also listens; none by default. */
-  postgresPort: number | undefined
 }
 
 /** `development` reveals faults to clients and reports boundary breaks; in `test` they fail. */
@@ -59,7 +57,6 @@ export function readConfig(env: Env, cwd: string): Config {
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
     logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
     secret,
-    postgresPort: env.RUNG_POSTGRES_PORT ? integer(env, 'RUNG_POSTGRES_PORT', 0, 1, 65_535) : undefined,
   }
 }
 

@@ -32,7 +32,6 @@ export async function startDatabaseServer(
   return (how === 'attach' ? attachEmbedded : startEmbedded)({
     root: config.dataDir,
     connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
-    tcpPort: config.postgresPort,
     onEvent(event, detail) {
       const level = event === 'lost' ? 'error' : event === 'recovered' ? 'warn' : 'debug'
       log[level]({ event: `postgres-${event}` }, detail)

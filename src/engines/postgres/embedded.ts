@@ -49,7 +49,6 @@ export interface EmbeddedOptions {
   /** The `.rung` folder. */
   root: string
   connectionsMax?: number
-  tcpPort?: number | undefined
   /** Called on state changes worth a line in the log. */
   onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered', detail: string) => void
 }
@@ -76,9 +75,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     memoryBytes: totalmem(),
     socketDir,
     connectionsMax: options.connectionsMax ?? Math.max(60, availableParallelism() * 20),
-    tcpPort: options.tcpPort,
   }
-  const socket = { host: socketDir, port: options.tcpPort ?? socketPort }
+  const socket = { host: socketDir, port: socketPort }
   const keeperConnection = { ...socket, user: superuser, database: 'postgres' }
   const adminConnection = { ...keeperConnection, database: appDatabase }
   const connection = { ...socket, user: appRole, database: appDatabase }
@@ -143,23 +141,20 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 export async function attachEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   const pid = (await readPidFile(dataDir))?.pid
-  const server = pid === undefined || !isAlive(pid) ? undefined : await reach(dataDir, options.tcpPort)
+  const server = pid === undefined || !isAlive(pid) ? undefined : await reach(dataDir)
   if (!server) return startEmbedded(options)
   return { ...server, dataDir, pid: () => pid, async stop() {} }
 }
 
-async function reach(dataDir: DataDir, tcpPort: number | undefined) {
-  for (const port of new Set([tcpPort ?? socketPort, socketPort])) {
-    const socket = { host: socketDirFor(dataDir.root, tmpdir()), port }
-    const connection = { ...socket, user: appRole, database: appDatabase }
-    try {
-      await (await connectOnce(connection)).end()
-      return { connection, adminConnection: { ...socket, user: superuser, database: appDatabase } }
-    } catch {
-      // nobody answers there
-    }
+async function reach(dataDir: DataDir) {
+  const socket = { host: socketDirFor(dataDir.root, tmpdir()), port: socketPort }
+  const connection = { ...socket, user: appRole, database: appDatabase }
+  try {
+    await (await connectOnce(connection)).end()
+    return { connection, adminConnection: { ...socket, user: superuser, database: appDatabase } }
+  } catch {
+    return undefined // nobody answers there
   }
-  return undefined
 }
 
 async function hasDatabase(dataDir: DataDir): Promise<boolean> {

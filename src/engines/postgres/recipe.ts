@@ -19,8 +19,6 @@ export interface PostgresSettings {
   memoryBytes: number
   /** Folder of the Unix socket; only its owner may enter. */
   socketDir: string
-  /** Also listen on 127.0.0.1 at this port (for a database client with a window), with a password. */
-  tcpPort?: number | undefined
   connectionsMax: number
 }
 
@@ -40,8 +38,8 @@ function megabytes(bytes: number, least: number, most: number): string {
  */
 export function settings(wanted: PostgresSettings): Record<string, string> {
   return {
-    listen_addresses: wanted.tcpPort === undefined ? '' : '127.0.0.1',
-    port: String(wanted.tcpPort ?? socketPort),
+    listen_addresses: '', // the socket only
+    port: String(socketPort),
     unix_socket_directories: wanted.socketDir,
     unix_socket_permissions: '0700',
     max_connections: String(wanted.connectionsMax),

@@ -13,7 +13,7 @@ export interface Shape {
 
 /** An index of more columns than this serves one statement and slows every write. */
 const keysMax = 4
-const shapesMax = 12
+const shapesMax = 16
 
 /**
  * A btree is read from its first column on, so: columns compared for equality first, the one with most values leading;

@@ -70,7 +70,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const error = toRungError(thrown)
-    if (error.status >= 500) request.log.error({ err: error, cause: error.cause, requestId: request.id }, error.message)
+    if (error.status >= 500) request.log.error({ err: error, requestId: request.id }, error.message)
     const problem = toProblem(error, request.id, settings.revealing)
     if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
