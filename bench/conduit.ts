@@ -99,7 +99,7 @@ async function startFloor(dataDir: string, key: Buffer): Promise<Contender> {
     name: 'floor',
     url,
     pid: child.pid!,
-    pids: [child.pid!, server.pid()!],
+    databasePid: server.pid()!,
     stop() {
       stopping ??= end(child).then(() => server.stop())
       return stopping

@@ -113,7 +113,8 @@ const seenBy = (viewer: string) => `
 const articlesCount = '(select coalesce(sum(n), 0)::int from articles.article_count)'
 const page = (seen: string) => `
   select ${articlesCount} as total, ${columns}, ${seen}
-  from (select * from articles.article order by id desc limit $1 offset $2) a
+  from (select id from articles.article order by id desc limit $1 offset $2) page
+  join articles.article a using (id)
   join identity.account u on u.id = a.author_id order by a.id desc`
 
 const statements = {
@@ -160,6 +161,7 @@ const statements = {
 }
 
 const app = Fastify({ logger: false })
+const failure = { type: 'object', additionalProperties: true }
 
 app.get('/api/articles', { schema: { querystring: paging, response: { 200: many } } }, async (request) => {
   const { limit, offset } = request.query as { limit: number; offset: number }
@@ -172,16 +174,20 @@ app.get('/api/articles', { schema: { querystring: paging, response: { 200: many 
   return { articles: rows.map(present), articlesCount: total }
 })
 
-app.get('/api/articles/feed', { schema: { querystring: paging, response: { 200: many } } }, async (request, reply) => {
-  const { limit, offset } = request.query as { limit: number; offset: number }
-  const viewer = await viewerOf(request)
-  if (viewer === null) return reply.status(401).send({ errors: { token: ['is missing'] } })
-  const { rows } = await pool.query<Row>({ ...statements.feed, values: [viewer, limit, offset] })
-  const total = rows[0]?.total ?? (await pool.query({ ...statements.feedCount, values: [viewer] })).rows[0].total
-  return { articles: rows.map(present), articlesCount: total }
-})
+app.get(
+  '/api/articles/feed',
+  { schema: { querystring: paging, response: { 200: many, 401: failure } } },
+  async (request, reply) => {
+    const { limit, offset } = request.query as { limit: number; offset: number }
+    const viewer = await viewerOf(request)
+    if (viewer === null) return reply.status(401).send({ errors: { token: ['is missing'] } })
+    const { rows } = await pool.query<Row>({ ...statements.feed, values: [viewer, limit, offset] })
+    const total = rows[0]?.total ?? (await pool.query({ ...statements.feedCount, values: [viewer] })).rows[0].total
+    return { articles: rows.map(present), articlesCount: total }
+  },
+)
 
-app.get('/api/articles/:slug', { schema: { response: { 200: one } } }, async (request, reply) => {
+app.get('/api/articles/:slug', { schema: { response: { 200: one, 404: failure } } }, async (request, reply) => {
   const { slug } = request.params as { slug: string }
   const viewer = await viewerOf(request)
   const { rows } =

@@ -59,5 +59,5 @@ async function startObserved(dataDir: string, observed: boolean): Promise<Conten
   const child = startNode(['bench/support/serve.ts', observed ? 'observed' : 'bare'], { RUNG_DATA: dataDir, PORT: '0' })
   const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
   const name = observed ? 'on' : 'off'
-  return { name, url, pid: child.pid!, pids: [child.pid!, postgresPid], stop: () => end(child) }
+  return { name, url, pid: child.pid!, databasePid: postgresPid, stop: () => end(child) }
 }

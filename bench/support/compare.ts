@@ -1,12 +1,14 @@
-import { cpuMs } from './cpu.ts'
+import { processCpuMs, treeCpuMs } from './cpu.ts'
 import type { Load, LoadRequest } from './load.ts'
 import type { Contender } from './processes.ts'
 import { progress, type Spread, spread } from './report.ts'
 
 export interface Compared {
-  /** CPU ms per request. */
+  /** CPU ms per request: the app and its database together, and the app alone. */
   first: Spread
   second: Spread
+  firstApp: Spread
+  secondApp: Spread
   /** Second to first, round by round. */
   ratio: Spread
 }
@@ -29,23 +31,34 @@ export async function compare(
   rounds: number,
   count: number,
 ): Promise<Compared> {
-  const costs: [number[], number[]] = [[], []]
+  const costs: [Cost[], Cost[]] = [[], []]
   for (const side of [first, second]) await cost(load, side, count)
   for (let round = 0; round < rounds; round += 1) {
     const order = round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)
     for (const at of order) costs[at].push(await cost(load, at === 0 ? first : second, count))
     progress(
-      `  ${what}, round ${round + 1} of ${rounds}: ${costs.map((all) => all.at(-1)!.toFixed(3)).join(' and ')} ms`,
+      `  ${what}, round ${round + 1} of ${rounds}: ${costs.map((all) => all[round]!.all.toFixed(3)).join(' and ')} ms`,
     )
   }
-  const ratios = costs[1].map((value, round) => value / costs[0][round]!)
-  return { first: spread(costs[0]), second: spread(costs[1]), ratio: spread(ratios) }
+  return {
+    first: spread(costs[0].map(({ all }) => all)),
+    second: spread(costs[1].map(({ all }) => all)),
+    firstApp: spread(costs[0].map(({ app }) => app)),
+    secondApp: spread(costs[1].map(({ app }) => app)),
+    ratio: spread(costs[1].map(({ all }, round) => all / costs[0][round]!.all)),
+  }
 }
 
-async function cost(load: Load, { contender, requests }: Side, count: number): Promise<number> {
-  const before = cpuMs(contender.pids)
-  const done = await load.run({ url: contender.url, requests, count, connections })
-  const used = cpuMs(contender.pids) - before
-  if (done.failures > 0) throw new Error(`${contender.name}: ${done.failures} of ${count} requests failed`)
-  return used / done.requests
+interface Cost {
+  all: number
+  app: number
+}
+
+async function cost(load: Load, { contender, requests }: Side, count: number): Promise<Cost> {
+  const { name, url, pid, databasePid } = contender
+  const before = [processCpuMs(pid), treeCpuMs(databasePid)] as const
+  const done = await load.run({ url, requests, count, connections })
+  const [app, database] = [processCpuMs(pid) - before[0], treeCpuMs(databasePid) - before[1]]
+  if (done.failures > 0) throw new Error(`${name}: ${done.failures} of ${count} requests failed`)
+  return { all: (app + database) / count, app: app / count }
 }

@@ -61,7 +61,7 @@ function answers(onAnswer: (status: number) => void): (chunk: Buffer) => void {
           rest = data
           return
         }
-        const head = data.latin1Slice(0, end)
+        const head = data.toString('latin1', 0, end)
         const length = /\r\ncontent-length: (\d+)/i.exec(head)
         if (!length) throw new Error(`an answer without content-length: ${head}`)
         status = Number(head.slice(9, 12))

@@ -11,8 +11,7 @@ export interface Contender {
   name: string
   url: string
   pid: number
-  /** Its own process and its database server. */
-  pids: number[]
+  databasePid: number
   stop(): Promise<void>
 }
 
@@ -26,7 +25,15 @@ export function startNode(args: readonly string[], env: Record<string, string>):
   const child = spawn(process.execPath, ['--conditions=rung-source', ...args], {
     cwd: root,
     env: environment(env),
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  // What it complains of is of interest only if it fails.
+  let notes = ''
+  child.stderr!.on('data', (chunk) => {
+    notes = (notes + chunk).slice(-2_000)
+  })
+  child.once('exit', (code) => {
+    if (code !== 0) process.stderr.write(notes)
   })
   return child
 }
@@ -66,13 +73,17 @@ export async function startConduit(
     ...env,
   })
   const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
-  return { name, url, pid: child.pid!, pids: [child.pid!, postgresPid], stop: () => end(child) }
+  return { name, url, pid: child.pid!, databasePid: postgresPid, stop: () => end(child) }
 }
 
 /** Made by the example's own seed; does nothing where it was made before. */
 export async function seed(dataDir: string, articles: number): Promise<void> {
-  const child = startNode(['examples/conduit/seed/main.ts', '--articles', String(articles)], { RUNG_DATA: dataDir })
-  child.stdout!.resume()
+  const args = ['--conditions=rung-source', 'examples/conduit/seed/main.ts', '--articles', String(articles)]
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: environment({ RUNG_DATA: dataDir }),
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
   const code = await new Promise((resolve) => child.once('exit', resolve))
   if (code !== 0) throw new Error('seeding failed')
 }

@@ -22,7 +22,8 @@ const start: Command = {
     '',
     'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL,',
     'RUNG_LOG_SAMPLE (share of good requests logged, 0.01), RUNG_POOL_READ and',
-    'RUNG_POOL_WRITE (connections, 10), OTEL_EXPORTER_OTLP_ENDPOINT.',
+    'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0),',
+    'OTEL_EXPORTER_OTLP_ENDPOINT.',
   ].join('\n'),
   examples: ['rung start', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
   options: {

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
+import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { createData, type DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
@@ -76,7 +77,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       server,
       stop() {
         state.draining = true
-        stopping ??= stopAll(undo)
+        stopping ??= sleep(config.drainMs).then(() => stopAll(undo))
         return stopping
       },
     }

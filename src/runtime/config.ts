@@ -12,6 +12,8 @@ export interface Config {
   logLevel: LogLevel
   /** Share of successful requests that get a log line, 0 … 1. Failed and slow ones always do. */
   logSample: number
+  /** Between "not ready" and the last accepted connection, ms: the time a balancer needs to look. */
+  drainMs: number
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
 }
@@ -55,6 +57,7 @@ export function readConfig(env: Env, cwd: string): Config {
     dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
     mode: oneOf(env, 'NODE_ENV', modes, 'production'),
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
+    drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
     logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
     secret,
   }

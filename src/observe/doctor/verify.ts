@@ -167,7 +167,7 @@ async function cheapest(client: Client, text: string, shapes: readonly Shape[], 
     } catch {
       // a type without an order, a function that is not immutable: no such index can be made
     }
-    await client.query('rollback to savepoint candidate')
+    await client.query('rollback to savepoint candidate; release savepoint candidate')
   }
   const lowest = Math.min(...tried.map(({ cost }) => cost))
   return tried
@@ -181,18 +181,18 @@ async function cheapest(client: Client, text: string, shapes: readonly Shape[], 
 /** @returns the share of the table's blocks that the copy holds */
 async function copy(client: Client, table: Table, indexes: readonly Index[], bytesMax: number): Promise<number> {
   const target = copyOf(table)
-  await client.query(`create temp table ${quoted(table.name)} (like ${table.sql} including statistics) on commit drop`)
+  await client.query(`create temp table ${nameOfCopy(table)} (like ${table.sql} including statistics) on commit drop`)
   const { rows } = await client.query('select pg_table_size($1::oid) as bytes', [table.oid])
   const share = Math.min(1, bytesMax / Math.max(1, rows[0].bytes))
   // Whole blocks: rows that lie together stay together, and only these blocks are read. The same ones each time.
   const sample = `tablesample system (${(share * 100).toFixed(6)}) repeatable (1)`
   await client.query(`insert ${marker} into ${target} select * from only ${table.sql} ${sample}`)
   for (const index of indexes) {
-    const { constraintName: name, constraintDefinition: definition } = index
-    const isKey = name !== null && /^(PRIMARY KEY|UNIQUE)/.test(definition ?? '')
+    // A key is a constraint to the planner, too: `group by id` rests on it.
+    const key = /^(PRIMARY KEY|UNIQUE)/.test(index.constraintDefinition ?? '') && index.constraintDefinition
+    const kind = index.unique ? 'unique index' : 'index'
     const method = index.definition.slice(index.definition.indexOf(' USING '))
-    const create = `create ${index.unique ? 'unique ' : ''}index ${quoted(index.name)} on ${target}${method}`
-    await client.query(isKey ? `alter table ${target} add constraint ${quoted(name)} ${definition}` : create)
+    await client.query(key ? `alter table ${target} add ${key}` : `create ${kind} on ${target}${method}`)
   }
   await client.query(`analyze ${target}`)
   return share
@@ -245,13 +245,13 @@ function ownCost(node: PlanNode): number {
 }
 
 function copyOf(table: Table): string {
-  return `pg_temp.${quoted(table.name)}`
+  return `pg_temp.${nameOfCopy(table)}`
+}
+
+function nameOfCopy({ oid }: Table): string {
+  return `rung_doctor_copy_${oid}`
 }
 
 export function createOn(table: string, name: string, { method, keys }: Shape): string {
   return `create index ${name} on ${table} ${method === 'btree' ? '' : `using ${method} `}(${keys.join(', ')})`
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

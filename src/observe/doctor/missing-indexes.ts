@@ -1,0 +1,112 @@
+import { bare, type Shape, shapeId, supports, uniqueShapes } from './candidates.ts'
+import type { Facts, Index, Table } from './facts.ts'
+import { type Finding, formatNumber, formatShare } from './finding.ts'
+import { createOn, type Trial } from './verify.ts'
+
+/** From what the experiments showed to advice: as few indexes as serve all that gained. Pure. */
+
+interface Advice {
+  shape: Shape
+  trials: Trial[]
+}
+
+export function missingIndexes(facts: Facts, trials: readonly Trial[]): Finding[] {
+  const names = new Set([...facts.indexes, ...facts.tables].map(({ name }) => name))
+  return merged(trials)
+    .sort((a, b) => timeShare(b) - timeShare(a) || (shapeId(a.shape) < shapeId(b.shape) ? -1 : 1))
+    .map((advice) => findingOf(advice, facts, names))
+}
+
+/** One index serves those that its beginning would serve. */
+function merged(trials: readonly Trial[]): Advice[] {
+  const all = uniqueShapes(trials.flatMap((trial) => trial.shapes)).map((shape): Advice => {
+    const ofShape = trials.filter((trial) => trial.shapes.some((one) => shapeId(one) === shapeId(shape)))
+    return { shape, trials: ofShape }
+  })
+  const longestFirst = all.sort((a, b) => b.shape.keys.length - a.shape.keys.length)
+  const kept: Advice[] = []
+  for (const advice of longestFirst) {
+    const longer = kept.find(({ shape }) => isBeginning(advice.shape, shape))
+    if (longer) longer.trials.push(...advice.trials.filter((trial) => !longer.trials.includes(trial)))
+    else kept.push(advice)
+  }
+  return kept
+}
+
+function isBeginning(short: Shape, long: Shape): boolean {
+  const isAlike = short.table.oid === long.table.oid && short.method === 'btree' && long.method === 'btree'
+  return isAlike && short.keys.every((key, at) => key === long.keys[at])
+}
+
+function findingOf({ shape, trials }: Advice, facts: Facts, names: Set<string>): Finding {
+  const { table, keys } = shape
+  const name = indexName(shape, names)
+  const best = trials.reduce((a, b) => (a.before / a.after >= b.before / b.after ? a : b))
+  const statements = trials.flatMap(({ experiment }) => experiment.statement ?? [])
+  const foreignKeys = trials.flatMap(({ experiment }) => experiment.foreignKey ?? [])
+  const [busiest] = statements.toSorted((a, b) => b.totalMs - a.totalMs)
+  const share = statements.reduce((sum, statement) => sum + statement.share, 0)
+  const referenced = facts.tables.find(({ oid }) => oid === foreignKeys[0]?.referencedOid)
+  const times = `${formatNumber(best.before / best.after)} times cheaper by the planner's count`
+  const columns = keys.join(', ')
+  return {
+    kind: busiest ? 'missing-index' : 'missing-foreign-key-index',
+    // Without a delete nobody has paid for it yet.
+    severity: busiest || (referenced?.deleted ?? 0) > 0 ? 'act' : 'look',
+    what: busiest
+      ? `${table.sql} has no index for a statement that would gain much: (${columns}).`
+      : `${table.sql} (${columns}) refers to ${referenced?.sql ?? 'another table'} and has no index: each delete there reads all of it.`,
+    evidence: {
+      costBefore: best.before,
+      costAfter: best.after,
+      ...(best.sampleShare < 1 && { sampleShare: best.sampleShare }),
+      ...(busiest && { calls: busiest.calls, meanMs: busiest.meanMs, timeShare: share }),
+      ...(statements.length > 1 && { statements: statements.length }),
+      ...(!busiest && referenced && { deletes: referenced.deleted }),
+      tableRows: table.rows,
+      tableWrites: table.writes,
+    },
+    gain: [
+      busiest ? `${times}; it takes ${formatShare(share)} of the time of all statements.` : `A delete is ${times}.`,
+      foreignKeys.length > 0 && busiest ? 'It serves a foreign key as well.' : '',
+      replacedBy(shape, facts.indexes, table),
+    ]
+      .filter(Boolean)
+      .join(' '),
+    sql: `${createOn(table.sql, name, shape).replace('create index', 'create index concurrently')};`,
+    undo: `drop index concurrently ${table.sql.slice(0, table.sql.indexOf('.'))}.${name};`,
+    table: table.sql,
+    ...(busiest && { statement: busiest.text }),
+  }
+}
+
+function timeShare({ trials }: Advice): number {
+  return trials.reduce((sum, { experiment }) => sum + (experiment.statement?.share ?? 0), 0)
+}
+
+/** A shorter index that is not needed beside the new one. */
+function replacedBy({ keys, method }: Shape, indexes: readonly Index[], table: Table): string {
+  const shorter = indexes.find((index) => {
+    const isPlain = !index.unique && index.predicate === null && index.included.length === 0 && index.method === method
+    const isItsBeginning = index.keys.length < keys.length && index.keys.every((key, at) => key === keys[at])
+    return index.tableOid === table.oid && isPlain && isItsBeginning && supports(index, index.keys)
+  })
+  return shorter ? `It replaces ${shorter.name}, which can be dropped afterwards.` : ''
+}
+
+const nameBytesMax = 63
+
+/** As Postgres would name it: table, columns, `idx`. In small letters that need no quotes; free among `taken`. */
+export function indexName({ table, keys }: Shape, taken: Set<string>): string {
+  const words = [table.name, ...keys.map(bare)].map((word) =>
+    word.replace(/[^A-Za-z0-9_]+/g, '_').replace(/^_+|_+$/g, ''),
+  )
+  const stem = words.join('_').toLowerCase().replace(/^\d/, '_$&')
+  for (let at = 1; ; at += 1) {
+    const suffix = at === 1 ? '_idx' : `_idx${at}`
+    const name = stem.slice(0, nameBytesMax - suffix.length) + suffix
+    if (taken.has(name)) continue
+    taken.add(name)
+    return name
+  }
+}
