@@ -60,10 +60,12 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
       claim: bench.claim,
       facts: machineFacts(scene.postgres),
       targets,
-      costs: costs.map(({ route, first, second, ratio }) => ({
+      costs: costs.map(({ route, first, firstApp, second, secondApp, ratio }) => ({
         route,
         floorMs: rounded(first),
+        floorAppMs: rounded(firstApp),
         rungMs: rounded(second),
+        rungAppMs: rounded(secondApp),
         ratio: rounded(ratio),
       })),
       memoryMiB,
@@ -223,11 +225,11 @@ function show(
   million: readonly RouteCost[] | undefined,
 ): void {
   const print = (text: string) => process.stdout.write(`${text}\n`)
-  print('\nCPU of the app and its Postgres, ms a request: median (range)')
-  print(tableOf(['route', 'floor', 'rung', 'ratio', 'target'], costs, targets.ratio))
+  print('\nCPU of the app and its Postgres together, ms a request: median (range)')
+  print(tableOf(['route', 'floor', '(app)', 'rung', '(app)', 'ratio', 'target'], costs, targets.ratio))
   if (million) {
     print('\nOn 10,000 articles and on 1,000,000, CPU ms a request')
-    print(tableOf(['route', '10,000', '1,000,000', 'ratio', 'target'], million, targets.millionRatio))
+    print(tableOf(['route', '10,000', '(app)', '1,000,000', '(app)', 'ratio', 'target'], million, targets.millionRatio))
   }
   const ms = ({ median, least, most }: Spread) => inWords({ median, least, most }, 0)
   print('')
@@ -242,10 +244,12 @@ function show(
 }
 
 function tableOf(head: string[], costs: readonly RouteCost[], target: number): string {
-  const rows = costs.map(({ route, first, second, ratio }) => [
+  const rows = costs.map(({ route, first, firstApp, second, secondApp, ratio }) => [
     route,
     first.median.toFixed(3),
+    `(${firstApp.median.toFixed(3)})`,
     second.median.toFixed(3),
+    `(${secondApp.median.toFixed(3)})`,
     inWords(ratio),
     target.toFixed(1),
   ])
