@@ -6,6 +6,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   start: () => import('./start.ts'),
   dev: () => import('./dev.ts'),
   migrate: () => import('./migrate.ts'),
+  doctor: () => import('./doctor.ts'),
   new: () => import('./new.ts'),
 }
 

@@ -35,3 +35,12 @@ export function covers(position: Position, needed: Position): boolean {
   }
   return true
 }
+
+/** The least position that covers both. */
+export function furthest(a: Position, b: Position): Position {
+  if (a === b || b.size === 0) return a
+  if (a.size === 0) return b
+  const result = new Map(a)
+  for (const [database, lsn] of b) if (lsn > (result.get(database) ?? -1n)) result.set(database, lsn)
+  return result
+}

@@ -36,6 +36,12 @@ export function readConfig(env: Env, cwd: string): Config {
   if (url !== undefined && !/^postgres(ql)?:\/\//.test(url)) {
     throw invalid('DATABASE_URL must begin with postgres:// (its value is not shown here, it may hold a password).')
   }
+  // `postgres://user@/db?host=/folder` names no host and is fine.
+  if (url !== undefined && !URL.canParse(url.replace('@/', '@folder/'))) {
+    throw invalid(
+      'DATABASE_URL is not a URL (its value is not shown here). Write signs like @ : / in a password as %40 %3A %2F.',
+    )
+  }
   const secret = env.RUNG_SECRET || undefined
   if (secret !== undefined && secret.length < 32) {
     throw invalid('RUNG_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
@@ -66,7 +72,7 @@ export function readConfig(env: Env, cwd: string): Config {
 function integer(env: Env, name: string, fallback: number, least: number, most: number): number {
   const text = env[name]
   if (text === undefined || text === '') return fallback
-  const value = Number(text)
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!Number.isInteger(value) || value < least || value > most) {
     throw invalid(`${name} is "${text}"; it must be a whole number from ${least} to ${most}.`)
   }

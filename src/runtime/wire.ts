@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase } from '../primitives/data/postgres.ts'
 import type { DataTopology } from '../topology/topology.ts'
@@ -26,6 +27,11 @@ export async function startDatabaseServer(
   const { data } = config.topology
   if (data.engine === 'external') {
     const connection = { url: data.url }
+    if (config.secret === undefined) {
+      const { openDataDir } = await import('../engines/postgres/data-dir.ts')
+      await openDataDir(config.dataDir) // only the root of the keys is kept there
+    }
+    await tryOut(connection)
     return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
   }
   const { attachEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
@@ -37,6 +43,19 @@ export async function startDatabaseServer(
       log[level]({ event: `postgres-${event}` }, detail)
     },
   })
+}
+
+async function tryOut(connection: ConnectionConfig): Promise<void> {
+  const { connectOnce } = await import('../engines/postgres/client.ts')
+  try {
+    await (await connectOnce(connection)).end()
+  } catch (cause) {
+    throw new RungError(
+      'DATA_UNAVAILABLE',
+      `The database at DATABASE_URL cannot be used (${messageOf(cause)}). Start it, or correct DATABASE_URL.`,
+      { cause },
+    )
+  }
 }
 
 export function openDatabase(topology: DataTopology, connection: ConnectionConfig): Database {

@@ -5,7 +5,10 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
+import { openDataDir } from '../../src/engines/postgres/data-dir.ts'
 import { observe } from '../../src/observe/observe.ts'
+import { readConfig } from '../../src/runtime/config.ts'
 import { bootForTest } from '../support/app.ts'
 import ledger from '../support/apps/ledger/app.ts'
 import { testPostgres } from '../support/postgres.ts'
@@ -119,8 +122,6 @@ describe('start', () => {
       saysOnce(await startFails(), 'DATA_DIR_IN_USE', /^Another process runs on the data directory .*RUNG_DATA/)
       // With other settings the running server may not be restarted either.
       saysOnce(await startFails({ env: { RUNG_POOL_READ: '90' } }), 'DATA_DIR_IN_USE', /RUNG_DATA/)
-      const port = String(await freePort())
-      saysOnce(await startFails({ env: { RUNG_POSTGRES_PORT: port } }), 'DATA_DIR_IN_USE', /RUNG_DATA/)
       await write(first, 'since')
       assert.deepEqual(await idsOf(first), ['before', 'since'])
       assert.equal(await postgresPidOf(dataDir), first.postgresPid)
@@ -166,7 +167,7 @@ describe('start', () => {
 
   it('keeps its secret over starts, and needs no data directory beside DATABASE_URL', () =>
     withScratch(async ({ dir, dataDir, start }) => {
-      const owner = await start({ env: { RUNG_POSTGRES_PORT: undefined } })
+      const owner = await start()
       const secret = await readFile(path.join(dataDir, 'secret'), 'utf8')
       const socket = encodeURIComponent(path.join(dataDir, 'run'))
       const empty = path.join(dir, 'empty')
@@ -188,7 +189,7 @@ describe('start', () => {
     }))
 })
 
-describe('a wrong start ends with a code and one sentence', () => {
+describe('a wrong start ends with a code and one sentence', { concurrency: 3 }, () => {
   it('for a data directory that cannot be written', () =>
     withScratch(async ({ dir, startFails }) => {
       const file = path.join(dir, 'file')
@@ -213,50 +214,64 @@ describe('a wrong start ends with a code and one sentence', () => {
       const marker = path.join(dataDir, 'rung.json')
       const version = path.join(dataDir, 'postgres', 'PG_VERSION')
       const [right, rightVersion] = [await readFile(marker, 'utf8'), await readFile(version, 'utf8')]
-      for (const damaged of ['', '{', 'null', '7', '[]', '"rung"', '\0\0\0\0']) {
-        await writeFile(marker, damaged)
-        saysOnce(await startFails(), 'DATA_DIR_FOREIGN', /rung\.json/)
+      const refused = async (text: string, code: string) => {
+        await writeFile(marker, text)
+        await assert.rejects(openDataDir(dataDir), { code }, text)
       }
-      for (const other of ['{"layout":2,"postgres":18}', '{"layout":"1"}', '{}']) {
-        await writeFile(marker, other)
-        saysOnce(await startFails(), 'DATA_DIR_VERSION', /RUNG_DATA/)
-      }
+      for (const damaged of ['', '{', 'null', '7', '[]', '"rung"', '{}', '{"layout":"1"}', '\0\0\0'])
+        await refused(damaged, 'DATA_DIR_FOREIGN')
+      saysOnce(await startFails(), 'DATA_DIR_FOREIGN', /rung\.json/)
+      for (const other of ['{"layout":0}', '{"layout":2,"postgres":18}']) await refused(other, 'DATA_DIR_VERSION')
+      saysOnce(await startFails(), 'DATA_DIR_VERSION', /layout 2, .*RUNG_DATA/)
       await writeFile(marker, right)
-      for (const other of ['17\n', '19\n']) {
-        await writeFile(version, other)
-        saysOnce(await startFails(), 'DATA_DIR_VERSION', new RegExp(`Postgres ${other.trim()}; .*Postgres 18`))
-      }
+      await writeFile(version, '17\n')
+      saysOnce(await startFails(), 'DATA_DIR_VERSION', /Postgres 17; .*Postgres 18/)
       await writeFile(version, rightVersion)
       const started = await start()
       assert.deepEqual(await idsOf(started), [], 'the refusals have changed nothing')
       sameExit(await started.stop(), 0)
     }))
 
-  const settings: [name: string, value: string, about?: RegExp][] = [
+  it('for a setting that has no meaning', async () => {
+    const settings = {
+      PORT: ['abc', '70000', '-1', '80.5', '0x50', '1e3', ' '],
+      NODE_ENV: ['prod'],
+      LOG_LEVEL: ['loud'],
+      DATABASE_URL: ['mysql://app:hidden@localhost/app', 'localhost:5432', 'postgres://app:hidden@[half/app'],
+      RUNG_SECRET: ['too short'],
+      RUNG_POOL_READ: ['0', '1e9'],
+      RUNG_POOL_WRITE: ['many'],
+      RUNG_LOG_SAMPLE: ['2', 'half'],
+    }
+    for (const [name, values] of Object.entries(settings)) {
+      for (const value of values) {
+        assert.throws(
+          () => readConfig({ [name]: value }, '/nowhere'),
+          (error: Error & { code: string }) => {
+            assert.equal(error.code, 'CONFIG_INVALID')
+            assert.match(error.message, new RegExp(`^[^\n]*${name}[^\n]*$`))
+            assert.doesNotMatch(error.message, /hidden/)
+            return true
+          },
+          `${name}=${value}`,
+        )
+      }
+    }
+  })
+
+  for (const [name, value] of [
     ['PORT', 'abc'],
-    ['PORT', '70000'],
-    ['PORT', '-1'],
-    ['PORT', '80.5'],
+    ['NODE_ENV', 'prod'],
+    ['DATABASE_URL', 'postgres://app:hidden@[half/app'],
     ['HOST', 'no.such.host.invalid'],
     ['HOST', '203.0.113.1'],
-    ['NODE_ENV', 'prod'],
-    ['LOG_LEVEL', 'loud'],
-    ['DATABASE_URL', 'mysql://localhost/app'],
-    ['DATABASE_URL', 'localhost:5432'],
-    ['DATABASE_URL', 'postgres://app:secret@[half/app'],
-    ['RUNG_SECRET', 'too short'],
-    ['RUNG_POOL_READ', '0'],
-    ['RUNG_POOL_WRITE', 'many'],
-    ['RUNG_LOG_SAMPLE', '2'],
-    ['RUNG_POSTGRES_PORT', '0'],
-  ]
-  for (const [name, value] of settings) {
+  ] as const) {
     it(`for ${name}=${value}`, () =>
       withScratch(async ({ dataDir, startFails }) => {
         if (name === 'HOST') copyTemplate(dataDir)
         const failed = await startFails({ env: { [name]: value } })
         saysOnce(failed, 'CONFIG_INVALID', new RegExp(name))
-        assert.doesNotMatch(failed.stdout, /secret@/)
+        assert.doesNotMatch(failed.stdout, /hidden/)
         if (name === 'HOST') assert.deepEqual(await processesOn(dataDir), [])
         else assert.ok(!existsSync(dataDir), 'nothing was begun')
       }))
@@ -268,7 +283,7 @@ describe('a wrong start ends with a code and one sentence', () => {
       const env = { DATABASE_URL: `postgres://app:hidden@127.0.0.1:${port}/app` }
       const elsewhere = `${dataDir}-unused`
       const unreachable = await startFails({ dataDir: elsewhere, env })
-      saysOnce(unreachable, 'DATA_UNAVAILABLE', /database/i)
+      saysOnce(unreachable, 'DATA_UNAVAILABLE', /ECONNREFUSED.*DATABASE_URL/)
       assert.doesNotMatch(unreachable.stdout, /hidden/)
       copyTemplate(dataDir)
       const server = await start()
@@ -323,15 +338,33 @@ describe('stop', () => {
       }))
   }
 
-  it('is a Ctrl-C to everything in the terminal', () =>
-    withScratch(async ({ dataDir, start }) => {
-      copyTemplate(dataDir)
-      const one = await start({ group: true })
-      const answered = held(one, 1)
+  it('is a Ctrl-C in the terminal, which reaches the whole group of processes', () =>
+    withScratch(async (scratch) => {
+      copyTemplate(scratch.dataDir)
+      const one = await scratch.start({ group: true })
+      const release = await holdLock(scratch, 7)
+      const inHand = held(one, 7)
+      await release.waitedFor(1)
       process.kill(-one.pid, 'SIGINT')
-      assert.equal((await answered).status, 200)
+      await one.saw(/finishing what is in hand/)
+      await release()
+      assert.equal((await inHand).status, 200)
       sameExit(await one.exited, 0)
       assert.ok(!isRunning(one.postgresPid))
+    }))
+
+  it('is a Ctrl-C also while the first start makes the database', () =>
+    withScratch(async ({ dataDir, launch, start }) => {
+      const one = launch({ group: true })
+      const making = async () =>
+        (await readdir(dataDir).catch(() => [])).some((name) => name.startsWith('postgres.new-'))
+      await until(making, 'initdb runs')
+      process.kill(-one.pid, 'SIGINT')
+      sameExit(await one.exited, 0)
+      assert.deepEqual(await processesOn(dataDir), [])
+      const next = await start()
+      await write(next, 'after all')
+      sameExit(await next.stop(), 0)
     }))
 
   it('answers what is in hand first, and says meanwhile that it is not ready', () =>
@@ -419,6 +452,34 @@ describe('stop', () => {
     }))
 })
 
+describe('a stop has an end', () => {
+  it('for whoever never finishes asking, and whatever never finishes answering', async () => {
+    const postgres = await testPostgres()
+    const http = { headersTimeout: '500ms', requestTimeout: '1s' } as const
+    const running = await bootForTest({ ...ledger, http }, postgres)
+    const client = await connectOnce(running.server.connection)
+    try {
+      await client.query('select pg_advisory_lock(55_000_005)')
+      const sockets = [await connected(running), (await halfRequest(running, '/readyz')).socket]
+      const halfBody = await connected(running)
+      halfBody.write(
+        'POST /entries HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{',
+      )
+      const never = held(running, 55_000_005)
+      await waiters(client, 55_000_005, 1)
+      await running.stop()
+      const answer = await never
+      assert.equal(answer.status, 503)
+      assert.equal(((await answer.json()) as { code: string }).code, 'HTTP_TIMEOUT')
+      for (const socket of [...sockets, halfBody]) socket.destroy()
+    } finally {
+      await client.end()
+      await running.stop()
+      await postgres.stop()
+    }
+  })
+})
+
 describe('two apps in one process', () => {
   it('do not mix, neither their data nor their figures', async () => {
     const postgres = await testPostgres()
@@ -466,16 +527,17 @@ async function holdLock(scratch: Scratch, key: number) {
   const release = async () => {
     await client.query('select pg_advisory_unlock($1)', [key])
   }
-  return Object.assign(release, {
-    waitedFor: (by: number) =>
-      until(async () => {
-        const { rows } = await client.query(
-          `select count(*)::int as n from pg_locks where locktype = 'advisory' and objid = $1 and not granted`,
-          [key],
-        )
-        return rows[0].n >= by
-      }, `${by} wait for lock ${key}`),
-  })
+  return Object.assign(release, { waitedFor: (by: number) => waiters(client, key, by) })
+}
+
+async function waiters(client: Client, key: number, atLeast: number): Promise<void> {
+  await until(async () => {
+    const { rows } = await client.query(
+      `select count(*)::int as n from pg_locks where locktype = 'advisory' and objid = $1 and not granted`,
+      [key],
+    )
+    return rows[0].n >= atLeast
+  }, `${atLeast} wait for lock ${key}`)
 }
 
 async function connected({ url }: { url: string }): Promise<net.Socket> {
@@ -489,13 +551,12 @@ async function connected({ url }: { url: string }): Promise<net.Socket> {
 /** A request whose last line is yet to come: its connection is neither idle nor answered. */
 async function halfRequest(app: { url: string }, route: string) {
   const socket = await connected(app)
-  // Answered in order: once the first answer is here, the server has also read the half that came with it.
-  socket.write(`GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET ${route} HTTP/1.1\r\nHost: a\r\n`)
   let text = ''
   socket.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk
   })
-  await until(() => text.includes('{"status":"ok"}'), 'the first half is answered')
+  socket.write(`GET ${route} HTTP/1.1\r\nHost: a\r\n`)
+  await (await fetch(`${app.url}/healthz`)).text() // a round trip later the server has read the half
   return {
     socket,
     async finish() {

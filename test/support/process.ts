@@ -102,7 +102,7 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
 
   function launch(options: Options = {}): Launched {
     const at = options.dataDir ?? dataDir
-    dataDirs.add(at)
+    if (at.startsWith(dir)) dataDirs.add(at)
     const one = launchRung({ cwd: dir, ...options, dataDir: at })
     launched.push(one)
     return one
@@ -132,7 +132,7 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
     await Promise.all(clients.map((client) => client.end().catch(() => {})))
     await Promise.all(launched.map((one) => one.kill()))
     for (const at of dataDirs) await endPostgres(at)
-    for (const at of dataDirs) await rm(socketDirFor(at, tmpdir()), { recursive: true, force: true })
+    for (const at of dataDirs) await rm(socketDirFor(at, tmpdir()), { recursive: true, force: true }).catch(() => {})
     await rm(dir, { recursive: true, force: true, maxRetries: 10 })
   }
 

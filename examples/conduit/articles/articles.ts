@@ -22,16 +22,29 @@ function notFound(): Error {
   return refuse('HTTP_NOT_FOUND', 'article', 'not found')
 }
 
-export async function articleNamed(data: Data, slug: string, viewer: number | null): Promise<ArticleRow> {
-  const [article] = await data.read((sql) =>
-    viewer === null
-      ? sql<ArticleRow>`select ${columns}, false as favorited from articles.article where slug = ${slug}`
-      : sql<ArticleRow>`select ${columns},
-          exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited
-          from articles.article where slug = ${slug}`,
-  )
-  if (!article) throw notFound()
-  return article
+/** Which article, and who looks at it. */
+export interface ArticleAsked {
+  slug: string
+  viewer: number | null
+}
+
+/** Articles by their address; what several requests ask for at one moment is one look-up. */
+export function articleBatch(data: Data): (asked: ArticleAsked) => Promise<ArticleRow> {
+  const find = data.batch<ArticleAsked, ArticleRow | undefined>(async (sql, asked) => {
+    const rows = await sql<ArticleRow & { n: number }>`
+      select asked.n, ${columns},
+        exists (select from articles.favorite where account_id = asked.viewer and article_id = article.id) as favorited
+      from unnest(${asked.map((_, n) => n)}::int[], ${asked.map(({ slug }) => slug)}::text[],
+        ${asked.map(({ viewer }) => viewer)}::bigint[]) asked (n, slug, viewer)
+      join articles.article using (slug)`
+    const byNumber = new Map(rows.map(({ n, ...row }) => [n, row]))
+    return asked.map((_, n) => byNumber.get(n))
+  })
+  return async (asked) => {
+    const article = await find(asked)
+    if (!article) throw notFound()
+    return article
+  }
 }
 
 /** A title's own slug while it is free, one with a suffix after that; `insert` gives no row where it is taken. */

@@ -5,7 +5,7 @@ import { Envelope, Errors, Filled, failures, Paging, Profile, pageMax } from '..
 import { signedIn, viewerOf } from '../viewer.ts'
 import {
   type ArticleRow,
-  articleNamed,
+  articleBatch,
   createArticle,
   deleteArticle,
   idOfSlug,
@@ -58,6 +58,7 @@ export const articles = defineModule({
   routes(http, { data, calls }) {
     const who = calls.identity
     const present = presenter(calls)
+    const articleNamed = articleBatch(data)
     const tags = ['Articles']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
@@ -140,7 +141,7 @@ export const articles = defineModule({
       },
       async (request) => {
         const viewer = await viewerOf(request, who)
-        return present.one(await articleNamed(data, request.params.slug, viewer), viewer)
+        return present.one(await articleNamed({ slug: request.params.slug, viewer }), viewer)
       },
     )
 

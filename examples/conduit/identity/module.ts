@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { Envelope, Errors, Filled, failures, NullableText, Profile } from '../schemas.ts'
 import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, updateAccount } from './accounts.ts'
-import { follow, followedBy, idOf, type ProfileRow, profileNamed, profilesOf, unfollow } from './profiles.ts'
+import { follow, followedByBatch, idOf, type ProfileRow, profileNamed, profilesBatch, unfollow } from './profiles.ts'
 import { createTokens, type Tokens } from './tokens.ts'
 
 const Username = Filled(64)
@@ -41,6 +41,8 @@ export const identity = defineModule({
 
   calls: ({ data, secret }) => {
     const tokens = createTokens(secret('tokens'))
+    const profilesOf = profilesBatch(data)
+    const followedBy = followedByBatch(data)
     return {
       authenticate: call(
         Type.Object({ token: Type.String() }),
@@ -53,10 +55,10 @@ export const identity = defineModule({
       profiles: call(
         Type.Object({ ids: Type.Array(Id), viewer: Type.Union([Id, Type.Null()]) }),
         Type.Array(Type.Intersect([Type.Object({ id: Id }), Profile])),
-        ({ ids, viewer }) => profilesOf(data, ids, viewer),
+        profilesOf,
       ),
       idOf: call(Name, Type.Union([Id, Type.Null()]), ({ username }) => idOf(data, username)),
-      followedBy: call(Type.Object({ accountId: Id }), Type.Array(Id), ({ accountId }) => followedBy(data, accountId)),
+      followedBy: call(Type.Object({ accountId: Id }), Type.Array(Id), ({ accountId }) => followedBy(accountId)),
     }
   },
 

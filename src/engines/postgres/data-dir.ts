@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { postgresMajor } from './recipe.ts'
@@ -19,21 +19,28 @@ const layout = 1
  * @throws DATA_DIR_UNWRITABLE, DATA_DIR_FOREIGN, DATA_DIR_VERSION
  */
 export async function openDataDir(root: string): Promise<DataDir> {
-  await createWritable(root)
-  await checkMarker(root)
+  const draft = path.join(root, `.${marker}-${process.pid}`)
+  try {
+    await createWritable(root, draft)
+    await checkMarker(root, draft)
+  } finally {
+    await rm(draft, { force: true }).catch(() => {})
+  }
   const postgres = path.join(root, 'postgres')
   await checkVersion(postgres)
   return { root, postgres, log: path.join(root, 'postgres.log') }
 }
 
-async function createWritable(root: string): Promise<void> {
+/** What may lie in a folder that is as good as empty: a draft of the marker is left by a start that was killed. */
+const nothing = /^(lost\+found|\.DS_Store|\.rung\.json-\d+)$/
+
+async function createWritable(root: string, draft: string): Promise<void> {
   try {
-    await mkdir(root, { recursive: true, mode: 0o700 })
+    await makeFolder(root)
     if (!(await stat(root)).isDirectory()) throw new Error('not a directory')
     await access(root, constants.W_OK | constants.X_OK)
-    const probe = path.join(root, '.probe')
-    await writeFile(probe, '') // root passes every access check; a read-only file system shows only here
-    await rm(probe)
+    // Root passes every access check; a read-only file system shows only here.
+    await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
   } catch (cause) {
     throw new RungError(
       'DATA_DIR_UNWRITABLE',
@@ -43,30 +50,38 @@ async function createWritable(root: string): Promise<void> {
   }
 }
 
-async function checkMarker(root: string): Promise<void> {
+/** Node's own `recursive` never returns where the parent exists and yet ENOENT is the answer, as below /proc. */
+async function makeFolder(folder: string): Promise<void> {
+  const made = async () => mkdir(folder, { mode: 0o700 }).then(() => undefined)
+  const tolerant = (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  }
+  await made().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT' || path.dirname(folder) === folder) return tolerant(error)
+    await makeFolder(path.dirname(folder))
+    await made().catch(tolerant)
+  })
+}
+
+async function checkMarker(root: string, draft: string): Promise<void> {
   const file = path.join(root, marker)
-  const text = await readFile(file, 'utf8').catch(() => undefined)
-  if (text === undefined) {
-    const foreign = (await readdir(root)).filter((name) => name !== 'lost+found' && name !== '.DS_Store')
+  const names = await readdir(root)
+  if (!names.includes(marker)) {
+    const foreign = names.filter((name) => !nothing.test(name))
     if (foreign.length > 0) {
       throw new RungError(
         'DATA_DIR_FOREIGN',
         `${root} is not empty and was not made by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
       )
     }
-    await writeFile(file, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
+    await rename(draft, file) // there as a whole or not at all
     return
   }
-  let found: number | undefined
-  try {
-    found = (JSON.parse(text) as { layout?: number }).layout
-  } catch (cause) {
+  const found = layoutOf(await readFile(file, 'utf8').catch(() => ''))
+  if (found === undefined) {
     throw new RungError(
       'DATA_DIR_FOREIGN',
-      `${file} cannot be read as Rung's marker. Set RUNG_DATA to another folder.`,
-      {
-        cause,
-      },
+      `${file} cannot be read as Rung's marker. Restore it, or set RUNG_DATA to another folder.`,
     )
   }
   if (found !== layout) {
@@ -74,6 +89,15 @@ async function checkMarker(root: string): Promise<void> {
       'DATA_DIR_VERSION',
       `${root} was made by another version of Rung (layout ${found}, this one has ${layout}). Use that version, or set RUNG_DATA to a new folder.`,
     )
+  }
+}
+
+function layoutOf(text: string): number | undefined {
+  try {
+    const { layout } = JSON.parse(text) as { layout?: unknown }
+    return typeof layout === 'number' ? layout : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -55,6 +55,8 @@ export interface EmbeddedOptions {
 
 const lockKey = 0x72756e67 // 'rung'
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
+/** How long another server may stand in the way: one that stops, or the last processes of one that was killed. */
+const busyTimeoutMs = 15_000
 
 interface Server {
   pid: number
@@ -86,13 +88,26 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   let keeper: Client
 
   async function bringUp(): Promise<'started' | 'adopted'> {
-    const adopted = await adopt(dataDir, keeperConnection, recipeId(settings))
-    server = adopted ?? (await spawnServer(binaries, launcher, dataDir, settings))
-    keeper = await takeLock(keeperConnection, dataDir.root)
+    const giveUpAt = systemClock.ticks() + busyTimeoutMs
+    for (;;) {
+      const adopted = await adopt(dataDir, keeperConnection, recipeId(settings))
+      const found = adopted ?? (await spawnServer(binaries, launcher, dataDir, settings))
+      if (found) {
+        try {
+          keeper = await takeLock(keeperConnection, dataDir.root)
+          server = found
+          break
+        } catch (error) {
+          if (!adopted || error instanceof RungError) throw error // an adopted one may just have been told to stop
+        }
+      }
+      if (systemClock.ticks() > giveUpAt) throw inUse(dataDir.root)
+      await sleep(50)
+    }
     keeper.on('end', () => {
       if (!stopping) void recover()
     })
-    return adopted ? 'adopted' : 'started'
+    return server.child ? 'started' : 'adopted'
   }
 
   async function recover(): Promise<void> {
@@ -110,6 +125,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     }
   }
 
+  await removeAbandoned(dataDir)
   if (!(await hasDatabase(dataDir))) await initialise(binaries, launcher, dataDir)
   const how = await bringUp()
   try {
@@ -140,14 +156,13 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
  */
 export async function attachEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
-  const pid = (await readPidFile(dataDir))?.pid
-  const server = pid === undefined || !isAlive(pid) ? undefined : await reach(dataDir)
-  if (!server) return startEmbedded(options)
-  return { ...server, dataDir, pid: () => pid, async stop() {} }
+  const file = await readPidFile(dataDir)
+  const server = file && isAlive(file.pid) ? await reach(file) : undefined
+  if (!file || !server) return startEmbedded(options)
+  return { ...server, dataDir, pid: () => file.pid, async stop() {} }
 }
 
-async function reach(dataDir: DataDir) {
-  const socket = { host: socketDirFor(dataDir.root, tmpdir()), port: socketPort }
+async function reach({ socket }: PidFile) {
   const connection = { ...socket, user: appRole, database: appDatabase }
   try {
     await (await connectOnce(connection)).end()
@@ -168,14 +183,12 @@ async function privateDir(dir: string, owner: Launcher): Promise<void> {
 
 /** initdb into a folder beside, then one rename: a start that is killed half-way leaves nothing that the next one trips over. */
 async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDir: DataDir): Promise<void> {
-  for (const name of await readdir(dataDir.root)) {
-    if (name.startsWith('postgres.new-')) await rm(path.join(dataDir.root, name), { recursive: true, force: true })
-  }
   const fresh = path.join(dataDir.root, `postgres.new-${process.pid}`)
   mkdirSync(fresh, { mode: 0o700 })
   if (launcher.uid !== undefined) await chown(fresh, launcher.uid, launcher.gid!)
   const [command, ...args] = [...launcher.prefix, binaries.initdb, ...initdbArgs(fresh)]
-  const child = spawn(command!, args, { ...identity(launcher), stdio: ['ignore', 'pipe', 'pipe'] })
+  // In a session of its own: Ctrl-C is for this process, which stops when the folder is complete.
+  const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout.on('data', (chunk) => {
     output += chunk
@@ -194,7 +207,21 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
       `Postgres could not create its data in ${dataDir.root}: ${lastLines(output)}`,
     )
   }
-  await rename(fresh, dataDir.postgres)
+  try {
+    await rename(fresh, dataDir.postgres)
+  } catch (error) {
+    await rm(fresh, { recursive: true, force: true })
+    if (!(await hasDatabase(dataDir))) throw error // else another first start was faster; its lock decides who stays
+  }
+}
+
+/** What a first start left behind that was killed. Its initdb may still run for a moment, and then keeps its folder. */
+async function removeAbandoned(dataDir: DataDir): Promise<void> {
+  for (const name of await readdir(dataDir.root)) {
+    const pid = Number(/^postgres\.new-(\d+)$/.exec(name)?.[1])
+    if (!(pid > 0) || isAlive(pid)) continue
+    await rm(path.join(dataDir.root, name), { recursive: true, force: true, maxRetries: 5 }).catch(() => {})
+  }
 }
 
 function identity(launcher: Launcher): { uid?: number; gid?: number } {
@@ -203,11 +230,12 @@ function identity(launcher: Launcher): { uid?: number; gid?: number } {
 
 /** A server that runs on this directory already: its pid, or nothing. One with other settings is stopped first. */
 async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string): Promise<Server | undefined> {
-  const pid = (await readPidFile(dataDir))?.pid
-  if (pid === undefined || !isAlive(pid)) return undefined
+  const file = await readPidFile(dataDir)
+  if (!file?.socket.host || !isAlive(file.pid)) return undefined
+  const { pid, socket } = file
   let client: Client
   try {
-    client = await connectOnce(admin)
+    client = await connectOnce({ ...admin, ...socket })
   } catch {
     return undefined // the pid is somebody else's, or the server is on its way down; spawning will tell
   }
@@ -227,56 +255,44 @@ async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string):
   return undefined
 }
 
+/** A server that answers, or nothing while another one, or what is left of it, still has the directory. */
 async function spawnServer(
   binaries: PostgresBinaries,
   launcher: Launcher,
   dataDir: DataDir,
   settings: PostgresSettings,
-): Promise<Server> {
-  const giveUpAt = systemClock.ticks() + startTimeoutMs
-  for (;;) {
-    const logStart = await sizeOf(dataDir.log)
-    const log = openSync(dataDir.log, 'a', 0o600)
-    const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(dataDir.postgres, settings)]
-    const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
-    closeSync(log)
-    child.unref()
-    const exited = new Promise<string>((resolve) => {
-      child.once('error', (error) => resolve(messageOf(error)))
-      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
-    })
-    const outcome = await Promise.race([exited, ready(dataDir, () => child.pid, giveUpAt)])
-    if (outcome === undefined) return { pid: child.pid!, child }
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
-      process.kill(child.pid, 'SIGQUIT')
-    const reason = await readFrom(dataDir.log, logStart)
-    // After a kill -9 the backends need a moment to notice that their postmaster is gone.
-    const busy = /pre-existing shared memory block|lock file "postmaster.pid" already exists|could not lock/.test(
-      reason,
-    )
-    if (busy && systemClock.ticks() < giveUpAt - startTimeoutMs + 15_000) {
-      const other = await adoptable(dataDir)
-      if (other) return other
-      await sleep(50)
-      continue
-    }
-    if (/lock file "postmaster.pid" already exists/.test(reason)) throw inUse(dataDir.root)
-    throw new RungError(
-      'ENGINE_START_FAILED',
-      `Postgres did not start on ${dataDir.postgres} (${outcome}): ${lastLines(reason)} See ${dataDir.log}.`,
-    )
+): Promise<Server | undefined> {
+  const logStart = await sizeOf(dataDir.log)
+  const log = openSync(dataDir.log, 'a', 0o600)
+  const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(dataDir.postgres, settings)]
+  const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
+  closeSync(log)
+  child.unref()
+  const over = new AbortController()
+  const exited = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(messageOf(error)))
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
+  })
+  const outcome = await Promise.race([exited, ready(dataDir, () => child.pid, over.signal)])
+  over.abort()
+  if (outcome === undefined) return { pid: child.pid!, child }
+  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+    process.kill(child.pid, 'SIGQUIT')
+  const reason = await readFrom(dataDir.log, logStart)
+  // After a kill -9 the backends need a moment to notice that their postmaster is gone.
+  if (/pre-existing shared memory block|lock file "postmaster.pid" already exists|could not lock/.test(reason)) {
+    return undefined
   }
-}
-
-/** Another process may have won the race to start the server; its lock decides who stays. */
-async function adoptable(dataDir: DataDir): Promise<Server | undefined> {
-  const file = await readPidFile(dataDir)
-  return file?.ready && isAlive(file.pid) ? { pid: file.pid, child: undefined } : undefined
+  throw new RungError(
+    'ENGINE_START_FAILED',
+    `Postgres did not start on ${dataDir.postgres} (${outcome}): ${lastLines(reason)} See ${dataDir.log}.`,
+  )
 }
 
 /** Waits as pg_ctl does, for the state in the server's own pid file. Resolves to a reason when time runs out. */
-async function ready(dataDir: DataDir, pid: () => number | undefined, giveUpAt: number): Promise<string | undefined> {
-  while (systemClock.ticks() < giveUpAt) {
+async function ready(dataDir: DataDir, pid: () => number | undefined, over: AbortSignal): Promise<string | undefined> {
+  const giveUpAt = systemClock.ticks() + startTimeoutMs
+  while (systemClock.ticks() < giveUpAt && !over.aborted) {
     const file = await readPidFile(dataDir)
     if (file?.ready && file.pid === pid()) return undefined
     await sleep(5)
@@ -284,11 +300,20 @@ async function ready(dataDir: DataDir, pid: () => number | undefined, giveUpAt: 
   return `not ready after ${startTimeoutMs / 1000} s`
 }
 
-async function readPidFile(dataDir: DataDir): Promise<{ pid: number; ready: boolean } | undefined> {
+interface PidFile {
+  pid: number
+  /** Where it listens; with other settings than ours it may be elsewhere. */
+  socket: { host: string; port: number }
+  ready: boolean
+}
+
+/** Lines of the file: pid, data directory, start time, port, socket directory, address, shared memory, state. */
+async function readPidFile(dataDir: DataDir): Promise<PidFile | undefined> {
   const text = await readFile(path.join(dataDir.postgres, 'postmaster.pid'), 'utf8').catch(() => '')
-  const lines = text.split('\n')
+  const lines = text.split('\n').map((line) => line.trim())
   const pid = Number(lines[0])
-  return pid > 0 ? { pid, ready: lines[7]?.trim() === 'ready' } : undefined
+  if (!(pid > 0)) return undefined
+  return { pid, socket: { host: lines[4] ?? '', port: Number(lines[3]) }, ready: lines[7] === 'ready' }
 }
 
 async function takeLock(admin: ConnectionConfig, root: string): Promise<Client> {

@@ -88,3 +88,7 @@ function ordered(keys: readonly SortKey[]): string[] {
 export function bare(key: string): string {
   return key.replace(/( desc)?( nulls (first|last))?$/, '')
 }
+
+export function createOn(table: string, name: string, { method, keys }: Shape): string {
+  return `create index ${name} on ${table} ${method === 'btree' ? '' : `using ${method} `}(${keys.join(', ')})`
+}

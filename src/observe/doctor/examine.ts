@@ -1,7 +1,7 @@
 import { type ConnectionConfig, connectOnce } from '../../engines/postgres/client.ts'
 import { toDataError } from '../../primitives/data/errors.ts'
 import { diagnose } from './diagnose.ts'
-import { type Experiment, experimentsOf, isAboutCatalogs } from './experiments.ts'
+import { experimentsOf, isAboutCatalogs } from './experiments.ts'
 import { collectFacts, type Facts } from './facts.ts'
 import type { Finding } from './finding.ts'
 import { parseStatement } from './rewrite.ts'
@@ -30,6 +30,8 @@ export async function examine(connection: ConnectionConfig, options: ExamineOpti
     throw toDataError(error)
   })
   try {
+    // Where it may, it leaves no trace in the counters that it reads.
+    await client.query(`set pg_stat_statements.track = 'none'`).catch(() => {})
     const facts = await collectFacts(client)
     const experiments = await experimentsOf(facts, limits)
     const verification = await verify(client, facts, experiments, { ...options, limits })
@@ -39,8 +41,6 @@ export async function examine(connection: ConnectionConfig, options: ExamineOpti
     await client.end()
   }
 }
-
-export type Progress = (done: number, total: number, experiment: Experiment) => void
 
 async function aboutCatalogs({ statements }: Facts, limits: Thresholds): Promise<Set<string>> {
   const slow = statements.filter(({ meanMs, share }) => meanMs >= limits.slowMs || share >= limits.topShare)

@@ -5,6 +5,7 @@ import {
   extensionQuery,
   foreignKeysQuery,
   indexesQuery,
+  lockedQuery,
   serverQuery,
   sessionsQuery,
   settingsQuery,
@@ -165,10 +166,10 @@ type StatementRow = Omit<Statement, 'meanMs' | 'share'> & {
 export async function collectFacts(client: Client): Promise<Facts> {
   const gaps: Gap[] = []
 
-  async function part<Row>(about: Gap['about'], query: string): Promise<Row[]> {
+  async function part<Row>(about: Gap['about'], query: string): Promise<Row[] | undefined> {
     return ask<Row>(client, query).catch((error) => {
       gaps.push({ about, reason: messageOf(error) })
-      return []
+      return undefined
     })
   }
 
@@ -176,23 +177,26 @@ export async function collectFacts(client: Client): Promise<Facts> {
     throw toDataError(error)
   })
   const settings = await part<{ name: string; setting: string }>('catalog', settingsQuery)
-  const sessions = await part<Session>('catalog', sessionsQuery)
+  const sessions = (await part<Session>('catalog', sessionsQuery)) ?? []
+  const locked = await part<{ sql: string }>('catalog', lockedQuery)
+  for (const { sql } of locked ?? []) gaps.push({ about: 'catalog', reason: `${sql} is locked by another session` })
   const tables = await part<Table>('catalog', tablesQuery)
   const indexes = await part<Index>('catalog', indexesQuery)
   const foreignKeys = await part<ForeignKey>('catalog', foreignKeysQuery)
-  const [extension] = await part<{ schema: string }>('catalog', extensionQuery)
+  const [extension] = (await part<{ schema: string }>('catalog', extensionQuery)) ?? []
   if (!extension) gaps.push({ about: 'statements', reason: 'the extension pg_stat_statements is not installed' })
-  const rows = extension ? await part<StatementRow>('statements', statementsQuery(extension.schema)) : []
+  const rows = (extension && (await part<StatementRow>('statements', statementsQuery(extension.schema)))) ?? []
   const hidden = sessions.filter((session) => session.hidden).length + (rows[0]?.allHidden ?? 0)
   if (hidden > 0) gaps.push({ about: 'privileges', reason: `${hidden} sessions and statements of others are hidden` })
 
   return {
     server: server!,
-    settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
+    settings: Object.fromEntries((settings ?? []).map(({ name, setting }) => [name, setting])),
     sessions,
-    tables: tables.map((table) => ({ ...table, columns: table.columns ?? [] })),
-    indexes,
-    foreignKeys,
+    // A table whose indexes are unknown would seem to have none: better to say nothing of any.
+    tables: indexes && tables ? tables.map((table) => ({ ...table, columns: table.columns ?? [] })) : [],
+    indexes: indexes ?? [],
+    foreignKeys: foreignKeys ?? [],
     statements: rows.filter((row) => !row.hidden).map(statementOf),
     statementsSeen: gaps.some(({ about }) => about === 'statements') ? undefined : (rows[0]?.all ?? 0),
     gaps,

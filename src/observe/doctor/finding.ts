@@ -55,15 +55,16 @@ export function literal(text: string): string {
 
 const round = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const fine = new Intl.NumberFormat('en', { maximumSignificantDigits: 2 })
+const finer = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 
 /** `6204.4` → `6,204`, `8.37` → `8.4`, for people. */
 export function formatNumber(value: number): string {
   return (Math.abs(value) >= 100 ? round : fine).format(value)
 }
 
-/** `0.613` → `61 %`, for people. */
+/** `0.613` → `61.3 %`, for people. */
 export function formatShare(share: number): string {
-  return `${fine.format(Math.min(99.9, share * 100))} %`
+  return `${(share >= 0.1 ? finer : fine).format(share * 100)} %`
 }
 
 /** `7200` → `2.0 h`, for people. */

@@ -1,7 +1,7 @@
-import { bare, type Shape, shapeId, supports, uniqueShapes } from './candidates.ts'
+import { bare, createOn, type Shape, shapeId, supports, uniqueShapes } from './candidates.ts'
 import type { Facts, Index, Table } from './facts.ts'
 import { type Finding, formatNumber, formatShare } from './finding.ts'
-import { createOn, type Trial } from './verify.ts'
+import type { Trial } from './verify.ts'
 
 /** From what the experiments showed to advice: as few indexes as serve all that gained. Pure. */
 
@@ -54,8 +54,8 @@ function findingOf({ shape, trials }: Advice, facts: Facts, names: Set<string>):
     // Without a delete nobody has paid for it yet.
     severity: busiest || (referenced?.deleted ?? 0) > 0 ? 'act' : 'look',
     what: busiest
-      ? `${table.sql} has no index for a statement that would gain much: (${columns}).`
-      : `${table.sql} (${columns}) refers to ${referenced?.sql ?? 'another table'} and has no index: each delete there reads all of it.`,
+      ? `An index on ${table.sql} (${columns}) would make a statement much cheaper.`
+      : `${table.sql} (${columns}) refers to ${referenced?.sql ?? 'another table'} without an index: a delete there reads all of it.`,
     evidence: {
       costBefore: best.before,
       costAfter: best.after,

@@ -1,6 +1,6 @@
 /**
- * What the doctor asks of Postgres' catalogs and counters. It only reads, and takes no lock that anybody waits for: the
- * size of a table that is locked exclusively, or about to be, is taken from the catalog's estimate instead.
+ * What the doctor asks of Postgres' catalogs and counters. It only reads, and takes no lock that anybody waits for. A
+ * table that another session has locked exclusively, or is about to, is left out: asking for its size would wait.
  */
 
 /** In every query of the doctor, so that it does not diagnose itself. */
@@ -8,6 +8,11 @@ export const marker = '/* rung:doctor */'
 
 const mine = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema'`
 const ofExtension = `exists (select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass and d.deptype = 'e')`
+const locked = `locked as materialized (
+    select l.relation as oid from pg_locks l join pg_database d on d.oid = l.database
+      where l.mode = 'AccessExclusiveLock' and d.datname = current_database()
+    union select i.indrelid from pg_locks l join pg_index i on i.indexrelid = l.relation
+      where l.mode = 'AccessExclusiveLock')`
 
 export const serverQuery = `select ${marker}
   current_setting('server_version') as version, current_setting('server_version_num')::int as "versionNumber",
@@ -36,22 +41,26 @@ export const sessionsQuery = `select ${marker} pid, usename as "user", applicati
   from pg_stat_activity a
   where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`
 
+export const lockedQuery = `with ${locked} select ${marker} quote_ident(n.nspname) || '.' || quote_ident(c.relname) as sql
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'm', 'p') and ${mine} and c.oid in (select oid from locked)`
+
 const option = (name: string, setting: string) => `coalesce(
     (select option_value from pg_options_to_table(c.reloptions) where option_name = '${name}'), ${setting})`
 
-export const tablesQuery = `select ${marker} c.oid::int8 as oid, n.nspname as schema, c.relname as name,
+export const tablesQuery = `with ${locked} select ${marker} c.oid::int8 as oid, n.nspname as schema, c.relname as name,
   quote_ident(n.nspname) || '.' || quote_ident(c.relname) as sql, quote_ident(pg_get_userbyid(c.relowner)) as owner,
   c.relkind = 'p' as partitioned, c.relispartition as partition,
   case when c.reltuples >= 0 then c.reltuples else coalesce(s.n_live_tup, 0) end::float8 as rows,
-  case when locked then c.relpages * current_setting('block_size')::int8 else pg_relation_size(c.oid) end as "heapBytes",
-  case when locked then c.relpages * current_setting('block_size')::int8 else pg_table_size(c.oid) end as "sizeBytes",
+  pg_relation_size(c.oid) as "heapBytes", pg_table_size(c.oid) as "sizeBytes",
   coalesce(s.n_live_tup, 0) as "liveRows", coalesce(s.n_dead_tup, 0) as "deadRows",
   coalesce(s.n_mod_since_analyze, 0) as "changedRows", coalesce(s.n_tup_del, 0) as deleted,
   coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0) as writes,
   coalesce(s.seq_scan, 0) as "fullScans", coalesce(s.seq_tup_read, 0) as "fullScanRows", coalesce(s.idx_scan, 0) as "indexScans",
   extract(epoch from now() - greatest(s.last_vacuum, s.last_autovacuum))::float8 as "vacuumedSeconds",
   extract(epoch from now() - greatest(s.last_analyze, s.last_autoanalyze))::float8 as "analyzedSeconds",
-  exists (select from pg_stats p where p.schemaname = n.nspname and p.tablename = c.relname) as "hasStatistics",
+  not has_table_privilege(c.oid, 'select')
+    or exists (select from pg_stats p where p.schemaname = n.nspname and p.tablename = c.relname) as "hasStatistics",
   ${option('autovacuum_enabled', `'true'`)}::bool as autovacuum,
   ${option('fillfactor', `'100'`)}::float8 as fillfactor,
   ${option('autovacuum_vacuum_threshold', `current_setting('autovacuum_vacuum_threshold')`)}::float8
@@ -69,11 +78,10 @@ export const tablesQuery = `select ${marker} c.oid::int8 as oid, n.nspname as sc
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   left join pg_stat_user_tables s on s.relid = c.oid
-  cross join lateral (select exists (select from pg_locks l where l.relation = c.oid and l.mode = 'AccessExclusiveLock'
-    and l.database = (select oid from pg_database where datname = current_database())) as locked) l
-  where c.relkind in ('r', 'm', 'p') and c.relpersistence <> 't' and ${mine} and not ${ofExtension}`
+  where c.relkind in ('r', 'm', 'p') and c.relpersistence <> 't' and ${mine} and not ${ofExtension}
+  and c.oid not in (select oid from locked)`
 
-export const indexesQuery = `select ${marker} i.indexrelid::int8 as oid, i.indrelid::int8 as "tableOid", c.relname as name,
+export const indexesQuery = `with ${locked} select ${marker} i.indexrelid::int8 as oid, i.indrelid::int8 as "tableOid", c.relname as name,
   quote_ident(n.nspname) || '.' || quote_ident(c.relname) as sql, m.amname as method,
   i.indisunique as unique, i.indisvalid as valid, i.indisreplident as "replicaIdentity",
   i.indisunique and i.indnullsnotdistinct as "nullsEqual",
@@ -85,15 +93,13 @@ export const indexesQuery = `select ${marker} i.indexrelid::int8 as oid, i.indre
   pg_get_expr(i.indpred, i.indrelid) as predicate, pg_get_indexdef(i.indexrelid) as definition,
   k.conname as "constraintName", pg_get_constraintdef(k.oid) as "constraintDefinition",
   exists (select from pg_constraint f where f.contype = 'f' and f.conindid = i.indexrelid) as referenced,
-  coalesce(s.idx_scan, 0) as scans, case when locked then 0 else pg_relation_size(i.indexrelid) end as "sizeBytes"
+  coalesce(s.idx_scan, 0) as scans, pg_relation_size(i.indexrelid) as "sizeBytes"
   from pg_index i join pg_class c on c.oid = i.indexrelid and c.relkind = 'i' and not c.relispartition
   join pg_namespace n on n.oid = c.relnamespace join pg_am m on m.oid = c.relam
   join pg_class t on t.oid = i.indrelid and t.relpersistence <> 't'
   left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x')
   left join pg_stat_user_indexes s on s.indexrelid = i.indexrelid
-  cross join lateral (select exists (select from pg_locks l where l.relation in (i.indrelid, i.indexrelid) and l.mode = 'AccessExclusiveLock'
-    and l.database = (select oid from pg_database where datname = current_database())) as locked) l
-  where ${mine} order by i.indexrelid`
+  where ${mine} and i.indrelid not in (select oid from locked) order by i.indexrelid`
 
 /** Not those that a partition has from its parent. */
 export const foreignKeysQuery = `select ${marker} conname as name, conrelid::int8 as "tableOid", confrelid::int8 as "referencedOid",

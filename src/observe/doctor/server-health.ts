@@ -1,6 +1,6 @@
 import { formatBytes } from '../../kernel/units.ts'
 import type { Facts, Gap, Session } from './facts.ts'
-import { type Finding, formatSeconds, formatShare, nothingToUndo, type Severity } from './finding.ts'
+import { type Finding, formatSeconds, formatShare, literal, nothingToUndo, type Severity } from './finding.ts'
 import type { Thresholds } from './thresholds.ts'
 
 /** Connections, transactions, locks, memory and settings; and what could not be seen. Pure. */
@@ -42,7 +42,7 @@ function sessionHealth(session: Session, all: readonly Session[], limits: Thresh
       kind: 'idle-in-transaction',
       severity: 'act',
       what: `${who} has held a transaction open and done nothing for ${formatSeconds(stateSeconds)}.`,
-      evidence: { pid, idleSeconds: stateSeconds, transactionSeconds, sessionsWaiting: waiting },
+      evidence: { pid: String(pid), idleSeconds: stateSeconds, transactionSeconds, sessionsWaiting: waiting },
       gain: 'Its locks go, and vacuum can remove dead rows again. Then find the code that waits inside a transaction.',
       sql: `select pg_terminate_backend(${pid});`,
       undo: '-- cannot be undone: the transaction is rolled back, its client gets an error',
@@ -56,7 +56,7 @@ function sessionHealth(session: Session, all: readonly Session[], limits: Thresh
       severity: 'act',
       what: `${who} has waited for a lock of session ${blockedBy[0]} for ${formatSeconds(waitSeconds)}.`,
       evidence: {
-        pid,
+        pid: String(pid),
         waitSeconds,
         blockedBy: blockedBy.join(', '),
         ...(blocker && { blockerState: blocker.state ?? 'unknown', blockerSeconds: blocker.transactionSeconds }),
@@ -72,7 +72,7 @@ function sessionHealth(session: Session, all: readonly Session[], limits: Thresh
       kind: 'long-transaction',
       severity: 'look',
       what: `${who} has had a transaction running for ${formatSeconds(transactionSeconds)}.`,
-      evidence: { pid, transactionSeconds },
+      evidence: { pid: String(pid), transactionSeconds },
       gain: 'Vacuum can remove no row that died since it began; its locks last as long.',
       sql: `select pg_cancel_backend(${pid});`,
       undo: '-- cannot be undone: the statement fails and must be run again',
@@ -144,16 +144,16 @@ function settings({ settings }: Facts): Finding[] {
 
 function blindSpot({ about, reason }: Gap, { server, settings }: Facts): Finding {
   const role = `"${server.role.replaceAll('"', '""')}"`
-  const preload = [settings.shared_preload_libraries, 'pg_stat_statements'].filter(Boolean).join(', ')
-  const loaded = settings.shared_preload_libraries?.includes('pg_stat_statements')
+  const libraries = (settings.shared_preload_libraries ?? '').split(/[,\s]+/).filter(Boolean)
+  const preload = [...libraries, 'pg_stat_statements'].map(literal).join(', ')
   const remedies: Record<Gap['about'], Pick<Finding, 'severity' | 'what' | 'gain' | 'sql' | 'undo'>> = {
     statements: {
       severity: 'look',
       what: `Statements cannot be seen: ${reason}.`,
       gain: 'Slow statements are found, and indexes are advised from what the app really asks.',
-      sql: loaded
+      sql: libraries.includes('pg_stat_statements')
         ? 'create extension if not exists pg_stat_statements;'
-        : `alter system set shared_preload_libraries = '${preload}'; -- then restart the server\ncreate extension if not exists pg_stat_statements;`,
+        : `alter system set shared_preload_libraries = ${preload};\n-- restart the server, then:\ncreate extension if not exists pg_stat_statements;`,
       undo: 'drop extension pg_stat_statements;',
     },
     privileges: {

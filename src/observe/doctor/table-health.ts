@@ -1,4 +1,4 @@
-import type { Facts, Table } from './facts.ts'
+import type { Facts, Server, Table } from './facts.ts'
 import { type Finding, formatNumber, literal, nothingToUndo } from './finding.ts'
 import type { Thresholds } from './thresholds.ts'
 
@@ -8,7 +8,7 @@ type Check = (table: Table, facts: Facts, limits: Thresholds) => Finding | undef
 
 /** @param advised tables for which an index is advised already: that they are read in full is said by that */
 export function tableHealth(facts: Facts, limits: Thresholds, advised: ReadonlySet<string>): Finding[] {
-  const checks: Check[] = [deadRows, bloated, withoutStatistics, autovacuumOff, fullScans]
+  const checks: Check[] = [neglected, bloated, autovacuumOff, fullScans]
   const ofTables = facts.tables
     .filter((table) => !table.partitioned)
     .flatMap((table) => checks.flatMap((check) => check(table, facts, limits) ?? []))
@@ -16,20 +16,32 @@ export function tableHealth(facts: Facts, limits: Thresholds, advised: ReadonlyS
   return [...told, ...wraparound(facts, limits)]
 }
 
+/** Whether autovacuum has had time to come by since it last did, or since anything is known. */
+function isLate(
+  table: Table,
+  lastSeconds: number | null,
+  { standby, statsSeconds }: Server,
+  limits: Thresholds,
+): boolean {
+  const seconds = Math.min(lastSeconds ?? Number.POSITIVE_INFINITY, statsSeconds ?? Number.POSITIVE_INFINITY)
+  return !standby && (!table.autovacuum || seconds >= limits.autovacuumSeconds)
+}
+
 const deadRows: Check = (table, { server }, limits) => {
-  const { deadRows, liveRows, vacuumTrigger } = table
-  if (server.standby || deadRows < limits.deadRows || deadRows < limits.deadRowsFactor * vacuumTrigger) return undefined
+  const { deadRows, liveRows, vacuumTrigger, vacuumedSeconds } = table
+  const isMany = deadRows >= Math.max(limits.deadRows, limits.deadRowsFactor * vacuumTrigger)
+  if (!isMany || !isLate(table, vacuumedSeconds, server, limits)) return undefined
   const holder = table.autovacuum ? ' A long transaction, a lock or too few workers hold it up.' : ''
   return {
     kind: 'dead-rows',
-    severity: 'act',
+    severity: table.autovacuum ? 'look' : 'act',
     what: `${table.sql} has ${formatNumber(deadRows)} dead rows; autovacuum should have come at ${formatNumber(vacuumTrigger)}.${holder}`,
     evidence: {
       deadRows,
       liveRows,
       deadShare: deadRows / Math.max(1, deadRows + liveRows),
       sizeBytes: table.sizeBytes,
-      ...(table.vacuumedSeconds !== null && { vacuumedSeconds: table.vacuumedSeconds }),
+      ...(vacuumedSeconds !== null && { vacuumedSeconds }),
     },
     gain: 'Scans read less, and the space is used again. Vacuum blocks neither reads nor writes.',
     sql: `vacuum (analyze) ${table.sql};`,
@@ -37,6 +49,9 @@ const deadRows: Check = (table, { server }, limits) => {
     table: table.sql,
   }
 }
+
+/** What removes dead rows looks at the others as well: one finding is enough. */
+const neglected: Check = (...known) => deadRows(...known) ?? withoutStatistics(...known)
 
 const rowHeaderBytes = 24 + 4 + 4 // header, its pointer in the page, and about half of a word lost to alignment
 const pageShare = 0.97 // what of a page is left for rows
@@ -61,20 +76,21 @@ const bloated: Check = (table, _facts, limits) => {
 }
 
 const withoutStatistics: Check = (table, { server }, limits) => {
-  const { hasStatistics, changedRows, analyzeTrigger, liveRows } = table
-  const size = Math.max(liveRows, table.rows)
-  const isStale = changedRows >= limits.statisticsRows && changedRows >= limits.deadRowsFactor * analyzeTrigger
-  if (server.standby || size < limits.statisticsRows || (hasStatistics && !isStale)) return undefined
+  const { hasStatistics, changedRows, analyzeTrigger, analyzedSeconds } = table
+  const isOld = changedRows >= Math.max(limits.statisticsRows, limits.deadRowsFactor * analyzeTrigger)
+  const size = Math.max(table.liveRows, table.rows)
+  if (size < limits.statisticsRows || (hasStatistics && !isOld)) return undefined
+  if (!isLate(table, analyzedSeconds, server, limits)) return undefined
   return {
     kind: 'statistics-missing',
-    severity: 'act',
+    severity: 'look',
     what: hasStatistics
       ? `The planner's picture of ${table.sql} is old: ${formatNumber(changedRows)} rows have changed since.`
       : `${table.sql} was never analyzed: the planner guesses how many rows a condition finds.`,
     evidence: {
       tableRows: size,
       changedRows,
-      ...(table.analyzedSeconds !== null && { analyzedSeconds: table.analyzedSeconds }),
+      ...(analyzedSeconds !== null && { analyzedSeconds }),
     },
     gain: 'Plans that fit the data. Analyze reads a sample and blocks nobody.',
     sql: `analyze ${table.sql};`,

@@ -20,7 +20,7 @@ export const thresholds = {
   /** One of several indexes for one statement must by itself gain this much. */
   costStepFactor: 1.5,
   /** A longer index must be cheaper than a shorter one by this factor, or the shorter one is taken. */
-  costWorthAColumn: 1.25,
+  costWorthAColumn: 2,
   /** A statement that takes this share of the time is told even if each run is quick … */
   topShare: 0.25,
   /** … but not below this mean: a fast statement that runs often is what a database is for. */
@@ -40,6 +40,8 @@ export const thresholds = {
   bloatBytes: 64 * mebibyte,
   /** Tables with fewer rows are planned well enough without statistics. */
   statisticsRows: 1_000,
+  /** Autovacuum comes once a minute to each database; after this time it should have been there. */
+  autovacuumSeconds: 600,
   /** Autovacuum freezes from 0.2 billion on and everything stops at 2.1. */
   wraparoundLook: 500_000_000,
   wraparoundAct: 1_200_000_000,

@@ -1,9 +1,11 @@
 import type { Client } from '../../engines/postgres/client.ts'
 import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { messageOf } from '../../kernel/errors.ts'
-import { type Shape, shapeId } from './candidates.ts'
+import { sqlState } from '../../primitives/data/errors.ts'
+import { createOn, type Shape, shapeId } from './candidates.ts'
 import type { Experiment } from './experiments.ts'
 import type { Facts, Gap, Index, Table } from './facts.ts'
+import { explain } from './plan.ts'
 import { marker } from './queries.ts'
 import { type Thresholds, thresholds } from './thresholds.ts'
 
@@ -88,7 +90,7 @@ export async function verify(
       })
       if (trial) result.trials.push(trial)
     } catch (error) {
-      failures.push(messageOf(error))
+      if (experiment.shapes.length > 0) failures.push(messageOf(error))
     }
   }
   if (failures.length > 0) {
@@ -137,7 +139,8 @@ async function tryOut(
     const own = indexes.filter((index) => index.tableOid === table.oid && index.valid)
     sampleShare = Math.min(sampleShare, await copy(client, table, own, copyBytesMax))
   }
-  const text = experiment.text(copyOf, await likelyBound(client, experiment))
+  const nameOf = (table: Table) => (experiment.tables.includes(table) ? copyOf(table) : table.sql)
+  const text = experiment.text(nameOf, await likelyBound(client, experiment))
   const { cost: before } = await explain(client, text)
   const chosen = new Map<string, Shape>()
   let after = before
@@ -145,7 +148,7 @@ async function tryOut(
     const best = await cheapest(client, text, experiment.shapes, limits)
     if (!best || after / best.cost < limits.costStepFactor) break
     const name = `rung_doctor_${round}`
-    await client.query(createOn(copyOf(best.shape.table), name, best.shape))
+    await build(client, name, best.shape)
     chosen.set(name, best.shape)
     after = best.cost
   }
@@ -161,11 +164,12 @@ async function cheapest(client: Client, text: string, shapes: readonly Shape[], 
   for (const shape of shapes) {
     await client.query('savepoint candidate')
     try {
-      await client.query(createOn(copyOf(shape.table), 'rung_doctor_candidate', shape))
+      await build(client, 'rung_doctor_candidate', shape)
       const { cost, indexes } = await explain(client, text)
       if (indexes.has('rung_doctor_candidate')) tried.push({ shape, cost })
-    } catch {
-      // a type without an order, a function that is not immutable: no such index can be made
+    } catch (error) {
+      // A type without an order, a function that is not immutable, values too long: no such index can be made.
+      if (!/^(42|54)/.test(sqlState(error) ?? '')) throw error
     }
     await client.query('rollback to savepoint candidate; release savepoint candidate')
   }
@@ -176,6 +180,12 @@ async function cheapest(client: Client, text: string, shapes: readonly Shape[], 
       (a, b) =>
         a.shape.keys.length - b.shape.keys.length || a.cost - b.cost || (shapeId(a.shape) < shapeId(b.shape) ? -1 : 1),
     )[0]
+}
+
+async function build(client: Client, name: string, shape: Shape): Promise<void> {
+  await client.query(createOn(copyOf(shape.table), name, shape))
+  // Of an expression there are no statistics before there is an index of it.
+  if (shape.keys.some((key) => key.includes('('))) await client.query(`analyze ${copyOf(shape.table)}`)
 }
 
 /** @returns the share of the table's blocks that the copy holds */
@@ -207,51 +217,10 @@ async function likelyBound(client: Client, { filter }: Experiment): Promise<stri
   return rows[0].value === null ? undefined : filter.condition(rows[0].value)
 }
 
-interface Plan {
-  cost: number
-  /** Names of the indexes that it uses. */
-  indexes: Set<string>
-  /** The step that costs most by itself: `Seq Scan on articles.article`. */
-  heaviest: string
-}
-
-interface PlanNode {
-  'Node Type': string
-  'Total Cost': number
-  'Relation Name'?: string
-  'Index Name'?: string
-  Plans?: PlanNode[]
-}
-
-async function explain(client: Client, text: string): Promise<Plan> {
-  const { rows } = await client.query(`explain (generic_plan, format json) ${text}`)
-  const root: PlanNode = rows[0]['QUERY PLAN'][0].Plan
-  const nodes = flat(root)
-  const [top] = nodes.sort((a, b) => ownCost(b) - ownCost(a))
-  const relation = top!['Relation Name']
-  return {
-    cost: root['Total Cost'],
-    indexes: new Set(nodes.flatMap((node) => node['Index Name'] ?? [])),
-    heaviest: `${top!['Node Type']}${relation === undefined ? '' : ` on ${relation}`}`,
-  }
-}
-
-function flat(node: PlanNode): PlanNode[] {
-  return [node, ...(node.Plans ?? []).flatMap(flat)]
-}
-
-function ownCost(node: PlanNode): number {
-  return node['Total Cost'] - (node.Plans ?? []).reduce((sum, child) => sum + child['Total Cost'], 0)
-}
-
 function copyOf(table: Table): string {
   return `pg_temp.${nameOfCopy(table)}`
 }
 
 function nameOfCopy({ oid }: Table): string {
   return `rung_doctor_copy_${oid}`
-}
-
-export function createOn(table: string, name: string, { method, keys }: Shape): string {
-  return `create index ${name} on ${table} ${method === 'btree' ? '' : `using ${method} `}(${keys.join(', ')})`
 }

@@ -4,6 +4,7 @@ import { isRungError, RungError } from '../../kernel/errors.ts'
 import { advance, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
+import { type BatchLoad, batcher } from './batch.ts'
 import {
   type StatementDone,
   statementDone,
@@ -29,6 +30,12 @@ export interface Data {
    * open `write` it joins that one. `fn` may run again after a serialisation failure or a deadlock.
    */
   write<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, options?: WriteOptions): Promise<T>
+  /**
+   * Makes a look-up by key that is asked for one at a time and fetched many at once: `load` gets the keys that were asked
+   * for in one turn of the event loop, by whichever requests, and gives the values in their order. Inside an open `write`
+   * it reads in that transaction, alone.
+   */
+  batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value>
   /** Shaped like `pg.Pool`, for Kysely, Drizzle and others. Leads to the primary, or into the open transaction. */
   readonly pool: RoutedPool
 }
@@ -87,9 +94,19 @@ export function createData(database: Database, guard?: Guard): DataRoot {
       }
     }
 
+    function batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value> {
+      const together = batcher(load, read)
+      return (key) => {
+        const outer = open.getStore()
+        if (!(outer instanceof WriteSession) || outer.ended) return together(key)
+        return read(async (sql) => (await load(sql, [key]))[0]!)
+      }
+    }
+
     return {
       read,
       write,
+      batch,
       pool: new RoutedPool({
         database,
         transaction() {

@@ -8,6 +8,8 @@ const states: [prefix: string, code: ErrorCode, message: string][] = [
   ['08', 'DATA_UNAVAILABLE', 'The connection to the database was lost. Try again.'],
   ['57P', 'DATA_UNAVAILABLE', 'The database is restarting or shutting down. Try again shortly.'],
   ['53300', 'DATA_UNAVAILABLE', 'The database has no free connection. Lower the pool sizes or raise max_connections.'],
+  ['28', 'DATA_UNAVAILABLE', 'The database refuses the user or the password.'],
+  ['3D000', 'DATA_UNAVAILABLE', 'The database server has no database of this name.'],
   ['53100', 'DATA_DISK_FULL', 'The disk of the database is full. Reads go on; free space to write again.'],
   ['57014', 'DATA_TIMEOUT', 'The statement ran into its time limit. Look for a missing index with rung doctor.'],
   ['25P03', 'DATA_TIMEOUT', 'The transaction was idle for too long and was ended. Do slow work outside it.'],

@@ -13,6 +13,7 @@ import { uuid } from '../../kernel/random.ts'
 import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
+import { drainOnClose } from './drain.ts'
 import { documentation } from './openapi.ts'
 import { toProblem, toRungError } from './problem.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
@@ -30,6 +31,7 @@ export interface HttpSettings extends HttpOptions {
  */
 export async function createHttp(settings: HttpSettings): Promise<Http> {
   const requestTimeoutMs = toMs(settings.requestTimeout ?? '30s')
+  const headersTimeoutMs = toMs(settings.headersTimeout ?? '10s')
   const app: FastifyInstance = Fastify({
     loggerInstance: settings.logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -43,12 +45,13 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     frameworkErrors: (error, request, reply) => sendProblem(error, request as never, reply as never),
     http: {
       maxHeaderSize: toBytes(settings.headersMax ?? '16KiB'),
-      headersTimeout: toMs(settings.headersTimeout ?? '10s'),
+      headersTimeout: headersTimeoutMs,
       connectionsCheckingInterval: 1_000,
     },
     clientErrorHandler,
   })
   app.server.maxConnections = settings.connectionsMax ?? 10_000
+  drainOnClose(app, { headersMs: headersTimeoutMs, requestMs: requestTimeoutMs })
   app.setValidatorCompiler(validatorCompiler())
   acceptEmptyJson(app)
   app.setErrorHandler(sendProblem)
