@@ -41,7 +41,9 @@ const doctor: Command = {
     const config = readConfig(env, cwd)
     refuseWithoutData(config, cwd)
     const app = await appAtHand(positionals[0], cwd)
-    const server = await startDatabaseServer(config, createLog('doctor', 'silent'), 'attach')
+    // It signs nothing: without a need for keys, a database elsewhere needs no data directory here.
+    const keyless = { ...config, secret: config.secret ?? '' }
+    const server = await startDatabaseServer(keyless, createLog('doctor', 'silent'), 'attach')
     try {
       const { facts, findings } = await examine(server.adminConnection, {
         seen: await readSeen(config.dataDir),
