@@ -426,6 +426,20 @@ describe('tables and sessions', () => {
     })
   })
 
+  test('a slow statement that no index helps, with what it is slow at', async () => {
+    await withPatient(orders, async ({ load, examine }) => {
+      await load('select status, sum(total) from shop."order" group by status')
+      const { findings } = await examine({ limits: { slowMs: 0 } })
+      const slow = findings.find(({ statement }) => statement?.startsWith('select status'))
+      assert.equal(slow?.kind, 'slow-statement')
+      assert.match(slow.what, /Most of its cost is: Seq Scan on order\.$/)
+      assert.deepEqual(
+        findings.filter(({ kind }) => kind === 'missing-index'),
+        [],
+      )
+    })
+  })
+
   test('connections that are nearly used up', async () => {
     await withPatient('', async ({ connection, findings }) => {
       const many = await Promise.all(Array.from({ length: 31 }, () => connectOnce(connection)))
@@ -606,6 +620,7 @@ describe('a statement', () => {
     ['with a as (select * from b where z = 1) select * from a where x = 2', 'b: z |  |  | '],
     ['select * from (select 1 as x) s, b where x = 3 and z = 4', 'b: z |  |  | '],
     ['update a set x = 1 from b where a.id = b.a_id and a.y = 2', 'a: y | id |  | ', 'b:  | a_id |  | '],
+    ['delete from a using (select a_id from b where z = 1) s where s.a_id = a.id', 'a: id |  |  | ', 'b: z |  |  | '],
     ['delete from a where y between 1 and 2', 'a:  |  | y | '],
     ['insert into a select * from b where z = 1', 'b: z |  |  | '],
     ['select x as n, count(*) from a group by x order by n', 'a:  |  |  | '],

@@ -30,8 +30,8 @@ export async function examine(connection: ConnectionConfig, options: ExamineOpti
     throw toDataError(error)
   })
   try {
-    // Where it may, it leaves no trace in the counters that it reads.
-    await client.query(`set pg_stat_statements.track = 'none'`).catch(() => {})
+    // In Rung's own Postgres it leaves no trace in the counters that it reads. (Elsewhere a pooler might keep the setting.)
+    if (connection.url === undefined) await client.query(`set pg_stat_statements.track = 'none'`).catch(() => {})
     const facts = await collectFacts(client)
     const experiments = await experimentsOf(facts, limits)
     const verification = await verify(client, facts, experiments, { ...options, limits })

@@ -95,7 +95,7 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
       found?.source.joined.push(found.key)
     }
     for (const [key, value] of Object.entries(fields)) {
-      if (key !== 'withClause' && key !== 'fromClause') visit(value, scope)
+      if (!/^(withClause|fromClause|usingClause)$/.test(key)) visit(value, scope) // those were visited above
     }
     visit(conditions.slice(1), scope)
   }
