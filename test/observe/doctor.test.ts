@@ -872,6 +872,7 @@ function wellFacts(): Evidence {
       database: 'app',
       role: 'app',
       superuser: false,
+      owner: 'app',
       sizeBytes: 200 * 1024 ** 2,
       standby: false,
       replicas: 0,

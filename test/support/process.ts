@@ -116,7 +116,8 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
 
   async function startFails(options: Options = {}): Promise<Finished> {
     const one = launch(options)
-    one.started.catch(() => {})
+    const facts = await Promise.race([one.started.catch(() => undefined), one.exited.then(() => undefined)])
+    assert.equal(facts, undefined, 'it starts, where it should not')
     const exit = await one.exited
     const document = documentIn(one.stdout()) as Pick<Finished, 'error'> | undefined
     return { ...exit, stdout: one.stdout(), stderr: one.stderr(), error: document?.error }

@@ -33,6 +33,8 @@ function megabytes(bytes: number, least: number, most: number): string {
  * - `random_page_cost` 1.1: solid-state disks (the default 4 dates from spinning ones);
  * - `jit` off: it costs milliseconds on the short statements of a web backend;
  * - `pg_stat_statements`: the advice of `rung doctor` reads it;
+ * - `client_connection_check_interval`: what a killed process was running ends with it, and lets its locks go, instead of
+ *   holding up the next start's migrations until it is through;
  * - `wal_level` replica, so that a standby or a backup needs no restart;
  * - shared buffers an eighth of the memory, at most 1 GiB: at this rung the app shares the machine.
  */
@@ -50,6 +52,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     work_mem: '8MB',
     random_page_cost: '1.1',
     jit: 'off',
+    client_connection_check_interval: '1s',
     wal_level: 'replica',
     max_wal_size: '2GB',
     checkpoint_timeout: '10min',

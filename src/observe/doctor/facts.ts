@@ -40,6 +40,8 @@ export interface Server {
   database: string
   role: string
   superuser: boolean
+  /** Of the database, as SQL. */
+  owner: string
   sizeBytes: number
   standby: boolean
   replicas: number

@@ -16,7 +16,8 @@ const locked = `locked as materialized (
 
 export const serverQuery = `select ${marker}
   current_setting('server_version') as version, current_setting('server_version_num')::int as "versionNumber",
-  current_database() as database, current_user as role, pg_database_size(current_database()) as "sizeBytes",
+  current_database() as database, current_user as role, quote_ident(pg_get_userbyid(b.datdba)) as owner,
+  pg_database_size(current_database()) as "sizeBytes",
   (select rolsuper from pg_roles where rolname = current_user) as superuser,
   pg_is_in_recovery() as standby, (select count(*) from pg_stat_replication) as replicas,
   to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as now,

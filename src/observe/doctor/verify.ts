@@ -49,6 +49,8 @@ export interface VerifyOptions {
 
 const defaultCopyBytesMax = 8 * 1024 ** 2
 const roundsMax = 3
+/** A table is not kept from an ALTER TABLE for longer. */
+const trialMsMax = 10_000
 
 export async function verify(
   client: Client,
@@ -63,10 +65,10 @@ export async function verify(
     if (experiments.length > 0) result.gaps.push({ about: 'verification', reason: unable })
     return result
   }
-  const endAt = clock.ticks() + budgetMs
+  const isOver = lateAfter(budgetMs, clock)
   const failures: string[] = []
   for (const [done, experiment] of experiments.entries()) {
-    if (clock.ticks() > endAt) {
+    if (isOver()) {
       result.gaps.push({
         about: 'verification',
         reason: `no time was left for ${experiments.length - done} statements`,
@@ -84,10 +86,14 @@ export async function verify(
       )
       if (experiment.statement) result.heaviest.set(experiment.statement.id, now.heaviest)
       if (now.cost < limits.costMin || experiment.shapes.length === 0) continue
-      const copyBytesMax = options.copyBytesMax ?? defaultCopyBytesMax
-      const trial = await rolledBack(client, facts, experiment, () => {
-        return tryOut(client, facts.indexes, experiment, limits, copyBytesMax)
-      })
+      const bench = {
+        client,
+        indexes: facts.indexes,
+        limits,
+        copyBytesMax: options.copyBytesMax ?? defaultCopyBytesMax,
+        isLate: lateAfter(trialMsMax, clock),
+      }
+      const trial = await rolledBack(client, facts, experiment, () => tryOut(bench, experiment))
       if (trial) result.trials.push(trial)
     } catch (error) {
       if (experiment.shapes.length > 0) failures.push(messageOf(error))
@@ -113,27 +119,35 @@ async function rolledBack<T>(
   { tables }: Experiment,
   body: () => Promise<T>,
 ): Promise<T> {
-  const owner = tables[0]?.owner
   await client.query(`begin; set local statement_timeout = '5s'; set local lock_timeout = '200ms';
     set local idle_in_transaction_session_timeout = '10s'; set local search_path = public;
     set local max_parallel_workers_per_gather = 0`) // work is compared, not waiting; and a copy is never read in parallel
   try {
     // Planning may run the app's own functions: never with the rights of a superuser.
-    if (server.superuser && owner !== undefined) await client.query(`set local role ${owner}`)
+    if (server.superuser) await client.query(`set local role ${tables[0]?.owner ?? server.owner}`)
     return await body()
   } finally {
     await client.query('rollback')
   }
 }
 
+/** What trying out takes, beside the experiment. */
+interface Bench {
+  client: Client
+  indexes: readonly Index[]
+  limits: Thresholds
+  copyBytesMax: number
+  isLate(): boolean
+}
+
+function lateAfter(ms: number, clock: Clock): () => boolean {
+  const endAt = clock.ticks() + ms
+  return () => clock.ticks() > endAt
+}
+
 /** Adds the best index, then the best beside it, as long as each makes the statement clearly cheaper. */
-async function tryOut(
-  client: Client,
-  indexes: readonly Index[],
-  experiment: Experiment,
-  limits: Thresholds,
-  copyBytesMax: number,
-): Promise<Trial | undefined> {
+async function tryOut(bench: Bench, experiment: Experiment): Promise<Trial | undefined> {
+  const { client, indexes, limits, copyBytesMax } = bench
   let sampleShare = 1
   for (const table of experiment.tables) {
     const own = indexes.filter((index) => index.tableOid === table.oid && index.valid)
@@ -145,7 +159,7 @@ async function tryOut(
   const chosen = new Map<string, Shape>()
   let after = before
   for (let round = 0; round < roundsMax; round += 1) {
-    const best = await cheapest(client, text, experiment.shapes, limits)
+    const best = await cheapest(bench, text, experiment.shapes)
     if (!best || after / best.cost < limits.costStepFactor) break
     const name = `rung_doctor_${round}`
     await build(client, name, best.shape)
@@ -159,9 +173,10 @@ async function tryOut(
 }
 
 /** The shape with the lowest cost; of those that are nearly as cheap the one with the fewest columns. */
-async function cheapest(client: Client, text: string, shapes: readonly Shape[], limits: Thresholds) {
+async function cheapest({ client, limits, isLate }: Bench, text: string, shapes: readonly Shape[]) {
   const tried: { shape: Shape; cost: number }[] = []
   for (const shape of shapes) {
+    if (isLate()) throw new Error(`it took more than ${trialMsMax / 1000} s`)
     await client.query('savepoint candidate')
     try {
       await build(client, 'rung_doctor_candidate', shape)

@@ -37,7 +37,8 @@ interface PgError extends Error {
 export function sqlState(error: unknown): string | undefined {
   const found = error instanceof RungError ? error.cause : error
   const code = (found as PgError | undefined)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
+  // EPIPE and other errors of the operating system have five letters too.
+  return typeof code === 'string' && /^(?!E[A-Z]{4}$)[0-9A-Z]{5}$/.test(code) ? code : undefined
 }
 
 const socketErrors = new Set([
