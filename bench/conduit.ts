@@ -8,7 +8,16 @@ import type { Bench, BenchOptions } from './run.ts'
 import { type Compared, compare } from './support/compare.ts'
 import { residentBytes } from './support/cpu.ts'
 import { type Load, type LoadRequest, startLoad } from './support/load.ts'
-import { type Contender, end, firstDocument, freePort, seed, startConduit, startNode } from './support/processes.ts'
+import {
+  type Contender,
+  end,
+  firstDocument,
+  freePort,
+  seed,
+  spawnConduit,
+  startConduit,
+  startNode,
+} from './support/processes.ts'
 import { inWords, machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
 import { countOf, logIn, type Requests, type Route, requestsOf, routes, sceneOf, signFor } from './support/scene.ts'
 
@@ -200,10 +209,7 @@ async function startTimes(existing: string, fresh: string): Promise<{ existing: 
 async function timeToAnswer(dataDir: string): Promise<number> {
   const port = await freePort()
   const began = performance.now()
-  const child = startNode(['src/cli/bin.ts', 'start', 'examples/conduit/app.ts', '--json'], {
-    RUNG_DATA: dataDir,
-    PORT: String(port),
-  })
+  const child = await spawnConduit({ RUNG_DATA: dataDir, PORT: String(port) })
   child.stdout!.resume()
   try {
     for (;;) {

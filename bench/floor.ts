@@ -104,8 +104,13 @@ function present(row: Row) {
   }
 }
 
+// A prepared plan does not know how short a page is, and would read whole tables for it: `offset 0` keeps each look-up to
+// the row that it is for.
+const articleColumns = 'id, slug, title, description, tag_list, created_at, updated_at, favorites_count, author_id'
 const columns = `a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, a.favorites_count,
   u.username, u.bio, u.image`
+const author =
+  'cross join lateral (select id, username, bio, image from identity.account where id = a.author_id offset 0) u'
 const seenByNobody = 'false as favorited, false as following'
 const seenBy = (viewer: string) => `
   exists (select from articles.favorite where account_id = ${viewer} and article_id = a.id) as favorited,
@@ -113,9 +118,12 @@ const seenBy = (viewer: string) => `
 const articlesCount = '(select coalesce(sum(n), 0)::int from articles.article_count)'
 const page = (seen: string) => `
   select ${articlesCount} as total, ${columns}, ${seen}
-  from (select id from articles.article order by id desc limit $1 offset $2) page
-  join articles.article a using (id)
-  join identity.account u on u.id = a.author_id order by a.id desc`
+  from (select ${articleColumns} from articles.article order by id desc limit $1 offset $2) a
+  ${author} order by a.id desc`
+const feedCount = `
+  select coalesce(sum(n), 0)::int as total from identity.follow f
+  cross join lateral (select n from articles.author_count where author_id = f.followee_id offset 0) counted
+  where f.follower_id = $1`
 
 const statements = {
   list: { name: 'list', text: page(seenByNobody) },
@@ -133,10 +141,7 @@ const statements = {
   },
   feed: {
     name: 'feed',
-    text: `select
-        (select coalesce(sum(n), 0)::int from articles.author_count c
-          join identity.follow f on f.followee_id = c.author_id where f.follower_id = $1) as total,
-        ${columns}, true as following,
+    text: `select (${feedCount}) as total, ${columns}, true as following,
         exists (select from articles.favorite where account_id = $1 and article_id = a.id) as favorited
       from (
         select newest.id from identity.follow f
@@ -145,13 +150,10 @@ const statements = {
         ) newest
         where f.follower_id = $1 order by newest.id desc limit $2 offset $3
       ) page
-      join articles.article a using (id) join identity.account u on u.id = a.author_id order by a.id desc`,
+      cross join lateral (select ${articleColumns} from articles.article where id = page.id offset 0) a
+      ${author} order by a.id desc`,
   },
-  feedCount: {
-    name: 'feed_count',
-    text: `select coalesce(sum(n), 0)::int as total from articles.author_count c
-      join identity.follow f on f.followee_id = c.author_id where f.follower_id = $1`,
-  },
+  feedCount: { name: 'feed_count', text: feedCount },
   tags: {
     name: 'tags',
     text: `select array_agg(tag) as tags from (

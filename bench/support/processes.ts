@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The processes that a bench measures. */
@@ -74,6 +76,16 @@ export async function startConduit(
   })
   const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
   return { name, url, pid: child.pid!, databasePid: postgresPid, stop: () => end(child) }
+}
+
+export async function spawnConduit(env: Record<string, string>): Promise<ChildProcess> {
+  const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as PackageFile
+  const [, ...args] = scripts.start.split(' ')
+  return startNode([...args, '--json'], env)
+}
+
+interface PackageFile {
+  scripts: { start: string }
 }
 
 /** Made by the example's own seed; does nothing where it was made before. */

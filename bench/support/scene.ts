@@ -11,7 +11,7 @@ export type Route = (typeof routes)[number]
 export type Requests = Record<Route, LoadRequest[]>
 
 /** Requests in one round: about as long for each. */
-export const countOf: Record<Route, number> = { list: 2_000, slug: 4_000, feed: 1_500, tags: 2_000 }
+export const countOf: Record<Route, number> = { list: 5_000, slug: 12_000, feed: 4_000, tags: 2_000 }
 
 const slugsMax = 5_000
 const viewersMax = 50

@@ -113,8 +113,13 @@ function outcomes({ others }: Ledger): string[] {
   return [...others.keys()].sort()
 }
 
+function inWords({ acknowledged, others }: Ledger): string {
+  const rest = [...others].map(([outcome, count]) => `, ${count} ${outcome}`).join('')
+  return `${acknowledged.size} acknowledged, 0 lost${rest}`
+}
+
 describe('kill -9 loses no acknowledged write', () => {
-  it(`of the app, ${rounds} times: the next start takes over the Postgres that survived`, () =>
+  it(`of the app, ${rounds} times: the next start takes over the Postgres that survived`, (t) =>
     withScratch(async ({ start }) => {
       const ledger = newLedger()
       let app = await start()
@@ -129,12 +134,13 @@ describe('kill -9 loses no acknowledged write', () => {
         app = next
         await nothingIsLost(app, ledger)
       }
+      t.diagnostic(inWords(ledger))
       assert.deepEqual(outcomes(ledger), ['no answer'])
       sameExit(await app.stop(), 0)
       assert.ok(!isRunning(app.postgresPid), 'the one who took it over also stops it')
     }))
 
-  it(`of Postgres, ${rounds} times: the app answers 503 and recovers by itself`, () =>
+  it(`of Postgres, ${rounds} times: the app answers 503 and recovers by itself`, (t) =>
     withScratch(async ({ dataDir, start }) => {
       const ledger = newLedger()
       const app = await start()
@@ -156,13 +162,14 @@ describe('kill -9 loses no acknowledged write', () => {
         await writers.stop()
         await nothingIsLost(app, ledger)
       }
+      t.diagnostic(inWords(ledger))
       assert.match(outcomes(ledger).join(), /^503 DATA_UNAVAILABLE(,503 DATA_POOL_TIMEOUT)?$|^$/, app.stdout())
       assert.ok(isRunning(app.pid))
       sameExit(await app.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
     }))
 
-  it(`of both, ${rounds} times`, () =>
+  it(`of both, ${rounds} times`, (t) =>
     withScratch(async ({ start }) => {
       const ledger = newLedger()
       let app = await start()
@@ -181,11 +188,12 @@ describe('kill -9 loses no acknowledged write', () => {
         app = next
         await nothingIsLost(app, ledger)
       }
+      t.diagnostic(inWords(ledger))
       assert.match(outcomes(ledger).join(), /^(503 DATA_UNAVAILABLE,)?no answer$/)
       sameExit(await app.stop(), 0)
     }))
 
-  it('of one Postgres session: Postgres restarts all of them, the app lives on', () =>
+  it('of one Postgres session: Postgres restarts all of them, the app lives on', (t) =>
     withScratch(async ({ start, connect }) => {
       const ledger = newLedger()
       const app = await start()
@@ -203,6 +211,7 @@ describe('kill -9 loses no acknowledged write', () => {
         await writers.stop()
         await nothingIsLost(app, ledger)
       }
+      t.diagnostic(inWords(ledger))
       assert.match(outcomes(ledger).join(), /^503 DATA_UNAVAILABLE(,503 DATA_POOL_TIMEOUT)?$|^$/, app.stdout())
       sameExit(await app.stop(), 0)
       assert.ok(!isRunning(app.postgresPid))

@@ -15,6 +15,7 @@ import { testPostgres } from '../support/postgres.ts'
 import {
   type Finished,
   isRunning,
+  type Launched,
   openScratch,
   postgresPidOf,
   processesOn,
@@ -150,6 +151,26 @@ describe('start', () => {
       const next = await start()
       assert.deepEqual(await idsOf(next), ['won'])
       sameExit(await next.stop(), 0)
+      assert.deepEqual(await processesOn(dataDir), [])
+    }))
+
+  it('begins while another process stops: it waits for the end, or is refused', () =>
+    withScratch(async ({ dataDir, start, launch }) => {
+      copyTemplate(dataDir)
+      let current: Launched & { url: string } = await start()
+      for (let round = 0; round < 4; round += 1) {
+        await write(current, `round ${round}`)
+        process.kill(current.pid, 'SIGTERM')
+        // Earlier and later in the other's end.
+        if (round % 2 === 1) await current.saw(/finishing what is in hand/)
+        const next = launch()
+        const facts = await next.started.catch(() => undefined)
+        sameExit(await current.exited, 0)
+        if (facts === undefined) assert.match(next.stdout(), /"code": "DATA_DIR_IN_USE"/)
+        current = facts === undefined ? await start() : { ...next, ...facts }
+        assert.equal((await idsOf(current)).length, round + 1)
+      }
+      sameExit(await current.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
     }))
 

@@ -359,12 +359,14 @@ async function setUp(admin: ConnectionConfig, app: ConnectionConfig): Promise<vo
   await inApp.query(setupStatements.extension).finally(() => inApp.end())
 }
 
+/** The lock goes with the server, not before it: nobody may take over a server that is about to end. */
 async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Promise<void> {
+  if (isAlive(server.pid)) {
+    server.child?.ref()
+    process.kill(server.pid, 'SIGINT') // fast shutdown: sessions end, a checkpoint is written
+    await gone(dataDir, server.pid)
+  }
   await keeper.end().catch(() => {})
-  if (!isAlive(server.pid)) return
-  server.child?.ref()
-  process.kill(server.pid, 'SIGINT') // fast shutdown: sessions end, a checkpoint is written
-  await gone(dataDir, server.pid)
 }
 
 /** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
