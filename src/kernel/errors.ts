@@ -51,6 +51,8 @@ export const errorCodes = {
   HTTP_TOO_LARGE: { status: 413, title: 'The request body is too large' },
   HTTP_MEDIA_TYPE: { status: 415, title: 'The media type is not supported' },
   HTTP_TIMEOUT: { status: 503, title: 'The request ran out of time' },
+  HTTP_TOO_MANY_REQUESTS: { status: 429, title: 'Too many requests' },
+  HTTP_REFUSED: { status: 400, title: 'The request was refused' },
   HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
   HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
@@ -65,16 +67,19 @@ export type ErrorCode = keyof typeof errorCodes
 export class RungError extends Error {
   readonly code: ErrorCode
   readonly facts: Readonly<Record<string, unknown>>
+  /** The HTTP status that it becomes: its code's, unless given. */
+  readonly status: number
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; facts?: Record<string, unknown> } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; facts?: Record<string, unknown>; status?: number } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'RungError'
     this.code = code
     this.facts = options.facts ?? {}
-  }
-
-  get status(): number {
-    return errorCodes[this.code].status
+    this.status = options.status ?? errorCodes[code].status
   }
 
   get title(): string {

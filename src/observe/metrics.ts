@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import {
   type StatementDone,
@@ -9,6 +9,7 @@ import {
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
+import { atRequestEnd } from './request-end.ts'
 
 /** Seconds. From a cached answer to the request time limit. */
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -92,28 +93,27 @@ function observeRequests(http: Http, registers: Registry[]): void {
     running += 1
     done()
   })
-  http.addHook('onResponse', (request, reply, done) => {
+  atRequestEnd(http, ({ request, status, durationMs }) => {
     running -= 1
-    found(request, reply).observe(reply.elapsedTime / 1000)
-    done()
+    found(request, status).observe(durationMs / 1000)
   })
 
-  function found(request: FastifyRequest, reply: FastifyReply) {
+  function found(request: FastifyRequest, status: number) {
     const route = request.routeOptions.config ?? nowhere
     let byStatus = series.get(route)
     if (!byStatus) {
       byStatus = new Map()
       series.set(route, byStatus)
     }
-    let one = byStatus.get(reply.statusCode)
+    let one = byStatus.get(status)
     if (!one) {
       one = durations.labels({
         method: request.method,
         route: request.routeOptions.url ?? '(none)',
-        status: String(reply.statusCode),
+        status: String(status),
         module: moduleOf(request),
       })
-      byStatus.set(reply.statusCode, one)
+      byStatus.set(status, one)
     }
     return one
   }

@@ -1,6 +1,12 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type StatementWritten, statementWritten } from '../primitives/data/channels.ts'
+import type { Scope } from '../kernel/scope.ts'
+import {
+  type StatementDone,
+  type StatementWritten,
+  statementDone,
+  statementWritten,
+} from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
@@ -22,15 +28,26 @@ export const threshold = 10
 const ownFolder = path.resolve(fileURLToPath(import.meta.url), '../..')
 
 export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlusOne) => void): void {
-  listen<StatementWritten>(http, data, statementWritten, ({ site, scope, module }) => {
-    if (!scope) return
+  /** Places that are about to run for the tenth time: the author's frames are on the stack when a statement is written. */
+  const places = new WeakMap<Scope, Map<unknown, string>>()
+
+  listen<StatementWritten>(http, data, statementWritten, ({ site, scope }) => {
+    if (scope && tallyOf(scope).sites.get(site) === threshold - 1) {
+      const known = places.get(scope) ?? new Map()
+      places.set(scope, known.set(site, callSite(new Error().stack ?? '')))
+    }
+  })
+
+  // Counted as they run: a piece of another statement is none of its own.
+  listen<StatementDone>(http, data, statementDone, ({ statement, scope, module }) => {
+    if (!scope || scope.kind === 'task') return
+    const site = statement.site ?? statement.text
     const { sites } = tallyOf(scope)
     const count = (sites.get(site) ?? 0) + 1
     sites.set(site, count)
     if (count !== threshold) return
-    // The author's frames are on the stack at this moment, and only now is the price of looking paid.
-    const statement = (typeof site === 'string' ? site : site.join('?')).replace(/\s+/g, ' ').trim()
-    onFound({ statement, name: scope.name, site: callSite(new Error().stack ?? ''), module })
+    const place = places.get(scope)?.get(site) ?? 'unknown'
+    onFound({ statement: statement.text.replace(/\s+/g, ' ').trim(), name: scope.name, site: place, module })
   })
 }
 

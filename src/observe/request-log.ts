@@ -1,10 +1,10 @@
 import { type Random, systemRandom } from '../kernel/random.ts'
-import { currentScope } from '../kernel/scope.ts'
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 import { moduleOf } from './metrics.ts'
+import { atRequestEnd } from './request-end.ts'
 import { tallyOf } from './tally.ts'
 
 export const slowRequestMs = 1_000
@@ -22,27 +22,22 @@ export function requestLog(http: Http, data: DataRoot, sample: number, random: R
     tally.statements += 1
     tally.statementMs += durationMs
   })
-  http.addHook('onResponse', (request, reply, done) => {
-    const durationMs = reply.elapsedTime
-    if (request.routeOptions.logLevel !== 'silent' && worthALine(reply.statusCode, durationMs, sample, random)) {
-      const scope = currentScope()
-      const tally = scope && tallyOf(scope)
-      const level = reply.statusCode >= 500 ? 'error' : 'info'
-      request.log[level](
-        {
-          requestId: request.id,
-          traceparent: scope?.traceparent,
-          method: request.method,
-          route: request.routeOptions.url,
-          module: moduleOf(request),
-          status: reply.statusCode,
-          ms: Math.round(durationMs * 10) / 10,
-          statements: tally?.statements ?? 0,
-          statementMs: Math.round((tally?.statementMs ?? 0) * 10) / 10,
-        },
-        'request',
-      )
-    }
-    done()
+  atRequestEnd(http, ({ request, scope, status, durationMs }) => {
+    if (request.routeOptions.logLevel === 'silent' || !worthALine(status, durationMs, sample, random)) return
+    const tally = scope && tallyOf(scope)
+    request.log[status >= 500 ? 'error' : 'info'](
+      {
+        requestId: scope?.id ?? request.id,
+        traceparent: scope?.traceparent,
+        method: request.method,
+        route: request.routeOptions.url,
+        module: moduleOf(request),
+        status,
+        ms: Math.round(durationMs * 10) / 10,
+        statements: tally?.statements ?? 0,
+        statementMs: Math.round((tally?.statementMs ?? 0) * 10) / 10,
+      },
+      'request',
+    )
   })
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
@@ -22,6 +23,8 @@ const rememberedMax = 1_000
 export function watchSlowStatements(http: Http, data: DataRoot, onSlow: (slow: SlowStatement) => void): void {
   const explained = new Set<string>()
   let lastPlanAt = Number.NEGATIVE_INFINITY
+  // In the context of the start: asked from inside a transaction, the question would land in it.
+  const planOutside = AsyncResource.bind((text: string) => planOf(data, text))
 
   listen<StatementDone>(http, data, statementDone, (done) => {
     if (done.durationMs < slowMs) return
@@ -33,7 +36,7 @@ export function watchSlowStatements(http: Http, data: DataRoot, onSlow: (slow: S
     lastPlanAt = startedAt
     if (explained.size >= rememberedMax) explained.clear()
     explained.add(text)
-    void planOf(data, text).then((plan) => onSlow({ ...slow, plan }))
+    void planOutside(text).then((plan) => onSlow({ ...slow, plan }))
   })
 }
 

@@ -15,6 +15,7 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { parseTraceparent } from '../primitives/http/trace-context.ts'
 import { listen } from './listen.ts'
+import { atRequestEnd } from './request-end.ts'
 
 /**
  * Spans at the borders only: a request, a statement. They go to whatever OpenTelemetry SDK the process has registered,
@@ -50,14 +51,11 @@ export function traces(http: Http, data: DataRoot): void {
     context.with(trace.setSpan(context.active(), span), done)
   })
 
-  http.addHook('onResponse', (request, reply, done) => {
+  atRequestEnd(http, ({ request, status }) => {
     const span = spans.get(request)
-    if (span) {
-      span.setAttribute('http.response.status_code', reply.statusCode)
-      if (reply.statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
-      span.end()
-    }
-    done()
+    span?.setAttribute('http.response.status_code', status)
+    if (status >= 500) span?.setStatus({ code: SpanStatusCode.ERROR })
+    span?.end()
   })
 
   listen<StatementDone>(http, data, statementDone, (done) => {

@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
-import { sleep } from '../kernel/clock.ts'
+import { after, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { createData, type DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
@@ -60,7 +60,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       ...(options.onMigration && { onEvent: options.onMigration }),
     })
     const database = openDatabase(config.topology.data, server.connection)
-    undo.push(() => database.close())
+    undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
     const root = createData(database, boundaryGuard(config.mode, reads, log))
     const state: Health = { draining: false }
@@ -100,6 +100,15 @@ async function settled<A, B>(
     throw b.reason
   }
   return [a.value, b.value]
+}
+
+/** Work that hangs in a transaction must not keep the process, and its database, from stopping. */
+const closeMsMax = 10_000
+
+async function atMost(ms: number, work: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const forget = after(ms, resolve)
+  await Promise.race([work, promise]).finally(forget)
 }
 
 async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void> {

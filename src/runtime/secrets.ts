@@ -25,7 +25,9 @@ export async function storedRoot(dataDir: string): Promise<string> {
     const fresh = `${file}.${uuid()}`
     await writeFile(fresh, secret(48), { mode: 0o600, flush: true })
     // `link` fails where the file exists: of two first starts, the slower one takes the other's.
-    await link(fresh, file).catch(() => {})
+    await link(fresh, file).catch((error) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    })
     await rm(fresh)
     return storedRoot(dataDir)
   }

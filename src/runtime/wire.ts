@@ -39,7 +39,8 @@ export async function startDatabaseServer(
     root: config.dataDir,
     connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
     onEvent(event, detail) {
-      const level = event === 'lost' ? 'error' : event === 'recovered' ? 'warn' : 'debug'
+      const level =
+        event === 'lost' || event === 'full' ? 'error' : event === 'recovered' || event === 'freed' ? 'warn' : 'debug'
       log[level]({ event: `postgres-${event}` }, detail)
     },
   })

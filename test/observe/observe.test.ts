@@ -116,7 +116,7 @@ describe('n plus one', () => {
     await fetch(`${running.url}/n-plus-one`)
     assert.equal(nPlusOne.length, 1)
     assert.equal(nPlusOne[0]!.name, 'GET /n-plus-one')
-    assert.match(nPlusOne[0]!.statement, /select n from stock\.item where id = \?/)
+    assert.match(nPlusOne[0]!.statement, /select n from stock\.item where id = \$1/)
     assert.match(nPlusOne[0]!.site, /test\/support\/apps\/shop\/app\.ts:\d+:\d+$/)
     assert.equal((await figures()).get('db_n_plus_one_total{route="GET /n-plus-one"}'), 1)
   })

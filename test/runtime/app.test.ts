@@ -98,6 +98,14 @@ describe('errors', () => {
     assert.doesNotMatch(text, /hunter2/)
   })
 
+  it('of a plugin keep their status', async () => {
+    for (const status of [410, 429, 503]) {
+      const answer = await ask(`/refuse/${status}`)
+      assert.equal(answer.status, status)
+      assert.equal((await problemOf(answer)).status, status)
+    }
+  })
+
   it('of a route that does not exist', async () => {
     assert.equal((await problemOf(await ask('/nowhere'))).code, 'HTTP_NOT_FOUND')
   })

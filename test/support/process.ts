@@ -301,22 +301,29 @@ export async function postgresPidOf(dataDir: string): Promise<number | undefined
   return commandLine === '' || commandLine.includes(dataDir) ? pid : undefined
 }
 
-/** SIGQUIT: it ends at once and takes its shared memory along, which SIGKILL would leave. */
+/**
+ * Ends whatever still runs on a folder. A Postgres gets SIGQUIT: it ends at once and takes its shared memory along, which
+ * SIGKILL would leave.
+ */
+export async function endAllOn(dir: string): Promise<void> {
+  for (const pid of await processesOn(dir)) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+    try {
+      process.kill(pid, commandLine.includes('postgres') ? 'SIGQUIT' : 'SIGKILL')
+    } catch {
+      continue // it was faster
+    }
+    await ended(pid)
+  }
+}
+
 async function endPostgres(dataDir: string): Promise<void> {
   const pid = await postgresPidOf(dataDir)
   if (pid !== undefined) {
     process.kill(pid, 'SIGQUIT')
     await ended(pid)
   }
-  // A server or an initdb that lost its parent before it wrote a pid file.
-  for (const left of await processesOn(dataDir)) {
-    try {
-      process.kill(left, 'SIGQUIT')
-    } catch {
-      continue
-    }
-    await ended(left)
-  }
+  await endAllOn(dataDir) // a server or an initdb that lost its parent before it wrote a pid file
 }
 
 export function sameExit(actual: Exit, code: number): void {

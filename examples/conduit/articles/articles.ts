@@ -1,4 +1,4 @@
-import { type Data, type SqlTag, sql } from 'rung'
+import { type Data, isRungError, type SqlTag, sql } from 'rung'
 import { refuse } from '../errors.ts'
 import type { ListedRow } from './lists.ts'
 import { slugOf, withSuffix } from './slugs.ts'
@@ -96,23 +96,36 @@ export async function updateArticle(
   slug: string,
   changes: ArticleChanges,
 ): Promise<ArticleRow> {
-  return data.write(async (tx) => {
-    const { id, title } = await ownArticle(tx, slug, viewer)
-    if (changes.title !== undefined && changes.title !== title) await rename(tx, id, slug, changes.title)
-    const tags = changes.tagList && distinct(changes.tagList)
-    if (tags) {
-      await tx`delete from articles.article_tag where article_id = ${id}`
-      await insertTags(tx, id, viewer, tags)
-    }
-    const set = [sql`updated_at = greatest(clock_timestamp(), updated_at + interval '1 millisecond')`]
-    if (changes.description !== undefined) set.push(sql`description = ${changes.description}`)
-    if (changes.body !== undefined) set.push(sql`body = ${changes.body}`)
-    if (tags) set.push(sql`tag_list = ${tags}`)
-    const [row] =
-      await tx<ArticleRow>`update articles.article set ${sql.join(set)} where id = ${id} returning ${columns},
+  return againWhereTaken(() =>
+    data.write(async (tx) => {
+      const { id, title } = await ownArticle(tx, slug, viewer)
+      if (changes.title !== undefined && changes.title !== title) await rename(tx, id, slug, changes.title)
+      const tags = changes.tagList && distinct(changes.tagList)
+      if (tags) {
+        await tx`delete from articles.article_tag where article_id = ${id}`
+        await insertTags(tx, id, viewer, tags)
+      }
+      const set = [sql`updated_at = greatest(clock_timestamp(), updated_at + interval '1 millisecond')`]
+      if (changes.description !== undefined) set.push(sql`description = ${changes.description}`)
+      if (changes.body !== undefined) set.push(sql`body = ${changes.body}`)
+      if (tags) set.push(sql`tag_list = ${tags}`)
+      const [row] =
+        await tx<ArticleRow>`update articles.article set ${sql.join(set)} where id = ${id} returning ${columns},
       exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited`
-    return row!
-  })
+      return row!
+    }),
+  )
+}
+
+/** Two articles that take one address at the same moment: the second looks again and finds it taken. */
+async function againWhereTaken<T>(write: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await write()
+    } catch (error) {
+      if (!isRungError(error, 'DATA_UNIQUE') || attempt === 5) throw error
+    }
+  }
 }
 
 /** A new title moves the article to a new address, unless the title's slug stays the same. */

@@ -54,7 +54,7 @@ function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefine
   const { url, ...rest } = config
   const defined = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
   return {
-    ...(url === undefined ? {} : { connectionString: url }),
+    ...(url === undefined ? {} : { connectionString: readOnly ? url.replace(optionsInUrl, '$1') : url }),
     ...defined,
     application_name: 'rung',
     keepAlive: true,
@@ -65,8 +65,16 @@ function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefine
       lock_timeout: limits.lockTimeoutMs,
       idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
     }),
-    ...(readOnly && { options: '-c default_transaction_read_only=on' }),
+    ...(readOnly && { options: `${optionsOf(url)} -c default_transaction_read_only=on`.trim() }),
   }
+}
+
+/** `options` of a URL would replace ours: it is taken out of it and put before them. */
+const optionsInUrl = /([?&])options=([^&]*)&?/
+
+function optionsOf(url: string | undefined): string {
+  const found = url && optionsInUrl.exec(url)?.[2]
+  return found ? decodeURIComponent(found) : ''
 }
 
 /** One connection outside any pool, for set-up, locks and cancelling. */

@@ -39,8 +39,10 @@ async function createWritable(root: string, draft: string): Promise<void> {
     await makeFolder(root)
     if (!(await stat(root)).isDirectory()) throw new Error('not a directory')
     await access(root, constants.W_OK | constants.X_OK)
-    // Root passes every access check; a read-only file system shows only here.
-    await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
+    // Root passes every access check; a read-only file system shows only here. A full one can still be read.
+    await writeFile(draft, '', { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') throw error
+    })
   } catch (cause) {
     throw new RungError(
       'DATA_DIR_UNWRITABLE',
@@ -74,6 +76,7 @@ async function checkMarker(root: string, draft: string): Promise<void> {
         `${root} is not empty and was not made by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
       )
     }
+    await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
     await rename(draft, file) // there as a whole or not at all
     return
   }

@@ -3,11 +3,12 @@ import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
-import { sleep, systemClock } from '../../kernel/clock.ts'
+import { every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { findBinaries, findLauncher, type Launcher, type PostgresBinaries } from './binaries.ts'
 import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
 import { type DataDir, openDataDir } from './data-dir.ts'
+import { type DiskEvent, diskGuard, outOfSpace } from './disk.ts'
 import {
   appDatabase,
   appRole,
@@ -50,13 +51,14 @@ export interface EmbeddedOptions {
   root: string
   connectionsMax?: number
   /** Called on state changes worth a line in the log. */
-  onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered', detail: string) => void
+  onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered' | DiskEvent, detail: string) => void
 }
 
 const lockKey = 0x72756e67 // 'rung'
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
 /** How long another server may stand in the way: one that stops, or the last processes of one that was killed. */
 const busyTimeoutMs = 15_000
+const diskLookEveryMs = 1_000
 
 interface Server {
   pid: number
@@ -83,15 +85,29 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const adminConnection = { ...keeperConnection, database: appDatabase }
   const connection = { ...socket, user: appRole, database: appDatabase }
 
+  const disk = diskGuard(dataDir.root, (event, detail) => options.onEvent?.(event, detail))
   let stopping = false
+  let cramped = false
   let server: Server
   let keeper: Client
+
+  /** As `spawnServer`; on a full disk the reserve is given up for a server that can at least be read from. */
+  async function spawnSomehow(): Promise<Server | undefined> {
+    for (;;) {
+      try {
+        return await spawnServer(binaries, launcher, dataDir, settings)
+      } catch (error) {
+        if (!(await disk.makeRoom(messageOf(error)))) throw error
+        cramped = true
+      }
+    }
+  }
 
   async function bringUp(): Promise<'started' | 'adopted'> {
     const giveUpAt = systemClock.ticks() + busyTimeoutMs
     for (;;) {
       const adopted = await adopt(dataDir, keeperConnection, recipeId(settings))
-      const found = adopted ?? (await spawnServer(binaries, launcher, dataDir, settings))
+      const found = adopted ?? (await spawnSomehow())
       if (found) {
         try {
           keeper = await takeLock(keeperConnection, dataDir.root)
@@ -107,6 +123,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     keeper.on('end', () => {
       if (!stopping) void recover()
     })
+    if (cramped) await disk.look(keeper).catch(() => {}) // before writers use up what was freed
+    cramped = false
     return server.child ? 'started' : 'adopted'
   }
 
@@ -136,6 +154,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     throw error
   }
   options.onEvent?.(how, `process ${server!.pid}`)
+  const look = () => void disk.look(keeper).catch(() => {}) // a lost connection is the watch's business
+  const stopLooking = every(diskLookEveryMs, look)
 
   return {
     connection,
@@ -145,6 +165,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     async stop() {
       if (stopping) return
       stopping = true
+      stopLooking()
       await stopServer(dataDir, server, keeper)
     },
   }
@@ -283,6 +304,12 @@ async function spawnServer(
   if (/pre-existing shared memory block|lock file "postmaster.pid" already exists|could not lock/.test(reason)) {
     return undefined
   }
+  if (outOfSpace.test(reason)) {
+    throw new RungError(
+      'DATA_DISK_FULL',
+      `Postgres cannot recover, for the disk of ${dataDir.root} is full (No space left). Nothing is lost; free 20 MB or more.`,
+    )
+  }
   throw new RungError(
     'ENGINE_START_FAILED',
     `Postgres did not start on ${dataDir.postgres} (${outcome}): ${lastLines(reason)} See ${dataDir.log}.`,
@@ -371,7 +398,11 @@ async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Pro
 
 /** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
 async function gone(dataDir: DataDir, pid: number): Promise<void> {
-  while (isAlive(pid) && (await readPidFile(dataDir))?.pid === pid) await sleep(10)
+  const patientUntil = systemClock.ticks() + 60_000
+  while (isAlive(pid) && (await readPidFile(dataDir))?.pid === pid) {
+    if (systemClock.ticks() > patientUntil) process.kill(pid, 'SIGQUIT') // at once; the next start replays the log
+    await sleep(10)
+  }
 }
 
 function isAlive(pid: number): boolean {

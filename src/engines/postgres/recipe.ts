@@ -63,8 +63,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     timezone: 'UTC',
     lc_messages: 'C',
     log_checkpoints: 'off',
-    log_min_messages: 'warning',
-    log_min_error_statement: 'panic', // statements carry values; the app's own log has what is needed
+    log_min_messages: 'log', // not the errors of statements: they hold values, and the app hears of them anyway
     log_line_prefix: '%m [%p] ',
   }
 }

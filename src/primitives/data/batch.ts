@@ -1,3 +1,4 @@
+import { isRungError } from '../../kernel/errors.ts'
 import { furthest, nowhere } from '../../kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
 import type { SqlTag } from './sql.ts'
@@ -20,7 +21,8 @@ const keysMax = 500
  * costs more than the row it fetches, so a busy server does less; an idle one waits for nothing.
  *
  * It reads after the last of them was asked, so none sees anything older than it would have alone: it runs at the
- * positions of all its askers together. Where a batch fails, each look-up is repeated alone: a bad key harms nobody else.
+ * positions of all its askers together. Where a value cannot be used, each look-up is repeated alone: a bad key harms
+ * nobody else.
  * Source of the idea: Lee Byron, Nick Schrock, "DataLoader" (2010), without its cache.
  */
 export function batcher<Key, Value>(
@@ -51,8 +53,9 @@ export function batcher<Key, Value>(
         resolve(values[index]!)
       }
     } catch (error) {
-      if (group.length === 1) group[0]!.reject(error)
-      else for (const one of group) void run([one])
+      // Only a value can be one key's own fault. Anything else is the same for all, and must not be asked for again by each.
+      if (group.length > 1 && isRungError(error, 'DATA_VALUE')) for (const one of group) void run([one])
+      else for (const one of group) one.reject(error)
     }
   }
 

@@ -6,7 +6,7 @@ import type { Database, Statement, Target } from './contract.ts'
 /** What observers may listen to. Nothing is built where nobody listens. `database` tells two apps in one process apart. */
 export interface StatementWritten {
   readonly database: Database
-  /** Equal for equal places in the code; published while the author's frames are still on the stack. */
+  /** As in `Statement.site`. Published while the author's frames are still on the stack; it may never run, or become a piece of another. */
   readonly site: readonly string[] | string
   readonly scope: Scope | undefined
   readonly module: string | undefined

@@ -33,6 +33,8 @@ export interface Statement {
   readonly values: readonly unknown[]
   /** Set for a statement worth preparing; equal names mean equal texts. */
   readonly name: string | undefined
+  /** Equal for equal places in the code; the text stands for it where there is none. */
+  readonly site?: readonly string[] | undefined
   /** Options of the driver that pass through untouched (`rowMode`, `types`), for libraries mounted on `data.pool`. */
   readonly driver?: Readonly<Record<string, unknown>> | undefined
 }

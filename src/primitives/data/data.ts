@@ -61,6 +61,8 @@ export interface DataRoot {
 }
 
 const retryable = new Set(['40001', '40P01'])
+const statementStart =
+  /^\s*(select|insert|update|delete|merge|with|values|call|do|create|alter|drop|truncate|lock|set)\b/i
 const retryBaseMs = 10
 const retryCapMs = 500
 const isolationRank: Record<Isolation, number> = { 'read committed': 0, 'repeatable read': 1, serializable: 2 }
@@ -262,6 +264,7 @@ class ReadSession {
     let connection: Connection | undefined
     try {
       connection = await holding
+      checkDeadline(currentScope()) // the wait may have taken all the time there was
       const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
       return (await observed(core, connection, statement, 'read', false, waitMs)).rows
     } finally {
@@ -281,6 +284,7 @@ export class WriteSession {
   readonly tag: SqlTag
   ended = false
   #connection: Promise<Connection> | undefined
+  #begun: Promise<unknown> | undefined
   #barrier: Promise<void> | undefined
   readonly #pieces: Sql[] = []
 
@@ -307,6 +311,7 @@ export class WriteSession {
     const asked = this.#connection === undefined ? systemClock.ticks() : 0
     this.#connection ??= this.#begin(deadlineAt)
     const connection = await this.#connection
+    checkDeadline(currentScope())
     const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
     return observed(this.core, connection, statement, 'write', true, waitMs)
   }
@@ -314,8 +319,9 @@ export class WriteSession {
   async #begin(deadlineAt: number): Promise<Connection> {
     const connection = await this.core.database.connect('write', deadlineAt)
     const level = this.isolation === 'read committed' ? '' : ` isolation level ${this.isolation}`
-    // Not awaited: it goes out with the first statement. Should it fail, so does what follows.
-    connection.run({ text: `begin${level}`, values: [], name: undefined }).catch(() => {})
+    // Not awaited: it goes out with the first statement. Whether it succeeded is asked before the commit.
+    this.#begun = connection.run({ text: `begin${level}`, values: [], name: undefined })
+    this.#begun.catch(() => {})
     return connection
   }
 
@@ -326,6 +332,7 @@ export class WriteSession {
       const value = await this.core.open.run(this, async () => fn(this.tag))
       this.#checkUnused()
       if (this.#barrier) await this.#barrier
+      checkDeadline(currentScope()) // whoever was told "too late" must not find it done
       this.ended = true
       await this.#commit()
       outcome = 'commit'
@@ -352,7 +359,8 @@ export class WriteSession {
 
   /** A statement that nobody awaited does nothing, and would go unnoticed. */
   #checkUnused(): void {
-    const forgotten = this.#pieces.find((piece) => !piece.used)
+    // A condition that was written and then not needed is no statement.
+    const forgotten = this.#pieces.find((piece) => !piece.used && statementStart.test(piece.strings[0]!))
     if (!forgotten) return
     const text = forgotten.strings.join('?').replace(/\s+/g, ' ').trim()
     throw new RungError(
@@ -366,10 +374,11 @@ export class WriteSession {
     const connection = await this.#connection
     let broken = false
     try {
-      const [done, at] = await Promise.all([
-        connection.run({ text: 'commit', values: [], name: undefined }),
-        connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }),
-      ])
+      await this.#begun
+      const asked = connection.run({ text: 'commit', values: [], name: undefined })
+      const at = connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
+      at.catch(() => {})
+      const done = await asked
       // Postgres answers ROLLBACK to the commit of a transaction in which a statement had failed.
       if (done.command !== 'COMMIT') {
         throw new RungError(
@@ -378,7 +387,9 @@ export class WriteSession {
         )
       }
       const scope = currentScope()
-      const lsn = parseLsn(String((at.rows[0] as { lsn?: string } | undefined)?.lsn))
+      // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
+      const answer = await at.catch(() => undefined)
+      const lsn = parseLsn(String(answer?.rows[0]?.lsn))
       if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')

@@ -1,4 +1,5 @@
 import { type ErrorCode, messageOf, RungError } from '../../kernel/errors.ts'
+import type { Target } from './contract.ts'
 
 /**
  * SQLSTATE (PostgreSQL documentation, appendix A) to a stable code and the sentence that goes with it. The longest prefix
@@ -60,9 +61,14 @@ export function isConnectionError(error: unknown): boolean {
 }
 
 /** Any failure of the driver as a `RungError`; one that is one already passes through. */
-export function toDataError(error: unknown): RungError {
+export function toDataError(error: unknown, target: Target = 'read'): RungError {
   if (error instanceof RungError) return error
   const state = sqlState(error)
+  // A server whose disk is nearly full refuses to write, Rung's own and those of most providers, before worse happens.
+  if (state === '25006' && target === 'write') {
+    const message = 'The database takes no writes: its disk is full. Reads go on; free space to write again.'
+    return new RungError('DATA_DISK_FULL', message, { cause: error })
+  }
   if (state === undefined && isConnectionError(error)) {
     return new RungError('DATA_UNAVAILABLE', 'The database cannot be reached. Try again shortly.', { cause: error })
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type Client, type ConnectionConfig, connectOnce } from '../../engines/postgres/client.ts'
-import { parseSql } from '../../engines/postgres/parser.ts'
+import { findNodes, parseSql, type Statement } from '../../engines/postgres/parser.ts'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../../kernel/errors.ts'
 import { backoffMs } from '../../kernel/random.ts'
@@ -42,7 +42,8 @@ const fileName = /^\d{4,}[_-][a-z0-9_-]+\.sql$/
  */
 export async function loadMigrations(sources: readonly MigrationSource[]): Promise<Migration[]> {
   const all: Migration[] = []
-  for (const { module, folder, reads } of sources) {
+  for (const { module, folder: given, reads } of sources) {
+    const folder = given.href.endsWith('/') ? given : new URL(`${given.href}/`)
     const names = await readdir(folder).catch((cause) => {
       throw new RungError(
         'MIGRATION_INVALID',
@@ -142,7 +143,8 @@ const bookkeeping = `
     applied_at timestamptz not null default now(),
     duration_ms double precision not null,
     primary key (module, name)
-  )`
+  );
+  create table if not exists rung.migration_attempt (module text, name text, checksum text, primary key (module, name))`
 
 /** What is applied and what is pending. Changes nothing. */
 export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {
@@ -251,11 +253,12 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
   await client.query(`create schema if not exists "${schema}"`)
   await client.query(`set search_path = "${schema}", public`)
   await client.query('set statement_timeout = 0')
-  await client.query(`set lock_timeout = ${Number(options.lockTimeoutMs ?? 2000)}`)
   const alone = needsNoTransaction(statements)
+  // What runs concurrently keeps nobody waiting, and waits itself for the transactions that were open before it.
+  await client.query(`set lock_timeout = ${alone ? 0 : Number(options.lockTimeoutMs ?? 2000)}`)
   for (let attempt = 0; ; attempt += 1) {
     try {
-      if (alone) await runAlone(client, migration, schema)
+      if (alone) await runAlone(client, migration, schema, statements)
       else await runInTransaction(client, migration)
       return
     } catch (error) {
@@ -265,7 +268,7 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
         const line = position ? ` at line ${migration.text.slice(0, Number(position)).split('\n').length}` : ''
         throw new RungError(
           'MIGRATION_FAILED',
-          `Migration ${migration.module}/${migration.name} failed${line}: ${messageOf(error)}. It was rolled back; correct it and start again.`,
+          `Migration ${migration.module}/${migration.name} failed${line}: ${messageOf(error)}. ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
           { cause: error },
         )
       }
@@ -288,20 +291,43 @@ async function runInTransaction(client: Client, migration: Migration): Promise<v
   }
 }
 
-/** `create index concurrently` that failed leaves an invalid index of that name; the next try must not trip over it. */
-async function runAlone(client: Client, migration: Migration, schema: string): Promise<void> {
+/**
+ * Outside a transaction the work and its record are two steps. A try that was killed between them, or half-way, is
+ * recognised by what it left: a whole index is recorded, an invalid one is dropped and built again.
+ */
+async function runAlone(
+  client: Client,
+  migration: Migration,
+  schema: string,
+  statements: readonly Statement[],
+): Promise<void> {
   const start = systemClock.ticks()
-  const { rows } = await client.query(
-    `select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
-      where n.nspname = $1 and not i.indisvalid`,
-    [schema],
+  const key = [migration.module, migration.name, migration.checksum]
+  const { rowCount: tried } = await client.query(
+    'select from rung.migration_attempt where module = $1 and name = $2 and checksum = $3',
+    key,
   )
-  for (const { relname } of rows) {
-    if (migration.text.includes(relname))
-      await client.query(`drop index concurrently if exists "${schema}"."${relname}"`)
+  await client.query(
+    `insert into rung.migration_attempt values ($1, $2, $3) on conflict (module, name) do update set checksum = excluded.checksum`,
+    key,
+  )
+  const indexes = statements.flatMap(({ ast }) => findNodes(ast, 'IndexStmt').map(({ idxname }) => idxname ?? ''))
+  const { rows } = await client.query<{ relname: string; indisvalid: boolean }>(
+    `select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid
+      join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = any($2)`,
+    [schema, indexes],
+  )
+  for (const { relname, indisvalid } of rows) {
+    if (!indisvalid) await client.query(`drop index concurrently if exists "${schema}"."${relname}"`)
   }
-  await client.query(migration.text)
+  const done = tried && rows.some(({ indisvalid }) => indisvalid)
+  if (!done) await client.query(tried ? withIfExists(migration.text) : migration.text)
   await record(client, migration, systemClock.ticks() - start)
+}
+
+/** A drop that was done and not recorded is done. */
+function withIfExists(text: string): string {
+  return text.replace(/\b(drop\s+index\s+concurrently)\s+(?!if\s+exists\b)/gi, '$1 if exists ')
 }
 
 async function record(client: Client, migration: Migration, durationMs: number): Promise<void> {
@@ -310,5 +336,9 @@ async function record(client: Client, migration: Migration, durationMs: number):
     migration.name,
     migration.checksum,
     durationMs,
+  ])
+  await client.query('delete from rung.migration_attempt where module = $1 and name = $2', [
+    migration.module,
+    migration.name,
   ])
 }

@@ -9,7 +9,7 @@ import {
 import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { toDataError } from './errors.ts'
+import { sqlState, toDataError } from './errors.ts'
 
 export interface PostgresOptions {
   name: string
@@ -30,7 +30,7 @@ export function postgresDatabase(options: PostgresOptions): Database {
     name: options.name,
     async connect(target, deadlineAt) {
       const client = await checkOut(pools[target], deadlineAt)
-      return connection(client, options.connection)
+      return connection(client, options.connection, target)
     },
     counts(target) {
       const { totalCount, idleCount, waitingCount } = pools[target]
@@ -81,23 +81,51 @@ function poolTimeout(cause?: unknown): RungError {
   )
 }
 
-function connection(client: PooledClient, config: ConnectionConfig): Connection {
+/**
+ * States in which a connection's prepared statements are not to be trusted any more: one that the server does not know
+ * (26000), or whose columns a migration has changed (0A000, "cached plan must not change result type").
+ */
+const staleStatement = new Set(['26000', '0A000'])
+
+function connection(client: PooledClient, config: ConnectionConfig, target: Target): Connection {
+  let broken = false
+  let cancelling: Promise<void> | undefined
+
+  function giveBack(): void {
+    // A transaction that somebody left open would swallow the work of the next one.
+    const status = client.getTransactionStatus()
+    client.release(broken || (status !== null && status !== 'I'))
+  }
+
   return {
     async run(statement: Statement): Promise<Result> {
       try {
         const { text, values, name, driver } = statement
         return (await client.query({ text, values, name, ...driver } as QueryConfig)) as Result
       } catch (error) {
-        throw toDataError(error)
+        const state = sqlState(error)
+        // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
+        if (state === undefined || staleStatement.has(state)) broken = true
+        throw toDataError(error, target)
       }
     },
-    async cancel() {
-      const { processID } = client as PooledClient & { processID: number }
-      const other = await connectOnce(config)
-      await other.query('select pg_cancel_backend($1)', [processID]).finally(() => other.end())
+    cancel() {
+      cancelling ??= cancelBackend(client, config).finally(() => {
+        cancelling = undefined
+      })
+      return cancelling
     },
-    release(broken = false) {
-      client.release(broken)
+    release(discard = false) {
+      broken ||= discard
+      // A cancel that is still under way must not hit whoever has the connection next.
+      if (cancelling) cancelling.then(giveBack, giveBack)
+      else giveBack()
     },
   }
+}
+
+async function cancelBackend(client: PooledClient, config: ConnectionConfig): Promise<void> {
+  const { processID } = client as PooledClient & { processID: number }
+  const other = await connectOnce(config)
+  await other.query('select pg_cancel_backend($1)', [processID]).finally(() => other.end())
 }

@@ -126,13 +126,14 @@ function nameOf(text: string): string {
 }
 
 export function compile(piece: Piece): Statement {
-  const known = flat.get(piece.strings)
-  if (known) return { text: known.text, name: known.name, values: piece.values }
+  // Looked at each time: one place in the code may get a value now and a piece the next time.
   if (!piece.values.some((value) => value instanceof Sql)) {
+    const known = flat.get(piece.strings)
+    if (known) return { text: known.text, name: known.name, values: piece.values, site: piece.strings }
     const text = piece.strings.reduce((all, part, index) => `${all}$${index}${part}`)
     const compiled = { text, name: nameOf(text) }
     flat.set(piece.strings, compiled)
-    return { ...compiled, values: piece.values }
+    return { ...compiled, values: piece.values, site: piece.strings }
   }
   const values: unknown[] = []
   const text = flatten(piece, values)
@@ -141,7 +142,7 @@ export function compile(piece: Piece): Statement {
     name = nameOf(text)
     composed.set(text, name)
   }
-  return { text, values, name }
+  return { text, values, name, site: piece.strings }
 }
 
 function flatten(piece: Piece, values: unknown[]): string {

@@ -10,7 +10,7 @@ import Fastify, {
 import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { uuid } from '../../kernel/random.ts'
-import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
+import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
@@ -116,14 +116,13 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
       // While the body is still coming the server's own limit answers (408), and closes the connection.
       if (!reply.sent && request.raw.complete) reply.send(error)
     })
-    reply.raw.once('close', cancelTimer)
+    reply.raw.once('close', () => {
+      cancelTimer()
+      if (!reply.raw.writableFinished) {
+        scope.cancel(new RungError('HTTP_CLIENT_GONE', `The client closed request ${id} before the answer.`))
+      }
+    })
     runInScope(scope, done)
-  })
-  app.addHook('onRequestAbort', (request, done) => {
-    currentScope()?.cancel(
-      new RungError('HTTP_CLIENT_GONE', `The client closed request ${request.id} before the answer.`),
-    )
-    done()
   })
 }
 
@@ -168,7 +167,8 @@ function clientErrorHandler(error: NodeJS.ErrnoException, socket: import('node:n
         ? [408, 'Request Timeout', 'HTTP_TIMEOUT']
         : [400, 'Bad Request', 'HTTP_BAD_REQUEST']
   const body = JSON.stringify({ type: `urn:rung:error:${code}`, title: reason, status, code, detail: `${reason}.` })
-  if (socket.writable) {
+  const answering = (socket as { _httpMessage?: { headersSent: boolean } })._httpMessage?.headersSent
+  if (socket.writable && !answering) {
     socket.write(
       `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     )

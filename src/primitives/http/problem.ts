@@ -44,6 +44,7 @@ const byStatus: Record<number, ErrorCode> = {
   413: 'HTTP_TOO_LARGE',
   415: 'HTTP_MEDIA_TYPE',
   422: 'HTTP_VALIDATION',
+  429: 'HTTP_TOO_MANY_REQUESTS',
   503: 'HTTP_OVERLOADED',
 }
 
@@ -55,8 +56,11 @@ export function toRungError(error: unknown): RungError {
   const known =
     foreignCodes[code ?? ''] ?? (error instanceof SyntaxError && statusCode === 400 ? 'HTTP_BAD_REQUEST' : undefined)
   if (known) return new RungError(known, message ?? errorCodes[known].title, { cause: error })
-  const plain = statusCode !== undefined && statusCode < 500 ? byStatus[statusCode] : undefined
-  if (plain) return new RungError(plain, message ?? errorCodes[plain].title, { cause: error })
+  // A plugin's own refusal keeps its status: a rate limiter's 429, a pressure gauge's 503.
+  if (statusCode !== undefined && ((statusCode >= 400 && statusCode < 500) || statusCode === 503)) {
+    const plain = byStatus[statusCode] ?? 'HTTP_REFUSED'
+    return new RungError(plain, message ?? errorCodes[plain].title, { cause: error, status: statusCode })
+  }
   return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.', { cause: error })
 }
 

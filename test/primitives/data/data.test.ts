@@ -158,6 +158,29 @@ describe('write', () => {
     assert.equal(await numberOf(1), 0)
   })
 
+  it('a condition that was written and not needed is no forgotten statement', async () => {
+    await data.write(async (tx) => {
+      const condition = tx`id = 1`
+      await tx`update item set n = 3`
+      void condition
+    })
+    assert.equal(await numberOf(2), 3)
+  })
+
+  it('that was cancelled before its commit does not happen', async () => {
+    const scope = new Scope('request', 'c1', 'POST /late')
+    await assert.rejects(
+      runInScope(scope, () =>
+        data.write(async (tx) => {
+          await tx`update item set n = 6 where id = 1`
+          scope.cancel(new RungError('HTTP_TIMEOUT', 'late'))
+        }),
+      ),
+      coded('HTTP_TIMEOUT'),
+    )
+    assert.equal(await numberOf(1), 0)
+  })
+
   it('a swallowed failure does not become half a commit', async () => {
     await assert.rejects(
       data.write(async (tx) => {
@@ -346,6 +369,35 @@ describe('limits', () => {
     scope.cancel(new RungError('HTTP_TIMEOUT', 'late'))
     await assert.rejects(running, coded('HTTP_TIMEOUT'))
     assert.equal(await numberOf(1), 0)
+  })
+})
+
+describe('connections', () => {
+  it('are not kept by a statement whose value could not be sent', async () => {
+    const statement = (value: unknown) => data.read((sql) => sql<{ v: unknown }>`select ${value}::jsonb as v`)
+    const circle: { self?: unknown } = {}
+    circle.self = circle
+    for (let n = 0; n < 5; n += 1) await assert.rejects(statement(circle))
+    for (let n = 0; n < 5; n += 1) assert.deepEqual((await statement({ n }))[0]!.v, { n })
+  })
+
+  it('are not handed on inside a transaction that a library left open', async () => {
+    const client = await data.pool.connect()
+    await client.query('begin')
+    await client.query('update item set n = 8 where id = 1')
+    client.release()
+    await data.pool.query('update item set n = 9 where id = 2')
+    assert.deepEqual([await numberOf(1), await numberOf(2)], [0, 9])
+  })
+
+  it('learn that a table has changed under a prepared statement', async () => {
+    const all = () => data.read((sql) => sql`select * from item where id = 1`)
+    await Promise.all(Array.from({ length: 5 }, all))
+    await data.write((tx) => tx`alter table item add column label text`)
+    const answers = await Promise.allSettled(Array.from({ length: 20 }, all))
+    assert.ok(answers.some(({ status }) => status === 'fulfilled'))
+    for (let n = 0; n < 10; n += 1) await all().catch(() => {})
+    assert.deepEqual((await all())[0], { id: 1, n: 0, label: null })
   })
 })
 

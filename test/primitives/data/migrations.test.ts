@@ -161,6 +161,26 @@ describe('migrations', () => {
     })
   })
 
+  it('that were done concurrently and not recorded, since the process was killed, count as done', async () => {
+    await withFiles({ '0001_item.sql': 'create table item (id int);' }, async (load, folder) => {
+      await migrate({ connection, migrations: await load() })
+      await writeFile(path.join(folder, '0002_index.sql'), 'create index concurrently item_id_idx on item (id);')
+      await writeFile(
+        path.join(folder, '0003_drop.sql'),
+        'drop index concurrently item_id_idx; -- rung:allow breaks-running-code a test',
+      )
+      await migrate({ connection, migrations: (await load()).slice(0, 2) })
+      // As if the record had not been written.
+      await rowsOf(`with gone as (delete from rung.migration where name = '0002_index.sql' returning module, name, checksum)
+        insert into rung.migration_attempt select * from gone`)
+      assert.deepEqual(
+        (await migrate({ connection, migrations: (await load()).slice(0, 2) })).map(({ name }) => name),
+        ['0002_index.sql'],
+      )
+      assert.deepEqual(await rowsOf('select * from rung.migration_attempt'), [])
+    })
+  })
+
   it('step back when a lock is not free, and come again', async () => {
     await withFiles({ '0001_item.sql': 'create table item (id int);' }, async (load, folder) => {
       await migrate({ connection, migrations: await load() })

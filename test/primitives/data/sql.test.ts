@@ -71,3 +71,10 @@ test('a statement runs once, however often it is awaited', async () => {
   assert.deepEqual(await statement.first(), { n: 1 })
   assert.equal(runs, 1)
 })
+
+test('a place that gets a value now may get a piece the next time', () => {
+  const statement = (label: unknown) => compile(sql`values (${label})`)
+  assert.deepEqual(statement('x').values, ['x'])
+  assert.deepEqual([statement(sql`default`).text, statement(sql`default`).values], ['values (default)', []])
+  assert.deepEqual(statement('y').values, ['y'])
+})

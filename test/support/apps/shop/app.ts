@@ -51,6 +51,9 @@ export const stock = defineModule({
     http.get('/fault', async () => {
       throw new Error('the password is hunter2')
     })
+    http.get('/refuse/:status', { schema: { params: Type.Object({ status: Type.Integer() }) } }, async (request) => {
+      throw Object.assign(new Error('as a plugin does it'), { statusCode: request.params.status })
+    })
     http.get('/locked', async () => {
       await data.read((sql) => sql`select pg_advisory_xact_lock_shared(4711)`)
       return 'ok'

@@ -1,0 +1,128 @@
+import { open, rm, stat, statfs } from 'node:fs/promises'
+import path from 'node:path'
+import { systemClock } from '../../kernel/clock.ts'
+import { secret } from '../../kernel/random.ts'
+import type { Client } from './client.ts'
+
+const mebibyte = 1024 ** 2
+/** One segment of the write-ahead log (16 MiB), and some for what a recovery adds to the tables. */
+const pieceBytes = 20 * mebibyte
+const pieces = ['reserve-1', 'reserve-2']
+
+/** Less free than this: a checkpoint, which gives back the write-ahead log that is no longer needed (up to 2 GB). */
+const checkpointBelow = 96 * mebibyte
+const checkpointEveryMs = 10_000
+/** Less than this: no writes, until there is so much more. Two segments, and what a machine writes between two looks. */
+const refuseBelow = 32 * mebibyte
+const acceptFrom = 64 * mebibyte
+
+/**
+ * Keeps the database readable on a full disk. Postgres panics when it cannot add to its write-ahead log, and its crash
+ * recovery needs a new segment of that log before it answers anybody, those who only read included. So two things:
+ * - While little is free, new transactions are read-only. A disk that fills slowly gets no further than this.
+ * - A reserve lies beside the database. A start that fails for want of space frees a piece of it and is tried again.
+ */
+export interface DiskGuard {
+  /** After a start that failed for this reason: true when room was made and another try makes sense. */
+  makeRoom(reason: string): Promise<boolean>
+  /** Looks at the disk; has `admin` refuse or accept writes; renews the reserve. */
+  look(admin: Client): Promise<void>
+}
+
+/** In the words of the operating system. */
+export const outOfSpace = /No space left|quota exceeded/i
+
+export type DiskEvent = 'full' | 'freed'
+
+export function diskGuard(root: string, onChange: (event: DiskEvent, detail: string) => void): DiskGuard {
+  let refusing: boolean | undefined
+  let lastCheckpoint = Number.NEGATIVE_INFINITY
+  let looking: Promise<void> | undefined
+
+  async function free(): Promise<number> {
+    const { bavail, bsize } = await statfs(root)
+    return bavail * bsize
+  }
+
+  async function missing(): Promise<string[]> {
+    const sizes = await Promise.all(
+      pieces.map((name) =>
+        stat(path.join(root, name)).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+    )
+    return pieces.filter((_, index) => sizes[index] !== pieceBytes)
+  }
+
+  async function refuse(admin: Client, wanted: boolean): Promise<void> {
+    if (refusing === undefined) {
+      const { rows } = await admin.query('show default_transaction_read_only')
+      refusing = rows[0].default_transaction_read_only === 'on'
+    }
+    if (refusing === wanted) return
+    // Kept in a file of the server's: the next start on this disk is careful from its first moment.
+    if (wanted) await admin.query('alter system set default_transaction_read_only = on')
+    else await admin.query('alter system reset default_transaction_read_only')
+    await admin.query('select pg_reload_conf()')
+    refusing = wanted
+    if (wanted) onChange('full', `The disk of ${root} is full: writes are refused, reads go on. Free space on it.`)
+    else onChange('freed', `The disk of ${root} has space again: writes are accepted.`)
+  }
+
+  async function lookOnce(admin: Client): Promise<void> {
+    const [bytes, gone] = await Promise.all([free(), missing()])
+    if (bytes < checkpointBelow && systemClock.ticks() - lastCheckpoint > checkpointEveryMs) {
+      lastCheckpoint = systemClock.ticks()
+      // Refused first where it is urgent: a checkpoint takes its time, and writers would go on meanwhile.
+      if (bytes < refuseBelow) await refuse(admin, true)
+      await admin.query('checkpoint')
+      return
+    }
+    if (bytes < refuseBelow) return refuse(admin, true)
+    if (bytes >= acceptFrom + gone.length * pieceBytes) {
+      // Also a quota may be what is exhausted, which `free` does not see: then the reserve cannot be renewed.
+      const renewed = await renew(root, gone).then(
+        () => true,
+        () => false,
+      )
+      await refuse(admin, !renewed)
+    }
+  }
+
+  return {
+    async makeRoom(reason) {
+      // On a full disk the server cannot even log the reason.
+      if (!outOfSpace.test(reason) && (await free()) >= pieceBytes) return false
+      const gone = await missing()
+      const piece = pieces.find((name) => !gone.includes(name))
+      if (piece === undefined) return false
+      await rm(path.join(root, piece))
+      return true
+    },
+    look(admin) {
+      looking ??= lookOnce(admin).finally(() => {
+        looking = undefined
+      })
+      return looking
+    },
+  }
+}
+
+/** Real blocks: what a file system could compress or leave out would be no reserve. */
+async function renew(root: string, names: readonly string[]): Promise<void> {
+  const block = Buffer.from(secret(mebibyte)).subarray(0, mebibyte)
+  for (const name of names) {
+    const file = path.join(root, name)
+    const handle = await open(file, 'w', 0o600)
+    try {
+      for (let at = 0; at < pieceBytes; at += block.length) await handle.write(block, 0, block.length, at)
+    } catch (error) {
+      await rm(file, { force: true })
+      throw error
+    } finally {
+      await handle.close()
+    }
+  }
+}

@@ -1,0 +1,26 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { currentScope, type Scope } from '../kernel/scope.ts'
+import type { Http } from '../primitives/http/contract.ts'
+
+/** Not a status of HTTP: the client was gone before the answer (as nginx logs it). */
+const clientGone = 499
+
+export interface RequestEnd {
+  request: FastifyRequest
+  reply: FastifyReply
+  scope: Scope | undefined
+  status: number
+  durationMs: number
+}
+
+/** Calls `onEnd` once for each request: when it was answered, or when its client was gone. */
+export function atRequestEnd(http: Http, onEnd: (end: RequestEnd) => void): void {
+  http.addHook('onRequest', (request, reply, done) => {
+    const scope = currentScope()
+    reply.raw.once('close', () => {
+      const status = reply.raw.writableFinished ? reply.statusCode : clientGone
+      onEnd({ request, reply, scope, status, durationMs: reply.elapsedTime })
+    })
+    done()
+  })
+}
