@@ -1,11 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { type FSWatcher, watch } from 'node:fs'
+import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
 import path from 'node:path'
 import { after } from '../kernel/clock.ts'
 import type { Command } from './command.ts'
 
 /** Folders whose changes mean nothing to the app. */
 const ignored = new Set(['node_modules', '.rung', '.git', 'dist', 'coverage'])
+/** What an app is made of. A log that it writes beside itself must not start it again. */
+const sources = /\.([cm]?[jt]sx?|json|sql|env|html|css)$/
 /** An editor saves in several steps; one restart is enough for all of them. */
 const quietMs = 80
 
@@ -24,13 +26,12 @@ const dev: Command = {
     let child: ChildProcess | undefined
     let forget = () => {}
     let ending = false
-    let watcher: FSWatcher | undefined
 
     function launch(): void {
       const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
         cwd,
         env: { ...env, NODE_ENV: env.NODE_ENV ?? 'development' },
-        stdio: ['ignore', 'inherit', 'inherit'],
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         detached: true, // Ctrl-C reaches this process, which passes it on
       })
       child = started
@@ -50,8 +51,7 @@ const dev: Command = {
 
     return new Promise((resolve) => {
       let restarting: Promise<void> = Promise.resolve()
-      watcher = watch(cwd, { recursive: true }, (_event, file) => {
-        if (file === null || file.split(path.sep).some((part) => ignored.has(part)) || /~$|\.swp$/.test(file)) return
+      const stopWatching = watchFolder(cwd, (file) => {
         forget()
         forget = after(quietMs, () => {
           restarting = restarting.then(async () => {
@@ -63,16 +63,48 @@ const dev: Command = {
         })
       })
       async function end(): Promise<void> {
-        if (ending) return
+        if (ending) {
+          child?.kill('SIGTERM') // the app's second signal: it ends at once
+          return
+        }
         ending = true
-        watcher?.close()
+        stopWatching()
         await stopChild()
         resolve(0)
       }
-      process.on('SIGINT', end)
-      process.on('SIGTERM', end)
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
       launch()
     })
   },
 }
+
+/**
+ * Tells of changes below `root`. Each folder of the first level is watched by itself, so that the large ones which mean
+ * nothing (packages, the database) are not walked at all.
+ */
+function watchFolder(root: string, onChange: (file: string) => void): () => void {
+  const watchers = new Map<string, FSWatcher>()
+  function add(name: string): void {
+    const folder = path.join(root, name)
+    if (watchers.has(name) || ignored.has(name) || !statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
+    const watcher = watch(folder, { recursive: true }, (_event, file) => tell(path.join(name, file ?? '')))
+    watcher.on('error', () => watchers.delete(name)) // the folder is gone
+    watchers.set(name, watcher)
+  }
+  function tell(file: string): void {
+    if (sources.test(file) && !file.split(path.sep).some((part) => ignored.has(part))) onChange(file)
+  }
+  const top = watch(root, (_event, name) => {
+    if (name === null) return
+    add(name)
+    tell(name)
+  })
+  top.on('error', () => {})
+  for (const name of readdirSync(root)) add(name)
+  return () => {
+    top.close()
+    for (const watcher of watchers.values()) watcher.close()
+  }
+}
+
 export default dev

@@ -95,8 +95,10 @@ export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: Running) =>
     out.note(`\n${signal}: finishing what is in hand …`)
     asked.resolve()
   }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
+  // Started by `rung dev`: when that is gone, however it ended, nobody is left to stop this process.
+  process.once('disconnect', () => onSignal('SIGTERM'))
+  process.channel?.unref() // listening for that end keeps no process alive
   return async (running) => {
     await asked.promise
     try {

@@ -82,6 +82,8 @@ export interface Scratch {
   startFails(options?: Options): Promise<Finished>
   /** Connects to the embedded Postgres of `dataDir` as its superuser. */
   connect(dataDir?: string): Promise<Client>
+  /** To be done at the end, when nothing runs any more and before the folder goes. */
+  atEnd(step: () => void): void
 }
 
 export async function withScratch(body: (scratch: Scratch) => Promise<void>): Promise<void> {
@@ -99,6 +101,7 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
   const dataDirs = new Set<string>()
   const launched: Launched[] = []
   const clients: Client[] = []
+  const steps: (() => void)[] = []
 
   function launch(options: Options = {}): Launched {
     const at = options.dataDir ?? dataDir
@@ -134,10 +137,12 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
     await Promise.all(launched.map((one) => one.kill()))
     for (const at of dataDirs) await endPostgres(at)
     for (const at of dataDirs) await rm(socketDirFor(at, tmpdir()), { recursive: true, force: true }).catch(() => {})
+    for (const step of steps) step()
     await rm(dir, { recursive: true, force: true, maxRetries: 10 })
   }
 
-  return { dir, dataDir, launch, start, startFails, connect, end }
+  const atEnd = (step: () => void) => void steps.push(step)
+  return { dir, dataDir, launch, start, startFails, connect, atEnd, end }
 }
 
 export function launchRung(options: Options): Launched {

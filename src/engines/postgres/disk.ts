@@ -1,6 +1,7 @@
 import { open, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { systemClock } from '../../kernel/clock.ts'
+import { messageOf } from '../../kernel/errors.ts'
 import { secret } from '../../kernel/random.ts'
 import type { Client } from './client.ts'
 
@@ -63,8 +64,11 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
     }
     if (refusing === wanted) return
     // Kept in a file of the server's: the next start on this disk is careful from its first moment.
-    if (wanted) await admin.query('alter system set default_transaction_read_only = on')
-    else await admin.query('alter system reset default_transaction_read_only')
+    const statement = `alter system ${wanted ? 'set default_transaction_read_only = on' : 'reset default_transaction_read_only'}`
+    await admin.query(statement).catch(async (error) => {
+      if (!(await makeRoom(messageOf(error)))) throw error // not even that small file can be written
+      await admin.query(statement)
+    })
     await admin.query('select pg_reload_conf()')
     refusing = wanted
     if (wanted) onChange('full', `The disk of ${root} is full: writes are refused, reads go on. Free space on it.`)
@@ -91,16 +95,18 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
     }
   }
 
+  async function makeRoom(reason: string): Promise<boolean> {
+    // On a full disk the server cannot even log the reason.
+    if (!outOfSpace.test(reason) && (await free()) >= pieceBytes) return false
+    const gone = await missing()
+    const piece = pieces.find((name) => !gone.includes(name))
+    if (piece === undefined) return false
+    await rm(path.join(root, piece))
+    return true
+  }
+
   return {
-    async makeRoom(reason) {
-      // On a full disk the server cannot even log the reason.
-      if (!outOfSpace.test(reason) && (await free()) >= pieceBytes) return false
-      const gone = await missing()
-      const piece = pieces.find((name) => !gone.includes(name))
-      if (piece === undefined) return false
-      await rm(path.join(root, piece))
-      return true
-    },
+    makeRoom,
     look(admin) {
       looking ??= lookOnce(admin).finally(() => {
         looking = undefined
