@@ -37,7 +37,7 @@ const dev: Command = {
       child = started
       started.once('exit', (code) => {
         child = undefined
-        if (!ending && code !== 0) out.note('\nThe app ended. Waiting for a change …')
+        if (!ending && !started.killed && code !== 0) out.note('\nThe app ended. Waiting for a change …')
       })
     }
 

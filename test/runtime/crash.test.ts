@@ -441,8 +441,7 @@ async function newFolder(dataDir: string, file: string): Promise<boolean> {
   return names.some((name) => name.startsWith('postgres.new-') && existsSync(path.join(dataDir, name, file)))
 }
 
-/** Files of a start that did not finish. */
+/** Drafts of a start that did not finish: of the marker, the database and the secret. */
 async function leftovers(dataDir: string): Promise<string[]> {
-  const known = new Set(['postgres', 'postgres.log', 'run', 'rung.json', 'secret'])
-  return (await readdir(dataDir)).filter((name) => !known.has(name))
+  return (await readdir(dataDir)).filter((name) => /^(\.|postgres\.new-|secret\.)/.test(name))
 }

@@ -23,7 +23,7 @@ const ledger = defineModule({
     http.get('/entries', () =>
       data.read(
         (sql) =>
-          sql`select id, length(body) as length, r.entry_id is not null as received
+          sql`select id, octet_length(body) as length, r.entry_id is not null as received
             from ledger.entry left join ledger.receipt r on r.entry_id = id order by id`,
       ),
     )
@@ -31,7 +31,7 @@ const ledger = defineModule({
     http.get('/entries/:id', { schema: { params: Id } }, async (request, reply) => {
       const { id } = request.params
       const [entry] = await data.read(
-        (sql) => sql`select id, length(body) as length from ledger.entry where id = ${id}`,
+        (sql) => sql`select id, octet_length(body) as length from ledger.entry where id = ${id}`,
       )
       return entry ?? reply.status(404).send({ id })
     })
