@@ -155,7 +155,7 @@ describe('kill -9 loses no acknowledged write', () => {
           assert.equal(await answersOf(`${app.url}/healthz`), 200)
           const ready = await answersOf(`${app.url}/readyz`)
           assert.ok(ready === 200 || ready === 503)
-          const now = await postgresPidOf(dataDir)
+          const now = postgresPidOf(dataDir)
           return ready === 200 && now !== pid && now
         }, 'the app is ready again')
         await writers.allGetThrough()

@@ -125,7 +125,7 @@ describe('start', () => {
       saysOnce(await startFails({ env: { RUNG_POOL_READ: '90' } }), 'DATA_DIR_IN_USE', /RUNG_DATA/)
       await write(first, 'since')
       assert.deepEqual(await idsOf(first), ['before', 'since'])
-      assert.equal(await postgresPidOf(dataDir), first.postgresPid)
+      assert.equal(postgresPidOf(dataDir), first.postgresPid)
       sameExit(await first.stop(), 0)
     }))
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -86,6 +86,14 @@ export interface Scratch {
   atEnd(step: () => void): void
 }
 
+const openScratches = new Set<() => void>()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    for (const endAtOnce of openScratches) endAtOnce()
+    process.exit(1)
+  })
+}
+
 export async function withScratch(body: (scratch: Scratch) => Promise<void>): Promise<void> {
   const scratch = await openScratch()
   try {
@@ -139,7 +147,21 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
     for (const at of dataDirs) await rm(socketDirFor(at, tmpdir()), { recursive: true, force: true }).catch(() => {})
     for (const step of steps) step()
     await rm(dir, { recursive: true, force: true, maxRetries: 10 })
+    openScratches.delete(endAtOnce)
   }
+
+  /** The test run itself is being ended: whatever can be done in this very moment. */
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  function endAtOnce(): void {
+    for (const one of launched) void one.kill()
+    for (const pid of [...dataDirs].map(postgresPidOf)) {
+      if (pid !== undefined) sendTo(pid, 'SIGQUIT')
+      for (let n = 0; n < 100 && pid !== undefined && isRunning(pid); n += 1) Atomics.wait(pause, 0, 0, 20)
+    }
+    for (const step of steps) step()
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 })
+  }
+  openScratches.add(endAtOnce)
 
   const atEnd = (step: () => void) => void steps.push(step)
   return { dir, dataDir, launch, start, startFails, connect, atEnd, end }
@@ -296,14 +318,25 @@ export async function processesOn(dir: string): Promise<number[]> {
   return lines.filter(({ pid, line }) => pid !== process.pid && line.includes(dir)).map(({ pid }) => pid)
 }
 
-/** The postmaster of a data directory, from its own pid file. */
-export async function postgresPidOf(dataDir: string): Promise<number | undefined> {
-  const text = await readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
-  const pid = Number(text.split('\n', 1)[0])
-  if (!(pid > 0) || !isRunning(pid)) return undefined
-  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-  // The number may be somebody else's by now.
-  return commandLine === '' || commandLine.includes(dataDir) ? pid : undefined
+/** The postmaster of a data directory, from its own pid file; its number may be somebody else's by now. */
+export function postgresPidOf(dataDir: string): number | undefined {
+  try {
+    const text = readFileSync(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')
+    const pid = Number(text.split('\n', 1)[0])
+    if (!(pid > 0) || !isRunning(pid)) return undefined
+    const commandLine = `/proc/${pid}/cmdline`
+    return !existsSync(commandLine) || readFileSync(commandLine, 'utf8').includes(dataDir) ? pid : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function sendTo(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it was faster
+  }
 }
 
 /**
@@ -313,17 +346,13 @@ export async function postgresPidOf(dataDir: string): Promise<number | undefined
 export async function endAllOn(dir: string): Promise<void> {
   for (const pid of await processesOn(dir)) {
     const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    try {
-      process.kill(pid, commandLine.includes('postgres') ? 'SIGQUIT' : 'SIGKILL')
-    } catch {
-      continue // it was faster
-    }
+    sendTo(pid, commandLine.includes('postgres') ? 'SIGQUIT' : 'SIGKILL')
     await ended(pid)
   }
 }
 
 async function endPostgres(dataDir: string): Promise<void> {
-  const pid = await postgresPidOf(dataDir)
+  const pid = postgresPidOf(dataDir)
   if (pid !== undefined) {
     process.kill(pid, 'SIGQUIT')
     await ended(pid)
