@@ -154,8 +154,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     throw error
   }
   options.onEvent?.(how, `process ${server!.pid}`)
-  const look = () => void disk.look(keeper).catch(() => {}) // a lost connection is the watch's business
-  const stopLooking = every(diskLookEveryMs, look)
+  let looked = Promise.resolve()
+  const stopLooking = every(diskLookEveryMs, () => {
+    looked = disk.look(keeper).catch(() => {}) // a lost connection is the watch's business
+  })
 
   return {
     connection,
@@ -167,6 +169,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       stopping = true
       stopLooking()
       await stopServer(dataDir, server, keeper)
+      await looked // it may be renewing the reserve, in a folder that the caller removes next
     },
   }
 }

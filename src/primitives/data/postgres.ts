@@ -87,6 +87,9 @@ function poolTimeout(cause?: unknown): RungError {
  */
 const staleStatement = new Set(['26000', '0A000'])
 
+/** With these the server says goodbye; the socket closes a moment later, and until then the pool would lend it out again. */
+const endsSession = /^(08|57P|25P03)/
+
 function connection(client: PooledClient, config: ConnectionConfig, target: Target): Connection {
   let broken = false
   let cancelling: Promise<void> | undefined
@@ -105,7 +108,7 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       } catch (error) {
         const state = sqlState(error)
         // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
-        if (state === undefined || staleStatement.has(state)) broken = true
+        if (state === undefined || staleStatement.has(state) || endsSession.test(state)) broken = true
         throw toDataError(error, target)
       }
     },
