@@ -70,7 +70,8 @@ export interface Launcher {
 export function findLauncher(program: string): Launcher {
   if (process.getuid?.() !== 0) return { prefix: [] }
   const namespace = ['unshare', '--user', '--map-user=1000', '--map-group=1000']
-  if (spawnSync(namespace[0]!, [...namespace.slice(1), 'true']).status === 0) return { prefix: namespace }
+  const probe = spawnSync(namespace[0]!, [...namespace.slice(1), 'true'])
+  if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // ended by a Ctrl-C: it did start
   for (const name of ['postgres', 'nobody']) {
     const account = readAccount(name)
     if (account && spawnSync(program, ['--version'], account).status === 0) return { prefix: [], ...account }
