@@ -1,13 +1,25 @@
 /** The app author's only door. */
 export { call } from './app/calls.ts'
 export { type App, type AppDefinition, defineApp } from './app/define-app.ts'
-export { defineModule, type Module, type ModuleContext } from './app/define-module.ts'
+export { type Data, defineModule, type Module, type ModuleContext } from './app/define-module.ts'
+export { cron, handle, on, type Tx, type Work } from './app/work.ts'
 export { type ErrorCode, isRungError, RungError } from './kernel/errors.ts'
 export { currentScope } from './kernel/scope.ts'
-export type { Data, Isolation, WriteOptions } from './primitives/data/data.ts'
+export type { Isolation, WriteOptions } from './primitives/data/data.ts'
 export { type Sql, type SqlTag, sql } from './primitives/data/sql.ts'
+export { type Delivered, defineEvent, type Event } from './primitives/events/events.ts'
 export type { CorsOptions, Http, HttpOptions } from './primitives/http/contract.ts'
 export { requestScopes } from './primitives/http/http.ts'
 export type { Problem, ProblemField } from './primitives/http/problem.ts'
+export {
+  defineJob,
+  type EnqueueOptions,
+  type Job,
+  type JobOptions,
+  type JobRef,
+  type Jobs,
+} from './primitives/jobs/jobs.ts'
+export type { JobRun } from './primitives/jobs/work.ts'
+export { noRetry } from './primitives/jobs/worker.ts'
 export { type OpenData, type OpenDataOptions, openData } from './runtime/open-data.ts'
 export { type DataOf, withData } from './runtime/with-data.ts'

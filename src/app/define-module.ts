@@ -1,11 +1,17 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Data } from '../primitives/data/data.ts'
+import type { Data as DataOf } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import type { Jobs } from '../primitives/jobs/jobs.ts'
 import type { Calls, CallsFor } from './calls.ts'
+import type { Tx, Work } from './work.ts'
+
+/** The data primitive as an app has it: its transactions also publish and enqueue. */
+export type Data = DataOf<Tx>
 
 /** What a module's functions get: the primitives, each as this module may use it. */
 export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly data: Data
+  readonly jobs: Jobs
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger
@@ -30,6 +36,8 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   reads?: readonly string[]
   calls?: (context: ModuleContext<Uses>) => C
   routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
+  /** What it does off the request path: `handle`, `on`, `cron`. */
+  work?: (context: ModuleContext<Uses>) => readonly Work[]
 }
 
 export type Module<C extends Calls = Calls, Uses extends ModuleMap = ModuleMap> = ModuleDefinition<C, Uses>

@@ -9,8 +9,7 @@ import type { Finding } from '../observe/doctor/finding.ts'
 import { findingLines, strip, summary } from '../observe/doctor/report.ts'
 import { readSeen } from '../observe/doctor/seen.ts'
 import { schemaOf } from '../primitives/data/boundary.ts'
-import { loadMigrations } from '../primitives/data/migrations.ts'
-import { migrationSources } from '../runtime/boot.ts'
+import { migrationsOf } from '../runtime/boot.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
@@ -85,7 +84,7 @@ type Placed = Finding & { migration?: string }
 async function withMigrations(findings: readonly Finding[], app: App | undefined, cwd: string): Promise<Placed[]> {
   if (!app) return [...findings]
   const next = new Map<string, number>()
-  for (const { module, name } of await loadMigrations(migrationSources(app))) {
+  for (const { module, name } of await migrationsOf(app)) {
     next.set(schemaOf(module), Number.parseInt(name, 10) + 1)
   }
   return findings.map((finding) => {

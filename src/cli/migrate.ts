@@ -1,14 +1,7 @@
 import { formatMs } from '../kernel/units.ts'
 import type { Finding } from '../primitives/data/migration-lint.ts'
-import {
-  lint,
-  loadMigrations,
-  type Migration,
-  type MigrationState,
-  migrate,
-  migrationStatus,
-} from '../primitives/data/migrations.ts'
-import { migrationSources } from '../runtime/boot.ts'
+import { lint, type Migration, type MigrationState, migrate, migrationStatus } from '../primitives/data/migrations.ts'
+import { migrationsOf } from '../runtime/boot.ts'
 import { readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
@@ -33,7 +26,7 @@ const command: Command = {
   async run(input) {
     const config = readConfig(input.env, input.cwd)
     const app = await loadApp(input.positionals[0], input.cwd)
-    const migrations = await loadMigrations(migrationSources(app))
+    const migrations = await migrationsOf(app)
     if (input.values.lint) return showLint(input, migrations)
     const server = await startDatabaseServer(config, createLog(app.name, 'silent'), 'attach')
     try {

@@ -40,6 +40,13 @@ export const errorCodes = {
   // calls between modules
   CALL_INVALID: { status: 500, title: 'A call between modules does not match its schema' },
   CALL_IN_TRANSACTION: { status: 500, title: 'Another module was called inside a transaction' },
+  // jobs and events
+  JOB_INVALID: { status: 500, title: 'The input of a job does not match its schema' },
+  JOB_TIMEOUT: { status: 503, title: 'A run took longer than its time limit' },
+  JOB_CANCELLED: { status: 409, title: 'A job was cancelled' },
+  JOB_LEASE_LOST: { status: 409, title: 'A job was handed on while it ran' },
+  JOB_HANDED_BACK: { status: 503, title: 'A run was ended because its process stops' },
+  EVENT_INVALID: { status: 500, title: 'An event does not match its schema' },
   // http
   HTTP_BAD_REQUEST: { status: 400, title: 'The request cannot be understood' },
   HTTP_VALIDATION: { status: 422, title: 'The request does not match the schema' },

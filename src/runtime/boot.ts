@@ -2,23 +2,27 @@ import type { AddressInfo } from 'node:net'
 import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
+import type { Tx } from '../app/work.ts'
 import { after, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
-import { createData, type DataRoot } from '../primitives/data/data.ts'
-import { loadMigrations, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp } from '../primitives/http/http.ts'
+import { jobsOf } from '../primitives/jobs/jobs.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
 import type { Log } from './log.ts'
+import { openPrimitives, type Primitives, systemMigrations } from './primitives.ts'
 import { deriveSecrets, storedRoot } from './secrets.ts'
 import { type DatabaseServer, openDatabase, startDatabaseServer } from './wire.ts'
+import { type AppWork, addWork, startWork, subscribe } from './work.ts'
 
 /** Something beside the app that wants its HTTP and its data: metrics, traces, a console. */
 export type Extension = (
   http: Http,
-  parts: { data: DataRoot; server: DatabaseServer; log: Log; config: Config },
+  parts: { data: DataRoot<Tx>; server: DatabaseServer; log: Log; config: Config; primitives: Primitives },
 ) => void | Promise<void>
 
 export interface BootOptions {
@@ -32,7 +36,7 @@ export interface Running {
   /** `http://127.0.0.1:3000` */
   readonly url: string
   readonly http: Http
-  readonly data: DataRoot
+  readonly data: DataRoot<Tx>
   readonly server: DatabaseServer
   /** Stops taking requests, finishes those in hand, closes the database. Twice is the same as once. */
   stop(): Promise<void>
@@ -48,25 +52,29 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
   try {
     // Both take their time and neither needs the other.
     const [server, http] = await settled(
-      startDatabaseServer(config, log),
+      startDatabaseServer(config, log, config.role === 'worker' ? 'attach' : 'own'),
       createHttp(httpSettings(app, config, log)),
       (started) => started.stop(),
     )
     undo.push(() => server.stop())
-    const migrations = await loadMigrations(migrationSources(app))
     await migrate({
       connection: server.connection,
-      migrations,
+      migrations: await migrationsOf(app),
       ...(options.onMigration && { onEvent: options.onMigration }),
     })
     const database = openDatabase(config.topology.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const root = createData(database, boundaryGuard(config.mode, reads, log))
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log))
+    undo.push(() => primitives.close())
+    const root = primitives.data
     const state: Health = { draining: false }
     health(http, root, state)
-    for (const extension of options.extensions ?? []) await extension(http, { data: root, server, log, config })
-    await addModules(app, config, root, http, log)
+    for (const extension of options.extensions ?? [])
+      await extension(http, { data: root, server, log, config, primitives })
+    const work = await addModules(app, config, primitives, http, log)
+    await subscribe(work, primitives)
+    if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs))
     undo.push(() => http.close())
     await listen(http, config)
     let stopping: Promise<void> | undefined
@@ -121,13 +129,19 @@ function httpSettings(app: App, config: Config, log: Log) {
   return { title: app.name, ...app.http, logger: log.child({}), revealing: config.mode === 'development' }
 }
 
-export function migrationSources(app: App) {
-  return app.modules.flatMap(({ name, migrations, reads }) =>
+/** Rung's own, then those of the modules. */
+export async function migrationsOf(app: App): Promise<Migration[]> {
+  const sources = app.modules.flatMap(({ name, migrations, reads }) =>
     migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
   )
+  return [...systemMigrations, ...(await loadMigrations(sources))]
 }
 
-async function addModules(app: App, config: Config, root: DataRoot, http: Http, log: Log): Promise<void> {
+/** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
+async function addModules(app: App, config: Config, primitives: Primitives, http: Http, log: Log): Promise<AppWork> {
+  const { data: root } = primitives
+  const work: AppWork = { jobs: [], consumed: [], crons: [] }
+  const jobs = jobsOf(primitives.queue)
   const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
   const rules = { checked: config.mode !== 'production', inTransaction: root.inTransaction }
   const exposed = new Map<string, unknown>()
@@ -138,13 +152,15 @@ async function addModules(app: App, config: Config, root: DataRoot, http: Http, 
     }
     const context: ModuleContext = {
       data: root.forModule(module.name),
+      jobs,
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
       secret: (purpose) => secret(`${module.name}/${purpose}`),
     }
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
+    addWork(work, module.name, module.work?.(context) ?? [], primitives)
     const { routes } = module
-    if (routes) {
+    if (routes && config.role !== 'worker') {
       // In a context of its own: a hook or decorator of one module does not reach another.
       await http.register(async (scoped) => {
         scoped.addHook('onRoute', (route) => {
@@ -154,6 +170,7 @@ async function addModules(app: App, config: Config, root: DataRoot, http: Http, 
       })
     }
   }
+  return work
 }
 
 async function listen(http: Http, config: Config): Promise<void> {

@@ -14,6 +14,10 @@ export interface Config {
   logSample: number
   /** Between "not ready" and the last accepted connection, ms: the time a balancer needs to look. */
   drainMs: number
+  /** `web` answers requests, `worker` runs jobs and handles events, `both` does both. */
+  role: Role
+  /** What still runs at a stop has this long to end, ms. */
+  graceMs: number
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
 }
@@ -23,6 +27,9 @@ export type Mode = 'development' | 'test' | 'production'
 export type LogLevel = (typeof logLevels)[number]
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type Role = (typeof roles)[number]
+
+const roles = ['both', 'web', 'worker'] as const
 const modes = ['development', 'test', 'production'] as const
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -64,6 +71,8 @@ export function readConfig(env: Env, cwd: string): Config {
     mode: oneOf(env, 'NODE_ENV', modes, 'production'),
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
     drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
+    role: oneOf(env, 'RUNG_ROLE', roles, 'both'),
+    graceMs: integer(env, 'RUNG_GRACE_MS', 10_000, 0, 3_600_000),
     logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
     secret,
   }

@@ -1,9 +1,10 @@
+import type { Data } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
-import { createData, type Data } from '../primitives/data/data.ts'
 import { loadMigrations, migrate } from '../primitives/data/migrations.ts'
 import { readConfig } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { createLog } from './log.ts'
+import { openPrimitives, systemMigrations } from './primitives.ts'
 import { openDatabase, startDatabaseServer } from './wire.ts'
 
 /** The data primitive alone, for a program that is no Rung app. */
@@ -37,17 +38,21 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const sources = options.modules.flatMap(({ name, migrations, reads }) =>
       migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
     )
-    await migrate({ connection: server.connection, migrations: await loadMigrations(sources) })
+    await migrate({
+      connection: server.connection,
+      migrations: [...systemMigrations, ...(await loadMigrations(sources))],
+    })
     const { statementTimeoutMs = config.topology.data.statementTimeoutMs } = options
     const database = openDatabase({ ...config.topology.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const root = createData(database, boundaryGuard(config.mode, reads, log))
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log))
     return {
       data(module) {
-        if (reads.has(module)) return root.forModule(module)
+        if (reads.has(module)) return primitives.data.forModule(module)
         throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)
       },
       async close() {
+        await primitives.close()
         await database.close()
         await server.stop()
       },

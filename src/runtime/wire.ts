@@ -3,6 +3,11 @@ import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase } from '../primitives/data/postgres.ts'
+import type { Outbox } from '../primitives/events/contract.ts'
+import { tableOutbox } from '../primitives/events/table.ts'
+import type { Bell, Queue } from '../primitives/jobs/contract.ts'
+import { notifyBell } from '../primitives/jobs/notify.ts'
+import { tableQueue } from '../primitives/jobs/table.ts'
 import type { DataTopology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -67,4 +72,11 @@ export function openDatabase(topology: DataTopology, connection: ConnectionConfi
     idleTimeoutMs: topology.idleTimeoutMs,
     limits: topology,
   })
+}
+
+export function openQueues(
+  database: Database,
+  connection: ConnectionConfig,
+): { queue: Queue; outbox: Outbox; bell: Bell } {
+  return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
 }

@@ -1,5 +1,5 @@
 import type { App } from '../app/define-app.ts'
-import type { Data } from '../primitives/data/data.ts'
+import type { Data } from '../app/define-module.ts'
 import { openData } from './open-data.ts'
 
 /** The data primitive as one module of the app has it. */

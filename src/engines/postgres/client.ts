@@ -110,3 +110,25 @@ export function createPool(config: PoolConfig): ClientPool {
   pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
+
+/** A connection that hears what others NOTIFY. */
+export interface Listening {
+  /** When it has ended, whichever way. */
+  closed: Promise<void>
+  close(): void
+}
+
+export async function listen(
+  config: ConnectionConfig,
+  channel: string,
+  heard: (payload: string) => void,
+): Promise<Listening> {
+  const client = await connectOnce(config)
+  const closed = new Promise<void>((resolve) => client.once('end', () => resolve()))
+  client.on('notification', ({ payload }) => heard(payload ?? ''))
+  await client.query(`listen ${pg.escapeIdentifier(channel)}`).catch(async (error) => {
+    await client.end()
+    throw error
+  })
+  return { closed, close: () => void client.end().catch(() => {}) }
+}

@@ -15,10 +15,11 @@ import {
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
 import { sqlState } from './errors.ts'
 import { RoutedPool } from './pool.ts'
+import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
 import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
 
-/** What the app author holds. */
-export interface Data {
+/** What the app author holds. `Tx` is what a transaction offers besides statements. */
+export interface Data<Tx extends SqlTag = SqlTag> {
   /**
    * Runs `fn` with a `sql` for reading. Statements sent together (`Promise.all`) share a connection and a round trip; no
    * connection is held while none runs. Inside an open `write` it reads in that transaction.
@@ -29,7 +30,7 @@ export interface Data {
    * Runs `fn` in a transaction on the primary: all of it is committed when `fn` returns, none when it throws. Inside an
    * open `write` it joins that one. `fn` may run again after a serialisation failure or a deadlock.
    */
-  write<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, options?: WriteOptions): Promise<T>
+  write<T>(fn: (tx: Tx) => PromiseLike<T> | T, options?: WriteOptions): Promise<T>
   /**
    * Makes a look-up by key that is asked for one at a time and fetched many at once: `load` gets the keys that were asked
    * for in one turn of the event loop, by whichever requests, and gives the values in their order. Inside an open `write`
@@ -52,9 +53,9 @@ export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
 /** Asked before a statement runs; what it throws is the statement's failure. `undefined`: nothing to wait for. */
 export type Guard = (text: string, module: string | undefined) => Promise<void> | undefined
 
-export interface DataRoot {
+export interface DataRoot<Tx extends SqlTag = SqlTag> {
   /** The data primitive as one module sees it. */
-  forModule(module: string | undefined): Data
+  forModule(module: string | undefined): Data<Tx>
   /** True while the running code is inside an open `write`. */
   inTransaction(): boolean
   readonly database: Database
@@ -65,14 +66,23 @@ const statementStart =
   /^\s*(select|insert|update|delete|merge|with|values|call|do|create|alter|drop|truncate|lock|set)\b/i
 const retryBaseMs = 10
 const retryCapMs = 500
+const forever = Number.POSITIVE_INFINITY
 const isolationRank: Record<Isolation, number> = { 'read committed': 0, 'repeatable read': 1, serializable: 2 }
 
-/** The policy over one database. */
-export function createData(database: Database, guard?: Guard): DataRoot {
-  const open = new AsyncLocalStorage<Session>()
+export interface DataPolicy<Tx extends SqlTag> {
+  guard?: Guard | undefined
+  /** What the handle of a transaction offers besides statements. */
+  extend?: ExtendTx<Tx> | undefined
+}
 
-  function forModule(module: string | undefined): Data {
-    const core: SessionCore = { database, guard, module, open }
+/** The policy over one database. */
+export function createData<Tx extends SqlTag = SqlTag>(database: Database, policy: DataPolicy<Tx> = {}): DataRoot<Tx> {
+  const open = new AsyncLocalStorage<Session>()
+  const { guard } = policy
+  const extend = policy.extend as ExtendTx<SqlTag> | undefined
+
+  function forModule(module: string | undefined): Data<Tx> {
+    const core: SessionCore = { database, guard, extend, module, open }
 
     async function read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T> {
       const outer = open.getStore()
@@ -81,14 +91,19 @@ export function createData(database: Database, guard?: Guard): DataRoot {
       return fn(session.tag)
     }
 
-    async function write<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, options: WriteOptions = {}): Promise<T> {
+    async function write<T>(fn: (tx: Tx) => PromiseLike<T> | T, options: WriteOptions = {}): Promise<T> {
       const outer = open.getStore()
-      if (outer instanceof WriteSession && !outer.ended) return fn(joinable(outer, module, options.isolation).tag)
+      if (outer instanceof WriteSession && !outer.ended) {
+        return fn(joinable(outer, module, options.isolation).tag as Tx)
+      }
+      const rule = currentWriteRule()
+      const known = rule?.recall?.()
+      if (known) return known.value as T
       const retries = options.retries ?? 3
       for (let attempt = 0; ; attempt += 1) {
         const session = new WriteSession(core, options.isolation ?? 'read committed')
         try {
-          return await session.transact(fn, attempt < retries)
+          return await session.transact(fn as (tx: SqlTag) => PromiseLike<T> | T, attempt < retries, rule)
         } catch (error) {
           if (!retryable.has(sqlState(error) ?? '') || attempt >= retries) throw error
           await sleep(backoffMs(attempt, retryBaseMs, retryCapMs))
@@ -137,6 +152,7 @@ export function createData(database: Database, guard?: Guard): DataRoot {
 interface SessionCore {
   database: Database
   guard: Guard | undefined
+  extend: ExtendTx<SqlTag> | undefined
   module: string | undefined
   open: AsyncLocalStorage<Session>
 }
@@ -287,6 +303,7 @@ export class WriteSession {
   #begun: Promise<unknown> | undefined
   #barrier: Promise<void> | undefined
   readonly #pieces: Sql[] = []
+  readonly #rides: (() => readonly Ride[])[] = []
 
   constructor(core: SessionCore, isolation: Isolation) {
     this.core = core
@@ -298,6 +315,13 @@ export class WriteSession {
         announce(core, piece.strings)
       },
     )
+    if (core.extend) {
+      const ride = (make: () => readonly Ride[]) => {
+        if (this.ended) throw ended()
+        this.#rides.push(make)
+      }
+      Object.assign(this.tag, core.extend({ module: core.module, ride }))
+    }
   }
 
   /** Runs a statement in this transaction. */
@@ -325,7 +349,7 @@ export class WriteSession {
     return connection
   }
 
-  async transact<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, mayRetry: boolean): Promise<T> {
+  async transact<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, mayRetry: boolean, rule?: WriteRule): Promise<T> {
     const start = systemClock.ticks()
     let outcome: TransactionDone['outcome'] = 'rollback'
     try {
@@ -333,8 +357,16 @@ export class WriteSession {
       this.#checkUnused()
       if (this.#barrier) await this.#barrier
       checkDeadline(currentScope()) // whoever was told "too late" must not find it done
+      const rides = this.#rides.flatMap((make) => make())
+      const own = rule?.ride(value)
+      if (own) rides.push(own)
+      // A transaction of rides alone begins only now.
+      if (rides.length > 0) {
+        this.#connection ??= this.#begin(currentScope()?.deadlineAt ?? forever)
+        await this.#connection
+      }
       this.ended = true
-      await this.#commit()
+      await this.#commit(rides)
       outcome = 'commit'
       return value
     } catch (error) {
@@ -369,15 +401,26 @@ export class WriteSession {
     )
   }
 
-  async #commit(): Promise<void> {
+  async #commit(rides: readonly Ride[]): Promise<void> {
     if (!this.#connection) return // nothing was done
     const connection = await this.#connection
     let broken = false
     try {
-      await this.#begun
+      const riding = rides.map((ride) => observed(this.core, connection, compile(ride.statement), 'write', true, 0))
+      // What fails makes the server answer ROLLBACK to the commit behind it; the error is looked at then.
+      const ridden = Promise.allSettled(riding)
       const asked = connection.run({ text: 'commit', values: [], name: undefined })
       const at = connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
       at.catch(() => {})
+      asked.catch(() => {})
+      await this.#begun
+      const answers = await ridden
+      for (const [index, answer] of answers.entries()) {
+        // In a transaction that had failed before, every statement fails (25P02): said better below.
+        if (answer.status === 'fulfilled' || sqlState(answer.reason) === '25P02') continue
+        await asked.catch(() => {})
+        throw rides[index]!.failed?.(answer.reason) ?? answer.reason
+      }
       const done = await asked
       // Postgres answers ROLLBACK to the commit of a transaction in which a statement had failed.
       if (done.command !== 'COMMIT') {
@@ -391,6 +434,9 @@ export class WriteSession {
       const answer = await at.catch(() => undefined)
       const lsn = parseLsn(String(answer?.rows[0]?.lsn))
       if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
+      for (const [index, answer] of answers.entries()) {
+        if (answer.status === 'fulfilled') rides[index]!.committed?.(answer.value.rows)
+      }
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')
       if (!broken) throw error

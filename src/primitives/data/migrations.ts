@@ -60,10 +60,19 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
         )
       }
       const text = (await readFile(new URL(name, folder), 'utf8')).replaceAll('\r\n', '\n')
-      all.push({ module, name, text, checksum: createHash('sha256').update(text).digest('hex'), reads })
+      all.push({ module, name, text, checksum: checksumOf(text), reads })
     }
   }
   return all
+}
+
+/** A migration of Rung's own tables, which lie in the schema `rung`; part of the code, since they belong to its version. */
+export function systemMigration(name: string, text: string): Migration {
+  return { module: 'rung', name, text, checksum: checksumOf(text), reads: [] }
+}
+
+function checksumOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
 interface AppliedRow {

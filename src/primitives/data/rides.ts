@@ -1,0 +1,51 @@
+import type { RungError } from '../../kernel/errors.ts'
+import { currentScope, type Scope } from '../../kernel/scope.ts'
+import type { Sql, SqlTag } from './sql.ts'
+
+/**
+ * What rides a commit: statements of other primitives that go out with it, in the same round trip, after everything that
+ * the author's function did. They happen when it commits and only then; when one of them fails, nothing is committed.
+ */
+export interface Ride {
+  readonly statement: Sql
+  /** The error that the author gets instead of the database's. */
+  failed?(error: RungError): Error
+  /** Called with the statement's rows, once the commit is certain. */
+  committed?(rows: readonly Record<string, unknown>[]): void
+}
+
+/** An open transaction, as those see it who want to ride its commit. */
+export interface Riding {
+  readonly module: string | undefined
+  /** Asked once, at the commit, for what goes out with it. */
+  ride(make: () => readonly Ride[]): void
+}
+
+/** What the transaction handle gets besides `sql`: `publish`, `enqueue` … Called for every transaction. */
+export type ExtendTx<Tx extends SqlTag> = (riding: Riding) => Omit<Tx, keyof SqlTag>
+
+/**
+ * Rules for the writes of one scope: a job's run is fenced, a repeated request does not write twice. Writes that nest in
+ * another are part of it and are not asked about.
+ */
+export interface WriteRule {
+  /** Asked before a write begins. A value stands for it: nothing runs. */
+  recall?(): { value: unknown } | undefined
+  /** Asked at its commit, with what the author's function returned. */
+  ride(value: unknown): Ride | undefined
+}
+
+const rules = new WeakMap<Scope, WriteRule>()
+
+/** From now on the rule holds for every write in this scope. */
+export function ruleWrites(scope: Scope, rule: WriteRule): void {
+  rules.set(scope, rule)
+}
+
+export function currentWriteRule(): WriteRule | undefined {
+  const scope = currentScope()
+  return scope && rules.get(scope)
+}
+
+/** What `rung.expect` raises: a row that the commit depends on is no longer what it was. */
+export const expectationFailed = 'RG001'

@@ -1,0 +1,54 @@
+import type { Ride } from '../data/rides.ts'
+import type { Sql } from '../data/sql.ts'
+import type { Ask, Extended, Filter, Held, Item, Listed, NewItem, Outcome, QueueCount, Report } from './items.ts'
+
+/**
+ * What jobs and events ask of an adapter: items that wait in queues, and are taken by one worker at a time. Retries,
+ * backoff, schedules, time limits and concurrency of a process are policy above it, in `worker.ts`.
+ *
+ * What must hold on every adapter:
+ * - a pushed item exists when its transaction has committed, and only then; one that commits late is not passed over;
+ * - an item that was claimed is nobody else's until its lease has ended; each claim has a higher token than the one before,
+ *   and whatever comes with an older token changes nothing (a fencing token: Martin Kleppmann, "How to do distributed
+ *   locking", 2016);
+ * - `ordered` queues give out the items of one key one at a time, in the order in which they were pushed;
+ * - `perKeyMax` and `fleetMax` hold over all processes.
+ *
+ * ```
+ *            push                claim                settle: done
+ *   (none) ────────▶ waiting ──────────────▶ running ───────────────▶ (gone, or kept as finished)
+ *                    ▲  ▲  │                 │  │ │
+ *                    │  │  └── cancel        │  │ └ settle: dead ──▶ dead ── retry ──▶ waiting
+ *                    │  └── settle: retry ◀──┘  │
+ *                    └───── lease ended ◀───────┘
+ * ```
+ */
+export interface Queue {
+  /** Statements that put the items in, for a transaction. `ref.id` is set by the commit. */
+  push(items: readonly NewItem[]): Ride[]
+  /** Up to `n` items of each queue, the most urgent first; each is held for `leaseMs`. */
+  claim(asks: readonly Ask[], worker: string, leaseMs: number): Promise<Item[]>
+  /** Holds items for another `leaseMs` and notes their progress. Gives those still held. */
+  extend(held: readonly Report[], leaseMs: number): Promise<Extended[]>
+  /** Ends claims. Gives the ids that were still held; the others belong to somebody else by now. */
+  settle(outcomes: readonly Outcome[]): Promise<ReadonlySet<number>>
+  /** For a transaction: fails it (`JOB_LEASE_LOST`) unless the item is still held; with `done` it also ends the claim. */
+  fence(held: Held, done: boolean): Sql
+  /** Takes back what was held longer than its lease. Gives how many. */
+  reap(): Promise<number>
+  count(): Promise<QueueCount[]>
+  list(filter: Filter): Promise<Listed[]>
+  /** `retry`: dead ones, and those that wait for another try, run now. `cancel`: waiting ones go, running ones are told. */
+  change(ids: readonly number[], how: 'retry' | 'cancel'): Promise<number>
+}
+
+/**
+ * Tells workers in other processes that there is work. It may be late or lost: they also look by themselves. It is rung
+ * after the author's commit, never in it: a NOTIFY in a transaction makes commits wait for each other.
+ */
+export interface Bell {
+  ring(queues: ReadonlySet<string>): void
+  /** Calls `heard` for what others ring; also when it may have missed something. */
+  listen(heard: (queues?: ReadonlySet<string>) => void): void
+  close(): Promise<void>
+}

@@ -1,0 +1,94 @@
+import { Cron } from 'croner'
+import { every, systemClock } from '../../kernel/clock.ts'
+import { messageOf, RungError } from '../../kernel/errors.ts'
+import type { Data } from '../data/data.ts'
+import type { SqlTag } from '../data/sql.ts'
+import { queueTrouble } from './channels.ts'
+import type { Enqueue, Job } from './jobs.ts'
+
+/** A job at regular times. */
+export interface CronEntry {
+  /** Unique in the app; what has fired is remembered under it. */
+  name: string
+  /** Five fields (minute first) or six (second first), as cron(8) has them. */
+  pattern: string
+  /** IANA name. Default UTC. */
+  timeZone: string
+  job: Job
+  input: unknown
+}
+
+export interface CronOptions {
+  /** Default: the job's name. */
+  name?: string
+  /** IANA name, such as `Europe/Berlin`. Default UTC. */
+  timeZone?: string
+}
+
+/**
+ * The last moment at or before `now` and after `since` at which the pattern fires: after a pause only the last of the
+ * missed ones is made up for. Pure.
+ */
+export function lastDue({ pattern, timeZone }: CronEntry, since: Date, now: Date): Date | undefined {
+  const cron = new Cron(pattern, { timezone: timeZone, paused: true })
+  const [last] = cron.previousRuns(1, new Date(now.getTime() + 1))
+  return last && last > since && last <= now ? last : undefined
+}
+
+/** @throws APP_INVALID for a pattern or time zone that means nothing */
+export function checkCron({ name, pattern, timeZone }: CronEntry): void {
+  try {
+    new Cron(pattern, { timezone: timeZone, paused: true }).nextRun()
+  } catch (cause) {
+    throw new RungError('APP_INVALID', `The times of cron "${name}" mean nothing: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** As exact as a person expects of a clock; patterns have no finer step. */
+const lookEveryMs = 500
+
+/**
+ * Enqueues jobs at their times. Every process may look; the row of the entry, moved forward in the transaction that
+ * enqueues, lets one of them do it. An entry that is new begins now. Gives what ends it.
+ */
+export function startCron(entries: readonly CronEntry[], data: Data<SqlTag & Enqueue>): () => Promise<void> {
+  const known = new Map<string, Date>()
+  let looking: Promise<void> | undefined
+
+  async function fire(entry: CronEntry): Promise<void> {
+    const since = known.get(entry.name) ?? (await lastOf(entry))
+    const due = lastDue(entry, since, new Date(systemClock.now()))
+    if (due) {
+      await data.write(async (tx) => {
+        const moved = await tx`
+          update rung.cron set last_at = ${due} where name = ${entry.name} and last_at < ${due} returning name`
+        if (moved.length > 0) tx.enqueue(entry.job, entry.input as never)
+      })
+    }
+    known.set(entry.name, due ?? since)
+  }
+
+  async function lastOf({ name }: CronEntry): Promise<Date> {
+    const [row] = await data.write(
+      (tx) => tx<{ last_at: Date }>`
+        insert into rung.cron (name, last_at) values (${name}, now())
+        on conflict (name) do update set name = excluded.name returning last_at`,
+    )
+    return row!.last_at
+  }
+
+  async function look(): Promise<void> {
+    for (const entry of entries) {
+      await fire(entry).catch((error) => queueTrouble.publish({ event: 'cron-failed', error }))
+    }
+    looking = undefined
+  }
+
+  const end = every(lookEveryMs, () => {
+    looking ??= look()
+  })
+  return async () => {
+    end()
+    await looking
+  }
+}

@@ -1,0 +1,416 @@
+import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
+import { messageOf, RungError } from '../../kernel/errors.ts'
+import { advance, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
+import { backoffMs } from '../../kernel/random.ts'
+import { runInScope, Scope } from '../../kernel/scope.ts'
+import { type Moment, moment, queueTrouble, type RunDone, runDone } from './channels.ts'
+import type { Queue } from './contract.ts'
+import { type Ask, type Item, isGoverned, type Outcome, type Progress } from './items.ts'
+import { type Wake, waker } from './wake.ts'
+
+/** How the items of one queue are worked off in this process. */
+export interface Line {
+  queue: string
+  concurrency: number
+  ordered: boolean
+  perKeyMax?: number | undefined
+  fleetMax?: number | undefined
+  /** By the items' names. */
+  handlers: ReadonlyMap<string, Handler>
+}
+
+export interface Handler {
+  kind: 'job' | 'event'
+  timeoutMs: number
+  backoffBaseMs: number
+  backoffMaxMs: number
+  handle(item: Item, run: Run): Promise<void>
+}
+
+/** One run of one item. */
+export class Run {
+  readonly item: Item
+  readonly scope: Scope
+  progress: Progress | undefined
+  /** A transaction of the handler has ended the claim. */
+  settled = false
+  /** What became of it is known, and on its way to the queue. */
+  ended = false
+
+  constructor(item: Item, scope: Scope) {
+    this.item = item
+    this.scope = scope
+  }
+}
+
+export interface WorkerOptions {
+  queue: Queue
+  lines: readonly Line[]
+  /** Tells nodes apart in lists and logs. */
+  name: string
+  /** The name under which the database's positions are kept. */
+  database: string
+  /** A claim is held this long, and again each time it is extended, ms. */
+  leaseMs?: number
+  /** Looks for work at least this often while idle, ms. */
+  pollMsMax?: number
+}
+
+/** As fast as the queue is filled; a crash is noticed within lease + reaping, below 10 s. */
+const leaseMsDefault = 6_000
+const reapEveryMs = 1_000
+const pollMsMin = 25
+const pollMsMaxDefault = 1_000
+/** So much work is claimed ahead, as far as one can tell from the runs before. */
+const aheadMs = 100
+const aheadMax = 500
+const settleRetryMs = { base: 50, max: 2_000 }
+
+/**
+ * Works off queues: claims in batches, runs within the limits, extends what takes long, settles in batches. Any number of
+ * them may work on one queue, in one process or many.
+ */
+export class Worker {
+  readonly #options: Required<WorkerOptions>
+  readonly #lines: LineState[]
+  /** Everything this worker holds, begun or not. */
+  readonly #held = new Map<number, Run>()
+  readonly #wake: Wake = waker()
+  readonly #idle = new Set<() => void>()
+  readonly #timers: (() => void)[] = []
+  #outcomes: Outcome[] = []
+  #settling: Promise<void> | undefined
+  #loop: Promise<void> | undefined
+  #stopping = false
+  #stopped: Promise<void> | undefined
+
+  constructor(options: WorkerOptions) {
+    this.#options = { leaseMs: leaseMsDefault, pollMsMax: pollMsMaxDefault, ...options }
+    this.#lines = options.lines.map((line) => ({ line, waiting: [], running: 0, runMs: undefined }))
+  }
+
+  /** Twice is the same as once. */
+  start(): void {
+    if (this.#loop || this.#stopping) return
+    this.#timers.push(
+      every(reapEveryMs, () => void this.#reap()),
+      every(this.#options.leaseMs / 3, () => void this.#extend()),
+    )
+    this.#loop = this.#work()
+  }
+
+  /** There may be something to do in these queues; without a list, in any. Gives whether this worker has a hand free for it. */
+  wake(queues?: ReadonlySet<string>): boolean {
+    if (this.#stopping || !this.#loop) return false
+    const meant = this.#lines.filter(({ line }) => !queues || queues.has(line.queue))
+    if (meant.length === 0) return false
+    this.#wake.now()
+    return meant.every(({ line, running, waiting }) => running + waiting.length < line.concurrency)
+  }
+
+  /**
+   * Takes nothing new, hands back what has not begun, and gives what runs `graceMs` to end; what still runs then is told so,
+   * and handed back too.
+   */
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs)
+    return this.#stopped
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#stopping = true
+    this.#wake.now()
+    await this.#loop
+    for (const { waiting } of this.#lines) {
+      for (const item of waiting.splice(0)) this.#done({ ...held(item), kind: 'release', delayMs: 0 })
+    }
+    await Promise.race([this.#allEnded(), sleep(graceMs)])
+    for (const { scope } of this.#held.values()) {
+      scope.cancel(new RungError('JOB_HANDED_BACK', 'The process stops; the job runs again elsewhere.'))
+    }
+    await Promise.race([this.#allEnded(), sleep(1_000)])
+    for (const { item } of [...this.#held.values()]) this.#done({ ...held(item), kind: 'release', delayMs: 0 })
+    for (const end of this.#timers) end()
+    // The database may be gone for good: then the lease gives back what this could not.
+    await Promise.race([this.#settling, sleep(5_000)])
+  }
+
+  #allEnded(): Promise<void> {
+    if (this.#held.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idle.add(resolve))
+  }
+
+  async #work(): Promise<void> {
+    let pollMs = pollMsMin
+    while (!this.#stopping) {
+      const asks = this.#lines.flatMap(askOf)
+      if (asks.length === 0) {
+        await this.#wake.wait() // a run that ends wakes it
+        continue
+      }
+      const woken = this.#wake.count
+      let claimed: Item[] = []
+      try {
+        claimed = await this.#options.queue.claim(asks, this.#options.name, this.#options.leaseMs)
+      } catch (error) {
+        queueTrouble.publish({ event: 'claim-failed', error })
+        pollMs = this.#options.pollMsMax
+      }
+      for (const item of claimed) this.#take(item)
+      if (claimed.length > 0) pollMs = pollMsMin
+      // Somebody called while the answer was on its way: what he means may have come too late for it.
+      else if (this.#wake.count === woken) {
+        await this.#wake.wait(pollMs)
+        pollMs = this.#wake.count === woken ? Math.min(pollMs * 2, this.#options.pollMsMax) : pollMsMin
+      }
+      if (claimed.length > 0) await this.#roomAgain()
+    }
+  }
+
+  /** Until about half of what was claimed ahead is done: the next claim is then worth its round trip. */
+  async #roomAgain(): Promise<void> {
+    while (!this.#stopping && this.#lines.every(isFull)) await this.#wake.wait()
+  }
+
+  #take(item: Item): void {
+    const state = this.#lines.find(({ line }) => line.queue === item.queue)!
+    announce('claimed', item)
+    const scope = new Scope(state.line.handlers.get(item.name)?.kind ?? 'job', `${item.name}#${item.id}`, item.name)
+    scope.traceparent = item.context?.traceparent
+    scope.position = positionOf(item, this.#options.database)
+    this.#held.set(item.id, new Run(item, scope))
+    state.waiting.push(item)
+    this.#begin(state) // not while stopping: then it is handed back
+  }
+
+  #begin(state: LineState): void {
+    while (state.running < state.line.concurrency && state.waiting.length > 0 && !this.#stopping) {
+      const run = this.#held.get(state.waiting.shift()!.id)
+      if (!run) continue // lost before it began
+      state.running += 1
+      void this.#run(state, run)
+    }
+  }
+
+  async #run(state: LineState, run: Run): Promise<void> {
+    const { item, scope } = run
+    const handler = state.line.handlers.get(item.name)
+    const startedAt = systemClock.ticks()
+    announce('before-run', item)
+    let outcome: Outcome
+    let failure: unknown
+    if (!handler) {
+      // Code that is newer or older than this has pushed it, and will take it.
+      outcome = { ...held(item), kind: 'release', delayMs: 2_000 }
+    } else {
+      scope.deadlineAt = startedAt + handler.timeoutMs
+      const forget = after(handler.timeoutMs, () => scope.cancel(timedOut(item, handler)))
+      try {
+        await runInScope(scope, () => untilCancelled(handler.handle(item, run), scope))
+        outcome = { ...held(item), kind: 'done', progress: run.progress }
+      } catch (error) {
+        failure = error
+        outcome = outcomeOf(item, handler, scope, error)
+      } finally {
+        forget()
+      }
+    }
+    announce('after-run', item)
+    state.running -= 1
+    const durationMs = systemClock.ticks() - startedAt
+    state.runMs = state.runMs === undefined ? durationMs : state.runMs * 0.9 + durationMs * 0.1
+    this.#report(run, outcome, durationMs, failure)
+    if (run.settled) this.#forget(item.id)
+    else if (this.#held.get(item.id) === run) this.#done(outcome)
+    this.#begin(state)
+    if (!isFull(state)) this.#wake.now()
+  }
+
+  #report({ item, settled }: Run, outcome: Outcome, durationMs: number, error: unknown): void {
+    if (!runDone.hasSubscribers) return
+    const lost = !settled && !this.#held.has(item.id)
+    const { queue, name, id, waitedMs, failures } = item
+    const done: RunDone = {
+      queue,
+      name,
+      id,
+      outcome: settled ? 'done' : lost ? 'lost' : outcome.kind,
+      waitedMs,
+      durationMs,
+      failures,
+      error,
+    }
+    runDone.publish(done)
+  }
+
+  #forget(id: number): void {
+    this.#held.delete(id)
+    if (this.#held.size > 0) return
+    for (const resolve of this.#idle) resolve()
+    this.#idle.clear()
+  }
+
+  /** Settled soon, together with whatever else ends by then. */
+  #done(outcome: Outcome): void {
+    const run = this.#held.get(outcome.id)
+    if (!run || run.ended) return
+    run.ended = true
+    this.#outcomes.push(outcome)
+    this.#settling ??= this.#settle()
+  }
+
+  async #settle(): Promise<void> {
+    for (let failures = 0; this.#outcomes.length > 0; ) {
+      await new Promise(setImmediate)
+      const batch = this.#outcomes.splice(0, 1_000)
+      try {
+        for (const { id } of batch) announce('before-settle', { id })
+        const settled = await this.#options.queue.settle(batch)
+        failures = 0
+        for (const { id } of batch) {
+          announce('after-settle', { id })
+          this.#forget(id)
+        }
+        // The next of a key, or of a full queue, may go now.
+        if (this.#lines.some(({ line }) => isGoverned(line))) this.#wake.now()
+        if (settled.size < batch.length) queueTrouble.publish({ event: 'lost', count: batch.length - settled.size })
+      } catch (error) {
+        queueTrouble.publish({ event: 'settle-failed', error })
+        this.#outcomes.unshift(...batch)
+        await sleep(backoffMs(failures, settleRetryMs.base, settleRetryMs.max))
+        failures += 1
+      }
+    }
+    this.#settling = undefined
+  }
+
+  async #reap(): Promise<void> {
+    try {
+      const count = await this.#options.queue.reap()
+      if (count > 0) {
+        queueTrouble.publish({ event: 'reaped', count })
+        this.#wake.now()
+      }
+    } catch (error) {
+      queueTrouble.publish({ event: 'reap-failed', error })
+    }
+  }
+
+  async #extend(): Promise<void> {
+    const asked = [...this.#held.values()]
+    if (asked.length === 0) return
+    try {
+      const kept = await this.#options.queue.extend(
+        asked.map(({ item, progress }) => ({ ...held(item), progress })),
+        this.#options.leaseMs,
+      )
+      const byId = new Map(kept.map(({ id, cancelled }) => [id, cancelled]))
+      for (const run of asked) {
+        const cancelled = byId.get(run.item.id)
+        if (cancelled === true) run.scope.cancel(new RungError('JOB_CANCELLED', `${run.scope.id} was cancelled.`))
+        if (cancelled !== undefined || run.ended || this.#held.get(run.item.id) !== run) continue
+        // Somebody else has it: nothing that this run still does may count.
+        this.#forget(run.item.id)
+        run.scope.cancel(
+          new RungError('JOB_LEASE_LOST', `${run.scope.id} took longer than its lease and was handed on.`),
+        )
+      }
+    } catch (error) {
+      queueTrouble.publish({ event: 'extend-failed', error })
+    }
+  }
+}
+
+interface LineState {
+  line: Line
+  /** Claimed, not begun. */
+  waiting: Item[]
+  running: number
+  /** How long a run takes, ms; a moving mean. */
+  runMs: number | undefined
+}
+
+/** Rules between items are kept by those who claim: of such a queue nothing is claimed that cannot run at once. */
+function aheadOf({ line, runMs }: LineState): number {
+  if (isGoverned(line) || runMs === undefined) return 0
+  return Math.min(aheadMax, Math.floor((aheadMs * line.concurrency) / Math.max(runMs, 0.01)))
+}
+
+function askOf(state: LineState): Ask[] {
+  const { queue, concurrency, ordered, perKeyMax, fleetMax } = state.line
+  const n = concurrency + aheadOf(state) - state.running - state.waiting.length
+  return n > 0 ? [{ queue, n, ordered, perKeyMax, fleetMax }] : []
+}
+
+function isFull(state: LineState): boolean {
+  const { line, running, waiting } = state
+  return running >= line.concurrency && waiting.length >= aheadOf(state) / 2
+}
+
+function held({ id, token }: Item): { id: number; token: number } {
+  return { id, token }
+}
+
+function announce(at: Moment, item: { id: number }): void {
+  if (moment.hasSubscribers) moment.publish({ at, item })
+}
+
+/** What the producer had seen, and its own commit. */
+function positionOf({ context, lsn }: Item, database: string): Position {
+  let position = nowhere
+  for (const [name, text] of [...Object.entries(context?.position ?? {}), [database, lsn] as const]) {
+    const place = parseLsn(text)
+    if (place !== undefined) position = advance(position, name, place)
+  }
+  return position
+}
+
+/** A handler that does not listen to its signal is left alone: its writes fail, and its place is free again. */
+function untilCancelled(work: Promise<void>, scope: Scope): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const forget = scope.onCancel(reject)
+    work.then(resolve, reject).finally(forget)
+  })
+}
+
+function timedOut({ name, id }: Item, { timeoutMs }: Handler): RungError {
+  return new RungError(
+    'JOB_TIMEOUT',
+    `${name}#${id} took longer than ${timeoutMs / 1000} s. Raise its timeout, or split it.`,
+  )
+}
+
+/** What becomes of a run that threw. Pure but for the jitter. */
+function outcomeOf(item: Item, handler: Handler, { cancelled }: Scope, thrown: unknown): Outcome {
+  const code = cancelled instanceof RungError ? cancelled.code : undefined
+  if (code === 'JOB_HANDED_BACK') return { ...held(item), kind: 'release', delayMs: 0 }
+  if (code === 'JOB_CANCELLED') return { ...held(item), kind: 'cancelled' }
+  const error = textOf(cancelled ?? thrown)
+  if (item.failures + 1 >= item.attemptsMax || isFinal(thrown)) return { ...held(item), kind: 'dead', error }
+  return {
+    ...held(item),
+    kind: 'retry',
+    delayMs: backoffMs(item.failures, handler.backoffBaseMs, handler.backoffMaxMs),
+    error,
+  }
+}
+
+const errorLengthMax = 2_000
+
+function textOf(error: unknown): string {
+  const code = (error as { code?: unknown }).code
+  const text = `${typeof code === 'string' ? `${code}: ` : ''}${messageOf(error)}`
+  return text.replaceAll('\0', '').slice(0, errorLengthMax)
+}
+
+const final = Symbol('final')
+
+/** An error after which another try is of no use: the job is dead at once. */
+export function noRetry(error: unknown): unknown {
+  if (typeof error === 'object' && error !== null) Object.defineProperty(error, final, { value: true })
+  return error
+}
+
+function isFinal(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && final in error
+}

@@ -1,0 +1,50 @@
+import type { Tx } from '../app/work.ts'
+import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import type { Database } from '../primitives/data/contract.ts'
+import { createData, type DataRoot, type Guard } from '../primitives/data/data.ts'
+import type { Migration } from '../primitives/data/migrations.ts'
+import type { Outbox } from '../primitives/events/contract.ts'
+import { publishIn } from '../primitives/events/events.ts'
+import { eventMigrations } from '../primitives/events/schema.ts'
+import type { Bell, Queue } from '../primitives/jobs/contract.ts'
+import { enqueueIn } from '../primitives/jobs/jobs.ts'
+import { jobMigrations } from '../primitives/jobs/schema.ts'
+import { openQueues } from './wire.ts'
+
+/** Rung's own tables, before any module's. */
+export const systemMigrations: readonly Migration[] = [...jobMigrations, ...eventMigrations]
+
+/** What a process has to work with: the primitives on one database. */
+export interface Primitives {
+  data: DataRoot<Tx>
+  queue: Queue
+  outbox: Outbox
+  bell: Bell
+  /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
+  worker: { wake(queues: ReadonlySet<string>): boolean } | undefined
+  close(): Promise<void>
+}
+
+export function openPrimitives(database: Database, connection: ConnectionConfig, guard: Guard | undefined): Primitives {
+  const { queue, outbox, bell } = openQueues(database, connection)
+
+  function pushed(queues: ReadonlySet<string>): void {
+    if (!primitives.worker?.wake(queues)) bell.ring(queues)
+  }
+
+  const primitives: Primitives = {
+    data: createData<Tx>(database, {
+      guard,
+      extend: (riding) => ({
+        ...enqueueIn(riding, queue, pushed),
+        ...publishIn(riding, outbox, pushed),
+      }),
+    }),
+    queue,
+    outbox,
+    bell,
+    worker: undefined,
+    close: () => bell.close(),
+  }
+  return primitives
+}
