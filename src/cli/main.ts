@@ -6,6 +6,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   start: () => import('./start.ts'),
   dev: () => import('./dev.ts'),
   migrate: () => import('./migrate.ts'),
+  jobs: () => import('./jobs.ts'),
+  events: () => import('./events.ts'),
   doctor: () => import('./doctor.ts'),
   new: () => import('./new.ts'),
 }

@@ -22,12 +22,14 @@ const start: Command = {
     '',
     'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL,',
     'RUNG_LOG_SAMPLE (share of good requests logged, 0.01), RUNG_POOL_READ and',
-    'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0),',
+    'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0), RUNG_ROLE, RUNG_GRACE_MS',
+    '(what runs at a stop has so long to end, 10000),',
     'OTEL_EXPORTER_OTLP_ENDPOINT.',
   ].join('\n'),
-  examples: ['rung start', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
+  examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
   options: {
     port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' },
+    role: { type: 'string', value: 'name', help: 'web, worker or both (default), instead of RUNG_ROLE.' },
   },
   async run(input) {
     const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
@@ -36,10 +38,19 @@ const start: Command = {
 }
 export default start
 
+/** Options stand for variables of the environment. */
+function withOptions(env: Input['env'], { port, role }: Input['values']): Input['env'] {
+  return {
+    ...env,
+    ...(typeof port === 'string' && { PORT: port }),
+    ...(typeof role === 'string' && { RUNG_ROLE: role }),
+  }
+}
+
 /** Starts the app and tells where everything is. */
 export async function serve({ env, cwd, positionals, values, json, out }: Input): Promise<Running> {
   const began = systemClock.ticks()
-  const config = readConfig({ ...env, ...(typeof values.port === 'string' && { PORT: values.port }) }, cwd)
+  const config = readConfig(withOptions(env, values), cwd)
   const app = await loadApp(positionals[0], cwd)
   const log = createLog(app.name, config.logLevel)
   const endTraces = await exportTraces(env, app.name)
@@ -58,6 +69,7 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
   const facts = {
     app: app.name,
     rung: config.topology.rung,
+    role: config.role,
     url,
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
@@ -69,9 +81,13 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
   }
   if (json) out.json(facts)
   else {
-    out.line(`${app.name} runs at rung ${facts.rung}, ready in ${formatMs(facts.startMs)}`)
-    out.line(`  app        ${url}`)
-    out.line(`  reference  ${facts.reference}`)
+    const as = config.role === 'both' ? '' : ` as ${config.role}`
+    out.line(`${app.name} runs at rung ${facts.rung}${as}, ready in ${formatMs(facts.startMs)}`)
+    if (config.role === 'worker') out.line(`  health     ${url}/readyz`)
+    else {
+      out.line(`  app        ${url}`)
+      out.line(`  reference  ${facts.reference}`)
+    }
     out.line(`  metrics    ${facts.metrics}`)
     out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')

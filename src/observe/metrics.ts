@@ -8,6 +8,8 @@ import {
 } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
+import type { Queue } from '../primitives/jobs/contract.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -28,7 +30,7 @@ export interface Counters {
  * Rate, errors and duration by route; statements, transactions and pools; the process. In Prometheus' text form at
  * `/metrics`. A registry for each running app: two in one process do not mix.
  */
-export function metrics(http: Http, data: DataRoot): Counters {
+export function metrics(http: Http, data: DataRoot, queue: Queue): Counters {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -40,6 +42,7 @@ export function metrics(http: Http, data: DataRoot): Counters {
   })
   observeRequests(http, registers)
   observeStatements(http, data, registers)
+  observeRuns(http, data, queue, registers)
   http.get(metricsPath, { schema: { hide: true }, logLevel: 'silent' }, async (_request, reply) => {
     return reply.type(registry.contentType).send(await registry.metrics())
   })
@@ -182,5 +185,48 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
   })
   listen<TransactionDone>(http, data, transactionDone, (done) => {
     transactions.observe({ module: done.module ?? '', outcome: done.outcome }, done.durationMs / 1000)
+  })
+}
+
+/** Jobs and deliveries: a delivery's queue is named `event:<group>`. */
+function observeRuns(http: Http, data: DataRoot, queue: Queue, registers: Registry[]): void {
+  const durations = new Histogram({
+    name: 'job_duration_seconds',
+    help: 'Runs of jobs and deliveries of events, by what became of them.',
+    labelNames: ['queue', 'name', 'outcome'],
+    buckets: requestBuckets,
+    registers,
+  })
+  const waits = new Histogram({
+    name: 'job_wait_seconds',
+    help: 'From when it could run to when it was taken.',
+    labelNames: ['queue'],
+    buckets: [0.005, 0.01, 0.025, 0.1, 0.25, 1, 5, 30, 120, 600],
+    registers,
+  })
+  const oldest = new Gauge({
+    name: 'job_oldest_wait_seconds',
+    help: 'The longest that anything has been waiting though it could run.',
+    labelNames: ['queue'],
+    registers,
+  })
+  new Gauge({
+    name: 'jobs',
+    help: 'Jobs and deliveries in the database, by state.',
+    labelNames: ['queue', 'state'],
+    registers,
+    async collect() {
+      const counts = await queue.count().catch(() => [])
+      this.reset()
+      oldest.reset()
+      for (const { queue: name, oldestWaitMs, ...states } of counts) {
+        for (const [state, n] of Object.entries(states)) this.set({ queue: name, state }, n)
+        oldest.set({ queue: name }, oldestWaitMs / 1000)
+      }
+    },
+  })
+  listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs }) => {
+    durations.observe({ queue: item.queue, name: item.name, outcome }, durationMs / 1000)
+    waits.observe({ queue: item.queue }, item.waitedMs / 1000)
   })
 }

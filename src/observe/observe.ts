@@ -3,6 +3,7 @@ import type { Extension } from '../runtime/boot.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
 import { requestLog } from './request-log.ts'
+import { runLog } from './run-log.ts'
 import { keepSightings, type Sightings } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
 import { traces } from './traces.ts'
@@ -12,11 +13,12 @@ const sameLineEveryMs = 60_000
 
 /** Everything that watches a running app. What it sees is kept for the doctor, or given to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
-  return (http, { data, log, config }) => {
+  return (http, { data, log, config, primitives }) => {
     const seen = sightings ?? keepSightings(http, config.dataDir)
-    const counters = metrics(http, data)
+    const counters = metrics(http, data, primitives.queue)
     traces(http, data)
     requestLog(http, data, config.logSample)
+    runLog(http, data, log)
     const fresh = oncePer(sameLineEveryMs)
     watchSlowStatements(http, data, (slow) => {
       counters.slowStatements.inc({ module: slow.module ?? '' })

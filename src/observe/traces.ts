@@ -14,6 +14,7 @@ import { type StatementDone, statementDone } from '../primitives/data/channels.t
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { parseTraceparent } from '../primitives/http/trace-context.ts'
+import { type RunBegin, type RunDone, runBegin, runDone } from '../primitives/jobs/channels.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -43,9 +44,8 @@ export function traces(http: Http, data: DataRoot): void {
     )
     spans.set(request, span)
     const scope = currentScope()
-    const { traceId, spanId, traceFlags } = span.spanContext()
     if (scope && span.isRecording()) {
-      scope.traceparent = `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
+      scope.traceparent = traceparentOf(span)
       reply.header('traceparent', scope.traceparent)
     }
     context.with(trace.setSpan(context.active(), span), done)
@@ -58,23 +58,63 @@ export function traces(http: Http, data: DataRoot): void {
     span?.end()
   })
 
+  traceRuns(http, data, spans)
+
   listen<StatementDone>(http, data, statementDone, (done) => {
     if (!enabled() || !done.scope) return
-    const span = trace.getTracer('rung').startSpan(done.command || 'statement', {
-      kind: SpanKind.CLIENT,
-      startTime: done.startedAt,
-      attributes: {
-        'db.system.name': 'postgresql',
-        'db.query.text': done.statement.text,
-        'db.operation.name': done.command,
-        'db.response.returned_rows': done.rowCount,
-        'rung.module': done.module ?? '',
-        'rung.pool_wait_ms': done.waitMs,
+    const active = trace.getActiveSpan() ? undefined : parentOf(done.scope.traceparent)
+    const span = trace.getTracer('rung').startSpan(
+      done.command || 'statement',
+      {
+        kind: SpanKind.CLIENT,
+        startTime: done.startedAt,
+        attributes: {
+          'db.system.name': 'postgresql',
+          'db.query.text': done.statement.text,
+          'db.operation.name': done.command,
+          'db.response.returned_rows': done.rowCount,
+          'rung.module': done.module ?? '',
+          'rung.pool_wait_ms': done.waitMs,
+        },
       },
-    })
+      active,
+    )
     if (done.error) span.setStatus({ code: SpanStatusCode.ERROR, message: done.error.code })
     span.end(done.startedAt + done.durationMs)
   })
+}
+
+/** A run belongs to the trace of whoever enqueued or published it. */
+function traceRuns(http: Http, data: DataRoot, spans: WeakMap<object, Span>): void {
+  listen<RunBegin>(http, data, runBegin, ({ item, scope }) => {
+    if (!enabled()) return
+    const span = trace.getTracer('rung').startSpan(
+      `run ${item.name}`,
+      {
+        kind: SpanKind.CONSUMER,
+        attributes: {
+          'messaging.system': 'rung',
+          'messaging.operation.name': 'process',
+          'messaging.destination.name': item.queue,
+          'messaging.message.id': String(item.id),
+        },
+      },
+      parentOf(item.context?.traceparent),
+    )
+    spans.set(scope, span)
+    if (span.isRecording()) scope.traceparent = traceparentOf(span)
+  })
+  listen<RunDone>(http, data, runDone, ({ scope, outcome }) => {
+    const span = spans.get(scope)
+    span?.setAttribute('rung.outcome', outcome)
+    if (outcome === 'retry' || outcome === 'dead') span?.setStatus({ code: SpanStatusCode.ERROR })
+    span?.end()
+  })
+}
+
+function traceparentOf(span: Span): string {
+  const { traceId, spanId, traceFlags } = span.spanContext()
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
 }
 
 function enabled(): boolean {

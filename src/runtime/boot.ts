@@ -52,7 +52,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
   try {
     // Both take their time and neither needs the other.
     const [server, http] = await settled(
-      startDatabaseServer(config, log, config.role === 'worker' ? 'attach' : 'own'),
+      startDatabaseServer(config, log, config.role === 'worker' ? 'join' : 'own'),
       createHttp(httpSettings(app, config, log)),
       (started) => started.stop(),
     )

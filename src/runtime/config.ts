@@ -53,6 +53,7 @@ export function readConfig(env: Env, cwd: string): Config {
   if (secret !== undefined && secret.length < 32) {
     throw invalid('RUNG_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
   }
+  const role = oneOf(env, 'RUNG_ROLE', roles, 'both')
   return {
     topology: {
       ...rung1k,
@@ -64,14 +65,15 @@ export function readConfig(env: Env, cwd: string): Config {
       },
       http: {
         host: env.HOST || rung1k.http.host,
-        port: integer(env, 'PORT', rung1k.http.port, 0, 65_535),
+        // A worker answers only for its health and its metrics, beside a web process that has the port.
+        port: integer(env, 'PORT', role === 'worker' ? 0 : rung1k.http.port, 0, 65_535),
       },
     },
     dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
     mode: oneOf(env, 'NODE_ENV', modes, 'production'),
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
     drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
-    role: oneOf(env, 'RUNG_ROLE', roles, 'both'),
+    role,
     graceMs: integer(env, 'RUNG_GRACE_MS', 10_000, 0, 3_600_000),
     logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
     secret,

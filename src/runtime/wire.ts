@@ -23,11 +23,11 @@ export interface DatabaseServer {
   stop(): Promise<void>
 }
 
-/** `attach`: for a tool beside a running app, whose server it then uses. */
+/** `attach`: for a tool beside a running app, whose server it then uses. `join`: for a worker, which waits for it. */
 export async function startDatabaseServer(
   config: Config,
   log: Log,
-  how: 'own' | 'attach' = 'own',
+  how: 'own' | 'attach' | 'join' = 'own',
 ): Promise<DatabaseServer> {
   const { data } = config.topology
   if (data.engine === 'external') {
@@ -39,8 +39,8 @@ export async function startDatabaseServer(
     await tryOut(connection)
     return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
   }
-  const { attachEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
-  return (how === 'attach' ? attachEmbedded : startEmbedded)({
+  const { attachEmbedded, joinEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
+  return { own: startEmbedded, attach: attachEmbedded, join: joinEmbedded }[how]({
     root: config.dataDir,
     connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
     onEvent(event, detail) {

@@ -48,12 +48,12 @@ export function startWork(work: AppWork, primitives: Primitives, graceMs: number
     queue,
     lines: [...jobLines(work.jobs), ...groupLines(work.consumed)],
     name: `${hostname()}:${process.pid}:${secret(3)}`,
-    database: data.database.name,
+    database: data.database,
   })
   worker.start()
   primitives.worker = worker
   bell.listen((queues) => worker.wake(queues))
-  const endCron = startCron(work.crons, data.forModule(undefined))
+  const endCron = startCron(work.crons, data.forModule(undefined), data.database)
   return async () => {
     await endCron()
     await worker.stop(graceMs)

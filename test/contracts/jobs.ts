@@ -153,7 +153,7 @@ export function jobsContract(name: string, open: () => Promise<QueueUnderTest>):
       const q = fresh()
       await q.push(q.item({ keep: true }))
       const [old] = await q.claim({}, 1)
-      await until(async () => (await queue.reap()) > 0, 'the lease has ended')
+      await until(async () => (await queue.reap(60_000)) > 0, 'the lease has ended')
       const [taken] = await q.claim()
       assert.equal(taken!.id, old!.id)
       assert.equal(taken!.failures, 1)
@@ -181,7 +181,7 @@ export function jobsContract(name: string, open: () => Promise<QueueUnderTest>):
       assert.deepEqual(await queue.extend([{ ...item!, progress: { share: 0.5, note: 'half' } }], leaseMs), [
         { id: item!.id, cancelled: false },
       ])
-      await queue.reap()
+      await queue.reap(60_000)
       const [listed] = await q.list()
       assert.deepEqual([listed!.state, listed!.progress], ['running', { share: 0.5, note: 'half' }])
       assert.equal(await queue.change([item!.id], 'cancel'), 1)
@@ -233,7 +233,7 @@ export function jobsContract(name: string, open: () => Promise<QueueUnderTest>):
       await q.push(q.item({ attemptsMax: 2 }))
       for (let n = 0; n < 2; n += 1) {
         assert.equal((await q.claim({}, 1)).length, 1)
-        await until(async () => (await queue.reap()) > 0, 'the lease has ended')
+        await until(async () => (await queue.reap(60_000)) > 0, 'the lease has ended')
       }
       assert.deepEqual(await q.claim(), [])
       assert.equal((await q.list())[0]!.state, 'dead')

@@ -186,6 +186,29 @@ export async function attachEmbedded(options: EmbeddedOptions): Promise<Embedded
   return { ...server, dataDir, pid: () => file.pid, async stop() {} }
 }
 
+/** How long a process that joins waits for the one that owns the server. */
+const joinTimeoutMs = 60_000
+
+/**
+ * For another process of the app (a worker): the server that runs on `root`, or will soon. It is never started here: who
+ * starts it owns it, and that is the app.
+ * @throws ENGINE_START_FAILED when nobody starts it in time
+ */
+export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const dataDir = await openDataDir(path.resolve(options.root))
+  for (const giveUpAt = systemClock.ticks() + joinTimeoutMs; ; await sleep(100)) {
+    const file = await readPidFile(dataDir)
+    const server = file && isAlive(file.pid) ? await reach(file) : undefined
+    if (file && server) return { ...server, dataDir, pid: () => file.pid, async stop() {} }
+    if (systemClock.ticks() > giveUpAt) {
+      throw new RungError(
+        'ENGINE_START_FAILED',
+        `No app runs on ${dataDir.root}, so a worker has no database. Start the app first, or set DATABASE_URL for both.`,
+      )
+    }
+  }
+}
+
 async function reach({ socket }: PidFile) {
   const connection = { ...socket, user: appRole, database: appDatabase }
   try {

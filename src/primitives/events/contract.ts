@@ -41,7 +41,17 @@ export interface SubscriptionRow {
   seenAt: Date
 }
 
+const prefix = 'event:'
+
 /** The queue of a group's deliveries. */
 export function queueOfGroup(group: string): string {
-  return `event:${group}`
+  return prefix + group
+}
+
+export function isGroupQueue(queue: string): boolean {
+  return queue.startsWith(prefix)
+}
+
+export function groupOf(queue: string): string {
+  return queue.slice(prefix.length)
 }

@@ -34,8 +34,8 @@ export interface Queue {
   settle(outcomes: readonly Outcome[]): Promise<ReadonlySet<number>>
   /** For a transaction: fails it (`JOB_LEASE_LOST`) unless the item is still held; with `done` it also ends the claim. */
   fence(held: Held, done: boolean): Sql
-  /** Takes back what was held longer than its lease. Gives how many. */
-  reap(): Promise<number>
+  /** Takes back what was held longer than its lease, and forgets what ended more than `keepMs` ago. Gives how many it took back. */
+  reap(keepMs: number): Promise<number>
   count(): Promise<QueueCount[]>
   list(filter: Filter): Promise<Listed[]>
   /** `retry`: dead ones, and those that wait for another try, run now. `cancel`: waiting ones go, running ones are told. */

@@ -1,9 +1,10 @@
 import { Cron } from 'croner'
 import { every, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import type { Database } from '../data/contract.ts'
 import type { Data } from '../data/data.ts'
 import type { SqlTag } from '../data/sql.ts'
-import { queueTrouble } from './channels.ts'
+import { tellTrouble } from './channels.ts'
 import type { Enqueue, Job } from './jobs.ts'
 
 /** A job at regular times. */
@@ -51,7 +52,11 @@ const lookEveryMs = 500
  * Enqueues jobs at their times. Every process may look; the row of the entry, moved forward in the transaction that
  * enqueues, lets one of them do it. An entry that is new begins now. Gives what ends it.
  */
-export function startCron(entries: readonly CronEntry[], data: Data<SqlTag & Enqueue>): () => Promise<void> {
+export function startCron(
+  entries: readonly CronEntry[],
+  data: Data<SqlTag & Enqueue>,
+  database: Database,
+): () => Promise<void> {
   const known = new Map<string, Date>()
   let looking: Promise<void> | undefined
 
@@ -79,7 +84,7 @@ export function startCron(entries: readonly CronEntry[], data: Data<SqlTag & Enq
 
   async function look(): Promise<void> {
     for (const entry of entries) {
-      await fire(entry).catch((error) => queueTrouble.publish({ event: 'cron-failed', error }))
+      await fire(entry).catch((error) => tellTrouble({ database, event: 'cron-failed', error }))
     }
     looking = undefined
   }

@@ -109,6 +109,8 @@ export type ItemState = 'waiting' | 'delayed' | 'running' | 'dead' | 'done' | 'c
 export interface Filter {
   ids?: readonly number[] | undefined
   queues?: readonly string[] | undefined
+  /** Only deliveries of events, or only jobs. */
+  ofEvents?: boolean | undefined
   state?: ItemState | undefined
   limit: number
 }

@@ -3,7 +3,7 @@ import { after, sleep } from '../../kernel/clock.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import type { Database } from '../data/contract.ts'
 import { compile, sql } from '../data/sql.ts'
-import { queueTrouble } from './channels.ts'
+import { tellTrouble } from './channels.ts'
 import type { Bell } from './contract.ts'
 
 const channelName = 'rung_jobs'
@@ -27,7 +27,7 @@ export function notifyBell(database: Database, connection: ConnectionConfig): Be
       const payload = Buffer.byteLength(text) > payloadBytesMax ? '' : text
       await held.run(compile(sql`select pg_notify(${channelName}, ${payload})`)).finally(() => held.release())
     } catch (error) {
-      queueTrouble.publish({ event: 'notify-failed', error })
+      tellTrouble({ database, event: 'notify-failed', error })
     }
   }
 
@@ -43,7 +43,8 @@ export function notifyBell(database: Database, connection: ConnectionConfig): Be
       })
     },
     listen(heard) {
-      listening = keepListening(connection, heard, ended.signal)
+      const failed = (error: unknown) => tellTrouble({ database, event: 'listen-failed', error })
+      listening = keepListening(connection, heard, failed, ended.signal)
     },
     async close() {
       ended.abort()
@@ -55,6 +56,7 @@ export function notifyBell(database: Database, connection: ConnectionConfig): Be
 async function keepListening(
   connection: ConnectionConfig,
   heard: (queues?: ReadonlySet<string>) => void,
+  failed: (error: unknown) => void,
   signal: AbortSignal,
 ): Promise<void> {
   for (let failures = 0; !signal.aborted; failures += 1) {
@@ -69,7 +71,7 @@ async function keepListening(
       if (signal.aborted) end()
       await line.closed.finally(() => signal.removeEventListener('abort', end))
     } catch (error) {
-      queueTrouble.publish({ event: 'listen-failed', error })
+      failed(error)
     }
     await sleep(backoffMs(failures, reconnectMs.base, reconnectMs.max), signal).catch(() => {})
   }

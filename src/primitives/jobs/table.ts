@@ -74,7 +74,7 @@ export function tableQueue(database: Database): Queue {
             select from rung.job where id = ${id} and token = ${token} and lease_until is not null for share))`
     },
 
-    async reap() {
+    async reap(keepMs) {
       const rows = await run(sql`
         update rung.job set lease_until = null, worker = null, failures = failures + 1, error = 'the worker vanished',
           run_at = now(), dead_at = case when failures + 1 >= attempts_max then now() end
@@ -82,6 +82,9 @@ export function tableQueue(database: Database): Queue {
           select id from rung.job where lease_until < clock_timestamp() order by id limit 1000 for update skip locked
         ) and lease_until < clock_timestamp()
         returning id`)
+      await run(sql`
+        delete from rung.job_ended where id in (
+          select id from rung.job_ended where ended_at < now() - ${ms(keepMs)}::interval order by ended_at limit 1000)`)
       return rows.length
     },
 
@@ -96,7 +99,7 @@ export function tableQueue(database: Database): Queue {
         from rung.job group by queue order by queue`)
     },
 
-    list({ ids = null, queues = null, state = null, limit }) {
+    list({ ids = null, queues = null, ofEvents = null, state = null, limit }) {
       return run<Listed>(sql`
         select * from (
           select id, queue, name, ${stateOf} as state, key, payload, failures, attempts_max, error, progress, worker,
@@ -108,6 +111,7 @@ export function tableQueue(database: Database): Queue {
           from rung.job_ended
         ) item
         where (${ids}::bigint[] is null or id = any(${ids})) and (${queues}::text[] is null or queue = any(${queues}))
+          and (${ofEvents}::boolean is null or starts_with(queue, 'event:') = ${ofEvents})
           and (${state}::text is null or state = ${state})
         order by id desc limit ${limit}`)
     },

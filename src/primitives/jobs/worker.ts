@@ -3,7 +3,17 @@ import { messageOf, RungError } from '../../kernel/errors.ts'
 import { advance, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
-import { type Moment, moment, queueTrouble, type RunDone, runDone } from './channels.ts'
+import type { Database } from '../data/contract.ts'
+import {
+  type Moment,
+  moment,
+  type RunBegin,
+  type RunDone,
+  runBegin,
+  runDone,
+  type Trouble,
+  tellTrouble,
+} from './channels.ts'
 import type { Queue } from './contract.ts'
 import { type Ask, type Item, isGoverned, type Outcome, type Progress } from './items.ts'
 import { type Wake, waker } from './wake.ts'
@@ -48,8 +58,8 @@ export interface WorkerOptions {
   lines: readonly Line[]
   /** Tells nodes apart in lists and logs. */
   name: string
-  /** The name under which the database's positions are kept. */
-  database: string
+  /** Where the queue lies. */
+  database: Database
   /** A claim is held this long, and again each time it is extended, ms. */
   leaseMs?: number
   /** Looks for work at least this often while idle, ms. */
@@ -59,6 +69,8 @@ export interface WorkerOptions {
 /** As fast as the queue is filled; a crash is noticed within lease + reaping, below 10 s. */
 const leaseMsDefault = 6_000
 const reapEveryMs = 1_000
+/** Jobs with `keep` can be looked at for a week. */
+const keepEndedMs = 7 * 86_400_000
 const pollMsMin = 25
 const pollMsMaxDefault = 1_000
 /** So much work is claimed ahead, as far as one can tell from the runs before. */
@@ -153,7 +165,7 @@ export class Worker {
       try {
         claimed = await this.#options.queue.claim(asks, this.#options.name, this.#options.leaseMs)
       } catch (error) {
-        queueTrouble.publish({ event: 'claim-failed', error })
+        this.#tell({ event: 'claim-failed', error })
         pollMs = this.#options.pollMsMax
       }
       for (const item of claimed) this.#take(item)
@@ -177,7 +189,7 @@ export class Worker {
     announce('claimed', item)
     const scope = new Scope(state.line.handlers.get(item.name)?.kind ?? 'job', `${item.name}#${item.id}`, item.name)
     scope.traceparent = item.context?.traceparent
-    scope.position = positionOf(item, this.#options.database)
+    scope.position = positionOf(item, this.#options.database.name)
     this.#held.set(item.id, new Run(item, scope))
     state.waiting.push(item)
     this.#begin(state) // not while stopping: then it is handed back
@@ -197,6 +209,10 @@ export class Worker {
     const handler = state.line.handlers.get(item.name)
     const startedAt = systemClock.ticks()
     announce('before-run', item)
+    if (runBegin.hasSubscribers) {
+      const begin: RunBegin = { database: this.#options.database, item, scope }
+      runBegin.publish(begin)
+    }
     let outcome: Outcome
     let failure: unknown
     if (!handler) {
@@ -219,28 +235,32 @@ export class Worker {
     state.running -= 1
     const durationMs = systemClock.ticks() - startedAt
     state.runMs = state.runMs === undefined ? durationMs : state.runMs * 0.9 + durationMs * 0.1
-    this.#report(run, outcome, durationMs, failure)
+    this.#report(run, handler?.kind ?? 'job', outcome, durationMs, failure)
     if (run.settled) this.#forget(item.id)
     else if (this.#held.get(item.id) === run) this.#done(outcome)
     this.#begin(state)
     if (!isFull(state)) this.#wake.now()
   }
 
-  #report({ item, settled }: Run, outcome: Outcome, durationMs: number, error: unknown): void {
+  #report(run: Run, kind: 'job' | 'event', outcome: Outcome, durationMs: number, error: unknown): void {
     if (!runDone.hasSubscribers) return
+    const { item, scope, settled } = run
     const lost = !settled && !this.#held.has(item.id)
-    const { queue, name, id, waitedMs, failures } = item
+    const { database } = this.#options
     const done: RunDone = {
-      queue,
-      name,
-      id,
+      database,
+      item,
+      scope,
+      kind,
       outcome: settled ? 'done' : lost ? 'lost' : outcome.kind,
-      waitedMs,
       durationMs,
-      failures,
       error,
     }
     runDone.publish(done)
+  }
+
+  #tell(trouble: Omit<Trouble, 'database'>): void {
+    tellTrouble({ database: this.#options.database, ...trouble })
   }
 
   #forget(id: number): void {
@@ -273,9 +293,9 @@ export class Worker {
         }
         // The next of a key, or of a full queue, may go now.
         if (this.#lines.some(({ line }) => isGoverned(line))) this.#wake.now()
-        if (settled.size < batch.length) queueTrouble.publish({ event: 'lost', count: batch.length - settled.size })
+        if (settled.size < batch.length) this.#tell({ event: 'lost', count: batch.length - settled.size })
       } catch (error) {
-        queueTrouble.publish({ event: 'settle-failed', error })
+        this.#tell({ event: 'settle-failed', error })
         this.#outcomes.unshift(...batch)
         await sleep(backoffMs(failures, settleRetryMs.base, settleRetryMs.max))
         failures += 1
@@ -286,13 +306,13 @@ export class Worker {
 
   async #reap(): Promise<void> {
     try {
-      const count = await this.#options.queue.reap()
+      const count = await this.#options.queue.reap(keepEndedMs)
       if (count > 0) {
-        queueTrouble.publish({ event: 'reaped', count })
+        this.#tell({ event: 'reaped', count })
         this.#wake.now()
       }
     } catch (error) {
-      queueTrouble.publish({ event: 'reap-failed', error })
+      this.#tell({ event: 'reap-failed', error })
     }
   }
 
@@ -316,7 +336,7 @@ export class Worker {
         )
       }
     } catch (error) {
-      queueTrouble.publish({ event: 'extend-failed', error })
+      this.#tell({ event: 'extend-failed', error })
     }
   }
 }

@@ -1,0 +1,35 @@
+import { messageOf } from '../kernel/errors.ts'
+import type { DataRoot } from '../primitives/data/data.ts'
+import type { Http } from '../primitives/http/contract.ts'
+import { queueTrouble, type RunDone, runDone, type Trouble } from '../primitives/jobs/channels.ts'
+import type { Log } from '../runtime/log.ts'
+import { listen } from './listen.ts'
+
+/** Failures that another try may mend are worth a warning; a dead job is lost work until somebody looks. */
+const levels: Partial<Record<RunDone['outcome'], 'warn' | 'error'>> = { retry: 'warn', dead: 'error', lost: 'warn' }
+
+/** A line for each run that did not end well, and for each trouble of the queue. */
+export function runLog(http: Http, data: DataRoot, log: Log): void {
+  listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs, error }) => {
+    const level = levels[outcome]
+    if (!level) return
+    const { queue, name, id, failures, attemptsMax } = item
+    const facts = {
+      event: `job-${outcome}`,
+      queue,
+      job: name,
+      id,
+      attempt: failures + 1,
+      attemptsMax,
+      durationMs,
+      err: error,
+    }
+    log[level](
+      facts,
+      `${name}#${id}: ${outcome === 'dead' ? `dead after ${failures + 1} tries: ` : ''}${messageOf(error)}`,
+    )
+  })
+  listen<Trouble>(http, data, queueTrouble, ({ event, error, count }) => {
+    log.warn({ event: `queue-${event}`, err: error, count }, `queue: ${event}${error ? `: ${messageOf(error)}` : ''}`)
+  })
+}
