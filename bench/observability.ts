@@ -4,7 +4,7 @@ import path from 'node:path'
 import type { Bench } from './run.ts'
 import { compare } from './support/compare.ts'
 import { startLoad } from './support/load.ts'
-import { type Contender, end, firstDocument, seed, startNode } from './support/processes.ts'
+import { type Contender, end, firstDocument, seed, startLikeApp } from './support/processes.ts'
 import { inWords, machineFacts, rounded, table } from './support/report.ts'
 import { countOf, requestsOf, sceneOf } from './support/scene.ts'
 
@@ -56,7 +56,8 @@ const bench: Bench = {
 export default bench
 
 async function startObserved(dataDir: string, observed: boolean): Promise<Contender> {
-  const child = startNode(['bench/support/serve.ts', observed ? 'observed' : 'bare'], { RUNG_DATA: dataDir, PORT: '0' })
+  const args = ['bench/support/serve.ts', observed ? 'observed' : 'bare']
+  const child = startLikeApp(args, { RUNG_DATA: dataDir, PORT: '0' })
   const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
   const name = observed ? 'on' : 'off'
   return { name, url, pid: child.pid!, databasePid: postgresPid, stop: () => end(child) }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,7 +24,7 @@ function environment(own: Record<string, string>): Record<string, string> {
 }
 
 export function startNode(args: readonly string[], env: Record<string, string>): ChildProcess {
-  const child = spawn(process.execPath, ['--conditions=rung-source', ...args], {
+  const child = spawn(process.execPath, args, {
     cwd: root,
     env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -63,29 +63,36 @@ export async function end(child: ChildProcess): Promise<void> {
   await gone
 }
 
-/** Conduit as `rung start` runs it. */
+/** What `npm start` runs: Node's flags, and the command. Memory and speed are measured as users get them. */
+function startScript(): { flags: string[]; command: string[] } {
+  const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as PackageFile
+  const [, ...args] = scripts.start.split(' ')
+  const command = args.findIndex((arg) => !arg.startsWith('-'))
+  return { flags: args.slice(0, command), command: args.slice(command) }
+}
+
+interface PackageFile {
+  scripts: { start: string }
+}
+
+/** A file with the flags of `npm start`. */
+export function startLikeApp(args: readonly string[], env: Record<string, string>): ChildProcess {
+  return startNode([...startScript().flags, ...args], env)
+}
+
+/** Conduit as `npm start` runs it. */
 export async function startConduit(
   name: string,
   dataDir: string,
   env: Record<string, string> = {},
 ): Promise<Contender> {
-  const child = startNode(['src/cli/bin.ts', 'start', 'examples/conduit/app.ts', '--json'], {
-    RUNG_DATA: dataDir,
-    PORT: '0',
-    ...env,
-  })
+  const child = spawnConduit({ RUNG_DATA: dataDir, PORT: '0', ...env })
   const { url, postgresPid } = await firstDocument<{ url: string; postgresPid: number }>(child)
   return { name, url, pid: child.pid!, databasePid: postgresPid, stop: () => end(child) }
 }
 
-export async function spawnConduit(env: Record<string, string>): Promise<ChildProcess> {
-  const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as PackageFile
-  const [, ...args] = scripts.start.split(' ')
-  return startNode([...args, '--json'], env)
-}
-
-interface PackageFile {
-  scripts: { start: string }
+export function spawnConduit(env: Record<string, string>): ChildProcess {
+  return startLikeApp([...startScript().command, '--json'], env)
 }
 
 /** Made by the example's own seed; does nothing where it was made before. */

@@ -1,5 +1,5 @@
 import type { Static, TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
+import type { Validator } from 'typebox/compile'
 import { RungError } from '../kernel/errors.ts'
 
 /**
@@ -57,13 +57,16 @@ function localCall(name: string, definition: Call, rules: CallRules): (input: un
       )
     }
     if (!asJson) return definition.run(input)
-    return asJson.output(await definition.run(asJson.input(input)))
+    return asJson.output(await definition.run(await asJson.input(input)))
   }
 }
 
-function jsonCheck(name: string, side: 'input' | 'output', schema: TSchema): (value: unknown) => unknown {
-  const validator = Compile(schema)
-  return (value) => {
+function jsonCheck(name: string, side: 'input' | 'output', schema: TSchema): (value: unknown) => Promise<unknown> {
+  let compiled: Promise<Validator> | undefined
+  return async (value) => {
+    // Loaded with the first check: production makes none, and need not have the compiler in memory (8 MiB).
+    compiled ??= import('typebox/compile').then(({ Compile }) => Compile(schema))
+    const validator = await compiled
     const copy = value === undefined ? undefined : JSON.parse(JSON.stringify(value))
     if (validator.Check(copy)) return copy
     const [first] = validator.Errors(copy)

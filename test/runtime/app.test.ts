@@ -193,5 +193,9 @@ describe('the documents', () => {
     const answer = await ask('/reference/')
     assert.equal(answer.status, 200)
     assert.match(answer.headers.get('content-type') ?? '', /html/)
+    assert.match(answer.headers.get('content-security-policy') ?? '', /script-src 'self'/)
+    const document = (await (await ask('/reference/json')).json()) as { paths: object }
+    assert.ok('/items/{id}' in document.paths)
+    assert.equal((await ask('/reference/static/none.css')).status, 404)
   })
 })

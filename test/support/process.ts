@@ -11,7 +11,7 @@ import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
 
 /** Rung as a process of its own, as its users run it. */
 
-const bin = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url))
+const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
 export const ledgerApp = fileURLToPath(new URL('./apps/ledger/app.ts', import.meta.url))
 
 /** Long enough for any machine; reached only by something that hangs. */

@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { HttpOptions } from './contract.ts'
 
 /** Where the document and the page for people are served. */
@@ -23,8 +23,38 @@ export async function documentation(app: FastifyInstance, options: HttpOptions):
       },
     },
   })
-  // The page's assets are read at start; a process that serves no page need not pay for them.
-  const page = (await import('@fastify/swagger-ui')).default
-  await app.register(page, { routePrefix: referencePath, staticCSP: true, uiConfig: { tryItOutEnabled: true } })
   app.get(documentPath, { schema: { hide: true } }, async () => app.swagger())
+  const page = oncePromised(() => referencePage(app))
+  const show = async (request: FastifyRequest, reply: FastifyReply) => {
+    const answer = await (await page()).inject({ url: request.url, headers: request.headers })
+    if (answer.statusCode === 404) return reply.callNotFound()
+    const { connection, date, ...headers } = answer.headers // of this connection, not of the page's
+    return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
+  }
+  for (const url of [referencePath, `${referencePath}/*`]) app.get(url, { schema: { hide: true } }, show)
+}
+
+/**
+ * The page is an app of its own, made when somebody first looks at it: it loads a file server and keeps its assets in
+ * memory, for which most processes have no use.
+ */
+async function referencePage(app: FastifyInstance): Promise<FastifyInstance> {
+  const page = Fastify()
+  await page.register(swagger, { mode: 'static', specification: { document: app.swagger() as never } })
+  const { default: swaggerUi } = await import('@fastify/swagger-ui')
+  await page.register(swaggerUi, { routePrefix: referencePath, staticCSP: true, uiConfig: { tryItOutEnabled: true } })
+  await page.ready()
+  return page
+}
+
+/** Asked for again after a failure. */
+function oncePromised<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make().catch((error) => {
+      made = undefined
+      throw error
+    })
+    return made
+  }
 }
