@@ -19,6 +19,7 @@ export interface BenchOptions {
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
   conduit: () => import('./conduit.ts'),
   observability: () => import('./observability.ts'),
+  jobs: () => import('./jobs.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

@@ -1,0 +1,183 @@
+import type { PoolClient } from 'pg'
+import pg from 'pg'
+import { Type } from 'typebox'
+import type { Data } from '../../src/app/define-module.ts'
+import { handle } from '../../src/app/work.ts'
+import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
+import { postgresDatabase } from '../../src/primitives/data/postgres.ts'
+import { defineJob } from '../../src/primitives/jobs/jobs.ts'
+import { openPrimitives } from '../../src/runtime/primitives.ts'
+import { type AppWork, addWork, startWork } from '../../src/runtime/work.ts'
+
+/** Queues on Postgres behind one face, each used as its authors recommend for speed. */
+export interface QueueSide {
+  /** One transaction that writes a row, with a job or without. */
+  write(withJob: boolean): Promise<void>
+  bulk(count: number): Promise<void>
+  /** Works until the process ends. */
+  work(run: (input: { n: number; at?: number }) => Promise<void> | void): Promise<void>
+  enqueueAt(at: () => number): Promise<void>
+  close(): Promise<void>
+}
+
+export type QueueName = (typeof queueNames)[number]
+export const queueNames = ['rung', 'graphile-worker', 'pg-boss'] as const
+
+/** Runs at once in one process. */
+const concurrency = 24
+const poolMax = 20
+
+export async function openQueue(name: QueueName, connection: ConnectionConfig): Promise<QueueSide> {
+  if (name === 'rung') return openRung(connection)
+  return name === 'graphile-worker' ? openGraphile(connection) : openBoss(connection)
+}
+
+function openRung(connection: ConnectionConfig): QueueSide {
+  const database = postgresDatabase({
+    name: 'main',
+    connection,
+    connectionsMax: { read: 2, write: poolMax },
+    idleTimeoutMs: 60_000,
+    limits: { statementTimeoutMs: 60_000, lockTimeoutMs: 60_000, idleInTransactionTimeoutMs: 60_000 },
+  })
+  const primitives = openPrimitives(database, connection, undefined)
+  const data: Data = primitives.data.forModule('bench')
+  const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {
+    concurrency,
+  })
+  let stop = async () => {}
+  return {
+    async write(withJob) {
+      await data.write(async (tx) => {
+        await tx`insert into bench.line (text) values ('a line of text')`
+        if (withJob) tx.enqueue(job, { n: 1 })
+      })
+    },
+    async bulk(count) {
+      await data.write((tx) => {
+        for (let n = 0; n < count; n += 1) tx.enqueue(job, { n })
+      })
+    },
+    async enqueueAt(at) {
+      await data.write((tx) => void tx.enqueue(job, { n: 0, at: at() }))
+    },
+    async work(run) {
+      const work: AppWork = { jobs: [], consumed: [], crons: [] }
+      addWork(work, 'bench', [handle(job, run)], primitives)
+      stop = startWork(work, primitives, 100)
+    },
+    async close() {
+      await stop()
+      await primitives.close()
+      await database.close()
+    },
+  }
+}
+
+function poolOf({ host, port, user, database }: ConnectionConfig): pg.Pool {
+  return new pg.Pool({ host, port, user, database, max: poolMax })
+}
+
+async function inTransaction(pool: pg.Pool, body: (client: PoolClient) => Promise<unknown>): Promise<void> {
+  const client = await pool.connect()
+  try {
+    await client.query('begin')
+    await body(client)
+    await client.query('commit')
+  } finally {
+    client.release()
+  }
+}
+
+const insertLine = { name: 'line', text: "insert into bench.line (text) values ('a line of text')" }
+
+async function openGraphile(connection: ConnectionConfig): Promise<QueueSide> {
+  const { makeWorkerUtils, run } = await import('graphile-worker')
+  const pool = poolOf(connection)
+  const utils = await makeWorkerUtils({ pgPool: pool })
+  let stop = async () => {}
+  const add = (client: PoolClient, input: object) =>
+    client.query({
+      name: 'add',
+      text: "select graphile_worker.add_job('bench', $1::json)",
+      values: [JSON.stringify(input)],
+    })
+  return {
+    async write(withJob) {
+      await inTransaction(pool, async (client) => {
+        await client.query(insertLine)
+        if (withJob) await add(client, { n: 1 })
+      })
+    },
+    async bulk(count) {
+      await utils.addJobs(Array.from({ length: count }, (_, n) => ({ identifier: 'bench', payload: { n } })))
+    },
+    async enqueueAt(at) {
+      await inTransaction(pool, (client) => add(client, { n: 0, at: at() }))
+    },
+    async work(body) {
+      const runner = await run({
+        pgPool: pool,
+        noHandleSignals: true,
+        taskList: { bench: async (payload) => body(payload as { n: number }) },
+        preset: {
+          worker: {
+            concurrentJobs: concurrency,
+            localQueue: { size: 500 },
+            completeJobBatchDelay: 0,
+            failJobBatchDelay: 0,
+          },
+        },
+      })
+      stop = () => runner.stop()
+    },
+    async close() {
+      await stop()
+      await utils.release()
+      await pool.end()
+    },
+  }
+}
+
+async function openBoss(connection: ConnectionConfig): Promise<QueueSide> {
+  const { PgBoss } = await import('pg-boss')
+  const pool = poolOf(connection)
+  const { host, port, user, database } = connection
+  const boss = new PgBoss({ host: host!, port: port!, user: user!, database: database!, max: poolMax, supervise: true })
+  boss.on('error', () => {})
+  await boss.start()
+  await boss.createQueue('bench')
+  const over = (client: PoolClient) => ({
+    db: { executeSql: (text: string, values?: unknown[]) => client.query(text, values) },
+  })
+  return {
+    async write(withJob) {
+      await inTransaction(pool, async (client) => {
+        await client.query(insertLine)
+        if (withJob) await boss.send('bench', { n: 1 }, over(client))
+      })
+    },
+    async bulk(count) {
+      for (let n = 0; n < count; n += 5_000) {
+        await boss.insert(
+          'bench',
+          Array.from({ length: Math.min(5_000, count - n) }, () => ({ data: { n } })),
+        )
+      }
+    },
+    async enqueueAt(at) {
+      await boss.send('bench', { n: 0, at: at() })
+    },
+    async work(run) {
+      // The shortest interval that it allows; a batch as large as the others take ahead.
+      const options = { batchSize: 500, pollingIntervalSeconds: 0.5 }
+      await boss.work('bench', options, async (jobs) => {
+        await Promise.all(jobs.map(({ data }) => run(data as { n: number })))
+      })
+    },
+    async close() {
+      await boss.stop({ graceful: false })
+      await pool.end()
+    },
+  }
+}
