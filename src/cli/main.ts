@@ -9,6 +9,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),
   doctor: () => import('./doctor.ts'),
+  backup: () => import('./backup.ts'),
+  restore: () => import('./restore.ts'),
   new: () => import('./new.ts'),
 }
 

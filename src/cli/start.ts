@@ -23,7 +23,8 @@ const start: Command = {
     'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL,',
     'RUNG_LOG_SAMPLE (share of good requests logged, 0.01), RUNG_POOL_READ and',
     'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0), RUNG_ROLE, RUNG_GRACE_MS',
-    '(what runs at a stop has so long to end, 10000),',
+    '(what runs at a stop has so long to end, 10000), RUNG_BACKUP_DIR (archive to it all',
+    'the time), RUNG_BACKUP_KEEP (base backups, 7),',
     'OTEL_EXPORTER_OTLP_ENDPOINT.',
   ].join('\n'),
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
@@ -99,7 +100,7 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
  * Listens for signals from now on. What it returns waits for the first one, drains and stops what runs, and gives the
  * exit code. A second signal ends at once.
  */
-export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: Running) => Promise<number> {
+export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: Pick<Running, 'stop'>) => Promise<number> {
   const asked = Promise.withResolvers<void>()
   let stopping = false
   function onSignal(signal: NodeJS.Signals): void {

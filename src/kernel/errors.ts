@@ -37,6 +37,16 @@ export const errorCodes = {
   DATA_VALUE: { status: 422, title: 'A value cannot be stored' },
   DATA_STATEMENT: { status: 500, title: 'A statement is wrong' },
   DATA_BOUNDARY: { status: 500, title: "A statement touches another module's tables" },
+  // backups
+  BACKUP_UNSUPPORTED: { status: 500, title: 'This database cannot be backed up by Rung' },
+  BACKUP_FAILED: { status: 500, title: 'A backup was not made' },
+  BACKUP_RUNNING: { status: 500, title: 'Another process archives this database already' },
+  BACKUP_FOREIGN: { status: 500, title: 'The backup directory belongs to another copy of the database' },
+  BACKUP_NOT_FOUND: { status: 500, title: 'There is no backup to restore' },
+  BACKUP_OUT_OF_RANGE: { status: 500, title: 'The backups do not reach that time' },
+  BACKUP_DAMAGED: { status: 500, title: 'A file of the backup is damaged' },
+  RESTORE_NOT_EMPTY: { status: 500, title: 'The folder to restore into is not empty' },
+  RESTORE_FAILED: { status: 500, title: 'A restore was not finished' },
   // calls between modules
   CALL_INVALID: { status: 500, title: 'A call between modules does not match its schema' },
   CALL_IN_TRANSACTION: { status: 500, title: 'Another module was called inside a transaction' },

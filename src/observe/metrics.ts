@@ -1,5 +1,14 @@
+import { realpathSync } from 'node:fs'
 import type { FastifyRequest } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  type Archived,
+  archived,
+  type BackupFailed,
+  type BaseTaken,
+  backupFailed,
+  baseTaken,
+} from '../engines/postgres/backup/channels.ts'
 import {
   type StatementDone,
   statementDone,
@@ -30,7 +39,7 @@ export interface Counters {
  * Rate, errors and duration by route; statements, transactions and pools; the process. In Prometheus' text form at
  * `/metrics`. A registry for each running app: two in one process do not mix.
  */
-export function metrics(http: Http, data: DataRoot, queue: Queue): Counters {
+export function metrics(http: Http, data: DataRoot, queue: Queue, backupDir?: string): Counters {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -43,6 +52,7 @@ export function metrics(http: Http, data: DataRoot, queue: Queue): Counters {
   observeRequests(http, registers)
   observeStatements(http, data, registers)
   observeRuns(http, data, queue, registers)
+  if (backupDir !== undefined) observeBackups(http, realpathSync(backupDir), registers)
   http.get(metricsPath, { schema: { hide: true }, logLevel: 'silent' }, async (_request, reply) => {
     return reply.type(registry.contentType).send(await registry.metrics())
   })
@@ -229,4 +239,38 @@ function observeRuns(http: Http, data: DataRoot, queue: Queue, registers: Regist
     durations.observe({ queue: item.queue, name: item.name, outcome }, durationMs / 1000)
     waits.observe({ queue: item.queue }, item.waitedMs / 1000)
   })
+}
+
+/** Moments, so that an alert is a difference to now: `time() - backup_archived_timestamp_seconds > 5`. */
+function observeBackups(http: Http, backupDir: string, registers: Registry[]): void {
+  const archivedUntil = new Gauge({
+    name: 'backup_archived_timestamp_seconds',
+    help: 'Everything committed until then is safe in the archive.',
+    registers,
+  })
+  const lastBase = new Gauge({
+    name: 'backup_base_timestamp_seconds',
+    help: 'End of the last base backup that this process took.',
+    registers,
+  })
+  const failures = new Counter({
+    name: 'backup_failures_total',
+    help: 'Times that the archive or a base backup failed; each is tried again.',
+    registers,
+  })
+  const handlers = [
+    [archived, ({ at }: Archived) => archivedUntil.set(at / 1000)],
+    [baseTaken, ({ finishedAt }: BaseTaken) => lastBase.set(finishedAt / 1000)],
+    [backupFailed, (_: BackupFailed) => failures.inc()],
+  ] as const
+  for (const [channel, handle] of handlers) {
+    const listener = (message: unknown) => {
+      if ((message as { backupDir: string }).backupDir === backupDir) handle(message as never)
+    }
+    channel.subscribe(listener)
+    http.addHook('onClose', (_instance, done) => {
+      channel.unsubscribe(listener)
+      done()
+    })
+  }
 }

@@ -15,7 +15,7 @@ const sameLineEveryMs = 60_000
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, config, primitives }) => {
     const seen = sightings ?? keepSightings(http, config.dataDir)
-    const counters = metrics(http, data, primitives.queue)
+    const counters = metrics(http, data, primitives.queue, config.backup.dir)
     traces(http, data)
     requestLog(http, data, config.logSample)
     runLog(http, data, log)

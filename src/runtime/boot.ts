@@ -10,6 +10,7 @@ import { loadMigrations, type Migration, type MigrationEvent, migrate } from '..
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp } from '../primitives/http/http.ts'
 import { jobsOf } from '../primitives/jobs/jobs.ts'
+import type { Tell } from './backups.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
@@ -57,6 +58,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       (started) => started.stop(),
     )
     undo.push(() => server.stop())
+    if (config.backup.dir !== undefined && config.role !== 'worker') {
+      const { keepBackups } = await import('./backups.ts') // where nothing is archived it need not be in memory
+      const tell: Tell = (level, event, message, facts) => log[level]({ event, ...facts }, message)
+      const backups = await keepBackups({ config, server, backupDir: config.backup.dir, tell })
+      undo.push(() => backups.stop())
+    }
     await migrate({
       connection: server.connection,
       migrations: await migrationsOf(app),

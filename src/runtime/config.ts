@@ -18,6 +18,12 @@ export interface Config {
   role: Role
   /** What still runs at a stop has this long to end, ms. */
   graceMs: number
+  backup: {
+    /** Where the running app archives to; nothing is archived where it is not given. */
+    dir: string | undefined
+    /** So many base backups are kept, and the log since the oldest of them. */
+    keep: number
+  }
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
 }
@@ -76,6 +82,10 @@ export function readConfig(env: Env, cwd: string): Config {
     role,
     graceMs: integer(env, 'RUNG_GRACE_MS', 10_000, 0, 3_600_000),
     logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
+    backup: {
+      dir: env.RUNG_BACKUP_DIR ? path.resolve(cwd, env.RUNG_BACKUP_DIR) : undefined,
+      keep: integer(env, 'RUNG_BACKUP_KEEP', 7, 1, 10_000),
+    },
     secret,
   }
 }

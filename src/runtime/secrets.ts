@@ -17,9 +17,14 @@ export function deriveSecrets(root: string): (purpose: string) => Uint8Array {
   }
 }
 
+/** Without it all tokens and cookies end: it belongs into a backup. */
+export function rootFile(dataDir: string): string {
+  return path.join(dataDir, 'secret')
+}
+
 /** The root kept in the data directory, made at the first start. One file, complete or absent. */
 export async function storedRoot(dataDir: string): Promise<string> {
-  const file = path.join(dataDir, 'secret')
+  const file = rootFile(dataDir)
   const found = await readFile(file, 'utf8').catch(() => undefined)
   if (found === undefined) {
     const fresh = `${file}.${uuid()}`

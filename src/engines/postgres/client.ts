@@ -132,3 +132,46 @@ export async function listen(
   })
   return { closed, close: () => void client.end().catch(() => {}) }
 }
+
+/**
+ * A connection to the server's replication side: commands instead of SQL, and a stream of bytes both ways. `pg` knows the
+ * messages and offers no method for them.
+ */
+export interface ReplicationClient {
+  /** A command such as `IDENTIFY_SYSTEM`; its row. */
+  command(text: string): Promise<Record<string, string>>
+  /** A command that answers with a stream; resolves when the server has ended it. A chunk is valid only during `onChunk`. */
+  stream(text: string, onChunk: (chunk: Buffer) => void): Promise<void>
+  send(chunk: Buffer): void
+  pause(): void
+  resume(): void
+  end(): Promise<void>
+}
+
+interface ReplicationWire {
+  on(event: 'copyData', listener: (message: { chunk: Buffer }) => void): void
+  off(event: 'copyData', listener: (message: { chunk: Buffer }) => void): void
+  sendCopyFromChunk(chunk: Buffer): void
+  readonly stream: { pause(): void; resume(): void }
+}
+
+export async function connectReplication(config: ConnectionConfig): Promise<ReplicationClient> {
+  const client = new pg.Client({ ...clientConfig(config, undefined, false), replication: 'true' } as pg.ClientConfig)
+  client.on('error', () => {})
+  await client.connect()
+  const wire = (client as unknown as { connection: ReplicationWire }).connection
+  return {
+    async command(text) {
+      return (await client.query(text)).rows[0] ?? {}
+    },
+    async stream(text, onChunk) {
+      const listener = ({ chunk }: { chunk: Buffer }) => onChunk(chunk)
+      wire.on('copyData', listener)
+      await client.query(text).finally(() => wire.off('copyData', listener))
+    },
+    send: (chunk) => wire.sendCopyFromChunk(chunk),
+    pause: () => wire.stream.pause(),
+    resume: () => wire.stream.resume(),
+    end: () => client.end(),
+  }
+}

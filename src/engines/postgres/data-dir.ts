@@ -76,8 +76,7 @@ async function checkMarker(root: string, draft: string): Promise<void> {
         `${root} is not empty and was not made by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
       )
     }
-    await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
-    await rename(draft, file) // there as a whole or not at all
+    await writeMarker(root, draft)
     return
   }
   const found = layoutOf(await readFile(file, 'utf8').catch(() => ''))
@@ -93,6 +92,12 @@ async function checkMarker(root: string, draft: string): Promise<void> {
       `${root} was made by another version of Rung (layout ${found}, this one has ${layout}). Use that version, or set RUNG_DATA to a new folder.`,
     )
   }
+}
+
+/** Makes `root` one of Rung's, at once: the marker is there as a whole or not at all. */
+export async function writeMarker(root: string, draft: string): Promise<void> {
+  await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
+  await rename(draft, path.join(root, marker))
 }
 
 function layoutOf(text: string): number | undefined {

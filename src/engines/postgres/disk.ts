@@ -4,6 +4,7 @@ import { systemClock } from '../../kernel/clock.ts'
 import { messageOf } from '../../kernel/errors.ts'
 import { secret } from '../../kernel/random.ts'
 import type { Client } from './client.ts'
+import { archiverSlot } from './recipe.ts'
 
 const mebibyte = 1024 ** 2
 /** One segment of the write-ahead log (16 MiB), and some for what a recovery adds to the tables. */
@@ -16,6 +17,10 @@ const checkpointEveryMs = 10_000
 /** Less than this: no writes, until there is so much more. Two segments, and what a machine writes between two looks. */
 const refuseBelow = 32 * mebibyte
 const acceptFrom = 64 * mebibyte
+
+/** The log kept for an archiver that is away is the first to go: a new base backup makes up for it, nothing for a full disk. */
+const forgetArchiver = `select pg_drop_replication_slot(slot_name) from pg_replication_slots
+  where slot_name = '${archiverSlot}' and not active`
 
 /**
  * Keeps the database readable on a full disk. Postgres panics when it cannot add to its write-ahead log, and its crash
@@ -81,6 +86,7 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
       lastCheckpoint = systemClock.ticks()
       // Refused first where it is urgent: a checkpoint takes its time, and writers would go on meanwhile.
       if (bytes < refuseBelow) await refuse(admin, true)
+      await admin.query(forgetArchiver)
       await admin.query('checkpoint')
       return
     }

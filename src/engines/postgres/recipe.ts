@@ -11,6 +11,9 @@ export const superuser = 'rung'
 export const appRole = 'app'
 export const appDatabase = 'app'
 
+/** In which the server remembers an archiver that is away. */
+export const archiverSlot = 'rung_backup'
+
 /** Postgres names its socket after a port, also where it listens on no network. */
 export const socketPort = 5432
 
@@ -36,6 +39,8 @@ function megabytes(bytes: number, least: number, most: number): string {
  * - `client_connection_check_interval`: what a killed process was running ends with it, and lets its locks go, instead of
  *   holding up the next start's migrations until it is through;
  * - `wal_level` replica, so that a standby or a backup needs no restart;
+ * - what the log keeps for an archiver that is away is bounded twice: in size, by what checkpoints keep anyway, and in
+ *   time, so that one which was given up costs nothing after some days;
  * - shared buffers an eighth of the memory, at most 1 GiB: at this rung the app shares the machine.
  */
 export function settings(wanted: PostgresSettings): Record<string, string> {
@@ -55,6 +60,8 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     client_connection_check_interval: '1s',
     wal_level: 'replica',
     max_wal_size: '2GB',
+    max_slot_wal_keep_size: '2GB',
+    idle_replication_slot_timeout: '3d',
     checkpoint_timeout: '10min',
     shared_preload_libraries: 'pg_stat_statements',
     'pg_stat_statements.max': '5000',

@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
+import { createZstdDecompress } from 'node:zlib'
+import type { StoredFile } from './layout.ts'
+
+/** The first `bytes` of a stored file, decompressed where its name says so. */
+export async function* contentOf(file: string, bytes: number): AsyncGenerator<Buffer> {
+  if (bytes === 0) return
+  if (!file.endsWith('.zst')) {
+    yield* createReadStream(file, { end: bytes - 1 }) as AsyncIterable<Buffer>
+    return
+  }
+  const source = createReadStream(file)
+  const plain = createZstdDecompress()
+  const fed = pipeline(source, plain)
+  fed.catch(() => {}) // the reader of `plain` gets the error
+  yield* plain as AsyncIterable<Buffer>
+  await fed
+}
+
+/** What passes, once it has all passed, was what had been stored. @throws DamagedFile where it was not */
+export async function* checked(file: string, { name, bytes, sha256 }: StoredFile): AsyncGenerator<Buffer> {
+  const hash = createHash('sha256')
+  let seen = 0
+  try {
+    for await (const chunk of contentOf(file, bytes)) {
+      hash.update(chunk)
+      seen += chunk.length
+      yield chunk
+    }
+  } catch (error) {
+    throw new DamagedFile(name, wordsFor(error as NodeJS.ErrnoException))
+  }
+  if (seen < bytes) throw new DamagedFile(name, `is truncated: ${seen} of ${bytes} bytes`)
+  if (hash.digest('hex') !== sha256) throw new DamagedFile(name, 'was changed: its SHA-256 is another one')
+}
+
+/** What is wrong with a file of a backup. */
+export class DamagedFile extends Error {
+  readonly what: string
+  constructor(name: string, what: string) {
+    super(`${name} ${what}`)
+    this.what = what
+  }
+}
+
+function wordsFor({ code, message }: NodeJS.ErrnoException): string {
+  if (code === 'ENOENT') return 'is missing'
+  if (code === 'Z_BUF_ERROR') return 'is truncated'
+  if (code?.startsWith('ZSTD_') || code?.startsWith('Z_')) return 'was changed: it cannot be decompressed'
+  return `cannot be read (${message})`
+}
