@@ -35,6 +35,8 @@ const clients: Record<string, RegExp> = {
   'ajv-formats': /^primitives\/http\//,
   typebox: /^app\/|^primitives\/jobs\//,
   croner: /^primitives\/jobs\/cron\.ts$/,
+  nodemailer: /^engines\/smtp\/client\.ts$/,
+  'file-type': /^primitives\/files\/content-type\.ts$/,
   pino: /^runtime\/log\.ts$/,
   'prom-client': /^observe\/metrics\.ts$/,
   '@opentelemetry/': /^observe\/traces\.ts$/,
@@ -45,6 +47,9 @@ const lazy = [
   '@opentelemetry/sdk-trace',
   '@opentelemetry/exporter-trace-otlp-http',
   '@fastify/swagger-ui',
+  'nodemailer',
+  'nodemailer/lib/mail-composer',
+  'file-type',
 ]
 
 /** Adapters of the primitives, and the suite that each must pass. */
@@ -53,6 +58,9 @@ const adapters: Record<string, string> = {
   'primitives/jobs/table.ts': 'jobs',
   'primitives/jobs/notify.ts': 'jobs',
   'primitives/events/table.ts': 'events',
+  'primitives/files/disk.ts': 'files',
+  'primitives/mail/eml.ts': 'mail',
+  'primitives/mail/smtp.ts': 'mail',
 }
 
 /** Holds the text of another app's files. */

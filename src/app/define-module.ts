@@ -1,7 +1,9 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Data as DataOf } from '../primitives/data/data.ts'
+import type { Files } from '../primitives/files/files.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import type { Jobs } from '../primitives/jobs/jobs.ts'
+import type { Mail } from '../primitives/mail/mail.ts'
 import type { Calls, CallsFor } from './calls.ts'
 import type { Tx, Work } from './work.ts'
 
@@ -12,6 +14,8 @@ export type Data = DataOf<Tx>
 export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly data: Data
   readonly jobs: Jobs
+  readonly files: Files
+  readonly mail: Mail
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger

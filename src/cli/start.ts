@@ -24,7 +24,7 @@ const start: Command = {
     'RUNG_LOG_SAMPLE (share of good requests logged, 0.01), RUNG_POOL_READ and',
     'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0), RUNG_ROLE, RUNG_GRACE_MS',
     '(what runs at a stop has so long to end, 10000), RUNG_BACKUP_DIR (archive to it all',
-    'the time), RUNG_BACKUP_KEEP (base backups, 7),',
+    'the time), RUNG_BACKUP_KEEP (base backups, 7), RUNG_SMTP_URL, RUNG_MAIL_FROM,',
     'OTEL_EXPORTER_OTLP_ENDPOINT.',
   ].join('\n'),
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],

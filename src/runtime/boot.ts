@@ -7,9 +7,14 @@ import { after, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
+import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
+import { serveFiles } from '../primitives/files/serve.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp } from '../primitives/http/http.ts'
 import { jobsOf } from '../primitives/jobs/jobs.ts'
+import { parseMailbox } from '../primitives/mail/address.ts'
+import { serveInbox } from '../primitives/mail/inbox.ts'
+import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
 import type { Tell } from './backups.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
@@ -17,7 +22,7 @@ import { type Health, health } from './health.ts'
 import type { Log } from './log.ts'
 import { openPrimitives, type Primitives, systemMigrations } from './primitives.ts'
 import { deriveSecrets, storedRoot } from './secrets.ts'
-import { type DatabaseServer, openDatabase, startDatabaseServer } from './wire.ts'
+import { type DatabaseServer, openDatabase, openFileStore, openMail, startDatabaseServer } from './wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from './work.ts'
 
 /** Something beside the app that wants its HTTP and its data: metrics, traces, a console. */
@@ -79,7 +84,19 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     health(http, root, state)
     for (const extension of options.extensions ?? [])
       await extension(http, { data: root, server, log, config, primitives })
-    const work = await addModules(app, config, primitives, http, log)
+    const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
+    const files = createFiles(await openFileStore(config), secret('rung/files-url'))
+    await http.register(serveFiles(files))
+    const { transport, inbox } = await openMail(config, log)
+    undo.push(() => transport.close())
+    const mail = createMail({
+      transport,
+      from: parseMailbox(config.topology.mail.from)!,
+      idKey: secret('rung/mail-id'),
+      inTransaction: root.inTransaction,
+    })
+    if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
+    const work = await addModules(app, config, { ...primitives, files, mail, secret }, http, log)
     await subscribe(work, primitives)
     if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs))
     undo.push(() => http.close())
@@ -144,13 +161,18 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
   return [...systemMigrations, ...(await loadMigrations(sources))]
 }
 
+interface Parts extends Primitives {
+  files: FilesRoot
+  mail: MailRoot
+  secret(purpose: string): Uint8Array
+}
+
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
-async function addModules(app: App, config: Config, primitives: Primitives, http: Http, log: Log): Promise<AppWork> {
-  const { data: root } = primitives
+async function addModules(app: App, config: Config, parts: Parts, http: Http, log: Log): Promise<AppWork> {
+  const { data, files, mail, secret } = parts
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
-  const jobs = jobsOf(primitives.queue)
-  const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
-  const rules = { checked: config.mode !== 'production', inTransaction: root.inTransaction }
+  const jobs = jobsOf(parts.queue)
+  const rules = { checked: config.mode !== 'production', inTransaction: data.inTransaction }
   const exposed = new Map<string, unknown>()
   for (const module of app.modules) {
     const calls: Record<string, unknown> = {}
@@ -158,14 +180,16 @@ async function addModules(app: App, config: Config, primitives: Primitives, http
       calls[alias] = exposed.get(used.name)
     }
     const context: ModuleContext = {
-      data: root.forModule(module.name),
+      data: data.forModule(module.name),
       jobs,
+      files: files.forModule(module.name),
+      mail: mail.forModule(module.name),
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
       secret: (purpose) => secret(`${module.name}/${purpose}`),
     }
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
-    addWork(work, module.name, module.work?.(context) ?? [], primitives)
+    addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes } = module
     if (routes && config.role !== 'worker') {
       // In a context of its own: a hook or decorator of one module does not reach another.

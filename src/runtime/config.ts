@@ -1,7 +1,9 @@
 import path from 'node:path'
+import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { RungError } from '../kernel/errors.ts'
+import { parseMailbox } from '../primitives/mail/address.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
-import type { Topology } from '../topology/topology.ts'
+import type { MailTopology, Topology } from '../topology/topology.ts'
 
 /** Everything that a process takes from outside, checked once at the start. */
 export interface Config {
@@ -69,6 +71,7 @@ export function readConfig(env: Env, cwd: string): Config {
         readConnectionsMax: integer(env, 'RUNG_POOL_READ', rung1k.data.readConnectionsMax, 1, 1000),
         writeConnectionsMax: integer(env, 'RUNG_POOL_WRITE', rung1k.data.writeConnectionsMax, 1, 1000),
       },
+      mail: mailTopology(env, rung1k.mail),
       http: {
         host: env.HOST || rung1k.http.host,
         // A worker answers only for its health and its metrics, beside a web process that has the port.
@@ -88,6 +91,25 @@ export function readConfig(env: Env, cwd: string): Config {
     },
     secret,
   }
+}
+
+function mailTopology(env: Env, preset: MailTopology): MailTopology {
+  const url = env.RUNG_SMTP_URL || undefined
+  const from = env.RUNG_MAIL_FROM || undefined
+  if (url !== undefined && !parseSmtpUrl(url)) {
+    throw invalid(
+      'RUNG_SMTP_URL must have the form smtp://user:password@host:587 or smtps://… (its value is not shown here). Write signs like @ : / in a password as %40 %3A %2F.',
+    )
+  }
+  if (from !== undefined && !parseMailbox(from)) {
+    throw invalid(
+      `RUNG_MAIL_FROM is "${from}"; it must be an address such as shop@example.org or Shop <shop@example.org>.`,
+    )
+  }
+  if (url !== undefined && from === undefined) {
+    throw invalid('RUNG_SMTP_URL needs RUNG_MAIL_FROM, the address that mail comes from: Shop <shop@example.org>.')
+  }
+  return { ...preset, ...(url && { engine: 'smtp', url }), ...(from && { from }) }
 }
 
 function integer(env: Env, name: string, fallback: number, least: number, most: number): number {

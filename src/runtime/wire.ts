@@ -1,13 +1,18 @@
 import { availableParallelism } from 'node:os'
+import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase } from '../primitives/data/postgres.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import { tableOutbox } from '../primitives/events/table.ts'
+import type { FileStore } from '../primitives/files/contract.ts'
 import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { notifyBell } from '../primitives/jobs/notify.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
+import type { MailTransport } from '../primitives/mail/contract.ts'
+import type { Inbox } from '../primitives/mail/inbox.ts'
 import type { DataTopology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -79,4 +84,44 @@ export function openQueues(
   connection: ConnectionConfig,
 ): { queue: Queue; outbox: Outbox; bell: Bell } {
   return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
+}
+
+export async function openFileStore(config: Config): Promise<FileStore> {
+  const { diskFiles } = await import('../primitives/files/disk.ts')
+  return diskFiles({ folder: path.join(config.dataDir, 'files'), prepare: ownDataDir(config) })
+}
+
+/** With the inbox where mail is written and not sent. */
+export async function openMail(config: Config, log: Log): Promise<{ transport: MailTransport; inbox?: Inbox }> {
+  const { engine, url } = config.topology.mail
+  if (engine === 'smtp') {
+    const { smtpMail } = await import('../primitives/mail/smtp.ts')
+    return { transport: smtpMail(parseSmtpUrl(url!)!) }
+  }
+  const { emlMail } = await import('../primitives/mail/eml.ts')
+  const eml = await emlMail({
+    folder: path.join(config.dataDir, 'mail'),
+    prepare: ownDataDir(config),
+    onWritten(file) {
+      const level = config.mode === 'production' ? 'warn' : 'info'
+      log[level]({ event: 'mail-written', file }, 'A mail was written and not sent: there is no RUNG_SMTP_URL.')
+    },
+  })
+  return { transport: eml, inbox: eml }
+}
+
+/** Where the database is elsewhere, the data directory comes to be with the first thing that is kept in it. */
+function ownDataDir(config: Config): () => Promise<unknown> {
+  let owned: Promise<unknown> | undefined
+  async function own(): Promise<void> {
+    const { openDataDir } = await import('../engines/postgres/data-dir.ts')
+    await openDataDir(config.dataDir)
+  }
+  return () => {
+    owned ??= own().catch((error) => {
+      owned = undefined // the next one tries again
+      throw error
+    })
+    return owned
+  }
 }

@@ -2,6 +2,9 @@
 export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
+  /** `disk`: in the data directory. */
+  readonly files: { readonly engine: 'disk' }
+  readonly mail: MailTopology
   readonly http: { readonly host: string; readonly port: number }
 }
 
@@ -20,4 +23,13 @@ export interface DataTopology {
   readonly statementTimeoutMs: number
   readonly lockTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
+}
+
+export interface MailTopology {
+  /** `eml`: written into the data directory, for people to look at. `smtp`: through a server. */
+  readonly engine: 'eml' | 'smtp'
+  /** Of the server, `smtp://…`. */
+  readonly url: string | undefined
+  /** Who sends where a mail does not say: `Shop <shop@example.org>`. */
+  readonly from: string
 }

@@ -10,6 +10,7 @@ export async function bootForTest(
   postgres: TestPostgres,
   overrides: Partial<Config> = {},
   extensions: BootOptions['extensions'] = [],
+  settings: Record<string, string> = {},
 ): Promise<Running> {
   const env = {
     PORT: '0',
@@ -17,6 +18,7 @@ export async function bootForTest(
     LOG_LEVEL: 'silent',
     DATABASE_URL: urlOf(await postgres.createDatabase()),
     RUNG_SECRET: 'a secret of the tests, long enough to be one',
+    ...settings,
   }
   const config = { ...readConfig(env, process.cwd()), ...overrides }
   return boot(app, config, { log: createLog('test', config.logLevel), extensions })

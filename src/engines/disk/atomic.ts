@@ -1,0 +1,119 @@
+import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import path from 'node:path'
+import { systemClock } from '../../kernel/clock.ts'
+import { uuid } from '../../kernel/random.ts'
+
+/**
+ * Files that are there as a whole or not at all, whenever a process or the machine dies:
+ *
+ *     draft ── write ── fsync ── rename (or link) ──► target ── fsync of its folder
+ *
+ * A crash leaves a draft and nothing else; the next start removes it.
+ */
+export interface Place {
+  /** Folder of the drafts, on the same file system as the target. */
+  drafts: string
+  target: string
+  /** False: an existing target is an error, `EEXIST`. */
+  replace: boolean
+}
+
+/** Errors leave as they come: those of `fill`, or Node's with their `code`. */
+export async function writeAtomically(place: Place, fill: (file: FileHandle) => Promise<void>): Promise<void> {
+  await makeFolder(place.drafts)
+  const draft = path.join(place.drafts, [...own, uuid()].join('.'))
+  try {
+    const file = await open(draft, 'wx', 0o600)
+    try {
+      await fill(file)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await moveInto(draft, place)
+  } finally {
+    await rm(draft, { force: true }).catch(() => {}) // what stays in spite of this, the next start removes
+  }
+}
+
+/** `FileHandle.write` may write a part only. */
+export async function writeAll(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done)
+    done += bytesWritten
+  }
+}
+
+/** Somebody may remove an empty folder in the very moment in which it is about to be used. */
+const attemptsMax = 10
+
+async function moveInto(draft: string, { target, replace }: Place): Promise<void> {
+  const folder = path.dirname(target)
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await makeFolder(folder)
+      await (replace ? rename(draft, target) : link(draft, target))
+      break
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT' || attempt === attemptsMax) throw error
+    }
+  }
+  await syncFolder(folder)
+}
+
+/** With everything above it that is missing; what is new is on the disk when it returns. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  for (let made = folder; made.length >= first.length; made = path.dirname(made)) await syncFolder(path.dirname(made))
+}
+
+/** A name is on the disk once its folder is. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch((error) => {
+    if (codeOf(error) !== 'ENOENT') throw error // it went with all that was in it
+  })
+  await handle?.sync().finally(() => handle.close())
+}
+
+/**
+ * Whose a draft is: the machine, the process, and which life of that process, since a container's process has the same
+ * number after every start.
+ */
+const own = [hostname().replace(/[^A-Za-z0-9-]/g, '-'), String(process.pid), uuid().slice(0, 8)] as const
+/** Of another machine nobody knows whether it still writes. After so long without a byte it does not. */
+const abandonedAfterMs = 24 * 3_600_000
+
+/** Removes the drafts of processes that are no more. */
+export async function removeAbandoned(drafts: string): Promise<void> {
+  const names = await readdir(drafts).catch((error) => {
+    if (codeOf(error) === 'ENOENT') return []
+    throw error
+  })
+  for (const name of names) {
+    const file = path.join(drafts, name)
+    if (await isAbandoned(file)) await rm(file, { force: true })
+  }
+}
+
+async function isAbandoned(file: string): Promise<boolean> {
+  const [host, pid, life] = path.basename(file).split('.')
+  if (host === own[0] && life !== own[2] && (pid === own[1] || !isRunning(Number(pid)))) return true
+  const changed = await stat(file).catch(() => undefined)
+  return changed !== undefined && systemClock.now() - changed.mtimeMs > abandonedAfterMs
+}
+
+function isRunning(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return codeOf(error) === 'EPERM'
+  }
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}

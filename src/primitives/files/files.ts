@@ -1,0 +1,157 @@
+import type { Clock } from '../../kernel/clock.ts'
+import { systemClock } from '../../kernel/clock.ts'
+import { RungError } from '../../kernel/errors.ts'
+import { currentScope } from '../../kernel/scope.ts'
+import { type Duration, type Size, toBytes, toMs } from '../../kernel/units.ts'
+import { type Source, withContent } from './content.ts'
+import type { FileEntry, FileInfo, FileStore, Range, StoredFile } from './contract.ts'
+import { checkedKey, checkedPrefix } from './keys.ts'
+import { signedUrl } from './signed-url.ts'
+
+/** Files of one module. Keys are paths such as `avatars/7.png`; no module sees those of another. */
+export interface Files {
+  /**
+   * Stores the whole source or nothing, and replaces what was there.
+   * @throws FILES_TOO_LARGE, FILES_TYPE, FILES_CHECKSUM, FILES_EXISTS, FILES_INCOMPLETE, FILES_ABORTED, FILES_DISK_FULL …
+   */
+  put(key: string, source: Source, options?: PutOptions): Promise<FileInfo>
+  /** The body must be read to its end or destroyed. @throws FILES_NOT_FOUND, FILES_RANGE */
+  get(key: string, range?: Range): Promise<StoredFile>
+  stat(key: string): Promise<FileInfo | undefined>
+  /** No error when there is no such key. */
+  delete(key: string): Promise<void>
+  /** Keys that begin with `prefix`, ordered by their bytes. */
+  list(prefix?: string, options?: ListOptions): Promise<FilePage>
+  /** A path of this app that anybody may use until it expires; put the app's address before it where it leaves the page. */
+  url(key: string, options: UrlOptions): string
+}
+
+export interface PutOptions {
+  /** Default 100 MiB. */
+  sizeMax?: Size
+  /** What the content may be, by its own bytes: `['image/png', 'image/jpeg']`, `['image/*']`. Default: anything. */
+  types?: readonly string[]
+  /** What the digest must be, hexadecimal. */
+  sha256?: string
+  /** `FILES_EXISTS` when the key is there already. */
+  ifAbsent?: boolean
+  /** Kept along with the content; 1 KiB as JSON. */
+  metadata?: Readonly<Record<string, string>>
+  /** Gives up when it aborts. Default: that of the scope, which ends with the request. */
+  signal?: AbortSignal
+}
+
+export interface ListOptions {
+  /** Of the page before. */
+  cursor?: string | undefined
+  /** 1 to 1000, default 100. */
+  limit?: number
+}
+
+export interface FilePage {
+  readonly files: readonly FileEntry[]
+  /** For the next page; not there on the last one. */
+  readonly cursor?: string
+}
+
+/** At most 7 days, as S3 has it. A `PUT` has the defaults of `put`. */
+export type UrlOptions =
+  | { expires: Duration; method?: 'GET' /** Save it under this name. */; filename?: string }
+  | { expires: Duration; method: 'PUT'; sizeMax?: Size; types?: readonly string[] }
+
+export interface FilesRoot {
+  forModule(module: string): Files
+  /** Of the signatures of URLs. */
+  readonly urlKey: Uint8Array
+  readonly clock: Clock
+}
+
+const sizeMaxDefault = '100MiB'
+const metadataBytesMax = 1024
+const limitDefault = 100
+const limitMax = 1000
+const expiresMaxMs = toMs('7d')
+
+export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock = systemClock): FilesRoot {
+  function forModule(module: string): Files {
+    const space = `${module}/`
+    const full = (key: string) => space + checkedKey(key)
+    const own = <T extends FileEntry>(file: T): T => ({ ...file, key: file.key.slice(space.length) })
+
+    return {
+      async put(key, source, options = {}) {
+        const rules = {
+          sizeMaxBytes: toBytes(options.sizeMax ?? sizeMaxDefault),
+          types: options.types,
+          sha256: checkedDigest(options.sha256),
+          metadata: checkedMetadata(options.metadata ?? {}),
+          signal: options.signal ?? currentScope()?.signal,
+        }
+        const at = full(key)
+        const ifAbsent = options.ifAbsent ?? false
+        return own(await withContent(source, rules, (content) => store.put(at, content, ifAbsent)))
+      },
+
+      async get(key, range) {
+        const found = await store.get(full(key), range)
+        if (!found) throw new RungError('FILES_NOT_FOUND', `There is no file ${JSON.stringify(key)}.`)
+        return own(found)
+      },
+
+      async stat(key) {
+        const found = await store.stat(full(key))
+        return found && own(found)
+      },
+
+      async delete(key) {
+        await store.delete(full(key))
+      },
+
+      async list(prefix = '', { cursor, limit = limitDefault } = {}) {
+        if (!Number.isInteger(limit) || limit < 1 || limit > limitMax) {
+          throw wrongOption(`The limit of a list is ${limit}; it must be a whole number from 1 to ${limitMax}.`)
+        }
+        const after = cursor === undefined ? undefined : full(cursor)
+        const { files, more } = await store.list(space + checkedPrefix(prefix), after, limit)
+        const page = files.map(own)
+        return more && page.length > 0 ? { files: page, cursor: page.at(-1)!.key } : { files: page }
+      },
+
+      url(key, options) {
+        const ms = toMs(options.expires)
+        if (ms > expiresMaxMs) throw wrongOption('A signed URL may be good for 7 days at most.')
+        const expires = String(Math.ceil((clock.now() + ms) / 1000))
+        if (options.method === 'PUT') {
+          const sizeMax = String(toBytes(options.sizeMax ?? sizeMaxDefault))
+          const types = options.types && { types: options.types.join(',') }
+          return signedUrl({ key: full(key), method: 'PUT', expires, sizeMax, ...types }, urlKey)
+        }
+        const filename = options.filename !== undefined && { filename: options.filename.toWellFormed() }
+        return signedUrl({ key: full(key), method: 'GET', expires, ...filename }, urlKey)
+      },
+    }
+  }
+  return { forModule, urlKey, clock }
+}
+
+function checkedDigest(sha256: string | undefined): string | undefined {
+  if (sha256 === undefined || /^[0-9a-f]{64}$/i.test(sha256)) return sha256?.toLowerCase()
+  throw wrongOption('The checksum is not a SHA-256; write it as 64 hexadecimal digits.')
+}
+
+function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  if (Object.values(metadata).some((value) => typeof value !== 'string')) {
+    throw wrongOption('Metadata of a file must be texts.')
+  }
+  const bytes = Buffer.byteLength(JSON.stringify(metadata))
+  if (bytes > metadataBytesMax) {
+    throw wrongOption(
+      `The metadata of a file have ${bytes} bytes; ${metadataBytesMax} are allowed. Keep them in a table.`,
+    )
+  }
+  return { ...metadata }
+}
+
+function wrongOption(message: string): RungError {
+  return new RungError('FILES_OPTION_INVALID', message)
+}

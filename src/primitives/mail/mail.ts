@@ -1,0 +1,171 @@
+import { createHmac } from 'node:crypto'
+import { composeMessage, type MessageParts } from '../../engines/smtp/client.ts'
+import { RungError } from '../../kernel/errors.ts'
+import { uuid } from '../../kernel/random.ts'
+import { formatBytes, toBytes } from '../../kernel/units.ts'
+import { type Address, control, domainOf, type Mailbox, parseAddress } from './address.ts'
+import type { MailTransport } from './contract.ts'
+import { Html } from './html.ts'
+
+export interface Mail {
+  /**
+   * Sends one mail; not inside `data.write`, which cannot take it back. Of the two failures, `MAIL_UNAVAILABLE` may pass and
+   * `MAIL_REFUSED` will not.
+   * @throws MAIL_INVALID, MAIL_TOO_LARGE, MAIL_IN_TRANSACTION, MAIL_UNAVAILABLE, MAIL_REFUSED
+   */
+  send(message: MailMessage): Promise<SentMail>
+}
+
+/** What a template gives: a plain function that returns it. */
+export interface MailContent {
+  subject: string
+  /** For whoever reads without HTML. */
+  text: string
+  html?: Html
+}
+
+export interface MailMessage extends MailContent {
+  /** With those in `cc` and `bcc` at most 100. */
+  to: Address | readonly Address[]
+  cc?: Address | readonly Address[]
+  /** In no header. */
+  bcc?: Address | readonly Address[]
+  /** Default: `RUNG_MAIL_FROM`. */
+  from?: Address
+  replyTo?: Address
+  /**
+   * What this mail is about, in this module: `welcome/7`. Equal keys give equal Message-IDs, so that a job that runs again
+   * sends no second mail to whoever looks at them.
+   */
+  key?: string
+  /** An https URL that takes a POST and unsubscribes at once (RFC 8058); mail programs show a button for it. */
+  unsubscribe?: string
+  /** Further ones, such as `In-Reply-To`. */
+  headers?: Readonly<Record<string, string>>
+}
+
+export interface SentMail {
+  readonly messageId: string
+  /** Those whom the server refused while it accepted others. */
+  readonly refused: readonly string[]
+}
+
+export interface MailSettings {
+  transport: MailTransport
+  from: Mailbox
+  /** Of the message ids: what a mail is about cannot be guessed from them. */
+  idKey: Uint8Array
+  inTransaction(): boolean
+}
+
+export interface MailRoot {
+  forModule(module: string): Mail
+}
+
+/** A server need not take more (RFC 5321, 4.5.3.1.8). */
+const recipientsMax = 100
+/** The large providers take 20 to 25 MiB; what is larger than this is a file, and a mail has a link to it. */
+const sizeMaxBytes = toBytes('10MiB')
+const subjectCharsMax = 255
+const headerCharsMax = 900
+
+export function createMail({ transport, from, idKey, inTransaction }: MailSettings): MailRoot {
+  function messageId(module: string, key: string | undefined, sender: Mailbox): string {
+    const id =
+      key === undefined
+        ? uuid()
+        : createHmac('sha256', idKey)
+            .update(JSON.stringify([module, key]))
+            .digest('hex')
+    return `<${id.slice(0, 36)}@${domainOf(sender)}>`
+  }
+  return {
+    forModule: (module) => ({
+      async send(message) {
+        if (inTransaction()) {
+          throw new RungError(
+            'MAIL_IN_TRANSACTION',
+            'mail.send was called inside data.write, which cannot take it back. Send it after the commit.',
+          )
+        }
+        const sender = message.from === undefined ? from : mailbox(message.from, 'from')
+        const id = messageId(module, message.key, sender)
+        const parts = partsOf(message, sender, id)
+        const to = [...new Set([...parts.to, ...parts.cc, ...parts.bcc].map(({ address }) => address))]
+        if (to.length === 0 || to.length > recipientsMax) {
+          throw invalid(`The mail has ${to.length} recipients; it must have 1 to ${recipientsMax}. Send several mails.`)
+        }
+        const content = await composeMessage(parts)
+        if (content.length > sizeMaxBytes) {
+          const [is, allowed] = [formatBytes(content.length), formatBytes(sizeMaxBytes)]
+          throw new RungError('MAIL_TOO_LARGE', `The mail has ${is}; ${allowed} are allowed. Link to what is large.`)
+        }
+        return { messageId: id, refused: await transport.send({ from: sender.address, to, content }) }
+      },
+    }),
+  }
+}
+
+function partsOf(message: MailMessage, from: Mailbox, messageId: string): MessageParts {
+  const { subject, text, html } = message
+  if (typeof subject !== 'string' || control.test(subject) || subject.length > subjectCharsMax) {
+    throw invalid(`The subject must be one line of at most ${subjectCharsMax} characters.`)
+  }
+  if (typeof text !== 'string' || text.trim() === '') throw invalid('The mail needs a text, also beside HTML.')
+  if (html !== undefined && !(html instanceof Html)) {
+    throw invalid('The HTML of a mail must be made by the tag html`…`, which escapes what is put into it.')
+  }
+  return {
+    from,
+    to: mailboxes(message.to, 'to'),
+    cc: mailboxes(message.cc, 'cc'),
+    bcc: mailboxes(message.bcc, 'bcc'),
+    replyTo: message.replyTo === undefined ? undefined : mailbox(message.replyTo, 'replyTo'),
+    messageId,
+    subject,
+    text,
+    html: html && String(html),
+    headers: { ...checkedHeaders(message.headers ?? {}), ...unsubscribeHeaders(message.unsubscribe) },
+  }
+}
+
+function mailboxes(given: Address | readonly Address[] | undefined, field: string): Mailbox[] {
+  if (given === undefined) return []
+  return ([] as Address[]).concat(given as Address | Address[]).map((one) => mailbox(one, field))
+}
+
+function mailbox(given: Address, field: string): Mailbox {
+  const found = parseAddress(given)
+  if (found) return found
+  const shown = JSON.stringify(given).slice(0, 100)
+  throw invalid(`${shown} in "${field}" is not one address; write 'ann@example.org' or { name, address }.`)
+}
+
+/** Those that have a field of their own, that the transport sets, or that would change what the body is. */
+const taken =
+  /^(from|sender|reply-to|to|cc|bcc|subject|message-id|date|mime-version|content-.*|list-unsubscribe.*|received|return-path|resent-.*|dkim-.*|arc-.*|x-envelope-.*)$/i
+
+function checkedHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(name)) throw invalid(`${JSON.stringify(name)} is no name of a header.`)
+    if (taken.test(name))
+      throw invalid(`The header ${name} cannot be set; Rung writes it, or a field of the mail does.`)
+    if (typeof value !== 'string' || control.test(value) || value.length > headerCharsMax) {
+      throw invalid(`The header ${name} must be one line of at most ${headerCharsMax} characters.`)
+    }
+  }
+  return headers
+}
+
+function unsubscribeHeaders(url: string | undefined): Record<string, string> {
+  if (url === undefined) return {}
+  const parsed = URL.parse(url)
+  if (parsed?.protocol !== 'https:' || parsed.href.length > headerCharsMax) {
+    throw invalid('"unsubscribe" must be an https URL; it takes a POST and unsubscribes at once (RFC 8058).')
+  }
+  return { 'List-Unsubscribe': `<${parsed.href}>`, 'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click' }
+}
+
+function invalid(message: string): RungError {
+  return new RungError('MAIL_INVALID', message)
+}
