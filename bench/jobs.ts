@@ -12,7 +12,8 @@ import { inWords, machineFacts, progress, rounded, type Spread, spread, table } 
 
 const writesAWriter = { 1: 300, 16: 100 } as const
 const bulkCount = 10_000
-const throughputCount = 30_000
+/** pg-boss does a thousand a second. */
+const throughputCounts = { rung: 60_000, 'graphile-worker': 60_000, 'pg-boss': 3_000 } as const
 const latencySamples = 60
 const targets = { enqueueRatio16: 4, throughputRatio: 1, latencyMs: 10, takenUpMs: 10_000 }
 
@@ -143,6 +144,7 @@ async function throughput(
   side: QueueSide,
   workers: number,
 ): Promise<number> {
+  const count = throughputCounts[name]
   const children = await Promise.all(Array.from({ length: workers }, () => startWorker(name, connection)))
   try {
     const done = children.map(() => 0)
@@ -151,13 +153,13 @@ async function throughput(
         child.on('message', (message: { done?: number; now?: number }) => {
           if (message.done === undefined) return
           done[at] = message.done
-          if (done.reduce((sum, one) => sum + one, 0) >= throughputCount) resolve(message.now!)
+          if (done.reduce((sum, one) => sum + one, 0) >= count) resolve(message.now!)
         })
       }
     })
-    await side.bulk(throughputCount)
+    await side.bulk(count)
     const began = performance.timeOrigin + performance.now()
-    return (throughputCount / ((await finished) - began)) * 1000
+    return (count / ((await finished) - began)) * 1000
   } finally {
     await Promise.all(children.map(endWorker))
     await empty(connection)

@@ -92,7 +92,8 @@ async function inTransaction(pool: pg.Pool, body: (client: PoolClient) => Promis
 const insertLine = { name: 'line', text: "insert into bench.line (text) values ('a line of text')" }
 
 async function openGraphile(connection: ConnectionConfig): Promise<QueueSide> {
-  const { makeWorkerUtils, run } = await import('graphile-worker')
+  const { Logger, makeWorkerUtils, run } = await import('graphile-worker')
+  const silent = new Logger(() => () => {}) // it would write a line for every job
   const pool = poolOf(connection)
   const utils = await makeWorkerUtils({ pgPool: pool })
   let stop = async () => {}
@@ -119,6 +120,7 @@ async function openGraphile(connection: ConnectionConfig): Promise<QueueSide> {
       const runner = await run({
         pgPool: pool,
         noHandleSignals: true,
+        logger: silent,
         taskList: { bench: async (payload) => body(payload as { n: number }) },
         preset: {
           worker: {

@@ -410,8 +410,12 @@ export class WriteSession {
       // What fails makes the server answer ROLLBACK to the commit behind it; the error is looked at then.
       const ridden = Promise.allSettled(riding)
       const asked = connection.run({ text: 'commit', values: [], name: undefined })
-      const at = connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
-      at.catch(() => {})
+      // Outside any scope nobody keeps the position.
+      const scope = currentScope()
+      const at = scope
+        ? connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
+        : undefined
+      at?.catch(() => {})
       asked.catch(() => {})
       await this.#begun
       const answers = await ridden
@@ -429,9 +433,8 @@ export class WriteSession {
           'The transaction was rolled back: a statement in it had failed and the error was swallowed. Let it leave data.write.',
         )
       }
-      const scope = currentScope()
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
-      const answer = await at.catch(() => undefined)
+      const answer = await at?.catch(() => undefined)
       const lsn = parseLsn(String(answer?.rows[0]?.lsn))
       if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
       for (const [index, answer] of answers.entries()) {

@@ -73,12 +73,14 @@ create type rung.claimed as (
 -- Marks rows as held. Position: the log's end now; the commits of all rows that are visible lie before it.
 create function rung.hold(ids bigint[], by_worker text, lease interval) returns setof rung.claimed
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  log_end text := pg_current_wal_insert_lsn();
 begin
   return query
     update rung.job set token = token + 1, lease_until = clock_timestamp() + lease, worker = by_worker
     where id = any(ids) and lease_until is null and dead_at is null
     returning id, token, queue, name, payload, key, failures, attempts_max, context,
-      (extract(epoch from clock_timestamp() - greatest(run_at, created_at)) * 1000)::float8, pg_current_wal_insert_lsn()::text;
+      (extract(epoch from clock_timestamp() - greatest(run_at, created_at)) * 1000)::float8, log_end;
 end $$;
 
 -- Queues without rules between their items: whoever asks takes what nobody else has locked.

@@ -75,7 +75,10 @@ const pollMsMin = 25
 const pollMsMaxDefault = 1_000
 /** So much work is claimed ahead, as far as one can tell from the runs before. */
 const aheadMs = 100
-const aheadMax = 500
+const aheadMax = 1_000
+/** Fewer are settled only after a moment, in which others may end: a statement for each would cost more than its work. */
+const settleMin = 200
+const settleAfterMs = 3
 const settleRetryMs = { base: 50, max: 2_000 }
 
 /**
@@ -90,6 +93,8 @@ export class Worker {
   readonly #wake: Wake = waker()
   readonly #idle = new Set<() => void>()
   readonly #timers: (() => void)[] = []
+  /** Whether somebody waits for the end of a run: the next one of its key. */
+  readonly #hurried: boolean
   #outcomes: Outcome[] = []
   #settling: Promise<void> | undefined
   #loop: Promise<void> | undefined
@@ -98,6 +103,7 @@ export class Worker {
 
   constructor(options: WorkerOptions) {
     this.#options = { leaseMs: leaseMsDefault, pollMsMax: pollMsMaxDefault, ...options }
+    this.#hurried = options.lines.some(isGoverned)
     this.#lines = options.lines.map((line) => ({ line, waiting: [], running: 0, runMs: undefined }))
   }
 
@@ -281,7 +287,7 @@ export class Worker {
 
   async #settle(): Promise<void> {
     for (let failures = 0; this.#outcomes.length > 0; ) {
-      await new Promise(setImmediate)
+      await (this.#hurried || this.#outcomes.length >= settleMin ? new Promise(setImmediate) : sleep(settleAfterMs))
       const batch = this.#outcomes.splice(0, 1_000)
       try {
         for (const { id } of batch) announce('before-settle', { id })
@@ -292,7 +298,7 @@ export class Worker {
           this.#forget(id)
         }
         // The next of a key, or of a full queue, may go now.
-        if (this.#lines.some(({ line }) => isGoverned(line))) this.#wake.now()
+        if (this.#hurried) this.#wake.now()
         if (settled.size < batch.length) this.#tell({ event: 'lost', count: batch.length - settled.size })
       } catch (error) {
         this.#tell({ event: 'settle-failed', error })
