@@ -21,6 +21,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   files: () => import('./files.ts'),
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),
+  retention: () => import('./retention.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

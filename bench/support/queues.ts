@@ -5,14 +5,15 @@ import type { Data } from '../../src/app/define-module.ts'
 import { handle } from '../../src/app/work.ts'
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { postgresDatabase } from '../../src/primitives/data/postgres.ts'
+import { defineEvent } from '../../src/primitives/events/events.ts'
 import { defineJob } from '../../src/primitives/jobs/jobs.ts'
 import { openPrimitives } from '../../src/runtime/primitives.ts'
 import { type AppWork, addWork, startWork } from '../../src/runtime/work.ts'
 
 /** Queues on Postgres behind one face, each used as its authors recommend for speed. */
 export interface QueueSide {
-  /** One transaction that writes a row, with a job or without. */
-  write(withJob: boolean): Promise<void>
+  /** One transaction that writes a row, alone, with a job, or (Rung only) with an event that one group listens to. */
+  write(beside?: 'job' | 'event'): Promise<void>
   bulk(count: number): Promise<void>
   /** Works until the process ends. */
   work(run: (input: { n: number; at?: number }) => Promise<void> | void): Promise<void>
@@ -32,7 +33,7 @@ export async function openQueue(name: QueueName, connection: ConnectionConfig): 
   return name === 'graphile-worker' ? openGraphile(connection) : openBoss(connection)
 }
 
-function openRung(connection: ConnectionConfig): QueueSide {
+async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
   const database = postgresDatabase({
     name: 'main',
     connection,
@@ -45,12 +46,15 @@ function openRung(connection: ConnectionConfig): QueueSide {
   const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {
     concurrency,
   })
+  const Written = defineEvent('bench.written', Type.Object({ n: Type.Integer() }))
+  await primitives.outbox.subscribe([{ event: Written.name, group: 'bench', attemptsMax: 10 }])
   let stop = async () => {}
   return {
-    async write(withJob) {
+    async write(beside) {
       await data.write(async (tx) => {
         await tx`insert into bench.line (text) values ('a line of text')`
-        if (withJob) tx.enqueue(job, { n: 1 })
+        if (beside === 'job') tx.enqueue(job, { n: 1 })
+        if (beside === 'event') tx.publish(Written, { n: 1 })
       })
     },
     async bulk(count) {
@@ -104,10 +108,10 @@ async function openGraphile(connection: ConnectionConfig): Promise<QueueSide> {
       values: [JSON.stringify(input)],
     })
   return {
-    async write(withJob) {
+    async write(beside) {
       await inTransaction(pool, async (client) => {
         await client.query(insertLine)
-        if (withJob) await add(client, { n: 1 })
+        if (beside) await add(client, { n: 1 })
       })
     },
     async bulk(count) {
@@ -153,10 +157,10 @@ async function openBoss(connection: ConnectionConfig): Promise<QueueSide> {
     db: { executeSql: (text: string, values?: unknown[]) => client.query(text, values) },
   })
   return {
-    async write(withJob) {
+    async write(beside) {
       await inTransaction(pool, async (client) => {
         await client.query(insertLine)
-        if (withJob) await boss.send('bench', { n: 1 }, over(client))
+        if (beside) await boss.send('bench', { n: 1 }, over(client))
       })
     },
     async bulk(count) {

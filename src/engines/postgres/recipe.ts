@@ -63,6 +63,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     max_slot_wal_keep_size: '2GB',
     idle_replication_slot_timeout: '3d',
     checkpoint_timeout: '10min',
+    autovacuum_naptime: '10s', // queues turn over fast; a minute of them would be a minute of bloat
     shared_preload_libraries: 'pg_stat_statements',
     'pg_stat_statements.max': '5000',
     track_io_timing: 'on',

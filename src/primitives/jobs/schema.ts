@@ -38,7 +38,8 @@ create table rung.job (
   progress json,
   context json,
   created_at timestamptz not null default now()
-) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+  vacuum_truncate = off); -- truncating would lock everybody out, for pages that are needed again at once
 
 create index job_waiting on rung.job (queue, priority, run_at, id)
   where lease_until is null and dead_at is null and key is null;
