@@ -12,7 +12,10 @@ export type { FileInfo } from './primitives/files/contract.ts'
 export type { Files } from './primitives/files/files.ts'
 export type { CorsOptions, Http, HttpOptions } from './primitives/http/contract.ts'
 export { requestScopes } from './primitives/http/http.ts'
+export { type Identify, type Principal, principalOf } from './primitives/http/principal.ts'
 export type { Problem, ProblemField } from './primitives/http/problem.ts'
+export type { Priority, SheddingOptions } from './primitives/http/shedding.ts'
+export type { IdempotencyOptions } from './primitives/idempotency/idempotency.ts'
 export {
   defineJob,
   type EnqueueOptions,
@@ -23,7 +26,11 @@ export {
 } from './primitives/jobs/jobs.ts'
 export type { JobRun } from './primitives/jobs/work.ts'
 export { noRetry } from './primitives/jobs/worker.ts'
+export type { Limit, LimitOptions, RouteLimit } from './primitives/limits/limits.ts'
 export { type Html, html } from './primitives/mail/html.ts'
 export type { Mail, MailContent, MailMessage } from './primitives/mail/mail.ts'
+export { type CallOptions, type Outgoing, type OutgoingOptions, outgoing } from './primitives/outgoing/outgoing.ts'
+export type { SessionInfo } from './primitives/sessions/contract.ts'
+export type { SessionOptions, Sessions } from './primitives/sessions/sessions.ts'
 export { type OpenData, type OpenDataOptions, openData } from './runtime/open-data.ts'
 export { type DataOf, withData } from './runtime/with-data.ts'

@@ -21,6 +21,9 @@ const separateRooms = ['primitives', 'engines']
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
+  'primitives/idempotency': ['primitives/data', 'primitives/http'],
+  'primitives/limits': ['primitives/data', 'primitives/http'],
+  'primitives/sessions': ['primitives/data', 'primitives/http'],
 }
 /** Files of src/ itself: the doors of the package. They may import everything below the cli. */
 const doors = ['index.ts', 'testing.ts']
@@ -34,6 +37,7 @@ const clients: Record<string, RegExp> = {
   ajv: /^primitives\/http\//,
   'ajv-formats': /^primitives\/http\//,
   typebox: /^app\/|^primitives\/jobs\//,
+  cockatiel: /^primitives\/outgoing\/guard\.ts$/,
   croner: /^primitives\/jobs\/cron\.ts$/,
   nodemailer: /^engines\/smtp\/client\.ts$/,
   'file-type': /^primitives\/files\/content-type\.ts$/,
@@ -44,6 +48,7 @@ const clients: Record<string, RegExp> = {
 /** Loaded only where they are used: never by a plain import. */
 const lazy = [
   'libpg-query',
+  'cockatiel',
   '@opentelemetry/sdk-trace',
   '@opentelemetry/exporter-trace-otlp-http',
   '@fastify/swagger-ui',
@@ -61,6 +66,10 @@ const adapters: Record<string, string> = {
   'primitives/files/disk.ts': 'files',
   'primitives/mail/eml.ts': 'mail',
   'primitives/mail/smtp.ts': 'mail',
+  'primitives/idempotency/table.ts': 'idempotency',
+  'primitives/limits/memory.ts': 'limits',
+  'primitives/limits/table.ts': 'limits',
+  'primitives/sessions/table.ts': 'sessions',
 }
 
 /** Holds the text of another app's files. */

@@ -20,7 +20,7 @@ export interface Contender {
 /** Without what the one who runs the bench has set for apps of his own. */
 function environment(own: Record<string, string>): Record<string, string> {
   const { PATH = '', HOME = '', TMPDIR } = process.env
-  return { PATH, HOME, ...(TMPDIR && { TMPDIR }), ...own }
+  return { PATH, HOME, ...(TMPDIR && { TMPDIR }), RUNG_LIMITS: 'off', RUNG_SHEDDING: 'off', ...own }
 }
 
 export function startNode(args: readonly string[], env: Record<string, string>): ChildProcess {

@@ -1,5 +1,8 @@
 import { RungError } from '../kernel/errors.ts'
 import type { HttpOptions } from '../primitives/http/contract.ts'
+import type { IdempotencyOptions } from '../primitives/idempotency/idempotency.ts'
+import type { LimitOptions } from '../primitives/limits/limits.ts'
+import type { SessionOptions } from '../primitives/sessions/sessions.ts'
 import type { AnyModule } from './define-module.ts'
 
 export interface App {
@@ -7,12 +10,19 @@ export interface App {
   /** In an order in which each comes after those it uses. */
   readonly modules: readonly AnyModule[]
   readonly http: HttpOptions
+  readonly idempotency: IdempotencyOptions
+  readonly limits: LimitOptions
+  readonly sessions: SessionOptions | undefined
 }
 
 export interface AppDefinition {
   name: string
   modules: readonly AnyModule[]
   http?: HttpOptions
+  idempotency?: IdempotencyOptions
+  limits?: LimitOptions
+  /** Signing in with a cookie; `{}` for the defaults. Without it there are none. */
+  sessions?: SessionOptions
 }
 
 const nameFormat = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
@@ -34,7 +44,8 @@ export function defineApp(definition: AppDefinition): App {
     if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}".`)
     byName.set(module.name, module)
   }
-  return { name, modules: ordered(byName), http: definition.http ?? {} }
+  const { http = {}, idempotency = {}, limits = {}, sessions } = definition
+  return { name, modules: ordered(byName), http, idempotency, limits, sessions }
 }
 
 function needs(module: AnyModule): string[] {

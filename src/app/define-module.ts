@@ -2,8 +2,10 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Data as DataOf } from '../primitives/data/data.ts'
 import type { Files } from '../primitives/files/files.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import type { Identify } from '../primitives/http/principal.ts'
 import type { Jobs } from '../primitives/jobs/jobs.ts'
 import type { Mail } from '../primitives/mail/mail.ts'
+import type { Sessions } from '../primitives/sessions/sessions.ts'
 import type { Calls, CallsFor } from './calls.ts'
 import type { Tx, Work } from './work.ts'
 
@@ -16,6 +18,7 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly jobs: Jobs
   readonly files: Files
   readonly mail: Mail
+  readonly sessions: Sessions
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger
@@ -39,6 +42,8 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   /** Names of modules whose tables its statements read. Pins both to one database: they cannot be split later. */
   reads?: readonly string[]
   calls?: (context: ModuleContext<Uses>) => C
+  /** Says who signed a request, for limits and keys: the module that knows the accounts has it. */
+  identify?: (context: ModuleContext<Uses>) => Identify
   routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
   /** What it does off the request path: `handle`, `on`, `cron`. */
   work?: (context: ModuleContext<Uses>) => readonly Work[]

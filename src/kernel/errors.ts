@@ -78,6 +78,18 @@ export const errorCodes = {
   MAIL_IN_TRANSACTION: { status: 500, title: 'A mail was sent inside a transaction' },
   MAIL_UNAVAILABLE: { status: 503, title: 'The mail cannot be sent at the moment' },
   MAIL_REFUSED: { status: 502, title: 'The mail server refuses the mail for good' },
+  // requests that are repeated
+  IDEMPOTENCY_KEY_MISSING: { status: 400, title: 'The request needs an Idempotency-Key' },
+  IDEMPOTENCY_KEY_INVALID: { status: 400, title: 'The Idempotency-Key is malformed' },
+  IDEMPOTENCY_PAYLOAD: { status: 422, title: 'The Idempotency-Key belongs to another request' },
+  IDEMPOTENCY_IN_FLIGHT: { status: 409, title: 'The first request with this Idempotency-Key is still running' },
+  IDEMPOTENCY_STREAM: { status: 500, title: 'A route with idempotency streams its answer' },
+  IDEMPOTENCY_VALUE: { status: 500, title: 'What a write returned cannot be kept' },
+  IDEMPOTENCY_DIVERGED: { status: 500, title: 'A repeated request took another way than the first one' },
+  // calls to others
+  OUTGOING_TIMEOUT: { status: 504, title: 'Another service did not answer in time' },
+  OUTGOING_OPEN: { status: 503, title: 'Another service fails and is left alone' },
+  OUTGOING_FULL: { status: 503, title: 'Too many calls to another service are under way' },
   // http
   HTTP_BAD_REQUEST: { status: 400, title: 'The request cannot be understood' },
   HTTP_VALIDATION: { status: 422, title: 'The request does not match the schema' },
@@ -90,6 +102,7 @@ export const errorCodes = {
   HTTP_MEDIA_TYPE: { status: 415, title: 'The media type is not supported' },
   HTTP_TIMEOUT: { status: 503, title: 'The request ran out of time' },
   HTTP_TOO_MANY_REQUESTS: { status: 429, title: 'Too many requests' },
+  HTTP_CROSS_ORIGIN: { status: 403, title: 'The request comes from a page of another site' },
   HTTP_REFUSED: { status: 400, title: 'The request was refused' },
   HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
   HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },

@@ -17,8 +17,11 @@ import {
 } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import { type Shed, shed } from '../primitives/http/shedding.ts'
+import { type IdempotencyDone, idempotencyDone } from '../primitives/idempotency/channels.ts'
 import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
+import { type LimitDecided, limitDecided } from '../primitives/limits/channels.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -53,9 +56,14 @@ export function metrics(http: Http, data: DataRoot, queue: Queue, backupDir?: st
   observeStatements(http, data, registers)
   observeRuns(http, data, queue, registers)
   if (backupDir !== undefined) observeBackups(http, realpathSync(backupDir), registers)
-  http.get(metricsPath, { schema: { hide: true }, logLevel: 'silent' }, async (_request, reply) => {
-    return reply.type(registry.contentType).send(await registry.metrics())
-  })
+  observeRefusals(http, data, registers)
+  http.get(
+    metricsPath,
+    { schema: { hide: true }, config: { system: true }, logLevel: 'silent' },
+    async (_request, reply) => {
+      return reply.type(registry.contentType).send(await registry.metrics())
+    },
+  )
   return {
     slowStatements: new Counter({
       name: 'db_slow_statements_total',
@@ -273,4 +281,37 @@ function observeBackups(http: Http, backupDir: string, registers: Registry[]): v
       done()
     })
   }
+}
+
+/** Requests that were limited, and those with an idempotency key. */
+function observeRefusals(http: Http, data: DataRoot, registers: Registry[]): void {
+  const limited = new Counter({
+    name: 'http_limited_total',
+    help: 'Requests refused by a limit (429).',
+    labelNames: ['limit'],
+    registers,
+  })
+  const uncounted = new Counter({
+    name: 'http_limits_unavailable_total',
+    help: 'Times that the shared counts could not be reached and the process counted for itself.',
+    registers,
+  })
+  const keys = new Counter({
+    name: 'http_idempotency_total',
+    help: 'Requests with an Idempotency-Key, by what became of them.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const refused = new Counter({
+    name: 'http_shed_total',
+    help: 'Requests refused under too much load (503).',
+    labelNames: ['priority'],
+    registers,
+  })
+  listen<Shed>(http, data, shed, ({ priority }) => refused.inc({ priority }))
+  listen<LimitDecided>(http, data, limitDecided, ({ outcome, limit }) => {
+    if (outcome === 'refused') limited.inc({ limit })
+    else uncounted.inc()
+  })
+  listen<IdempotencyDone>(http, data, idempotencyDone, ({ outcome }) => keys.inc({ outcome }))
 }

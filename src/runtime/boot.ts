@@ -5,16 +5,22 @@ import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
 import { after, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import type { Database } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
 import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp } from '../primitives/http/http.ts'
+import { identifyBy } from '../primitives/http/principal.ts'
+import { shedRequests } from '../primitives/http/shedding.ts'
+import { idempotentRoutes } from '../primitives/idempotency/idempotency.ts'
 import { jobsOf } from '../primitives/jobs/jobs.ts'
+import { limitRequests } from '../primitives/limits/limits.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
+import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Tell } from './backups.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
@@ -22,7 +28,15 @@ import { type Health, health } from './health.ts'
 import type { Log } from './log.ts'
 import { openPrimitives, type Primitives, systemMigrations } from './primitives.ts'
 import { deriveSecrets, storedRoot } from './secrets.ts'
-import { type DatabaseServer, openDatabase, openFileStore, openMail, startDatabaseServer } from './wire.ts'
+import {
+  type DatabaseServer,
+  openDatabase,
+  openFileStore,
+  openLimiter,
+  openMail,
+  openSessions,
+  startDatabaseServer,
+} from './wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from './work.ts'
 
 /** Something beside the app that wants its HTTP and its data: metrics, traces, a console. */
@@ -84,7 +98,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     health(http, root, state)
     for (const extension of options.extensions ?? [])
       await extension(http, { data: root, server, log, config, primitives })
+    if (config.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)
     const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
+    const sessions = startSessions(app, config, http, database, secret)
+    if (config.limits === 'on')
+      limitRequests(http, await openLimiter(config.topology.data, database), app.limits, database)
+    idempotentRoutes(http, primitives.records, app.idempotency, database)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))
     const { transport, inbox } = await openMail(config, log)
@@ -96,7 +115,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       inTransaction: root.inTransaction,
     })
     if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
-    const work = await addModules(app, config, { ...primitives, files, mail, secret }, http, log)
+    const work = await addModules(app, config, { ...primitives, files, mail, sessions, secret }, http, log)
     await subscribe(work, primitives)
     if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs))
     undo.push(() => http.close())
@@ -161,15 +180,25 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
   return [...systemMigrations, ...(await loadMigrations(sources))]
 }
 
+type Secrets = (purpose: string) => Uint8Array
+
+function startSessions(app: App, config: Config, http: Http, database: Database, secret: Secrets): Sessions {
+  if (!app.sessions) return noSessions
+  const secure = config.mode === 'production'
+  // No module's name has a blank.
+  return cookieSessions(http, openSessions(database), app.sessions, { key: secret('rung sessions'), secure })
+}
+
 interface Parts extends Primitives {
   files: FilesRoot
   mail: MailRoot
-  secret(purpose: string): Uint8Array
+  sessions: Sessions
+  secret: Secrets
 }
 
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
 async function addModules(app: App, config: Config, parts: Parts, http: Http, log: Log): Promise<AppWork> {
-  const { data, files, mail, secret } = parts
+  const { data, files, mail, sessions, secret } = parts
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
   const jobs = jobsOf(parts.queue)
   const rules = { checked: config.mode !== 'production', inTransaction: data.inTransaction }
@@ -184,13 +213,15 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
       jobs,
       files: files.forModule(module.name),
       mail: mail.forModule(module.name),
+      sessions,
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
       secret: (purpose) => secret(`${module.name}/${purpose}`),
     }
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
-    const { routes } = module
+    const { routes, identify } = module
+    if (identify) identifyBy(http, identify(context))
     if (routes && config.role !== 'worker') {
       // In a context of its own: a hook or decorator of one module does not reach another.
       await http.register(async (scoped) => {

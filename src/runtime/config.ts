@@ -26,6 +26,10 @@ export interface Config {
     /** So many base backups are kept, and the log since the oldest of them. */
     keep: number
   }
+  /** `off` for load tests, and by default in tests, whose requests all come from one place. */
+  limits: 'on' | 'off'
+  /** Refusing requests under too much load: `off` for load tests, and by default in tests. */
+  shedding: 'on' | 'off'
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
 }
@@ -38,6 +42,7 @@ const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 export type Role = (typeof roles)[number]
 
 const roles = ['both', 'web', 'worker'] as const
+const switches = ['on', 'off'] as const
 const modes = ['development', 'test', 'production'] as const
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -62,6 +67,7 @@ export function readConfig(env: Env, cwd: string): Config {
     throw invalid('RUNG_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
   }
   const role = oneOf(env, 'RUNG_ROLE', roles, 'both')
+  const mode = oneOf(env, 'NODE_ENV', modes, 'production')
   return {
     topology: {
       ...rung1k,
@@ -79,7 +85,7 @@ export function readConfig(env: Env, cwd: string): Config {
       },
     },
     dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
-    mode: oneOf(env, 'NODE_ENV', modes, 'production'),
+    mode,
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
     drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
     role,
@@ -89,6 +95,8 @@ export function readConfig(env: Env, cwd: string): Config {
       dir: env.RUNG_BACKUP_DIR ? path.resolve(cwd, env.RUNG_BACKUP_DIR) : undefined,
       keep: integer(env, 'RUNG_BACKUP_KEEP', 7, 1, 10_000),
     },
+    limits: oneOf(env, 'RUNG_LIMITS', switches, mode === 'test' ? 'off' : 'on'),
+    shedding: oneOf(env, 'RUNG_SHEDDING', switches, mode === 'test' ? 'off' : 'on'),
     secret,
   }
 }

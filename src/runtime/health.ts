@@ -14,7 +14,7 @@ const databaseAnswersWithinMs = 1_000
 
 export function health(http: Http, root: DataRoot, state: Health): void {
   const data = root.forModule(undefined)
-  const hidden = { schema: { hide: true }, logLevel: 'silent' as const }
+  const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
   http.get('/healthz', hidden, async () => ({ status: 'ok' }))
 

@@ -6,13 +6,23 @@ import type { Migration } from '../primitives/data/migrations.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import { publishIn } from '../primitives/events/events.ts'
 import { eventMigrations } from '../primitives/events/schema.ts'
+import type { Records } from '../primitives/idempotency/contract.ts'
+import { idempotencyMigrations } from '../primitives/idempotency/schema.ts'
 import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
 import { jobMigrations } from '../primitives/jobs/schema.ts'
-import { openQueues } from './wire.ts'
+import { limitMigrations } from '../primitives/limits/schema.ts'
+import { sessionMigrations } from '../primitives/sessions/schema.ts'
+import { openQueues, openRecords } from './wire.ts'
 
 /** Rung's own tables, before any module's. */
-export const systemMigrations: readonly Migration[] = [...jobMigrations, ...eventMigrations]
+export const systemMigrations: readonly Migration[] = [
+  ...jobMigrations,
+  ...eventMigrations,
+  ...idempotencyMigrations,
+  ...limitMigrations,
+  ...sessionMigrations,
+]
 
 /** What a process has to work with: the primitives on one database. */
 export interface Primitives {
@@ -20,6 +30,7 @@ export interface Primitives {
   queue: Queue
   outbox: Outbox
   bell: Bell
+  records: Records
   /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
   worker: { wake(queues: ReadonlySet<string>): boolean } | undefined
   close(): Promise<void>
@@ -43,6 +54,7 @@ export function openPrimitives(database: Database, connection: ConnectionConfig,
     queue,
     outbox,
     bell,
+    records: openRecords(database),
     worker: undefined,
     close: () => bell.close(),
   }

@@ -8,11 +8,17 @@ import { postgresDatabase } from '../primitives/data/postgres.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import { tableOutbox } from '../primitives/events/table.ts'
 import type { FileStore } from '../primitives/files/contract.ts'
+import type { Records } from '../primitives/idempotency/contract.ts'
+import { tableRecords } from '../primitives/idempotency/table.ts'
 import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { notifyBell } from '../primitives/jobs/notify.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
+import type { Limiter } from '../primitives/limits/contract.ts'
+import { insured } from '../primitives/limits/insured.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
+import type { SessionStore } from '../primitives/sessions/contract.ts'
+import { tableSessions } from '../primitives/sessions/table.ts'
 import type { DataTopology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -124,4 +130,20 @@ function ownDataDir(config: Config): () => Promise<unknown> {
     })
     return owned
   }
+}
+
+export function openRecords(database: Database): Records {
+  return tableRecords(database)
+}
+
+/** Of an embedded database there is one process that takes requests: it counts for itself. Others share their counts. */
+export async function openLimiter({ engine }: DataTopology, database: Database): Promise<Limiter> {
+  const { memoryLimiter } = await import('../primitives/limits/memory.ts')
+  if (engine === 'embedded') return memoryLimiter()
+  const { tableLimiter } = await import('../primitives/limits/table.ts')
+  return insured(tableLimiter(database), memoryLimiter(), database)
+}
+
+export function openSessions(database: Database): SessionStore {
+  return tableSessions(database)
 }

@@ -253,7 +253,14 @@ export function environment({ dataDir, env }: Pick<Options, 'dataDir' | 'env'>):
   const kept = Object.entries(process.env).filter(
     ([name]) => !/^(RUNG_.*|NODE_.*|npm_.*|PORT|HOST|DATABASE_URL|LOG_LEVEL|PG.*|CI|OTEL_.*|INIT_CWD)$/.test(name),
   )
-  const given = { PORT: '0', LOG_LEVEL: 'warn', ...(dataDir && { RUNG_DATA: dataDir }), ...env }
+  const given = {
+    PORT: '0',
+    LOG_LEVEL: 'warn',
+    RUNG_LIMITS: 'off',
+    RUNG_SHEDDING: 'off',
+    ...(dataDir && { RUNG_DATA: dataDir }),
+    ...env,
+  }
   return { ...Object.fromEntries(kept), ...given }
 }
 

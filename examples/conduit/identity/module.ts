@@ -1,5 +1,5 @@
 import { call, defineModule } from 'rung'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { Envelope, Errors, Filled, failures, NullableText, Profile } from '../schemas.ts'
 import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, updateAccount } from './accounts.ts'
@@ -19,6 +19,7 @@ const User = Type.Object({
 })
 const NewUser = Type.Object({ username: Username, email: Email, password: Password })
 const Login = Type.Object({ email: Filled(254), password: Type.String({ minLength: 1, maxLength: 256 }) })
+type Login = Static<typeof Login>
 const UserChanges = Type.Partial(
   Type.Object({
     username: Username,
@@ -62,6 +63,14 @@ export const identity = defineModule({
     }
   },
 
+  identify: ({ secret }) => {
+    const self = ownAuthentication(createTokens(secret('tokens')))
+    return async (request) => {
+      const viewer = await viewerOf(request, self)
+      return viewer === null ? undefined : { id: String(viewer) }
+    }
+  },
+
   routes(http, { data, secret }) {
     const tokens = createTokens(secret('tokens'))
     const self = ownAuthentication(tokens)
@@ -89,6 +98,7 @@ export const identity = defineModule({
     http.post(
       '/api/users/login',
       {
+        config: { login: ({ body }) => (body as { user: Login }).user.email },
         schema: {
           operationId: 'Login',
           tags: ['User and Authentication'],

@@ -96,7 +96,8 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
       if (outer instanceof WriteSession && !outer.ended) {
         return fn(joinable(outer, module, options.isolation).tag as Tx)
       }
-      const rule = currentWriteRule()
+      const standing = currentWriteRule()
+      const rule = standing?.begin ? standing.begin({ module, fn }) : standing
       const known = rule?.recall?.()
       if (known) return known.value as T
       const retries = options.retries ?? 3

@@ -29,10 +29,17 @@ export type ExtendTx<Tx extends SqlTag> = (riding: Riding) => Omit<Tx, keyof Sql
  * another are part of it and are not asked about.
  */
 export interface WriteRule {
+  /** Where writes differ: asked once for each, before it begins, for the rule of that one. */
+  begin?(write: BeginningWrite): WriteRule
   /** Asked before a write begins. A value stands for it: nothing runs. */
   recall?(): { value: unknown } | undefined
   /** Asked at its commit, with what the author's function returned. */
   ride(value: unknown): Ride | undefined
+}
+
+export interface BeginningWrite {
+  readonly module: string | undefined
+  readonly fn: (...args: never[]) => unknown
 }
 
 const rules = new WeakMap<Scope, WriteRule>()

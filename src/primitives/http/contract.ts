@@ -9,6 +9,14 @@ import type {
 } from 'fastify'
 import type { Duration, Size } from '../../kernel/units.ts'
 import type { Problem } from './problem.ts'
+import type { SheddingOptions } from './shedding.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Asked by those who run the process, not by its clients: never limited, never shed. */
+    system?: boolean
+  }
+}
 
 /** What a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
 export type Http = FastifyInstance<
@@ -33,6 +41,13 @@ export interface HttpOptions {
   keepAliveTimeout?: Duration
   /** Default 10,000; further ones are refused. */
   connectionsMax?: number
+  /**
+   * Proxies in front, by address or network (`10.0.0.0/8`, `loopback`): they may say for whom they ask (`X-Forwarded-For`).
+   * Default none: the header is then anybody's invention and is ignored.
+   */
+  trustProxy?: readonly string[]
+  /** When requests are refused (503) because there are too many. `false`: never. */
+  shedding?: SheddingOptions | false
   /** Other origins that may call: `true` for any, a list, or nothing (default). */
   cors?: boolean | readonly string[] | CorsOptions
   /** Title and version of the API reference. */

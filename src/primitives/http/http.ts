@@ -15,6 +15,7 @@ import { toBytes, toMs } from '../../kernel/units.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
 import { documentation } from './openapi.ts'
+import { prepareIdentify } from './principal.ts'
 import { toProblem, toRungError } from './problem.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
 import { validatorCompiler } from './validation.ts'
@@ -39,6 +40,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     keepAliveTimeout: toMs(settings.keepAliveTimeout ?? '65s'),
     requestTimeout: requestTimeoutMs,
     forceCloseConnections: 'idle',
+    trustProxy: trusted(settings.trustProxy),
     return503OnClosing: false, // readiness says no first; what still arrives is answered
     routerOptions: { maxParamLength: 1024 },
     genReqId: (request) => incomingId(request.headers['x-request-id']) ?? uuid(),
@@ -54,6 +56,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   drainOnClose(app, { headersMs: headersTimeoutMs, requestMs: requestTimeoutMs })
   app.setValidatorCompiler(validatorCompiler())
   acceptEmptyJson(app)
+  prepareIdentify(app)
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request, reply) =>
     sendProblem(
@@ -73,11 +76,14 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const error = toRungError(thrown)
-    if (error.status >= 500) request.log.error({ err: error, requestId: request.id }, error.message)
+    // Who has too much to do does not write a line for each refusal as well; they are counted.
+    const isRefusal = error.code === 'HTTP_OVERLOADED' && error.cause === undefined
+    if (error.status >= 500 && !isRefusal) request.log.error({ err: error, requestId: request.id }, error.message)
     const problem = toProblem(error, request.id, settings.revealing)
     if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
-    if (problem.status === 503) reply.header('retry-after', '1')
+    const { retryAfterS } = error.facts
+    if (problem.status === 503 || retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS ?? 1))
     if (settings.formatProblem)
       return reply.type('application/json; charset=utf-8').send(settings.formatProblem(problem, request))
     return reply.type('application/problem+json; charset=utf-8').send(problem)
@@ -126,6 +132,12 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
   })
 }
 
+/** `true` would believe everybody, and a number of proxies whoever is that many steps away. */
+function trusted(addresses: HttpOptions['trustProxy'] = []): string[] | false {
+  if (Array.isArray(addresses)) return addresses.length > 0 && [...addresses]
+  throw new RungError('APP_INVALID', 'http.trustProxy must be a list of the addresses or networks of your proxies.')
+}
+
 /** Clients name JSON on every request, also on those without a body. Where a body is needed, the schema says so. */
 function acceptEmptyJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
@@ -144,14 +156,18 @@ function pathOf(url: string): string {
   return url.split('?', 1)[0]!.slice(0, 200)
 }
 
+const exposedHeaders = ['X-Request-Id', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'Idempotency-Replayed']
+
 async function addCors(app: FastifyInstance, option: HttpOptions['cors']): Promise<void> {
   if (option === undefined || option === false) return
   const given: CorsOptions = typeof option === 'object' && 'origins' in option ? option : { origins: option }
   await app.register(cors, {
     origin: typeof given.origins === 'boolean' ? given.origins : [...given.origins],
     methods: [...(given.methods ?? ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])],
-    allowedHeaders: [...(given.headers ?? ['Authorization', 'Content-Type', 'X-Request-Id', 'Traceparent'])],
-    exposedHeaders: [...(given.exposedHeaders ?? ['X-Request-Id', 'Retry-After'])],
+    allowedHeaders: [
+      ...(given.headers ?? ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id', 'Traceparent']),
+    ],
+    exposedHeaders: [...(given.exposedHeaders ?? exposedHeaders)],
     credentials: given.credentials ?? false,
     maxAge: Math.floor(toMs(given.maxAge ?? '10m') / 1000),
   })

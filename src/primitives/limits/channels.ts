@@ -1,0 +1,16 @@
+import { channel } from 'node:diagnostics_channel'
+import type { Database } from '../data/contract.ts'
+
+/** A request was refused, or the counts could not be reached: `LimitDecided`. */
+export const limitDecided = channel('rung:limit')
+
+export interface LimitDecided {
+  readonly database: Database
+  readonly outcome: 'refused' | 'unavailable'
+  readonly limit: string
+  readonly error?: unknown
+}
+
+export function tellLimit(decided: LimitDecided): void {
+  if (limitDecided.hasSubscribers) limitDecided.publish(decided)
+}

@@ -1,0 +1,73 @@
+import { type Migration, systemMigration } from '../data/migrations.ts'
+
+/**
+ * Unlogged: counts cost no log and no replication, and a crash of the server forgets them. The window's arithmetic is that of
+ * `memory.ts`, with the server's clock: processes need not agree on the time. Keys are locked in their order, so that two
+ * statements with several never wait for each other in a circle.
+ */
+export const limitMigrations: readonly Migration[] = [
+  systemMigration(
+    '0004_limits',
+    `
+create unlogged table rung.limit_use (
+  key text primary key,
+  slots bigint[] not null default '{}',
+  counts integer[] not null default '{}',
+  ends_at timestamptz not null default now() + interval '1 minute'
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+create function rung.take_limits(keys text[], maxima integer[], slot_lengths integer[], slots_of_window integer)
+returns table (place integer, admitted boolean, used integer, next_ms integer, slot bigint) language plpgsql as $$
+declare
+  known rung.limit_use;
+  at_ms bigint;
+  last integer;
+  leaving bigint;
+begin
+  for place in select ordinality from unnest(keys) with ordinality k (key, ordinality) order by k.key loop
+    loop
+      select * into known from rung.limit_use u where u.key = keys[place] for update;
+      exit when found;
+      insert into rung.limit_use as u (key) values (keys[place]) on conflict (key) do nothing;
+    end loop;
+    at_ms := (extract(epoch from clock_timestamp()) * 1000)::bigint;
+    -- The clock of a server may be set back; counts never are.
+    slot := greatest(at_ms / slot_lengths[place], known.slots[cardinality(known.slots)]);
+    select coalesce(array_agg(s order by s), '{}'), coalesce(array_agg(c order by s), '{}'), coalesce(sum(c), 0)
+    into known.slots, known.counts, used
+    from unnest(known.slots, known.counts) live (s, c) where s >= slot - slots_of_window;
+    admitted := used < maxima[place];
+    if admitted then
+      used := used + 1;
+      last := cardinality(known.slots);
+      if last > 0 and known.slots[last] = slot then
+        known.counts[last] := known.counts[last] + 1;
+      else
+        known.slots := known.slots || slot;
+        known.counts := known.counts || 1;
+      end if;
+      update rung.limit_use u set slots = known.slots, counts = known.counts,
+        ends_at = to_timestamp((slot + slots_of_window + 1) * slot_lengths[place] / 1000.0)
+      where u.key = keys[place];
+    end if;
+    select min(s) into leaving from (
+      select s, sum(c) over (order by s) as gone from unnest(known.slots, known.counts) live (s, c)
+    ) going where gone >= greatest(1, used - maxima[place] + 1);
+    next_ms := coalesce((leaving + slots_of_window + 1) * slot_lengths[place] - at_ms, 0);
+    return next;
+  end loop;
+end $$;
+
+create function rung.give_back_limits(keys text[], of_slots bigint[]) returns void language plpgsql as $$
+declare
+  place integer;
+begin
+  for place in select ordinality from unnest(keys) with ordinality k (key, ordinality) order by k.key loop
+    update rung.limit_use u
+    set counts[array_position(slots, of_slots[place])] = greatest(0, counts[array_position(slots, of_slots[place])] - 1)
+    where u.key = keys[place] and array_position(slots, of_slots[place]) is not null;
+  end loop;
+end $$;
+`,
+  ),
+]

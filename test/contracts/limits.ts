@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Ask, Limiter, Verdict } from '../../src/primitives/limits/contract.ts'
+import { until } from '../support/process.ts'
+
+/** Long enough that none of it leaves while a test runs. */
+const long = 600_000
+
+/** What every adapter of the limits' contract keeps. `open` gives two that share their store, as two processes do. */
+export function limitsContract(
+  name: string,
+  open: () => Promise<{ limiters: [Limiter, Limiter]; close(): Promise<void> }>,
+): void {
+  describe(`limits contract: ${name}`, () => {
+    let limiter: Limiter
+    let other: Limiter
+    let close = async () => {}
+    before(async () => {
+      const opened = await open()
+      ;[limiter, other] = opened.limiters
+      close = opened.close
+    })
+    after(() => close())
+
+    const fresh = (max: number, windowMs = long): Ask => ({ key: randomUUID(), max, windowMs })
+    const take = async (ask: Ask, by = limiter): Promise<Verdict> => (await by.take([ask]))[0]!
+    const admitted = (verdicts: readonly Verdict[]) => verdicts.filter((verdict) => verdict.admitted).length
+
+    it('admits as many as are allowed, and says how many were', async () => {
+      const ask = fresh(3)
+      const verdicts = [
+        await take(ask),
+        await take(ask, other),
+        await take(ask),
+        await take(ask, other),
+        await take(ask),
+      ]
+      assert.deepEqual(
+        verdicts.map((one) => one.admitted),
+        [true, true, true, false, false],
+      )
+      assert.deepEqual(
+        verdicts.map(({ used }) => used),
+        [1, 2, 3, 3, 3],
+      )
+      assert.ok(verdicts.every(({ nextMs }) => nextMs > long * 0.9 && nextMs <= long * 1.04))
+    })
+
+    it('admits exactly as many of hundreds that come at once from everywhere', async () => {
+      const ask = fresh(100)
+      const verdicts = await Promise.all(Array.from({ length: 300 }, (_, n) => take(ask, n % 2 ? limiter : other)))
+      assert.equal(admitted(verdicts), 100)
+      assert.deepEqual(
+        verdicts
+          .filter((one) => one.admitted)
+          .map(({ used }) => used)
+          .sort((a, b) => a - b),
+        Array.from({ length: 100 }, (_, n) => n + 1),
+      )
+    })
+
+    it('answers several asks in their order, each by itself, also the same one twice', async () => {
+      const [a, b] = [fresh(1), fresh(5)]
+      const verdicts = await limiter.take([b, a, a, b])
+      assert.deepEqual(
+        verdicts.map((one) => [one.admitted, one.used]),
+        [
+          [true, 1],
+          [true, 1],
+          [false, 1],
+          [true, 2],
+        ],
+      )
+    })
+
+    it('never waits in a circle for keys in any order', async () => {
+      const asks = Array.from({ length: 8 }, () => fresh(1_000))
+      const shuffled = () => [...asks].sort(() => Math.random() - 0.5)
+      const rounds = Array.from({ length: 60 }, (_, n) => (n % 2 ? limiter : other).take(shuffled()))
+      assert.equal(admitted((await Promise.all(rounds)).flat()), 480)
+      assert.equal((await take(asks[0]!)).used, 61)
+    })
+
+    it('keeps its promise of when one more comes back, and none comes earlier', async () => {
+      const windowMs = 600
+      const ask = fresh(2, windowMs)
+      await take(ask)
+      const began = performance.now()
+      await take(ask, other)
+      const refused = await take(ask)
+      assert.equal(refused.admitted, false)
+      assert.ok(refused.nextMs > 0 && refused.nextMs <= windowMs * 1.04 + 1, `${refused.nextMs}`)
+      await wait(refused.nextMs + 2)
+      assert.equal((await take(ask, other)).admitted, true)
+      // The second one counts until its own window has passed.
+      if (performance.now() - began < windowMs) assert.equal((await take(ask)).admitted, false)
+    })
+
+    it('slides: no window holds more than is allowed, wherever it begins', async () => {
+      const [max, windowMs] = [20, 400]
+      const ask = fresh(max, windowMs)
+      const seen: { from: number; to: number }[] = []
+      const ends = performance.now() + windowMs * 5
+      const hammer = async (by: Limiter) => {
+        while (performance.now() < ends) {
+          const from = performance.now()
+          const one = await take(ask, by)
+          if (one.admitted) seen.push({ from, to: performance.now() })
+          else await wait(Math.random() * 20)
+        }
+      }
+      await Promise.all([hammer(limiter), hammer(other), hammer(limiter), hammer(other)])
+      for (const { from } of seen) {
+        // Those that began and ended in this window were admitted in it, for certain.
+        const inside = seen.filter((one) => one.from >= from && one.to <= from + windowMs).length
+        assert.ok(inside <= max, `${inside} in one window`)
+      }
+      assert.ok(seen.length >= max * 4, `only ${seen.length} in five windows`)
+    })
+
+    it('takes back', async () => {
+      const ask = fresh(2)
+      const [first] = [await take(ask), await take(ask, other)]
+      assert.equal((await take(ask)).admitted, false)
+      await limiter.giveBack([{ key: ask.key, slot: first.slot }])
+      assert.deepEqual([(await take(ask)).admitted, (await take(ask)).admitted], [true, false])
+      // More than was taken is not given.
+      await limiter.giveBack([...Array(9)].map(() => ({ key: ask.key, slot: first.slot })))
+      assert.equal(admitted([await take(ask), await take(ask), await take(ask), await take(ask)]) <= 2, true)
+      await limiter.giveBack([
+        { key: randomUUID(), slot: 1 },
+        { key: ask.key, slot: 1 },
+      ])
+    })
+
+    it('follows a limit that is changed', async () => {
+      const ask = fresh(1)
+      await take(ask)
+      assert.equal((await take(ask)).admitted, false)
+      assert.equal((await take({ ...ask, max: 3 })).admitted, true)
+      const lowered = await take({ ...ask, max: 1 })
+      assert.deepEqual([lowered.admitted, lowered.used], [false, 2])
+    })
+
+    it('forgets what has left, and only that', async () => {
+      const [brief, kept] = [fresh(1, 30), fresh(1)]
+      await limiter.take([brief, kept])
+      await until(async () => (await limiter.prune()) >= 1, 'it has left')
+      assert.deepEqual([(await take(brief)).used, (await take(kept)).admitted], [1, false])
+    })
+  })
+}

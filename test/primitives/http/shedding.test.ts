@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { defineApp, defineModule, type HttpOptions } from 'rung'
+import { metrics } from '../../../src/observe/metrics.ts'
+import { isShed, type Priority } from '../../../src/primitives/http/shedding.ts'
+import type { Running } from '../../../src/runtime/boot.ts'
+import { bootForTest } from '../../support/app.ts'
+import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
+import { until } from '../../support/process.ts'
+
+describe('what is refused', () => {
+  const limits = { delayMsMax: 100, inFlightMax: 10 }
+  const table: [delayMs: number, inFlight: number, refused: Priority[]][] = [
+    [0, 0, []],
+    [49, 4, []],
+    [50, 0, ['sheddable']],
+    [0, 5, ['sheddable']],
+    [99, 9, ['sheddable']],
+    [100, 0, ['sheddable', 'normal']],
+    [0, 10, ['sheddable', 'normal']],
+    [199, 19, ['sheddable', 'normal']],
+    [200, 0, ['sheddable', 'normal', 'critical']],
+    [0, 20, ['sheddable', 'normal', 'critical']],
+  ]
+  for (const [delayMs, inFlight, refused] of table) {
+    it(`${delayMs} ms late, ${inFlight} in flight: ${refused.join(', ') || 'nothing'}`, () => {
+      const all = (['sheddable', 'normal', 'critical'] as const).filter((one) =>
+        isShed(one, { delayMs, inFlight }, limits),
+      )
+      assert.deepEqual(all, refused)
+    })
+  }
+})
+
+describe('under load', () => {
+  let postgres: TestPostgres
+  let running: Running
+  const gates: (() => void)[] = []
+  before(async () => {
+    postgres = await testPostgres()
+    running = await start({ shedding: { inFlightMax: 4, delayMax: '5s' } })
+  })
+  after(async () => {
+    await running?.stop()
+    await postgres?.stop()
+  })
+
+  const config = (priority: Priority) => ({ config: { priority } })
+  const module = defineModule({
+    name: 'm',
+    owner: 'tests',
+    routes(http) {
+      http.get('/wait', () => new Promise((resolve) => gates.push(() => resolve({}))))
+      http.get('/', async () => ({}))
+      http.get('/critical', config('critical'), async () => ({}))
+      http.get('/sheddable', config('sheddable'), async () => ({}))
+      http.get('/block/:ms', config('critical'), async (request) => {
+        const ends = performance.now() + Number((request.params as { ms: string }).ms)
+        while (performance.now() < ends);
+        return {}
+      })
+    },
+  })
+  const start = (http: HttpOptions) =>
+    bootForTest(defineApp({ name: 'a', modules: [module], http }), postgres, { shedding: 'on' }, [
+      (fastify, { data, primitives }) => void metrics(fastify, data, primitives.queue),
+    ])
+  const ask = (route: string, of = running) => fetch(of.url + route)
+  const status = async (route: string, of = running) => (await ask(route, of)).status
+
+  async function holding<T>(n: number, body: () => Promise<T>): Promise<T> {
+    const held = Array.from({ length: n }, () => ask('/wait'))
+    await until(() => gates.length === n, 'they wait')
+    try {
+      return await body()
+    } finally {
+      for (const open of gates.splice(0)) open()
+      for (const one of held) assert.equal((await one).status, 200)
+    }
+  }
+
+  it('the least important goes first, and all comes back', async () => {
+    const seen = async () => [await status('/sheddable'), await status('/'), await status('/critical')]
+    assert.deepEqual(await holding(1, seen), [200, 200, 200])
+    assert.deepEqual(await holding(2, seen), [503, 200, 200])
+    assert.deepEqual(await holding(4, seen), [503, 503, 200])
+    assert.deepEqual(await seen(), [200, 200, 200])
+  })
+
+  it('a refusal says when to come again, and the process can be asked how it is', async () => {
+    await holding(4, async () => {
+      const refused = await ask('/')
+      const problem = (await refused.json()) as { code: string }
+      assert.equal(problem.code, 'HTTP_OVERLOADED')
+      assert.match(refused.headers.get('retry-after') ?? '', /^[123]$/)
+      for (const route of ['/healthz', '/readyz']) assert.equal(await status(route), 200)
+      assert.match(await (await ask('/metrics')).text(), /http_shed_total\{priority="normal"\} \d/)
+    })
+  })
+
+  it('a late event loop refuses what came meanwhile', async () => {
+    const other = await start({ shedding: { delayMax: 100 } })
+    try {
+      assert.equal(await status('/', other), 200)
+      // On lines of their own, so that all of them are there when the loop comes round.
+      const asked = [ask('/block/400', other), ...Array.from({ length: 6 }, () => ask('/', other))]
+      const seen = (await Promise.all(asked)).map((one) => one.status)
+      assert.equal(seen[0], 200)
+      assert.ok(seen.includes(503), `${seen}`)
+      await until(async () => (await status('/', other)) === 200, 'it is over')
+    } finally {
+      await other.stop()
+    }
+  })
+})
