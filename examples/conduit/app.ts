@@ -1,13 +1,16 @@
 import { defineApp } from 'rung'
 import { articles } from './articles/module.ts'
+import { avatars } from './avatars/module.ts'
 import { comments } from './comments/module.ts'
 import { conduitErrors } from './errors.ts'
+import { exportsModule } from './exports/module.ts'
 import { identity } from './identity/module.ts'
+import { notifications } from './notifications/module.ts'
 
 /** Conduit, the RealWorld reference application: a blog with users, articles and comments. */
 export default defineApp({
   name: 'conduit',
-  modules: [identity, articles, comments],
+  modules: [identity, articles, comments, notifications, exportsModule, avatars],
   http: {
     title: 'Conduit',
     version: '2.0.0',

@@ -74,7 +74,10 @@ async function scene(target: Target): Promise<{ known: Known; token: string }> {
   await api.favorite(person, slug)
   const people = { author: person.username, favorited: person.username, username: other.username }
   const credentials = { email: person.email, password: person.password }
-  return { known: { ...people, ...credentials, slug, tag: tagList[0]!, id: String(id) }, token: person.token }
+  return {
+    known: { ...people, ...credentials, slug, tag: tagList[0]!, id: String(id), timeZone: 'Asia/Tokyo' },
+    token: person.token,
+  }
 }
 
 /** Where the document's paths begin: its server's path, on the target's origin. */

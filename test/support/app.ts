@@ -1,10 +1,13 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import type { App } from '../../src/app/define-app.ts'
 import { type BootOptions, boot, type Running } from '../../src/runtime/boot.ts'
 import { type Config, readConfig } from '../../src/runtime/config.ts'
 import { createLog } from '../../src/runtime/log.ts'
 import { type TestPostgres, urlOf } from './postgres.ts'
 
-/** Boots an app in this process, on a database of its own of a test Postgres, on a free port. */
+/** Boots an app in this process, on a database of its own of a test Postgres, on a free port, with a data directory that is gone after its stop. */
 export async function bootForTest(
   app: App,
   postgres: TestPostgres,
@@ -12,7 +15,7 @@ export async function bootForTest(
   extensions: BootOptions['extensions'] = [],
   settings: Record<string, string> = {},
 ): Promise<Running> {
-  const env = {
+  const env: Record<string, string> = {
     PORT: '0',
     NODE_ENV: 'test',
     LOG_LEVEL: 'silent',
@@ -20,6 +23,17 @@ export async function bootForTest(
     RUNG_SECRET: 'a secret of the tests, long enough to be one',
     ...settings,
   }
-  const config = { ...readConfig(env, process.cwd()), ...overrides }
-  return boot(app, config, { log: createLog('test', config.logLevel), extensions })
+  const dir =
+    overrides.dataDir === undefined && !env.RUNG_DATA ? await mkdtemp(path.join(tmpdir(), 'rung-test-')) : undefined
+  const config = { ...readConfig(env, process.cwd()), ...(dir && { dataDir: dir }), ...overrides }
+  const forget = async () => {
+    if (dir) await rm(dir, { recursive: true, force: true })
+  }
+  try {
+    const running = await boot(app, config, { log: createLog('test', config.logLevel), extensions })
+    return { ...running, stop: () => running.stop().finally(forget) }
+  } catch (error) {
+    await forget()
+    throw error
+  }
 }

@@ -1,5 +1,6 @@
 import { type Data, isRungError, type SqlTag, sql } from 'rung'
 import { refuse } from '../errors.ts'
+import { ArticleChanged, ArticleDeleted, ArticleFavorited, ArticlePublished, articleKey } from './events.ts'
 import type { ListedRow } from './lists.ts'
 import { slugOf, withSuffix } from './slugs.ts'
 
@@ -15,6 +16,18 @@ export interface NewArticle {
 }
 
 export type ArticleChanges = Partial<NewArticle>
+
+/** The article as others may want to keep it. */
+const whole = (row: ArticleRow) => ({
+  articleId: row.id,
+  authorId: row.author_id,
+  slug: row.slug,
+  title: row.title,
+  description: row.description,
+  body: row.body,
+  tagList: row.tag_list,
+  createdAt: row.created_at.toISOString(),
+})
 
 const columns = sql`id, slug, title, description, body, tag_list, favorites_count, author_id, created_at, updated_at`
 
@@ -77,14 +90,15 @@ export async function createArticle(data: Data, authorId: number, article: NewAr
         on conflict (slug) do nothing returning ${columns}, false as favorited`,
     )
     await insertTags(tx, row.id, authorId, tags)
+    tx.publish(ArticlePublished, whole(row), { key: articleKey(row.id) })
     return row
   })
 }
 
 /** The article, locked, if it is the viewer's. */
-async function ownArticle(tx: SqlTag, slug: string, viewer: number): Promise<{ id: number; title: string }> {
-  const [row] = await tx<{ id: number; title: string; author_id: number }>`
-    select id, title, author_id from articles.article where slug = ${slug} for update`
+async function ownArticle(tx: SqlTag, slug: string, viewer: number): Promise<Omit<ArticleRow, 'favorited'>> {
+  const [row] = await tx<Omit<ArticleRow, 'favorited'>>`
+    select ${columns} from articles.article where slug = ${slug} for update`
   if (!row) throw notFound()
   if (row.author_id !== viewer) throw refuse('HTTP_FORBIDDEN', 'article', 'forbidden')
   return row
@@ -98,7 +112,8 @@ export async function updateArticle(
 ): Promise<ArticleRow> {
   return againWhereTaken(() =>
     data.write(async (tx) => {
-      const { id, title } = await ownArticle(tx, slug, viewer)
+      const old = await ownArticle(tx, slug, viewer)
+      const { id, title } = old
       if (changes.title !== undefined && changes.title !== title) await rename(tx, id, slug, changes.title)
       const tags = changes.tagList && distinct(changes.tagList)
       if (tags) {
@@ -112,9 +127,15 @@ export async function updateArticle(
       const [row] =
         await tx<ArticleRow>`update articles.article set ${sql.join(set)} where id = ${id} returning ${columns},
       exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited`
+      if (differ(old, row!)) tx.publish(ArticleChanged, whole(row!), { key: articleKey(id) })
       return row!
     }),
   )
+}
+
+function differ(a: Omit<ArticleRow, 'favorited'>, b: Omit<ArticleRow, 'favorited'>): boolean {
+  const same = (['title', 'description', 'body'] as const).every((field) => a[field] === b[field])
+  return !same || a.tag_list.join('\0') !== b.tag_list.join('\0')
 }
 
 /** Two articles that take one address at the same moment: the second looks again and finds it taken. */
@@ -145,15 +166,22 @@ export async function deleteArticle(data: Data, viewer: number, slug: string): P
   await data.write(async (tx) => {
     const { id } = await ownArticle(tx, slug, viewer)
     await tx`delete from articles.article where id = ${id}`
+    tx.publish(ArticleDeleted, { articleId: id, authorId: viewer, slug }, { key: articleKey(id) })
   })
 }
 
 export async function setFavorite(data: Data, viewer: number, slug: string, favorite: boolean): Promise<ArticleRow> {
   return data.write(async (tx) => {
-    const [found] = await tx<{ id: number }>`select id from articles.article where slug = ${slug} for key share`
+    const [found] = await tx<{ id: number; author_id: number }>`
+      select id, author_id from articles.article where slug = ${slug} for key share`
     if (!found) throw notFound()
     if (favorite) {
-      await tx`insert into articles.favorite (account_id, article_id) values (${viewer}, ${found.id}) on conflict do nothing`
+      const added = await tx`insert into articles.favorite (account_id, article_id) values (${viewer}, ${found.id})
+        on conflict do nothing returning article_id`
+      if (added.length > 0) {
+        const { id: articleId, author_id: authorId } = found
+        tx.publish(ArticleFavorited, { articleId, authorId, accountId: viewer }, { key: articleKey(articleId) })
+      }
     } else {
       await tx`delete from articles.favorite where account_id = ${viewer} and article_id = ${found.id}`
     }
@@ -163,7 +191,21 @@ export async function setFavorite(data: Data, viewer: number, slug: string, favo
   })
 }
 
-export async function idOfSlug(data: Data, slug: string): Promise<number | null> {
-  const [row] = await data.read((sql) => sql<{ id: number }>`select id from articles.article where slug = ${slug}`)
-  return row?.id ?? null
+export async function refOf(data: Data, slug: string): Promise<{ id: number; authorId: number } | null> {
+  const [row] = await data.read(
+    (sql) => sql<{ id: number; authorId: number }>`
+      select id, author_id as "authorId" from articles.article where slug = ${slug}`,
+  )
+  return row ?? null
+}
+
+/** Those of them that there are. */
+export async function titlesOf(
+  data: Data,
+  ids: readonly number[],
+): Promise<{ id: number; slug: string; title: string }[]> {
+  return data.read(
+    (sql) => sql<{ id: number; slug: string; title: string }>`
+      select id, slug, title from articles.article where id = any(${ids})`,
+  )
 }

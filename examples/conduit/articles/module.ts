@@ -1,18 +1,13 @@
-import { call, defineModule, type ModuleContext } from 'rung'
+import { defineModule, type ModuleContext, on } from 'rung'
 import { Type } from 'typebox'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, Filled, failures, Paging, Profile, pageMax } from '../schemas.ts'
 import { signedIn, viewerOf } from '../viewer.ts'
-import {
-  type ArticleRow,
-  articleBatch,
-  createArticle,
-  deleteArticle,
-  idOfSlug,
-  setFavorite,
-  updateArticle,
-} from './articles.ts'
+import { type ArticleRow, articleBatch, createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
+import { articleCalls } from './calls.ts'
+import { ArticlesViewed } from './events.ts'
 import { type Filter, feedBatch, type ListedRow, listArticles, type Page, tagsInUse } from './lists.ts'
+import { addViews, viewCounter, viewsOf } from './views.ts'
 
 const Tags = Type.Array(Filled(255), { maxItems: 50 })
 const Title = Filled(255)
@@ -34,6 +29,13 @@ const listed = {
 }
 const One = Envelope('article', Type.Object({ ...listed, body: Type.String() }))
 const Many = Type.Object({ articles: Type.Array(Type.Object(listed)), articlesCount: Type.Integer() })
+const Views = Envelope(
+  'views',
+  Type.Object({
+    total: Type.Integer(),
+    days: Type.Array(Type.Object({ day: Type.String({ format: 'date' }), count: Type.Integer() })),
+  }),
+)
 const Slug = Type.Object({ slug: Type.String() })
 const Query = Type.Object({
   tag: Type.Optional(Type.String()),
@@ -51,15 +53,17 @@ export const articles = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
   uses: { identity },
 
-  calls: ({ data }) => ({
-    idOf: call(Slug, Type.Union([Type.Integer(), Type.Null()]), ({ slug }) => idOfSlug(data, slug)),
-  }),
+  calls: ({ data }) => articleCalls(data),
 
-  routes(http, { data, calls }) {
+  work: () => [on(ArticlesViewed, ({ payload: { day, views } }, tx) => addViews(tx, day, views))],
+
+  routes(http, { data, calls, log }) {
     const who = calls.identity
     const present = presenter(calls)
     const articleNamed = articleBatch(data)
     const feedOf = feedBatch(data)
+    const views = viewCounter(data, log)
+    http.addHook('onClose', () => views.stop())
     const tags = ['Articles']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
@@ -142,7 +146,28 @@ export const articles = defineModule({
       },
       async (request) => {
         const viewer = await viewerOf(request, who)
-        return present.one(await articleNamed({ slug: request.params.slug, viewer }), viewer)
+        const article = await articleNamed({ slug: request.params.slug, viewer })
+        if (article.author_id !== viewer) views.count(article.id)
+        return present.one(article, viewer)
+      },
+    )
+
+    http.get(
+      '/api/articles/:slug/views',
+      {
+        schema: {
+          operationId: 'GetArticleViews',
+          tags,
+          security,
+          params: Slug,
+          querystring: Type.Object({ days: Type.Integer({ minimum: 1, maximum: 366, default: 30 }) }),
+          response: { 200: Views, ...ofOne },
+        },
+        preValidation,
+      },
+      async (request) => {
+        const viewer = await signedIn(request, who)
+        return { views: await viewsOf(data, viewer, request.params.slug, request.query.days) }
       },
     )
 

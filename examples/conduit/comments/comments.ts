@@ -1,5 +1,7 @@
-import { type Data, sql } from 'rung'
+import { type Data, type SqlTag, sql } from 'rung'
+import { articleKey } from '../articles/events.ts'
 import { refuse } from '../errors.ts'
+import { CommentAdded } from './events.ts'
 
 export interface CommentRow {
   id: number
@@ -17,12 +19,33 @@ export async function commentsOn(data: Data, articleId: number): Promise<Comment
   )
 }
 
-export async function addComment(data: Data, articleId: number, authorId: number, body: string): Promise<CommentRow> {
-  const [row] = await data.write(
-    (tx) => tx<CommentRow>`insert into comments.comment (article_id, author_id, body)
-      values (${articleId}, ${authorId}, ${body}) returning ${columns}`,
-  )
-  return row!
+/** On an article that was there when it was looked up, and may be gone by now. */
+export async function addComment(
+  data: Data,
+  { id: articleId, authorId: articleAuthorId }: { id: number; authorId: number },
+  authorId: number,
+  body: string,
+): Promise<CommentRow> {
+  return data.write(async (tx) => {
+    await tx`select pg_advisory_xact_lock_shared(hashtextextended(${`comments:${articleId}`}, 0))`
+    const [row] = await tx<CommentRow>`insert into comments.comment (article_id, author_id, body)
+      select ${articleId}, ${authorId}, ${body}
+      where not exists (select from comments.gone where article_id = ${articleId}) returning ${columns}`
+    if (!row) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
+    const event = { commentId: row.id, articleId, articleAuthorId, authorId }
+    tx.publish(CommentAdded, event, { key: articleKey(articleId) })
+    return row
+  })
+}
+
+/**
+ * Those of a deleted article. Who adds one at the same moment holds the lock until his commit, or comes after this one and
+ * finds that the article is gone.
+ */
+export async function removeComments(tx: SqlTag, articleId: number): Promise<void> {
+  await tx`select pg_advisory_xact_lock(hashtextextended(${`comments:${articleId}`}, 0))`
+  await tx`insert into comments.gone (article_id) values (${articleId}) on conflict do nothing`
+  await tx`delete from comments.comment where article_id = ${articleId}`
 }
 
 export async function deleteComment(data: Data, articleId: number, viewer: number, id: number): Promise<void> {

@@ -1,11 +1,13 @@
-import { defineModule, type ModuleContext } from 'rung'
+import { call, defineModule, type ModuleContext, on } from 'rung'
 import { Type } from 'typebox'
+import { ArticleDeleted } from '../articles/events.ts'
 import { articles } from '../articles/module.ts'
 import { refuse } from '../errors.ts'
 import { identity } from '../identity/module.ts'
-import { Envelope, Errors, Filled, failures, Profile } from '../schemas.ts'
+import { AccountId, Envelope, Errors, Filled, failures, PageAsked, Profile } from '../schemas.ts'
 import { signedIn, viewerOf } from '../viewer.ts'
-import { addComment, type CommentRow, commentsOn, deleteComment } from './comments.ts'
+import { addComment, type CommentRow, commentsOn, deleteComment, removeComments } from './comments.ts'
+import { countOf, writtenBy } from './kept.ts'
 
 const Comment = Type.Object({
   id: Type.Integer(),
@@ -17,8 +19,8 @@ const Comment = Type.Object({
 const Slug = Type.Object({ slug: Type.String() })
 
 /**
- * Comments on articles. Those of a deleted article are out of reach at once, since its address is gone and ids are not
- * used again; their rows stay.
+ * Comments on articles. Those of a deleted article are out of reach at once, since its address is gone; their rows go as
+ * soon as this module hears of it.
  */
 export const comments = defineModule({
   name: 'comments',
@@ -26,16 +28,35 @@ export const comments = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
   uses: { identity, articles },
 
+  calls: ({ data }) => ({
+    writtenBy: call(
+      PageAsked,
+      Type.Array(
+        Type.Object({
+          id: Type.Integer(),
+          articleId: Type.Integer(),
+          body: Type.String(),
+          createdAt: Type.String(),
+          updatedAt: Type.String(),
+        }),
+      ),
+      (asked) => writtenBy(data, asked),
+    ),
+    countOf: call(AccountId, Type.Object({ comments: Type.Integer() }), ({ accountId }) => countOf(data, accountId)),
+  }),
+
+  work: () => [on(ArticleDeleted, ({ payload }, tx) => removeComments(tx, payload.articleId))],
+
   routes(http, { data, calls }) {
     const who = calls.identity
     const tags = ['Comments']
     const security = [{ token: [] }]
     const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
 
-    async function articleId(slug: string): Promise<number> {
-      const id = await calls.articles.idOf({ slug })
-      if (id === null) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
-      return id
+    async function articleNamed(slug: string): Promise<{ id: number; authorId: number }> {
+      const found = await calls.articles.refOf({ slug })
+      if (found === null) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
+      return found
     }
 
     http.get(
@@ -50,7 +71,7 @@ export const comments = defineModule({
       },
       async (request) => {
         const viewer = await viewerOf(request, who)
-        const rows = await commentsOn(data, await articleId(request.params.slug))
+        const rows = await commentsOn(data, (await articleNamed(request.params.slug)).id)
         return { comments: await present(calls, rows, viewer) }
       },
     )
@@ -70,7 +91,7 @@ export const comments = defineModule({
       },
       async (request, reply) => {
         const viewer = await signedIn(request, who)
-        const row = await addComment(data, await articleId(request.params.slug), viewer, request.body.comment.body)
+        const row = await addComment(data, await articleNamed(request.params.slug), viewer, request.body.comment.body)
         const [comment] = await present(calls, [row], viewer)
         return reply.status(201).send({ comment: comment! })
       },
@@ -94,7 +115,7 @@ export const comments = defineModule({
       async (request, reply) => {
         const viewer = await signedIn(request, who)
         const { slug, id } = request.params
-        await deleteComment(data, await articleId(slug), viewer, id)
+        await deleteComment(data, (await articleNamed(slug)).id, viewer, id)
         return reply.status(204).send(null)
       },
     )

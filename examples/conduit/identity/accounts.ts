@@ -1,5 +1,6 @@
-import { type Data, isRungError, type SqlTag, sql } from 'rung'
+import { type Data, isRungError, type Sql, type SqlTag, sql, type Tx } from 'rung'
 import { refuse } from '../errors.ts'
+import { AccountChanged, AccountRegistered, accountKey } from './events.ts'
 import { checkPassword, hashPassword } from './passwords.ts'
 
 export interface Account {
@@ -18,7 +19,10 @@ export interface Changes {
   image?: string | null | undefined
 }
 
-const columns = sql`id, username, email, bio, image`
+const columns = sql`account.id, account.username, account.email, account.bio, account.image`
+
+/** What others see of an account. */
+const seen = ({ id, username, bio, image }: Account) => ({ accountId: id, username, bio, image })
 
 /** Empty text means "none". */
 function orNull(text: string | null): string | null {
@@ -40,13 +44,14 @@ export async function register(
   const taken = await data.read((sql) => findTaken(sql, user))
   if (taken) throw refuse('HTTP_CONFLICT', taken, 'has already been taken') // before the costly hash
   const passwordHash = await hashPassword(user.password)
-  const [account] = await data
-    .write(
-      (tx) => tx<Account>`insert into identity.account (username, email, password_hash)
-        values (${user.username}, ${user.email}, ${passwordHash}) returning ${columns}`,
-    )
+  return data
+    .write(async (tx) => {
+      const [account] = await tx<Account>`insert into identity.account (username, email, password_hash)
+        values (${user.username}, ${user.email}, ${passwordHash}) returning ${columns}`
+      tx.publish(AccountRegistered, seen(account!), { key: accountKey(account!.id) })
+      return account!
+    })
     .catch(explainTaken)
-  return account!
 }
 
 async function findTaken(
@@ -76,6 +81,14 @@ export async function findAccount(data: Data, id: number): Promise<Account> {
   return account
 }
 
+/** Where mail to the account goes. */
+export async function addressOf(data: Data, id: number): Promise<Pick<Account, 'email' | 'username'> | null> {
+  const [row] = await data.read(
+    (sql) => sql<Pick<Account, 'email' | 'username'>>`select email, username from identity.account where id = ${id}`,
+  )
+  return row ?? null
+}
+
 export async function updateAccount(data: Data, id: number, changes: Changes): Promise<Account> {
   const set = [sql`updated_at = now()`]
   if (changes.username !== undefined) set.push(sql`username = ${changes.username}`)
@@ -83,9 +96,34 @@ export async function updateAccount(data: Data, id: number, changes: Changes): P
   if (changes.bio !== undefined) set.push(sql`bio = ${orNull(changes.bio)}`)
   if (changes.image !== undefined) set.push(sql`image = ${orNull(changes.image)}`)
   if (changes.password !== undefined) set.push(sql`password_hash = ${await hashPassword(changes.password)}`)
-  const [account] = await data
-    .write((tx) => tx<Account>`update identity.account set ${sql.join(set)} where id = ${id} returning ${columns}`)
-    .catch(explainTaken)
+  const account = await data.write((tx) => change(tx, id, set)).catch(explainTaken)
   if (!account) throw refuse('HTTP_UNAUTHORIZED', 'token', 'is invalid')
+  return account
+}
+
+/** Whoever has chosen another picture since keeps that one when the avatar goes. */
+export async function setAvatar(
+  tx: Tx,
+  { accountId, image, replaces }: { accountId: number; image: string | null; replaces: string | null },
+): Promise<void> {
+  if (image === null) {
+    const [row] = await tx<{ image: string | null }>`
+      select image from identity.account where id = ${accountId} for update`
+    if (!row || row.image !== replaces) return
+  }
+  await change(tx, accountId, [sql`image = ${image}`, sql`updated_at = now()`])
+}
+
+/** Tells of it when others see another account than before. */
+async function change(tx: Tx, id: number, set: readonly Sql[]): Promise<Account | undefined> {
+  const [row] = await tx<Account & { changed: boolean }>`
+    update identity.account set ${sql.join(set)}
+    from (select id, username, bio, image from identity.account where id = ${id} for update) old
+    where account.id = old.id
+    returning ${columns},
+      (account.username, account.bio, account.image) is distinct from (old.username, old.bio, old.image) as changed`
+  if (!row) return undefined
+  const { changed, ...account } = row
+  if (changed) tx.publish(AccountChanged, seen(account), { key: accountKey(id) })
   return account
 }

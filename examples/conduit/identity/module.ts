@@ -1,9 +1,11 @@
-import { call, defineModule } from 'rung'
+import { defineModule, on } from 'rung'
 import { type Static, Type } from 'typebox'
+import { AvatarChanged } from '../avatars/events.ts'
 import { Envelope, Errors, Filled, failures, NullableText, Profile } from '../schemas.ts'
 import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
-import { type Account, findAccount, logIn, register, updateAccount } from './accounts.ts'
-import { follow, followedByBatch, idOf, type ProfileRow, profileNamed, profilesBatch, unfollow } from './profiles.ts'
+import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
+import { identityCalls } from './calls.ts'
+import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
 import { createTokens, type Tokens } from './tokens.ts'
 
 const Username = Filled(64)
@@ -29,7 +31,6 @@ const UserChanges = Type.Partial(
     image: NullableText({ maxLength: 2_048 }),
   }),
 )
-const Id = Type.Integer({ minimum: 1 })
 const Name = Type.Object({ username: Type.String() })
 const OneProfile = Envelope('profile', Profile)
 const OneUser = Envelope('user', User)
@@ -40,28 +41,9 @@ export const identity = defineModule({
   owner: 'accounts',
   migrations: new URL('./migrations/', import.meta.url),
 
-  calls: ({ data, secret }) => {
-    const tokens = createTokens(secret('tokens'))
-    const profilesOf = profilesBatch(data)
-    const followedBy = followedByBatch(data)
-    return {
-      authenticate: call(
-        Type.Object({ token: Type.String() }),
-        Type.Union([Type.Object({ accountId: Id }), Type.Null()]),
-        async ({ token }) => {
-          const accountId = await tokens.verify(token)
-          return accountId === undefined ? null : { accountId }
-        },
-      ),
-      profiles: call(
-        Type.Object({ ids: Type.Array(Id), viewer: Type.Union([Id, Type.Null()]) }),
-        Type.Array(Type.Intersect([Type.Object({ id: Id }), Profile])),
-        profilesOf,
-      ),
-      idOf: call(Name, Type.Union([Id, Type.Null()]), ({ username }) => idOf(data, username)),
-      followedBy: call(Type.Object({ accountId: Id }), Type.Array(Id), ({ accountId }) => followedBy(accountId)),
-    }
-  },
+  calls: ({ data, secret }) => identityCalls(data, createTokens(secret('tokens'))),
+
+  work: () => [on(AvatarChanged, ({ payload }, tx) => setAvatar(tx, payload))],
 
   identify: ({ secret }) => {
     const self = ownAuthentication(createTokens(secret('tokens')))

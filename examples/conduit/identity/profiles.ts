@@ -1,5 +1,6 @@
 import type { Data, SqlTag } from 'rung'
 import { refuse } from '../errors.ts'
+import { AccountFollowed, accountKey } from './events.ts'
 
 export interface ProfileRow {
   id: number
@@ -60,10 +61,12 @@ export async function profileNamed(data: Data, username: string, viewer: number 
 
 export async function follow(data: Data, viewer: number, username: string): Promise<ProfileRow> {
   const profile = await profileNamed(data, username, viewer)
-  await data.write(
-    (tx) =>
-      tx`insert into identity.follow (follower_id, followee_id) values (${viewer}, ${profile.id}) on conflict do nothing`,
-  )
+  await data.write(async (tx) => {
+    const added = await tx`insert into identity.follow (follower_id, followee_id) values (${viewer}, ${profile.id})
+      on conflict do nothing returning follower_id`
+    if (added.length === 0) return
+    tx.publish(AccountFollowed, { followerId: viewer, followeeId: profile.id }, { key: accountKey(profile.id) })
+  })
   return { ...profile, following: true }
 }
 

@@ -1,0 +1,34 @@
+import type { ModuleContext } from 'rung'
+import type { articles } from '../articles/module.ts'
+import type { identity } from '../identity/module.ts'
+import type { Kind, NotificationRow } from './notifications.ts'
+
+type Calls = ModuleContext<{ identity: typeof identity; articles: typeof articles }>['calls']
+
+/** A notification as its reader sees it. */
+export interface Shown {
+  id: number
+  kind: Kind
+  createdAt: Date
+  read: boolean
+  actor: { username: string; bio: string | null; image: string | null; following: boolean }
+  article: { slug: string; title: string } | null
+  commentId: number | null
+}
+
+/** Names and titles as they are now; one call to each of the two modules. What an account that is gone did is left out. */
+export async function present(calls: Calls, rows: readonly NotificationRow[], viewer: number | null): Promise<Shown[]> {
+  const articleIds = rows.flatMap(({ article_id }) => article_id ?? [])
+  const [profiles, titles] = await Promise.all([
+    calls.identity.profiles({ ids: [...new Set(rows.map(({ actor_id }) => actor_id))], viewer }),
+    articleIds.length === 0 ? [] : calls.articles.titlesOf({ ids: [...new Set(articleIds)] }),
+  ])
+  const actors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+  const articles = new Map(titles.map(({ id, slug, title }) => [id, { slug, title }]))
+  return rows.flatMap(({ id, kind, actor_id, subject_id, article_id, created_at: createdAt, read }) => {
+    const actor = actors.get(actor_id)
+    if (!actor) return []
+    const article = (article_id !== null && articles.get(article_id)) || null
+    return [{ id, kind, createdAt, read, actor, article, commentId: kind === 'comment' ? subject_id : null }]
+  })
+}
