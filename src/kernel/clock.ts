@@ -37,6 +37,13 @@ export function after(ms: number, fn: () => void): () => void {
   return () => clearTimeout(timer)
 }
 
+/** Until `work` is done, or `ms` have passed; the wait alone does not keep the process alive. */
+export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const forget = after(ms, resolve)
+  await Promise.race([work, promise]).finally(forget)
+}
+
 /** Calls `fn` every `ms`; the returned function ends it. The timer alone does not keep the process alive. */
 export function every(ms: number, fn: () => void): () => void {
   const timer = setInterval(fn, ms)

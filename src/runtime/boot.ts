@@ -3,7 +3,7 @@ import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
-import { after, sleep } from '../kernel/clock.ts'
+import { atMost, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
@@ -155,12 +155,6 @@ async function settled<A, B>(
 
 /** Work that hangs in a transaction must not keep the process, and its database, from stopping. */
 const closeMsMax = 10_000
-
-async function atMost(ms: number, work: Promise<void>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const forget = after(ms, resolve)
-  await Promise.race([work, promise]).finally(forget)
-}
 
 async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void> {
   const failures: unknown[] = []

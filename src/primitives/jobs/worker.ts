@@ -1,4 +1,4 @@
-import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
+import { after, atMost, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { advance, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
@@ -142,15 +142,15 @@ export class Worker {
     for (const { waiting } of this.#lines) {
       for (const item of waiting.splice(0)) this.#done({ ...held(item), kind: 'release', delayMs: 0 })
     }
-    await Promise.race([this.#allEnded(), sleep(graceMs)])
+    await atMost(graceMs, this.#allEnded())
     for (const { scope } of this.#held.values()) {
       scope.cancel(new RungError('JOB_HANDED_BACK', 'The process stops; the job runs again elsewhere.'))
     }
-    await Promise.race([this.#allEnded(), sleep(1_000)])
+    await atMost(1_000, this.#allEnded())
     for (const { item } of [...this.#held.values()]) this.#done({ ...held(item), kind: 'release', delayMs: 0 })
     for (const end of this.#timers) end()
     // The database may be gone for good: then the lease gives back what this could not.
-    await Promise.race([this.#settling, sleep(5_000)])
+    if (this.#settling) await atMost(5_000, this.#settling)
   }
 
   #allEnded(): Promise<void> {
