@@ -22,6 +22,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),
   retention: () => import('./retention.ts'),
+  search: () => import('./search.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

@@ -30,6 +30,14 @@ export type { Limit, LimitOptions, RouteLimit } from './primitives/limits/limits
 export { type Html, html } from './primitives/mail/html.ts'
 export type { Mail, MailContent, MailMessage } from './primitives/mail/mail.ts'
 export { type CallOptions, type Outgoing, type OutgoingOptions, outgoing } from './primitives/outgoing/outgoing.ts'
+export {
+  defineIndex,
+  type Index,
+  type Search,
+  type SearchDocument,
+  type SearchQuery,
+  type SearchResult,
+} from './primitives/search/search.ts'
 export type { SessionInfo } from './primitives/sessions/contract.ts'
 export type { SessionOptions, Sessions } from './primitives/sessions/sessions.ts'
 export { type OpenData, type OpenDataOptions, openData } from './runtime/open-data.ts'

@@ -20,6 +20,7 @@ const separateRooms = ['primitives', 'engines']
 /** But everything rides the commit, and deliveries are worked off like jobs. */
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
+  'primitives/search': ['primitives/data'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
   'primitives/limits': ['primitives/data', 'primitives/http'],
@@ -63,6 +64,7 @@ const adapters: Record<string, string> = {
   'primitives/jobs/table.ts': 'jobs',
   'primitives/jobs/notify.ts': 'jobs',
   'primitives/events/table.ts': 'events',
+  'primitives/search/table.ts': 'search',
   'primitives/files/disk.ts': 'files',
   'primitives/mail/eml.ts': 'mail',
   'primitives/mail/smtp.ts': 'mail',

@@ -5,6 +5,7 @@ import type { Http } from '../primitives/http/contract.ts'
 import type { Identify } from '../primitives/http/principal.ts'
 import type { Jobs } from '../primitives/jobs/jobs.ts'
 import type { Mail } from '../primitives/mail/mail.ts'
+import type { Search } from '../primitives/search/search.ts'
 import type { Sessions } from '../primitives/sessions/sessions.ts'
 import type { Calls, CallsFor } from './calls.ts'
 import type { Tx, Work } from './work.ts'
@@ -19,6 +20,7 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly files: Files
   readonly mail: Mail
   readonly sessions: Sessions
+  readonly search: Search
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger

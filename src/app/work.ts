@@ -4,9 +4,10 @@ import type { ConsumerOptions, Delivered, Event, Publish } from '../primitives/e
 import type { CronOptions } from '../primitives/jobs/cron.ts'
 import type { Enqueue, Job } from '../primitives/jobs/jobs.ts'
 import type { JobRun } from '../primitives/jobs/work.ts'
+import type { Indexing } from '../primitives/search/search.ts'
 
 /** The handle of a transaction: statements, and what rides its commit. */
-export interface Tx extends SqlTag, Enqueue, Publish {}
+export interface Tx extends SqlTag, Enqueue, Publish, Indexing {}
 
 /** What a module does off the request path. Inert: made by `handle`, `on` and `cron`. */
 export type Work = HandledJob | Consumer | Scheduled

@@ -20,6 +20,7 @@ import { limitRequests } from '../primitives/limits/limits.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
+import { searchFor } from '../primitives/search/search.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Tell } from './backups.ts'
 import type { Config } from './config.ts'
@@ -208,6 +209,7 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
       files: files.forModule(module.name),
       mail: mail.forModule(module.name),
       sessions,
+      search: searchFor(module.name, parts.searchStore),
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
       secret: (purpose) => secret(`${module.name}/${purpose}`),

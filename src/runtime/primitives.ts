@@ -12,8 +12,11 @@ import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
 import { jobMigrations } from '../primitives/jobs/schema.ts'
 import { limitMigrations } from '../primitives/limits/schema.ts'
+import type { SearchStore } from '../primitives/search/contract.ts'
+import { searchMigrations } from '../primitives/search/schema.ts'
+import { indexingIn } from '../primitives/search/search.ts'
 import { sessionMigrations } from '../primitives/sessions/schema.ts'
-import { openQueues, openRecords } from './wire.ts'
+import { openQueues, openRecords, openSearchStore } from './wire.ts'
 
 /** Rung's own tables, before any module's. */
 export const systemMigrations: readonly Migration[] = [
@@ -22,6 +25,7 @@ export const systemMigrations: readonly Migration[] = [
   ...idempotencyMigrations,
   ...limitMigrations,
   ...sessionMigrations,
+  ...searchMigrations,
 ]
 
 /** What a process has to work with: the primitives on one database. */
@@ -29,6 +33,7 @@ export interface Primitives {
   data: DataRoot<Tx>
   queue: Queue
   outbox: Outbox
+  searchStore: SearchStore
   bell: Bell
   records: Records
   /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
@@ -38,6 +43,7 @@ export interface Primitives {
 
 export function openPrimitives(database: Database, connection: ConnectionConfig, guard: Guard | undefined): Primitives {
   const { queue, outbox, bell } = openQueues(database, connection)
+  const searchStore = openSearchStore(database)
 
   function pushed(queues: ReadonlySet<string>): void {
     if (!primitives.worker?.wake(queues)) bell.ring(queues)
@@ -49,10 +55,12 @@ export function openPrimitives(database: Database, connection: ConnectionConfig,
       extend: (riding) => ({
         ...enqueueIn(riding, queue, pushed),
         ...publishIn(riding, outbox, pushed),
+        ...indexingIn(riding, searchStore),
       }),
     }),
     queue,
     outbox,
+    searchStore,
     bell,
     records: openRecords(database),
     worker: undefined,

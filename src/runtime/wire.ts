@@ -17,6 +17,8 @@ import type { Limiter } from '../primitives/limits/contract.ts'
 import { insured } from '../primitives/limits/insured.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
+import type { SearchStore } from '../primitives/search/contract.ts'
+import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { tableSessions } from '../primitives/sessions/table.ts'
 import type { DataTopology } from '../topology/topology.ts'
@@ -90,6 +92,10 @@ export function openQueues(
   connection: ConnectionConfig,
 ): { queue: Queue; outbox: Outbox; bell: Bell } {
   return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
+}
+
+export function openSearchStore(database: Database): SearchStore {
+  return tableSearch(database)
 }
 
 export async function openFileStore(config: Config): Promise<FileStore> {

@@ -1,0 +1,114 @@
+import type { Suggestion, Term } from './answers.ts'
+
+/** From what somebody typed to terms, and back to a corrected text. Pure. */
+
+export interface Token extends Term {
+  excluded: boolean
+  /** Where it stands in the cleaned text. */
+  from: number
+  to: number
+}
+
+const charsMax = 300
+const termsMax = 12
+
+/** Text that the database takes and that means nothing to it: no control characters, no half characters, bounded. */
+export function clean(text: string): string {
+  return text.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+}
+
+/**
+ * Words, "quoted phrases", and either with a minus in front. A quote without its other half is no quote.
+ * Bounded: 300 characters, 12 terms.
+ */
+export function tokensOf(given: string, prefix: boolean): { text: string; tokens: Token[] } {
+  const text = clean(given.slice(0, charsMax)).trim()
+  const tokens: Token[] = []
+  for (const match of text.matchAll(/(?<=^|\s)(-?)"([^"]*)"|(?:(?<=^|\s)(-))?([^\s"]+)/gu)) {
+    const [, minusPhrase, phrase, minusWord, word] = match
+    const inner = phrase ?? word!
+    if (!/[\p{L}\p{N}]/u.test(inner)) continue
+    const at = match.index + match[0].indexOf(inner)
+    tokens.push({
+      text: inner,
+      kind: phrase === undefined ? 'word' : 'phrase',
+      excluded: (minusPhrase ?? minusWord ?? '') === '-',
+      from: at,
+      to: at + inner.length,
+    })
+    if (tokens.length === termsMax) break
+  }
+  const last = tokens.at(-1)
+  if (prefix && last?.kind === 'word' && !last.excluded) last.kind = 'prefix'
+  return { text, tokens }
+}
+
+/** How many typos a word of this length may have. */
+function typosMax(length: number): number {
+  return length < 4 ? 0 : length < 8 ? 1 : 2
+}
+
+const alternativesMax = 3
+
+/** The words that were probably meant: of the fewest typos, common ones first. */
+export function meant(typed: string, suggestions: readonly Suggestion[]): Suggestion[] {
+  const word = typed.toLowerCase()
+  const max = typosMax(word.length)
+  const near = suggestions
+    .map((suggestion) => ({ suggestion, typos: typosBetween(word, suggestion.word, max) }))
+    .filter(({ typos }) => typos <= max)
+  const least = Math.min(...near.map(({ typos }) => typos))
+  const seen = new Set<string>()
+  return near
+    .filter(({ typos }) => typos === least)
+    .map(({ suggestion }) => suggestion)
+    .sort((a, b) => b.docs - a.docs || (a.word < b.word ? -1 : 1))
+    .filter(({ query }) => !seen.has(query) && seen.add(query))
+    .slice(0, alternativesMax)
+}
+
+/** Letters dropped, inserted, replaced, or swapped with their neighbour (optimal string alignment); more than `max` is ∞. */
+export function typosBetween(a: string, b: string, max: number): number {
+  const [from, to] = [[...a], [...b]]
+  if (Math.abs(from.length - to.length) > max) return Number.POSITIVE_INFINITY
+  let before: number[] = []
+  let last = to.map((_, at) => at)
+  last.push(to.length)
+  for (let i = 1; i <= from.length; i += 1) {
+    const row = [i]
+    for (let j = 1; j <= to.length; j += 1) {
+      const replaced = last[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1)
+      let cost = Math.min(replaced, last[j]! + 1, row[j - 1]! + 1)
+      if (i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1])
+        cost = Math.min(cost, before[j - 2]! + 1)
+      row.push(cost)
+    }
+    before = last
+    last = row
+  }
+  const typos = last.at(-1)!
+  return typos <= max ? typos : Number.POSITIVE_INFINITY
+}
+
+/** The text with other words in some places. */
+export function replaced(text: string, by: readonly { token: Token; word: string }[]): string {
+  let result = ''
+  let at = 0
+  for (const { token, word } of by) {
+    result += text.slice(at, token.from) + word
+    at = token.to
+  }
+  return result + text.slice(at)
+}
+
+/**
+ * Looks at one of 2^n documents, so that about `candidatesMax` of those looked at match, and no list of the index is read
+ * further than 16 times that. Takes the words for independent of each other.
+ */
+export function thinningOf(docs: readonly number[], documents: number, candidatesMax: number): number {
+  const all = Math.max(documents, 1)
+  const matching = docs.reduce((share, one) => share * Math.min(1, one / all), all)
+  const rarest = Math.min(...docs)
+  const factor = Math.max(matching / candidatesMax, rarest / (16 * candidatesMax))
+  return Math.min(20, Math.max(0, Math.ceil(Math.log2(factor))))
+}

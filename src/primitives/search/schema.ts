@@ -1,0 +1,405 @@
+import { type Migration, systemMigration } from '../data/migrations.ts'
+
+/**
+ * Each generation of an index has tables of its own, made by the first write and dropped whole: an index is as large as its
+ * own words, and its removal leaves nothing to vacuum.
+ *
+ *   search_7        documents: the words with places and weights, and marks: facets, and samples (below)
+ *   search_7_text   the texts, for highlights
+ *   search_7_word   every spelling, with its stem: what a misspelt word or the beginning of one is compared with
+ *   search_7_level  how common a stem is, and with a + in front, in fields of weight A and B: see below
+ *
+ * Counting without contention. A document's level is the number of zeros at the end of its id's hash: half of all have 0, a
+ * quarter 1 … A stem gets a row for each level at which a document has it, so n documents leave about log2(n) rows
+ * (Flajolet and Martin, 1985). Rows are only inserted, and only when they are new: writers of common words do not meet.
+ * The same level marks a document as part of samples of a half, a quarter …, by which the index itself thins out what a
+ * common word matches.
+ *
+ * Functions, with settings of their own, keep to the indexes whatever the statistics of the moment say.
+ */
+export const searchMigrations: readonly Migration[] = [
+  systemMigration(
+    '0006_search',
+    `
+create table rung.search_generation (
+  generation integer generated always as identity primary key,
+  module text not null,
+  name text not null
+);
+create index search_generation_of on rung.search_generation (module, name);
+
+create table rung.search_index (
+  module text not null,
+  name text not null,
+  live integer not null,
+  building integer,
+  primary key (module, name)
+);
+
+create aggregate rung.search_concat (tsvector) (sfunc = tsvector_concat, stype = tsvector, initcond = '');
+
+-- Where pg_trgm is; none where the server has none or this role may not create it.
+create function rung.search_trigrams() returns text language plpgsql as $$
+declare
+  found_schema text;
+begin
+  select n.nspname into found_schema
+  from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm';
+  return found_schema;
+end $$;
+
+-- rung:allow opaque Makes an extension where that is possible; locks nothing that is in use.
+do $$ begin
+  create extension if not exists pg_trgm with schema rung;
+exception when others then
+  raise notice 'no pg_trgm: %', sqlerrm;
+end $$;
+
+create function rung.search_level(id text) returns integer language plpgsql immutable as $$
+declare
+  hash bigint := hashtextextended(id, 0);
+begin
+  for level in 0 .. 19 loop
+    if (hash >> level) & 1 = 1 then return level; end if;
+  end loop;
+  return 20;
+end $$;
+
+-- Without the large index where a rebuild makes it once all is in: that is several times faster.
+create function rung.search_create(of_module text, of_name text, indexed boolean) returns integer language plpgsql as $$
+declare
+  g integer;
+  trigrams text := rung.search_trigrams();
+begin
+  insert into rung.search_generation (module, name) values (of_module, of_name) returning generation into g;
+  execute format('create table rung.search_%s (
+    id text collate "C" primary key, vector tsvector not null, marks text[] not null, gone boolean not null default false
+  )', g);
+  -- Ranking reads vectors by the thousand: not from elsewhere.
+  execute format('alter table rung.search_%s alter column vector set storage main, set (toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05)', g);
+  -- A list of what is still to be put into the index would have to be read by every search.
+  if indexed then
+    execute format('create index on rung.search_%s using gin (vector, marks, ts_filter(vector, ''{a,b}''))
+      with (fastupdate = off)', g);
+  end if;
+  execute format('create table rung.search_%s_text (id text collate "C" primary key, texts jsonb not null)', g);
+  execute format('create table rung.search_%s_word (word text collate "C" primary key, stem text collate "C" not null)', g);
+  execute format('create index on rung.search_%s_word (stem)', g);
+  if trigrams is not null then
+    execute format('create index on rung.search_%s_word using gin (word %I.gin_trgm_ops) with (fastupdate = off)', g, trigrams);
+  end if;
+  execute format('create table rung.search_%s_level (stem text collate "C", level smallint, primary key (stem, level))', g);
+  return g;
+end $$;
+
+create function rung.search_drop(g integer) returns void language plpgsql as $$
+begin
+  execute format('drop table if exists rung.search_%1$s, rung.search_%1$s_text, rung.search_%1$s_word, rung.search_%1$s_level', g);
+  delete from rung.search_generation where generation = g;
+end $$;
+
+-- Writers share the lock to the end of their commits; a rebuild takes it for itself at its two turning points, and so waits
+-- for the writers that do not know of it yet. In other isolations than read committed the row may be older than the lock.
+create function rung.search_open(of_module text, of_name text) returns rung.search_index language plpgsql as $$
+declare
+  found_index rung.search_index;
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('rung.search ' || of_module || ' ' || of_name, 0));
+  select * into found_index from rung.search_index where module = of_module and name = of_name;
+  if not found then
+    perform pg_advisory_xact_lock(hashtextextended('rung.search new ' || of_module || ' ' || of_name, 0));
+    select * into found_index from rung.search_index where module = of_module and name = of_name;
+    if not found then
+      insert into rung.search_index (module, name, live) values (of_module, of_name, rung.search_create(of_module, of_name, true))
+      on conflict do nothing returning * into found_index;
+    end if;
+  elsif current_setting('transaction_isolation') <> 'read committed' then
+    select * into found_index from rung.search_index where module = of_module and name = of_name for share;
+  end if;
+  return found_index;
+end $$;
+
+-- Documents into one generation. What is as it was is left alone.
+create function rung.search_put(g integer, language regconfig, documents jsonb, rebuilding boolean) returns void
+language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  stems text[];
+  levels integer[];
+  words text[];
+begin
+  execute format('
+    with given as materialized (
+      select d.id collate "C" as id, d.marks, d.fields, rung.search_level(d.id) as level
+      from jsonb_to_recordset($1) d (id text, marks text[], fields jsonb)
+    ), made as materialized (
+      select id, level, marks || array(select ''#'' || n from generate_series(1, level) n) as marks,
+        coalesce((select rung.search_concat(setweight(to_tsvector($2, f.text), f.weight::"char") order by f.at)
+          from rows from (jsonb_to_recordset(fields) as (text text, weight text)) with ordinality f (text, weight, at)), '''') as vector,
+        (select jsonb_object_agg(f.name, f.text) from jsonb_to_recordset(fields) f (name text, text text)) as texts
+      from given
+    ), put as (
+      insert into rung.search_%1$s as old (id, vector, marks) select id, vector, marks from made order by id
+      on conflict (id) do update set vector = excluded.vector, marks = excluded.marks, gone = false
+        where not $3 and (old.vector <> excluded.vector or old.marks <> excluded.marks or old.gone)
+      returning id
+    ), kept as (
+      insert into rung.search_%1$s_text as old (id, texts)
+      select id, coalesce(texts, ''{}'') from made where not $3 or id in (select id from put) order by id
+      on conflict (id) do update set texts = excluded.texts where old.texts <> excluded.texts
+    ), spelt as materialized (
+      select distinct w.lexeme collate "C" as word from given, jsonb_to_recordset(fields) f (text text),
+        unnest(to_tsvector(''simple'', f.text)) w where w.lexeme ~ ''^[[:alpha:]]{2,40}$''
+    ), stemmed as materialized (
+      select distinct s.lexeme collate "C" as stem, level from made, unnest(vector) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+      union
+      select ''+'' || s.lexeme, level from made, unnest(ts_filter(vector, ''{a,b}'')) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+    )
+    select (select array_agg(word order by word) from spelt
+        where not exists (select from rung.search_%1$s_word known where known.word = spelt.word)),
+      array_agg(stem order by stem, level), array_agg(level order by stem, level)
+    from stemmed
+    where not exists (select from rung.search_%1$s_level known where known.stem = stemmed.stem and known.level = stemmed.level)', g)
+  into words, stems, levels using documents, language, rebuilding;
+  -- An end to what one can fill with invented words; about, as the last vacuum saw it.
+  if cardinality(words) > 0
+    and (select reltuples from pg_class where oid = format('rung.search_%s_word', g)::regclass) < 1000000 then
+    execute format('
+      insert into rung.search_%s_word (word, stem)
+      select word, stem from (
+        select word, (tsvector_to_array(to_tsvector($2, word)))[1] as stem from unnest($1) word
+      ) stemmed where stem is not null order by word on conflict do nothing', g) using words, language;
+  end if;
+  if cardinality(stems) > 0
+    and (select reltuples from pg_class where oid = format('rung.search_%s_level', g)::regclass) < 3000000 then
+    execute format('insert into rung.search_%s_level select * from unnest($1, $2) order by 1, 2 on conflict do nothing', g)
+      using stems, levels;
+  end if;
+end $$;
+
+-- What a rebuild must not put back is remembered until it ends.
+create function rung.search_remove(g integer, ids text[], rebuilding boolean) returns void
+language plpgsql set enable_seqscan = off as $$
+begin
+  execute format('delete from rung.search_%s_text where id = any($1)', g) using ids;
+  if rebuilding then
+    execute format('
+      insert into rung.search_%s (id, vector, marks, gone) select id, '''', ''{}'', true from unnest($1) id order by id
+      on conflict (id) do update set vector = '''', marks = ''{}'', gone = true', g) using ids;
+  else
+    execute format('delete from rung.search_%s where id = any($1)', g) using ids;
+  end if;
+end $$;
+
+create function rung.search_change(changes jsonb) returns void language plpgsql as $$
+declare
+  change record;
+  of_index rung.search_index;
+begin
+  for change in
+    select * from jsonb_to_recordset(changes) c (module text, name text, language text, puts jsonb, removals text[])
+    order by module, name
+  loop
+    of_index := rung.search_open(change.module, change.name);
+    if change.puts <> '[]' then
+      perform rung.search_put(of_index.live, change.language::regconfig, change.puts, false);
+      if of_index.building is not null then
+        perform rung.search_put(of_index.building, change.language::regconfig, change.puts, false);
+      end if;
+    end if;
+    if cardinality(change.removals) > 0 then
+      perform rung.search_remove(of_index.live, change.removals, false);
+      if of_index.building is not null then
+        perform rung.search_remove(of_index.building, change.removals, true);
+      end if;
+    end if;
+  end loop;
+end $$;
+
+-- A new generation beside the live one; what an earlier rebuild left goes.
+create function rung.search_rebuild_begin(of_module text, of_name text) returns integer language plpgsql as $$
+declare
+  of_index rung.search_index;
+  g integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('rung.search ' || of_module || ' ' || of_name, 0));
+  of_index := rung.search_open(of_module, of_name);
+  for g in
+    select generation from rung.search_generation where module = of_module and name = of_name and generation <> of_index.live
+  loop
+    perform rung.search_drop(g);
+  end loop;
+  g := rung.search_create(of_module, of_name, false);
+  update rung.search_index set building = g where module = of_module and name = of_name;
+  return g;
+end $$;
+
+create function rung.search_rebuild_put(of_module text, of_name text, g integer, language regconfig, documents jsonb)
+returns void language plpgsql as $$
+begin
+  if (rung.search_open(of_module, of_name)).building is distinct from g then
+    raise exception 'this rebuild has been given up' using errcode = 'RG002';
+  end if;
+  perform rung.search_put(g, language, documents, true);
+end $$;
+
+create function rung.search_analyze(g integer) returns void language plpgsql as $$
+begin
+  execute format('analyze rung.search_%1$s, rung.search_%1$s_word, rung.search_%1$s_level', g);
+end $$;
+
+-- Gives the generation that is no longer read; it is dropped by a transaction of its own, which may have to wait for readers.
+create function rung.search_rebuild_end(of_module text, of_name text, g integer, switch boolean)
+returns integer language plpgsql set enable_seqscan = off as $$
+declare
+  old integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('rung.search ' || of_module || ' ' || of_name, 0));
+  select live into old from rung.search_index where module = of_module and name = of_name and building = g;
+  if not found then
+    raise exception 'this rebuild has been given up' using errcode = 'RG002';
+  end if;
+  if switch then
+    execute format('delete from rung.search_%s where gone', g);
+    update rung.search_index set live = g, building = null where module = of_module and name = of_name;
+    return old;
+  end if;
+  update rung.search_index set building = null where module = of_module and name = of_name;
+  return g;
+end $$;
+
+create type rung.search_term as (generation integer, documents real, typos boolean, query text, docs integer, strong integer, suggestions jsonb);
+
+-- What the words of a query are here: their stems, how common they are, and what else might have been meant.
+create function rung.search_look_up(of_module text, of_name text, language regconfig, texts text[], kinds text[], doubtful boolean)
+returns setof rung.search_term
+language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  found_term rung.search_term;
+  trigrams text := rung.search_trigrams();
+  stems text[];
+  typed text;
+  variants text[];
+  near text;
+  known boolean;
+begin
+  select live into found_term.generation from rung.search_index where module = of_module and name = of_name;
+  if not found then return; end if;
+  select reltuples into found_term.documents from pg_class
+    where oid = format('rung.search_%s', found_term.generation)::regclass;
+  found_term.typos := trigrams is not null;
+  for i in 1 .. cardinality(texts) loop
+    found_term.suggestions := '[]';
+    found_term.query := case kinds[i] when 'phrase' then phraseto_tsquery(language, texts[i])
+      else plainto_tsquery(language, texts[i]) end::text;
+    stems := tsvector_to_array(to_tsvector(language, texts[i]));
+    execute format('select coalesce(min((1 << n) - 1), 0), coalesce(min((1 << n_strong) - 1), 0) from (
+        select (select count(*)::int from rung.search_%1$s_level l where l.stem = s) as n,
+          (select count(*)::int from rung.search_%1$s_level l where l.stem = ''+'' || s) as n_strong from unnest($1) s
+      ) counted', found_term.generation) into found_term.docs, found_term.strong using stems;
+    typed := lower(texts[i]);
+    if kinds[i] = 'phrase' or typed !~ '^[[:alpha:]]{1,40}$' then
+      return next found_term;
+      continue;
+    end if;
+    if kinds[i] = 'prefix' then
+      execute format('
+        select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'', (1 << n) - 1) order by n desc, word), ''[]'') from (
+          select stem, min(word) as word, max(n) as n from (
+            select word, stem, (select count(*)::int from rung.search_%1$s_level l where l.stem = begun.stem) as n
+            from (select word, stem from rung.search_%1$s_word where word >= $1 and word < $2 order by word limit 500) begun
+          ) counted group by stem order by n desc, stem limit 16
+        ) best', found_term.generation) into found_term.suggestions using typed, typed || chr(1114111);
+    end if;
+    if found_term.suggestions = '[]' and char_length(typed) >= 4 and found_term.query <> '' then
+      execute format('select exists (select from rung.search_%s_word where stem = any($1))', found_term.generation)
+        into known using stems;
+      if known and doubtful and found_term.docs <= 7 then
+        execute format('select count(*) > 2 from (select from rung.search_%s where vector @@ $1::tsquery limit 3) few',
+          found_term.generation) into known using found_term.query;
+      end if;
+      if not known then
+        -- Two letters swapped leave a short word hardly a trigram, one too many is quickly tried too: both are looked up.
+        variants := array(
+          select overlay(typed placing '' from at for 1) from generate_series(1, char_length(typed)) at
+          union
+          select left(typed, at - 1) || substr(typed, at + 1, 1) || substr(typed, at, 1) || substr(typed, at + 2)
+          from generate_series(1, char_length(typed) - 1) at
+        );
+        near := 'select word, stem from rung.search_%1$s_word where word = any($2) and word <> $1';
+        if trigrams is not null then
+          perform set_config('pg_trgm.similarity_threshold', case when char_length(typed) <= 7 then '0.2' else '0.3' end, true);
+          near := near || ' union select word, stem from (
+            select word, stem from rung.search_%1$s_word
+            where word operator(%2$I.%%) $1 and char_length(word) between char_length($1) - 2 and char_length($1) + 2
+              and word <> $1
+            order by %2$I.similarity(word, $1) desc, word limit 60
+          ) similar_words';
+        end if;
+        execute format('
+          select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'',
+            (1 << (select count(*)::int from rung.search_%1$s_level l where l.stem = near.stem)) - 1)), ''[]'')
+          from (' || near || ') near', found_term.generation, trigrams)
+        into found_term.suggestions using typed, variants;
+      end if;
+    end if;
+    return next found_term;
+  end loop;
+end $$;
+
+-- The best documents among at most candidates_max, of which at most as many again have the words in their fields of weight
+-- A and B. A bitmap of what matches comes from the index at the cost of the rarest word; only the candidates are read.
+create function rung.search_find(
+  g integer, query tsquery, filters jsonb, facets text[], thinning integer, thinning_strong integer,
+  candidates_max integer, hits_max integer, hits_from integer
+) returns jsonb language plpgsql set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off as $$
+declare
+  filtered text;
+  answer jsonb;
+begin
+  select coalesce(string_agg(format(' and marks && %L::text[]', array(select jsonb_array_elements_text(one))), ''), '')
+    into filtered from jsonb_array_elements(filters) one;
+  execute format('
+    with plain as materialized (
+      select id, marks, ts_rank_cd(''{0.1,0.2,0.4,1.0}'', vector, $1, 1) as score
+      from rung.search_%1$s where vector @@ $1 %2$s %3$s limit $2 + 1
+    ), strong as materialized (
+      select id, ts_rank_cd(''{0.1,0.2,0.4,1.0}'', vector, $1, 1) as score
+      from rung.search_%1$s where %5$s ts_filter(vector, ''{a,b}'') @@ $1 %2$s %4$s limit $2
+    ), best as materialized (
+      select id, max(score) as score from (select id, score from plain union all select id, score from strong) every
+      group by id order by score desc, id limit $3 offset $4
+    )
+    select jsonb_build_object(
+      ''total'', (select count(*) from plain),
+      ''hits'', (select coalesce(jsonb_agg(jsonb_build_object(''id'', id, ''score'', score) order by score desc, id), ''[]'') from best),
+      ''facets'', (select coalesce(jsonb_agg(jsonb_build_object(''mark'', mark, ''count'', n) order by n desc, mark), ''[]'') from (
+        select mark, n, row_number() over (partition by split_part(mark, ''='', 1) order by n desc, mark) as place from (
+          select mark, n from (
+            select mark, count(*) as n from (select marks from plain where cardinality($5) > 0 limit $2) counted, unnest(marks) mark
+            group by mark
+          ) every where split_part(mark, ''='', 1) = any($5)
+        ) counts
+      ) placed where place <= 50)
+    )', g, filtered,
+    case when thinning > 0 then format(' and marks @> array[%L]', '#' || thinning) else '' end,
+    case when thinning_strong > 0 then format(' and marks @> array[%L]', '#' || thinning_strong) else '' end,
+    case when thinning_strong is null then 'false and' else '' end)
+  into answer using query, candidates_max, hits_max, hits_from, facets;
+  return answer;
+end $$;
+
+create function rung.search_highlight(g integer, language regconfig, query tsquery, ids text[], fields text[])
+returns table (id text, field text, html text) language plpgsql set enable_seqscan = off as $$
+begin
+  return query execute format('
+    select t.id::text, field, ts_headline($1,
+      replace(replace(replace(replace(replace(left(t.texts ->> field, 10000),
+        ''&'', ''&amp;''), ''<'', ''&lt;''), ''>'', ''&gt;''), ''"'', ''&quot;''), '''''''', ''&#39;''),
+      $2, ''StartSel='' || chr(1) || '',StopSel='' || chr(2) || '',MaxWords=40,MinWords=20'')
+    from rung.search_%s_text t, unnest($4) field where t.id = any($3) and t.texts ? field', g)
+  using language, query, ids, fields;
+end $$;
+`,
+  ),
+]

@@ -1,0 +1,203 @@
+import { isRungError, RungError } from '../../kernel/errors.ts'
+import { currentScope } from '../../kernel/scope.ts'
+import { runAlone } from '../data/alone.ts'
+import type { Database } from '../data/contract.ts'
+import { sqlState } from '../data/errors.ts'
+import { compile, type Sql, sql } from '../data/sql.ts'
+import type { Found, LookedUp } from './answers.ts'
+import type { Change, IndexKey, Prepared, Rebuild, SearchStore } from './contract.ts'
+
+const rebuildLost = 'RG002'
+const tableGone = '42P01'
+
+/** Full text in the app's own Postgres: indexing rides the commit because it is the same commit. */
+export function tableSearch(database: Database): SearchStore {
+  return {
+    change(changes) {
+      return { statement: sql`select rung.search_change(${JSON.stringify(groupsOf(changes))}::jsonb)` }
+    },
+
+    async lookUp({ module, name, language }, terms, doubtful): Promise<LookedUp> {
+      const rows = await read<TermRow>(
+        database,
+        sql`
+        select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${terms.map(({ text }) => text)}::text[],
+          ${terms.map(({ kind }) => kind)}::text[], ${doubtful})`,
+      )
+      const [first] = rows
+      return {
+        generation: first?.generation,
+        typos: first?.typos ?? true,
+        // Known once the table was analysed.
+        documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
+        terms: rows.map(({ query, docs, strong, suggestions }) => ({
+          query,
+          docs,
+          strong,
+          suggestions: suggestions.map(({ word, stem, docs: of }) => ({ word, query: quoted(stem), docs: of })),
+        })),
+      }
+    },
+
+    async find({ language }, wanted): Promise<Found | undefined> {
+      const { generation, query, filters, facets, thinning, thinningStrong, candidatesMax, limit, offset, highlight } =
+        wanted
+      try {
+        const [row] = await read<{ found: FoundRow }>(
+          database,
+          sql`
+          select rung.search_find(${generation}, ${query}::tsquery, ${JSON.stringify(filters)}::jsonb, ${facets}::text[],
+            ${thinning}, ${thinningStrong ?? null}::int, ${candidatesMax}, ${limit}, ${offset}) as found`,
+        )
+        const { total, hits, facets: counts } = row!.found
+        const marked = new Map<string, Record<string, string>>()
+        if (highlight.length > 0 && hits.length > 0) {
+          const rows = await read<{ id: string; field: string; html: string }>(
+            database,
+            sql`
+            select id, field, html from rung.search_highlight(${generation}, ${language}::regconfig, ${query}::tsquery,
+              ${hits.map(({ id }) => id)}::text[], ${highlight}::text[])`,
+          )
+          for (const { id, field, html } of rows) marked.set(id, { ...marked.get(id), [field]: html })
+        }
+        return {
+          hits: hits.map((hit) => ({ ...hit, highlights: marked.get(hit.id) ?? {} })),
+          total: Math.min(total, candidatesMax),
+          more: thinning > 0 || total > candidatesMax,
+          facets: counts,
+        }
+      } catch (error) {
+        if (sqlState(error) === tableGone) return undefined
+        throw error
+      }
+    },
+
+    rebuild: (index) => beginRebuild(database, index),
+  }
+}
+
+async function beginRebuild(database: Database, { module, name, language }: IndexKey): Promise<Rebuild> {
+  const run = <Row>(statement: Sql) => runAlone<Row>(database, statement)
+  // Held by a connection: it is gone the moment the process is.
+  const holder = await database.connect('write', Number.POSITIVE_INFINITY)
+  const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
+  const release = async () => {
+    const freed = await holder.run(compile(sql`select pg_advisory_unlock(${key})`)).catch(() => undefined)
+    holder.release(freed === undefined)
+  }
+  let generation: number
+  try {
+    const { rows } = await holder.run(compile(sql`select pg_try_advisory_lock(${key}) as locked`))
+    if (rows[0]!.locked !== true) {
+      throw new RungError(
+        'SEARCH_REBUILDING',
+        `The index "${name}" of module "${module}" is being rebuilt. Wait for that rebuild, or end the process that does it.`,
+      )
+    }
+    const begun = await run<{ generation: number }>(
+      sql`select rung.search_rebuild_begin(${module}, ${name}) as generation`,
+    )
+    generation = begun[0]!.generation
+  } catch (error) {
+    await release()
+    throw error
+  }
+  const lost = (error: unknown) => {
+    if (sqlState(error) !== rebuildLost) return error
+    return new RungError(
+      'SEARCH_REBUILDING',
+      `This rebuild of "${name}" lost its connection, and another one has begun. Wait for that one.`,
+      { cause: error },
+    )
+  }
+  async function end(finish: boolean): Promise<void> {
+    try {
+      if (finish) {
+        // Concurrently: those who write into the new generation do not wait for it.
+        await run(sql`create index concurrently on ${sql.id('rung', `search_${generation}`)}
+          using gin (vector, marks, ts_filter(vector, '{a,b}')) with (fastupdate = off)`)
+        await run(sql`select rung.search_analyze(${generation})`)
+      }
+      const ended = await run<{ old: number }>(
+        sql`select rung.search_rebuild_end(${module}, ${name}, ${generation}, ${finish}) as old`,
+      )
+      // Readers keep the table for the length of their statements; what cannot be dropped now goes with the next rebuild.
+      await run(sql`select rung.search_drop(${ended[0]!.old})`).catch((error) => {
+        if (!isRungError(error, 'DATA_LOCK_TIMEOUT')) throw error
+      })
+    } catch (error) {
+      throw lost(error)
+    } finally {
+      await release()
+    }
+  }
+  return {
+    async put(documents) {
+      const json = JSON.stringify(documents.map(({ id, document }) => rowOf(id, document)))
+      await run(
+        sql`select rung.search_rebuild_put(${module}, ${name}, ${generation}, ${language}::regconfig, ${json}::jsonb)`,
+      ).catch((error) => {
+        throw lost(error)
+      })
+    },
+    finish: () => end(true),
+    abandon: () => end(false),
+  }
+}
+
+/** On a server that is new enough for the scope; ends with it. */
+async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
+  const scope = currentScope()
+  if (scope?.cancelled) throw scope.cancelled
+  const connection = await database.connect('read', scope?.deadlineAt ?? Number.POSITIVE_INFINITY)
+  let cancelling: Promise<void> | undefined
+  const forget = scope?.onCancel(() => {
+    cancelling = connection.cancel().catch(() => {})
+  })
+  let broken = false
+  try {
+    return (await connection.run(compile(statement))).rows as Row[]
+  } catch (error) {
+    broken = isRungError(error, 'DATA_UNAVAILABLE')
+    throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
+  } finally {
+    forget?.()
+    if (cancelling) await cancelling
+    connection.release(broken)
+  }
+}
+
+interface TermRow {
+  generation: number
+  documents: number
+  typos: boolean
+  query: string
+  docs: number
+  strong: number
+  suggestions: { word: string; stem: string; docs: number }[]
+}
+
+interface FoundRow {
+  total: number
+  hits: { id: string; score: number }[]
+  facets: { mark: string; count: number }[]
+}
+
+/** A lexeme as the text form of a tsquery has it. */
+function quoted(lexeme: string): string {
+  return `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+}
+
+function rowOf(id: string, { fields, marks }: Prepared) {
+  return { id, marks, fields }
+}
+
+function groupsOf(changes: readonly Change[]) {
+  const byIndex = Map.groupBy(changes, ({ index }) => `${index.module} ${index.name} ${index.language}`)
+  return [...byIndex.values()].map((group) => {
+    const { module, name, language } = group[0]!.index
+    const puts = group.flatMap((change) => (change.document ? [rowOf(change.id, change.document)] : []))
+    const removals = group.flatMap((change) => (change.document ? [] : [change.id]))
+    return { module, name, language, puts, removals: removals.sort() }
+  })
+}

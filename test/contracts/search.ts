@@ -1,0 +1,396 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import fc from 'fast-check'
+import { isRungError } from '../../src/kernel/errors.ts'
+import { seededRandom } from '../../src/kernel/random.ts'
+import type { Database } from '../../src/primitives/data/contract.ts'
+import { createData, type Data } from '../../src/primitives/data/data.ts'
+import type { SqlTag } from '../../src/primitives/data/sql.ts'
+import type { SearchStore } from '../../src/primitives/search/contract.ts'
+import {
+  defineIndex,
+  type Index,
+  type Indexing,
+  indexingIn,
+  type Language,
+  type Search,
+  type SearchDocument,
+  searchFor,
+} from '../../src/primitives/search/search.ts'
+
+export interface SearchUnderTest {
+  store: SearchStore
+  database: Database
+  close(): Promise<void>
+}
+
+type Tx = SqlTag & Indexing
+
+/** What every adapter of the search contract keeps. `open` gives one on a fresh database. */
+export function searchContract(name: string, open: () => Promise<SearchUnderTest>): void {
+  describe(`search contract: ${name}`, () => {
+    let under: SearchUnderTest
+    let data: Data<Tx>
+    let search: Search
+    before(async () => {
+      under = await open()
+      data = createData<Tx>(under.database, { extend: (riding) => indexingIn(riding, under.store) }).forModule('m')
+      search = searchFor('m', under.store)
+    })
+    after(() => under.close())
+
+    /** An index of its own for each test. */
+    function fresh(language: Language = 'english') {
+      const index = defineIndex(`i-${randomUUID()}`, {
+        language,
+        fields: { title: { weight: 'A' }, body: {} },
+        facets: ['tag', 'author'],
+      })
+      return {
+        index,
+        put: (documents: Record<string, SearchDocument<'title' | 'body', 'tag' | 'author'>>) =>
+          data.write((tx) => {
+            for (const [id, document] of Object.entries(documents)) tx.index(index, id, document)
+          }),
+        ids: async (text: string, more: { prefix?: boolean; limit?: number; offset?: number } = {}) =>
+          (await search.find(index, { text, ...more })).hits.map(({ id }) => id),
+      }
+    }
+
+    it('finds a document after the commit, and none of a transaction that failed', async () => {
+      const { index, put, ids } = fresh()
+      assert.deepEqual(await ids('lighthouse'), [], 'an index that nothing was ever put into')
+      const failed = data.write(async (tx) => {
+        tx.index(index, 1, { title: 'A lighthouse' })
+        throw new Error('no')
+      })
+      await assert.rejects(failed, /no/)
+      assert.deepEqual(await ids('lighthouse'), [])
+      await data.write(async (tx) => {
+        tx.index(index, 1, { title: 'A lighthouse' })
+        assert.deepEqual(await ids('lighthouse'), [], 'seen before its commit')
+      })
+      assert.deepEqual(await ids('lighthouse'), ['1'])
+      await put({ 1: { title: 'A harbour' } })
+      assert.deepEqual(await ids('lighthouse'), [])
+      assert.deepEqual(await ids('harbour'), ['1'])
+      await data.write((tx) => {
+        tx.index(index, 1, { title: 'A bridge' })
+        tx.unindex(index, 1)
+        tx.unindex(index, 2)
+        tx.index(index, 2, { title: 'A bridge' })
+      })
+      assert.deepEqual(await ids('harbour bridge'), [])
+      assert.deepEqual(await ids('bridge'), ['2'], 'the last change of a document counts')
+    })
+
+    it('keeps modules and indexes apart', async () => {
+      const [one, two] = [fresh(), fresh()]
+      await one.put({ 1: { title: 'apples' } })
+      assert.deepEqual(await two.ids('apples'), [])
+      assert.deepEqual((await searchFor('other', under.store).find(one.index, { text: 'apples' })).hits, [])
+    })
+
+    it('lets many write the same words at once', async () => {
+      const { index, ids } = fresh()
+      const words = Array.from(
+        { length: 60 },
+        (_, n) => `word${String.fromCharCode(97 + (n % 26), 97 + Math.floor(n / 26))}`,
+      )
+      await Promise.all(
+        Array.from({ length: 40 }, (_, n) =>
+          data.write(
+            (tx) => {
+              const random = seededRandom(n)
+              const shuffled = [...words].sort(() => random() - 0.5).join(' ')
+              for (const id of [`a${(n * 7) % 40}`, `b${n % 5}`]) tx.index(index, id, { body: shuffled })
+            },
+            { retries: 0 },
+          ),
+        ),
+      )
+      assert.equal((await ids('wordaa wordba', { limit: 100 })).length, 45)
+    })
+
+    it('ranks a title above a body, many above few, a short text above a long one, and equal ones by id', async () => {
+      const { put, ids } = fresh()
+      const filler = Array.from({ length: 200 }, (_, n) => `filler${n}`).join(' ')
+      await put({
+        body: { title: 'Fruit', body: 'an orange and other things' },
+        title: { title: 'An orange', body: 'and other things' },
+        often: { title: 'Fruit', body: 'an orange, an orange, an orange' },
+        long: { title: 'Fruit', body: `an orange ${filler}` },
+        z: { title: 'Fruit', body: 'a lemon' },
+        y: { title: 'Fruit', body: 'a lemon' },
+      })
+      assert.deepEqual(await ids('orange'), ['title', 'often', 'body', 'long'])
+      assert.deepEqual(await ids('lemon'), ['y', 'z'])
+      assert.deepEqual(await ids('orange', { limit: 2, offset: 1 }), ['often', 'body'])
+    })
+
+    it('stems words in the language of the index', async () => {
+      const [english, german] = [fresh('english'), fresh('german')]
+      await english.put({ 1: { title: 'Running quickly' } })
+      await german.put({ 1: { title: 'Die Häuser am Fluss' } })
+      assert.deepEqual(await english.ids('runs'), ['1'])
+      assert.deepEqual(await german.ids('haus'), ['1'])
+      assert.deepEqual(await german.ids('Häusern'), ['1'])
+      assert.deepEqual(await english.ids('the'), [], 'a word too common to count')
+    })
+
+    it('finds the beginning of the last word only when asked', async () => {
+      const { put, ids } = fresh()
+      await put({
+        1: { title: 'Software development' },
+        2: { title: 'Devices for software' },
+        3: { title: 'Hardware' },
+      })
+      assert.deepEqual(await ids('software dev', { prefix: true }), ['1', '2'])
+      assert.deepEqual(await ids('software developm', { prefix: true }), ['1'])
+      assert.deepEqual(await ids('software deve'), [])
+      assert.deepEqual(await ids('sof dev', { prefix: true }), [], 'only the last')
+    })
+
+    it('knows phrases and minus', async () => {
+      const { put, ids } = fresh()
+      await put({ 1: { body: 'a red brick house' }, 2: { body: 'a house of red brick' }, 3: { body: 'a red house' } })
+      assert.deepEqual(await ids('"red house"'), ['3'])
+      assert.deepEqual(await ids('red -brick'), ['3'])
+      assert.deepEqual(await ids('house -"red brick"'), ['3'])
+      assert.deepEqual((await ids('"red brick" house')).sort(), ['1', '2'])
+      assert.deepEqual(await ids('-house'), [])
+    })
+
+    it('finds at least nine of ten words with one typo, and says what it looked for', async () => {
+      const { index, put } = fresh()
+      const words =
+        'lighthouse harbour mountain bridge valley garden kitchen window mirror candle thunder lightning island forest desert ocean river castle village market library museum station airport hospital'.split(
+          ' ',
+        )
+      await put(Object.fromEntries(words.map((word) => [word, { title: `The ${word}`, body: 'somewhere' }])))
+      const random = seededRandom(5)
+      let found = 0
+      for (let n = 0; n < 100; n += 1) {
+        const word = words[n % words.length]!
+        const at = Math.floor(random() * (word.length - 1))
+        const typed = [
+          word.slice(0, at) + word[at + 1] + word[at] + word.slice(at + 2),
+          word.slice(0, at) + word.slice(at + 1),
+          `${word.slice(0, at)}x${word.slice(at + 1)}`,
+          `${word.slice(0, at)}x${word.slice(at)}`,
+        ][n % 4]!
+        const { hits, corrected } = await search.find(index, { text: `somewhere ${typed}` })
+        if (typed === word || (hits[0]?.id === word && corrected === `somewhere ${word}`)) found += 1
+      }
+      assert.ok(found >= 90, `${found} of 100`)
+      const exact = await search.find(index, { text: 'bridge' })
+      assert.equal(exact.corrected, undefined)
+      assert.equal(exact.typoTolerance, true)
+      assert.deepEqual((await search.find(index, { text: 'xylophonist' })).hits, [])
+    })
+
+    it('takes a word for a typo that only a document of others has', async () => {
+      const { index, put } = fresh()
+      await put({
+        1: { title: 'quick recieve' },
+        2: { title: 'slow receive' },
+        3: { title: 'receive' },
+        4: { title: 'receive' },
+      })
+      const { hits, corrected } = await search.find(index, { text: 'slow recieve' })
+      assert.deepEqual([hits.map(({ id }) => id), corrected], [['2'], 'slow receive'])
+    })
+
+    it('counts facets of what matches, with filters', async () => {
+      const { index, put } = fresh()
+      const random = seededRandom(3)
+      const documents = Array.from({ length: 300 }, (_, n) => ({
+        id: String(n),
+        title: ['apple', 'pear', 'apple pear'][Math.floor(random() * 3)]!,
+        tag: ['x', 'y', "it's = \\ {odd}", 'z'].filter(() => random() < 0.5),
+        author: `a${Math.floor(random() * 3)}`,
+      }))
+      await put(Object.fromEntries(documents.map(({ id, ...rest }) => [id, rest])))
+      const asked = { text: 'apple', facets: ['tag', 'author'], limit: 100 } as const
+      for (const filters of [
+        {},
+        { tag: ['x'] },
+        { tag: ['x', "it's = \\ {odd}"], author: ['a1'] },
+        { tag: ['none'] },
+        { tag: [] },
+      ]) {
+        const matching = documents.filter(
+          ({ title, tag, author }) =>
+            title.includes('apple') &&
+            (!filters.tag || tag.some((one) => (filters.tag as string[]).includes(one))) &&
+            (!('author' in filters) || filters.author!.includes(author)),
+        )
+        const result = await search.find(index, { ...asked, filters })
+        assert.deepEqual([result.total, result.totalIs, result.facetsAre], [matching.length, 'exact', 'exact'])
+        for (const facet of asked.facets) {
+          const counts = new Map<string, number>()
+          for (const one of matching.flatMap((document) => document[facet])) counts.set(one, (counts.get(one) ?? 0) + 1)
+          assert.deepEqual(new Map(result.facets[facet]!.map(({ value, count }) => [value, count])), counts)
+        }
+      }
+      await assert.rejects(search.find(index as unknown as Index, { text: 'apple', facets: ['colour'] }), (error) =>
+        isRungError(error, 'SEARCH_INVALID'),
+      )
+    })
+
+    it('marks what was found in HTML that is safe', async () => {
+      const { index, put } = fresh()
+      await put({
+        1: {
+          title: 'Dogs & <script>alert("dogs")</script>',
+          body: "\u0001dogs\u0002 <img src=x onerror=alert(1)> 'dog'",
+        },
+      })
+      const { hits } = await search.find(index, { text: 'dog', highlight: ['title', 'body'] })
+      const { title, body } = hits[0]!.highlights
+      assert.equal(title, '<mark>Dogs</mark> &amp; &lt;script&gt;alert(&quot;<mark>dogs</mark>&quot;)&lt;/script&gt;')
+      assert.equal(body!.replaceAll(/<\/?mark>/g, '').match(/[<>"']/), null)
+      assert.match(body!, /<mark>dogs<\/mark> +&lt;img/)
+    })
+
+    it('takes any text', async () => {
+      const { index, put, ids } = fresh('simple')
+      await put({
+        ünï: { title: 'Ünïcödé 💥 東京 Привет', body: '\0 \ud800 \u0007', tag: ['\0', '💥'] },
+        long: { title: 'x'.repeat(300_000), body: Array.from({ length: 60_000 }, (_, n) => `w-${n}-v`).join(' ') },
+        nothing: { title: null },
+      })
+      assert.deepEqual(await ids('ÜNÏCÖDÉ'), ['ünï'])
+      assert.deepEqual(await ids('привет'), ['ünï'])
+      const special = [
+        '\0',
+        '"',
+        "'",
+        '\\',
+        '-',
+        '&',
+        '|',
+        '!',
+        '(',
+        ')',
+        ':*',
+        '<->',
+        '*',
+        '%',
+        ' ',
+        '\ud800',
+        'ünïcödé',
+        'a',
+      ]
+      const text = fc.oneof(
+        fc.string({ unit: 'binary', maxLength: 200 }),
+        fc.array(fc.constantFrom(...special), { maxLength: 60 }).map((parts) => parts.join('')),
+        fc.constantFrom('x'.repeat(10_000), '"'.repeat(10_000), 'a -'.repeat(4_000), '('.repeat(9_999)),
+      )
+      await fc.assert(
+        fc.asyncProperty(text, fc.boolean(), text, async (typed, prefix, filter) => {
+          const asked = { text: typed, prefix, facets: ['tag'], highlight: ['title'] } as const
+          await search.find(index, asked)
+          await search.find(index, { ...asked, filters: { tag: [filter] } })
+        }),
+        { numRuns: 150 },
+      )
+    })
+
+    it('bounds its work where most documents match, and says so', async () => {
+      const { index, put } = fresh()
+      for (let n = 0; n < 3_000; n += 500) {
+        const documents = Array.from({ length: 500 }, (_, at) => [
+          String(n + at),
+          {
+            title: (n + at) % 600 === 0 ? 'common' : 'other',
+            body: 'common words',
+            tag: (n + at) % 2 ? 'odd' : 'even',
+          },
+        ])
+        await put(Object.fromEntries(documents))
+      }
+      const { hits, total, totalIs, facets, facetsAre } = await search.find(index, {
+        text: 'common words',
+        facets: ['tag'],
+      })
+      assert.equal(hits.length, 20)
+      assert.ok(total >= 100 && total <= 3_000, String(total))
+      assert.deepEqual([totalIs, facetsAre], ['at least', 'estimated'])
+      for (const { value, count } of facets.tag!) assert.ok(count > 300 && count < 4_000, `${value} ${count}`)
+      const titles = await search.find(index, { text: 'common' })
+      assert.deepEqual(new Set(titles.hits.slice(0, 5).map(({ id }) => Number(id) % 600)), new Set([0]), 'titles first')
+    })
+
+    it('rebuilds while it is read and written; afterwards the index is the truth', async () => {
+      const { index, put, ids } = fresh()
+      const truth = new Map<string, string>()
+      for (let n = 0; n < 300; n += 1) truth.set(`d${n}`, 'first')
+      await put({ stale: { title: 'stale' } })
+      const random = seededRandom(9)
+      let done = false
+      let changed = 0
+      async function writer(): Promise<void> {
+        for (; !done; changed += 1) {
+          const id = `d${Math.floor(random() * 400)}`
+          await data.write((tx) => {
+            if (random() < 0.4) {
+              truth.delete(id)
+              tx.unindex(index, id)
+            } else {
+              truth.set(id, `version${changed % 7}`)
+              tx.index(index, id, { title: truth.get(id) ?? null })
+            }
+          })
+          assert.deepEqual(await ids('stale'), ['stale'], 'the old generation is read until the end')
+        }
+      }
+      let writing: Promise<void> | undefined
+      await search.rebuild(index, async function* () {
+        const rows = [...truth].map(([id, title]) => ({ id, document: { title } }))
+        writing = writer()
+        // Late: what is given here is older than what was written meanwhile.
+        for (let at = 0; at < rows.length; at += 20) {
+          const before: number = changed
+          while (changed < before + 3) await new Promise(setImmediate)
+          yield rows.slice(at, at + 20)
+        }
+        done = true
+        await writing
+      })
+      await writing
+      assert.ok(changed > 30)
+      const found = new Map<string, string>()
+      for (const title of ['first', ...Array.from({ length: 7 }, (_, n) => `version${n}`), 'stale']) {
+        for (const offset of [0, 100, 200, 300]) {
+          for (const id of await ids(title, { limit: 100, offset })) found.set(id, title)
+        }
+      }
+      assert.deepEqual([...found].sort(), [...truth].sort())
+    })
+
+    it('clears away what a killed rebuild left, and refuses a second one', async () => {
+      const { index, put, ids } = fresh()
+      await put({ 1: { title: 'old' } })
+      const key = { module: 'm', name: index.name, language: index.language }
+      const running = await under.store.rebuild(key)
+      await assert.rejects(under.store.rebuild(key), (error) => isRungError(error, 'SEARCH_REBUILDING'))
+      await running.abandon()
+      const failing = search.rebuild(index, async function* () {
+        yield [{ id: 9, document: { title: 'new' } }]
+        throw new Error('the source failed')
+      })
+      await assert.rejects(failing, /the source failed/)
+      assert.deepEqual([await ids('old'), await ids('new')], [['1'], []])
+      const count = await search.rebuild(index, async function* () {
+        yield [
+          { id: 2, document: { title: 'new' } },
+          { id: 2, document: { title: 'newest' } },
+        ]
+      })
+      assert.equal(count, 1)
+      assert.deepEqual([await ids('old'), await ids('newest')], [[], ['2']])
+    })
+  })
+}
