@@ -40,8 +40,8 @@ export async function* contentOf(
     let separator = '\n'
     for (let after = 0; ; ) {
       const rows = await pageAfter(after, limit)
-      for (const { id, ...row } of rows) {
-        yield separator + JSON.stringify(row)
+      if (rows.length > 0) {
+        yield separator + rows.map(({ id, ...row }) => JSON.stringify(row)).join(',\n')
         separator = ',\n'
       }
       written += rows.length
