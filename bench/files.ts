@@ -72,7 +72,7 @@ async function withProcess(
   body: (pid: number, put: string, get: string) => Promise<void>,
 ): Promise<void> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-bench-'))
-  const child = startNode(['src/cli/bin.ts', 'start', 'bench/support/files-app.ts', '--json'], {
+  const child = startNode(['src/cli/bin.js', 'start', 'bench/support/files-app.ts', '--json'], {
     RUNG_DATA: dir,
     PORT: '0',
   })

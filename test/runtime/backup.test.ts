@@ -19,7 +19,7 @@ import {
   withScratch,
 } from '../support/process.ts'
 
-const bin = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url))
+const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
 
 /** A command as its users run it. */
 function launch(scratch: Scratch, args: readonly string[], env: Record<string, string> = {}) {
