@@ -91,7 +91,8 @@ async function withPatient(schema: string, body: (patient: Patient) => Promise<v
 async function everythingIn(client: Client): Promise<string[]> {
   const { rows } = await client.query(`select 'relation ' || oid || ' ' || relname as it from pg_class
     union all select 'schema ' || nspname from pg_namespace union all select 'constraint ' || conname from pg_constraint
-    union all select 'lock ' || relation::regclass from pg_locks where relation is not null and pid <> pg_backend_pid() order by 1`)
+    union all select 'lock ' || relation::regclass from pg_locks join pg_stat_activity using (pid)
+      where relation is not null and pid <> pg_backend_pid() and backend_type = 'client backend' order by 1`)
   return rows.map(({ it }) => it)
 }
 
