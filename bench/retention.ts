@@ -7,11 +7,12 @@ import { connectOnce } from '../src/engines/postgres/client.ts'
 import { startEmbedded } from '../src/engines/postgres/embedded.ts'
 import { formatBytes } from '../src/kernel/units.ts'
 import { migrate } from '../src/primitives/data/migrations.ts'
-import { postgresDatabase } from '../src/primitives/data/postgres.ts'
 import { defineEvent } from '../src/primitives/events/events.ts'
 import { defineJob } from '../src/primitives/jobs/jobs.ts'
 import { openPrimitives, systemMigrations } from '../src/runtime/primitives.ts'
+import { openDatabase } from '../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from '../src/runtime/work.ts'
+import { rung1k } from '../src/topology/rungs/1k.ts'
 import type { Bench } from './run.ts'
 import { machineFacts, progress, table } from './support/report.ts'
 
@@ -28,13 +29,7 @@ const bench: Bench = {
     try {
       const { connection } = server
       await migrate({ connection, migrations: systemMigrations })
-      const database = postgresDatabase({
-        name: 'main',
-        connection,
-        connectionsMax: { read: 2, write: 30 },
-        idleTimeoutMs: 60_000,
-        limits: { statementTimeoutMs: 60_000, lockTimeoutMs: 60_000, idleInTransactionTimeoutMs: 60_000 },
-      })
+      const database = openDatabase({ ...rung1k.data, writeConnectionsMax: 30 }, connection)
       const primitives = openPrimitives(database, connection, undefined)
       const data = primitives.data.forModule('bench')
       const job = defineJob('bench.job', Type.Object({ n: Type.Integer() }), { concurrency: 24 })

@@ -5,9 +5,10 @@ import { type ConnectionConfig, connectOnce } from '../src/engines/postgres/clie
 import { type EmbeddedPostgres, startEmbedded } from '../src/engines/postgres/embedded.ts'
 import { seededRandom } from '../src/kernel/random.ts'
 import { migrate } from '../src/primitives/data/migrations.ts'
-import { postgresDatabase } from '../src/primitives/data/postgres.ts'
 import { defineIndex, type Search, type SearchQuery, searchFor } from '../src/primitives/search/search.ts'
 import { openPrimitives, type Primitives, systemMigrations } from '../src/runtime/primitives.ts'
+import { openDatabase } from '../src/runtime/wire.ts'
+import { rung1k } from '../src/topology/rungs/1k.ts'
 import type { Bench } from './run.ts'
 import { machineFacts, progress, rounded, spread, table } from './support/report.ts'
 import { documentOf, misspelt, vocabularyOf } from './support/search-corpus.ts'
@@ -41,13 +42,10 @@ export default bench
 
 async function measure({ connection }: EmbeddedPostgres, rounds: number, json: boolean): Promise<object> {
   await migrate({ connection, migrations: systemMigrations })
-  const database = postgresDatabase({
-    name: 'main',
+  const database = openDatabase(
+    { ...rung1k.data, writeConnectionsMax: 8, statementTimeoutMs: 0, lockTimeoutMs: 30_000 },
     connection,
-    connectionsMax: { read: 4, write: 8 },
-    idleTimeoutMs: 60_000,
-    limits: { statementTimeoutMs: 0, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 60_000 },
-  })
+  )
   const primitives = openPrimitives(database, connection, undefined)
   try {
     const search = searchFor('bench', primitives.searchStore)

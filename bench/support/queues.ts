@@ -4,11 +4,12 @@ import { Type } from 'typebox'
 import type { Data } from '../../src/app/define-module.ts'
 import { handle } from '../../src/app/work.ts'
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
-import { postgresDatabase } from '../../src/primitives/data/postgres.ts'
 import { defineEvent } from '../../src/primitives/events/events.ts'
 import { defineJob } from '../../src/primitives/jobs/jobs.ts'
 import { openPrimitives } from '../../src/runtime/primitives.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork } from '../../src/runtime/work.ts'
+import { rung1k } from '../../src/topology/rungs/1k.ts'
 
 /** Queues on Postgres behind one face, each used as its authors recommend for speed. */
 export interface QueueSide {
@@ -34,13 +35,10 @@ export async function openQueue(name: QueueName, connection: ConnectionConfig): 
 }
 
 async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
-  const database = postgresDatabase({
-    name: 'main',
+  const database = openDatabase(
+    { ...rung1k.data, writeConnectionsMax: poolMax, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 },
     connection,
-    connectionsMax: { read: 2, write: poolMax },
-    idleTimeoutMs: 60_000,
-    limits: { statementTimeoutMs: 60_000, lockTimeoutMs: 60_000, idleInTransactionTimeoutMs: 60_000 },
-  })
+  )
   const primitives = openPrimitives(database, connection, undefined)
   const data: Data = primitives.data.forModule('bench')
   const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {

@@ -3,11 +3,12 @@ import { Type } from 'typebox'
 import type { Data } from '../../src/app/define-module.ts'
 import { handle, on } from '../../src/app/work.ts'
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
-import { postgresDatabase } from '../../src/primitives/data/postgres.ts'
 import { defineEvent } from '../../src/primitives/events/events.ts'
 import { defineJob } from '../../src/primitives/jobs/jobs.ts'
 import { openPrimitives, type Primitives } from '../../src/runtime/primitives.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
 import { type AppWork, addWork } from '../../src/runtime/work.ts'
+import { rung1k } from '../../src/topology/rungs/1k.ts'
 
 /** An app that only works: orders, whose effects are rows without any constraint, so that a doubled one shows. */
 export const orderTables = `
@@ -33,13 +34,16 @@ export function openOrders(connection: ConnectionConfig): {
   data: Data
   close(): Promise<void>
 } {
-  const database = postgresDatabase({
-    name: 'main',
+  const database = openDatabase(
+    {
+      ...rung1k.data,
+      writeConnectionsMax: 20,
+      statementTimeoutMs: 60_000,
+      lockTimeoutMs: 30_000,
+      idleInTransactionTimeoutMs: 30_000,
+    },
     connection,
-    connectionsMax: { read: 5, write: 20 },
-    idleTimeoutMs: 60_000,
-    limits: { statementTimeoutMs: 60_000, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 30_000 },
-  })
+  )
   const primitives = openPrimitives(database, connection, undefined)
   const close = () => primitives.close().then(() => database.close())
   return { primitives, data: primitives.data.forModule('orders'), close }

@@ -1,6 +1,7 @@
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
+import { contextOf } from '../jobs/items.ts'
 import { type Outbox, queueOfGroup, type SubscriptionRow } from './contract.ts'
 
 /**
@@ -66,9 +67,4 @@ export function tableOutbox(database: Database): Outbox {
       )
     },
   }
-}
-
-function contextOf({ context }: { context: object }): string | null {
-  const text = JSON.stringify(context)
-  return text === '{}' ? null : text
 }

@@ -26,6 +26,11 @@ export interface Context {
   position?: Record<string, string> | undefined
 }
 
+/** As JSON; nothing for an item that brings nothing along. */
+export function contextOf({ context }: { context: Context }): string | null {
+  return context.traceparent === undefined && context.position === undefined ? null : JSON.stringify(context)
+}
+
 export interface Ref {
   /** Set by the commit. Of the item that was there before, where `unique` found one. */
   id?: number

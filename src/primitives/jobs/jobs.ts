@@ -175,7 +175,7 @@ export function enqueueIn(riding: Riding, queue: Queue, pushed: (queues: Readonl
 }
 
 /** All items of a transaction ride its commit; those who work are told after it. */
-export function ridePushes(
+function ridePushes(
   riding: Riding,
   queue: Queue,
   items: readonly NewItem[],

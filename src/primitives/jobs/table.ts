@@ -4,6 +4,7 @@ import type { Ride } from '../data/rides.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
 import type { Queue } from './contract.ts'
 import {
+  contextOf,
   type Extended,
   type Item,
   isGoverned,
@@ -141,11 +142,6 @@ function ms(value: number): string {
 
 function toJson(value: unknown): string | null {
   return value === undefined ? null : JSON.stringify(value)
-}
-
-/** What makes JavaScript small: an item without context has none. */
-function contextOf({ context }: NewItem): string | null {
-  return context.traceparent === undefined && context.position === undefined ? null : JSON.stringify(context)
 }
 
 function pushPlain(items: readonly NewItem[]): Ride {

@@ -88,6 +88,7 @@ const settleRetryMs = { base: 50, max: 2_000 }
 export class Worker {
   readonly #options: Required<WorkerOptions>
   readonly #lines: LineState[]
+  readonly #byQueue: ReadonlyMap<string, LineState>
   /** Everything this worker holds, begun or not. */
   readonly #held = new Map<number, Run>()
   readonly #wake: Wake = waker()
@@ -105,6 +106,7 @@ export class Worker {
     this.#options = { leaseMs: leaseMsDefault, pollMsMax: pollMsMaxDefault, ...options }
     this.#hurried = options.lines.some(isGoverned)
     this.#lines = options.lines.map((line) => ({ line, waiting: [], running: 0, runMs: undefined }))
+    this.#byQueue = new Map(this.#lines.map((state) => [state.line.queue, state]))
   }
 
   /** Twice is the same as once. */
@@ -191,7 +193,7 @@ export class Worker {
   }
 
   #take(item: Item): void {
-    const state = this.#lines.find(({ line }) => line.queue === item.queue)!
+    const state = this.#byQueue.get(item.queue)!
     announce('claimed', item)
     const scope = new Scope(state.line.handlers.get(item.name)?.kind ?? 'job', `${item.name}#${item.id}`, item.name)
     scope.traceparent = item.context?.traceparent
