@@ -1,6 +1,6 @@
 import type { Static, TSchema } from 'typebox'
-import type { Validator } from 'typebox/compile'
 import { RungError } from '../kernel/errors.ts'
+import { jsonCheck } from '../kernel/schema.ts'
 
 /**
  * What a module exposes to others. In process now, over the wire once the module runs on nodes of its own: so arguments
@@ -47,7 +47,10 @@ export function localCalls<C extends Calls>(module: string, calls: C, rules: Cal
 
 function localCall(name: string, definition: Call, rules: CallRules): (input: unknown) => Promise<unknown> {
   const asJson = rules.checked
-    ? { input: jsonCheck(name, 'input', definition.input), output: jsonCheck(name, 'output', definition.output) }
+    ? {
+        input: jsonCheck(definition.input, 'CALL_INVALID', `The input of ${name}`),
+        output: jsonCheck(definition.output, 'CALL_INVALID', `The output of ${name}`),
+      }
     : undefined
   return async (input) => {
     if (rules.inTransaction()) {
@@ -57,22 +60,6 @@ function localCall(name: string, definition: Call, rules: CallRules): (input: un
       )
     }
     if (!asJson) return definition.run(input)
-    return asJson.output(await definition.run(await asJson.input(input)))
-  }
-}
-
-function jsonCheck(name: string, side: 'input' | 'output', schema: TSchema): (value: unknown) => Promise<unknown> {
-  let compiled: Promise<Validator> | undefined
-  return async (value) => {
-    // Loaded with the first check: production makes none, and need not have the compiler in memory (8 MiB).
-    compiled ??= import('typebox/compile').then(({ Compile }) => Compile(schema))
-    const validator = await compiled
-    const copy = value === undefined ? undefined : JSON.parse(JSON.stringify(value))
-    if (validator.Check(copy)) return copy
-    const [first] = validator.Errors(copy)
-    throw new RungError(
-      'CALL_INVALID',
-      `The ${side} of ${name} does not match its schema: ${first?.instancePath || '/'} ${first?.message ?? 'is wrong'}.`,
-    )
+    return asJson.output(await definition.run(asJson.input(input).value)).value
   }
 }

@@ -1,8 +1,9 @@
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../../kernel/errors.ts'
+import { type AsJson, jsonCheck } from '../../kernel/schema.ts'
 import type { Riding } from '../data/rides.ts'
 import type { Item } from '../jobs/items.ts'
-import { checkName, currentContext, defaults, jsonOf, type RetryOptions } from '../jobs/jobs.ts'
+import { checkName, currentContext, defaults, type RetryOptions } from '../jobs/jobs.ts'
 import type { Handler, Line } from '../jobs/worker.ts'
 import { type NewEvent, type Outbox, queueOfGroup, type Subscription } from './contract.ts'
 
@@ -10,12 +11,12 @@ import { type NewEvent, type Outbox, queueOfGroup, type Subscription } from './c
 export interface Event<Schema extends TSchema = TSchema> {
   readonly name: string
   readonly schema: Schema
-  readonly check: (payload: unknown) => string
+  readonly check: (payload: unknown) => AsJson
 }
 
 export function defineEvent<Schema extends TSchema>(name: string, schema: Schema): Event<Schema> {
   checkName('event', name)
-  return { name, schema, check: jsonOf(schema, 'EVENT_INVALID', `Event "${name}"`) }
+  return { name, schema, check: jsonCheck(schema, 'EVENT_INVALID', `Event "${name}"`) }
 }
 
 export interface PublishOptions {
@@ -57,7 +58,7 @@ export function publishIn(riding: Riding, outbox: Outbox, published: (groups: Re
     publish(event, payload, { key } = {}) {
       if (events.length === 0) riding.ride(() => [outbox.publish(events, published)])
       const text = key === undefined ? undefined : String(key) || undefined
-      events.push({ name: event.name, payload: event.check(payload), key: text, context: currentContext() })
+      events.push({ name: event.name, payload: event.check(payload).json, key: text, context: currentContext() })
     },
   }
 }

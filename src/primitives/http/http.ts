@@ -71,7 +71,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     done()
   })
   await addCors(app, settings.cors)
-  await documentation(app, settings)
+  documentation(app, settings)
   return app.withTypeProvider<TypeBoxTypeProvider>()
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -1,5 +1,4 @@
-import swagger from '@fastify/swagger'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import type { HttpOptions } from './contract.ts'
 
 /** Where the document and the page for people are served. */
@@ -7,24 +6,15 @@ export const documentPath = '/openapi.json'
 export const referencePath = '/reference'
 
 /** The OpenAPI 3.1 document, made from the routes' own schemas, and a page to read it and try it. */
-export async function documentation(app: FastifyInstance, options: HttpOptions): Promise<void> {
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: options.title ?? 'API',
-        version: options.version ?? '0.0.0',
-        ...(options.description === undefined ? {} : { description: options.description }),
-      },
-      components: {
-        securitySchemes: {
-          token: { type: 'apiKey', in: 'header', name: 'Authorization', description: 'Token <token>' },
-        },
-      },
-    },
+export function documentation(app: FastifyInstance, options: HttpOptions): void {
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', (route) => void routes.push(route))
+  const document = oncePromised(async () => {
+    const described = await describing(routes, app.getSchemas(), options)
+    return described.swagger()
   })
-  app.get(documentPath, { schema: { hide: true } }, async () => app.swagger())
-  const page = oncePromised(() => referencePage(app))
+  app.get(documentPath, { schema: { hide: true } }, document)
+  const page = oncePromised(async () => referencePage(await document()))
   const show = async (request: FastifyRequest, reply: FastifyReply) => {
     const answer = await (await page()).inject({ url: request.url, headers: request.headers })
     if (answer.statusCode === 404) return reply.callNotFound()
@@ -35,13 +25,50 @@ export async function documentation(app: FastifyInstance, options: HttpOptions):
 }
 
 /**
- * The page is an app of its own, made when somebody first looks at it: it loads a file server and keeps its assets in
- * memory, for which most processes have no use.
+ * What describes the routes, and the page below, are apps of their own, made when somebody first asks for them: they load
+ * libraries and keep documents in memory (25 MiB) for which most processes have no use.
  */
-async function referencePage(app: FastifyInstance): Promise<FastifyInstance> {
-  const page = Fastify()
-  await page.register(swagger, { mode: 'static', specification: { document: app.swagger() as never } })
+async function describing(
+  routes: readonly RouteOptions[],
+  schemas: Record<string, unknown>,
+  { title = 'API', version = '0.0.0', description }: HttpOptions,
+): Promise<FastifyInstance> {
+  const { default: swagger } = await import('@fastify/swagger')
+  const app = Fastify({ exposeHeadRoutes: false, routerOptions: { maxParamLength: 1024 } })
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => () => '')
+  for (const schema of Object.values(schemas)) app.addSchema(schema)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title, version, ...(description === undefined ? {} : { description }) },
+      components: {
+        securitySchemes: {
+          token: { type: 'apiKey', in: 'header', name: 'Authorization', description: 'Token <token>' },
+        },
+      },
+    },
+  })
+  for (const { method, url, schema, config, constraints } of routes) {
+    if (method === 'HEAD') continue
+    app.route({
+      method,
+      url,
+      handler: () => {},
+      ...(schema && { schema }),
+      ...(config && { config }),
+      ...(constraints && { constraints }),
+    })
+  }
+  await app.ready()
+  return app
+}
+
+async function referencePage(document: object): Promise<FastifyInstance> {
+  const { default: swagger } = await import('@fastify/swagger')
   const { default: swaggerUi } = await import('@fastify/swagger-ui')
+  const page = Fastify()
+  await page.register(swagger, { mode: 'static', specification: { document: document as never } })
   await page.register(swaggerUi, { routePrefix: referencePath, staticCSP: true, uiConfig: { tryItOutEnabled: true } })
   await page.ready()
   return page

@@ -1,7 +1,7 @@
 import type { Static, TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
-import { type ErrorCode, RungError } from '../../kernel/errors.ts'
+import { RungError } from '../../kernel/errors.ts'
 import { formatLsn } from '../../kernel/position.ts'
+import { type AsJson, jsonCheck } from '../../kernel/schema.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Riding } from '../data/rides.ts'
@@ -13,7 +13,7 @@ export interface Job<Schema extends TSchema = TSchema> {
   readonly name: string
   readonly schema: Schema
   readonly options: JobOptions<Static<Schema>>
-  readonly check: (input: unknown) => string
+  readonly check: (input: unknown) => AsJson
 }
 
 export interface JobOptions<Input> extends RetryOptions {
@@ -86,7 +86,7 @@ export function defineJob<Schema extends TSchema>(
       throw new RungError('APP_INVALID', `Job "${name}": ${limit} is ${value}; it must be a whole number from 1.`)
     }
   }
-  return { name, schema, options, check: jsonOf(schema, 'JOB_INVALID', `The input of job "${name}"`) }
+  return { name, schema, options, check: jsonCheck(schema, 'JOB_INVALID', `The input of job "${name}"`) }
 }
 
 /** Checked once at the definition: names become names of queues, metrics and rows. */
@@ -95,23 +95,6 @@ export function checkName(what: string, name: string): void {
     throw new RungError(
       'APP_INVALID',
       `"${name}" is no name for ${what === 'event' ? 'an event' : `a ${what}`}; write it like articles.send-digest.`,
-    )
-  }
-}
-
-/** From a value to JSON that matches the schema, compiled on first use. */
-export function jsonOf(schema: TSchema, code: ErrorCode, subject: string): (value: unknown) => string {
-  let validator: ReturnType<typeof Compile> | undefined
-  return (value) => {
-    const json = JSON.stringify(value)
-    validator ??= Compile(schema)
-    // What arrives is the JSON: dates are text by then.
-    const copy = json === undefined ? undefined : JSON.parse(json)
-    if (validator.Check(copy)) return json
-    const [first] = validator.Errors(copy)
-    throw new RungError(
-      code,
-      `${subject} does not match its schema: ${first?.instancePath || '/'} ${first?.message ?? 'is wrong'}.`,
     )
   }
 }
@@ -139,7 +122,7 @@ export function toItem<Schema extends TSchema>(
   return {
     queue: queueOf(job as never),
     name: job.name,
-    payload: job.check(input),
+    payload: job.check(input).json,
     key: job.options.key?.(input) || undefined,
     priority: priorities[priority],
     delayMs: toMs(delay),
