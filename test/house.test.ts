@@ -21,6 +21,7 @@ const separateRooms = ['primitives', 'engines']
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
   'primitives/search': ['primitives/data'],
+  'primitives/cache': ['primitives/data'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
   'primitives/limits': ['primitives/data', 'primitives/http'],
@@ -65,6 +66,8 @@ const adapters: Record<string, string> = {
   'primitives/jobs/notify.ts': 'jobs',
   'primitives/events/table.ts': 'events',
   'primitives/search/table.ts': 'search',
+  'primitives/cache/table.ts': 'cache',
+  'primitives/cache/notify.ts': 'cache',
   'primitives/files/disk.ts': 'files',
   'primitives/mail/eml.ts': 'mail',
   'primitives/mail/smtp.ts': 'mail',

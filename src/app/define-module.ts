@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import type { Cache } from '../primitives/cache/cache.ts'
 import type { Data as DataOf } from '../primitives/data/data.ts'
 import type { Files } from '../primitives/files/files.ts'
 import type { Http } from '../primitives/http/contract.ts'
@@ -21,6 +22,7 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly mail: Mail
   readonly sessions: Sessions
   readonly search: Search
+  readonly cache: Cache
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger

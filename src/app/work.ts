@@ -1,4 +1,5 @@
 import type { Static, TSchema } from 'typebox'
+import type { Invalidating } from '../primitives/cache/cache.ts'
 import type { SqlTag } from '../primitives/data/sql.ts'
 import type { ConsumerOptions, Delivered, Event, Publish } from '../primitives/events/events.ts'
 import type { CronOptions } from '../primitives/jobs/cron.ts'
@@ -7,7 +8,7 @@ import type { JobRun } from '../primitives/jobs/work.ts'
 import type { Indexing } from '../primitives/search/search.ts'
 
 /** The handle of a transaction: statements, and what rides its commit. */
-export interface Tx extends SqlTag, Enqueue, Publish, Indexing {}
+export interface Tx extends SqlTag, Enqueue, Publish, Indexing, Invalidating {}
 
 /** What a module does off the request path. Inert: made by `handle`, `on` and `cron`. */
 export type Work = HandledJob | Consumer | Scheduled

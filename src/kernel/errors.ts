@@ -57,6 +57,9 @@ export const errorCodes = {
   JOB_LEASE_LOST: { status: 409, title: 'A job was handed on while it ran' },
   JOB_HANDED_BACK: { status: 503, title: 'A run was ended because its process stops' },
   EVENT_INVALID: { status: 500, title: 'An event does not match its schema' },
+  // cache
+  CACHE_INVALID: { status: 500, title: 'A key, a tag or an option of the cache means nothing' },
+  CACHE_LOAD_TIMEOUT: { status: 503, title: 'A value for the cache was not loaded in time' },
   // search
   SEARCH_INVALID: { status: 500, title: 'A document or a query does not fit its index' },
   SEARCH_REBUILDING: { status: 409, title: 'The index is being rebuilt' },

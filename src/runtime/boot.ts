@@ -210,6 +210,7 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
       mail: mail.forModule(module.name),
       sessions,
       search: searchFor(module.name, parts.searchStore),
+      cache: parts.cache.forModule(module.name, data.forModule(module.name).write),
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
       secret: (purpose) => secret(`${module.name}/${purpose}`),

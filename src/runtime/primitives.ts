@@ -1,5 +1,8 @@
 import type { Tx } from '../app/work.ts'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { CacheCore } from '../primitives/cache/cache.ts'
+import { tellCache } from '../primitives/cache/channels.ts'
+import { cacheMigrations } from '../primitives/cache/schema.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { createData, type DataRoot, type Guard } from '../primitives/data/data.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
@@ -16,7 +19,7 @@ import type { SearchStore } from '../primitives/search/contract.ts'
 import { searchMigrations } from '../primitives/search/schema.ts'
 import { indexingIn } from '../primitives/search/search.ts'
 import { sessionMigrations } from '../primitives/sessions/schema.ts'
-import { openQueues, openRecords, openSearchStore } from './wire.ts'
+import { openCacheLog, openQueues, openRecords, openSearchStore } from './wire.ts'
 
 /** Rung's own tables, before any module's. */
 export const systemMigrations: readonly Migration[] = [
@@ -26,7 +29,11 @@ export const systemMigrations: readonly Migration[] = [
   ...limitMigrations,
   ...sessionMigrations,
   ...searchMigrations,
+  ...cacheMigrations,
 ]
+
+/** Of the cache's memory layer, until the topology says it. */
+const memoryBytesMax = 32 * 1024 ** 2
 
 /** What a process has to work with: the primitives on one database. */
 export interface Primitives {
@@ -36,6 +43,7 @@ export interface Primitives {
   searchStore: SearchStore
   bell: Bell
   records: Records
+  cache: CacheCore
   /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
   worker: { wake(queues: ReadonlySet<string>): boolean } | undefined
   close(): Promise<void>
@@ -49,6 +57,13 @@ export function openPrimitives(database: Database, connection: ConnectionConfig,
     if (!primitives.worker?.wake(queues)) bell.ring(queues)
   }
 
+  const cache = new CacheCore({
+    ...openCacheLog(database, connection),
+    database: database.name,
+    bytesMax: memoryBytesMax,
+    inTransaction: () => primitives.data.inTransaction(),
+    failed: (error) => tellCache({ database, event: 'log-failed', error }),
+  })
   const primitives: Primitives = {
     data: createData<Tx>(database, {
       guard,
@@ -56,15 +71,20 @@ export function openPrimitives(database: Database, connection: ConnectionConfig,
         ...enqueueIn(riding, queue, pushed),
         ...publishIn(riding, outbox, pushed),
         ...indexingIn(riding, searchStore),
+        ...cache.invalidatingIn(riding),
       }),
     }),
+    cache,
     queue,
     outbox,
     searchStore,
     bell,
     records: openRecords(database),
     worker: undefined,
-    close: () => bell.close(),
+    async close() {
+      await cache.close()
+      await bell.close()
+    },
   }
   return primitives
 }

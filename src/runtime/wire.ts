@@ -3,6 +3,9 @@ import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import type { Bus, InvalidationLog } from '../primitives/cache/contract.ts'
+import { notifyBus } from '../primitives/cache/notify.ts'
+import { tableLog } from '../primitives/cache/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase } from '../primitives/data/postgres.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
@@ -92,6 +95,10 @@ export function openQueues(
   connection: ConnectionConfig,
 ): { queue: Queue; outbox: Outbox; bell: Bell } {
   return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
+}
+
+export function openCacheLog(database: Database, connection: ConnectionConfig): { log: InvalidationLog; bus: Bus } {
+  return { log: tableLog(database), bus: notifyBus(database, connection) }
 }
 
 export function openSearchStore(database: Database): SearchStore {

@@ -405,6 +405,7 @@ export class WriteSession {
   async #commit(rides: readonly Ride[]): Promise<void> {
     if (!this.#connection) return // nothing was done
     const connection = await this.#connection
+    const after: (void | Promise<void>)[] = []
     let broken = false
     try {
       const riding = rides.map((ride) => observed(this.core, connection, compile(ride.statement), 'write', true, 0))
@@ -413,9 +414,10 @@ export class WriteSession {
       const asked = connection.run({ text: 'commit', values: [], name: undefined })
       // Outside any scope nobody keeps the position.
       const scope = currentScope()
-      const at = scope
-        ? connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
-        : undefined
+      const at =
+        scope || rides.some(({ positioned }) => positioned)
+          ? connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
+          : undefined
       at?.catch(() => {})
       asked.catch(() => {})
       await this.#begun
@@ -439,7 +441,7 @@ export class WriteSession {
       const lsn = parseLsn(String(answer?.rows[0]?.lsn))
       if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
       for (const [index, answer] of answers.entries()) {
-        if (answer.status === 'fulfilled') rides[index]!.committed?.(answer.value.rows)
+        if (answer.status === 'fulfilled') after.push(rides[index]!.committed?.(answer.value.rows, lsn))
       }
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')
@@ -452,6 +454,7 @@ export class WriteSession {
     } finally {
       connection.release(broken)
     }
+    await Promise.all(after)
   }
 
   async #rollback(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { RungError } from '../../kernel/errors.ts'
+import type { Lsn } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import type { Sql, SqlTag } from './sql.ts'
 
@@ -10,8 +11,13 @@ export interface Ride {
   readonly statement: Sql
   /** The error that the author gets instead of the database's. */
   failed?(error: RungError): Error
-  /** Called with the statement's rows, once the commit is certain. */
-  committed?(rows: readonly Record<string, unknown>[]): void
+  /** It wants to know where in the log the commit was, also where no scope keeps that. */
+  readonly positioned?: boolean
+  /**
+   * Called with the statement's rows, once the commit is certain, with a place in the log that covers it (`undefined` where
+   * that could not be asked any more). What it gives is waited for before the write is answered; it must not fail.
+   */
+  committed?(rows: readonly Record<string, unknown>[], at: Lsn | undefined): void | Promise<void>
 }
 
 /** An open transaction, as those see it who want to ride its commit. */

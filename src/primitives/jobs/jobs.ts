@@ -172,8 +172,8 @@ function ridePushes(
       ...rides.slice(0, -1),
       {
         ...last,
-        committed(rows) {
-          last.committed?.(rows)
+        committed(rows, at) {
+          void last.committed?.(rows, at)
           if (told.size > 0) pushed(told)
         },
       },

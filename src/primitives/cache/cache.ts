@@ -1,0 +1,447 @@
+import { after, type Clock, systemClock } from '../../kernel/clock.ts'
+import { RungError } from '../../kernel/errors.ts'
+import { advance, covers, furthest, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
+import { type Random, systemRandom } from '../../kernel/random.ts'
+import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
+import { type Duration, toMs } from '../../kernel/units.ts'
+import type { Riding } from '../data/rides.ts'
+import { Bounded } from './bounded.ts'
+import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
+import { type Entry, type Lifetimes, type Stored, store, timesOf } from './entry.ts'
+import { Follower } from './follower.ts'
+import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
+import type { SharedCache, SharedEntry } from './shared.ts'
+import { type GroupStats, Groups } from './stats.ts'
+import { positionOf, type Tag, Tags, unchanged } from './tags.ts'
+
+export interface CacheOptions<Value = unknown> {
+  /** How long a value is fresh. A tenth less at random, so that what was loaded together does not expire together. */
+  ttl: Duration
+  /** How much longer it may be given out while it is loaded anew, or cannot be. Default 0. Never after an invalidation. */
+  grace?: Duration
+  /** What it depends on, known before or from the value; who changes one of them says `tx.invalidate`. */
+  tags?: readonly string[] | ((value: Stored<Value>) => readonly string[])
+  /** Instead of `ttl`, where the load gave nothing (`null`, `undefined`). Default 10 s. */
+  absentTtl?: Duration
+  /** How long a failure is remembered, by this process. Default: not at all. */
+  errorTtl?: Duration
+  /** How long a reader waits for a load before it takes a value in its grace. Default: not at all. */
+  softTimeout?: Duration
+  /** How long a load may take. Default 30 s. */
+  hardTimeout?: Duration
+}
+
+export interface LoadContext {
+  /** Aborts when the load has taken too long. */
+  signal: AbortSignal
+}
+
+export type Load<Value> = (context: LoadContext) => PromiseLike<Value> | Value
+
+/** The cache as a module sees it. Values are plain JSON (dates become text), frozen, and shared by all who read them. */
+export interface Cache {
+  /**
+   * The value of the key; where there is none it is loaded, once for all who ask. Inside a transaction it is always loaded, and
+   * not kept. Nobody gets a value that is older than what he wrote himself.
+   * @throws what `load` throws; CACHE_LOAD_TIMEOUT; CACHE_INVALID for a key, a tag or options that mean nothing
+   */
+  get<Value>(key: Key<Value> | string, options: CacheOptions<Value>, load: Load<Value>): Promise<Stored<Value>>
+  /** The same for several: `load` gets those that are missing, together, and gives their values in order. */
+  getMany<Id, Value>(
+    ids: readonly Id[],
+    options: Omit<CacheOptions<Value>, 'tags'> & {
+      key: (id: Id) => Key<Value> | string
+      tags?: (id: Id) => readonly string[]
+    },
+    load: (missing: readonly Id[]) => PromiseLike<readonly Value[]>,
+  ): Promise<Stored<Value>[]>
+  /** Makes every entry with one of the tags useless, everywhere, before it resolves. Inside a transaction: when it commits. */
+  invalidate(tags: readonly string[]): Promise<void>
+}
+
+/** Part of a transaction's handle. */
+export interface Invalidating {
+  /** Makes every entry of the cache with one of the tags useless when this transaction commits. */
+  invalidate(tags: readonly string[]): void
+}
+
+export interface CacheParts {
+  log: InvalidationLog
+  /** The database whose log it is. */
+  database: string
+  /** Of the memory layer. */
+  bytesMax: number
+  inTransaction(): boolean
+  bus: Bus
+  shared?: SharedCache | undefined
+  /** Something went wrong that the next try may mend. */
+  failed(error: unknown): void
+  clock?: Clock
+  random?: Random
+}
+
+/** A load that is under way. Who comes while nothing has changed shares it. */
+interface Flight {
+  readonly promise: Promise<Landed>
+  readonly asOf: number
+  /** `undefined`: known only from the value. */
+  readonly tags: readonly Tag[] | undefined
+  readonly position: Position
+}
+
+type Landed = Pick<Entry, 'value' | 'position'>
+
+/** One question, with what it is about in the forms in which it is needed. */
+interface Asked {
+  text: string
+  module: string
+  options: CacheOptions
+  load: Load<unknown>
+  scope: Scope | undefined
+  stats: GroupStats
+}
+
+const defaults = { absentTtlMs: 10_000, hardTimeoutMs: 30_000 }
+/** Without news of the log for so long, what is in memory is only better than nothing. */
+const trustedMsMax = 1_000
+const errorsMax = 1_000
+
+/** What is cached for all modules, by one process. */
+export class CacheCore {
+  readonly groups = new Groups()
+  readonly #tags = new Tags()
+  readonly #parts: CacheParts
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #entries: Bounded<Entry>
+  readonly #flights = new Map<string, Flight>()
+  readonly #errors = new Map<string, { error: unknown; until: number }>()
+  readonly #follower: Follower
+  #started = false
+  #starting: Promise<void> | undefined
+
+  constructor(parts: CacheParts) {
+    this.#parts = parts
+    this.#clock = parts.clock ?? systemClock
+    this.#random = parts.random ?? systemRandom
+    this.#entries = new Bounded({ bytesMax: parts.bytesMax, onLeave: (_key, { tags }) => this.#tags.release(tags) })
+    this.#follower = new Follower({
+      log: parts.log,
+      bus: parts.bus,
+      database: parts.database,
+      clock: this.#clock,
+      apply: (rows, position) => this.#apply(rows, position),
+      lost: () => this.#tags.invalidateAll(nowhere),
+      stands: (mark) => parts.shared?.stands(mark),
+      failed: parts.failed,
+    })
+  }
+
+  get size(): { entries: number; bytes: number } {
+    return { entries: this.#entries.size, bytes: this.#entries.bytes }
+  }
+
+  forModule(module: string | undefined, write: (fn: (tx: Invalidating) => void) => Promise<void>): Cache {
+    const owner = module ?? ''
+    const ask = (key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>) =>
+      this.#get(owner, key, options, load)
+    return {
+      get: ask as Cache['get'],
+      getMany(ids, { key, tags, ...options }, load) {
+        const together = collect(load)
+        return Promise.all(
+          ids.map((id) =>
+            ask(key(id), { ...options, ...(tags && { tags: tags(id) }) } as CacheOptions, () => together(id)),
+          ),
+        ) as never
+      },
+      invalidate: (tags) => write((tx) => tx.invalidate(tags)),
+    }
+  }
+
+  /** `invalidate` of one transaction. */
+  invalidatingIn(riding: Riding): Invalidating {
+    const names = new Set<string>()
+    return {
+      invalidate: (tags) => {
+        const texts = tagTexts(riding.module ?? '', tags)
+        if (texts.length === 0) return
+        if (names.size === 0) {
+          const committed = (id: number, at: Lsn | undefined) => this.#committed(id, [...names], at)
+          riding.ride(() => [this.#parts.log.append([...names], committed)])
+        }
+        for (const text of texts) names.add(text)
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#starting?.catch(() => {})
+    await this.#follower.stop()
+    await this.#parts.bus.close()
+    await this.#parts.shared?.close()
+  }
+
+  /** It has happened: nobody here is to see what was before, and nobody elsewhere who hears of this one's answer. */
+  async #committed(id: number, names: readonly string[], at: Lsn | undefined): Promise<void> {
+    const { shared, bus, database } = this.#parts
+    const position = at === undefined ? nowhere : advance(nowhere, database, at)
+    this.#tags.invalidate(names, position)
+    const told = shared !== undefined && (await shared.invalidate(names))
+    if (told) this.#tags.invalidate(names, position) // what was taken from the shared layer before it knew
+    if (told || !shared) this.#follower.applied(id)
+    bus.ring(told ? [id] : [])
+  }
+
+  /** What others have committed. Where the writer has not told the shared layer, it may be dead: then it is told here. */
+  async #apply(rows: readonly Invalidation[], position: Position): Promise<void> {
+    const { shared } = this.#parts
+    const namesOf = (some: readonly Invalidation[]) => some.flatMap(({ tags }) => tags)
+    this.#tags.invalidate(namesOf(rows), position)
+    if (!shared) return
+    const untold = namesOf(rows.filter(({ id }) => !this.#follower.isKnown(id)))
+    if (untold.length === 0) return
+    await shared.invalidate(untold)
+    this.#tags.invalidate(untold, position) // what was taken from the shared layer before it knew
+  }
+
+  #get(module: string, key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>): Promise<unknown> {
+    const stats = this.groups.of(module, groupOf(key))
+    const scope = currentScope()
+    const asked: Asked = { text: keyText(module, key), module, options, load, scope, stats }
+    if (this.#parts.inTransaction()) return this.#straight(asked)
+    const behind = this.#started ? scope && this.#follower.ensure(scope.position) : this.#start()
+    if (behind === undefined) return this.#look(asked)
+    return behind.then(
+      () => this.#get(module, key, options, load),
+      () => this.#straight(asked),
+    )
+  }
+
+  /** Where there is a shared layer: it must hear of what this process writes, also if it never reads. */
+  async open(): Promise<void> {
+    if (this.#parts.shared) await this.#start().catch(this.#parts.failed)
+  }
+
+  #start(): Promise<void> {
+    this.#starting ??= Promise.all([this.#follower.start(), this.#parts.shared?.start()])
+      .then(() => {
+        this.#started = true
+      })
+      .finally(() => {
+        this.#starting = undefined // after a failure the next reader tries again
+      })
+    return this.#starting
+  }
+
+  /** Without the cache: it must not be asked, or cannot say what it would have to. */
+  async #straight({ load, scope, stats }: Asked): Promise<unknown> {
+    stats.bypassed += 1
+    const signal = scope?.signal ?? new AbortController().signal
+    return store(await load({ signal })).value
+  }
+
+  #look(asked: Asked): Promise<unknown> {
+    const { text, scope, stats, options } = asked
+    const now = this.#clock.now()
+    const entry = this.#entries.get(text)
+    let graceful: Entry | undefined
+    if (entry !== undefined) {
+      if (!unchanged(entry.tags, entry.asOf)) this.#entries.delete(text)
+      else if (reaches(entry, entry.tags.length > 0, scope)) {
+        if (now < entry.freshUntil && this.#follower.behindMs() <= trustedMsMax) {
+          stats.hits += 1
+          if (now >= entry.refreshAt) this.#refresh(asked)
+          return taken(entry, scope)
+        }
+        if (now < entry.staleUntil || now < entry.freshUntil) graceful = entry
+      }
+    }
+    const remembered = this.#errors.get(text)
+    if (remembered !== undefined) {
+      if (now < remembered.until) return graceful ? this.#gracefully(asked, graceful) : Promise.reject(remembered.error)
+      this.#errors.delete(text)
+    }
+    if (!graceful) return this.#join(asked).then((landed) => taken(landed, scope))
+    // In its time, but without news of the log: only where there is nothing better.
+    const waitMs = now < graceful.freshUntil ? Number.POSITIVE_INFINITY : ms(options.softTimeout ?? 0)
+    if (waitMs > 0) return this.#waitThenGrace(asked, graceful, waitMs)
+    this.#refresh(asked)
+    return this.#gracefully(asked, graceful)
+  }
+
+  #gracefully({ stats, scope }: Asked, graceful: Landed): Promise<unknown> {
+    stats.graces += 1
+    return taken(graceful, scope)
+  }
+
+  async #waitThenGrace(asked: Asked, graceful: Entry, waitMs: number): Promise<unknown> {
+    const { promise: late, resolve } = Promise.withResolvers<undefined>()
+    const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
+    try {
+      const landed = await Promise.race([this.#join(asked), late])
+      if (landed) return await taken(landed, asked.scope)
+    } catch {
+      // The load failed: what there is, is better.
+    } finally {
+      forget()
+    }
+    return this.#gracefully(asked, graceful)
+  }
+
+  #refresh(asked: Asked): void {
+    if (!this.#flights.has(asked.text)) void this.#join(asked).catch(() => {}) // counted there
+  }
+
+  /** The load that is under way, where it began after everything that this reader must see; else one of its own. */
+  #join(asked: Asked): Promise<Landed> {
+    const { text, module, options, scope, stats } = asked
+    const flight = this.#flights.get(text)
+    if (flight) {
+      const { tags, asOf } = flight
+      const current = tags === undefined ? asOf === this.#tags.now : unchanged(tags, asOf)
+      if (current && reaches(flight, tags === undefined || tags.length > 0, scope)) {
+        stats.coalesced += 1
+        return flight.promise
+      }
+    }
+    const asOf = this.#tags.now
+    const names = typeof options.tags === 'function' ? undefined : tagTexts(module, options.tags ?? [])
+    const tags = names && this.#tags.hold(names)
+    const position = furthest(scope?.position ?? nowhere, tags ? positionOf(tags) : this.#tags.position)
+    const promise = this.#fly(asked, { asOf, position, names }).finally(() => {
+      if (tags) this.#tags.release(tags)
+      if (this.#flights.get(text)?.promise === promise) this.#flights.delete(text)
+    })
+    this.#flights.set(text, { asOf, tags, position, promise })
+    return promise
+  }
+
+  /** Begins now, and sees everything up to `position`. What comes of it is kept, unless it may be older than an invalidation. */
+  async #fly(asked: Asked, begun: Begun): Promise<Landed> {
+    const { text, stats, options, scope } = asked
+    const { shared } = this.#parts
+    const lease = shared && (await shared.find(text, begun.names ?? [], (found) => good(found)))
+    if (lease?.kind === 'found') {
+      stats.sharedHits += 1
+      this.#keep(text, lease.found, begun)
+      return lease.found
+    }
+    try {
+      const landed = await this.#load(asked, begun)
+      const { ttl, grace = 0, absentTtl = defaults.absentTtlMs } = options
+      const lifetimes: Lifetimes = { ttlMs: ms(ttl), graceMs: ms(grace), absentTtlMs: ms(absentTtl) }
+      const times = timesOf(landed.value, lifetimes, this.#clock.now(), this.#random())
+      const names = begun.names ?? tagTexts(asked.module, (options.tags as TagsOf)(landed.value as never))
+      const kept = { ...landed, ...times, names }
+      this.#keep(text, kept, begun)
+      if (lease) await shared!.store(lease, kept)
+      return landed
+    } catch (error) {
+      if (lease) await shared!.giveUp(lease)
+      stats.failures += 1
+      if (lease?.graceful) return lease.graceful
+      if (options.errorTtl !== undefined) this.#remember(text, error, ms(options.errorTtl))
+      throw error
+    }
+
+    function good({ names, position }: SharedEntry): boolean {
+      return names.length > 0 || reaches({ position }, false, scope)
+    }
+  }
+
+  async #load(
+    { text, options, load, stats }: Asked,
+    { position }: Begun,
+  ): Promise<Landed & { json: string | undefined; bytes: number }> {
+    const began = this.#clock.ticks()
+    const scope = new Scope('task', `cache:${text}`, `cache ${stats.group}`)
+    // Several wait for it: it is nobody's own, and does not end with any of them.
+    scope.position = position
+    const limitMs = ms(options.hardTimeout ?? defaults.hardTimeoutMs)
+    const { promise: expired, reject } = Promise.withResolvers<never>()
+    const forget = after(limitMs, () => {
+      const error = new RungError(
+        'CACHE_LOAD_TIMEOUT',
+        `What "${stats.group}" of module "${stats.module}" keeps was not loaded within ${limitMs} ms. Make the load faster, or give it a longer hardTimeout.`,
+      )
+      scope.cancel(error)
+      reject(error)
+    })
+    stats.loads += 1
+    try {
+      const loading = runInScope(scope, async () => load({ signal: scope.signal }))
+      const stored = store(await Promise.race([loading, expired]))
+      return { ...stored, position }
+    } finally {
+      forget()
+      stats.loadMs += this.#clock.ticks() - began
+    }
+  }
+
+  #keep(text: string, kept: SharedEntry, { asOf }: Begun): void {
+    const { value, position, names, refreshAt, freshUntil, staleUntil, bytes } = kept
+    const tags = this.#tags.hold(names)
+    if (unchanged(tags, asOf)) {
+      this.#entries.set(text, { value, position, tags, asOf, refreshAt, freshUntil, staleUntil }, bytes)
+    } else this.#tags.release(tags)
+  }
+
+  #remember(text: string, error: unknown, forMs: number): void {
+    if (this.#errors.size >= errorsMax) this.#errors.clear()
+    this.#errors.set(text, { error, until: this.#clock.now() + forMs })
+  }
+}
+
+/** Of a load: the count of invalidations and the position when it began, and its tags where they are known before. */
+interface Begun {
+  asOf: number
+  position: Position
+  names: readonly string[] | undefined
+}
+
+type TagsOf = (value: never) => readonly string[]
+
+/** Without tags nothing but its position says whether it can be shown to a reader who has written. */
+function reaches({ position }: { position: Position }, tagged: boolean, scope: Scope | undefined): boolean {
+  return tagged || scope === undefined || scope.position === nowhere || covers(position, scope.position)
+}
+
+/** Who has seen this has seen its position. */
+function taken({ value, position }: Landed, scope: Scope | undefined): Promise<unknown> {
+  if (scope !== undefined && position !== nowhere) scope.position = furthest(scope.position, position)
+  return Promise.resolve(value)
+}
+
+const parsed = new Map<string, number>()
+
+/** Options are written where they are used: the same few texts again and again. */
+function ms(duration: Duration): number {
+  if (typeof duration === 'number') return duration
+  let known = parsed.get(duration)
+  if (known === undefined) {
+    known = toMs(duration)
+    if (parsed.size < 1_000) parsed.set(duration, known)
+  }
+  return known
+}
+
+/** What is asked for in one turn of the event loop is loaded at once. */
+function collect<Id, Value>(load: (ids: readonly Id[]) => PromiseLike<readonly Value[]>): (id: Id) => Promise<Value> {
+  let waiting: { id: Id; resolve(value: Value): void; reject(error: unknown): void }[] = []
+  async function flush(): Promise<void> {
+    const all = waiting
+    waiting = []
+    try {
+      const values = await load(all.map(({ id }) => id))
+      for (const [index, one] of all.entries()) one.resolve(values[index]!)
+    } catch (error) {
+      for (const one of all) one.reject(error)
+    }
+  }
+  return (id) =>
+    new Promise((resolve, reject) => {
+      if (waiting.length === 0) setImmediate(() => void flush())
+      waiting.push({ id, resolve, reject })
+    })
+}

@@ -1,0 +1,168 @@
+import { after, type Clock, every, systemClock } from '../../kernel/clock.ts'
+import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
+import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
+
+export interface FollowerOptions {
+  log: InvalidationLog
+  bus: Bus
+  /** The name under which positions of the log's database are kept. */
+  database: string
+  /** New rows, in no order. What it gives is waited for before the follower says that it has seen them. */
+  apply(rows: readonly Invalidation[], position: Position): void | Promise<void>
+  /** Rows may have been missed. */
+  lost(): void
+  /** All that the log held at this mark has been applied. */
+  stands(mark: Mark): void
+  failed(error: unknown): void
+  clock?: Clock
+}
+
+/** So often it looks without being told to: a lost message is made good for by then. */
+const lookEveryMs = 200
+/** However often it is told, not more often than this. */
+const lookPauseMs = 5
+const trimEveryMs = 60_000
+const idsMax = 10_000
+/** Rows live this long; who was away for longer starts anew. */
+export const logKeptMs = 3_600_000
+
+/**
+ * Follows the log of invalidations. What a session wrote may be anywhere in it; `ensure` says when all that its position
+ * covers has been applied here.
+ *
+ * Two ways to know that: (1) a look that began after the position was heard of has ended: what a session has been told is
+ * visible to everybody. (2) the position is less than what the look *before* the last one saw as the end of the database's log:
+ * a commit that the last look did not see was answered after it, with a position at least as high. (A commit's record is written
+ * before the commit is visible, so a look's own end of the log proves nothing about itself.)
+ */
+export class Follower {
+  readonly #options: FollowerOptions
+  readonly #clock: Clock
+  #mark: Mark | undefined
+  #end: Lsn | undefined
+  /** Positions below are covered. */
+  #horizon: Lsn = 0n
+  /** Positions up to this one are covered. */
+  #covered: Lsn = 0n
+  #looking: Promise<void> | undefined
+  /** A look that begins after the one under way. */
+  #next: Promise<void> | undefined
+  #lastSuccessAt = 0
+  #pausing = false
+  #rung = false
+  #stopped = false
+  #ends: (() => void)[] = []
+  readonly #own = new Set<number>()
+  readonly #known = new Set<number>()
+
+  constructor(options: FollowerOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+  }
+
+  /** Until the first look has been made, nothing must be kept. */
+  async start(): Promise<void> {
+    await this.look()
+    this.#options.bus.listen((ids) => {
+      for (const id of ids) this.#known.add(id)
+      this.#tell()
+    })
+    this.#ends = [
+      every(lookEveryMs, () => void this.look().catch(() => {})),
+      every(trimEveryMs, () => void this.#options.log.trim(logKeptMs).catch(this.#options.failed)),
+    ]
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    for (const end of this.#ends) end()
+    await this.#looking?.catch(() => {})
+    await this.#next?.catch(() => {})
+  }
+
+  /** Its own rows are applied at their commit and need not be applied again. */
+  applied(id: number): void {
+    if (this.#own.size >= idsMax) this.#own.clear() // then they are applied again
+    this.#own.add(id)
+  }
+
+  /** `undefined`: all that the position covers is applied. Else when it will be; fails where the log cannot be read. */
+  ensure(position: Position): Promise<void> | undefined {
+    const needed = position.get(this.#options.database)
+    if (needed === undefined || needed < this.#horizon || needed <= this.#covered) return undefined
+    return this.#reach(needed)
+  }
+
+  /** Whether others' invalidations have been heard of lately. */
+  behindMs(): number {
+    return this.#clock.ticks() - this.#lastSuccessAt
+  }
+
+  async #reach(needed: Lsn): Promise<void> {
+    await this.look()
+    if (needed > this.#covered) this.#covered = needed
+  }
+
+  /** Resolves when a look has ended that began after this was called. */
+  look(): Promise<void> {
+    if (this.#stopped) return Promise.reject(new Error('the follower of the log has stopped'))
+    if (this.#next) return this.#next
+    if (!this.#looking) return this.#begin()
+    this.#next = this.#looking
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined
+        return this.#begin()
+      })
+    return this.#next
+  }
+
+  #begin(): Promise<void> {
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  async #look(): Promise<void> {
+    const { log, apply, lost, failed, database } = this.#options
+    try {
+      // Rows are gone by then.
+      if (this.#mark !== undefined && this.behindMs() > logKeptMs / 2) {
+        this.#mark = undefined
+        lost()
+      }
+      const { rows, mark, at } = await log.since(this.#mark)
+      const position = at === undefined ? nowhere : advance(nowhere, database, at)
+      const others = rows.filter(({ id }) => !this.#own.delete(id))
+      if (others.length > 0) await apply(others, position)
+      for (const { id } of rows) this.#known.delete(id)
+      if (this.#known.size > idsMax) this.#known.clear()
+      this.#mark = mark
+      this.#options.stands(mark)
+      if (this.#end !== undefined && this.#end > this.#horizon) this.#horizon = this.#end
+      this.#end = at
+      this.#lastSuccessAt = this.#clock.ticks()
+    } catch (error) {
+      failed(error)
+      throw error
+    }
+  }
+
+  /** Rows that the shared layer knows of: whoever wrote them has told it. */
+  isKnown(id: number): boolean {
+    return this.#known.has(id)
+  }
+
+  #tell(): void {
+    this.#rung = true
+    if (this.#pausing) return
+    this.#pausing = true
+    this.#rung = false
+    void this.look().catch(() => {})
+    after(lookPauseMs, () => {
+      this.#pausing = false
+      if (this.#rung && !this.#stopped) this.#tell()
+    })
+  }
+}

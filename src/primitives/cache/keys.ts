@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto'
+import { RungError } from '../../kernel/errors.ts'
+
+/** A key whose value has a type. */
+export interface Key<Value> {
+  readonly text: string
+  /** Only for the compiler. */
+  readonly value?: Value
+}
+
+export type KeyPart = string | number | boolean | null
+
+const lengthMax = 200
+const tagsMax = 100
+
+/** Makes keys of one kind: `const bySlug = defineKey<Article, [slug: string]>('article')`, then `bySlug('my-slug')`. */
+export function defineKey<Value, Parts extends readonly KeyPart[] = []>(name: string): (...parts: Parts) => Key<Value> {
+  if (!/^[a-z][a-z0-9-]*$/.test(name) || name.length > 60) {
+    throw new RungError('APP_INVALID', `"${name}" is no name for a key; write it like article-by-slug.`)
+  }
+  return (...parts) => ({ text: parts.length === 0 ? name : `${name}:${textOf(parts)}` })
+}
+
+/** Different parts never give the same text. */
+export function textOf(parts: readonly KeyPart[]): string {
+  return parts.map((part) => (typeof part === 'string' ? `"${encode(part)}` : String(part))).join(':')
+}
+
+function encode(text: string): string {
+  return /[:%\s]/.test(text) ? text.replace(/[:%\s]/g, (char) => `%${char.charCodeAt(0).toString(16)}`) : text
+}
+
+/** As it is kept: of one module, and no longer than a name should be. What is longer is known by its hash. */
+export function keyText(module: string, key: Key<unknown> | string): string {
+  return `${module}/${short(typeof key === 'string' ? key : key.text, 'key')}`
+}
+
+export function tagTexts(module: string, tags: readonly string[]): string[] {
+  if (tags.length <= tagsMax) return tags.map((tag) => `${module}/${short(tag, 'tag')}`)
+  throw new RungError(
+    'CACHE_INVALID',
+    `An entry has ${tags.length} tags; ${tagsMax} are the most. Tag it by what changes together.`,
+  )
+}
+
+function short(text: string, what: string): string {
+  if (text === '') throw new RungError('CACHE_INVALID', `A ${what} of the cache is empty. Give it a name.`)
+  if (text.length <= lengthMax) return text
+  return `${text.slice(0, 100)}#${createHash('sha256').update(text).digest('base64url')}`
+}
+
+/** Keys of one kind are counted together. */
+export function groupOf(key: Key<unknown> | string): string {
+  const text = typeof key === 'string' ? key : key.text
+  const end = text.indexOf(':')
+  return end < 0 ? text : text.slice(0, end)
+}

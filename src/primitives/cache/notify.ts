@@ -1,0 +1,17 @@
+import type { ConnectionConfig } from '../../engines/postgres/client.ts'
+import type { Database } from '../data/contract.ts'
+import { notifier } from '../data/notify.ts'
+import { tellCache } from './channels.ts'
+import type { Bus } from './contract.ts'
+
+/** The bus where there is no other engine: Postgres' own, after the commit and never in it. */
+export function notifyBus(database: Database, connection: ConnectionConfig): Bus {
+  const line = notifier(database, connection, 'rung_cache', (_event, error) =>
+    tellCache({ database, event: 'bus-failed', error }),
+  )
+  return {
+    ring: (ids) => line.send(ids.length > 0 ? ids.map(String) : ['new']),
+    listen: (heard) => line.listen((words) => heard(Array.from(words ?? [], Number).filter(Number.isFinite))),
+    close: () => line.close(),
+  }
+}

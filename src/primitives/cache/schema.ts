@@ -1,0 +1,18 @@
+import { type Migration, systemMigration } from '../data/migrations.ts'
+
+/** Rows live for an hour: as long as a node or a shared layer may have been away and still catch up. */
+export const cacheMigrations: readonly Migration[] = [
+  systemMigration(
+    '0007_cache',
+    `
+create table rung.invalidation (
+  id bigint generated always as identity,
+  xid xid8 not null default pg_current_xact_id(),
+  at timestamptz not null default now(),
+  tags text[] not null
+) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
+create index on rung.invalidation (xid);
+create index on rung.invalidation using brin (at);
+`,
+  ),
+]

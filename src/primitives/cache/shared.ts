@@ -1,0 +1,251 @@
+import { randomUUID } from 'node:crypto'
+import { after, type Clock, sleep, systemClock } from '../../kernel/clock.ts'
+import type { Position } from '../../kernel/position.ts'
+import { backoffMs } from '../../kernel/random.ts'
+import { decode, encode } from './coding.ts'
+import type { InvalidationLog } from './contract.ts'
+import type { Epoch, SharedLayer } from './layer.ts'
+
+/** An entry as it lies in the shared layer. */
+export interface SharedEntry {
+  value: unknown
+  json: string | undefined
+  bytes: number
+  /** Texts of the tags. */
+  names: readonly string[]
+  position: Position
+  refreshAt: number
+  freshUntil: number
+  staleUntil: number
+}
+
+/** Leave to load, and to keep what comes of it if nothing was invalidated meanwhile. */
+export interface Ticket {
+  kind: 'ticket'
+  epoch: string
+  key: string
+  number: number
+  leaseId: string
+  /** To be given out if the load fails. */
+  graceful: SharedEntry | undefined
+}
+
+export interface SharedOptions {
+  layer: SharedLayer
+  log: InvalidationLog
+  /** Told when the layer is left alone, and when it is used again. */
+  changed(state: 'up' | 'down', cause: unknown): void
+  clock?: Clock
+}
+
+const leaseMs = 5_000
+/** How long somebody else's load is waited for. */
+const waitMsMax = 2_000
+const waitStepMs = { base: 10, max: 50 }
+/** An engine that failed is tried again by one probe at a time, never by requests. */
+const probeMs = { base: 100, max: 2_000 }
+/** More news than this are not told one by one: all that the layer holds is given up. */
+const newsMax = 10_000
+const newsAtOnce = 500
+const keptBeyondMs = 60_000
+const markEveryMs = 1_000
+/** The log keeps its rows twice as long. */
+const markAgeMsMax = 1_800_000
+
+/**
+ * The layer that all processes share: when it is trusted, and how a load is done once for all of them.
+ *
+ *     down ── probe: enter the epoch, tell what is new ──▶ up
+ *      ▲                                                    │
+ *      └── a call failed, the connection was lost, a flush ─┘
+ *
+ * Down, nobody asks it and nobody waits for it. It keeps a mark: all that the log held by then it has been told. So a probe tells it
+ * what came since, whoever has failed to do so, and nobody has to remember anything for it.
+ */
+export class SharedCache {
+  readonly #layer: SharedLayer
+  readonly #options: SharedOptions
+  readonly #clock: Clock
+  #epoch: string | undefined
+  /** Invalidations that it was not told of. */
+  #missed = 0
+  #probing: Promise<void> | undefined
+  #failures = 0
+  #markedAt = Number.NEGATIVE_INFINITY
+  #closed = false
+
+  constructor(options: SharedOptions) {
+    this.#options = options
+    this.#layer = options.layer
+    this.#clock = options.clock ?? systemClock
+    this.#layer.watch(() => this.#down(new Error('the connection was lost')))
+  }
+
+  get up(): boolean {
+    return this.#epoch !== undefined
+  }
+
+  /** Once; an engine that cannot be reached is tried again in the background. */
+  async start(): Promise<void> {
+    await this.#probe().catch(() => {})
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#epoch = undefined
+    await this.#layer.close()
+    await this.#probing?.catch(() => {})
+  }
+
+  facts() {
+    return this.#layer.facts()
+  }
+
+  /** A good entry; else leave to load it. `undefined`: the layer is down. */
+  async find(
+    key: string,
+    names: readonly string[],
+    good: (found: SharedEntry) => boolean,
+  ): Promise<{ kind: 'found'; found: SharedEntry } | Ticket | undefined> {
+    const leaseId = randomUUID()
+    const until = this.#clock.ticks() + waitMsMax
+    for (let attempt = 0; ; attempt += 1) {
+      const epoch = this.#epoch
+      if (epoch === undefined) return undefined
+      try {
+        const found = await this.#read(epoch, key, names)
+        if (found === 'stale') return this.#down(new Error('its epoch has ended'))
+        const usable = found && good(found) ? found : undefined
+        const now = this.#clock.now()
+        if (usable && now < usable.refreshAt) return { kind: 'found', found: usable }
+        const graceful = usable && now < usable.staleUntil ? usable : undefined
+        const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs })
+        if (opened === 'stale') return this.#down(new Error('its epoch has ended'))
+        if (opened.leased || this.#clock.ticks() >= until) {
+          return { kind: 'ticket', epoch, key, number: opened.number, leaseId, graceful }
+        }
+        if (graceful) return { kind: 'found', found: graceful } // somebody loads it
+      } catch (error) {
+        return this.#down(error)
+      }
+      await sleep(waitStepMs.base + backoffMs(attempt, waitStepMs.base, waitStepMs.max))
+    }
+  }
+
+  async store({ epoch, key, number, leaseId }: Ticket, entry: SharedEntry): Promise<void> {
+    if (this.#epoch !== epoch) return
+    const ttlMs = Math.ceil(entry.staleUntil - this.#clock.now()) + keptBeyondMs
+    try {
+      const stored = await this.#layer.store(
+        epoch,
+        key,
+        { bytes: encode(entry, number), number, tags: entry.names, ttlMs },
+        leaseId,
+      )
+      if (stored === 'stale') this.#down(new Error('its epoch has ended'))
+    } catch (error) {
+      this.#down(error)
+    }
+  }
+
+  async giveUp({ epoch, key, leaseId }: Ticket): Promise<void> {
+    if (this.#epoch !== epoch) return
+    await this.#layer.release(epoch, key, leaseId).catch((error) => this.#down(error))
+  }
+
+  /** True when the layer knows; else it will know before it is trusted again. */
+  async invalidate(names: readonly string[]): Promise<boolean> {
+    const epoch = this.#epoch
+    if (epoch !== undefined) {
+      try {
+        const told = await this.#layer.invalidate(epoch, names)
+        if (told === true) return true
+        this.#down(new Error('its epoch has ended'))
+      } catch (error) {
+        this.#down(error)
+      }
+    }
+    this.#missed += 1
+    return false
+  }
+
+  /** All that the log holds up to this mark has been told. */
+  stands(mark: string): void {
+    const epoch = this.#epoch
+    const now = this.#clock.ticks()
+    if (epoch === undefined || now - this.#markedAt < markEveryMs) return
+    this.#markedAt = now
+    void this.#layer.setMark(epoch, mark).catch((error) => this.#down(error))
+  }
+
+  async #read(epoch: string, key: string, names: readonly string[]): Promise<SharedEntry | undefined | 'stale'> {
+    const read = await this.#layer.read(epoch, key, names)
+    if (read === 'stale') return 'stale'
+    if (read.entry === undefined) return undefined
+    const decoded = decode(read.entry)
+    if (!decoded) return undefined
+    const { number, entry } = decoded
+    let numbers = read.numbers
+    if (!sameNames(names, entry.names)) {
+      const again = await this.#layer.read(epoch, key, entry.names)
+      if (again === 'stale') return 'stale'
+      if (!again.entry?.equals(read.entry)) return undefined // another one by now
+      numbers = again.numbers
+    }
+    return numbers.every((one) => one !== undefined && one <= number) ? entry : undefined
+  }
+
+  #down(cause: unknown): undefined {
+    if (this.#closed) return undefined
+    if (this.#epoch !== undefined) this.#options.changed('down', cause)
+    this.#epoch = undefined
+    this.#later()
+    return undefined
+  }
+
+  #later(): void {
+    if (this.#probing || this.#closed) return
+    const waitMs = this.#failures === 0 ? 0 : probeMs.base + backoffMs(this.#failures, probeMs.base, probeMs.max)
+    this.#probing = new Promise<void>((resolve) => void after(waitMs, resolve))
+      .then(() => this.#probe())
+      .catch(() => {})
+      .finally(() => {
+        this.#probing = undefined
+        if (this.#epoch === undefined) this.#later()
+      })
+  }
+
+  async #probe(): Promise<void> {
+    const { log } = this.#options
+    try {
+      const { mark: now } = await log.since(undefined)
+      let epoch: Epoch = await this.#layer.enter({ renew: false, mark: now, markAgeMsMax })
+      for (;;) {
+        const missed = this.#missed
+        const { rows } = await log.since(epoch.mark)
+        if (rows.length > newsMax) {
+          epoch = await this.#layer.enter({ renew: true, mark: now, markAgeMsMax })
+          continue
+        }
+        for (let at = 0; at < rows.length; at += newsAtOnce) {
+          const names = rows.slice(at, at + newsAtOnce).flatMap(({ tags }) => tags)
+          if ((await this.#layer.invalidate(epoch.id, names)) !== true) throw new Error('its epoch has ended')
+        }
+        if (missed === this.#missed) break // else one was committed meanwhile, perhaps after the look
+      }
+      if (this.#closed) return
+      this.#epoch = epoch.id
+      this.#failures = 0
+      this.#options.changed('up', undefined)
+    } catch (error) {
+      this.#failures += 1
+      if (this.#failures === 1) this.#options.changed('down', error)
+      this.#later()
+      throw error
+    }
+  }
+}
+
+function sameNames(asked: readonly string[], kept: readonly string[]): boolean {
+  return asked.length === kept.length && asked.every((name, index) => name === kept[index])
+}

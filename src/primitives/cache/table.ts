@@ -1,0 +1,51 @@
+import { parseLsn } from '../../kernel/position.ts'
+import { runAlone } from '../data/alone.ts'
+import type { Database } from '../data/contract.ts'
+import { sql } from '../data/sql.ts'
+import type { Invalidation, InvalidationLog } from './contract.ts'
+
+/** So many rows are removed at once. */
+const trimMax = 10_000
+
+/**
+ * The log in a table of the database itself. What is new since a mark are the rows of transactions that the mark's snapshot
+ * did not see: those that began after it, and those that were under way.
+ */
+export function tableLog(database: Database): InvalidationLog {
+  return {
+    append: (tags, appended) => ({
+      statement: sql`insert into rung.invalidation (tags) values (${tags}) returning id`,
+      positioned: true,
+      committed: ([row], at) => appended(Number(row!.id), at),
+    }),
+
+    async since(mark) {
+      const seen = mark === undefined ? sql`false` : notSeen(mark)
+      const [row] = await runAlone<{ rows: [string, string[]][]; mark: string; lsn: string }>(
+        database,
+        sql`select pg_current_snapshot()::text as mark, pg_current_wal_lsn()::text as lsn,
+          coalesce((select json_agg(json_build_array(id, tags)) from rung.invalidation where ${seen}), '[]') as rows`,
+      )
+      const rows = row!.rows.map(([id, tags]): Invalidation => ({ id: Number(id), tags }))
+      return { rows, mark: row!.mark, at: parseLsn(row!.lsn) }
+    },
+
+    async trim(olderThanMs) {
+      const gone = await runAlone(
+        database,
+        sql`delete from rung.invalidation where ctid = any(array(
+          select ctid from rung.invalidation where at < now() - ${olderThanMs}::float8 * interval '1 millisecond'
+          limit ${trimMax} for update skip locked
+        )) returning 1`,
+      )
+      return gone.length
+    },
+  }
+}
+
+/** `xmin:xmax:xip,…`: the first that was under way, the first that had not begun, all that were under way. */
+function notSeen(mark: string) {
+  const [, xmax, underWay] = mark.split(':')
+  const begun = sql`xid >= ${xmax}::xid8`
+  return underWay ? sql`(${begun} or xid = any(${underWay.split(',')}::xid8[]))` : begun
+}

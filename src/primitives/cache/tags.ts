@@ -1,0 +1,107 @@
+import { furthest, nowhere, type Position } from '../../kernel/position.ts'
+
+/** A tag, as this process knows it. Entries point to their tags: whether one is still good is a comparison of numbers. */
+export interface Tag {
+  readonly name: string
+  /** When it was last invalidated, on this process' own count of invalidations; 0 for never since it is known. */
+  at: number
+  /** How far whoever loads something with it must have seen the databases. */
+  position: Position
+  /** Entries and loads that point to it. */
+  held: number
+}
+
+/** Beyond so many, tags that nothing points to are forgotten, those that were invalidated first before others. */
+const tagsMax = 20_000
+
+/**
+ * The tags of this process. Numbers come from one counter, so "invalidated since this load began" is one comparison, whatever
+ * the order in which transactions and messages arrive.
+ */
+export class Tags {
+  #count = 0
+  readonly #byName = new Map<string, Tag>()
+  /** Of the tags that were forgotten: what is not known may have been invalidated at that time, and there. */
+  #forgottenAt = 0
+  #forgottenPosition: Position = nowhere
+
+  /** The time on this counter. */
+  get now(): number {
+    return this.#count
+  }
+
+  /** Of the last invalidation, of whatever tag. */
+  position: Position = nowhere
+
+  /** Gives the tags, and keeps them until `release`. */
+  hold(names: readonly string[]): Tag[] {
+    return names.map((name) => {
+      const tag = this.#tag(name)
+      tag.held += 1
+      return tag
+    })
+  }
+
+  release(tags: readonly Tag[]): void {
+    for (const tag of tags) {
+      tag.held -= 1
+      // Never invalidated: nobody can miss it.
+      if (tag.held === 0 && tag.at <= this.#forgottenAt) this.#byName.delete(tag.name)
+    }
+  }
+
+  invalidate(names: readonly string[], position: Position): void {
+    this.#count += 1
+    this.position = furthest(this.position, position)
+    for (const name of names) {
+      const tag = this.#tag(name)
+      tag.at = this.#count
+      tag.position = furthest(tag.position, position)
+      this.#byName.delete(name) // to the end: the map is in the order of invalidations
+      this.#byName.set(name, tag)
+    }
+    if (this.#byName.size > tagsMax) this.#forget()
+  }
+
+  /** Everything that was loaded before is no longer good: the process may have missed something. */
+  invalidateAll(position: Position): void {
+    this.#count += 1
+    this.#forgottenAt = this.#count
+    this.#forgottenPosition = furthest(this.#forgottenPosition, position)
+    for (const tag of this.#byName.values()) {
+      tag.at = this.#count
+      tag.position = furthest(tag.position, position)
+    }
+  }
+
+  #tag(name: string): Tag {
+    let tag = this.#byName.get(name)
+    if (!tag) {
+      tag = { name, at: this.#forgottenAt, position: this.#forgottenPosition, held: 0 }
+      this.#byName.set(name, tag)
+    }
+    return tag
+  }
+
+  #forget(): void {
+    let surplus = this.#byName.size - tagsMax * 0.9
+    for (const [name, tag] of this.#byName) {
+      if (surplus <= 0) break
+      surplus -= 1
+      if (tag.held > 0) continue
+      this.#byName.delete(name)
+      this.#forgottenAt = Math.max(this.#forgottenAt, tag.at)
+      this.#forgottenPosition = furthest(this.#forgottenPosition, tag.position)
+    }
+  }
+}
+
+/** Whether all of them are as they were at that time. */
+export function unchanged(tags: readonly Tag[], since: number): boolean {
+  for (let index = 0; index < tags.length; index += 1) if (tags[index]!.at > since) return false
+  return true
+}
+
+export function positionOf(tags: readonly Tag[]): Position {
+  return tags.reduce((seen, tag) => furthest(seen, tag.position), nowhere)
+}
