@@ -26,12 +26,17 @@ const roomsBelow: Record<string, readonly string[]> = {
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
   'primitives/limits': ['primitives/data', 'primitives/http'],
   'primitives/sessions': ['primitives/data', 'primitives/http'],
+  // Programs as processes: how they are found, started and ended is the same for each.
+  'engines/postgres': ['engines/process'],
+  'engines/redis': ['engines/process'],
+  'engines/nginx': ['engines/process'],
 }
 /** Files of src/ itself: the doors of the package. They may import everything below the cli. */
 const doors = ['index.ts', 'testing.ts']
 
 /** Which npm package may be imported where; `type` imports are free. */
 const clients: Record<string, RegExp> = {
+  ioredis: /^engines\/redis\/client\.ts$/,
   pg: /^engines\/postgres\/client\.ts$/,
   'libpg-query': /^engines\/postgres\/parser\.ts$/,
   fastify: /^primitives\/http\//,
@@ -49,6 +54,7 @@ const clients: Record<string, RegExp> = {
 }
 /** Loaded only where they are used: never by a plain import. */
 const lazy = [
+  'ioredis',
   'libpg-query',
   'cockatiel',
   '@opentelemetry/sdk-trace',

@@ -37,6 +37,11 @@ export const errorCodes = {
   DATA_VALUE: { status: 422, title: 'A value cannot be stored' },
   DATA_STATEMENT: { status: 500, title: 'A statement is wrong' },
   DATA_BOUNDARY: { status: 500, title: "A statement touches another module's tables" },
+  // Redis
+  REDIS_UNAVAILABLE: { status: 503, title: 'Redis cannot be used at the moment' },
+  REDIS_REFUSED: { status: 500, title: 'Redis refused a command' },
+  // the page cache
+  PAGE_CACHE_UNAVAILABLE: { status: 503, title: 'The page cache cannot be used at the moment' },
   // backups
   BACKUP_UNSUPPORTED: { status: 500, title: 'This database cannot be backed up by Rung' },
   BACKUP_FAILED: { status: 500, title: 'A backup was not made' },

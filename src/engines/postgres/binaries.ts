@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
+import { findLauncher, type Launcher } from '../process/launcher.ts'
 
 /** Where Postgres' programs lie. */
 export interface PostgresBinaries {
@@ -55,41 +55,7 @@ function linkLibraries(native: string): void {
   }
 }
 
-/** How to start a program so that it does not run as root: a wrapper before the command line, or another user. */
-export interface Launcher {
-  prefix: readonly string[]
-  uid?: number
-  gid?: number
-}
-
-/**
- * Postgres refuses to run as root. As root it is started in a user namespace (its files stay root's, a 0700 home is no
- * obstacle); where namespaces are forbidden, as an unprivileged user that can reach the program.
- * @throws ENGINE_START_FAILED when neither is possible
- */
-export function findLauncher(program: string): Launcher {
-  if (process.getuid?.() !== 0) return { prefix: [] }
-  const namespace = ['unshare', '--user', '--map-user=1000', '--map-group=1000']
-  const probe = spawnSync(namespace[0]!, [...namespace.slice(1), 'true'])
-  if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // ended by a Ctrl-C: it did start
-  for (const name of ['postgres', 'nobody']) {
-    const account = readAccount(name)
-    if (account && spawnSync(program, ['--version'], account).status === 0) return { prefix: [], ...account }
-  }
-  throw new RungError(
-    'ENGINE_START_FAILED',
-    'Postgres does not run as root, and neither a user namespace nor an unprivileged user can be had here. Run as an ordinary user, or set DATABASE_URL to a Postgres of yours.',
-  )
-}
-
-function readAccount(name: string): { uid: number; gid: number } | undefined {
-  try {
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((entry) => entry.startsWith(`${name}:`))
-    const [, , uid, gid] = line?.split(':') ?? []
-    return uid && gid ? { uid: Number(uid), gid: Number(gid) } : undefined
-  } catch {
-    return undefined // no such file: not a Unix with local accounts
-  }
+/** @throws ENGINE_START_FAILED where Postgres could only be started as root */
+export function findPostgresLauncher({ postgres }: PostgresBinaries): Launcher {
+  return findLauncher({ program: postgres, name: 'Postgres', advice: 'set DATABASE_URL to a Postgres of yours' })
 }

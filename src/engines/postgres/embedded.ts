@@ -5,7 +5,8 @@ import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
-import { findBinaries, findLauncher, type Launcher, type PostgresBinaries } from './binaries.ts'
+import type { Launcher } from '../process/launcher.ts'
+import { findBinaries, findPostgresLauncher, type PostgresBinaries } from './binaries.ts'
 import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
 import { type DataDir, openDataDir } from './data-dir.ts'
 import { type DiskEvent, diskGuard, outOfSpace } from './disk.ts'
@@ -72,7 +73,7 @@ interface Server {
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   const binaries = findBinaries()
-  const launcher = findLauncher(binaries.postgres)
+  const launcher = findPostgresLauncher(binaries)
   const socketDir = socketDirFor(dataDir.root, tmpdir())
   await privateDir(socketDir, launcher)
   const settings: PostgresSettings = {

@@ -3,7 +3,8 @@ import { createReadStream, existsSync } from 'node:fs'
 import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { messageOf, RungError } from '../../../kernel/errors.ts'
-import { findBinaries, findLauncher, type Launcher } from '../binaries.ts'
+import type { Launcher } from '../../process/launcher.ts'
+import { findBinaries, findPostgresLauncher } from '../binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../client.ts'
 import { writeMarker } from '../data-dir.ts'
 import type { Catalogue, Segment } from './catalogue.ts'
@@ -46,7 +47,7 @@ export interface Restored {
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { into, window, catalogue } = options
   const binaries = findBinaries()
-  const launcher = findLauncher(binaries.postgres)
+  const launcher = findPostgresLauncher(binaries)
   await makeEmpty(into)
   try {
     const data = path.join(into, 'postgres')

@@ -1,0 +1,46 @@
+import { messageOf, RungError } from '../../kernel/errors.ts'
+
+/** The page cache's own door, for Rung: purges and health. */
+export interface PageCacheAddress {
+  /** `http://127.0.0.1:9001` */
+  url: string
+  secret: string
+}
+
+const purgeTimeoutMs = 1_000
+/** Of one request; more go in several. */
+const tagsMax = 5_000
+
+/**
+ * When it resolves, no request that begins from now on gets a page with one of these tags that was made before. `*` is all.
+ * @throws PAGE_CACHE_UNAVAILABLE; purging again is harmless
+ */
+export async function purgeTags({ url, secret }: PageCacheAddress, tags: readonly string[]): Promise<void> {
+  for (let at = 0; at < tags.length; at += tagsMax) {
+    const body = tags.slice(at, at + tagsMax).join('\n')
+    const response = await ask(`${url}/-/purge`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}` },
+      body,
+    })
+    const text = await response.text()
+    if (response.status !== 200) throw unavailable(`it answers ${response.status} ${text.trim().slice(0, 200)}`)
+  }
+}
+
+/** Which server answers, with which configuration. */
+export async function pageCacheInstance(url: string): Promise<string> {
+  return (await (await ask(`${url}/-/health`, {})).text()).trim()
+}
+
+async function ask(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, { ...init, signal: AbortSignal.timeout(purgeTimeoutMs) })
+  } catch (cause) {
+    throw unavailable(messageOf((cause as Error).cause ?? cause), cause)
+  }
+}
+
+function unavailable(why: string, cause?: unknown): RungError {
+  return new RungError('PAGE_CACHE_UNAVAILABLE', `The page cache cannot be used at the moment: ${why}.`, { cause })
+}

@@ -1,0 +1,173 @@
+/**
+ * Purging by tag, inside nginx. Its own cache knows keys only, and which tags a page has is known only when it has been
+ * made. So every page has a *floor*, a number that is part of its cache key:
+ *
+ *   purge of a tag: counter + 1 is noted with the tag.
+ *   request:        a page whose tags have a purge above its floor gets a new floor, above all: what was stored is never
+ *                   looked up again, whatever is still under way to be stored.
+ *   response:       its tags are noted with the page before it is stored. One whose fetch began before a purge of one of its
+ *                   tags, or under a floor that is gone, is passed on to whoever asked and not stored.
+ *
+ * Floors come from the same counter and are never used twice, so a page that fell out of memory is merely fetched again.
+ * Tags share 65,536 slots by their hash: that memory never runs out, and a shared slot only purges too much. Workers
+ * share the memory; a page's entry is changed under a lock of its own, and who does not get it does not store.
+ */
+export const purgeLua = String.raw`
+local pages, tags, locks = ngx.shared.rung_pages, ngx.shared.rung_tags, ngx.shared.rung_locks
+local slots_max, slot_count, lock_seconds, lock_tries = 1000, 65536, 2, 10000
+local M = {}
+
+local function slot_of(tag)
+  return tostring(ngx.crc32_long(tag) % slot_count)
+end
+
+local function read(page)
+  local text = pages:get(page)
+  if not text then return nil end
+  local floor, slots = text:match("^(%d+):(.*)$")
+  return tonumber(floor), slots
+end
+
+local function newest(slots)
+  local most = tags:get("all") or 0
+  for slot in slots:gmatch("%d+") do
+    local purged = tags:get(slot)
+    if purged and purged > most then most = purged end
+  end
+  return most
+end
+
+local attempts = 0
+local function lock(page)
+  attempts = attempts + 1
+  local token = ngx.worker.pid() .. "." .. attempts
+  for _ = 1, lock_tries do
+    if locks:add(page, token, lock_seconds) then return token end
+  end
+  return nil
+end
+
+-- A worker that was suspended inside may have lost the lock meanwhile.
+local function set_and_unlock(page, token, text)
+  if locks:get(page) ~= token then return false end
+  local done = text == nil or pages:set(page, text)
+  locks:delete(page)
+  return done
+end
+
+-- The floor under which this page may be looked up, or nil: then it is not cached.
+function M.enter(key)
+  local page = ngx.md5(key)
+  local floor, slots = read(page)
+  if floor and newest(slots) <= floor then return page, floor end
+  local token = lock(page)
+  if not token then return nil end
+  floor, slots = read(page)
+  if floor and newest(slots) <= floor then
+    set_and_unlock(page, token, nil)
+    return page, floor
+  end
+  floor = tags:incr("counter", 1, 0)
+  if not set_and_unlock(page, token, string.format("%d:", floor)) then return nil end
+  return page, floor
+end
+
+-- A fetch begins.
+function M.fetch(header)
+  local page, floor = header:match("^(%x+):(%d+)$")
+  if not page then return end
+  ngx.ctx.page, ngx.ctx.floor, ngx.ctx.began = page, tonumber(floor), tags:get("counter") or 0
+end
+
+local function text_of(value)
+  if type(value) == "table" then return table.concat(value, ",") end
+  return value or ""
+end
+
+-- Notes the tags; true when the response may be stored.
+local function note(list)
+  local page, floor, began = ngx.ctx.page, ngx.ctx.floor, ngx.ctx.began
+  local seen, slots, count = {}, {}, 0
+  local function take(slot)
+    if seen[slot] then return end
+    seen[slot] = true
+    count = count + 1
+    slots[count] = slot
+  end
+  for tag in list:gmatch("[^,%s]+") do take(slot_of(tag)) end
+  if newest(table.concat(slots, ",")) > began then return false end
+  local token = lock(page)
+  if not token then return false end
+  local now, known = read(page)
+  if now ~= floor then
+    set_and_unlock(page, token, nil)
+    return false
+  end
+  for slot in known:gmatch("%d+") do take(slot) end
+  if count > slots_max then
+    set_and_unlock(page, token, nil)
+    return false
+  end
+  return set_and_unlock(page, token, string.format("%d:%s", floor, table.concat(slots, ",")))
+end
+
+-- In seconds. For a shared cache: Surrogate-Control, then s-maxage, then what browsers are told.
+local function lifetime(surrogate, control, expires)
+  local seconds = surrogate:match("max%-age%s*=%s*(%d+)")
+    or control:match("s%-maxage%s*=%s*\"?(%d+)")
+    or control:match("max%-age%s*=%s*\"?(%d+)")
+  if seconds then return string.format("%d", math.min(tonumber(seconds), 31536000)) end
+  local at = expires ~= "" and ngx.parse_http_time(expires)
+  return at and string.format("%d", math.max(0, at - ngx.time())) or "0"
+end
+
+-- Headers have come from the app. What the front is told is X-Accel-Expires alone.
+function M.arrived()
+  local header = ngx.header
+  local list = text_of(header["Surrogate-Key"]) .. "," .. text_of(header["Cache-Tag"])
+  local surrogate = text_of(header["Surrogate-Control"]):lower()
+  local control = text_of(header["Cache-Control"]):lower()
+  header["Surrogate-Key"], header["Cache-Tag"], header["Surrogate-Control"] = nil, nil, nil
+  if not ngx.ctx.page then return end
+  local personal = header["Set-Cookie"] ~= nil
+    or control:find("private", 1, true) or control:find("no-store", 1, true) or control:find("no-cache", 1, true)
+    or surrogate:find("no-store", 1, true)
+  local seconds = personal and "0" or lifetime(surrogate, control, text_of(header["Expires"]))
+  header["X-Accel-Expires"] = seconds ~= "0" and note(list) and seconds or "0"
+end
+
+local function same(a, b)
+  local x, y, different = ngx.sha1_bin(a), ngx.sha1_bin(b), 0
+  for i = 1, #x do different = bit.bor(different, bit.bxor(x:byte(i), y:byte(i))) end
+  return different == 0
+end
+
+local function answer(status, text)
+  ngx.status = status
+  ngx.header["Content-Type"] = "application/json"
+  ngx.print(text, "\n")
+  return ngx.exit(ngx.OK)
+end
+
+-- POST, a tag on each line, or * for all.
+function M.purge(secret)
+  local given = (ngx.var.http_authorization or ""):match("^Bearer (.+)$") or ""
+  if not same(given, secret) then return answer(401, '{"error":"the secret is missing or wrong"}') end
+  if ngx.req.get_method() ~= "POST" then return answer(405, '{"error":"POST a tag on each line"}') end
+  ngx.req.read_body()
+  local body, list, count = ngx.req.get_body_data() or "", {}, 0
+  for tag in body:gmatch("[^\r\n]+") do
+    if tag:find("[,%s]") then return answer(400, '{"error":"a tag has no spaces and no commas"}') end
+    count = count + 1
+    list[count] = tag
+  end
+  if count == 0 then return answer(400, '{"error":"no tags"}') end
+  local version = tags:incr("counter", 1, 0)
+  for _, tag in ipairs(list) do
+    if tag == "*" or not tags:safe_set(slot_of(tag), version) then tags:set("all", version) end
+  end
+  return answer(200, string.format('{"purged":%d}', count))
+end
+
+return M
+`.trimStart()

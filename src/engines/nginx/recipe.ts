@@ -1,0 +1,312 @@
+/** How to run nginx as a page cache, as text: nothing here touches the machine. */
+export const nginxLeast = '1.20'
+/** OpenResty is nginx with Lua built in. */
+export const nginxPrograms = ['nginx', 'openresty'] as const
+export const nginxVersionFlag = '-V'
+
+export interface NginxSettings {
+  /** Its own folder: configuration, cache, temporary files. */
+  dir: string
+  /** Where clients come in. */
+  listen: { host: string; port: number }
+  /** Purges and health, for Rung only; with a secret all the same. */
+  adminPort: number
+  secret: string
+  /** Told by `/-/health`: which server answers, with which configuration. */
+  instance: string
+  /** `host:port` of each process of the app. */
+  upstreams: readonly string[]
+  /** Files to load, where Lua is not built in. */
+  modules: readonly string[]
+  workers: number
+  connectionsMax: number
+  /** What the operating system allows one process, where known. */
+  filesMax: number | undefined
+  cacheBytesMax: number
+  /** A page that nobody asked for so long is dropped. */
+  idleMsMax: number
+  /** Requests with one of these are never answered from the cache, nor put there. */
+  sessionCookies: readonly string[]
+  /** Proxies in front of this one, whose `X-Forwarded-*` is believed: addresses or networks. */
+  trustedProxies: readonly string[]
+  /** How long a request waits while another fetches the same page, before it goes itself. */
+  coalesceMsMax: number
+}
+
+export const nginxDefaults = {
+  connectionsMax: 10_000,
+  cacheBytesMax: 1024 ** 3,
+  idleMsMax: 3_600_000,
+  sessionCookies: ['__Host-session', 'session'],
+  trustedProxies: [],
+  coalesceMsMax: 200,
+} as const
+
+export const purgeModule = 'rung_purge'
+
+export function nginxArgs(configFile: string, dir: string): string[] {
+  return ['-p', dir, '-e', 'stderr', '-c', configFile]
+}
+
+/** Reads the configuration and starts nothing. */
+export function nginxCheckArgs(configFile: string, dir: string): string[] {
+  return ['-t', '-q', ...nginxArgs(configFile, dir)]
+}
+
+/** `nginx version: nginx/1.22.1`, `openresty/1.25.3.1`, and how it was built. */
+export function nginxVersion(text: string) {
+  const match = /version: (nginx|openresty)\/(\d+(?:\.\d+)+)/.exec(text)
+  if (!match) return undefined
+  return {
+    product: match[1] === 'openresty' ? ('OpenResty' as const) : ('nginx' as const),
+    version: match[2]!,
+    hasLua: match[1] === 'openresty' || /lua-nginx-module/.test(text),
+    modulesPath: /--modules-path=(\S+)/.exec(text)?.[1],
+  }
+}
+
+/**
+ * Two servers in one: the *front* has the cache; what it does not have it asks of the *gate*, which asks the app. The gate
+ * sees when a fetch begins and when its headers come, which nginx tells nobody inside the front, and decides whether the
+ * answer may be stored (`purge-lua.ts`). What cannot be cached goes to the app directly.
+ *
+ * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
+ * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
+ * - The body's size is the app's business, which answers 413 by route; it is passed on as it comes.
+ * - Header lines up to 16 KiB, as Rung's own server takes them.
+ */
+export function nginxConfig(settings: NginxSettings): string {
+  const { dir, listen, adminPort, instance } = settings
+  const gate = `${dir}/gate.sock`
+  const connections = settings.connectionsMax + 1024 // those to the app, and the gate's
+  const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
+  return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
+worker_processes ${settings.workers};
+worker_rlimit_nofile ${files};
+worker_shutdown_timeout 30s;
+daemon off;
+pid ${quote(`${dir}/nginx.pid`)};
+error_log stderr warn;
+
+events {
+  worker_connections ${Math.min(connections, files)};
+}
+
+http {
+  lua_package_path ${quote(`${dir}/?.lua;;`)};
+  lua_shared_dict rung_pages 64m;
+  lua_shared_dict rung_tags 16m;
+  lua_shared_dict rung_locks 2m;
+  init_by_lua_block { require("${purgeModule}") }
+
+  access_log off;
+  server_tokens off;
+  default_type application/octet-stream;
+  tcp_nodelay on;
+  client_body_temp_path ${quote(`${dir}/tmp/body`)};
+  proxy_temp_path ${quote(`${dir}/tmp/proxy`)};
+  fastcgi_temp_path ${quote(`${dir}/tmp/fastcgi`)};
+  uwsgi_temp_path ${quote(`${dir}/tmp/uwsgi`)};
+  scgi_temp_path ${quote(`${dir}/tmp/scgi`)};
+
+  client_header_timeout 15s;
+  client_body_timeout 30s;
+  send_timeout 30s;
+  keepalive_timeout 65s;
+  reset_timedout_connection on;
+  large_client_header_buffers 4 16k;
+  client_max_body_size 0;
+
+  proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=${Math.ceil(settings.cacheBytesMax / 1024 ** 2)}m inactive=${Math.ceil(settings.idleMsMax / 1000)}s use_temp_path=off;
+  proxy_http_version 1.1;
+  proxy_connect_timeout 2s;
+  proxy_read_timeout 60s;
+  proxy_send_timeout 60s;
+  proxy_request_buffering off;
+  proxy_buffer_size 32k;
+  proxy_buffers 8 32k;
+  proxy_busy_buffers_size 64k;
+  proxy_next_upstream error timeout;
+  proxy_next_upstream_tries 2;
+  proxy_next_upstream_timeout 5s;
+
+  upstream rung_app {
+${settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=2 fail_timeout=2s;`).join('\n')}
+    keepalive 128;
+  }
+  upstream rung_gate {
+    server ${quote(`unix:${gate}`)} max_fails=0;
+    keepalive 128;
+  }
+
+  geo $realip_remote_addr $rung_trusted {
+    default 0;
+${settings.trustedProxies.map((network) => `    ${word(network)} 1;`).join('\n')}
+  }
+${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};`).join('\n')}
+  real_ip_header X-Forwarded-For;
+  real_ip_recursive on;
+  map "$rung_trusted:$http_x_forwarded_proto" $rung_proto {
+    default $scheme;
+    "1:https" https;
+    "1:http" http;
+  }
+  map "$rung_trusted:$http_x_forwarded_host" $rung_host {
+    default $http_host;
+    "~^1:(?<given>[^,\\s]+)$" $given;
+  }
+  map $http_x_request_id $rung_request_id {
+    default $request_id;
+    "~^[A-Za-z0-9._-]{1,128}$" $http_x_request_id;
+  }
+  map $http_upgrade $rung_connection {
+    default upgrade;
+    "" "";
+  }
+  map "$request_method:$http_authorization:$http_upgrade" $rung_plain {
+    default 0;
+    "~^(GET|HEAD)::$" 1;
+  }
+  map $http_cookie $rung_session {
+    default 0;
+    "~(^|;\\s*)(${settings.sessionCookies.map(cookieName).join('|') || '(?!)'})=" 1;
+  }
+  map "$rung_plain$rung_session" $rung_cacheable {
+    default 0;
+    "10" 1;
+  }
+  map $upstream_cache_status $rung_cache_word {
+    default BYPASS;
+    HIT HIT;
+    REVALIDATED HIT;
+    MISS MISS;
+    EXPIRED MISS;
+    STALE STALE;
+    UPDATING STALE;
+  }
+
+  server {
+    listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
+    location / {
+      set $rung_page "";
+      set $rung_key "";
+      set $rung_next rung_app;
+      rewrite_by_lua_block {
+        if ngx.var.rung_cacheable == "1" then
+          local key = ngx.var.rung_proto .. "://" .. ngx.var.rung_host .. ngx.var.request_uri
+          local page, floor = require("${purgeModule}").enter(key)
+          if page then
+            ngx.var.rung_page = string.format("%s:%d", page, floor)
+            ngx.var.rung_key = string.format("%d %s", floor, key)
+            ngx.var.rung_next = "rung_gate"
+          end
+        end
+      }
+      proxy_pass http://$rung_next;
+      proxy_cache rung;
+      proxy_cache_key $rung_key;
+      proxy_cache_methods GET HEAD;
+      proxy_ignore_headers Cache-Control Expires;
+      proxy_cache_bypass $rung_skip;
+      proxy_no_cache $rung_skip;
+      proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
+      proxy_cache_background_update on;
+      proxy_cache_revalidate on;
+      proxy_cache_lock on;
+      proxy_cache_lock_timeout ${settings.coalesceMsMax}ms;
+      proxy_cache_lock_age 5s;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection $rung_connection;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $rung_proto;
+      proxy_set_header X-Forwarded-Host $rung_host;
+      proxy_set_header Forwarded "";
+      proxy_set_header X-Request-Id $rung_request_id;
+      proxy_set_header X-Rung-Page $rung_page;
+      proxy_hide_header Surrogate-Key;
+      proxy_hide_header Cache-Tag;
+      proxy_hide_header Surrogate-Control;
+      proxy_hide_header X-Cache;
+      proxy_hide_header X-Request-Id;
+      proxy_pass_header Server;
+      add_header X-Cache $rung_cache_word always;
+      add_header X-Request-Id $rung_request_id always;
+      error_page 502 504 =503 @down;
+    }
+    location @down {
+${problem('      ')}
+      add_header X-Cache MISS always;
+      add_header X-Request-Id $rung_request_id always;
+    }
+  }
+  map $rung_key $rung_skip {
+    default 0;
+    "" 1;
+  }
+
+  server {
+    listen ${quote(`unix:${gate}`)} backlog=4096;
+    location / {
+      rewrite_by_lua_block { require("${purgeModule}").fetch(ngx.var.http_x_rung_page or "") }
+      header_filter_by_lua_block { require("${purgeModule}").arrived() }
+      proxy_pass http://rung_app;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection "";
+      proxy_set_header X-Rung-Page "";
+      proxy_pass_header X-Accel-Buffering;
+      proxy_pass_header Server;
+      error_page 502 504 =503 @down;
+    }
+    location @down {
+${problem('      ')}
+    }
+  }
+
+  server {
+    listen 127.0.0.1:${adminPort};
+    client_max_body_size 1m;
+    client_body_buffer_size 1m;
+    location = /-/health { return 200 "${word(instance)}\\n"; }
+    location = /-/purge {
+      content_by_lua_block { require("${purgeModule}").purge("${word(settings.secret)}") }
+    }
+    location / { return 404; }
+  }
+}
+`
+}
+
+/** The app cannot be reached. */
+function problem(indent: string): string {
+  const body = {
+    type: 'about:blank',
+    title: 'The server is busy',
+    status: 503,
+    detail: 'The app cannot be reached at the moment. Try again.',
+    code: 'HTTP_OVERLOADED',
+  }
+  return ['default_type application/problem+json;', `return 503 '${JSON.stringify(body)}';`]
+    .map((line) => indent + line)
+    .join('\n')
+}
+
+/** A value that cannot end the directive it stands in. */
+function quote(text: string): string {
+  if (/[\n\r$"\\]/.test(text)) throw new TypeError(`nginx cannot take ${JSON.stringify(text)} in its configuration`)
+  return `"${text}"`
+}
+
+function word(text: string): string {
+  if (!/^[\w.:/@-]+$/.test(text)) throw new TypeError(`nginx cannot take ${JSON.stringify(text)} in its configuration`)
+  return text
+}
+
+function upstream(address: string): string {
+  return address.startsWith('unix:') ? quote(address) : word(address.replace(/[[\]]/g, '')) && address
+}
+
+function cookieName(text: string): string {
+  if (!/^[\w-]+$/.test(text)) throw new TypeError(`${JSON.stringify(text)} is not the name of a cookie`)
+  return text
+}

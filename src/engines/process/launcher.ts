@@ -1,0 +1,52 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { RungError } from '../../kernel/errors.ts'
+
+/** How to start a program so that it does not run as root: a wrapper before the command line, or another user. */
+export interface Launcher {
+  prefix: readonly string[]
+  uid?: number
+  gid?: number
+}
+
+export interface Launched {
+  program: string
+  /** With which it ends at once. */
+  versionFlag?: string
+  /** As people call it. */
+  name: string
+  /** What else one may do, after "or". */
+  advice: string
+}
+
+/**
+ * No engine runs as root (Postgres refuses to). As root it is started in a user namespace (its files stay root's, a 0700
+ * home is no obstacle); where namespaces are forbidden, as an unprivileged user that can reach the program.
+ * @throws ENGINE_START_FAILED when neither is possible
+ */
+export function findLauncher({ program, versionFlag = '--version', name, advice }: Launched): Launcher {
+  if (process.getuid?.() !== 0) return { prefix: [] }
+  const namespace = ['unshare', '--user', '--map-user=1000', '--map-group=1000']
+  const probe = spawnSync(namespace[0]!, [...namespace.slice(1), 'true'])
+  if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // ended by a Ctrl-C: it did start
+  for (const user of ['postgres', 'nobody']) {
+    const account = readAccount(user)
+    if (account && spawnSync(program, [versionFlag], account).status === 0) return { prefix: [], ...account }
+  }
+  throw new RungError(
+    'ENGINE_START_FAILED',
+    `${name} does not run as root, and neither a user namespace nor an unprivileged user can be had here. Run as an ordinary user, or ${advice}.`,
+  )
+}
+
+function readAccount(name: string): { uid: number; gid: number } | undefined {
+  try {
+    const line = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .find((entry) => entry.startsWith(`${name}:`))
+    const [, , uid, gid] = line?.split(':') ?? []
+    return uid && gid ? { uid: Number(uid), gid: Number(gid) } : undefined
+  } catch {
+    return undefined // no such file: not a Unix with local accounts
+  }
+}

@@ -1,0 +1,107 @@
+import { chown, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { RungError } from '../../kernel/errors.ts'
+import { secret } from '../../kernel/random.ts'
+import { findLauncher } from '../process/launcher.ts'
+import { findProgram, isAtLeast } from '../process/program.ts'
+import { type ServerProcess, startServer } from '../process/server-process.ts'
+import { redisFacts } from './client.ts'
+import {
+  type RedisSettings,
+  redisArgs,
+  redisConfig,
+  redisLeast,
+  redisPrograms,
+  redisUrl,
+  redisVersion,
+  redisVersionFlag,
+} from './recipe.ts'
+
+export interface InstalledRedis {
+  path: string
+  product: 'Redis' | 'Valkey'
+  version: string
+}
+
+/** What is installed here, if anything. */
+export function installedRedis(): InstalledRedis | undefined {
+  const program = findProgram(redisPrograms, redisVersionFlag)
+  const facts = program && redisVersion(program.versionText)
+  return facts && { path: program.path, ...facts }
+}
+
+export interface RedisServer extends Omit<ServerProcess, 'signal'> {
+  /** With its password: not for logs. */
+  readonly url: string
+  readonly version: string
+  /** Whether this very process answers. */
+  isHealthy(): Promise<boolean>
+}
+
+export interface RedisServerOptions {
+  dir: string
+  listen: RedisSettings['listen']
+  /** Default 128 MiB. */
+  memoryMaxBytes?: number
+  /** A new one by default. */
+  password?: string
+  connectionsMax?: number
+}
+
+const healthTimeoutMs = 500
+
+/**
+ * A Redis of this process' own; it ends with it, however that ends. It keeps nothing: one that is started again is empty.
+ * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
+ */
+export async function startRedis(options: RedisServerOptions): Promise<RedisServer> {
+  const installed = installedRedis()
+  if (!installed || !isAtLeast(installed.version, redisLeast)) {
+    const what = installed ? `${installed.product} ${installed.version} is too old` : 'Redis is not installed'
+    throw new RungError(
+      'ENGINE_MISSING',
+      `${what}; this topology needs Redis ${redisLeast} or newer, or Valkey. Run: rung engines install redis`,
+    )
+  }
+  const advice = 'name a Redis of yours by its URL'
+  const launcher = findLauncher({ program: installed.path, name: installed.product, advice })
+  const settings: RedisSettings = {
+    dir: path.resolve(options.dir),
+    listen: options.listen,
+    memoryMaxBytes: options.memoryMaxBytes ?? 128 * 1024 ** 2,
+    password: options.password ?? secret(),
+    connectionsMax: options.connectionsMax ?? 10_000,
+  }
+  const url = redisUrl(settings)
+  const configFile = path.join(settings.dir, 'redis.conf')
+  const process = await startServer({
+    name: installed.product,
+    dir: settings.dir,
+    program: installed.path,
+    args: redisArgs(configFile),
+    launcher,
+    async prepare() {
+      await writeFile(configFile, redisConfig(settings), { mode: 0o600 })
+      if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
+    },
+    isReady: (pid) => answers(url, pid),
+    address: 'port' in settings.listen ? `port ${settings.listen.port}` : settings.listen.socketPath,
+  })
+  return {
+    url,
+    version: installed.version,
+    pid: process.pid,
+    exited: process.exited,
+    isAlive: process.isAlive,
+    isHealthy: () => answers(url, process.pid),
+    stop: process.stop,
+  }
+}
+
+/** Another server on the same address would answer too: it must be this one. */
+async function answers(url: string, pid: number): Promise<boolean> {
+  return redisFacts(url, healthTimeoutMs).then(
+    ({ process_id: own }) => Number(own) === pid,
+    () => false,
+  )
+}

@@ -1,0 +1,498 @@
+import assert from 'node:assert/strict'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import path from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { purgeTags } from '../../src/engines/nginx/client.ts'
+import { type NginxSettings, nginxConfig, nginxDefaults, nginxVersion } from '../../src/engines/nginx/recipe.ts'
+import { type PageCacheOptions, startPageCache } from '../../src/engines/nginx/server.ts'
+import { isRungError } from '../../src/kernel/errors.ts'
+import { askPage, noNginx, type Page, type TestPageCache, testPageCache, testUpstream } from '../support/nginx.ts'
+import { freePort } from '../support/ports.ts'
+import { withTempDir } from '../support/postgres.ts'
+import { ended, isRunning, until } from '../support/process.ts'
+
+const skip = noNginx
+const owner = fileURLToPath(new URL('../support/engine-owner.ts', import.meta.url))
+
+interface Stage extends TestPageCache {
+  seen: IncomingMessage[]
+  get(target: string, headers?: Record<string, string>): Promise<Page>
+  /** `X-Cache` of a few in a row. */
+  words(target: string, headers?: Record<string, string>): Promise<string>
+  appDies(): Promise<void>
+}
+
+async function withPages(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  body: (stage: Stage) => Promise<void>,
+  options: Partial<PageCacheOptions> = {},
+): Promise<void> {
+  const app = await testUpstream(answer)
+  const cache = await testPageCache([app.address], options)
+  const get = (target: string, headers: Record<string, string> = {}) => askPage(cache.server.url, target, { headers })
+  try {
+    await body({
+      ...cache,
+      seen: app.seen,
+      get,
+      async words(target, headers) {
+        return `${(await get(target, headers)).cache} ${(await get(target, headers)).cache}`
+      },
+      appDies: () => app.close(),
+    })
+  } finally {
+    await cache.stop()
+    await app.close()
+  }
+}
+
+/** `/x?tags=a,b&control=…`: what the app sends is in the URL. */
+function asAsked(request: IncomingMessage, response: ServerResponse): void {
+  const query = new URL(request.url!, 'http://x').searchParams
+  response.statusCode = Number(query.get('status') ?? 200)
+  response.setHeader('cache-control', query.get('control') ?? 'public, s-maxage=60')
+  for (const name of ['surrogate-key', 'cache-tag', 'surrogate-control', 'set-cookie', 'vary', 'etag', 'expires'])
+    if (query.has(name)) response.setHeader(name, query.get(name)!)
+  response.end(`${Math.random()}`)
+}
+
+/** An answer that comes when the test says so. */
+function gate() {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { opened: promise, open: resolve }
+}
+
+const settings: NginxSettings = {
+  ...nginxDefaults,
+  dir: '/data/pages',
+  listen: { host: '0.0.0.0', port: 8080 },
+  adminPort: 8081,
+  secret: 'the-secret',
+  instance: 'one.0',
+  upstreams: ['127.0.0.1:3001', '[::1]:3002'],
+  modules: ['/m/lua.so'],
+  workers: 2,
+  filesMax: 20_000,
+}
+
+test('recipe: the whole configuration, as text', () => {
+  const text = nginxConfig(settings)
+  for (const line of [
+    'load_module "/m/lua.so";',
+    'worker_processes 2;',
+    'worker_rlimit_nofile 20000;',
+    'worker_connections 11024;',
+    'daemon off;',
+    'error_log stderr warn;',
+    'proxy_cache_path "/data/pages/cache" levels=1:2 keys_zone=rung:32m max_size=1024m inactive=3600s use_temp_path=off;',
+    'server 127.0.0.1:3001 max_fails=2 fail_timeout=2s;',
+    'server [::1]:3002 max_fails=2 fail_timeout=2s;',
+    'keepalive 128;',
+    'proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;',
+    'proxy_cache_background_update on;',
+    'proxy_cache_revalidate on;',
+    'proxy_cache_lock on;',
+    'listen 0.0.0.0:8080 backlog=4096;',
+    'listen 127.0.0.1:8081;',
+    '"~(^|;\\s*)(__Host-session|session)=" 1;',
+  ])
+    assert.ok(text.includes(`${line}\n`), line)
+  assert.doesNotMatch(nginxConfig({ ...settings, modules: [] }), /load_module/)
+  const wrong: Partial<NginxSettings>[] = [
+    { upstreams: ['a:1; include /etc/passwd'] },
+    { secret: 'x") os.execute("y' },
+    { dir: '/a"b' },
+    { dir: '/$host' },
+    { sessionCookies: ['a|b'] },
+    { trustedProxies: ['10.0.0.0/8; x'] },
+  ]
+  for (const one of wrong) assert.throws(() => nginxConfig({ ...settings, ...one }), TypeError)
+  const debian = nginxVersion(
+    'nginx version: nginx/1.22.1\nconfigure arguments: --modules-path=/usr/lib/nginx/modules -g',
+  )
+  assert.deepEqual(debian, {
+    product: 'nginx',
+    version: '1.22.1',
+    hasLua: false,
+    modulesPath: '/usr/lib/nginx/modules',
+  })
+  assert.equal(nginxVersion('nginx version: openresty/1.27.1.2')?.hasLua, true)
+  assert.equal(nginxVersion('Redis server v=7.0.15'), undefined)
+})
+
+test('pages are kept, and purged by their tags; others stay', { skip }, async () => {
+  await withPages(asAsked, async ({ get, words, server }) => {
+    const [one, two, none] = ['/1?cache-tag=a,b', '/2?surrogate-key=b%20c', '/3']
+    for (const page of [one, two, none]) assert.equal(await words(page), 'MISS HIT')
+    const first = await get(one)
+    assert.equal((await get(one)).body, first.body)
+    for (const name of ['cache-tag', 'surrogate-key', 'surrogate-control', 'x-accel-expires'])
+      assert.equal(first.headers[name], undefined, name)
+    await server.purge(['a'])
+    assert.equal(await words(one), 'MISS HIT')
+    assert.equal(await words(two), 'HIT HIT')
+    await server.purge(['nothing', 'c'])
+    assert.equal(await words(one), 'HIT HIT')
+    assert.equal(await words(two), 'MISS HIT')
+    await server.purge(['b'])
+    assert.equal(await words(one), 'MISS HIT')
+    assert.equal(await words(two), 'MISS HIT')
+    assert.equal(await words(none), 'HIT HIT')
+    await server.purge(['*'])
+    for (const page of [one, two, none]) assert.equal(await words(page), 'MISS HIT')
+    await server.purge(Array.from({ length: 12_000 }, (_, n) => `tag-${n}`)) // in several requests
+    const many = Array.from({ length: 1_500 }, (_, n) => `t${n}`).join(',')
+    assert.equal(await words(`/many?cache-tag=${many}`), 'MISS MISS', 'too many tags to keep')
+  })
+})
+
+test('only who knows the secret purges', { skip }, async () => {
+  await withPages(asAsked, async ({ get, server, words }) => {
+    await words('/1?cache-tag=a')
+    const { url } = server.admin
+    await assert.rejects(purgeTags({ url, secret: 'wrong' }, ['a']), { code: 'PAGE_CACHE_UNAVAILABLE' })
+    await assert.rejects(purgeTags({ ...server.admin, url: `http://127.0.0.1:${await freePort()}` }, ['a']), {
+      code: 'PAGE_CACHE_UNAVAILABLE',
+    })
+    const authorization = `Bearer ${server.admin.secret}`
+    const purge = async (method: string, headers: Record<string, string>, body?: string) =>
+      (await askPage(url, '/-/purge', { method, headers, ...(body !== undefined && { body }) })).status
+    assert.equal(await purge('POST', {}, 'a'), 401)
+    assert.equal(await purge('GET', { authorization }), 405)
+    assert.equal(await purge('POST', { authorization }, ''), 400)
+    assert.equal(await purge('POST', { authorization }, 'a b'), 400)
+    assert.equal((await get('/1?cache-tag=a')).cache, 'HIT', 'none of these has purged anything')
+    assert.equal(await purge('POST', { authorization }, 'x\r\na\n'), 200)
+    assert.equal((await get('/1?cache-tag=a')).cache, 'MISS')
+    assert.equal((await get('/-/purge?status=404')).status, 404, 'clients do not even see it')
+  })
+})
+
+test('an answer that was begun before a purge and comes after it is not kept', { skip }, async () => {
+  let version = 1
+  let hold: ReturnType<typeof gate> | undefined
+  let tags = 'a'
+  const answer = async (_: IncomingMessage, response: ServerResponse) => {
+    const [body, held, its] = [`v${version}`, hold, tags]
+    await held?.opened
+    response.setHeader('cache-control', 'public, s-maxage=1')
+    response.setHeader('cache-tag', its)
+    response.end(body)
+  }
+  await withPages(
+    (request, response) => void answer(request, response),
+    async ({ get, server, seen }) => {
+      // The very first one: nobody knows yet which tags it will have.
+      const first = gate()
+      hold = first
+      const early = get('/p')
+      await until(() => seen.length === 1, 'its fetch has begun')
+      hold = undefined
+      version = 2
+      await server.purge(['a'])
+      const late = get('/p') // waits for the other, as both want the same page
+      first.open()
+      assert.equal((await early).body, 'v1', 'it asked before the purge')
+      assert.equal((await late).body, 'v2')
+      assert.equal((await get('/p')).body, 'v2')
+
+      // A page that is kept, is being renewed, and gets another tag.
+      const second = gate()
+      hold = second
+      tags = 'a,b'
+      const before = seen.length
+      await until(async () => (await get('/p')).cache === 'STALE', 'it has expired')
+      await until(() => seen.length === before + 1, 'it is being renewed')
+      hold = undefined
+      version = 3
+      await server.purge(['b'])
+      second.open()
+      await until(async () => (await get('/p')).body === 'v3', 'the renewal from before the purge was dropped')
+      assert.ok(!(await Promise.all([get('/p'), get('/p')])).some(({ body }) => body !== 'v3'))
+    },
+  )
+})
+
+test('while many read, write and purge, nobody sees a page from before a purge', {
+  skip,
+  timeout: 60_000,
+}, async () => {
+  const names = ['a', 'b', 'c']
+  const version: Record<string, number> = { a: 0, b: 0, c: 0 }
+  const purged: Record<string, number> = { a: 0, b: 0, c: 0 }
+  const tagsOf = (target: string) => target.slice(1).split('')
+  const answer = async ({ url }: IncomingMessage, response: ServerResponse) => {
+    const tags = tagsOf(url!)
+    const body = JSON.stringify(Object.fromEntries(tags.map((tag) => [tag, version[tag]])))
+    if (Math.random() < 0.7) await wait(Math.random() * 20) // the data were read before
+    response.setHeader('cache-control', `public, s-maxage=${Math.random() < 0.5 ? 1 : 60}`)
+    response.setHeader('cache-tag', tags)
+    response.write(body.slice(0, 3))
+    if (Math.random() < 0.3) await wait(Math.random() * 20)
+    response.end(body.slice(3))
+  }
+  await withPages(
+    (request, response) => void answer(request, response),
+    async ({ get, server }) => {
+      let over = false
+      const counts: Record<string, number> = {}
+      const reader = async (seed: number) => {
+        const targets = ['/a', '/b', '/c', '/ab', '/bc', '/abc']
+        for (let n = seed; !over; n += 1) {
+          const target = targets[n % targets.length]!
+          const known = { ...purged }
+          const { body, cache } = await get(target)
+          counts[cache] = (counts[cache] ?? 0) + 1
+          const found = JSON.parse(body) as Record<string, number>
+          for (const tag of tagsOf(target))
+            assert.ok(
+              found[tag]! >= known[tag]!,
+              `${target}: ${tag} is ${found[tag]}, was purged at ${known[tag]}: ${cache}`,
+            )
+        }
+      }
+      const writer = async () => {
+        for (let n = 0; n < 150; n += 1) {
+          const tag = names[n % names.length]!
+          const now = version[tag]! + 1
+          version[tag] = now
+          await server.purge([tag])
+          purged[tag] = now
+          await wait(Math.random() * 20)
+        }
+        over = true
+      }
+      await Promise.all([writer(), ...Array.from({ length: 12 }, (_, n) => reader(n))]).finally(() => {
+        over = true
+      })
+      assert.ok(counts.HIT! > 100 && counts.MISS! > 100, JSON.stringify(counts))
+    },
+    { workers: 4 },
+  )
+})
+
+test('what is personal is neither kept nor answered from what is kept', { skip }, async () => {
+  await withPages(asAsked, async ({ get, words, server }) => {
+    for (const target of [
+      '/cookie?set-cookie=a%3Db',
+      '/cookie?set-cookie=a%3Db&surrogate-control=max-age%3D60',
+      '/private?control=private,%20max-age%3D60',
+      '/private?control=private&surrogate-control=max-age%3D60',
+      '/no-store?control=no-store',
+      '/none?control=max-age%3D0',
+      '/vary?vary=*',
+    ])
+      assert.equal(await words(target), 'MISS MISS', target)
+    assert.equal(await words('/page'), 'MISS HIT')
+    assert.equal(await words('/page', { authorization: 'Bearer x' }), 'BYPASS BYPASS')
+    assert.equal(await words('/page', { cookie: 'a=1; session=x' }), 'BYPASS BYPASS')
+    assert.equal(await words('/page', { cookie: '__Host-session=x' }), 'BYPASS BYPASS')
+    assert.equal(await words('/page', { cookie: 'theme=dark; nosession=1' }), 'HIT HIT')
+    const tagged = await get('/tagged?cache-tag=a', { authorization: 'x' })
+    assert.equal(tagged.headers['cache-tag'], undefined, 'tags are nobody else’s business here either')
+    const post = await askPage(server.url, '/page', { method: 'POST', body: 'x' })
+    assert.equal(post.cache, 'BYPASS')
+    assert.equal((await askPage(server.url, '/page', { method: 'HEAD' })).cache, 'HIT')
+  })
+})
+
+test('how long: s-maxage before max-age, Surrogate-Control before both; and by Vary', { skip }, async () => {
+  await withPages(asAsked, async ({ words }) => {
+    assert.equal(await words('/1?control=public,%20max-age%3D0,%20s-maxage%3D60'), 'MISS HIT')
+    assert.equal(await words('/2?control=public,%20max-age%3D60,%20s-maxage%3D0'), 'MISS MISS')
+    assert.equal(await words('/3?control=max-age%3D0&surrogate-control=max-age%3D60'), 'MISS HIT')
+    assert.equal(await words('/3?control=x&expires=Fri,%2001%20Jan%202100%2000:00:00%20GMT'), 'MISS HIT')
+    assert.equal(await words('/4?control=max-age%3D60&surrogate-control=no-store'), 'MISS MISS')
+    assert.equal(await words('/5?vary=accept-language', { 'accept-language': 'de' }), 'MISS HIT')
+    assert.equal(await words('/5?vary=accept-language', { 'accept-language': 'fr' }), 'MISS HIT')
+    assert.equal(await words('/5?vary=accept-language', { 'accept-language': 'de' }), 'HIT HIT')
+    assert.equal(await words('/6', { host: 'other.example' }), 'MISS HIT')
+    assert.equal(await words('/6', { host: 'other.example:99' }), 'MISS HIT', 'all that the app is told is in the key')
+  })
+})
+
+test('while the app is away its pages are served, but never purged ones', { skip }, async () => {
+  await withPages(asAsked, async ({ get, words, server, appDies }) => {
+    const [kept, purged] = ['/1?control=s-maxage%3D1&cache-tag=a', '/2?control=s-maxage%3D1&cache-tag=b']
+    const { body } = await get(kept)
+    await words(purged)
+    await appDies()
+    await until(async () => (await get(kept)).cache === 'STALE', 'it has expired')
+    const stale = await get(kept)
+    assert.deepEqual([stale.status, stale.body], [200, body])
+    assert.equal((await get(purged)).status, 200)
+    await server.purge(['b'])
+    const gone = await get(purged)
+    assert.equal(gone.status, 503)
+    assert.equal(gone.headers['content-type'], 'application/problem+json')
+    assert.equal(JSON.parse(gone.body).code, 'HTTP_OVERLOADED')
+    const direct = await askPage(server.url, '/3', { method: 'POST' })
+    assert.equal(direct.status, 503)
+    assert.equal(JSON.parse(direct.body).code, 'HTTP_OVERLOADED')
+  })
+})
+
+test('what the app is told of its client', { skip }, async () => {
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const spoofed = {
+    host: 'shop.example',
+    'x-forwarded-for': '6.6.6.6',
+    'x-forwarded-proto': 'https',
+    'x-forwarded-host': 'evil.example',
+    forwarded: 'for=6.6.6.6',
+    'x-rung-page': 'abc:1',
+    'x-request-id': 'mine-1',
+    traceparent,
+  }
+  const told = ({ headers }: IncomingMessage) =>
+    [
+      'host',
+      'x-forwarded-for',
+      'x-forwarded-proto',
+      'x-forwarded-host',
+      'forwarded',
+      'x-rung-page',
+      'x-request-id',
+      'traceparent',
+    ].map((name) => headers[name])
+  await withPages(asAsked, async ({ get, seen, server }) => {
+    const page = await get('/1', spoofed)
+    const truth = ['shop.example', '127.0.0.1', 'http', 'shop.example', undefined, undefined, 'mine-1', traceparent]
+    assert.deepEqual(told(seen[0]!), truth)
+    assert.equal(page.headers['x-request-id'], 'mine-1')
+    await askPage(server.url, '/1', { method: 'POST', headers: spoofed })
+    assert.deepEqual(told(seen[1]!), truth, 'the direct way too')
+    const other = await get('/1', { host: 'shop.example', 'x-request-id': 'not an id!' })
+    assert.match(String(other.headers['x-request-id']), /^[0-9a-f]{32}$/)
+    assert.equal(other.cache, 'HIT')
+  })
+  await withPages(
+    asAsked,
+    async ({ get, seen }) => {
+      await get('/1', spoofed)
+      assert.deepEqual(told(seen[0]!).slice(1, 4), ['6.6.6.6', 'https', 'evil.example'])
+    },
+    { trustedProxies: ['127.0.0.0/8'] },
+  )
+})
+
+test('bodies and headers go through as the app takes them', { skip }, async () => {
+  let received = 0
+  await withPages(
+    (request, response) => {
+      if (Number(request.headers['content-length']) > 4_000_000) {
+        response.writeHead(413).end()
+        return
+      }
+      request.on('data', (chunk: Buffer) => {
+        received += chunk.length
+      })
+      request.on('end', () => response.end('x'.repeat(200_000)))
+    },
+    async ({ get, server }) => {
+      const post = await askPage(server.url, '/up', { method: 'POST', body: Buffer.alloc(3_000_000) })
+      assert.deepEqual([post.status, post.body.length, received], [200, 200_000, 3_000_000])
+      assert.equal((await get('/', { 'x-long': 'y'.repeat(15_000) })).status, 200)
+      assert.equal((await get('/', { 'x-long': 'y'.repeat(20_000) })).status, 400)
+    },
+  )
+})
+
+test('other upstreams without losing a page; a wrong configuration changes nothing', { skip }, async () => {
+  const other = await testUpstream((_, response) => response.end('other'))
+  await withPages(asAsked, async ({ get, words, server, appDies }) => {
+    assert.equal(await words('/1?cache-tag=a'), 'MISS HIT')
+    await assert.rejects(server.reload({ upstreams: ['no-such-host.invalid:80'] }), (error) => {
+      assert.ok(isRungError(error, 'ENGINE_START_FAILED'))
+      assert.match(error.message, /host not found in upstream "no-such-host.invalid:80"/)
+      return true
+    })
+    assert.equal(await words('/1?cache-tag=a'), 'HIT HIT')
+    await server.reload({ upstreams: [other.address] })
+    await appDies()
+    assert.equal(await server.isHealthy(), true)
+    assert.equal(await words('/1?cache-tag=a'), 'HIT HIT')
+    await until(async () => (await get(`/new-${Math.random()}`)).body === 'other', 'the old workers are gone')
+    await server.purge(['a'])
+    assert.equal((await get('/1?cache-tag=a')).body, 'other', 'it remembers the tags')
+  })
+  await other.close()
+})
+
+test('starts that fail say why and leave nothing', { skip }, async () => {
+  await withPages(asAsked, async ({ server, dir }) => {
+    const port = Number(new URL(server.url).port)
+    const options = async () => ({ adminPort: await freePort(), upstreams: ['127.0.0.1:9'] })
+    await withTempDir(async (own) => {
+      await assert.rejects(
+        startPageCache({ dir: own, listen: { host: '127.0.0.1', port }, ...(await options()) }),
+        (error) => {
+          assert.ok(isRungError(error, 'PORT_IN_USE'), String(error))
+          return true
+        },
+      )
+      const listen = { host: '127.0.0.1', port: await freePort() }
+      await assert.rejects(
+        startPageCache({ dir: own, listen, ...(await options()), upstreams: ['nowhere.invalid:1'] }),
+        {
+          code: 'ENGINE_START_FAILED',
+        },
+      )
+      assert.equal(existsSync(path.join(own, 'server.pid')), false)
+      await assert.rejects(startPageCache({ dir, listen, ...(await options()) }), { code: 'DATA_DIR_IN_USE' })
+    })
+    assert.equal(await server.isHealthy(), true)
+    const { mode } = await stat(path.join(dir, 'nginx.conf'))
+    assert.equal(mode & 0o077, 0, 'its secret is for its owner')
+  })
+})
+
+test('nothing of it is left, whoever is killed', { skip }, async () => {
+  await withPages(asAsked, async ({ server, words }) => {
+    await words('/1')
+    const workers = await groupOf(server.pid)
+    assert.ok(workers.length > 1)
+    process.kill(server.pid, 'SIGKILL')
+    await server.exited
+    for (const pid of workers) await ended(pid)
+    await server.stop()
+    assert.equal(await server.isHealthy(), false)
+  })
+  await withTempDir(async (dir) => {
+    const ports = [await freePort(), await freePort()].map(String)
+    const child = fork(owner, ['nginx', dir, ...ports], { stdio: 'inherit' })
+    const [{ pid }] = (await once(child, 'message')) as [{ pid: number }]
+    const all = await groupOf(pid)
+    assert.ok(all.length > 1 && all.every(isRunning))
+    child.kill('SIGKILL')
+    for (const one of all) await ended(one)
+    const [port, adminPort] = ports.map(Number)
+    const again = await startPageCache({
+      dir,
+      listen: { host: '127.0.0.1', port: port! },
+      adminPort: adminPort!,
+      upstreams: ['127.0.0.1:9'],
+    })
+    assert.equal(await again.isHealthy(), true)
+    await Promise.all([again.stop(), again.stop()])
+    assert.equal(isRunning(again.pid), false)
+  })
+})
+
+/** The processes of a group: a server with its workers. */
+async function groupOf(leader: number): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+  const groups = await Promise.all(
+    pids.map(async (pid) => {
+      const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+      return { pid, group: Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[2]) }
+    }),
+  )
+  return groups.filter(({ group }) => group === leader).map(({ pid }) => pid)
+}
