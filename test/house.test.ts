@@ -74,6 +74,8 @@ const adapters: Record<string, string> = {
   'primitives/search/table.ts': 'search',
   'primitives/cache/table.ts': 'cache',
   'primitives/cache/notify.ts': 'cache',
+  'primitives/cache/redis.ts': 'cache',
+  'primitives/cache/redis-bus.ts': 'cache',
   'primitives/files/disk.ts': 'files',
   'primitives/mail/eml.ts': 'mail',
   'primitives/mail/smtp.ts': 'mail',

@@ -1,7 +1,10 @@
+import { openRedis } from '../../src/engines/redis/client.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
 import type { Bus, InvalidationLog } from '../../src/primitives/cache/contract.ts'
-import type { SharedCache } from '../../src/primitives/cache/shared.ts'
+import { redisLayer } from '../../src/primitives/cache/redis.ts'
+import { redisBus } from '../../src/primitives/cache/redis-bus.ts'
+import { SharedCache } from '../../src/primitives/cache/shared.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import type { SqlTag } from '../../src/primitives/data/sql.ts'
@@ -52,4 +55,17 @@ export function session(): <T>(fn: () => Promise<T>) => Promise<T> {
 export function gate(): { open(): void; opened: Promise<void> } {
   const { promise, resolve } = Promise.withResolvers<void>()
   return { open: resolve, opened: promise }
+}
+
+/** With Redis as shared layer and bus, as a process of the rung `10k` has it. */
+export async function openRedisNode({
+  database,
+  log,
+  url,
+}: Omit<NodeParts, 'bus'> & { url: string }): Promise<CacheNode> {
+  const client = await openRedis({ url })
+  const shared = new SharedCache({ layer: redisLayer(client, 'test'), log, changed() {} })
+  const node = openNode({ database, log, shared, bus: redisBus({ client, url, app: 'test', failed() {} }) })
+  await node.core.open()
+  return node
 }

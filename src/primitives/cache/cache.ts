@@ -210,7 +210,7 @@ export class CacheCore {
     const scope = currentScope()
     const asked: Asked = { text: keyText(module, key), module, options, load, scope, stats }
     if (this.#parts.inTransaction()) return this.#straight(asked)
-    const behind = this.#started ? scope && this.#follower.ensure(scope.position) : this.#start()
+    const behind = this.#started ? scope && this.#follower.ensure(scope) : this.#start()
     if (behind === undefined) return this.#look(asked)
     return behind.then(
       () => this.#get(module, key, options, load),

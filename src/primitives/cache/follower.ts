@@ -1,5 +1,6 @@
 import { after, type Clock, every, systemClock } from '../../kernel/clock.ts'
 import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
+import type { Scope } from '../../kernel/scope.ts'
 import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
 
 export interface FollowerOptions {
@@ -31,9 +32,11 @@ export const logKeptMs = 3_600_000
  * covers has been applied here.
  *
  * Two ways to know that: (1) a look that began after the position was heard of has ended: what a session has been told is
- * visible to everybody. (2) the position is less than what the look *before* the last one saw as the end of the database's log:
- * a commit that the last look did not see was answered after it, with a position at least as high. (A commit's record is written
- * before the commit is visible, so a look's own end of the log proves nothing about itself.)
+ * visible to everybody. (2) the position is *less* than one that was read before the last look began, as an end of the database's
+ * log or as another session's: a commit that the look did not see was answered after it, with a position at least as
+ * high. Equal is not enough: a commit's record is written before the commit is visible, so a commit that is answered later may
+ * be given the same position. (On a database where nothing else is written that costs a look for each request of who has just
+ * written, until Postgres itself writes to its log, which it does within 15 s: LOG_SNAPSHOT_INTERVAL_MS.)
  */
 export class Follower {
   readonly #options: FollowerOptions
@@ -42,8 +45,8 @@ export class Follower {
   #end: Lsn | undefined
   /** Positions below are covered. */
   #horizon: Lsn = 0n
-  /** Positions up to this one are covered. */
-  #covered: Lsn = 0n
+  /** Positions that are covered for one scope, whatever others have. */
+  readonly #covered = new WeakMap<Scope, Lsn>()
   #looking: Promise<void> | undefined
   /** A look that begins after the one under way. */
   #next: Promise<void> | undefined
@@ -86,11 +89,12 @@ export class Follower {
     this.#own.add(id)
   }
 
-  /** `undefined`: all that the position covers is applied. Else when it will be; fails where the log cannot be read. */
-  ensure(position: Position): Promise<void> | undefined {
-    const needed = position.get(this.#options.database)
-    if (needed === undefined || needed < this.#horizon || needed <= this.#covered) return undefined
-    return this.#reach(needed)
+  /** `undefined`: all that the scope's position covers is applied. Else when it will be; fails where the log cannot be read. */
+  ensure(scope: Scope): Promise<void> | undefined {
+    const needed = scope.position.get(this.#options.database)
+    if (needed === undefined || needed < this.#horizon) return undefined
+    const covered = this.#covered.get(scope)
+    return covered !== undefined && needed <= covered ? undefined : this.#reach(scope, needed)
   }
 
   /** Whether others' invalidations have been heard of lately. */
@@ -98,9 +102,10 @@ export class Follower {
     return this.#clock.ticks() - this.#lastSuccessAt
   }
 
-  async #reach(needed: Lsn): Promise<void> {
+  async #reach(scope: Scope, needed: Lsn): Promise<void> {
     await this.look()
-    if (needed > this.#covered) this.#covered = needed
+    this.#covered.set(scope, needed)
+    if (needed > this.#horizon) this.#horizon = needed
   }
 
   /** Resolves when a look has ended that began after this was called. */

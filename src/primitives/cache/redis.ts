@@ -1,0 +1,181 @@
+import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { secret } from '../../kernel/random.ts'
+import type { LayerFacts, SharedLayer } from './layer.ts'
+
+/**
+ * The shared layer in Redis (6.2 to 8) or Valkey. All keys of an app have one hash tag: a script touches the entry, its tags and
+ * the epoch, and in a cluster they must lie in one slot.
+ *
+ *     {app}:epoch            run id of the server, epoch, mark
+ *     {app}:<epoch>:n        the counter of invalidations
+ *     {app}:<epoch>:t:<tag>  number of its last invalidation
+ *     {app}:<epoch>:e:<key>  the entry
+ *     {app}:<epoch>:l:<key>  the lease of who loads it
+ */
+export function redisLayer(client: RedisClient, app: string): SharedLayer {
+  const root = `{${app}}`
+  const epochKey = `${root}:epoch`
+  const entry = (epoch: string, key: string) => `${root}:${epoch}:e:${key}`
+  const lease = (epoch: string, key: string) => `${root}:${epoch}:l:${key}`
+  const tag = (epoch: string, name: string) => `${root}:${epoch}:t:${name}`
+  const counter = (epoch: string) => `${root}:${epoch}:n`
+  const ends: (() => void)[] = []
+
+  return {
+    async enter({ renew, mark, markAgeMsMax }) {
+      const run = runIdOf(String(await client.call('INFO', 'server')))
+      const args = [run, renew ? '1' : '0', mark, markAgeMsMax, secret(6)]
+      const [id, kept] = (await client.script(enterScript, [epochKey], args)) as [string, string]
+      return { id, mark: kept }
+    },
+
+    async read(epoch, key, tags) {
+      const keys = [epochKey, entry(epoch, key), ...tags.map((name) => tag(epoch, name))]
+      const [about, bytes, ...numbers] = (await client.callBuffer('MGET', ...keys)) as (Buffer | null)[]
+      if (!isEpoch(about, epoch)) return 'stale'
+      return { entry: bytes ?? undefined, numbers: numbers.map((one) => (one ? Number(one.toString()) : undefined)) }
+    },
+
+    async open(epoch, key, tags, { id, ms }) {
+      const keys = [epochKey, counter(epoch), lease(epoch, key), ...tags.map((name) => tag(epoch, name))]
+      const answer = (await client.script(openScript, keys, [epoch, id, ms, tagMs])) as number[] | null
+      return answer === null ? 'stale' : { number: Number(answer[0]), leased: answer[1] === 1 }
+    },
+
+    async store(epoch, key, { bytes, number, tags, ttlMs }, leaseId) {
+      const keys = [
+        epochKey,
+        counter(epoch),
+        lease(epoch, key),
+        entry(epoch, key),
+        ...tags.map((name) => tag(epoch, name)),
+      ]
+      const answer = await client.script(storeScript, keys, [epoch, leaseId, number, ttlMs, tagMs, bytes])
+      return answer === null ? 'stale' : answer === 1
+    },
+
+    async release(epoch, key, leaseId) {
+      await client.script(releaseScript, [lease(epoch, key)], [leaseId])
+    },
+
+    async invalidate(epoch, tags) {
+      const keys = [epochKey, counter(epoch), ...tags.map((name) => tag(epoch, name))]
+      const answer = await client.script(invalidateScript, keys, [epoch, tagMs])
+      return answer === null ? 'stale' : true
+    },
+
+    async setMark(epoch, mark) {
+      await client.script(markScript, [epochKey], [epoch, mark])
+    },
+
+    watch(lost) {
+      ends.push(client.onChange((isUp) => isUp || lost()))
+    },
+
+    async facts() {
+      return factsOf(String(await client.call('INFO')), Number(await client.call('DBSIZE')))
+    },
+
+    async close() {
+      for (const end of ends) end()
+      client.close()
+    },
+  }
+}
+
+/** A tag that nothing asks for is forgotten: then it counts as invalidated, which costs a load and harms nobody. */
+const tagMs = 7_200_000
+
+/** `<run id> <epoch> <ms of the mark> <mark>` */
+const enterScript = defineScript(`
+local run, renew, mark, ageMax, fresh = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local about = redis.call('GET', KEYS[1])
+if about and renew == '0' then
+  local r, e, at, m = string.match(about, '^(%S+) (%S+) (%S+) (.+)$')
+  if r == run and now - tonumber(at) < ageMax then return { e, m } end
+end
+redis.call('SET', KEYS[1], run .. ' ' .. fresh .. ' ' .. string.format('%.0f', now) .. ' ' .. mark)
+return { fresh, mark }
+`)
+
+/** The epoch's line begins with the run id, which a caller of an epoch need not know. */
+const inEpoch = `
+local about = redis.call('GET', KEYS[1])
+local run, epoch = string.match(about or '', '^(%S+) (%S+)')
+if epoch ~= ARGV[1] then return false end
+`
+
+const openScript = defineScript(`${inEpoch}
+local number = tonumber(redis.call('GET', KEYS[2]) or '0')
+for i = 4, #KEYS do
+  if redis.call('SET', KEYS[i], number, 'NX', 'PX', ARGV[4]) == false then redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
+end
+local leased = redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3])
+if not leased and redis.call('GET', KEYS[3]) == ARGV[2] then leased = true end
+return { number, leased and 1 or 0 }
+`)
+
+/** An entry carries its own number where \`coding.ts\` puts it: a double, little-endian, from byte 2. */
+const storeScript = defineScript(`${inEpoch}
+local mine, ttl, tagMs = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
+local good = true
+for i = 5, #KEYS do
+  local number = redis.call('GET', KEYS[i])
+  if not number then
+    redis.call('SET', KEYS[i], redis.call('INCR', KEYS[2]), 'PX', tagMs)
+    good = false
+  else
+    if tonumber(number) > mine then good = false end
+    if ttl + tagMs > redis.call('PTTL', KEYS[i]) then redis.call('PEXPIRE', KEYS[i], ttl + tagMs) end
+  end
+end
+if not good then return 0 end
+local there = redis.call('GETRANGE', KEYS[4], 2, 9)
+if #there == 8 and struct.unpack('<d', there) > mine then return 0 end
+redis.call('SET', KEYS[4], ARGV[6], 'PX', ttl)
+return 1
+`)
+
+const releaseScript = defineScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+`)
+
+const invalidateScript = defineScript(`${inEpoch}
+local number = redis.call('INCR', KEYS[2])
+for i = 3, #KEYS do redis.call('SET', KEYS[i], number, 'PX', ARGV[2]) end
+return number
+`)
+
+const markScript = defineScript(`${inEpoch}
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], run .. ' ' .. epoch .. ' ' .. now .. ' ' .. ARGV[2])
+return 1
+`)
+
+function isEpoch(about: Buffer | null | undefined, epoch: string): boolean {
+  if (!about) return false
+  const start = about.indexOf(0x20) + 1
+  return about.toString('latin1', start, start + epoch.length + 1) === `${epoch} `
+}
+
+function runIdOf(info: string): string {
+  return /^run_id:(\S+)/m.exec(info)?.[1] ?? 'unknown'
+}
+
+function factsOf(info: string, keys: number): LayerFacts {
+  const number = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
+  const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1]
+  const redis = /^redis_version:(\S+)/m.exec(info)?.[1] ?? ''
+  return {
+    engine: valkey ? `Valkey ${valkey}` : `Redis ${redis}`,
+    keys,
+    bytes: number('used_memory'),
+    bytesMax: number('maxmemory'),
+    evicted: number('evicted_keys'),
+  }
+}
