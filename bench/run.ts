@@ -17,6 +17,7 @@ export interface BenchOptions {
 }
 
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
+  admission: () => import('./admission.ts'),
   conduit: () => import('./conduit.ts'),
   files: () => import('./files.ts'),
   observability: () => import('./observability.ts'),

@@ -17,6 +17,12 @@ export class Scope {
   deadlineAt = Number.POSITIVE_INFINITY
   /** How far this unit of work has seen the databases. Only ever moves forward. */
   position: Position = nowhere
+  /** Something was committed in it. */
+  wrote = false
+  /** Asked before the position is relied on, where it has yet to be fetched from a record. Once. */
+  recall: (() => Promise<void>) | undefined
+  /** There may be a position, and nobody can say which. */
+  positionUnknown = false
   #cancelled: Error | undefined
   #onCancel: Set<(reason: Error) => void> | undefined
   #controller: AbortController | undefined

@@ -20,6 +20,7 @@ import { limitRequests } from '../primitives/limits/limits.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
+import { carryPositions } from '../primitives/positions/positions.ts'
 import { searchFor } from '../primitives/search/search.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Tell } from './backups.ts'
@@ -31,10 +32,12 @@ import { openPrimitives, type Primitives, systemMigrations } from './primitives.
 import { deriveSecrets, storedRoot } from './secrets.ts'
 import {
   type DatabaseServer,
+  openCache,
   openDatabase,
   openFileStore,
   openLimiter,
   openMail,
+  openPositions,
   openSessions,
   startDatabaseServer,
 } from './wire.ts'
@@ -92,8 +95,10 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     const database = openDatabase(config.topology.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log))
+    const { layers, redis } = await openCache(config.topology.cache, app.name, database, server.connection)
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), layers)
     undo.push(() => primitives.close())
+    await primitives.cache.open()
     const root = primitives.data
     const state: Health = { draining: false }
     health(http, root, state)
@@ -102,6 +107,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     if (config.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)
     const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
     const sessions = startSessions(app, config, http, database, secret)
+    carryPositions(http, {
+      records: await openPositions(config.topology.data, app.name, redis),
+      key: secret('rung positions'),
+      secure: config.mode === 'production',
+      trouble: (what, error) => log.debug({ event: 'position', what, err: error }, 'a position could not be had'),
+    })
     if (config.limits === 'on')
       limitRequests(http, await openLimiter(config.topology.data, database), app.limits, database)
     idempotentRoutes(http, primitives.records, app.idempotency, database)

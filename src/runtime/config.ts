@@ -1,9 +1,11 @@
 import path from 'node:path'
+import { parseRedisUrl } from '../engines/redis/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { RungError } from '../kernel/errors.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
-import type { MailTopology, Topology } from '../topology/topology.ts'
+import { rung10k } from '../topology/rungs/10k.ts'
+import type { CacheTopology, MailTopology, RungName, Topology } from '../topology/topology.ts'
 
 /** Everything that a process takes from outside, checked once at the start. */
 export interface Config {
@@ -45,6 +47,9 @@ const roles = ['both', 'web', 'worker'] as const
 const switches = ['on', 'off'] as const
 const modes = ['development', 'test', 'production'] as const
 
+const rungs: Record<RungName, Topology> = { '1k': rung1k, '10k': rung10k }
+const rungNames = Object.keys(rungs) as RungName[]
+
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
@@ -66,22 +71,24 @@ export function readConfig(env: Env, cwd: string): Config {
   if (secret !== undefined && secret.length < 32) {
     throw invalid('RUNG_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
   }
+  const preset = rungs[oneOf(env, 'RUNG_TOPOLOGY', rungNames, '1k')]
   const role = oneOf(env, 'RUNG_ROLE', roles, 'both')
   const mode = oneOf(env, 'NODE_ENV', modes, 'production')
   return {
     topology: {
-      ...rung1k,
+      ...preset,
       data: {
-        ...rung1k.data,
+        ...preset.data,
         ...(url && { engine: 'external', url }),
-        readConnectionsMax: integer(env, 'RUNG_POOL_READ', rung1k.data.readConnectionsMax, 1, 1000),
-        writeConnectionsMax: integer(env, 'RUNG_POOL_WRITE', rung1k.data.writeConnectionsMax, 1, 1000),
+        readConnectionsMax: integer(env, 'RUNG_POOL_READ', preset.data.readConnectionsMax, 1, 1000),
+        writeConnectionsMax: integer(env, 'RUNG_POOL_WRITE', preset.data.writeConnectionsMax, 1, 1000),
       },
-      mail: mailTopology(env, rung1k.mail),
+      cache: cacheTopology(env, preset.cache),
+      mail: mailTopology(env, preset.mail),
       http: {
-        host: env.HOST || rung1k.http.host,
+        host: env.HOST || preset.http.host,
         // A worker answers only for its health and its metrics, beside a web process that has the port.
-        port: integer(env, 'PORT', role === 'worker' ? 0 : rung1k.http.port, 0, 65_535),
+        port: integer(env, 'PORT', role === 'worker' ? 0 : preset.http.port, 0, 65_535),
       },
     },
     dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
@@ -99,6 +106,20 @@ export function readConfig(env: Env, cwd: string): Config {
     shedding: oneOf(env, 'RUNG_SHEDDING', switches, mode === 'test' ? 'off' : 'on'),
     secret,
   }
+}
+
+function cacheTopology(env: Env, preset: CacheTopology): CacheTopology {
+  const url = env.RUNG_REDIS_URL || undefined
+  if (url !== undefined && !parseRedisUrl(url)) {
+    throw invalid(
+      'RUNG_REDIS_URL must have the form redis://:password@host:6379 or rediss://… (its value is not shown here). Write signs like @ : / in a password as %40 %3A %2F.',
+    )
+  }
+  if (preset.engine === 'redis' && url === undefined) {
+    throw invalid('This topology needs Redis: set RUNG_REDIS_URL, or RUNG_TOPOLOGY=1k.')
+  }
+  const mebibytes = integer(env, 'RUNG_CACHE_MIB', preset.memoryBytesMax / 1024 ** 2, 1, 100_000)
+  return { engine: url === undefined ? 'memory' : 'redis', url, memoryBytesMax: mebibytes * 1024 ** 2 }
 }
 
 function mailTopology(env: Env, preset: MailTopology): MailTopology {

@@ -19,7 +19,8 @@ import type { SearchStore } from '../primitives/search/contract.ts'
 import { searchMigrations } from '../primitives/search/schema.ts'
 import { indexingIn } from '../primitives/search/search.ts'
 import { sessionMigrations } from '../primitives/sessions/schema.ts'
-import { openCacheLog, openQueues, openRecords, openSearchStore } from './wire.ts'
+import { rung1k } from '../topology/rungs/1k.ts'
+import { type CacheLayers, openMemoryCache, openQueues, openRecords, openSearchStore } from './wire.ts'
 
 /** Rung's own tables, before any module's. */
 export const systemMigrations: readonly Migration[] = [
@@ -31,9 +32,6 @@ export const systemMigrations: readonly Migration[] = [
   ...searchMigrations,
   ...cacheMigrations,
 ]
-
-/** Of the cache's memory layer, until the topology says it. */
-const memoryBytesMax = 32 * 1024 ** 2
 
 /** What a process has to work with: the primitives on one database. */
 export interface Primitives {
@@ -49,7 +47,12 @@ export interface Primitives {
   close(): Promise<void>
 }
 
-export function openPrimitives(database: Database, connection: ConnectionConfig, guard: Guard | undefined): Primitives {
+export function openPrimitives(
+  database: Database,
+  connection: ConnectionConfig,
+  guard: Guard | undefined,
+  layers: CacheLayers = openMemoryCache(database, connection),
+): Primitives {
   const { queue, outbox, bell } = openQueues(database, connection)
   const searchStore = openSearchStore(database)
 
@@ -58,9 +61,9 @@ export function openPrimitives(database: Database, connection: ConnectionConfig,
   }
 
   const cache = new CacheCore({
-    ...openCacheLog(database, connection),
+    bytesMax: rung1k.cache.memoryBytesMax,
+    ...layers,
     database: database.name,
-    bytesMax: memoryBytesMax,
     inTransaction: () => primitives.data.inTransaction(),
     failed: (error) => tellCache({ database, event: 'log-failed', error }),
   })

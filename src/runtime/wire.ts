@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import type { RedisClient } from '../engines/redis/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
-import type { Bus, InvalidationLog } from '../primitives/cache/contract.ts'
+import type { CacheParts } from '../primitives/cache/cache.ts'
+import { tellCache } from '../primitives/cache/channels.ts'
 import { notifyBus } from '../primitives/cache/notify.ts'
 import { tableLog } from '../primitives/cache/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
@@ -20,15 +22,18 @@ import type { Limiter } from '../primitives/limits/contract.ts'
 import { insured } from '../primitives/limits/insured.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
+import type { PositionRecords } from '../primitives/positions/contract.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { tableSessions } from '../primitives/sessions/table.ts'
-import type { DataTopology } from '../topology/topology.ts'
+import type { CacheTopology, DataTopology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
+
+export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared'> & { bytesMax?: number }
 
 /** An engine that this process itself runs, or one that runs elsewhere. */
 export interface DatabaseServer {
@@ -97,8 +102,47 @@ export function openQueues(
   return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
 }
 
-export function openCacheLog(database: Database, connection: ConnectionConfig): { log: InvalidationLog; bus: Bus } {
+/** The memory layer alone: processes hear of each other through the database. */
+export function openMemoryCache(database: Database, connection: ConnectionConfig): CacheLayers {
   return { log: tableLog(database), bus: notifyBus(database, connection) }
+}
+
+export async function openCache(
+  { engine, url, memoryBytesMax }: CacheTopology,
+  app: string,
+  database: Database,
+  connection: ConnectionConfig,
+): Promise<{ layers: CacheLayers; redis?: RedisClient }> {
+  const memory = { ...openMemoryCache(database, connection), bytesMax: memoryBytesMax }
+  if (engine === 'memory') return { layers: memory }
+  const [{ openRedis }, { redisLayer }, { redisBus }, { SharedCache }] = await Promise.all([
+    import('../engines/redis/client.ts'),
+    import('../primitives/cache/redis.ts'),
+    import('../primitives/cache/redis-bus.ts'),
+    import('../primitives/cache/shared.ts'),
+  ])
+  const redis = await openRedis({ url: url!, name: app })
+  const failed = (error: unknown) => tellCache({ database, event: 'bus-failed', error })
+  const shared = new SharedCache({
+    layer: redisLayer(redis, app),
+    log: memory.log,
+    changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
+  })
+  return { layers: { ...memory, shared, bus: redisBus({ client: redis, url: url!, app, failed }) }, redis }
+}
+
+/** Of an embedded database there is one process that takes requests: it knows them all. */
+export async function openPositions(
+  { engine }: DataTopology,
+  app: string,
+  redis: RedisClient | undefined,
+): Promise<PositionRecords> {
+  if (redis) {
+    const { redisPositions } = await import('../primitives/positions/redis.ts')
+    return redisPositions(redis, app)
+  }
+  const { memoryPositions, unknownPositions } = await import('../primitives/positions/memory.ts')
+  return engine === 'embedded' ? memoryPositions() : unknownPositions()
 }
 
 export function openSearchStore(database: Database): SearchStore {

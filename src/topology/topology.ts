@@ -2,13 +2,14 @@
 export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
+  readonly cache: CacheTopology
   /** `disk`: in the data directory. */
   readonly files: { readonly engine: 'disk' }
   readonly mail: MailTopology
   readonly http: { readonly host: string; readonly port: number }
 }
 
-export type RungName = '1k'
+export type RungName = '1k' | '10k'
 
 export interface DataTopology {
   /** `embedded`: Rung starts its own Postgres in the data directory. `external`: one that runs already. */
@@ -23,6 +24,15 @@ export interface DataTopology {
   readonly statementTimeoutMs: number
   readonly lockTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
+}
+
+export interface CacheTopology {
+  /** `memory`: each process for itself. `redis`: with a second layer that all processes share. */
+  readonly engine: 'memory' | 'redis'
+  /** Of Redis or Valkey, `redis://…`. */
+  readonly url: string | undefined
+  /** Of the memory layer of one process. */
+  readonly memoryBytesMax: number
 }
 
 export interface MailTopology {

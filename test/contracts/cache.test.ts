@@ -42,7 +42,7 @@ cacheContract('memory, table, notify', () =>
   openNodes(async ({ database, connection, log }) => openNode({ database, log, bus: notifyBus(database, connection) })),
 )
 
-cacheContract('memory and redis, table, redis', async () => {
+cacheContract('memory and redis, table, redis-bus', async () => {
   const redis = await testRedis()
   return openNodes(
     ({ database, log }) => openRedisNode({ database, log, url: redis.url }),

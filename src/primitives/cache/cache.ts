@@ -7,10 +7,10 @@ import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Riding } from '../data/rides.ts'
 import { Bounded } from './bounded.ts'
 import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
-import { type Entry, type Lifetimes, type Stored, store, timesOf } from './entry.ts'
+import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
 import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
-import type { SharedCache, SharedEntry } from './shared.ts'
+import type { SharedCache } from './shared.ts'
 import { type GroupStats, Groups } from './stats.ts'
 import { positionOf, type Tag, Tags, unchanged } from './tags.ts'
 
@@ -210,6 +210,7 @@ export class CacheCore {
     const scope = currentScope()
     const asked: Asked = { text: keyText(module, key), module, options, load, scope, stats }
     if (this.#parts.inTransaction()) return this.#straight(asked)
+    if (scope?.recall) return recalled(scope).then(() => this.#get(module, key, options, load))
     const behind = this.#started ? scope && this.#follower.ensure(scope) : this.#start()
     if (behind === undefined) return this.#look(asked)
     return behind.then(
@@ -411,6 +412,16 @@ function reaches({ position }: { position: Position }, tagged: boolean, scope: S
 function taken({ value, position }: Landed, scope: Scope | undefined): Promise<unknown> {
   if (scope !== undefined && position !== nowhere) scope.position = furthest(scope.position, position)
   return Promise.resolve(value)
+}
+
+/** Several may ask at once: all wait for the one answer. */
+function recalled(scope: Scope): Promise<void> {
+  const recall = scope.recall!
+  const once = recall().finally(() => {
+    scope.recall = undefined
+  })
+  scope.recall = () => once
+  return once
 }
 
 const parsed = new Map<string, number>()

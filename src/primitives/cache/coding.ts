@@ -1,7 +1,6 @@
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { formatLsn, type Lsn, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
-import { frozen } from './entry.ts'
-import type { SharedEntry } from './shared.ts'
+import { frozen, type SharedEntry } from './entry.ts'
 
 /**
  * An entry as bytes, little-endian:

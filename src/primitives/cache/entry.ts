@@ -27,6 +27,19 @@ export interface Entry {
   readonly staleUntil: number
 }
 
+/** An entry as it lies in the shared layer. */
+export interface SharedEntry {
+  value: unknown
+  json: string | undefined
+  bytes: number
+  /** Texts of the tags. */
+  names: readonly string[]
+  position: Position
+  refreshAt: number
+  freshUntil: number
+  staleUntil: number
+}
+
 export interface Lifetimes {
   ttlMs: number
   graceMs: number

@@ -92,6 +92,7 @@ export class Follower {
   /** `undefined`: all that the scope's position covers is applied. Else when it will be; fails where the log cannot be read. */
   ensure(scope: Scope): Promise<void> | undefined {
     const needed = scope.position.get(this.#options.database)
+    if (scope.positionUnknown && !this.#covered.has(scope)) return this.#reach(scope, needed ?? 0n)
     if (needed === undefined || needed < this.#horizon) return undefined
     const covered = this.#covered.get(scope)
     return covered !== undefined && needed <= covered ? undefined : this.#reach(scope, needed)
@@ -105,7 +106,8 @@ export class Follower {
   async #reach(scope: Scope, needed: Lsn): Promise<void> {
     await this.look()
     this.#covered.set(scope, needed)
-    if (needed > this.#horizon) this.#horizon = needed
+    // A position from beyond the end of the log is absurd: of another timeline, or of a database that was restored.
+    if (this.#end !== undefined && needed <= this.#end && needed > this.#horizon) this.#horizon = needed
   }
 
   /** Resolves when a look has ended that began after this was called. */

@@ -1,23 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { after, type Clock, sleep, systemClock } from '../../kernel/clock.ts'
-import type { Position } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { decode, encode } from './coding.ts'
 import type { InvalidationLog } from './contract.ts'
+import type { SharedEntry } from './entry.ts'
 import type { Epoch, SharedLayer } from './layer.ts'
-
-/** An entry as it lies in the shared layer. */
-export interface SharedEntry {
-  value: unknown
-  json: string | undefined
-  bytes: number
-  /** Texts of the tags. */
-  names: readonly string[]
-  position: Position
-  refreshAt: number
-  freshUntil: number
-  staleUntil: number
-}
 
 /** Leave to load, and to keep what comes of it if nothing was invalidated meanwhile. */
 export interface Ticket {

@@ -436,6 +436,7 @@ export class WriteSession {
           'The transaction was rolled back: a statement in it had failed and the error was swallowed. Let it leave data.write.',
         )
       }
+      if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
       const answer = await at?.catch(() => undefined)
       const lsn = parseLsn(String(answer?.rows[0]?.lsn))

@@ -13,6 +13,7 @@ export const rung1k: Topology = {
     lockTimeoutMs: 5_000,
     idleInTransactionTimeoutMs: 15_000,
   },
+  cache: { engine: 'memory', url: undefined, memoryBytesMax: 32 * 1024 ** 2 },
   files: { engine: 'disk' },
   mail: { engine: 'eml', url: undefined, from: 'rung@localhost' },
   http: { host: '127.0.0.1', port: 3000 },

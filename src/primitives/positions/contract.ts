@@ -1,0 +1,19 @@
+import type { Position } from '../../kernel/position.ts'
+
+/**
+ * What sessions that keep no cookie ask of an adapter: how far they had written when they last did, by who they are.
+ *
+ * What must hold on every adapter:
+ * - a `find` that begins after a `put` has ended, in whichever process, gives a position that covers it, for `keptMs` at least;
+ *   two that put at once are both covered;
+ * - where that cannot be said, `find` fails: nobody is told "nothing" by an adapter that does not know.
+ */
+export interface PositionRecords {
+  put(principal: string, position: Position): Promise<void>
+  /** `undefined`: has written nothing lately. */
+  find(principal: string): Promise<Position | undefined>
+  close(): Promise<void>
+}
+
+/** By then every node has caught up, or is no longer asked. */
+export const keptMs = 60_000

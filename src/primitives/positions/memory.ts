@@ -1,0 +1,38 @@
+import { systemClock } from '../../kernel/clock.ts'
+import { furthest, nowhere, type Position } from '../../kernel/position.ts'
+import { keptMs, type PositionRecords } from './contract.ts'
+
+const recordsMax = 50_000
+
+/** For the one process that takes requests. */
+export function memoryPositions(clock = systemClock): PositionRecords {
+  const records = new Map<string, { position: Position; until: number }>()
+  return {
+    async put(principal, position) {
+      const known = records.get(principal)
+      records.delete(principal) // to the end: the map is in the order of their ends
+      const now = clock.ticks()
+      records.set(principal, { position: furthest(position, known?.position ?? nowhere), until: now + keptMs })
+      for (const [first, { until }] of records) {
+        if (until > now && records.size <= recordsMax) break
+        records.delete(first)
+      }
+    },
+    async find(principal) {
+      const known = records.get(principal)
+      return known && known.until > clock.ticks() ? known.position : undefined
+    },
+    async close() {},
+  }
+}
+
+/** For several processes with nothing in common but the database: then nobody can say, and whoever asks looks for himself. */
+export function unknownPositions(): PositionRecords {
+  return {
+    async put() {},
+    async find() {
+      throw new Error('the processes of this topology share no record of positions')
+    },
+    async close() {},
+  }
+}

@@ -1,0 +1,99 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import { atMost, systemClock } from '../../kernel/clock.ts'
+import { formatLsn, furthest, type Lsn, type Position, parseLsn } from '../../kernel/position.ts'
+import { currentScope } from '../../kernel/scope.ts'
+import type { Http } from '../http/contract.ts'
+import { principalOf } from '../http/principal.ts'
+import { keptMs, type PositionRecords } from './contract.ts'
+
+/** Told to observers: a cookie that nobody signed, or a record that could not be had. */
+export type PositionTrouble = 'forged' | 'unknown' | 'not-kept'
+
+export interface PositionOptions {
+  records: PositionRecords
+  key: Uint8Array
+  secure: boolean
+  trouble(what: PositionTrouble, error?: unknown): void
+}
+
+const cookieName = 'rung-position'
+const recordMsMax = 250
+
+/**
+ * A session's position from one request to the next: a signed cookie, and for clients that keep none a record under who they are. Only
+ * who has written has one; who only reads gets no cookie, so that what he reads may be kept by caches on the way.
+ */
+export function carryPositions(http: Http, { records, key, secure, trouble }: PositionOptions): void {
+  const sign = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
+
+  http.addHook('onRequest', (request, _reply, done) => {
+    const scope = currentScope()
+    if (!scope) return done()
+    const cookie = cookieOf(request)
+    const position = cookie === undefined ? undefined : opened(cookie)
+    if (position) scope.position = furthest(scope.position, position)
+    else {
+      if (cookie !== undefined) trouble('forged')
+      // Asked for only where somebody needs it: most requests do not.
+      scope.recall = async () => {
+        const principal = await principalOf(request)
+        if (!principal) return
+        try {
+          const known = await records.find(principal.id)
+          if (known) scope.position = furthest(scope.position, known)
+        } catch (error) {
+          trouble('unknown', error)
+          scope.positionUnknown = true
+        }
+      }
+    }
+    done()
+  })
+
+  http.addHook('onSend', async (request, reply) => {
+    const scope = currentScope()
+    if (!scope?.wrote || scope.position.size === 0) return
+    const text = `${Array.from(scope.position, ([database, lsn]) => `${database}:${formatLsn(lsn)}`).join('+')}.${systemClock.now()}`
+    const value = encodeURIComponent(`${text}.${sign(text)}`)
+    const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
+    reply.header('set-cookie', `${cookieName}=${value}; ${flags}`)
+    const principal = await principalOf(request)
+    if (!principal) return
+    const kept = records.put(principal.id, scope.position).catch((error) => trouble('not-kept', error))
+    await atMost(recordMsMax, kept)
+  })
+
+  function opened(value: string): Position | undefined {
+    const match = /^([^.]{1,1000})\.(\d{1,16})\.([\w-]{43})$/.exec(decoded(value))
+    if (!match) return undefined
+    const [, places, at, mac] = match
+    if (!timingSafeEqual(Buffer.from(sign(`${places}.${at}`)), Buffer.from(mac!))) return undefined
+    if (systemClock.now() - Number(at) > 2 * keptMs) return new Map()
+    const position = new Map<string, Lsn>()
+    for (const place of places!.split('+')) {
+      const end = place.lastIndexOf(':')
+      const lsn = parseLsn(place.slice(end + 1))
+      if (lsn !== undefined) position.set(place.slice(0, end), lsn)
+    }
+    return position
+  }
+}
+
+function cookieOf(request: FastifyRequest): string | undefined {
+  const { cookie } = request.headers
+  if (cookie === undefined || !cookie.includes(cookieName)) return undefined
+  for (const part of cookie.split(';')) {
+    const [name, value] = part.trim().split('=', 2)
+    if (name === cookieName) return value
+  }
+  return undefined
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,30 @@
+import { createHash } from 'node:crypto'
+import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { keptMs, type PositionRecords } from './contract.ts'
+
+/** A hash for each principal, a field for each database; numbers are written so that the larger one is also the later text. */
+export function redisPositions(client: RedisClient, app: string): PositionRecords {
+  const keyOf = (principal: string) => `{${app}}:at:${createHash('sha256').update(principal).digest('base64url')}`
+  return {
+    async put(principal, position) {
+      const fields = Array.from(position, ([database, lsn]) => [database, lsn.toString(16).padStart(16, '0')]).flat()
+      if (fields.length > 0) await client.script(putScript, [keyOf(principal)], [keptMs, ...fields])
+    },
+    async find(principal) {
+      const fields = (await client.call('HGETALL', keyOf(principal))) as string[]
+      if (fields.length === 0) return undefined
+      const position = new Map<string, bigint>()
+      for (let at = 0; at < fields.length; at += 2) position.set(fields[at]!, BigInt(`0x${fields[at + 1]}`))
+      return position
+    },
+    async close() {},
+  }
+}
+
+const putScript = defineScript(`
+for i = 2, #ARGV, 2 do
+  local known = redis.call('HGET', KEYS[1], ARGV[i])
+  if not known or known < ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])
+`)

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { openRedis } from '../../src/engines/redis/client.ts'
+import { memoryPositions, unknownPositions } from '../../src/primitives/positions/memory.ts'
+import { redisPositions } from '../../src/primitives/positions/redis.ts'
+import { testRedis } from '../support/redis.ts'
+import { positionsContract } from './positions.ts'
+
+positionsContract('memory', async () => {
+  const records = memoryPositions()
+  return { one: records, other: records, close: () => records.close() }
+})
+
+positionsContract('redis', async () => {
+  const redis = await testRedis()
+  const clients = await Promise.all([openRedis({ url: redis.url }), openRedis({ url: redis.url })])
+  const [one, other] = clients.map((client) => redisPositions(client, 'test'))
+  return {
+    one: one!,
+    other: other!,
+    async close() {
+      for (const client of clients) client.close()
+      await redis.stop()
+    },
+  }
+})
+
+test('a record that cannot be reached says so, and not "nothing"', async () => {
+  await assert.rejects(unknownPositions().find('anna'))
+  const redis = await testRedis()
+  const client = await openRedis({ url: redis.url })
+  const records = redisPositions(client, 'test')
+  await redis.kill()
+  await assert.rejects(records.find('anna'))
+  client.close()
+  await redis.stop()
+})
