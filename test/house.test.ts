@@ -21,7 +21,7 @@ const separateRooms = ['primitives', 'engines']
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
   'primitives/search': ['primitives/data'],
-  'primitives/cache': ['primitives/data'],
+  'primitives/cache': ['primitives/data', 'primitives/http'],
   'primitives/positions': ['primitives/http'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],

@@ -5,6 +5,7 @@ import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
@@ -115,6 +116,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     })
     if (config.limits === 'on')
       limitRequests(http, await openLimiter(config.topology.data, database), app.limits, database)
+    const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
+    cachedRoutes(http, {
+      of: cacheOf,
+      edge: false,
+      cookies: ['session', '__Host-session'],
+    })
     idempotentRoutes(http, primitives.records, app.idempotency, database)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))

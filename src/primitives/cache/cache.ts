@@ -9,7 +9,7 @@ import { Bounded } from './bounded.ts'
 import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
-import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
+import { groupOf, type Key, keyText, ownTagTexts, tagTexts } from './keys.ts'
 import type { SharedCache } from './shared.ts'
 import { type GroupStats, Groups } from './stats.ts'
 import { positionOf, type Tag, Tags, unchanged } from './tags.ts'
@@ -164,7 +164,7 @@ export class CacheCore {
     const names = new Set<string>()
     return {
       invalidate: (tags) => {
-        const texts = tagTexts(riding.module ?? '', tags)
+        const texts = ownTagTexts(riding.module ?? '', tags)
         if (texts.length === 0) return
         if (names.size === 0) {
           const committed = (id: number, at: Lsn | undefined) => this.#committed(id, [...names], at)

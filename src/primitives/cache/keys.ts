@@ -11,7 +11,7 @@ export interface Key<Value> {
 export type KeyPart = string | number | boolean | null
 
 const lengthMax = 200
-const tagsMax = 100
+const tagsMax = 250
 
 /** Makes keys of one kind: `const bySlug = defineKey<Article, [slug: string]>('article')`, then `bySlug('my-slug')`. */
 export function defineKey<Value, Parts extends readonly KeyPart[] = []>(name: string): (...parts: Parts) => Key<Value> {
@@ -30,13 +30,26 @@ function encode(text: string): string {
   return /[:%\s]/.test(text) ? text.replace(/[:%\s]/g, (char) => `%${char.charCodeAt(0).toString(16)}`) : text
 }
 
+/** Tags that a module may invalidate. */
+export function ownTagTexts(module: string, tags: readonly string[]): string[] {
+  const foreign = tags.find((tag) => tag.startsWith('@') && !tag.startsWith(`@${module}/`))
+  if (foreign === undefined) return tagTexts(module, tags)
+  throw new RungError(
+    'CACHE_INVALID',
+    `Module "${module}" invalidates "${foreign}". Only the module that has a tag knows when it changes; publish an event, or call it.`,
+  )
+}
+
 /** As it is kept: of one module, and no longer than a name should be. What is longer is known by its hash. */
 export function keyText(module: string, key: Key<unknown> | string): string {
   return `${module}/${short(typeof key === 'string' ? key : key.text, 'key')}`
 }
 
+/** `@accounts/account:5` is a tag of the module `accounts`, which alone can invalidate it; any other tag is the module's own. */
 export function tagTexts(module: string, tags: readonly string[]): string[] {
-  if (tags.length <= tagsMax) return tags.map((tag) => `${module}/${short(tag, 'tag')}`)
+  if (tags.length <= tagsMax) {
+    return tags.map((tag) => (tag.startsWith('@') ? short(tag.slice(1), 'tag') : `${module}/${short(tag, 'tag')}`))
+  }
   throw new RungError(
     'CACHE_INVALID',
     `An entry has ${tags.length} tags; ${tagsMax} are the most. Tag it by what changes together.`,

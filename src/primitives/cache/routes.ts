@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto'
+import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
+import { RungError } from '../../kernel/errors.ts'
+import { type Duration, toMs } from '../../kernel/units.ts'
+import type { Http } from '../http/contract.ts'
+import type { Cache, CacheOptions } from './cache.ts'
+import { textOf } from './keys.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Keeps this route's answers to the anonymous. Its handler returns what it answers, and looks at nothing but path, query and `vary`. */
+    cache?: RouteCache
+    /** Of the module that has the route. */
+    module?: string
+  }
+}
+
+export interface RouteCache extends Pick<CacheOptions, 'ttl' | 'grace' | 'errorTtl' | 'softTimeout' | 'hardTimeout'> {
+  /** What the answer depends on. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the handler returns
+  tags: readonly string[] | ((request: FastifyRequest<any>, answer: any) => readonly string[])
+  /** Request headers that the answer depends on, beside those that say who asks. */
+  vary?: readonly string[]
+}
+
+export interface CachedRoutesOptions {
+  of(module: string): Cache
+  /** A cache stands in front that hears of every invalidation before its writer is answered: it may keep answers too. */
+  edge: boolean
+  /** Cookies that say who asks. */
+  cookies: readonly string[]
+}
+
+/** What is kept of an answer. */
+interface Page {
+  body: string
+  etag: string
+  type: string
+  tags: readonly string[]
+}
+
+/**
+ * Answers to the anonymous are kept whole, as they go over the wire. Who says who he is gets an answer of his own, which no
+ * cache on the way may store.
+ */
+export function cachedRoutes(http: Http, { of, edge, cookies }: CachedRoutesOptions): void {
+  http.addHook('onRoute', (route) => {
+    const cache = route.config?.cache
+    if (!cache) return
+    if (route.method !== 'GET' && route.method !== 'HEAD') {
+      throw new RungError('APP_INVALID', `${route.method} ${route.url} has a cache; only GET can have one.`)
+    }
+    const { tags, vary = [], ...lifetimes } = cache
+    const public_ = edge ? shared(cache) : 'public, no-cache'
+    const varies = ['authorization', 'cookie', ...vary].join(', ')
+    const handler = route.handler as RouteHandlerMethod
+    route.handler = async function cached(request, reply) {
+      const there = reply.getHeader('vary')
+      reply.header('vary', there === undefined ? varies : `${there}, ${varies}`)
+      if (isPersonal(request, cookies)) {
+        reply.header('cache-control', 'private, no-store')
+        return handler.call(this, request, reply)
+      }
+      const load = async (): Promise<Page> => {
+        const answer = await handler.call(this, request, returning(reply, route.url))
+        const names = typeof tags === 'function' ? tags(request, answer) : tags
+        return { ...pageOf(answer, reply), tags: names }
+      }
+      const key = `GET ${route.url}:${textOf([partsOf(request), ...vary.map((name) => String(request.headers[name]))])}`
+      const page = await of(request.routeOptions.config.module ?? '').get(
+        key,
+        { ...lifetimes, tags: (one: Page) => one.tags },
+        load,
+      )
+      reply.header('cache-control', public_).header('etag', page.etag)
+      if (edge && page.tags.length > 0) reply.header('surrogate-key', page.tags.map(encodeURIComponent).join(' '))
+      if (matches(request.headers['if-none-match'], page.etag)) return reply.status(304).send()
+      return reply.type(page.type).send(page.body)
+    }
+  })
+}
+
+function shared({ ttl, grace = 0 }: { ttl: Duration; grace?: Duration }): string {
+  const seconds = (duration: Duration) => Math.floor(toMs(duration) / 1_000)
+  return `public, max-age=0, s-maxage=${seconds(ttl)}, stale-while-revalidate=${seconds(grace)}`
+}
+
+function isPersonal({ headers }: FastifyRequest, cookies: readonly string[]): boolean {
+  if (headers.authorization !== undefined) return true
+  const { cookie } = headers
+  return cookie !== undefined && cookies.some((name) => cookie.includes(`${name}=`))
+}
+
+/** Path and query as they were validated: what the schema does not know does not make another page. */
+function partsOf({ params, query, routeOptions }: FastifyRequest): string {
+  const known = (routeOptions.schema?.querystring as { properties?: object } | undefined)?.properties
+  const asked = Object.entries(query as object).filter(([name]) => !known || name in known)
+  return JSON.stringify([params, asked.sort(([a], [b]) => (a < b ? -1 : 1))])
+}
+
+function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags'> {
+  const isText = typeof answer === 'string'
+  const body = isText ? answer : String(reply.serializeInput(answer as Record<string, unknown>, '200'))
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
+  const own = reply.getHeader('content-type')
+  const type = typeof own === 'string' ? own : isText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8'
+  return { body, etag, type }
+}
+
+function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false
+  return header === '*' || header.split(',').some((one) => one.trim().replace(/^W\//, '') === etag)
+}
+
+/** The answer goes to others too, and perhaps to none: a handler that speaks to its client itself cannot be kept. */
+function returning(reply: FastifyReply, url: string): FastifyReply {
+  return new Proxy(reply, {
+    get(target, name) {
+      if (name === 'type') {
+        return (type: string) => {
+          target.type(type)
+          return returning(target, url)
+        }
+      }
+      if (name === 'then') return undefined
+      if (typeof name === 'symbol' || !/^(send|status|code|header|headers|redirect|hijack|raw)$/.test(name)) {
+        return Reflect.get(target, name, target)
+      }
+      throw new RungError(
+        'APP_INVALID',
+        `GET ${url} has a cache, and its handler uses reply.${name}. Let it return the answer, or take the cache off.`,
+      )
+    },
+  })
+}
