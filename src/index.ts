@@ -45,4 +45,4 @@ export {
 export type { SessionInfo } from './primitives/sessions/contract.ts'
 export type { SessionOptions, Sessions } from './primitives/sessions/sessions.ts'
 export { type OpenData, type OpenDataOptions, openData } from './runtime/open-data.ts'
-export { type DataOf, withData } from './runtime/with-data.ts'
+export { type DataOf, type SearchOf, withData } from './runtime/with-data.ts'

@@ -95,9 +95,10 @@ export function spawnConduit(env: Record<string, string>): ChildProcess {
   return startLikeApp([...startScript().command, '--json'], env)
 }
 
-/** Made by the example's own seed; does nothing where it was made before. */
+/** Made by the example's own seed, without its search; does nothing where it was made before. */
 export async function seed(dataDir: string, articles: number): Promise<void> {
-  const args = ['--conditions=rung-source', 'examples/conduit/seed/main.ts', '--articles', String(articles)]
+  const main = ['--conditions=rung-source', 'examples/conduit/seed/main.ts']
+  const args = [...main, '--articles', String(articles), '--no-search']
   const child = spawn(process.execPath, args, {
     cwd: root,
     env: environment({ RUNG_DATA: dataDir }),

@@ -15,7 +15,11 @@ export default defineApp({
     title: 'Conduit',
     version: '2.0.0',
     description: 'The RealWorld API, served by Rung.',
-    cors: { origins: true, methods: ['GET', 'POST', 'PUT', 'DELETE'], headers: ['Authorization', 'Content-Type'] },
+    cors: {
+      origins: true,
+      methods: ['GET', 'POST', 'PUT', 'DELETE'],
+      headers: ['Authorization', 'Content-Type', 'Idempotency-Key'],
+    },
     formatProblem: conduitErrors,
   },
 })

@@ -37,6 +37,7 @@ function inWords(message: string): string {
 }
 
 function subjectOf({ status, code }: Problem): string {
+  if (code.startsWith('IDEMPOTENCY_')) return 'Idempotency-Key'
   if (code === 'DATA_VALUE' || status === 400 || status === 413 || status === 415) return 'body'
   return status === 404 ? 'resource' : 'request'
 }

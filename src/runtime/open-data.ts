@@ -1,16 +1,18 @@
 import type { Data } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
 import { loadMigrations, migrate } from '../primitives/data/migrations.ts'
+import { type Search, searchFor } from '../primitives/search/search.ts'
 import { readConfig } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { createLog } from './log.ts'
 import { openPrimitives, systemMigrations } from './primitives.ts'
 import { openDatabase, startDatabaseServer } from './wire.ts'
 
-/** The data primitive alone, for a program that is no Rung app. */
+/** The data primitive, and search, alone: for a program that is no Rung app. */
 export interface OpenData {
   /** As one of the modules has it. */
   data(module: string): Data
+  search(module: string): Search
   close(): Promise<void>
 }
 
@@ -46,11 +48,13 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const database = openDatabase({ ...config.topology.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
     const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log))
+    function known(module: string): string {
+      if (reads.has(module)) return module
+      throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)
+    }
     return {
-      data(module) {
-        if (reads.has(module)) return primitives.data.forModule(module)
-        throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)
-      },
+      data: (module) => primitives.data.forModule(known(module)),
+      search: (module) => searchFor(known(module), primitives.searchStore),
       async close() {
         await primitives.close()
         await database.close()

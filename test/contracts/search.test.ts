@@ -5,6 +5,8 @@ import { after, before, test } from 'node:test'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { defineIndex, searchFor } from '../../src/primitives/search/search.ts'
 import { tableSearch } from '../../src/primitives/search/table.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
+import { rung1k } from '../../src/topology/rungs/1k.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { searchContract } from './search.ts'
@@ -50,6 +52,33 @@ test('a rebuild whose process is killed leaves nothing after the next one', asyn
   const { rows } = await client.query(`select relname from pg_class where relname ~ '^search_\\d+$'`)
   await client.end()
   assert.equal(rows.length, 1)
+  await database.close()
+})
+
+test('a rebuild of a large index takes longer than a statement may', async () => {
+  const limits = { ...rung1k.data, statementTimeoutMs: 500, lockTimeoutMs: 200 }
+  const { connection } = await openSystemTables(postgres)
+  const database = openDatabase(limits, connection)
+  const search = searchFor('m', tableSearch(database))
+  const client = await connectOnce(connection)
+  // An index that is made concurrently waits for whoever may still see the table without it.
+  await client.query('begin isolation level repeatable read; select 1')
+  let told = () => {}
+  const waits = new Promise<void>((resolve) => {
+    told = resolve
+  })
+  const rebuilt = search.rebuild(articles, async function* () {
+    yield [{ id: 1, document: { title: 'whole' } }]
+    told()
+  })
+  await waits
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  await client.query('commit')
+  assert.equal(await rebuilt, 1)
+  assert.equal((await search.find(articles, { text: 'whole' })).total, 1)
+  const { rows } = await client.query('select from pg_index where not indisvalid')
+  assert.equal(rows.length, 0)
+  await client.end()
   await database.close()
 })
 

@@ -115,6 +115,7 @@ export function articleTests(api: Conduit): void {
     const titles = [
       'feed',
       'Feed',
+      'search',
       'new',
       '!!!',
       '-',

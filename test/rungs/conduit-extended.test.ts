@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import conduit from '../../examples/conduit/app.ts'
+import { reindex } from '../../examples/conduit/articles/reindex.ts'
 import { sweep } from '../../examples/conduit/avatars/uploads.ts'
 import { removeEnded } from '../../examples/conduit/exports/exports.ts'
 import { findDigests, sendDigest } from '../../examples/conduit/notifications/digest.ts'
@@ -17,6 +18,7 @@ import { eventTests } from './conduit-events.ts'
 import { exportTests } from './conduit-exports.ts'
 import { type Beside, conduitExtended, storedFiles } from './conduit-extended.ts'
 import { notificationTests } from './conduit-notifications.ts'
+import { reindexTests } from './conduit-reindex.ts'
 import { viewTests } from './conduit-views.ts'
 
 describe('rung 1k', () => {
@@ -41,7 +43,7 @@ describe('rung 1k', () => {
     await postgres?.stop()
     await rm(dataDir, { recursive: true, force: true })
   })
-  const jobs = { digests: findDigests, exports: removeEnded, avatars: sweep }
+  const jobs = { digests: findDigests, exports: removeEnded, avatars: sweep, reindex }
   const beside: Beside = {
     query: async (text, values = []) => (await client.query(text, [...values])).rows,
     tick: (job) => running.data.forModule(undefined).write((tx) => void tx.enqueue(jobs[job], {})),
@@ -54,6 +56,7 @@ describe('rung 1k', () => {
     avatarTests,
     viewTests,
     eventTests,
+    reindexTests,
   ])
 
   it('stops without a loss of views', async () => {

@@ -10,7 +10,7 @@ export interface Beside {
   /** Statements of the tests' own, past the app. */
   query<Row = Record<string, unknown>>(text: string, values?: readonly unknown[]): Promise<Row[]>
   /** Runs what cron runs every minute or hour. */
-  tick(job: 'digests' | 'exports' | 'avatars'): Promise<void>
+  tick(job: 'digests' | 'exports' | 'avatars' | 'reindex'): Promise<void>
   /** Enqueues the mail of a day once more, as a crash of whoever had it would. */
   sendDigestAgain(input: { accountId: number; day: string }): Promise<void>
   /** The keys of a module's files, as they lie in the store. */

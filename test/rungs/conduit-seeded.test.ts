@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import conduit from '../../examples/conduit/app.ts'
+import { createArticle } from '../../examples/conduit/articles/articles.ts'
+import { fillOf } from '../../examples/conduit/articles/reindex.ts'
 import { planFor } from '../../examples/conduit/seed/plan.ts'
+import { fillSearch } from '../../examples/conduit/seed/search.ts'
 import { seedConduit } from '../../examples/conduit/seed/seed.ts'
 import { emailOf, seedPassword, usernameOf } from '../../examples/conduit/seed/users.ts'
 import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { type Random, seededRandom } from '../../src/kernel/random.ts'
 import type { Running } from '../../src/runtime/boot.ts'
+import { openData } from '../../src/runtime/open-data.ts'
 import { bootForTest } from '../support/app.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import {
@@ -18,6 +22,7 @@ import {
   profilePath,
   type User,
 } from './conduit-client.ts'
+import { foundIn, searchPath, uniqueWord } from './conduit-search.ts'
 import { conduitSuite } from './conduit-suite.ts'
 import { truthOf } from './conduit-truth.ts'
 
@@ -55,10 +60,31 @@ describe(`conduit with 2,000 articles (RUNG_TEST_SEED=${seed})`, () => {
       if (step === 'articles') throw new Error('interrupted')
     })
     await assert.rejects(interrupted, /interrupted/)
-    const { users, articles } = await seedConduit(dataOf, plan)
+    const seed = () => seedConduit(dataOf, plan)
+    const data = dataOf('articles')
+    const [{ users, articles }, searched] = await fillSearch(data, undefined, seed, () => {})
     assert.ok(users === 0 && articles < plan.articles, 'what was there was kept')
+    assert.deepEqual([searched, await fillOf(data)], [false, 'left'])
     const nothing = { users: 0, follows: 0, articles: 0, favorites: 0, comments: 0 }
-    assert.deepEqual(await seedConduit(dataOf, plan), nothing)
+    const opened = await openData({
+      name: 'seed',
+      modules: conduit.modules,
+      env: { DATABASE_URL: running.server.connection.url, NODE_ENV: 'test', LOG_LEVEL: 'silent' },
+    })
+    try {
+      const steps = new Map<string, number[]>()
+      const fill = () =>
+        fillSearch(opened.data('articles'), opened.search('articles'), seed, (step, done, total) =>
+          steps.set(step, [done, total]),
+        )
+      assert.deepEqual(await fill(), [nothing, true])
+      assert.deepEqual([await fillOf(data), steps.get('search')], ['filled', [plan.articles, plan.articles]])
+      steps.clear()
+      assert.deepEqual(await fill(), [nothing, true])
+      assert.deepEqual([await fillOf(data), steps.size], ['filled', 0])
+    } finally {
+      await opened.close()
+    }
     const { rows } = await client.query(`
       select (select count(*) from identity.account)::int as users, (select count(*) from identity.follow)::int as follows,
         (select count(*) from articles.article)::int as articles, (select count(*) from articles.favorite)::int as favorites,
@@ -77,6 +103,23 @@ describe(`conduit with 2,000 articles (RUNG_TEST_SEED=${seed})`, () => {
   })
 
   it('answers what the rows say', () => check())
+
+  it('finds nothing of a transaction that was rolled back', async () => {
+    const [data, word] = [dataOf('articles'), uniqueWord()]
+    const { rows } = await client.query<{ id: number }>('select id from identity.account where username = $1', [
+      users[0]!.username,
+    ])
+    const write = (fail: boolean) =>
+      data.write(async () => {
+        await createArticle(data, rows[0]!.id, { title: word, description: 'D', body: 'B', tagList: [word] })
+        if (fail) throw new Error('rolled back')
+      })
+    await assert.rejects(write(true), /rolled back/)
+    const found = async () => foundIn(await api.get(searchPath({ q: word }))).articles.length
+    assert.equal(await found(), 0)
+    await write(false)
+    assert.equal(await found(), 1)
+  })
 
   it('still does after many have written at once', async () => {
     const written = await Promise.all(users.map((user) => writeALot(api, user, seededRandom(random() * 2 ** 32))))

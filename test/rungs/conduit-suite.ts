@@ -7,6 +7,8 @@ import { freshTests } from './conduit-fresh.ts'
 import { inputTests } from './conduit-input.ts'
 import { feedTests, listTests, pagingTests, totalTests } from './conduit-lists.ts'
 import { profileTests } from './conduit-profiles.ts'
+import { repeatedTests } from './conduit-repeated.ts'
+import { searchTests } from './conduit-search.ts'
 import { tokenTests } from './conduit-tokens.ts'
 import { currentUserTests, registrationTests } from './conduit-users.ts'
 import { webTests } from './conduit-web.ts'
@@ -32,6 +34,8 @@ export function conduitSuite(target: Target): void {
     tagTests,
     commentTests,
     freshTests,
+    searchTests,
+    repeatedTests,
     inputTests,
     webTests,
   ]

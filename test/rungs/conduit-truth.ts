@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Client } from '../../src/engines/postgres/client.ts'
 import type { Random } from '../../src/kernel/random.ts'
 import { articlePath, type Conduit, expectBody, listPath, type User } from './conduit-client.ts'
+import { foundIn, searchPath } from './conduit-search.ts'
 
 /**
  * What the API must answer, computed from the rows themselves: never from the kept counts, nor by the app's own statements.
@@ -52,6 +53,24 @@ const commentsTruth = `
   select c.id, c.body, u.username from comments.comment c join identity.account u on u.id = c.author_id
   join articles.article a on a.id = c.article_id where a.slug = $1 order by c.id desc`
 
+/** What has the words, by a text search of its own: no index, no samples. */
+const searchTruth = `
+  with ${viewer}, matching as (
+    select a.*, u.username from articles.article a join identity.account u on u.id = a.author_id
+    where to_tsvector('english', concat_ws(' ', a.title, array_to_string(a.tag_list, ' '), a.description, a.body))
+        @@ plainto_tsquery('english', $2)
+      and ($3::text is null or exists (select from articles.article_tag t where t.article_id = a.id and t.tag = $3))
+      and ($4::text is null or u.username = $4)
+  )
+  select (select count(*) from matching)::int as total,
+    (select coalesce(json_object_agg(a.slug, ${item}), '{}') from matching a) as items,
+    (select coalesce(json_object_agg(tag, n), '{}') from (
+      select t.tag, count(*)::int as n from matching a join articles.article_tag t on t.article_id = a.id group by t.tag
+    ) tags) as tags,
+    (select coalesce(json_object_agg(username, n), '{}') from (
+      select username, count(*)::int as n from matching group by username
+    ) authors) as authors`
+
 interface Item {
   createdAt: string
   updatedAt: string
@@ -101,6 +120,32 @@ export function truthOf(client: Client, api: Conduit) {
       tags,
       (await rows(tagsTruth)).map(({ tag }) => tag),
     )
+  }
+
+  /** All that has this word, its counts by tag and author, and the whole of each article. */
+  async function expectFound(q: string, filter: Pick<Filter, 'tag' | 'author'>, user?: User): Promise<void> {
+    const [truth] = await rows(searchTruth, [user?.username, q, filter.tag, filter.author])
+    const { total, items, tags, authors } = truth as Record<'items', Record<string, Item>> &
+      Record<'tags' | 'authors', Record<string, number>> & { total: number }
+    const told = `${q} ${JSON.stringify(filter)}`
+    const slugs: string[] = []
+    for (let offset = 0; offset <= 500; offset += 100) {
+      const found = foundIn(await api.get(searchPath({ q, ...filter, limit: 100, offset }), user?.token))
+      for (const { highlights: _, ...article } of found.articles) {
+        assert.deepEqual(article, asSent(items[article.slug]!), told)
+        slugs.push(article.slug)
+      }
+      if (total > 500) {
+        assert.deepEqual([found.articlesCountIs, found.facetsAre], ['at least', 'estimated'], told)
+        assert.ok(found.articlesCount <= total, told)
+        continue
+      }
+      assert.deepEqual([found.articlesCount, found.articlesCountIs, found.facetsAre], [total, 'exact', 'exact'], told)
+      expectCounts(found.facets.tags, ({ tag }) => tag, tags, told)
+      expectCounts(found.facets.authors, ({ username }) => username, authors, told)
+    }
+    assert.equal(new Set(slugs).size, slugs.length, `${told}: one came twice`)
+    if (total <= 500) assert.equal(slugs.length, total, told)
   }
 
   /** The total of every single author, tag and reader there is, and of nobody. */
@@ -160,11 +205,35 @@ export function truthOf(client: Client, api: Conduit) {
     for (const user of users) {
       for (let n = 0; n < 5; n += 1) await expectFeed(user, limit(), n === 0 ? 0 : offset())
     }
+    for (const q of ['tls', 'postgers', 'internals mistakes', 'sql questions', 'measured', 'hot', 'javascript']) {
+      const word = q === 'postgers' ? 'postgres' : q
+      if (q !== word) assert.equal(foundIn(await api.get(searchPath({ q }))).corrected, word)
+      await expectFound(word, {}, viewerOrNobody())
+      const { tag, author } = await someFilter(random)
+      await expectFound(word, { tag: tag ?? 'javascript' }, viewerOrNobody())
+      await expectFound(word, { author: author ?? users[0]!.username }, viewerOrNobody())
+    }
     await expectTags()
     await expectEveryTotal()
   }
 
   return { check }
+}
+
+/** The 50 commonest, the commonest first, each with its count. */
+function expectCounts<Facet extends { count: number }>(
+  given: readonly Facet[],
+  nameOf: (facet: Facet) => string,
+  truth: Record<string, number>,
+  told: string,
+): void {
+  const commonest = Object.values(truth).sort((a, b) => b - a)
+  assert.deepEqual(
+    given.map(({ count }) => count),
+    commonest.slice(0, 50),
+    told,
+  )
+  for (const facet of given) assert.equal(facet.count, truth[nameOf(facet)], `${told}: ${nameOf(facet)}`)
 }
 
 /** Works on `items`, so many at a time. */

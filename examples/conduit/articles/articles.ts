@@ -2,6 +2,7 @@ import { type Data, isRungError, type SqlTag, sql } from 'rung'
 import { refuse } from '../errors.ts'
 import { ArticleChanged, ArticleDeleted, ArticleFavorited, ArticlePublished, articleKey } from './events.ts'
 import type { ListedRow } from './lists.ts'
+import { articleIndex, documentOf } from './searchable.ts'
 import { slugOf, withSuffix } from './slugs.ts'
 
 export interface ArticleRow extends ListedRow {
@@ -91,6 +92,7 @@ export async function createArticle(data: Data, authorId: number, article: NewAr
     )
     await insertTags(tx, row.id, authorId, tags)
     tx.publish(ArticlePublished, whole(row), { key: articleKey(row.id) })
+    tx.index(articleIndex, row.id, documentOf(row))
     return row
   })
 }
@@ -127,7 +129,10 @@ export async function updateArticle(
       const [row] =
         await tx<ArticleRow>`update articles.article set ${sql.join(set)} where id = ${id} returning ${columns},
       exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id) as favorited`
-      if (differ(old, row!)) tx.publish(ArticleChanged, whole(row!), { key: articleKey(id) })
+      if (differ(old, row!)) {
+        tx.publish(ArticleChanged, whole(row!), { key: articleKey(id) })
+        tx.index(articleIndex, id, documentOf(row!))
+      }
       return row!
     }),
   )
@@ -167,6 +172,7 @@ export async function deleteArticle(data: Data, viewer: number, slug: string): P
     const { id } = await ownArticle(tx, slug, viewer)
     await tx`delete from articles.article where id = ${id}`
     tx.publish(ArticleDeleted, { articleId: id, authorId: viewer, slug }, { key: articleKey(id) })
+    tx.unindex(articleIndex, id)
   })
 }
 

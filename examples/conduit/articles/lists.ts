@@ -128,6 +128,19 @@ export async function listArticles(data: Data, filter: Filter, range: Range): Pr
   return pageOf(data, total, rows, range)
 }
 
+/** Those of them that there are, by id. */
+export async function articlesOf(
+  data: Data,
+  ids: readonly number[],
+  viewer: number | null,
+): Promise<Map<number, ListedRow>> {
+  if (ids.length === 0) return new Map()
+  const rows = await data.read(
+    (sql) => sql<ListedRow>`${fetched(sql`select id from unnest(${ids}::bigint[]) asked (id)`, viewer)}`,
+  )
+  return new Map(rows.map((row) => [row.id, row]))
+}
+
 /** Whose feed, and which part of it. */
 export interface FeedAsked {
   viewer: number

@@ -1,12 +1,14 @@
-import { defineModule, type ModuleContext, on } from 'rung'
-import { Type } from 'typebox'
+import { cron, defineModule, handle, type ModuleContext, on } from 'rung'
+import { type Static, Type } from 'typebox'
 import { identity } from '../identity/module.ts'
-import { Envelope, Errors, Filled, failures, Paging, Profile, pageMax } from '../schemas.ts'
+import { Envelope, Errors, Filled, failures, NullableText, Paging, Profile, pageMax } from '../schemas.ts'
 import { signedIn, viewerOf } from '../viewer.ts'
 import { type ArticleRow, articleBatch, createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
 import { articleCalls } from './calls.ts'
 import { ArticlesViewed } from './events.ts'
 import { type Filter, feedBatch, type ListedRow, listArticles, type Page, tagsInUse } from './lists.ts'
+import { fillOnce, reindex } from './reindex.ts'
+import { offsetMax, searchArticles } from './search.ts'
 import { addViews, viewCounter, viewsOf } from './views.ts'
 
 const Tags = Type.Array(Filled(255), { maxItems: 50 })
@@ -36,12 +38,38 @@ const Views = Envelope(
     days: Type.Array(Type.Object({ day: Type.String({ format: 'date' }), count: Type.Integer() })),
   }),
 )
+const Found = Type.Object({
+  articles: Type.Array(
+    Type.Object({
+      ...listed,
+      /** HTML: the text escaped, what was found in `<mark>`. */
+      highlights: Type.Partial(Type.Object({ title: Type.String(), description: Type.String(), body: Type.String() })),
+    }),
+  ),
+  articlesCount: Type.Integer(),
+  articlesCountIs: Type.Union([Type.Literal('exact'), Type.Literal('at least')]),
+  facets: Type.Object({
+    tags: Type.Array(Type.Object({ tag: Type.String(), count: Type.Integer() })),
+    authors: Type.Array(Type.Object({ username: Type.String(), count: Type.Integer() })),
+  }),
+  facetsAre: Type.Union([Type.Literal('exact'), Type.Literal('estimated')]),
+  corrected: NullableText({ description: 'The text that was looked for, where words in `q` are misspelt.' }),
+})
 const Slug = Type.Object({ slug: Type.String() })
 const Query = Type.Object({
   tag: Type.Optional(Type.String()),
   author: Type.Optional(Type.String()),
   favorited: Type.Optional(Type.String()),
   ...Paging,
+})
+
+const SearchQuery = Type.Object({
+  q: Type.String({ minLength: 1, pattern: '\\S', description: 'Words, "phrases", and either with a minus in front.' }),
+  tag: Type.Optional(Type.String()),
+  author: Type.Optional(Type.String()),
+  prefix: Type.Boolean({ default: false, description: 'The last word may be the beginning of one.' }),
+  limit: Paging.limit,
+  offset: Type.Integer({ minimum: 0, maximum: offsetMax, default: 0 }),
 })
 
 type Uses = { identity: typeof identity }
@@ -55,9 +83,13 @@ export const articles = defineModule({
 
   calls: ({ data }) => articleCalls(data),
 
-  work: () => [on(ArticlesViewed, ({ payload: { day, views } }, tx) => addViews(tx, day, views))],
+  work: ({ data, search }) => [
+    on(ArticlesViewed, ({ payload: { day, views } }, tx) => addViews(tx, day, views)),
+    cron('* * * * *', reindex, {}),
+    handle(reindex, (_, run) => fillOnce(data, search, run)),
+  ],
 
-  routes(http, { data, calls, log }) {
+  routes(http, { data, calls, search, log }) {
     const who = calls.identity
     const present = presenter(calls)
     const articleNamed = articleBatch(data)
@@ -114,9 +146,30 @@ export const articles = defineModule({
       },
     )
 
+    http.get(
+      '/api/articles/search',
+      {
+        schema: {
+          operationId: 'SearchArticles',
+          tags,
+          querystring: SearchQuery,
+          response: { 200: Found, ...refusals },
+        },
+      },
+      async (request) => {
+        const { q: text, tag, author: username, prefix, limit, offset } = request.query
+        const viewer = await viewerOf(request, who)
+        const author = username === undefined ? undefined : await who.idOf({ username })
+        if (author === null) return nothingFound
+        const asked = { text, tag, author, prefix, limit: Math.min(limit, pageMax), offset, viewer }
+        return present.found(await searchArticles(data, search, asked), viewer)
+      },
+    )
+
     http.post(
       '/api/articles',
       {
+        config: { idempotency: 'optional' },
         schema: {
           operationId: 'CreateArticle',
           tags,
@@ -244,10 +297,19 @@ export const articles = defineModule({
   },
 })
 
+const nothingFound: Static<typeof Found> = {
+  articles: [],
+  articlesCount: 0,
+  articlesCountIs: 'exact',
+  facets: { tags: [], authors: [] },
+  facetsAre: 'exact',
+  corrected: null,
+}
+
 /** Rows and their authors, as clients see them. The authors of a page come by one call. */
 function presenter(calls: ModuleContext<Uses>['calls']) {
-  async function authorsOf(rows: readonly ListedRow[], viewer: number | null) {
-    const ids = [...new Set(rows.map((row) => row.author_id))]
+  async function authorsOf(rows: readonly ListedRow[], viewer: number | null, others: readonly number[] = []) {
+    const ids = [...new Set([...rows.map((row) => row.author_id), ...others])]
     const profiles = await calls.identity.profiles({ ids, viewer })
     return new Map(profiles.map(({ id, ...profile }) => [id, profile]))
   }
@@ -274,6 +336,30 @@ function presenter(calls: ModuleContext<Uses>['calls']) {
       const authors = await authorsOf(rows, null)
       for (const author of authors.values()) author.following = true
       return { articles: rows.map((row) => listedArticle(row, authors)), articlesCount: total }
+    },
+    /** Authors of articles and of facets by one call. */
+    async found({ found, result }: Awaited<ReturnType<typeof searchArticles>>, viewer: number | null) {
+      const { tag = [], author = [] } = result.facets
+      const rows = found.map(({ row }) => row)
+      const authors = await authorsOf(
+        rows,
+        viewer,
+        author.map(({ value }) => Number(value)),
+      )
+      return {
+        articles: found.map(({ row, highlights }) => ({ ...listedArticle(row, authors), highlights })),
+        articlesCount: result.total,
+        articlesCountIs: result.totalIs,
+        facets: {
+          tags: tag.map(({ value, count }) => ({ tag: value, count })),
+          authors: author.flatMap(({ value, count }) => {
+            const profile = authors.get(Number(value))
+            return profile ? [{ username: profile.username, count }] : []
+          }),
+        },
+        facetsAre: result.facetsAre,
+        corrected: result.corrected ?? null,
+      }
     },
     async one(row: ArticleRow, viewer: number | null) {
       return { article: { ...listedArticle(row, await authorsOf([row], viewer)), body: row.body } }

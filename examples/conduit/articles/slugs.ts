@@ -1,4 +1,6 @@
 const slugMax = 100
+/** `/api/articles/feed` and the like are something else. */
+const taken = new Set(['feed', 'search'])
 
 /** `Ein Äpfel & more!` → `ein-äpfel-more`. Letters and digits of every script stay; what has none is called `article`. */
 export function slugOf(title: string): string {
@@ -8,7 +10,7 @@ export function slugOf(title: string): string {
       .toLowerCase()
       .match(/[\p{L}\p{N}]+/gu) ?? []
   const slug = [...words.join('-')].slice(0, slugMax).join('').replace(/-$/, '') || 'article'
-  return slug === 'feed' ? 'feed-article' : slug // /api/articles/feed is taken
+  return taken.has(slug) ? `${slug}-article` : slug
 }
 
 /** For the second article of one title: `my-title-x7k2mqpa`. */

@@ -79,13 +79,14 @@ export const comments = defineModule({
     http.post(
       '/api/articles/:slug/comments',
       {
+        config: { idempotency: 'optional' },
         schema: {
           operationId: 'CreateArticleComment',
           tags,
           security,
           params: Slug,
           body: Envelope('comment', Type.Object({ body: Filled(10_000) })),
-          response: { 201: Envelope('comment', Comment), 401: Errors, 404: Errors, ...failures },
+          response: { 201: Envelope('comment', Comment), 401: Errors, 404: Errors, 409: Errors, ...failures },
         },
         preValidation,
       },

@@ -25,7 +25,7 @@ export function planFor(articles: number, given: Partial<SeedPlan> = {}): SeedPl
 /** What was not there yet and was added. */
 export type Seeded = Record<'users' | 'follows' | 'articles' | 'favorites' | 'comments', number>
 
-export type Step = 'users' | 'articles' | 'comments' | 'statistics'
+export type Step = 'users' | 'articles' | 'comments' | 'statistics' | 'search'
 /** Told after each batch: `done` of `total` of this step's things. */
 export type OnProgress = (step: Step, done: number, total: number) => void
 

@@ -1,9 +1,32 @@
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
+  type RouteOptions,
+} from 'fastify'
 import type { HttpOptions } from './contract.ts'
 
 /** Where the document and the page for people are served. */
 export const documentPath = '/openapi.json'
 export const referencePath = '/reference'
+
+interface HeaderDocument {
+  description: string
+  required: boolean
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Headers that the document shows beside those of the route's schema; who reads them checks them. */
+    documentedHeaders?: Readonly<Record<string, HeaderDocument>>
+  }
+}
+
+export function documentHeader(route: RouteOptions, name: string, header: HeaderDocument): void {
+  const documentedHeaders = { ...route.config?.documentedHeaders, [name]: header }
+  route.config = { ...route.config, documentedHeaders } as never
+}
 
 /** The OpenAPI 3.1 document, made from the routes' own schemas, and a page to read it and try it. */
 export function documentation(app: FastifyInstance, options: HttpOptions): void {
@@ -22,6 +45,22 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
   }
   for (const url of [referencePath, `${referencePath}/*`]) app.get(url, { schema: { hide: true } }, show)
+}
+
+function withHeaders(schema: FastifySchema, { config }: RouteOptions): FastifySchema {
+  const documented = Object.entries(config?.documentedHeaders ?? {})
+  if (documented.length === 0) return schema
+  const own = (schema.headers ?? {}) as { properties?: object; required?: string[] }
+  const headers = {
+    type: 'object',
+    ...own,
+    properties: {
+      ...own.properties,
+      ...Object.fromEntries(documented.map(([name, { description }]) => [name, { type: 'string', description }])),
+    },
+    required: [...(own.required ?? []), ...documented.flatMap(([name, { required }]) => (required ? [name] : []))],
+  }
+  return { ...schema, headers }
 }
 
 /**
@@ -49,14 +88,14 @@ async function describing(
       },
     },
   })
-  for (const { method, url, schema, config, constraints } of routes) {
+  for (const route of routes) {
+    const { method, url, schema = {}, constraints } = route
     if (method === 'HEAD') continue
     app.route({
       method,
       url,
       handler: () => {},
-      ...(schema && { schema }),
-      ...(config && { config }),
+      schema: withHeaders(schema, route),
       ...(constraints && { constraints }),
     })
   }

@@ -8,6 +8,7 @@ import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Database } from '../data/contract.ts'
 import { ruleWrites } from '../data/rides.ts'
 import type { Http } from '../http/contract.ts'
+import { documentHeader } from '../http/openapi.ts'
 import { principalOf } from '../http/principal.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
 import type { Answer, Held, Records } from './contract.ts'
@@ -67,6 +68,11 @@ export function idempotentRoutes(
     append(route, 'preParsing', takeDigest)
     append(route, 'preHandler', (request: FastifyRequest, reply: FastifyReply) => reserve(request, reply, mode))
     append(route, 'onSend', keepAnswer)
+    documentHeader(route, 'Idempotency-Key', {
+      description:
+        'A new UUID for each thing to be done, the same one when it is tried again: it is done once, and answered the same.',
+      required: mode === 'required',
+    })
   })
 
   async function takeDigest(request: FastifyRequest, _reply: FastifyReply, payload: NodeJS.ReadableStream) {

@@ -107,7 +107,8 @@ export interface SearchResult<Field extends string = string, Facet extends strin
 const candidatesMax = 500
 const limitMax = 100
 const documentBytesMax = 200_000
-const markBytesMax = 500
+/** 255 characters of any script; less than half of what an index of Postgres takes. */
+const markBytesMax = 1_100
 const marksMax = 200
 const batchMax = 100
 

@@ -83,7 +83,16 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
   const release = async () => {
     const freed = await holder.run(compile(sql`select pg_advisory_unlock(${key})`)).catch(() => undefined)
-    holder.release(freed === undefined)
+    holder.release(freed === undefined || unlimited)
+  }
+  let unlimited = false
+  /** On the holder, which nobody else gets after this: what takes as long as the index is large. */
+  const runUnlimited = async (statement: Sql) => {
+    unlimited = true
+    await holder.run(
+      compile(sql`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`),
+    )
+    await holder.run(compile(statement))
   }
   let generation: number
   try {
@@ -114,9 +123,9 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
     try {
       if (finish) {
         // Concurrently: those who write into the new generation do not wait for it.
-        await run(sql`create index concurrently on ${sql.id('rung', `search_${generation}`)}
+        await runUnlimited(sql`create index concurrently on ${sql.id('rung', `search_${generation}`)}
           using gin (vector, marks, ts_filter(vector, '{a,b}')) with (fastupdate = off)`)
-        await run(sql`select rung.search_analyze(${generation})`)
+        await runUnlimited(sql`select rung.search_analyze(${generation})`)
       }
       const ended = await run<{ old: number }>(
         sql`select rung.search_rebuild_end(${module}, ${name}, ${generation}, ${finish}) as old`,
