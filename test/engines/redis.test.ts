@@ -268,6 +268,15 @@ test('a server that hangs: commands fail after their limit, nothing is sent late
   })
 })
 
+test('a server that hangs is stopped all the same', { skip }, async () => {
+  await withRedis(async (redis) => {
+    redis.hang()
+    assert.equal(await redis.server.isHealthy(), false)
+    await Promise.all([redis.server.stop(), redis.server.stop()])
+    assert.equal(isRunning(redis.server.pid), false)
+  })
+})
+
 test('a killed server: those waiting fail at once', { skip }, async () => {
   await withRedis(async (redis, client) => {
     const changes: boolean[] = []

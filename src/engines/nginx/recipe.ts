@@ -4,6 +4,14 @@ export const nginxLeast = '1.20'
 export const nginxPrograms = ['nginx', 'openresty'] as const
 export const nginxVersionFlag = '-V'
 
+/** Debian keeps Lua in a package of its own. Its module for purging by key is of no use here, nor kept up. */
+export const nginxPackages = {
+  debian: ['nginx', 'libnginx-mod-http-lua'],
+  debianServices: ['nginx'],
+  brew: ['openresty/brew/openresty'],
+  dockerImage: 'openresty/openresty:bookworm',
+} as const
+
 export interface NginxSettings {
   /** Its own folder: configuration, cache, temporary files. */
   dir: string
@@ -303,7 +311,8 @@ function word(text: string): string {
 }
 
 function upstream(address: string): string {
-  return address.startsWith('unix:') ? quote(address) : word(address.replace(/[[\]]/g, '')) && address
+  if (/^\[[\da-f:]+\]:\d+$/i.test(address)) return address
+  return address.startsWith('unix:/') ? quote(address) : word(address)
 }
 
 function cookieName(text: string): string {

@@ -53,6 +53,14 @@ function modulesIn(folder: string | undefined): string[] | undefined {
     .find((files) => files.every((file) => existsSync(file)))
 }
 
+/** Why what is installed cannot be used, if so. */
+export function nginxProblem(installed: InstalledNginx | undefined): string | undefined {
+  if (!installed) return 'nginx is not installed'
+  if (!installed.modules) return `${installed.path} has no Lua module, by which pages are purged`
+  if (isAtLeast(installed.version, nginxLeast)) return undefined
+  return `${installed.product} ${installed.version} is too old`
+}
+
 export interface PageCacheOptions extends Partial<Omit<NginxSettings, 'dir' | 'modules' | 'instance' | 'filesMax'>> {
   dir: string
   listen: NginxSettings['listen']
@@ -117,6 +125,8 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       await configure(settings)
     },
     isReady,
+    stopSignal: 'SIGQUIT', // requests in hand are finished
+    stopTimeoutMs: 10_000,
     address: `ports ${settings.listen.port} and ${settings.adminPort}`,
   })
 
@@ -172,13 +182,8 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
 }
 
 function usable(installed: InstalledNginx | undefined): InstalledNginx & { modules: readonly string[] } {
-  const { modules } = installed ?? {}
-  if (installed && modules && isAtLeast(installed.version, nginxLeast)) return { ...installed, modules }
-  const what = !installed
-    ? 'nginx is not installed'
-    : modules
-      ? `${installed.product} ${installed.version} is too old`
-      : `${installed.path} has no Lua module, by which pages are purged`
+  const what = nginxProblem(installed)
+  if (installed?.modules && what === undefined) return { ...installed, modules: installed.modules }
   throw new RungError(
     'ENGINE_MISSING',
     `${what}; this topology needs nginx ${nginxLeast} or newer with Lua, or OpenResty. Run: rung engines install nginx`,

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -58,4 +59,15 @@ function linkLibraries(native: string): void {
 /** @throws ENGINE_START_FAILED where Postgres could only be started as root */
 export function findPostgresLauncher({ postgres }: PostgresBinaries): Launcher {
   return findLauncher({ program: postgres, name: 'Postgres', advice: 'set DATABASE_URL to a Postgres of yours' })
+}
+
+/** What came with Rung, if anything. */
+export function installedPostgres(): { path: string; version: string } | undefined {
+  try {
+    const { postgres } = findBinaries()
+    const version = /\d+(\.\d+)+/.exec(spawnSync(postgres, ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[0]
+    return version === undefined ? undefined : { path: postgres, version }
+  } catch {
+    return undefined
+  }
 }

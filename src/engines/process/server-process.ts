@@ -56,8 +56,9 @@ const logBytesMax = 10 * 1024 ** 2
  * Reads the pid, then nothing until the owner's end of the pipe closes; then the same as `stop`: two seconds of patience,
  * then SIGKILL to the whole group.
  */
-const watchdogScript = `read -r pid || exit 0
-cat >/dev/null
+const watchdogScript = `PATH="$PATH:/usr/bin:/bin"
+read -r pid || exit 0
+while read -r _; do :; done
 kill -TERM "-$pid" 2>/dev/null || exit 0
 n=0
 while [ $n -lt 40 ] && kill -0 "-$pid" 2>/dev/null; do
@@ -132,7 +133,8 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
   }
 
   if (child.pid !== undefined) await claimed.hold(child.pid)
-  const failure = await Promise.race([exited, becomesReady(options, child)])
+  const late = await becomesReady(options, child)
+  const failure = isRunning(child) ? late : await exited
   if (failure !== undefined) {
     await stop('SIGKILL')
     throw startError(options, failure, (await readFile(logFile)).subarray(logStart).toString())
@@ -156,6 +158,7 @@ async function becomesReady(options: ServerOptions, child: ChildProcess): Promis
     if (await options.isReady(child.pid!).catch(() => false)) return undefined
     await sleep(readyEveryMs)
   }
+  if (!isRunning(child)) return undefined // `exited` tells more
   return `${options.name} does not answer on ${options.address} after ${timeoutMs} ms`
 }
 

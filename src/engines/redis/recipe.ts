@@ -4,6 +4,13 @@ export const redisLeast = '6.2'
 export const redisPrograms = ['redis-server', 'valkey-server'] as const
 export const redisVersionFlag = '--version'
 
+export const redisPackages = {
+  debian: ['redis-server'],
+  debianServices: ['redis-server'],
+  brew: ['redis'],
+  dockerImage: 'redis:7',
+} as const
+
 export interface RedisSettings {
   /** Its own folder. Nothing of value is ever in it. */
   dir: string

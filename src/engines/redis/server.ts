@@ -30,6 +30,13 @@ export function installedRedis(): InstalledRedis | undefined {
   return facts && { path: program.path, ...facts }
 }
 
+/** Why what is installed cannot be used, if so. */
+export function redisProblem(installed: InstalledRedis | undefined): string | undefined {
+  if (!installed) return 'Redis is not installed'
+  if (isAtLeast(installed.version, redisLeast)) return undefined
+  return `${installed.product} ${installed.version} is too old`
+}
+
 export interface RedisServer extends Omit<ServerProcess, 'signal'> {
   /** With its password: not for logs. */
   readonly url: string
@@ -56,8 +63,8 @@ const healthTimeoutMs = 500
  */
 export async function startRedis(options: RedisServerOptions): Promise<RedisServer> {
   const installed = installedRedis()
-  if (!installed || !isAtLeast(installed.version, redisLeast)) {
-    const what = installed ? `${installed.product} ${installed.version} is too old` : 'Redis is not installed'
+  const what = redisProblem(installed)
+  if (!installed || what !== undefined) {
     throw new RungError(
       'ENGINE_MISSING',
       `${what}; this topology needs Redis ${redisLeast} or newer, or Valkey. Run: rung engines install redis`,
@@ -84,6 +91,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
       await writeFile(configFile, redisConfig(settings), { mode: 0o600 })
       if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
     },
+    stopTimeoutMs: 2_000, // there is nothing to save
     isReady: (pid) => answers(url, pid),
     address: 'port' in settings.listen ? `port ${settings.listen.port}` : settings.listen.socketPath,
   })

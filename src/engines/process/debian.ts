@@ -1,0 +1,84 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { RungError } from '../../kernel/errors.ts'
+
+/** Where an engine comes from, for those who install it. */
+export interface Packages {
+  debian: readonly string[]
+  /** What Debian would start by itself. */
+  debianServices: readonly string[]
+  brew: readonly string[]
+  dockerImage: string
+}
+
+/** As root on Debian (or what descends from it) packages can be installed without asking anybody. */
+export function canInstall(): boolean {
+  return process.getuid?.() === 0 && existsSync('/etc/debian_version') && existsSync('/usr/bin/apt-get')
+}
+
+/**
+ * Debian starts what it installs. Rung starts its engines itself, so new services are masked while they are installed
+ * and switched off afterwards; those that were there before stay as they are.
+ * @throws ENGINE_MISSING with what apt said
+ */
+export async function installDebian(wanted: readonly Packages[], note: (line: string) => void): Promise<void> {
+  const missing = wanted.filter(({ debian }) => !debian.every(isInstalled))
+  const services = missing
+    .filter(({ debian }) => !debian.some(isInstalled))
+    .flatMap(({ debianServices }) => debianServices)
+  const packages = missing.flatMap(({ debian }) => debian)
+  if (packages.length === 0) return
+  const units = services.map((name) => `${name}.service`)
+  const hasSystemctl = services.length > 0 && spawnSync('systemctl', ['--version']).status === 0
+  if (hasSystemctl) spawnSync('systemctl', ['mask', ...units])
+  try {
+    await apt(['update'], note)
+    await apt(['install', '--yes', '--no-install-recommends', ...packages], note)
+  } finally {
+    if (hasSystemctl) spawnSync('systemctl', ['unmask', ...units])
+  }
+  for (const name of services) switchOff(name)
+}
+
+function isInstalled(name: string): boolean {
+  const { stdout } = spawnSync('dpkg-query', ['--status', name], { encoding: 'utf8' })
+  return stdout?.includes('Status: install ok installed') ?? false
+}
+
+function switchOff(service: string): void {
+  const script = `/etc/init.d/${service}`
+  if (existsSync('/run/systemd/system')) spawnSync('systemctl', ['disable', '--now', `${service}.service`])
+  else if (existsSync(script)) {
+    spawnSync(script, ['stop'])
+    spawnSync('update-rc.d', [service, 'disable'])
+  }
+}
+
+const telling = /^(Get:|Unpacking |Setting up |E: |Err:)/
+
+function apt(args: readonly string[], note: (line: string) => void): Promise<void> {
+  const command = [
+    'DEBIAN_FRONTEND=noninteractive',
+    'apt-get',
+    '-o',
+    'DPkg::Lock::Timeout=120',
+    '-o',
+    'Dpkg::Use-Pty=0',
+  ]
+  const child = spawn('env', [...command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let last = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      if (line.trim() !== '') last = line
+      if (telling.test(line)) note(line)
+    })
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      if (code === 0) resolve()
+      else reject(new RungError('ENGINE_MISSING', `apt-get ${args.join(' ')} failed: ${last}`))
+    })
+  })
+}
