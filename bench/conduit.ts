@@ -19,7 +19,17 @@ import {
   startNode,
 } from './support/processes.ts'
 import { inWords, machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
-import { countOf, logIn, type Requests, type Route, requestsOf, routes, sceneOf, signFor } from './support/scene.ts'
+import {
+  countOf,
+  logIn,
+  type Requests,
+  type Route,
+  requestsOf,
+  routes,
+  type Scene,
+  sceneOf,
+  signFor,
+} from './support/scene.ts'
 
 const smallArticles = 10_000
 const largeArticles = 1_000_000
@@ -49,7 +59,7 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
   const scene = await sceneOf(ours)
   // The first start of changed code compiles it, and keeps the compiler in memory; every other finds it compiled.
   await (await startConduit('rung', ours)).stop()
-  const rung = await startConduit('rung', ours)
+  const rung = await startConduit('rung', ours, { RUNG_CACHE: 'off' })
   const stops = [rung.stop]
   try {
     const key = randomBytes(32)
@@ -63,9 +73,10 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
     const costs = await compareRoutes(load, routes, sides, rounds)
     const memoryMiB = Math.round(residentBytes(rung.pid) / 1024 ** 2)
     const floorMemoryMiB = Math.round(residentBytes(floor.pid) / 1024 ** 2)
-    await floor.stop()
     const million = options.million ? await compareWithMillion(load, dir, rung, rungRequests, rounds) : undefined
     await rung.stop()
+    const cached = await compareCached(load, ours, [floor, floorRequests], scene, rounds)
+    await floor.stop()
     const start = await startTimes(ours, path.join(dir, 'fresh'))
     const result = {
       claim: bench.claim,
@@ -75,6 +86,13 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
         route,
         floorMs: rounded(first),
         floorAppMs: rounded(firstApp),
+        rungMs: rounded(second),
+        rungAppMs: rounded(secondApp),
+        ratio: rounded(ratio),
+      })),
+      cached: cached.map(({ route, first, second, secondApp, ratio }) => ({
+        route,
+        floorMs: rounded(first),
         rungMs: rounded(second),
         rungAppMs: rounded(secondApp),
         ratio: rounded(ratio),
@@ -91,7 +109,7 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
         })),
       }),
     }
-    if (!options.json) show(costs, memoryMiB, floorMemoryMiB, start, million)
+    if (!options.json) show(costs, cached, memoryMiB, floorMemoryMiB, start, million)
     return result
   } finally {
     for (const stop of stops.reverse()) await stop()
@@ -173,6 +191,23 @@ async function compareRoutes(
   return costs
 }
 
+/** What the anonymous ask for again and again. */
+async function compareCached(
+  load: Load,
+  dataDir: string,
+  floor: Asked,
+  scene: Scene,
+  rounds: number,
+): Promise<RouteCost[]> {
+  const rung = await startConduit('rung, cached', dataDir)
+  try {
+    const requests = requestsOf(scene, await logIn(rung.url, scene.viewers))
+    return await compareRoutes(load, ['list', 'slug', 'tags'], { first: floor, second: [rung, requests] }, rounds)
+  } finally {
+    await rung.stop()
+  }
+}
+
 /** Rung on ten thousand articles against Rung on a million. */
 async function compareWithMillion(
   load: Load,
@@ -185,7 +220,7 @@ async function compareWithMillion(
   progress(`seeding ${largeArticles.toLocaleString('en')} articles`)
   await seed(dataDir, largeArticles)
   const scene = await sceneOf(dataDir)
-  const large = await startConduit('rung, a million', dataDir)
+  const large = await startConduit('rung, a million', dataDir, { RUNG_CACHE: 'off' })
   try {
     const largeRequests = requestsOf(scene, await logIn(large.url, scene.viewers))
     const sides = { first: [small, requests], second: [large, largeRequests] } as const
@@ -227,6 +262,7 @@ async function timeToAnswer(dataDir: string): Promise<number> {
 
 function show(
   costs: readonly RouteCost[],
+  cached: readonly RouteCost[],
   memoryMiB: number,
   floorMemoryMiB: number,
   start: { existing: Spread; first: Spread },
@@ -235,6 +271,8 @@ function show(
   const print = (text: string) => process.stdout.write(`${text}\n`)
   print('\nCPU of the app and its Postgres together, ms a request: median (range)')
   print(tableOf(['route', 'floor', '(app)', 'rung', '(app)', 'ratio', 'target'], costs, targets.ratio))
+  print('\nThe same with the cache, warm; the floor has none')
+  print(tableOf(['route', 'floor', '(app)', 'rung', '(app)', 'ratio', 'target'], cached, targets.ratio))
   if (million) {
     print('\nOn 10,000 articles and on 1,000,000, CPU ms a request')
     print(tableOf(['route', '10,000', '(app)', '1,000,000', '(app)', 'ratio', 'target'], million, targets.millionRatio))

@@ -97,7 +97,10 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { layers, redis } = await openCache(config.topology.cache, app.name, database, server.connection)
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), layers)
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), {
+      ...layers,
+      off: config.cache === 'off',
+    })
     undo.push(() => primitives.close())
     await primitives.cache.open()
     const root = primitives.data
@@ -117,11 +120,9 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     if (config.limits === 'on')
       limitRequests(http, await openLimiter(config.topology.data, database), app.limits, database)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
-    cachedRoutes(http, {
-      of: cacheOf,
-      edge: false,
-      cookies: ['session', '__Host-session'],
-    })
+    if (config.cache === 'on') {
+      cachedRoutes(http, { of: cacheOf, edge: false, cookies: ['session', '__Host-session'] })
+    }
     idempotentRoutes(http, primitives.records, app.idempotency, database)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))

@@ -28,6 +28,8 @@ export interface Config {
     /** So many base backups are kept, and the log since the oldest of them. */
     keep: number
   }
+  /** `off`: every value is loaded and every answer made, for measurements. */
+  cache: 'on' | 'off'
   /** `off` for load tests, and by default in tests, whose requests all come from one place. */
   limits: 'on' | 'off'
   /** Refusing requests under too much load: `off` for load tests, and by default in tests. */
@@ -102,6 +104,7 @@ export function readConfig(env: Env, cwd: string): Config {
       dir: env.RUNG_BACKUP_DIR ? path.resolve(cwd, env.RUNG_BACKUP_DIR) : undefined,
       keep: integer(env, 'RUNG_BACKUP_KEEP', 7, 1, 10_000),
     },
+    cache: oneOf(env, 'RUNG_CACHE', switches, 'on'),
     limits: oneOf(env, 'RUNG_LIMITS', switches, mode === 'test' ? 'off' : 'on'),
     shedding: oneOf(env, 'RUNG_SHEDDING', switches, mode === 'test' ? 'off' : 'on'),
     secret,

@@ -33,7 +33,7 @@ import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
-export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared'> & { bytesMax?: number }
+export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared'> & Partial<Pick<CacheParts, 'bytesMax' | 'off'>>
 
 /** An engine that this process itself runs, or one that runs elsewhere. */
 export interface DatabaseServer {

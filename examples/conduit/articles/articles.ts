@@ -1,5 +1,6 @@
 import { type Data, isRungError, type SqlTag, sql } from 'rung'
 import { refuse } from '../errors.ts'
+import { articleTag, everyList, favorites, tagsTag } from './cached.ts'
 import { ArticleChanged, ArticleDeleted, ArticleFavorited, ArticlePublished, articleKey } from './events.ts'
 import type { ListedRow } from './lists.ts'
 import { articleIndex, documentOf } from './searchable.ts'
@@ -93,6 +94,7 @@ export async function createArticle(data: Data, authorId: number, article: NewAr
     await insertTags(tx, row.id, authorId, tags)
     tx.publish(ArticlePublished, whole(row), { key: articleKey(row.id) })
     tx.index(articleIndex, row.id, documentOf(row))
+    tx.invalidate(tags.length > 0 ? [everyList, tagsTag] : [everyList])
     return row
   })
 }
@@ -133,6 +135,7 @@ export async function updateArticle(
         tx.publish(ArticleChanged, whole(row!), { key: articleKey(id) })
         tx.index(articleIndex, id, documentOf(row!))
       }
+      tx.invalidate([articleTag(slug), articleTag(row!.slug), ...(tags ? [everyList, tagsTag] : [])])
       return row!
     }),
   )
@@ -173,6 +176,7 @@ export async function deleteArticle(data: Data, viewer: number, slug: string): P
     await tx`delete from articles.article where id = ${id}`
     tx.publish(ArticleDeleted, { articleId: id, authorId: viewer, slug }, { key: articleKey(id) })
     tx.unindex(articleIndex, id)
+    tx.invalidate([everyList, favorites, tagsTag, articleTag(slug)])
   })
 }
 
@@ -191,6 +195,7 @@ export async function setFavorite(data: Data, viewer: number, slug: string, favo
     } else {
       await tx`delete from articles.favorite where account_id = ${viewer} and article_id = ${found.id}`
     }
+    tx.invalidate([favorites, articleTag(slug)])
     const [row] =
       await tx<ArticleRow>`select ${columns}, ${favorite}::boolean as favorited from articles.article where id = ${found.id}`
     return row!

@@ -1,9 +1,10 @@
-import { cron, defineModule, handle, type ModuleContext, on } from 'rung'
+import { cron, defineKey, defineModule, handle, type ModuleContext, on } from 'rung'
 import { type Static, Type } from 'typebox'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, Filled, failures, NullableText, Paging, Profile, pageMax } from '../schemas.ts'
 import { signedIn, viewerOf } from '../viewer.ts'
 import { type ArticleRow, articleBatch, createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
+import { tagsOfArticle, tagsOfList, tagsTag } from './cached.ts'
 import { articleCalls } from './calls.ts'
 import { ArticlesViewed } from './events.ts'
 import { type Filter, feedBatch, type ListedRow, listArticles, type Page, tagsInUse } from './lists.ts'
@@ -73,6 +74,9 @@ const SearchQuery = Type.Object({
 })
 
 type Uses = { identity: typeof identity }
+type Answer = Static<typeof One>
+
+const articleKeyed = defineKey<{ id: number; authorId: number; answer: Answer }, [slug: string]>('article')
 
 /** Articles, their tags, who favours them, and the feed. */
 export const articles = defineModule({
@@ -89,10 +93,21 @@ export const articles = defineModule({
     handle(reindex, (_, run) => fillOnce(data, search, run)),
   ],
 
-  routes(http, { data, calls, search, log }) {
+  routes(http, { data, cache, calls, search, log }) {
     const who = calls.identity
     const present = presenter(calls)
     const articleNamed = articleBatch(data)
+    const shownTo = async (slug: string, viewer: number | null) => {
+      const article = await articleNamed({ slug, viewer })
+      return { id: article.id, authorId: article.author_id, answer: await present.one(article, viewer) }
+    }
+    /** Kept as data and not as a whole answer: each view is counted. */
+    const shownToAll = (slug: string) =>
+      cache.get(
+        articleKeyed(slug),
+        { ttl: '5m', grace: '1h', tags: ({ answer }) => tagsOfArticle(answer.article) },
+        () => shownTo(slug, null),
+      )
     const feedOf = feedBatch(data)
     const views = viewCounter(data, log)
     http.addHook('onClose', () => views.stop())
@@ -105,7 +120,10 @@ export const articles = defineModule({
 
     http.get(
       '/api/articles',
-      { schema: { operationId: 'GetArticles', tags, querystring: Query, response: { 200: Many, ...refusals } } },
+      {
+        schema: { operationId: 'GetArticles', tags, querystring: Query, response: { 200: Many, ...refusals } },
+        config: { cache: { ttl: '1m', grace: '10m', tags: tagsOfList } },
+      },
       async (request) => {
         const { tag, author, favorited, limit, offset } = request.query
         const viewer = await viewerOf(request, who)
@@ -199,9 +217,10 @@ export const articles = defineModule({
       },
       async (request) => {
         const viewer = await viewerOf(request, who)
-        const article = await articleNamed({ slug: request.params.slug, viewer })
-        if (article.author_id !== viewer) views.count(article.id)
-        return present.one(article, viewer)
+        const { slug } = request.params
+        const shown = viewer === null ? await shownToAll(slug) : await shownTo(slug, viewer)
+        if (shown.authorId !== viewer) views.count(shown.id)
+        return shown.answer as Answer
       },
     )
 
@@ -291,6 +310,7 @@ export const articles = defineModule({
           tags: ['Tags'],
           response: { 200: Type.Object({ tags: Type.Array(Type.String()) }), ...failures },
         },
+        config: { cache: { ttl: '1m', grace: '10m', tags: [tagsTag] } },
       },
       async () => ({ tags: await tagsInUse(data) }),
     )

@@ -29,6 +29,9 @@ function orNull(text: string | null): string | null {
   return text === null || text.trim() === '' ? null : text
 }
 
+/** What shows the account, by its name. */
+const accountTag = (username: string) => `account:${username}`
+
 /** Which of the two unique values was taken. */
 function explainTaken(error: unknown): never {
   const constraint = isRungError(error, 'DATA_UNIQUE') ? error.facts.constraint : undefined
@@ -49,6 +52,7 @@ export async function register(
       const [account] = await tx<Account>`insert into identity.account (username, email, password_hash)
         values (${user.username}, ${user.email}, ${passwordHash}) returning ${columns}`
       tx.publish(AccountRegistered, seen(account!), { key: accountKey(account!.id) })
+      tx.invalidate([accountTag(account!.username)])
       return account!
     })
     .catch(explainTaken)
@@ -116,14 +120,17 @@ export async function setAvatar(
 
 /** Tells of it when others see another account than before. */
 async function change(tx: Tx, id: number, set: readonly Sql[]): Promise<Account | undefined> {
-  const [row] = await tx<Account & { changed: boolean }>`
+  const [row] = await tx<Account & { was: string; changed: boolean }>`
     update identity.account set ${sql.join(set)}
     from (select id, username, bio, image from identity.account where id = ${id} for update) old
     where account.id = old.id
-    returning ${columns},
+    returning ${columns}, old.username as was,
       (account.username, account.bio, account.image) is distinct from (old.username, old.bio, old.image) as changed`
   if (!row) return undefined
-  const { changed, ...account } = row
-  if (changed) tx.publish(AccountChanged, seen(account), { key: accountKey(id) })
+  const { was, changed, ...account } = row
+  if (changed) {
+    tx.publish(AccountChanged, seen(account), { key: accountKey(id) })
+    tx.invalidate([accountTag(was), accountTag(account.username)])
+  }
   return account
 }

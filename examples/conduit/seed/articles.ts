@@ -1,4 +1,5 @@
 import type { Data } from 'rung'
+import { everyList, favorites as favoritesTag, tagsTag } from '../articles/cached.ts'
 import { slugOf } from '../articles/slugs.ts'
 import { batches, dayMs, type OnProgress, type Seeded, type SeedPlan, seedTime, suffixOf } from './plan.ts'
 import { randomFor, shares, zipf, zipfSet } from './random.ts'
@@ -60,6 +61,7 @@ export async function seedArticles(
           select fan, id, created_at from unnest(${fans}::bigint[], ${favored}::bigint[]) as new (fan, id)
           join articles.article using (id) order by fan, id`
       }
+      tx.invalidate([everyList, favoritesTag, tagsTag]) // of an app that runs meanwhile
       return { articles: fresh.length, favorites: fans.length }
     })
     seeded.articles += added.articles

@@ -72,6 +72,8 @@ export interface CacheParts {
   /** Of the memory layer. */
   bytesMax: number
   inTransaction(): boolean
+  /** Nothing is kept: every value is loaded. */
+  off?: boolean
   bus: Bus
   shared?: SharedCache | undefined
   /** Something went wrong that the next try may mend. */
@@ -209,7 +211,7 @@ export class CacheCore {
     const stats = this.groups.of(module, groupOf(key))
     const scope = currentScope()
     const asked: Asked = { text: keyText(module, key), module, options, load, scope, stats }
-    if (this.#parts.inTransaction()) return this.#straight(asked)
+    if (this.#parts.off || this.#parts.inTransaction()) return this.#straight(asked)
     if (scope?.recall) return recalled(scope).then(() => this.#get(module, key, options, load))
     const behind = this.#started ? scope && this.#follower.ensure(scope) : this.#start()
     if (behind === undefined) return this.#look(asked)

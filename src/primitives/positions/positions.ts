@@ -1,8 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost, systemClock } from '../../kernel/clock.ts'
 import { formatLsn, furthest, type Lsn, type Position, parseLsn } from '../../kernel/position.ts'
-import { currentScope } from '../../kernel/scope.ts'
+import { currentScope, type Scope } from '../../kernel/scope.ts'
 import type { Http } from '../http/contract.ts'
 import { principalOf } from '../http/principal.ts'
 import { keptMs, type PositionRecords } from './contract.ts'
@@ -29,40 +29,49 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
 
   http.addHook('onRequest', (request, _reply, done) => {
     const scope = currentScope()
-    if (!scope) return done()
-    const cookie = cookieOf(request)
-    const position = cookie === undefined ? undefined : opened(cookie)
+    const { cookie: cookies, authorization } = request.headers
+    // Who shows nothing is nobody that a position could belong to: most requests end here.
+    if (!scope || (cookies === undefined && authorization === undefined)) return done()
+    const cookie = cookies && cookieIn(cookies)
+    const position = cookie && opened(cookie)
     if (position) scope.position = furthest(scope.position, position)
     else {
       if (cookie !== undefined) trouble('forged')
-      // Asked for only where somebody needs it: most requests do not.
-      scope.recall = async () => {
-        const principal = await principalOf(request)
-        if (!principal) return
-        try {
-          const known = await records.find(principal.id)
-          if (known) scope.position = furthest(scope.position, known)
-        } catch (error) {
-          trouble('unknown', error)
-          scope.positionUnknown = true
-        }
-      }
+      // Asked for only where somebody needs it.
+      scope.recall = () => recalled(request, scope)
     }
     done()
   })
 
-  http.addHook('onSend', async (request, reply) => {
+  http.addHook('onSend', (request, reply, _payload, done) => {
     const scope = currentScope()
-    if (!scope?.wrote || scope.position.size === 0) return
-    const text = `${Array.from(scope.position, ([database, lsn]) => `${database}:${formatLsn(lsn)}`).join('+')}.${systemClock.now()}`
+    if (!scope?.wrote || scope.position.size === 0) return done()
+    keep(request, reply, scope.position).then(() => done(), done)
+  })
+
+  async function recalled(request: FastifyRequest, scope: Scope): Promise<void> {
+    const principal = await principalOf(request)
+    if (!principal) return
+    try {
+      const known = await records.find(principal.id)
+      if (known) scope.position = furthest(scope.position, known)
+    } catch (error) {
+      trouble('unknown', error)
+      scope.positionUnknown = true
+    }
+  }
+
+  async function keep(request: FastifyRequest, reply: FastifyReply, position: Position): Promise<void> {
+    const places = Array.from(position, ([database, lsn]) => `${database}:${formatLsn(lsn)}`).join('+')
+    const text = `${places}.${systemClock.now()}`
     const value = encodeURIComponent(`${text}.${sign(text)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
     reply.header('set-cookie', `${cookieName}=${value}; ${flags}`)
     const principal = await principalOf(request)
     if (!principal) return
-    const kept = records.put(principal.id, scope.position).catch((error) => trouble('not-kept', error))
+    const kept = records.put(principal.id, position).catch((error) => trouble('not-kept', error))
     await atMost(recordMsMax, kept)
-  })
+  }
 
   function opened(value: string): Position | undefined {
     const match = /^([^.]{1,1000})\.(\d{1,16})\.([\w-]{43})$/.exec(decoded(value))
@@ -80,10 +89,9 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
   }
 }
 
-function cookieOf(request: FastifyRequest): string | undefined {
-  const { cookie } = request.headers
-  if (cookie === undefined || !cookie.includes(cookieName)) return undefined
-  for (const part of cookie.split(';')) {
+function cookieIn(cookies: string): string | undefined {
+  if (!cookies.includes(cookieName)) return undefined
+  for (const part of cookies.split(';')) {
     const [name, value] = part.trim().split('=', 2)
     if (name === cookieName) return value
   }
