@@ -7,6 +7,7 @@ import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Riding } from '../data/rides.ts'
 import { Bounded } from './bounded.ts'
 import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
+import type { EdgeCache } from './edge.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
 import { groupOf, type Key, keyText, ownTagTexts, tagTexts } from './keys.ts'
@@ -76,6 +77,7 @@ export interface CacheParts {
   off?: boolean
   bus: Bus
   shared?: SharedCache | undefined
+  edge?: EdgeCache | undefined
   /** Something went wrong that the next try may mend. */
   failed(error: unknown): void
   clock?: Clock
@@ -182,29 +184,38 @@ export class CacheCore {
     await this.#follower.stop()
     await this.#parts.bus.close()
     await this.#parts.shared?.close()
+    await this.#parts.edge?.close()
   }
 
   /** It has happened: nobody here is to see what was before, and nobody elsewhere who hears of this one's answer. */
   async #committed(id: number, names: readonly string[], at: Lsn | undefined): Promise<void> {
-    const { shared, bus, database } = this.#parts
+    const { bus, database } = this.#parts
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     this.#tags.invalidate(names, position)
-    const told = shared !== undefined && (await shared.invalidate(names))
-    if (told) this.#tags.invalidate(names, position) // what was taken from the shared layer before it knew
-    if (told || !shared) this.#follower.applied(id)
+    const told = await this.#tellShared(names, position)
+    await this.#parts.edge?.invalidate(names)
+    if (told) this.#follower.applied(id)
     bus.ring(told ? [id] : [])
   }
 
-  /** What others have committed. Where the writer has not told the shared layer, it may be dead: then it is told here. */
+  /** What others have committed. Where the writer has not told the shared layer, it may be dead: then that is told here. */
   async #apply(rows: readonly Invalidation[], position: Position): Promise<void> {
-    const { shared } = this.#parts
-    const namesOf = (some: readonly Invalidation[]) => some.flatMap(({ tags }) => tags)
-    this.#tags.invalidate(namesOf(rows), position)
-    if (!shared) return
+    const namesOf = (some: readonly Invalidation[]) => [...new Set(some.flatMap(({ tags }) => tags))]
+    const names = namesOf(rows)
+    this.#tags.invalidate(names, position)
     const untold = namesOf(rows.filter(({ id }) => !this.#follower.isKnown(id)))
-    if (untold.length === 0) return
-    await shared.invalidate(untold)
-    this.#tags.invalidate(untold, position) // what was taken from the shared layer before it knew
+    if (untold.length > 0) await this.#tellShared(untold, position)
+    // The writer has done that too, but since then this process may have given the edge an old page.
+    await this.#parts.edge?.invalidate(names)
+  }
+
+  /** True when the layer that all processes share knows, or there is none. */
+  async #tellShared(names: readonly string[], position: Position): Promise<boolean> {
+    const { shared } = this.#parts
+    if (!shared) return true
+    const told = await shared.invalidate(names)
+    this.#tags.invalidate(names, position) // what was taken from there before it knew
+    return told
   }
 
   #get(module: string, key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>): Promise<unknown> {

@@ -4,7 +4,8 @@ import { RungError } from '../../kernel/errors.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
 import type { Cache, CacheOptions } from './cache.ts'
-import { textOf } from './keys.ts'
+import { edgeTag } from './edge.ts'
+import { tagTexts, textOf } from './keys.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -17,11 +18,15 @@ declare module 'fastify' {
 
 export interface RouteCache extends Pick<CacheOptions, 'ttl' | 'grace' | 'errorTtl' | 'softTimeout' | 'hardTimeout'> {
   /** What the answer depends on. */
-  // biome-ignore lint/suspicious/noExplicitAny: what the handler returns
-  tags: readonly string[] | ((request: FastifyRequest<any>, answer: any) => readonly string[])
+  tags: readonly string[] | ((request: Asked, answer: Answer) => readonly string[])
   /** Request headers that the answer depends on, beside those that say who asks. */
   vary?: readonly string[]
 }
+
+// biome-ignore lint/suspicious/noExplicitAny: as the route's own schema says
+type Asked = FastifyRequest<{ Params: any; Querystring: any }>
+// biome-ignore lint/suspicious/noExplicitAny: what the handler returns
+type Answer = any
 
 export interface CachedRoutesOptions {
   of(module: string): Cache
@@ -67,13 +72,11 @@ export function cachedRoutes(http: Http, { of, edge, cookies }: CachedRoutesOpti
         return { ...pageOf(answer, reply), tags: names }
       }
       const key = `GET ${route.url}:${textOf([partsOf(request), ...vary.map((name) => String(request.headers[name]))])}`
-      const page = await of(request.routeOptions.config.module ?? '').get(
-        key,
-        { ...lifetimes, tags: (one: Page) => one.tags },
-        load,
-      )
+      const module = request.routeOptions.config.module ?? ''
+      const page = await of(module).get(key, { ...lifetimes, tags: (one: Page) => one.tags }, load)
       reply.header('cache-control', public_).header('etag', page.etag)
-      if (edge && page.tags.length > 0) reply.header('surrogate-key', page.tags.map(encodeURIComponent).join(' '))
+      if (edge && page.tags.length > 0)
+        reply.header('surrogate-key', tagTexts(module, page.tags).map(edgeTag).join(' '))
       if (matches(request.headers['if-none-match'], page.etag)) return reply.status(304).send()
       return reply.type(page.type).send(page.body)
     }

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { Type } from 'typebox'
+import { defineApp, defineModule } from '../../../src/index.ts'
+import type { Running } from '../../../src/runtime/boot.ts'
+import { bootForTest } from '../../support/app.ts'
+import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
+
+let loads = 0
+const shop = defineModule({
+  name: 'shop',
+  owner: 'tests',
+  routes(http, { data }) {
+    http.get(
+      '/things/:name',
+      {
+        schema: {
+          params: Type.Object({ name: Type.String() }),
+          querystring: Type.Object({ page: Type.Integer({ default: 1 }) }),
+          response: { 200: Type.Object({ name: Type.String(), page: Type.Integer(), loads: Type.Integer() }) },
+        },
+        config: { cache: { ttl: '1h', tags: ({ params }) => [params.name], vary: ['accept-language'] } },
+      },
+      async (request) => {
+        if (request.params.name === 'missing') throw new Error('no such thing')
+        loads += 1
+        return { ...request.params, ...request.query, loads, secret: 'not in the schema' }
+      },
+    )
+    http.get('/rude', { config: { cache: { ttl: '1h', tags: [] } } }, async (_request, reply) => reply.send('hello'))
+    http.post('/things/:name', { schema: { params: Type.Object({ name: Type.String() }) } }, async (request, reply) => {
+      await data.write((tx) => tx.invalidate([request.params.name]))
+      return reply.status(204).send()
+    })
+  },
+})
+
+describe('answers that are kept', () => {
+  let postgres: TestPostgres
+  let app: Running
+  before(async () => {
+    postgres = await testPostgres()
+    app = await bootForTest(defineApp({ name: 'shop', modules: [shop] }), postgres, { mode: 'development' })
+  })
+  after(async () => {
+    await app.stop()
+    await postgres.stop()
+  })
+  const get = (path: string, headers: Record<string, string> = {}) => fetch(app.url + path, { headers })
+  const bodyOf = async (path: string, headers: Record<string, string> = {}) =>
+    (await (await get(path, headers)).json()) as { name: string; page: number; loads: number }
+
+  it('are given to the anonymous as they were, until they are invalidated', async () => {
+    const first = await bodyOf('/things/a')
+    assert.deepEqual(await bodyOf('/things/a'), first)
+    assert.deepEqual(Object.keys(first), ['name', 'page', 'loads'])
+    assert.equal((await fetch(`${app.url}/things/a`, { method: 'POST' })).status, 204)
+    assert.equal((await bodyOf('/things/a')).loads, first.loads + 1)
+  })
+
+  it('know defaults, and no parameter that the schema does not', async () => {
+    const first = await bodyOf('/things/b')
+    assert.deepEqual(await bodyOf('/things/b?page=1'), first)
+    assert.deepEqual(await bodyOf('/things/b?utm_source=x&page=1'), first)
+    assert.notEqual((await bodyOf('/things/b?page=2')).loads, first.loads)
+  })
+
+  it('differ by the headers that they vary with', async () => {
+    const [german, english] = [{ 'accept-language': 'de' }, { 'accept-language': 'en' }]
+    const first = await bodyOf('/things/c', german)
+    assert.notEqual((await bodyOf('/things/c', english)).loads, first.loads)
+    assert.deepEqual(await bodyOf('/things/c', german), first)
+  })
+
+  it('have an ETag, and 304 for who has it', async () => {
+    const first = await get('/things/d')
+    const etag = first.headers.get('etag')!
+    assert.match(etag, /^"[\w-]{27}"$/)
+    assert.equal(first.headers.get('cache-control'), 'public, no-cache')
+    const again = await get('/things/d', { 'if-none-match': `W/"other", ${etag}` })
+    assert.equal(again.status, 304)
+    assert.equal(await again.text(), '')
+    assert.equal((await get('/things/d', { 'if-none-match': '"other"' })).status, 200)
+  })
+
+  for (const [what, headers] of [
+    ['a token', { authorization: 'Token x' }],
+    ['a session', { cookie: 'a=b; session=x' }],
+  ] as const) {
+    it(`are not for who shows ${what}, and what he gets is stored by nobody`, async () => {
+      await get('/things/e')
+      const own = await get('/things/e', headers)
+      assert.equal(own.headers.get('cache-control'), 'private, no-store')
+      assert.match(own.headers.get('vary')!, /authorization.*cookie/)
+      const [one, two] = [await bodyOf('/things/e', headers), await bodyOf('/things/e', headers)]
+      assert.notEqual(one.loads, two.loads)
+      assert.notEqual((await bodyOf('/things/e')).loads, two.loads)
+    })
+  }
+
+  it('failures are not kept', async () => {
+    const failed = await get('/things/missing')
+    assert.equal(failed.status, 500)
+    assert.equal(failed.headers.get('cache-control'), 'no-store')
+    assert.equal(failed.headers.get('etag'), null)
+  })
+
+  it('HEAD says the same without a body', async () => {
+    const whole = await get('/things/f')
+    const head = await fetch(`${app.url}/things/f`, { method: 'HEAD' })
+    assert.equal(head.headers.get('etag'), whole.headers.get('etag'))
+    assert.equal(await head.text(), '')
+  })
+
+  it('a handler that speaks to its client itself is told so', async () => {
+    const answer = await get('/rude')
+    assert.equal(answer.status, 500)
+    assert.match(await answer.text(), /GET \/rude has a cache, and its handler uses reply\.send/)
+  })
+
+  it('who has written carries his position in a cookie that nobody can forge', async () => {
+    const written = await fetch(`${app.url}/things/g`, { method: 'POST' })
+    const [cookie] = written.headers.getSetCookie()
+    assert.match(cookie!, /^rung-position=main[^;]+; Path=\/; Max-Age=60; HttpOnly; SameSite=Lax/)
+    assert.deepEqual((await get('/things/g')).headers.getSetCookie(), [])
+    const [pair] = cookie!.split(';')
+    const forged = pair!.replace(/main%3A[0-9A-F]+/, 'main%3AFFFFFFFF')
+    for (const one of [pair!, forged, 'rung-position=%E0%A4%A', 'rung-position=']) {
+      assert.equal((await get('/things/g', { cookie: one })).status, 200)
+    }
+  })
+})
