@@ -7,6 +7,7 @@ import { type EmbeddedPostgres, startEmbedded } from '../src/engines/postgres/em
 import { migrate } from '../src/primitives/data/migrations.ts'
 import { systemMigrations } from '../src/runtime/primitives.ts'
 import type { Bench } from './run.ts'
+import { monotonicMs } from './support/monotonic.ts'
 import { openQueue, type QueueName, type QueueSide, queueNames } from './support/queues.ts'
 import { inWords, machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
 
@@ -174,7 +175,7 @@ async function throughput(
       }
     })
     await side.bulk(count)
-    const began = performance.timeOrigin + performance.now()
+    const began = monotonicMs()
     return (count / ((await finished) - began)) * 1000
   } finally {
     await Promise.all(children.map(endWorker))
@@ -190,7 +191,7 @@ async function latencies(name: QueueName, connection: ConnectionConfig, side: Qu
     for (let n = 0; n < latencySamples; n += 1) {
       await new Promise((resolve) => setTimeout(resolve, 50 + (n % 10) * 20))
       const began = new Promise<{ began: number; at: number }>((resolve) => child.once('message', resolve))
-      await side.enqueueAt(() => performance.timeOrigin + performance.now())
+      await side.enqueueAt(() => monotonicMs())
       const message = await began
       samples.push(message.began - message.at)
     }
@@ -218,7 +219,7 @@ async function takenUp(connection: ConnectionConfig): Promise<number> {
        values ('bench.job', 'bench.job', '{"n":-1}', 1, now(), 10, false)`,
     )
     const { child } = await Promise.race(begun)
-    const killedAt = performance.timeOrigin + performance.now()
+    const killedAt = monotonicMs()
     await endWorker(child)
     const { at } = await begun[child === first ? 1 : 0]
     return at - killedAt

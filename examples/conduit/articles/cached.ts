@@ -1,5 +1,3 @@
-import type { FastifyRequest } from 'fastify'
-
 /** What kept answers depend on. Slugs and usernames are what they show, so they are what they are known by. */
 
 /** Which articles there are, in which order. */
@@ -22,7 +20,7 @@ export function tagsOfArticle({ slug, author }: Shown): string[] {
 
 /** Of a page that was asked for by names: also of one that is empty, until the name belongs to somebody. */
 export function tagsOfList(
-  { query }: FastifyRequest<{ Querystring: { author?: string; favorited?: string } }>,
+  { query }: { query: { author?: string; favorited?: string } },
   { articles }: { articles: readonly Shown[] },
 ): string[] {
   const names = [query.author, query.favorited].filter((name) => name !== undefined)
