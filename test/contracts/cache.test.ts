@@ -3,10 +3,8 @@ import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import type { InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import { notifyBus } from '../../src/primitives/cache/notify.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
-import { runAlone } from '../../src/primitives/data/alone.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
-import { sql } from '../../src/primitives/data/sql.ts'
-import { type CacheNode, openNode, openRedisNode } from '../support/cache.ts'
+import { type CacheNode, createThings, openNode, openRedisNode } from '../support/cache.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { testRedis } from '../support/redis.ts'
@@ -24,8 +22,7 @@ async function openNodes(
   close: () => Promise<void> = async () => {},
 ): Promise<CacheUnderTest> {
   const { database, connection } = await openSystemTables(postgres)
-  await runAlone(database, sql`create schema m`)
-  await runAlone(database, sql`create table m.thing (name text primary key, version int not null)`)
+  await createThings(database)
   const log = tableLog(database)
   const nodes = [await open({ database, connection, log }), await open({ database, connection, log })] as const
   return {

@@ -3,11 +3,10 @@ import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { isRungError, RungError } from '../../src/kernel/errors.ts'
 import { covers, nowhere, type Position } from '../../src/kernel/position.ts'
-import { seededRandom } from '../../src/kernel/random.ts'
 import { currentScope } from '../../src/kernel/scope.ts'
 import type { CacheOptions } from '../../src/primitives/cache/cache.ts'
 import { defineKey } from '../../src/primitives/cache/keys.ts'
-import { type CacheNode, gate, session } from '../support/cache.ts'
+import { type CacheNode, eventually, gate, openThing, schedule, session } from '../support/cache.ts'
 
 export interface CacheUnderTest {
   /** Two processes' worth of it, on one database with a table `m.thing (name text primary key, version int)`. */
@@ -30,31 +29,7 @@ export function cacheContract(name: string, open: () => Promise<CacheUnderTest>)
     const fresh = () => `k-${randomUUID()}`
     const hour = { ttl: '1h' } as const
 
-    /** A row that changes, and what is cached of it. */
-    async function thing(): Promise<Thing> {
-      const row = randomUUID()
-      await one.data.write((tx) => tx`insert into m.thing (name, version) values (${row}, 0)`)
-      const load = async ({ data }: CacheNode) => {
-        const [found] = await data.read(
-          (sql) => sql<{ version: number }>`select version from m.thing where name = ${row}`,
-        )
-        return found!.version
-      }
-      return {
-        options: { ttl: '1h', tags: [row] },
-        load,
-        get: (node, read = load) => node.cache.get(row, { ttl: '1h', tags: [row] }, () => read(node)),
-        write: ({ data }, how = {}) =>
-          data.write(async (tx) => {
-            const [changed] = await tx<{ version: number }>`
-              update m.thing set version = version + 1 where name = ${row} returning version`
-            tx.invalidate([row])
-            if (how.fails) throw new Error('rolled back')
-            await how.before
-            return changed!.version
-          }),
-      }
-    }
+    const thing = () => openThing(one)
 
     it('a value is loaded once and then found, with its type kept as JSON', async () => {
       const key = fresh()
@@ -199,10 +174,10 @@ export function cacheContract(name: string, open: () => Promise<CacheUnderTest>)
     })
 
     it('in a transaction the value is loaded with what it has written, and nothing is kept', async () => {
-      const { get, options } = await thing()
+      const { get, name } = await thing()
       await get(one)
       const inside = one.data.write(async (tx) => {
-        await tx`update m.thing set version = 7 where name = ${(options.tags as string[])[0]!}`
+        await tx`update m.thing set version = 7 where name = ${name}`
         assert.equal(await get(one), 7)
         throw new Error('rolled back')
       })
@@ -355,53 +330,4 @@ export function cacheContract(name: string, open: () => Promise<CacheUnderTest>)
       }
     })
   })
-}
-
-interface Thing {
-  options: CacheOptions
-  load(node: CacheNode): Promise<number>
-  get(node: CacheNode, load?: (node: CacheNode) => Promise<number>): Promise<number>
-  write(node: CacheNode, how?: { before?: Promise<void>; fails?: boolean }): Promise<number>
-}
-
-/** Three sessions that read and write on two nodes at the same time, with loads that take their time. */
-async function schedule(seed: number, things: readonly Thing[], nodes: readonly CacheNode[]): Promise<void> {
-  const random = seededRandom(seed)
-  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!
-  const pause = async () => {
-    for (let turns = Math.floor(random() * 4); turns > 0; turns -= 1) await new Promise(setImmediate)
-  }
-  async function actor(): Promise<void> {
-    const who = session()
-    const written = new Map<Thing, number>()
-    for (let step = 0; step < 4; step += 1) {
-      const [one, node] = [pick(things), pick(nodes)]
-      if (random() < 0.4) written.set(one, await who(() => one.write(node)))
-      else {
-        const value = await who(() =>
-          one.get(node, async (from) => {
-            await pause()
-            const loaded = await one.load(from)
-            await pause()
-            return loaded
-          }),
-        )
-        assert.ok(value >= (written.get(one) ?? 0), `seed ${seed}: saw ${value} after writing ${written.get(one)}`)
-      }
-      await pause()
-    }
-  }
-  await Promise.all([actor(), actor(), actor()])
-}
-
-/** Others are told, not waited for. */
-async function eventually(check: () => Promise<void>): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await check()
-    } catch (error) {
-      if (attempt === 400) throw error
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
-  }
 }

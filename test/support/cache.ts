@@ -1,19 +1,24 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { openRedis } from '../../src/engines/redis/client.ts'
+import { seededRandom } from '../../src/kernel/random.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
 import type { Bus, InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
 import { redisBus } from '../../src/primitives/cache/redis-bus.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
+import { runAlone } from '../../src/primitives/data/alone.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
-import type { SqlTag } from '../../src/primitives/data/sql.ts'
+import { type SqlTag, sql } from '../../src/primitives/data/sql.ts'
 
 /** What one process has of the cache. */
 export interface CacheNode {
   core: CacheCore
   cache: Cache
   data: Data<SqlTag & Invalidating>
+  shared: SharedCache | undefined
 }
 
 export interface NodeParts {
@@ -21,7 +26,7 @@ export interface NodeParts {
   log: InvalidationLog
   bus: Bus
   shared?: SharedCache | undefined
-  bytesMax?: number
+  bytesMax?: number | undefined
 }
 
 export function openNode({ database, bytesMax = 10_000_000, ...parts }: NodeParts): CacheNode {
@@ -34,7 +39,7 @@ export function openNode({ database, bytesMax = 10_000_000, ...parts }: NodePart
   })
   const root = createData<SqlTag & Invalidating>(database, { extend: (riding) => core.invalidatingIn(riding) })
   const data = root.forModule('m')
-  return { core, data, cache: core.forModule('m', data.write) }
+  return { core, data, cache: core.forModule('m', data.write), shared: parts.shared }
 }
 
 /** As one session: what it has seen and written goes with it from one request to the next, on whichever node. */
@@ -57,15 +62,109 @@ export function gate(): { open(): void; opened: Promise<void> } {
   return { open: resolve, opened: promise }
 }
 
+export interface RedisNodeParts extends Omit<NodeParts, 'bus' | 'shared'> {
+  url: string
+  /** Of the bus, where it is another one. */
+  busUrl?: string | undefined
+  /** As the shared layer sees it. */
+  sharedLog?: InvalidationLog
+  /** All messages are lost, those that it sends and those that it should hear. */
+  deaf?: boolean | undefined
+}
+
 /** With Redis as shared layer and bus, as a process of the rung `10k` has it. */
-export async function openRedisNode({
-  database,
-  log,
-  url,
-}: Omit<NodeParts, 'bus'> & { url: string }): Promise<CacheNode> {
+export async function openRedisNode(parts: RedisNodeParts): Promise<CacheNode> {
+  const { database, log, sharedLog = log, bytesMax, url, busUrl = url, deaf } = parts
   const client = await openRedis({ url })
-  const shared = new SharedCache({ layer: redisLayer(client, 'test'), log, changed() {} })
-  const node = openNode({ database, log, shared, bus: redisBus({ client, url, app: 'test', failed() {} }) })
+  const messages = busUrl === url ? client : await openRedis({ url: busUrl })
+  const shared = new SharedCache({ layer: redisLayer(client, 'test'), log: sharedLog, changed() {} })
+  const bus = deaf ? silence : redisBus({ client: messages, url: busUrl, app: 'test', failed() {} })
+  const node = openNode({ database, log, bytesMax, shared, bus })
   await node.core.open()
   return node
+}
+
+const silence: Bus = { ring() {}, listen() {}, async close() {} }
+
+/** Where things are kept. */
+export async function createThings(database: Database): Promise<void> {
+  await runAlone(database, sql`create schema m`)
+  await runAlone(database, sql`create table m.thing (name text primary key, version int not null)`)
+}
+
+/** A row that changes, and what is cached of it. */
+export interface Thing {
+  name: string
+  load(node: CacheNode): Promise<number>
+  get(node: CacheNode, load?: (node: CacheNode) => Promise<number>): Promise<number>
+  write(node: CacheNode, how?: { before?: Promise<void>; fails?: boolean }): Promise<number>
+}
+
+export async function openThing({ data }: CacheNode): Promise<Thing> {
+  const name = randomUUID()
+  await data.write((tx) => tx`insert into m.thing (name, version) values (${name}, 0)`)
+  return thingNamed(name)
+}
+
+export function thingNamed(name: string): Thing {
+  async function load({ data }: CacheNode): Promise<number> {
+    const [found] = await data.read((sql) => sql<{ version: number }>`select version from m.thing where name = ${name}`)
+    return found!.version
+  }
+  return {
+    name,
+    load,
+    get: (node, read = load) => node.cache.get(name, { ttl: '1h', tags: [name] }, () => read(node)),
+    write: ({ data }, how = {}) =>
+      data.write(async (tx) => {
+        const [changed] = await tx<{ version: number }>`
+          update m.thing set version = version + 1 where name = ${name} returning version`
+        tx.invalidate([name])
+        if (how.fails) throw new Error('rolled back')
+        await how.before
+        return changed!.version
+      }),
+  }
+}
+
+/** Three sessions that read and write on the nodes at the same time, with loads that take their time. */
+export async function schedule(seed: number, things: readonly Thing[], nodes: readonly CacheNode[]): Promise<void> {
+  const random = seededRandom(seed)
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!
+  const pause = async () => {
+    for (let turns = Math.floor(random() * 4); turns > 0; turns -= 1) await new Promise(setImmediate)
+  }
+  async function actor(): Promise<void> {
+    const who = session()
+    const written = new Map<Thing, number>()
+    for (let step = 0; step < 4; step += 1) {
+      const [one, node] = [pick(things), pick(nodes)]
+      if (random() < 0.4) written.set(one, await who(() => one.write(node)))
+      else {
+        const value = await who(() =>
+          one.get(node, async (from) => {
+            await pause()
+            const loaded = await one.load(from)
+            await pause()
+            return loaded
+          }),
+        )
+        assert.ok(value >= (written.get(one) ?? 0), `seed ${seed}: saw ${value} after writing ${written.get(one)}`)
+      }
+      await pause()
+    }
+  }
+  await Promise.all([actor(), actor(), actor()])
+}
+
+/** Others are told, not waited for. */
+export async function eventually(check: () => Promise<void>): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await check()
+    } catch (error) {
+      if (attempt === 400) throw error
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
 }

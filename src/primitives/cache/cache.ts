@@ -189,32 +189,33 @@ export class CacheCore {
 
   /** It has happened: nobody here is to see what was before, and nobody elsewhere who hears of this one's answer. */
   async #committed(id: number, names: readonly string[], at: Lsn | undefined): Promise<void> {
-    const { bus, database } = this.#parts
+    const { shared, edge, bus, database } = this.#parts
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     this.#tags.invalidate(names, position)
     const told = await this.#tellShared(names, position)
-    await this.#parts.edge?.invalidate(names)
-    if (told) this.#follower.applied(id)
-    bus.ring(told ? [id] : [])
+    await edge?.invalidate(names)
+    if (told !== undefined || !shared) this.#follower.applied(id)
+    bus.ring(told === undefined ? [] : [knownIn(told, id)])
   }
 
   /** What others have committed. Where the writer has not told the shared layer, it may be dead: then that is told here. */
   async #apply(rows: readonly Invalidation[], position: Position): Promise<void> {
+    const { shared, edge } = this.#parts
     const namesOf = (some: readonly Invalidation[]) => [...new Set(some.flatMap(({ tags }) => tags))]
     const names = namesOf(rows)
     this.#tags.invalidate(names, position)
-    const untold = namesOf(rows.filter(({ id }) => !this.#follower.isKnown(id)))
-    if (untold.length > 0) await this.#tellShared(untold, position)
+    const epoch = shared?.epoch
+    const untold = rows.filter(({ id }) => epoch === undefined || !this.#follower.isKnown(knownIn(epoch, id)))
+    if (untold.length > 0) await this.#tellShared(namesOf(untold), position)
     // The writer has done that too, but since then this process may have given the edge an old page.
-    await this.#parts.edge?.invalidate(names)
+    await edge?.invalidate(names)
   }
 
-  /** True when the layer that all processes share knows, or there is none. */
-  async #tellShared(names: readonly string[], position: Position): Promise<boolean> {
-    const { shared } = this.#parts
-    if (!shared) return true
-    const told = await shared.invalidate(names)
-    this.#tags.invalidate(names, position) // what was taken from there before it knew
+  /** Gives the epoch in which the layer that all processes share knows it; `undefined` also where there is none. */
+  async #tellShared(names: readonly string[], position: Position): Promise<string | undefined> {
+    const told = await this.#parts.shared?.invalidate(names)
+    // What was taken from there before it knew.
+    if (told !== undefined) this.#tags.invalidate(names, position)
     return told
   }
 
@@ -415,6 +416,11 @@ interface Begun {
 }
 
 type TagsOf = (value: never) => readonly string[]
+
+/** During a failover two nodes may use two engines: what one of them was told, the other does not know. */
+function knownIn(epoch: string, id: number): string {
+  return `${epoch}:${id}`
+}
 
 /** Without tags nothing but its position says whether it can be shown to a reader who has written. */
 function reaches({ position }: { position: Position }, tagged: boolean, scope: Scope | undefined): boolean {

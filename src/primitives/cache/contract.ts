@@ -33,9 +33,9 @@ export type Mark = string
 
 /** Tells other processes that the log has grown. Coalesced; may lose a message. */
 export interface Bus {
-  /** `ids` are rows that the shared layer knows of already. */
-  ring(ids: readonly number[]): void
+  /** The words say what the shared layer knows of already; they have no spaces. */
+  ring(words: readonly string[]): void
   /** Calls `heard` for what others ring; with nothing when it may have missed something. */
-  listen(heard: (ids: readonly number[]) => void): void
+  listen(heard: (words: readonly string[]) => void): void
   close(): Promise<void>
 }

@@ -56,7 +56,7 @@ export class Follower {
   #stopped = false
   #ends: (() => void)[] = []
   readonly #own = new Set<number>()
-  readonly #known = new Set<number>()
+  readonly #known = new Set<string>()
 
   constructor(options: FollowerOptions) {
     this.#options = options
@@ -66,8 +66,8 @@ export class Follower {
   /** Until the first look has been made, nothing must be kept. */
   async start(): Promise<void> {
     await this.look()
-    this.#options.bus.listen((ids) => {
-      for (const id of ids) this.#known.add(id)
+    this.#options.bus.listen((words) => {
+      for (const word of words) this.#known.add(word)
       this.#tell()
     })
     this.#ends = [
@@ -143,7 +143,6 @@ export class Follower {
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
       const others = rows.filter(({ id }) => !this.#own.delete(id))
       if (others.length > 0) await apply(others, position)
-      for (const { id } of rows) this.#known.delete(id)
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
       this.#options.stands(mark)
@@ -156,9 +155,9 @@ export class Follower {
     }
   }
 
-  /** Rows that the shared layer knows of: whoever wrote them has told it. */
-  isKnown(id: number): boolean {
-    return this.#known.has(id)
+  /** Whether somebody said that this row, called by this word, need not be told to the shared layer. Once. */
+  isKnown(word: string): boolean {
+    return this.#known.delete(word)
   }
 
   #tell(): void {

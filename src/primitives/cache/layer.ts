@@ -18,12 +18,16 @@ export interface SharedLayer {
    */
   enter(entering: { renew: boolean; mark: string; markAgeMsMax: number }): Promise<Epoch>
   read(epoch: string, key: string, tags: readonly string[]): Promise<Read | 'stale'>
-  /** Makes the tags known, gives the number that counts now, and the lease of the key if nobody has it. */
+  /**
+   * Makes the tags known, gives the number that counts now, and the lease of the key if nobody has it whose load began after the
+   * last invalidation of the tags. Unless there is another entry by now than `seen`: then it is worth a look.
+   */
   open(
     epoch: string,
     key: string,
     tags: readonly string[],
     lease: { id: string; ms: number },
+    seen: Buffer | undefined,
   ): Promise<Opened | 'stale'>
   /** Ends the lease, if it is still this one's. */
   store(epoch: string, key: string, entry: Storing, leaseId: string): Promise<boolean | 'stale'>
@@ -51,6 +55,8 @@ export interface Read {
 export interface Opened {
   number: number
   leased: boolean
+  /** There is another entry by now. */
+  changed: boolean
 }
 
 export interface Storing {

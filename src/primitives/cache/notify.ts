@@ -10,8 +10,8 @@ export function notifyBus(database: Database, connection: ConnectionConfig): Bus
     tellCache({ database, event: 'bus-failed', error }),
   )
   return {
-    ring: (ids) => line.send(ids.length > 0 ? ids.map(String) : ['new']),
-    listen: (heard) => line.listen((words) => heard(Array.from(words ?? [], Number).filter(Number.isFinite))),
+    ring: (words) => line.send(words.length > 0 ? words : ['new']),
+    listen: (heard) => line.listen((words) => heard([...(words ?? [])])),
     close: () => line.close(),
   }
 }

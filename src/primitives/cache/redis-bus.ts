@@ -11,10 +11,10 @@ export interface RedisBusOptions {
 
 const sendEveryMs = 2
 
-/** The bus over Redis: messages are numbers of rows. Who hears nothing looks into the log all the same, only later. */
+/** The bus over Redis: messages are words. Who hears nothing looks into the log all the same, only later. */
 export function redisBus({ client, url, app, failed }: RedisBusOptions): Bus {
   const channel = `{${app}}:bus`
-  const waiting = new Set<number>()
+  const waiting = new Set<string>()
   let news = false
   let pausing = false
   let closed = false
@@ -34,8 +34,8 @@ export function redisBus({ client, url, app, failed }: RedisBusOptions): Bus {
   }
 
   return {
-    ring(ids) {
-      for (const id of ids) waiting.add(id)
+    ring(words) {
+      for (const word of words) waiting.add(word)
       news = true
       flush()
     },
@@ -43,7 +43,7 @@ export function redisBus({ client, url, app, failed }: RedisBusOptions): Bus {
       subscriber = subscribeRedis({
         url,
         channels: [channel],
-        onMessage: (_channel, message) => heard(message.toString().split(' ').filter(Boolean).map(Number)),
+        onMessage: (_channel, message) => heard(message.toString().split(' ').filter(Boolean)),
         onUp: () => heard([]),
       })
       subscriber.catch(failed)

@@ -10,7 +10,7 @@ import type { LayerFacts, SharedLayer } from './layer.ts'
  *     {app}:<epoch>:n        the counter of invalidations
  *     {app}:<epoch>:t:<tag>  number of its last invalidation
  *     {app}:<epoch>:e:<key>  the entry
- *     {app}:<epoch>:l:<key>  the lease of who loads it
+ *     {app}:<epoch>:l:<key>  the lease of who loads it: the count when it began, and its id
  */
 export function redisLayer(client: RedisClient, app: string): SharedLayer {
   const root = `{${app}}`
@@ -24,8 +24,9 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
   return {
     async enter({ renew, mark, markAgeMsMax }) {
       const run = runIdOf(String(await client.call('INFO', 'server')))
-      const args = [run, renew ? '1' : '0', mark, markAgeMsMax, secret(6)]
-      const [id, kept] = (await client.script(enterScript, [epochKey], args)) as [string, string]
+      const fresh = secret(6)
+      const args = [run, renew ? '1' : '0', mark, markAgeMsMax, fresh]
+      const [id, kept] = (await client.script(enterScript, [epochKey, counter(fresh)], args)) as [string, string]
       return { id, mark: kept }
     },
 
@@ -36,10 +37,19 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
       return { entry: bytes ?? undefined, numbers: numbers.map((one) => (one ? Number(one.toString()) : undefined)) }
     },
 
-    async open(epoch, key, tags, { id, ms }) {
-      const keys = [epochKey, counter(epoch), lease(epoch, key), ...tags.map((name) => tag(epoch, name))]
-      const answer = (await client.script(openScript, keys, [epoch, id, ms, tagMs])) as number[] | null
-      return answer === null ? 'stale' : { number: Number(answer[0]), leased: answer[1] === 1 }
+    async open(epoch, key, tags, { id, ms }, seen) {
+      const keys = [
+        epochKey,
+        counter(epoch),
+        lease(epoch, key),
+        entry(epoch, key),
+        ...tags.map((name) => tag(epoch, name)),
+      ]
+      const args = [epoch, id, ms, tagMs, seen?.subarray(2, 18) ?? '']
+      const answer = (await client.script(openScript, keys, args)) as number[] | null
+      return answer === null
+        ? 'stale'
+        : { number: Number(answer[0]), leased: answer[1] === 1, changed: answer[1] === 2 }
     },
 
     async store(epoch, key, { bytes, number, tags, ttlMs }, leaseId) {
@@ -97,6 +107,7 @@ if about and renew == '0' then
   if r == run and now - tonumber(at) < ageMax then return { e, m } end
 end
 redis.call('SET', KEYS[1], run .. ' ' .. fresh .. ' ' .. string.format('%.0f', now) .. ' ' .. mark)
+redis.call('SET', KEYS[2], 1)
 return { fresh, mark }
 `)
 
@@ -107,20 +118,36 @@ local run, epoch = string.match(about or '', '^(%S+) (%S+)')
 if epoch ~= ARGV[1] then return false end
 `
 
-const openScript = defineScript(`${inEpoch}
-local number = tonumber(redis.call('GET', KEYS[2]) or '0')
-for i = 4, #KEYS do
-  if redis.call('SET', KEYS[i], number, 'NX', 'PX', ARGV[4]) == false then redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
+/** Where the counter was dropped, to make room, nothing can be compared any more: that ends the epoch. */
+const counted = `${inEpoch}
+local count = redis.call('GET', KEYS[2])
+if not count then
+  redis.call('DEL', KEYS[1])
+  return false
 end
-local leased = redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3])
-if not leased and redis.call('GET', KEYS[3]) == ARGV[2] then leased = true end
-return { number, leased and 1 or 0 }
+`
+
+/** An entry is known by its number and its refreshAt, as `coding.ts` puts them. A lease says when its load began: what comes of a load that began before the last invalidation is not waited for. */
+const openScript = defineScript(`${counted}
+local number = tonumber(count)
+if redis.call('GETRANGE', KEYS[4], 2, 17) ~= ARGV[5] then return { number, 2 } end
+local last = 0
+for i = 5, #KEYS do
+  local known = redis.call('GET', KEYS[i])
+  if known then redis.call('PEXPIRE', KEYS[i], ARGV[4]) else redis.call('SET', KEYS[i], count, 'PX', ARGV[4]) end
+  last = math.max(last, tonumber(known or count))
+end
+local holder = redis.call('GET', KEYS[3])
+local since, id = string.match(holder or '', '^(%d+) (.+)$')
+if holder and id ~= ARGV[2] and tonumber(since) >= last then return { number, 0 } end
+redis.call('SET', KEYS[3], count .. ' ' .. ARGV[2], 'PX', ARGV[3])
+return { number, 1 }
 `)
 
 /** An entry carries its own number where \`coding.ts\` puts it: a double, little-endian, from byte 2. */
-const storeScript = defineScript(`${inEpoch}
+const storeScript = defineScript(`${counted}
 local mine, ttl, tagMs = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
+if redis.call('GET', KEYS[3]) == ARGV[3] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[3]) end
 local good = true
 for i = 5, #KEYS do
   local number = redis.call('GET', KEYS[i])
@@ -140,11 +167,11 @@ return 1
 `)
 
 const releaseScript = defineScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+if string.match(redis.call('GET', KEYS[1]) or '', ' (.+)$') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 `)
 
-const invalidateScript = defineScript(`${inEpoch}
+const invalidateScript = defineScript(`${counted}
 local number = redis.call('INCR', KEYS[2])
 for i = 3, #KEYS do redis.call('SET', KEYS[i], number, 'PX', ARGV[2]) end
 return number

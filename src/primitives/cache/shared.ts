@@ -56,6 +56,8 @@ export class SharedCache {
   #epoch: string | undefined
   /** Invalidations that it was not told of. */
   #missed = 0
+  /** How often the engine may have become another one: what was learned of it before is worth nothing. */
+  #losses = 0
   #probing: Promise<void> | undefined
   #failures = 0
   #markedAt = Number.NEGATIVE_INFINITY
@@ -65,11 +67,19 @@ export class SharedCache {
     this.#options = options
     this.#layer = options.layer
     this.#clock = options.clock ?? systemClock
-    this.#layer.watch(() => this.#down(new Error('the connection was lost')))
+    this.#layer.watch(() => {
+      this.#losses += 1
+      this.#down(new Error('the connection was lost'), this.#epoch)
+    })
   }
 
   get up(): boolean {
     return this.#epoch !== undefined
+  }
+
+  /** The one that is used now; what was told in another one is not known here. */
+  get epoch(): string | undefined {
+    return this.#epoch
   }
 
   /** Once; an engine that cannot be reached is tried again in the background. */
@@ -100,20 +110,21 @@ export class SharedCache {
       const epoch = this.#epoch
       if (epoch === undefined) return undefined
       try {
-        const found = await this.#read(epoch, key, names)
-        if (found === 'stale') return this.#down(new Error('its epoch has ended'))
+        const { bytes: seen, entry: found } = await this.#read(epoch, key, names)
+        if (found === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
         const usable = found && good(found) ? found : undefined
         const now = this.#clock.now()
         if (usable && now < usable.refreshAt) return { kind: 'found', found: usable }
         const graceful = usable && now < usable.staleUntil ? usable : undefined
-        const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs })
-        if (opened === 'stale') return this.#down(new Error('its epoch has ended'))
+        const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs }, seen)
+        if (opened === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
+        if (opened.changed) continue // loaded by somebody between the two questions
         if (opened.leased || this.#clock.ticks() >= until) {
           return { kind: 'ticket', epoch, key, number: opened.number, leaseId, graceful }
         }
         if (graceful) return { kind: 'found', found: graceful } // somebody loads it
       } catch (error) {
-        return this.#down(error)
+        return this.#down(error, epoch)
       }
       await sleep(waitStepMs.base + backoffMs(attempt, waitStepMs.base, waitStepMs.max))
     }
@@ -129,31 +140,30 @@ export class SharedCache {
         { bytes: encode(entry, number), number, tags: entry.names, ttlMs },
         leaseId,
       )
-      if (stored === 'stale') this.#down(new Error('its epoch has ended'))
+      if (stored === 'stale') this.#down(new Error('its epoch has ended'), epoch)
     } catch (error) {
-      this.#down(error)
+      this.#down(error, epoch)
     }
   }
 
   async giveUp({ epoch, key, leaseId }: Ticket): Promise<void> {
     if (this.#epoch !== epoch) return
-    await this.#layer.release(epoch, key, leaseId).catch((error) => this.#down(error))
+    await this.#layer.release(epoch, key, leaseId).catch((error) => this.#down(error, epoch))
   }
 
-  /** True when the layer knows; else it will know before it is trusted again. */
-  async invalidate(names: readonly string[]): Promise<boolean> {
-    const epoch = this.#epoch
-    if (epoch !== undefined) {
+  /** Gives the epoch in which the layer knows; with `undefined` it will know before it is trusted again. */
+  async invalidate(names: readonly string[]): Promise<string | undefined> {
+    for (let epoch = this.#epoch; epoch !== undefined; epoch = this.#epoch) {
       try {
         const told = await this.#layer.invalidate(epoch, names)
-        if (told === true) return true
-        this.#down(new Error('its epoch has ended'))
+        if (told === true) return epoch
+        this.#down(new Error('its epoch has ended'), epoch)
       } catch (error) {
-        this.#down(error)
+        this.#down(error, epoch)
       }
     }
     this.#missed += 1
-    return false
+    return undefined
   }
 
   /** All that the log holds up to this mark has been told. */
@@ -162,28 +172,34 @@ export class SharedCache {
     const now = this.#clock.ticks()
     if (epoch === undefined || now - this.#markedAt < markEveryMs) return
     this.#markedAt = now
-    void this.#layer.setMark(epoch, mark).catch((error) => this.#down(error))
+    void this.#layer.setMark(epoch, mark).catch((error) => this.#down(error, epoch))
   }
 
-  async #read(epoch: string, key: string, names: readonly string[]): Promise<SharedEntry | undefined | 'stale'> {
+  /** What there is, and what of it is good. */
+  async #read(
+    epoch: string,
+    key: string,
+    names: readonly string[],
+  ): Promise<{ bytes?: Buffer | undefined; entry?: SharedEntry | 'stale' }> {
     const read = await this.#layer.read(epoch, key, names)
-    if (read === 'stale') return 'stale'
-    if (read.entry === undefined) return undefined
-    const decoded = decode(read.entry)
-    if (!decoded) return undefined
+    if (read === 'stale') return { entry: read }
+    const bytes = read.entry
+    const decoded = bytes && decode(bytes)
+    if (!decoded) return { bytes }
     const { number, entry } = decoded
     let numbers = read.numbers
     if (!sameNames(names, entry.names)) {
       const again = await this.#layer.read(epoch, key, entry.names)
-      if (again === 'stale') return 'stale'
-      if (!again.entry?.equals(read.entry)) return undefined // another one by now
+      if (again === 'stale') return { entry: again }
+      if (!again.entry?.equals(bytes)) return { bytes } // another one by now
       numbers = again.numbers
     }
-    return numbers.every((one) => one !== undefined && one <= number) ? entry : undefined
+    return numbers.every((one) => one !== undefined && one <= number) ? { bytes, entry } : { bytes }
   }
 
-  #down(cause: unknown): undefined {
-    if (this.#closed) return undefined
+  /** What fails late, in an epoch that has ended, says nothing of the next one. */
+  #down(cause: unknown, epoch: string | undefined): undefined {
+    if (this.#closed || epoch !== this.#epoch) return undefined
     if (this.#epoch !== undefined) this.#options.changed('down', cause)
     this.#epoch = undefined
     this.#later()
@@ -204,12 +220,13 @@ export class SharedCache {
 
   async #probe(): Promise<void> {
     const { log } = this.#options
+    const losses = this.#losses
     try {
       const { mark: now } = await log.since(undefined)
       let epoch: Epoch = await this.#layer.enter({ renew: false, mark: now, markAgeMsMax })
       for (;;) {
         const missed = this.#missed
-        const { rows } = await log.since(epoch.mark)
+        const { rows, mark } = await log.since(epoch.mark)
         if (rows.length > newsMax) {
           epoch = await this.#layer.enter({ renew: true, mark: now, markAgeMsMax })
           continue
@@ -218,9 +235,11 @@ export class SharedCache {
           const names = rows.slice(at, at + newsAtOnce).flatMap(({ tags }) => tags)
           if ((await this.#layer.invalidate(epoch.id, names)) !== true) throw new Error('its epoch has ended')
         }
+        await this.#layer.setMark(epoch.id, mark) // an engine that is full fails here: it could not be told of invalidations
         if (missed === this.#missed) break // else one was committed meanwhile, perhaps after the look
       }
       if (this.#closed) return
+      if (losses !== this.#losses) throw new Error('the connection was lost') // perhaps it is another one now, with the same epoch
       this.#epoch = epoch.id
       this.#failures = 0
       this.#options.changed('up', undefined)

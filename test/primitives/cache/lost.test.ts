@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict'
+import path from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { openRedis } from '../../../src/engines/redis/client.ts'
+import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
+import { tableLog } from '../../../src/primitives/cache/table.ts'
+import { eventually, gate, session } from '../../support/cache.ts'
+import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '../../support/cache-fleet.ts'
+import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
+import { until } from '../../support/process.ts'
+import { openProxy } from '../../support/proxy.ts'
+import { noRedis, testRedis } from '../../support/redis.ts'
+
+let postgres: TestPostgres
+before(async () => {
+  postgres = await testPostgres()
+})
+after(() => postgres.stop())
+
+async function withFleet(body: (fleet: CacheFleet) => Promise<void>): Promise<void> {
+  const fleet = await openFleet(postgres)
+  try {
+    await body(fleet)
+  } finally {
+    await fleet.close()
+  }
+}
+
+describe('what the shared layer has lost', { skip: noRedis }, () => {
+  it('while a node comes back to it, it comes back with old data: the node begins anew', () =>
+    withFleet(async (fleet) => {
+      const log = tableLog(fleet.database)
+      let holding: { reached(): void; released: Promise<void> } | undefined
+      const slowLog: InvalidationLog = {
+        ...log,
+        async since(mark) {
+          const answer = await log.since(mark)
+          if (mark !== undefined && holding) {
+            holding.reached()
+            await holding.released
+          }
+          return answer
+        },
+      }
+      const writer = await fleet.node()
+      const [thing] = await fleet.things(1)
+      const proxy = await openProxy({ port: fleet.redis.port, host: '127.0.0.1' })
+      const url = fleet.redis.url.replace(`:${fleet.redis.port}`, `:${proxy.port}`)
+      const reader = await fleet.node({ url, sharedLog: slowLog, ...bare })
+      assert.equal(await thing!.get(reader), 0)
+      const admin = await openRedis({ url: fleet.redis.url })
+      await admin.call('SAVE')
+      const { open: reached, opened: isReached } = gate()
+      const { open: release, opened: released } = gate()
+      holding = { reached, released }
+      proxy.cut()
+      await isReached // it has entered the epoch and knows the news, none
+      await thing!.write(writer)
+      await writer.core.close()
+      await fleet.redis.kill()
+      await fleet.redis.start()
+      await untilReady(fleet)
+      const back = await openRedis({ url: fleet.redis.url })
+      await until(
+        async () => String(await back.call('CLIENT', 'LIST')).split('name=rung').length > 3,
+        'the node is connected',
+      )
+      holding = undefined
+      release()
+      await untilUp([reader])
+      assert.equal(await thing!.get(reader), 1)
+      admin.close()
+      back.close()
+      proxy.close()
+    }))
+
+  for (const kind of ['epoch', 'n', 't', 'e', 'l']) {
+    it(`a key is dropped, to make room: ${kind}`, () =>
+      withFleet(async (fleet) => {
+        const nodes = [await fleet.node(bare), await fleet.node(bare)] as const
+        const [slow, ...things] = await fleet.things(4)
+        for (let n = 0; n < 20; n += 1) await nodes[0].cache.invalidate(['something-else'])
+        for (const thing of things) assert.equal(await thing.get(nodes[0]), 0)
+        const admin = await openRedis({ url: fleet.redis.url })
+        const { open, opened } = gate()
+        const { open: began, opened: hasRead } = gate()
+        const loading = slow!.get(nodes[0], async (node) => {
+          const value = await slow!.load(node)
+          began()
+          await opened
+          return value
+        })
+        await hasRead
+        const pattern = kind === 'epoch' ? '{test}:epoch' : kind === 'n' ? '{test}:*:n' : `{test}:*:${kind}:*`
+        const keys = (await admin.call('KEYS', pattern)) as string[]
+        assert.ok(keys.length > 0)
+        await admin.call('DEL', ...keys)
+        const all = [...things, slow!]
+        for (const thing of all) await thing.write(nodes[0])
+        await admin.call('DEL', ...keys)
+        open()
+        await loading
+        for (const thing of all)
+          for (const node of nodes) await eventually(async () => assert.equal(await thing.get(node), 1))
+        await untilUp(nodes)
+        for (const thing of all) for (const node of nodes) assert.equal(await thing.get(node), 1)
+        admin.close()
+      }))
+  }
+
+  it('two nodes use two engines for a while, as in a failover: what one was told, the other is told too', () =>
+    withFleet(async (fleet) => {
+      const second = await testRedis()
+      const behind = await fleet.node(bare)
+      const [thing] = await fleet.things(1)
+      assert.equal(await thing!.get(behind), 0)
+      // Its messages come from the new one already, its entries from the old one still.
+      const split = await fleet.node({ busUrl: second.url, ...bare })
+      const ahead = await fleet.node({ url: second.url })
+      await behind.core.close()
+      assert.equal(await thing!.get(split), 0)
+      for (let version = 1; version <= 20; version += 1) {
+        const who = session()
+        await who(() => thing!.write(ahead))
+        assert.equal(await who(() => thing!.get(split)), version)
+      }
+      await ahead.core.close()
+      await second.stop()
+    }))
+
+  it('a load that began before the last invalidation is not waited for', () =>
+    withFleet(async (fleet) => {
+      const nodes = [await fleet.node(), await fleet.node()] as const
+      const [thing] = await fleet.things(1)
+      const { open, opened } = gate()
+      const { open: began, opened: hasRead } = gate()
+      const slow = thing!.get(nodes[0], async (node) => {
+        const value = await thing!.load(node)
+        began()
+        await opened
+        return value
+      })
+      await hasRead
+      const who = session()
+      await who(() => thing!.write(nodes[0]))
+      const asked = performance.now()
+      assert.equal(await who(() => thing!.get(nodes[1])), 1)
+      assert.ok(performance.now() - asked < 1_000)
+      open()
+      await slow
+    }))
+})
+
+describe('what a node does not hear', { skip: noRedis }, () => {
+  it('every message is lost: sessions see their own, others see it soon', () =>
+    withFleet(async (fleet) => {
+      const nodes = [await fleet.node({ deaf: true }), await fleet.node({ deaf: true, ...bare })] as const
+      const things = await fleet.things(3)
+      for (let version = 1; version <= 5; version += 1) {
+        for (const thing of things) {
+          for (const node of nodes) await thing.get(node)
+          const who = session()
+          const writer = nodes[version % 2]!
+          await who(() => thing.write(writer))
+          const written = performance.now()
+          for (const node of nodes) assert.equal(await who(() => thing.get(node)), version)
+          for (const node of nodes) await until(async () => (await thing.get(node)) === version, 'others see it')
+          assert.ok(performance.now() - written < soonMs)
+        }
+      }
+    }))
+
+  it('a stranger, with every message lost: the log is followed', () =>
+    withFleet(async (fleet) => {
+      const [writer, reader] = [await fleet.node({ deaf: true }), await fleet.node({ deaf: true })]
+      const [early, late] = await fleet.things(2)
+      for (let version = 1; version <= 3; version += 1) {
+        for (const thing of [early, late]) await thing!.get(reader)
+        const { open, opened } = gate()
+        const commitsLate = early!.write(writer, { before: opened })
+        await late!.write(writer) // its row has the higher number, and is there first
+        await until(async () => (await late!.get(reader)) === version, 'the later row has been seen')
+        open()
+        await commitsLate
+        const written = performance.now()
+        await until(async () => (await early!.get(reader)) === version, 'the earlier row has been seen')
+        assert.ok(performance.now() - written < soonMs)
+      }
+    }))
+
+  it(
+    'cut off from Postgres, a node gives nothing away that may be old, unless it cannot load',
+    { timeout: 60_000 },
+    () =>
+      withFleet((fleet) =>
+        withTempDir(async (dir) => {
+          const proxy = await openProxy(
+            { path: path.join(fleet.connection.host!, `.s.PGSQL.${fleet.connection.port ?? 5432}`) },
+            path.join(dir, '.s.PGSQL.5432'),
+          )
+          const writer = await fleet.node()
+          const [thing] = await fleet.things(1)
+          const reader = await fleet.node({ connection: { ...fleet.connection, host: dir, port: 5432 }, deaf: true })
+          assert.equal(await thing!.get(reader), 0)
+          proxy.swallow()
+          await thing!.write(writer)
+          // A load that does not need what is cut off: it must be asked once what is kept cannot be trusted.
+          const elsewhere = () => thing!.load(writer)
+          const written = performance.now()
+          await until(async () => (await thing!.get(reader, elsewhere)) === 1, 'it no longer trusts what it has')
+          assert.ok(performance.now() - written < soonMs)
+          await thing!.write(writer)
+          const failing = () => Promise.reject(new Error('cut off'))
+          const instead = await thing!.get(reader, failing)
+          assert.ok(instead >= 1)
+          proxy.flow()
+          await until(async () => (await thing!.get(reader)) === 2, 'it follows the log again')
+          proxy.close()
+        }),
+      ),
+  )
+})
