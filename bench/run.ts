@@ -18,6 +18,7 @@ export interface BenchOptions {
 
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
+  cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
   files: () => import('./files.ts'),
   observability: () => import('./observability.ts'),

@@ -76,8 +76,26 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     promise.catch((error) => {
       throw toRedisError(error)
     })
-  const text = (command: string, args: readonly Argument[]) => native.call(command, ...args)
-  const bytes = (command: string, args: readonly Argument[]) => native.callBuffer(command, ...args)
+  const text = (command: string, args: readonly Argument[]) => {
+    writeTogether()
+    return native.call(command, ...args)
+  }
+  const bytes = (command: string, args: readonly Argument[]) => {
+    writeTogether()
+    return native.callBuffer(command, ...args)
+  }
+  let corked: Redis['stream'] | undefined
+  /** What is asked for in one turn of the event loop is one write to the socket: alone, each would cost more than all else here. */
+  function writeTogether(): void {
+    const { stream } = native
+    if (!stream || stream === corked) return
+    corked = stream
+    stream.cork()
+    process.nextTick(() => {
+      corked = undefined
+      stream.uncork()
+    })
+  }
 
   async function run(via: typeof text, script: Script, keys: readonly string[], args: readonly Argument[]) {
     const rest = [keys.length, ...keys, ...args]

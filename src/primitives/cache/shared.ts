@@ -104,7 +104,7 @@ export class SharedCache {
     names: readonly string[],
     good: (found: SharedEntry) => boolean,
   ): Promise<{ kind: 'found'; found: SharedEntry } | Ticket | undefined> {
-    const leaseId = randomUUID()
+    let leaseId: string | undefined
     const until = this.#clock.ticks() + waitMsMax
     for (let attempt = 0; ; attempt += 1) {
       const epoch = this.#epoch
@@ -116,6 +116,7 @@ export class SharedCache {
         const now = this.#clock.now()
         if (usable && now < usable.refreshAt) return { kind: 'found', found: usable }
         const graceful = usable && now < usable.staleUntil ? usable : undefined
+        leaseId ??= randomUUID()
         const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs }, seen)
         if (opened === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
         if (opened.changed) continue // loaded by somebody between the two questions

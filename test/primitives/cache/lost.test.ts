@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import { openRedis } from '../../../src/engines/redis/client.ts'
 import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
+import { redisLayer } from '../../../src/primitives/cache/redis.ts'
 import { tableLog } from '../../../src/primitives/cache/table.ts'
 import { eventually, gate, session } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '../../support/cache-fleet.ts'
@@ -50,12 +52,17 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
       assert.equal(await thing!.get(reader), 0)
       const admin = await openRedis({ url: fleet.redis.url })
       await admin.call('SAVE')
+      await thing!.write(writer)
+      await until(async () => (await thing!.get(reader)) === 1, 'the reader has heard of it')
+      for (let n = 0; n < 2; n += 1) {
+        const known = await admin.call('GET', '{test}:epoch')
+        await until(async () => (await admin.call('GET', '{test}:epoch')) !== known, 'its mark has moved on')
+      }
       const { open: reached, opened: isReached } = gate()
       const { open: release, opened: released } = gate()
       holding = { reached, released }
       proxy.cut()
-      await isReached // it has entered the epoch and knows the news, none
-      await thing!.write(writer)
+      await isReached // it has entered the epoch, and there is no news
       await writer.core.close()
       await fleet.redis.kill()
       await fleet.redis.start()
@@ -107,6 +114,23 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
         admin.close()
       }))
   }
+
+  it('what was loaded between the look and the lease is looked at, not loaded again', async () => {
+    const redis = await testRedis()
+    const client = await openRedis({ url: redis.url })
+    const layer = redisLayer(client, 'test')
+    const { id: epoch } = await layer.enter({ renew: false, mark: '1:1:', markAgeMsMax: 60_000 })
+    const open = (id: string, seen?: Buffer) => layer.open(epoch, 'key', ['tag'], { id, ms: 60_000 }, seen)
+    assert.deepEqual(await open('first'), { number: 1, leased: true, changed: false })
+    assert.deepEqual(await open('second'), { number: 1, leased: false, changed: false })
+    const bytes = Buffer.alloc(40, 1)
+    bytes.writeDoubleLE(1, 2)
+    assert.equal(await layer.store(epoch, 'key', { bytes, number: 1, tags: ['tag'], ttlMs: 60_000 }, 'first'), true)
+    assert.deepEqual(await open('second'), { number: 1, leased: false, changed: true })
+    assert.deepEqual(await open('second', bytes), { number: 1, leased: true, changed: false })
+    await layer.close()
+    await redis.stop()
+  })
 
   it('two nodes use two engines for a while, as in a failover: what one was told, the other is told too', () =>
     withFleet(async (fleet) => {
@@ -176,12 +200,14 @@ describe('what a node does not hear', { skip: noRedis }, () => {
       const [early, late] = await fleet.things(2)
       for (let version = 1; version <= 3; version += 1) {
         for (const thing of [early, late]) await thing!.get(reader)
-        const { open, opened } = gate()
-        const commitsLate = early!.write(writer, { before: opened })
+        const client = await connectOnce(fleet.connection)
+        await client.query('begin')
+        await client.query('update m.thing set version = version + 1 where name = $1', [early!.name])
+        await client.query('insert into rung.invalidation (tags) values ($1)', [[`m/${early!.name}`]])
         await late!.write(writer) // its row has the higher number, and is there first
         await until(async () => (await late!.get(reader)) === version, 'the later row has been seen')
-        open()
-        await commitsLate
+        await client.query('commit')
+        await client.end()
         const written = performance.now()
         await until(async () => (await early!.get(reader)) === version, 'the earlier row has been seen')
         assert.ok(performance.now() - written < soonMs)
