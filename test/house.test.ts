@@ -85,7 +85,9 @@ const adapters: Record<string, string> = {
   'primitives/idempotency/table.ts': 'idempotency',
   'primitives/limits/memory.ts': 'limits',
   'primitives/limits/table.ts': 'limits',
+  'primitives/limits/redis.ts': 'limits',
   'primitives/sessions/table.ts': 'sessions',
+  'primitives/sessions/redis.ts': 'sessions',
 }
 
 /** Holds the text of another app's files. */

@@ -8,6 +8,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   migrate: () => import('./migrate.ts'),
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),
+  cache: () => import('./cache.ts'),
   doctor: () => import('./doctor.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),

@@ -9,6 +9,9 @@ import {
   backupFailed,
   baseTaken,
 } from '../engines/postgres/backup/channels.ts'
+import type { CacheCore } from '../primitives/cache/cache.ts'
+import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
+import type { GroupStats } from '../primitives/cache/stats.ts'
 import {
   type StatementDone,
   statementDone,
@@ -38,11 +41,17 @@ export interface Counters {
   nPlusOne: Counter<'route'>
 }
 
+export interface Observed {
+  queue: Queue
+  cache: CacheCore
+  backupDir?: string | undefined
+}
+
 /**
  * Rate, errors and duration by route; statements, transactions and pools; the process. In Prometheus' text form at
  * `/metrics`. A registry for each running app: two in one process do not mix.
  */
-export function metrics(http: Http, data: DataRoot, queue: Queue, backupDir?: string): Counters {
+export function metrics(http: Http, data: DataRoot, { queue, cache, backupDir }: Observed): Counters {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -57,6 +66,7 @@ export function metrics(http: Http, data: DataRoot, queue: Queue, backupDir?: st
   observeRuns(http, data, queue, registers)
   if (backupDir !== undefined) observeBackups(http, realpathSync(backupDir), registers)
   observeRefusals(http, data, registers)
+  observeCache(http, data, cache, registers)
   http.get(
     metricsPath,
     { schema: { hide: true }, config: { system: true }, logLevel: 'silent' },
@@ -314,4 +324,87 @@ function observeRefusals(http: Http, data: DataRoot, registers: Registry[]): voi
     else uncounted.inc()
   })
   listen<IdempotencyDone>(http, data, idempotencyDone, ({ outcome }) => keys.inc({ outcome }))
+}
+
+/** What became of a question, and what is counted of it. */
+const cacheOutcomes: [outcome: string, of: (stats: GroupStats) => number][] = [
+  ['memory', ({ hits }) => hits],
+  ['shared', ({ sharedHits }) => sharedHits],
+  ['grace', ({ graces }) => graces],
+  ['coalesced', ({ coalesced }) => coalesced],
+  ['loaded', ({ loads, failures }) => Math.max(0, loads - failures)],
+  ['failed', ({ failures }) => failures],
+  ['bypassed', ({ bypassed }) => bypassed],
+]
+
+/** The cache counts for itself; here it is only read, when somebody asks. */
+function observeCache(http: Http, data: DataRoot, cache: CacheCore, registers: Registry[]): void {
+  const labelNames = ['module', 'group'] as const
+  new Counter({
+    name: 'cache_requests_total',
+    help: 'Questions to the cache, by what became of them; background loads are among those loaded and failed.',
+    labelNames: [...labelNames, 'outcome'],
+    registers,
+    collect() {
+      this.reset()
+      for (const stats of cache.groups.all()) {
+        const { module, group } = stats
+        for (const [outcome, of] of cacheOutcomes) {
+          const n = of(stats)
+          if (n > 0) this.inc({ module, group, outcome }, n)
+        }
+      }
+    },
+  })
+  const ofLoads: [name: string, help: string, of: (stats: GroupStats) => number][] = [
+    ['cache_load_seconds_sum', 'Time of all loads.', ({ loadMs }) => loadMs / 1000],
+    ['cache_load_seconds_count', 'Loads that began.', ({ loads }) => loads],
+  ]
+  for (const [name, help, of] of ofLoads) {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset()
+        for (const stats of cache.groups.all()) {
+          if (stats.loads > 0) this.inc({ module: stats.module, group: stats.group }, of(stats))
+        }
+      },
+    })
+  }
+  const ofNow: [name: string, help: string, value: () => number][] = [
+    ['cache_entries', 'Entries in the memory of this process.', () => cache.size.entries],
+    ['cache_bytes', 'Bytes that they take.', () => cache.size.bytes],
+    ['cache_bytes_max', 'Bytes that they may take.', () => cache.size.bytesMax],
+  ]
+  if (cache.shared) {
+    ofNow.push(['cache_shared_up', 'Whether the shared layer is used, 0 or 1.', () => Number(cache.shared!.up)])
+  }
+  for (const [name, help, value] of ofNow) {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value())
+      },
+    })
+  }
+  const failures = new Counter({
+    name: 'cache_failures_total',
+    help: 'Times that the log of invalidations could not be read, the bus failed, or the shared layer was given up.',
+    labelNames: ['part'],
+    registers,
+  })
+  const parts: Partial<Record<CacheNews['event'], string>> = {
+    'log-failed': 'log',
+    'bus-failed': 'bus',
+    'shared-down': 'shared',
+  }
+  listen<CacheNews>(http, data, cacheNews, ({ event }) => {
+    const part = parts[event]
+    if (part) failures.inc({ part })
+  })
 }

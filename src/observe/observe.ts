@@ -1,5 +1,6 @@
 import { systemClock } from '../kernel/clock.ts'
 import type { Extension } from '../runtime/boot.ts'
+import { cacheLog } from './cache-log.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
 import { requestLog } from './request-log.ts'
@@ -15,10 +16,12 @@ const sameLineEveryMs = 60_000
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, config, primitives }) => {
     const seen = sightings ?? keepSightings(http, config.dataDir)
-    const counters = metrics(http, data, primitives.queue, config.backup.dir)
+    const { queue, cache } = primitives
+    const counters = metrics(http, data, { queue, cache, backupDir: config.backup.dir })
     traces(http, data)
     requestLog(http, data, config.logSample)
     runLog(http, data, log)
+    cacheLog(http, data, log)
     const fresh = oncePer(sameLineEveryMs)
     watchSlowStatements(http, data, (slow) => {
       counters.slowStatements.inc({ module: slow.module ?? '' })

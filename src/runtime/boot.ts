@@ -1,12 +1,13 @@
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
-import type { Database } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
 import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
@@ -23,6 +24,7 @@ import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
 import { carryPositions } from '../primitives/positions/positions.ts'
 import { searchFor } from '../primitives/search/search.ts'
+import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Tell } from './backups.ts'
 import type { Config } from './config.ts'
@@ -103,6 +105,13 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     })
     undo.push(() => primitives.close())
     await primitives.cache.open()
+    undo.push(
+      keepFigures(primitives.cache, database, {
+        process: `${hostname()}:${process.pid}`,
+        failed: (error) =>
+          log.debug({ event: 'cache-figures', err: error }, 'the figures of the cache were not written'),
+      }),
+    )
     const root = primitives.data
     const state: Health = { draining: false }
     health(http, root, state)
@@ -110,7 +119,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       await extension(http, { data: root, server, log, config, primitives })
     if (config.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)
     const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
-    const sessions = startSessions(app, config, http, database, secret)
+    const sessions = startSessions(app, config, http, await openSessions(app.name, database, redis), secret)
     carryPositions(http, {
       records: await openPositions(config.topology.data, app.name, redis),
       key: secret('rung positions'),
@@ -118,7 +127,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       trouble: (what, error) => log.debug({ event: 'position', what, err: error }, 'a position could not be had'),
     })
     if (config.limits === 'on')
-      limitRequests(http, await openLimiter(config.topology.data, database), app.limits, database)
+      limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     if (config.cache === 'on') {
       cachedRoutes(http, { of: cacheOf, edge: false, cookies: ['session', '__Host-session'] })
@@ -196,11 +205,11 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
 
 type Secrets = (purpose: string) => Uint8Array
 
-function startSessions(app: App, config: Config, http: Http, database: Database, secret: Secrets): Sessions {
+function startSessions(app: App, config: Config, http: Http, store: SessionStore, secret: Secrets): Sessions {
   if (!app.sessions) return noSessions
   const secure = config.mode === 'production'
   // No module's name has a blank.
-  return cookieSessions(http, openSessions(database), app.sessions, { key: secret('rung sessions'), secure })
+  return cookieSessions(http, store, app.sessions, { key: secret('rung sessions'), secure })
 }
 
 interface Parts extends Primitives {

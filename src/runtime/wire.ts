@@ -4,6 +4,7 @@ import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import type { RedisClient } from '../engines/redis/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import { uuid } from '../kernel/random.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
 import { notifyBus } from '../primitives/cache/notify.ts'
@@ -19,6 +20,7 @@ import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { notifyBell } from '../primitives/jobs/notify.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
 import type { Limiter } from '../primitives/limits/contract.ts'
+import { countFleet } from '../primitives/limits/fleet.ts'
 import { insured } from '../primitives/limits/insured.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
@@ -26,7 +28,7 @@ import type { PositionRecords } from '../primitives/positions/contract.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
-import { tableSessions } from '../primitives/sessions/table.ts'
+import { tableSessionEditions, tableSessions } from '../primitives/sessions/table.ts'
 import type { CacheTopology, DataTopology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -194,13 +196,34 @@ export function openRecords(database: Database): Records {
 }
 
 /** Of an embedded database there is one process that takes requests: it counts for itself. Others share their counts. */
-export async function openLimiter({ engine }: DataTopology, database: Database): Promise<Limiter> {
+export async function openLimiter(
+  { engine }: DataTopology,
+  app: string,
+  database: Database,
+  redis: RedisClient | undefined,
+): Promise<Limiter> {
   const { memoryLimiter } = await import('../primitives/limits/memory.ts')
+  if (redis) {
+    const { redisLimiter, redisRollCall } = await import('../primitives/limits/redis.ts')
+    const fleet = countFleet(redisRollCall(redis, app, uuid()))
+    return insured(redisLimiter(redis, app), memoryLimiter(), { database, fleet })
+  }
   if (engine === 'embedded') return memoryLimiter()
   const { tableLimiter } = await import('../primitives/limits/table.ts')
-  return insured(tableLimiter(database), memoryLimiter(), database)
+  return insured(tableLimiter(database), memoryLimiter(), { database })
 }
 
-export function openSessions(database: Database): SessionStore {
-  return tableSessions(database)
+/** The table is the truth; Redis, where there is one, holds copies. */
+export async function openSessions(
+  app: string,
+  database: Database,
+  redis: RedisClient | undefined,
+): Promise<SessionStore> {
+  const table = tableSessions(database)
+  if (!redis) return table
+  const [{ redisSessionCopies }, { copiedSessions }] = await Promise.all([
+    import('../primitives/sessions/redis.ts'),
+    import('../primitives/sessions/copied.ts'),
+  ])
+  return copiedSessions(table, redisSessionCopies(redis, app), tableSessionEditions(database))
 }

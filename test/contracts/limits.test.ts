@@ -1,8 +1,11 @@
 import { after, before } from 'node:test'
+import { openRedis } from '../../src/engines/redis/client.ts'
 import { memoryLimiter } from '../../src/primitives/limits/memory.ts'
+import { redisLimiter } from '../../src/primitives/limits/redis.ts'
 import { tableLimiter } from '../../src/primitives/limits/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+import { testRedis } from '../support/redis.ts'
 import { limitsContract } from './limits.ts'
 
 let postgres: TestPostgres
@@ -19,4 +22,17 @@ limitsContract('memory', async () => {
 limitsContract('table', async () => {
   const { database } = await openSystemTables(postgres)
   return { limiters: [tableLimiter(database), tableLimiter(database)], close: () => database.close() }
+})
+
+limitsContract('redis', async () => {
+  const redis = await testRedis()
+  const clients = await Promise.all([openRedis({ url: redis.url }), openRedis({ url: redis.url })])
+  return {
+    limiters: [redisLimiter(clients[0], 'test'), redisLimiter(clients[1], 'test')],
+    keys: async () => Number(await clients[0].call('DBSIZE')),
+    async close() {
+      for (const client of clients) client.close()
+      await redis.stop()
+    },
+  }
 })

@@ -7,6 +7,12 @@ export interface BoundedOptions<V> {
   onLeave?(key: string, value: V): void
 }
 
+export interface Surveyed {
+  key: string
+  bytes: number
+  uses: number
+}
+
 /**
  * An entry, and a link in the ring that it is in. The head of a ring is a node of its own: `newer` of it is the oldest entry,
  * `older` of it the newest.
@@ -153,6 +159,20 @@ export class Bounded<V> {
 
   keys(): IterableIterator<string> {
     return this.#nodes.keys()
+  }
+
+  /**
+   * Up to `max` entries with their size and how often they were used lately (15: that or more), those in the main part first, the
+   * newest of each first. It takes from what is known for admission, so a use costs nothing more.
+   */
+  survey(max: number): Surveyed[] {
+    const seen: Surveyed[] = []
+    for (const ring of [this.#protected, this.#window, this.#probation]) {
+      for (let node = ring.older; node !== ring && seen.length < max; node = node.older) {
+        seen.push({ key: node.key, bytes: node.bytes, uses: this.#sketch.estimate(node.hash) })
+      }
+    }
+    return seen
   }
 
   #settle(): void {

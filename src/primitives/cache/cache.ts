@@ -5,7 +5,7 @@ import { type Random, systemRandom } from '../../kernel/random.ts'
 import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Riding } from '../data/rides.ts'
-import { Bounded } from './bounded.ts'
+import { Bounded, type Surveyed } from './bounded.ts'
 import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
 import type { EdgeCache } from './edge.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
@@ -141,8 +141,16 @@ export class CacheCore {
     })
   }
 
-  get size(): { entries: number; bytes: number } {
-    return { entries: this.#entries.size, bytes: this.#entries.bytes }
+  get size(): { entries: number; bytes: number; bytesMax: number } {
+    return { entries: this.#entries.size, bytes: this.#entries.bytes, bytesMax: this.#parts.bytesMax }
+  }
+
+  get shared(): SharedCache | undefined {
+    return this.#parts.shared
+  }
+
+  survey(max: number): Surveyed[] {
+    return this.#entries.survey(max)
   }
 
   forModule(module: string | undefined, write: (fn: (tx: Invalidating) => void) => Promise<void>): Cache {

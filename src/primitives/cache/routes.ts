@@ -108,7 +108,9 @@ function partsOf({ params, query, routeOptions }: FastifyRequest): string {
 
 function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags'> {
   const isText = typeof answer === 'string'
-  const body = isText ? answer : String(reply.serializeInput(answer as Record<string, unknown>, '200'))
+  // A route need not have a schema for its answer.
+  const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
+  const body = isText ? answer : String(serialize(answer as Record<string, unknown>))
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
   const own = reply.getHeader('content-type')
   const type = typeof own === 'string' ? own : isText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8'

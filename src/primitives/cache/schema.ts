@@ -15,4 +15,14 @@ create index on rung.invalidation (xid);
 create index on rung.invalidation using brin (at);
 `,
   ),
+  systemMigration(
+    '0009_cache_figures',
+    `
+create unlogged table rung.cache_figures (
+  process text primary key,
+  at timestamptz not null,
+  figures jsonb not null
+) with (fillfactor = 50);
+`,
+  ),
 ]

@@ -15,7 +15,7 @@ export interface Limiter {
   /** One of each key, each by itself. The verdicts come in the order of the asks. */
   take(asks: readonly Ask[]): Promise<Verdict[]>
   giveBack(taken: readonly Taken[]): Promise<void>
-  /** Forgets keys whose windows are empty. Gives how many. */
+  /** Forgets keys whose windows are empty, where the store does not do that by itself. Gives how many. */
   prune(): Promise<number>
 }
 
@@ -34,11 +34,14 @@ export interface Verdict {
   readonly nextMs: number
   /** For `giveBack`. */
   readonly slot: number
+  /** The same in the counts that the process keeps beside shared ones. */
+  readonly ownSlot?: number | undefined
 }
 
 export interface Taken {
   readonly key: string
   readonly slot: number
+  readonly ownSlot?: number | undefined
 }
 
 /** Parts of a window. More are more exact and cost more room: 30 make a minute at most two seconds longer. */

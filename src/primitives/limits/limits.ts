@@ -145,9 +145,10 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
   }
 
   function giveBack(applied: readonly Applied[], verdicts: readonly Verdict[]): void {
-    const taken: Taken[] = applied.flatMap(({ ask }, n) =>
-      verdicts[n]!.admitted ? [{ key: ask.key, slot: verdicts[n]!.slot }] : [],
-    )
+    const taken: Taken[] = applied.flatMap(({ ask: { key } }, n) => {
+      const { admitted, slot, ownSlot } = verdicts[n]!
+      return admitted ? [{ key, slot, ownSlot }] : []
+    })
     if (taken.length > 0) limiter.giveBack(taken).catch(failed)
   }
 

@@ -21,4 +21,15 @@ create table rung.session (
 create index session_principal on rung.session (principal);
 `,
   ),
+  systemMigration(
+    '0008_session_edition',
+    `
+create table rung.session_edition (
+  number bigint not null default 1,
+  engine text,
+  only_row boolean primary key default true check (only_row)
+);
+insert into rung.session_edition default values;
+`,
+  ),
 ]

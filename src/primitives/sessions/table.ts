@@ -2,6 +2,7 @@ import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { type Sql, sql } from '../data/sql.ts'
 import type { Found, SessionInfo, SessionStore } from './contract.ts'
+import type { SessionEditions } from './copies.ts'
 
 type InfoRow = Omit<SessionInfo, 'plan'> & { plan: string | null }
 type FoundRow = InfoRow & Omit<Found, 'session'>
@@ -68,6 +69,21 @@ export function tableSessions(database: Database): SessionStore {
           limit ${max} for update skip locked
         ) returning 1`)
       return rows.length
+    },
+  }
+}
+
+export function tableSessionEditions(database: Database): SessionEditions {
+  return {
+    async current() {
+      const [row] = await runAlone<{ number: string; engine: string | null }>(
+        database,
+        sql`select number::text as number, engine from rung.session_edition`,
+      )
+      return { number: row!.number, engine: row!.engine ?? undefined }
+    },
+    async renew(engine) {
+      await runAlone(database, sql`update rung.session_edition set number = number + 1, engine = ${engine ?? null}`)
     },
   }
 }

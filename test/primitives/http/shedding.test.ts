@@ -63,7 +63,7 @@ describe('under load', () => {
   })
   const start = (http: HttpOptions) =>
     bootForTest(defineApp({ name: 'a', modules: [module], http }), postgres, { shedding: 'on' }, [
-      (fastify, { data, primitives }) => void metrics(fastify, data, primitives.queue),
+      (fastify, { data, primitives }) => void metrics(fastify, data, primitives),
     ])
   const ask = (route: string, of = running) => fetch(of.url + route)
   const status = async (route: string, of = running) => (await ask(route, of)).status

@@ -124,7 +124,7 @@ describe('a limit', () => {
 
   it('is not kept for the health of the process, nor where a route says so; for paths that do not exist it is', async () => {
     const ask = await start({ address: { max: 2, ...ten } }, {}, [
-      (http, { data, primitives }) => void metrics(http, data, primitives.queue),
+      (http, { data, primitives }) => void metrics(http, data, primitives),
     ])
     for (const route of ['/healthz', '/readyz', '/metrics', '/free', '/free', '/free']) {
       const { status, headers } = await ask(route)

@@ -1,0 +1,115 @@
+import { every, systemClock } from '../../kernel/clock.ts'
+import { runAlone } from '../data/alone.ts'
+import type { Database } from '../data/contract.ts'
+import { sql } from '../data/sql.ts'
+import type { Surveyed } from './bounded.ts'
+import type { CacheCore } from './cache.ts'
+import type { LayerFacts } from './layer.ts'
+import type { GroupStats } from './stats.ts'
+
+/** What one process knows of its cache, for people. Counts are since its start. */
+export interface Figures {
+  groups: GroupStats[]
+  entries: number
+  bytes: number
+  bytesMax: number
+  /** Where there is a shared layer: whether it is used, and what it holds. */
+  shared: { up: boolean; facts: LayerFacts | null } | null
+  /** Of the entries that were looked at. */
+  hottest: Surveyed[]
+  largest: Surveyed[]
+}
+
+export interface ProcessFigures extends Figures {
+  process: string
+  at: Date
+}
+
+const everyMs = 5_000
+/** Said again so often also where nothing has changed; who has not for thrice as long is gone. */
+const aliveMs = 10_000
+const goneMs = 30_000
+/** Some 2 ms for the hottest and the largest. */
+const surveyMax = 20_000
+const shownMax = 10
+
+/**
+ * Each process writes down now and then what it knows of its cache: so whoever has the database can look at all of them, wherever they
+ * are, and none needs a door for it. One that does not use its cache writes nothing.
+ */
+export function keepFigures(
+  core: CacheCore,
+  database: Database,
+  { process, failed }: { process: string; failed(error: unknown): void },
+): () => Promise<void> {
+  let last = ''
+  let writtenAt = Number.NEGATIVE_INFINITY
+  let writing: Promise<void> | undefined
+
+  async function write(): Promise<void> {
+    const groups = core.groups.all()
+    const { entries } = core.size
+    if (groups.length === 0 && entries === 0) return
+    const up = core.shared?.up
+    const now = JSON.stringify([groups, entries, up])
+    if (now === last && systemClock.ticks() - writtenAt < aliveMs) return
+    await save(database, process, await figuresOf(core))
+    last = now
+    writtenAt = systemClock.ticks()
+  }
+
+  const end = every(everyMs, () => {
+    writing ??= write()
+      .catch(failed)
+      .finally(() => {
+        writing = undefined
+      })
+  })
+  return async () => {
+    end()
+    await writing
+    if (last !== '')
+      await runAlone(database, sql`delete from rung.cache_figures where process = ${process}`).catch(failed)
+  }
+}
+
+async function figuresOf(core: CacheCore): Promise<Figures> {
+  const seen = core.survey(surveyMax)
+  const most = (compare: (a: Surveyed, b: Surveyed) => number) => [...seen].sort(compare).slice(0, shownMax)
+  const { shared } = core
+  return {
+    groups: core.groups.all(),
+    ...core.size,
+    shared: shared ? { up: shared.up, facts: shared.up ? await shared.facts().catch(() => null) : null } : null,
+    hottest: most((a, b) => b.uses - a.uses), // of equals the one that was used last
+    largest: most((a, b) => b.bytes - a.bytes),
+  }
+}
+
+async function save(database: Database, process: string, figures: Figures): Promise<void> {
+  await runAlone(
+    database,
+    sql`with gone as (
+        delete from rung.cache_figures
+        where at < clock_timestamp() - ${goneMs}::float8 * interval '1 millisecond' and process <> ${process}
+      )
+      insert into rung.cache_figures (process, at, figures)
+      values (${process}, clock_timestamp(), ${JSON.stringify(figures)}::text::jsonb)
+      on conflict (process) do update set at = excluded.at, figures = excluded.figures`,
+  )
+}
+
+/** Of all processes that run now. */
+export async function readFigures(database: Database): Promise<ProcessFigures[]> {
+  const [known] = await runAlone<{ yes: boolean }>(
+    database,
+    sql`select to_regclass('rung.cache_figures') is not null as yes`,
+  )
+  if (!known!.yes) return [] // no app of this version has run here
+  const rows = await runAlone<{ process: string; at: Date; figures: Figures }>(
+    database,
+    sql`select process, at, figures from rung.cache_figures
+      where at > clock_timestamp() - ${goneMs}::float8 * interval '1 millisecond' order by process`,
+  )
+  return rows.map(({ process, at, figures }) => ({ process, at, ...figures }))
+}
