@@ -13,6 +13,7 @@ const floors: Record<string, number> = {
   app: 4,
   runtime: 5,
   observe: 6,
+  fleet: 6,
   cli: 9,
 }
 /** `primitives/*` are rooms beside each other; so are `engines/*`. None imports another. */
@@ -77,6 +78,7 @@ const adapters: Record<string, string> = {
   'primitives/cache/notify.ts': 'cache',
   'primitives/cache/redis.ts': 'cache',
   'primitives/cache/redis-bus.ts': 'cache',
+  'primitives/cache/nginx.ts': 'cache',
   'primitives/positions/memory.ts': 'positions',
   'primitives/positions/redis.ts': 'positions',
   'primitives/files/disk.ts': 'files',
@@ -167,6 +169,14 @@ test('imports point down', () => {
         wrong.push(`${file} → ${target}`)
     }
   }
+  assert.deepEqual(wrong, [])
+})
+
+test('the fleet starts processes, and knows nothing of what runs in them', () => {
+  const inside = /^(app|primitives|runtime|observe)\//
+  const wrong = files
+    .filter((file) => file.startsWith('fleet/'))
+    .flatMap((file) => ownImports(file).filter((target) => inside.test(target)))
   assert.deepEqual(wrong, [])
 })
 

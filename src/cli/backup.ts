@@ -24,7 +24,7 @@ import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { type DatabaseServer, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
-import { stopOnSignal } from './start.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
 
 const statusEveryMs = 5_000
 

@@ -20,6 +20,8 @@ export type Options = Readonly<Record<string, Option>>
 
 export interface Option {
   type: 'string' | 'boolean'
+  /** One letter: `-f`. */
+  short?: string
   help: string
   /** Shown for a value: `--port <number>`. */
   value?: string
@@ -51,7 +53,8 @@ const common: Options = {
 
 export function parseInput(command: Command, args: readonly string[]) {
   const options: NonNullable<ParseArgsConfig['options']> = {}
-  for (const [name, { type }] of Object.entries({ ...command.options, ...common })) options[name] = { type }
+  for (const [name, { type, short }] of Object.entries({ ...command.options, ...common }))
+    options[name] = { type, ...(short !== undefined && { short }) }
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
   } catch (cause) {
@@ -62,7 +65,11 @@ export function parseInput(command: Command, args: readonly string[]) {
 
 export function helpText(command: Command): string {
   const rows = Object.entries({ ...command.options, ...common }).map(
-    ([name, option]) => [`--${name}${option.value ? ` <${option.value}>` : ''}`, option.help] as const,
+    ([name, option]) =>
+      [
+        `${option.short ? `-${option.short}, ` : ''}--${name}${option.value ? ` <${option.value}>` : ''}`,
+        option.help,
+      ] as const,
   )
   const width = Math.max(...rows.map(([left]) => left.length))
   return [

@@ -5,6 +5,11 @@ import { type Command, helpText, type Input, type Output, parseInput } from './c
 const commands: Record<string, () => Promise<{ default: Command }>> = {
   start: () => import('./start.ts'),
   dev: () => import('./dev.ts'),
+  up: () => import('./up.ts'),
+  ps: () => import('./ps.ts'),
+  logs: () => import('./logs.ts'),
+  stop: () => import('./stop.ts'),
+  topology: () => import('./topology.ts'),
   migrate: () => import('./migrate.ts'),
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),

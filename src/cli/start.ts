@@ -1,6 +1,5 @@
 import path from 'node:path'
 import { systemClock } from '../kernel/clock.ts'
-import { messageOf } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
@@ -11,6 +10,7 @@ import { readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import type { Command, Input } from './command.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
   name: 'start',
@@ -94,37 +94,4 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
     out.line('  stop       Ctrl-C')
   }
   return { ...running, stop: () => running.stop().finally(endTraces) }
-}
-
-/**
- * Listens for signals from now on. What it returns waits for the first one, drains and stops what runs, and gives the
- * exit code. A second signal ends at once.
- */
-export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: Pick<Running, 'stop'>) => Promise<number> {
-  const asked = Promise.withResolvers<void>()
-  let stopping = false
-  function onSignal(signal: NodeJS.Signals): void {
-    if (stopping) {
-      out.note(`${signal} again: ending at once. The next start recovers.`)
-      process.exit(1)
-    }
-    stopping = true
-    out.note(`\n${signal}: finishing what is in hand …`)
-    asked.resolve()
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  // Started by `rung dev`: when that is gone, however it ended, nobody is left to stop this process.
-  process.once('disconnect', () => onSignal('SIGTERM'))
-  process.channel?.unref() // listening for that end keeps no process alive
-  return async (running) => {
-    await asked.promise
-    try {
-      await running.stop()
-      out.note('stopped')
-      return 0
-    } catch (error) {
-      out.note(`stopped with an error: ${messageOf(error)}`)
-      return 1
-    }
-  }
 }

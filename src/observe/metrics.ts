@@ -401,6 +401,7 @@ function observeCache(http: Http, data: DataRoot, cache: CacheCore, registers: R
   const parts: Partial<Record<CacheNews['event'], string>> = {
     'log-failed': 'log',
     'bus-failed': 'bus',
+    'edge-failed': 'edge',
     'shared-down': 'shared',
   }
   listen<CacheNews>(http, data, cacheNews, ({ event }) => {

@@ -98,7 +98,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     const database = openDatabase(config.topology.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const { layers, redis } = await openCache(config.topology.cache, app.name, database, server.connection)
+    const { layers, redis } = await openCache(config.topology, app.name, database, server.connection)
     const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), {
       ...layers,
       off: config.cache === 'off',
@@ -130,7 +130,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     if (config.cache === 'on') {
-      cachedRoutes(http, { of: cacheOf, edge: false, cookies: ['session', '__Host-session'] })
+      cachedRoutes(http, { of: cacheOf, edge: layers.edge !== undefined, cookies: ['session', '__Host-session'] })
     }
     idempotentRoutes(http, primitives.records, app.idempotency, database)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
@@ -192,7 +192,15 @@ async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void>
 }
 
 function httpSettings(app: App, config: Config, log: Log) {
-  return { title: app.name, ...app.http, logger: log.child({}), revealing: config.mode === 'development' }
+  const own = app.http.trustProxy ?? []
+  return {
+    title: app.name,
+    ...app.http,
+    // What is not a list is the app author's mistake, and is told as such.
+    trustProxy: Array.isArray(own) ? [...own, ...config.trustProxy] : own,
+    logger: log.child({}),
+    revealing: config.mode === 'development',
+  }
 }
 
 /** Rung's own, then those of the modules. */

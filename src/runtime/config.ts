@@ -1,11 +1,11 @@
+import { isIP } from 'node:net'
 import path from 'node:path'
 import { parseRedisUrl } from '../engines/redis/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { RungError } from '../kernel/errors.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
-import { rung1k } from '../topology/rungs/1k.ts'
-import { rung10k } from '../topology/rungs/10k.ts'
-import type { CacheTopology, MailTopology, RungName, Topology } from '../topology/topology.ts'
+import { rungNames, rungs } from '../topology/catalog.ts'
+import type { CacheTopology, EdgeTopology, MailTopology, Topology } from '../topology/topology.ts'
 
 /** Everything that a process takes from outside, checked once at the start. */
 export interface Config {
@@ -34,6 +34,8 @@ export interface Config {
   limits: 'on' | 'off'
   /** Refusing requests under too much load: `off` for load tests, and by default in tests. */
   shedding: 'on' | 'off'
+  /** Proxies whose `X-Forwarded-For` is believed, beside those that the app names. */
+  trustProxy: readonly string[]
   /** Root of all keys; made and kept in the data directory when it is not given. */
   secret: string | undefined
 }
@@ -48,9 +50,6 @@ export type Role = (typeof roles)[number]
 const roles = ['both', 'web', 'worker'] as const
 const switches = ['on', 'off'] as const
 const modes = ['development', 'test', 'production'] as const
-
-const rungs: Record<RungName, Topology> = { '1k': rung1k, '10k': rung10k }
-const rungNames = Object.keys(rungs) as RungName[]
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -86,6 +85,7 @@ export function readConfig(env: Env, cwd: string): Config {
         writeConnectionsMax: integer(env, 'RUNG_POOL_WRITE', preset.data.writeConnectionsMax, 1, 1000),
       },
       cache: cacheTopology(env, preset.cache),
+      edge: edgeTopology(env),
       mail: mailTopology(env, preset.mail),
       http: {
         host: env.HOST || preset.http.host,
@@ -107,6 +107,7 @@ export function readConfig(env: Env, cwd: string): Config {
     cache: oneOf(env, 'RUNG_CACHE', switches, 'on'),
     limits: oneOf(env, 'RUNG_LIMITS', switches, mode === 'test' ? 'off' : 'on'),
     shedding: oneOf(env, 'RUNG_SHEDDING', switches, mode === 'test' ? 'off' : 'on'),
+    trustProxy: addresses(env, 'RUNG_TRUST_PROXY'),
     secret,
   }
 }
@@ -123,6 +124,31 @@ function cacheTopology(env: Env, preset: CacheTopology): CacheTopology {
   }
   const mebibytes = integer(env, 'RUNG_CACHE_MIB', preset.memoryBytesMax / 1024 ** 2, 1, 100_000)
   return { engine: url === undefined ? 'memory' : 'redis', url, memoryBytesMax: mebibytes * 1024 ** 2 }
+}
+
+/** What a process of the app must know of the page cache in front of it. */
+function edgeTopology(env: Env): EdgeTopology {
+  const url = env.RUNG_EDGE_URL || undefined
+  const secret = env.RUNG_EDGE_SECRET || undefined
+  if (url === undefined) return { engine: 'none', url: undefined, secret: undefined }
+  if (!/^https?:\/\/[^/?#@]+$/.test(url) || !URL.canParse(url)) {
+    throw invalid(`RUNG_EDGE_URL is "${url}"; it must have the form http://127.0.0.1:9001, without a path.`)
+  }
+  if (secret === undefined)
+    throw invalid('RUNG_EDGE_URL needs RUNG_EDGE_SECRET, the word that the page cache asks for.')
+  return { engine: 'nginx', url, secret }
+}
+
+function addresses(env: Env, name: string): string[] {
+  const all = (env[name] ?? '').split(',').map((text) => text.trim())
+  for (const address of all.filter(Boolean)) {
+    const [host, bits, ...more] = address.split('/')
+    const family = isIP(host!)
+    const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+    if (family === 0 || !fits || more.length > 0)
+      throw invalid(`${name} names "${address}"; it must be addresses or networks: 127.0.0.1, 10.0.0.0/8.`)
+  }
+  return all.filter(Boolean)
 }
 
 function mailTopology(env: Env, preset: MailTopology): MailTopology {

@@ -7,10 +7,10 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 const candidates = ['app.ts', 'src/app.ts', 'app.js', 'src/app.js', 'app.mjs']
 
 /**
- * The app that a file exports by default. Without a file, the first of app.ts, src/app.ts, app.js … in `cwd`.
- * @throws APP_NOT_FOUND, APP_INVALID
+ * The app's file, without loading it.
+ * @throws APP_NOT_FOUND
  */
-export async function loadApp(file: string | undefined, cwd: string): Promise<App> {
+export function findApp(file: string | undefined, cwd: string): string {
   const found = path.resolve(cwd, file ?? candidates.find((name) => existsSync(path.join(cwd, name))) ?? 'app.ts')
   if (!existsSync(found)) {
     throw new RungError(
@@ -18,6 +18,15 @@ export async function loadApp(file: string | undefined, cwd: string): Promise<Ap
       `There is no ${path.relative(cwd, found)} here. Name the app's file, or make an app with: rung new my-app`,
     )
   }
+  return found
+}
+
+/**
+ * The app that a file exports by default. Without a file, the first of app.ts, src/app.ts, app.js … in `cwd`.
+ * @throws APP_NOT_FOUND, APP_INVALID
+ */
+export async function loadApp(file: string | undefined, cwd: string): Promise<App> {
+  const found = findApp(file, cwd)
   let exported: { default?: unknown }
   try {
     exported = await import(pathToFileURL(found).href)

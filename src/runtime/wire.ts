@@ -7,6 +7,7 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import { uuid } from '../kernel/random.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
+import type { EdgeCache } from '../primitives/cache/edge.ts'
 import { notifyBus } from '../primitives/cache/notify.ts'
 import { tableLog } from '../primitives/cache/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
@@ -29,13 +30,14 @@ import type { SearchStore } from '../primitives/search/contract.ts'
 import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { tableSessionEditions, tableSessions } from '../primitives/sessions/table.ts'
-import type { CacheTopology, DataTopology } from '../topology/topology.ts'
+import type { DataTopology, EdgeTopology, Topology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
-export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared'> & Partial<Pick<CacheParts, 'bytesMax' | 'off'>>
+export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared' | 'edge'> &
+  Partial<Pick<CacheParts, 'bytesMax' | 'off'>>
 
 /** An engine that this process itself runs, or one that runs elsewhere. */
 export interface DatabaseServer {
@@ -110,12 +112,16 @@ export function openMemoryCache(database: Database, connection: ConnectionConfig
 }
 
 export async function openCache(
-  { engine, url, memoryBytesMax }: CacheTopology,
+  { cache: { engine, url, memoryBytesMax }, edge }: Pick<Topology, 'cache' | 'edge'>,
   app: string,
   database: Database,
   connection: ConnectionConfig,
 ): Promise<{ layers: CacheLayers; redis?: RedisClient }> {
-  const memory = { ...openMemoryCache(database, connection), bytesMax: memoryBytesMax }
+  const memory: CacheLayers & ReturnType<typeof openMemoryCache> = {
+    ...openMemoryCache(database, connection),
+    bytesMax: memoryBytesMax,
+    ...(edge.url !== undefined && { edge: await openEdge(edge, database) }),
+  }
   if (engine === 'memory') return { layers: memory }
   const [{ openRedis }, { redisLayer }, { redisBus }, { SharedCache }] = await Promise.all([
     import('../engines/redis/client.ts'),
@@ -131,6 +137,16 @@ export async function openCache(
     changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
   })
   return { layers: { ...memory, shared, bus: redisBus({ client: redis, url: url!, app, failed }) }, redis }
+}
+
+async function openEdge({ url, secret }: EdgeTopology, database: Database): Promise<EdgeCache> {
+  const [{ EdgeCache }, { nginxEdge }] = await Promise.all([
+    import('../primitives/cache/edge.ts'),
+    import('../primitives/cache/nginx.ts'),
+  ])
+  return new EdgeCache(nginxEdge({ url: url!, secret: secret! }), (error) =>
+    tellCache({ database, event: 'edge-failed', error }),
+  )
 }
 
 /** Of an embedded database there is one process that takes requests: it knows them all. */

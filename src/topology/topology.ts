@@ -3,10 +3,14 @@ export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
   readonly cache: CacheTopology
+  readonly edge: EdgeTopology
   /** `disk`: in the data directory. */
   readonly files: { readonly engine: 'disk' }
   readonly mail: MailTopology
+  /** Where clients come in: at the edge, or at the one process that answers. */
   readonly http: { readonly host: string; readonly port: number }
+  /** How many processes of each role. */
+  readonly processes: { readonly both: number; readonly web: number; readonly worker: number }
 }
 
 export type RungName = '1k' | '10k'
@@ -33,6 +37,14 @@ export interface CacheTopology {
   readonly url: string | undefined
   /** Of the memory layer of one process. */
   readonly memoryBytesMax: number
+}
+
+export interface EdgeTopology {
+  /** `nginx`: a page cache in front of the processes that answer. */
+  readonly engine: 'none' | 'nginx'
+  /** Of its own door, by which pages are purged: `http://127.0.0.1:9001`. */
+  readonly url: string | undefined
+  readonly secret: string | undefined
 }
 
 export interface MailTopology {

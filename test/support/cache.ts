@@ -5,6 +5,7 @@ import { seededRandom } from '../../src/kernel/random.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
 import type { Bus, InvalidationLog } from '../../src/primitives/cache/contract.ts'
+import type { EdgeCache } from '../../src/primitives/cache/edge.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
 import { redisBus } from '../../src/primitives/cache/redis-bus.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
@@ -26,6 +27,7 @@ export interface NodeParts {
   log: InvalidationLog
   bus: Bus
   shared?: SharedCache | undefined
+  edge?: EdgeCache | undefined
   bytesMax?: number | undefined
 }
 

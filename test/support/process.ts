@@ -11,7 +11,7 @@ import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
 
 /** Rung as a process of its own, as its users run it. */
 
-const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
+export const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
 export const ledgerApp = fileURLToPath(new URL('./apps/ledger/app.ts', import.meta.url))
 
 /** Long enough for any machine; reached only by something that hangs. */
@@ -22,6 +22,8 @@ export interface Options {
   app?: string
   dataDir?: string
   env?: Record<string, string | undefined>
+  /** `rung up` with this rung, instead of `rung start`. */
+  up?: string
   /** After the app's file. */
   args?: readonly string[]
   cwd?: string
@@ -36,6 +38,8 @@ export interface Facts {
   data: string
   pid: number
   postgresPid: number | undefined
+  /** Of `rung up`. */
+  parts?: { name: string; pid: number; address: string }[]
 }
 
 export interface Exit {
@@ -170,7 +174,14 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
 export function launchRung(options: Options): Launched {
   const child = spawn(
     process.execPath,
-    ['--conditions=rung-source', bin, 'start', options.app ?? ledgerApp, '--json', ...(options.args ?? [])],
+    [
+      '--conditions=rung-source',
+      bin,
+      ...(options.up === undefined ? ['start'] : ['up', options.up]),
+      options.app ?? ledgerApp,
+      '--json',
+      ...(options.args ?? []),
+    ],
     {
       cwd: options.cwd,
       env: environment(options),

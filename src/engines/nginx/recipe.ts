@@ -81,6 +81,8 @@ export function nginxVersion(text: string) {
  * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
  * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
  * - The body's size is the app's business, which answers 413 by route; it is passed on as it comes.
+ * - A request that nginx cannot read (`%zz` in its path) is refused by the app, in the app's own form: it is asked for a
+ *   path of that kind, with nothing of the client's.
  * - Header lines up to 16 KiB, as Rung's own server takes them.
  */
 export function nginxConfig(settings: NginxSettings): string {
@@ -195,6 +197,22 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
 
   server {
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
+    error_page 400 = /-/unreadable;
+    location = /-/unreadable {
+      internal;
+      proxy_method GET;
+      proxy_pass http://rung_app/%;
+      proxy_pass_request_headers off;
+      proxy_pass_request_body off;
+      proxy_set_header Host localhost;
+      proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Request-Id $rung_request_id;
+      proxy_hide_header X-Request-Id;
+      add_header X-Cache BYPASS always;
+      add_header X-Request-Id $rung_request_id always;
+      error_page 502 504 =503 @down;
+    }
     location / {
       set $rung_page "";
       set $rung_key "";

@@ -126,7 +126,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     },
     isReady,
     stopSignal: 'SIGQUIT', // requests in hand are finished
-    stopTimeoutMs: 10_000,
+    stopTimeoutMs: 35_000, // its own patience is 30 s, as long as a request may take
     address: `ports ${settings.listen.port} and ${settings.adminPort}`,
   })
 

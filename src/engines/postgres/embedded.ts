@@ -6,6 +6,7 @@ import path from 'node:path'
 import { every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import type { Launcher } from '../process/launcher.ts'
+import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
 import { findBinaries, findPostgresLauncher, type PostgresBinaries } from './binaries.ts'
 import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
 import { type DataDir, openDataDir } from './data-dir.ts'
@@ -31,7 +32,7 @@ import {
  *   stopped ──start──► adopt a server that survived ──or── spawn ──► running, lock held ──stop──► stopped
  *
  * - It runs in a session of its own and writes its log to a file, so neither Ctrl-C nor the death of the app's process
- *   touches it: a server that survived is taken over by the next start.
+ *   touches it: a server that survived is taken over by the next start. One of a fleet ends with its supervisor instead.
  * - One app process per data directory: the process holds a session lock inside the server (`rung.lock`). It is gone the
  *   instant the process is, however it died, so no stale lock file can exist.
  * - The connection that holds the lock is also the watch: when it breaks, the server is started again.
@@ -51,6 +52,8 @@ export interface EmbeddedOptions {
   /** The `.rung` folder. */
   root: string
   connectionsMax?: number
+  /** Of a fleet: a watchdog ends it (a fast shutdown) when this process is dead. */
+  endsWithOwner?: boolean
   /** Called on state changes worth a line in the log. */
   onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered' | DiskEvent, detail: string) => void
 }
@@ -91,12 +94,20 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   let cramped = false
   let server: Server
   let keeper: Client
+  let watchdog: Watchdog | undefined
+
+  function watch(pid: number): void {
+    if (!options.endsWithOwner) return
+    watchdog?.end()
+    watchdog = startWatchdog({ signal: 'INT', lastSignal: 'QUIT', group: false, patienceMs: 20_000 })
+    watchdog.watch(pid)
+  }
 
   /** As `spawnServer`; on a full disk the reserve is given up for a server that can at least be read from. */
   async function spawnSomehow(): Promise<Server | undefined> {
     for (;;) {
       try {
-        return await spawnServer(binaries, launcher, dataDir, settings)
+        return await spawnServer(binaries, launcher, dataDir, settings, watch)
       } catch (error) {
         if (!(await disk.makeRoom(messageOf(error)))) throw error
         cramped = true
@@ -113,6 +124,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
         try {
           keeper = await takeLock(keeperConnection, dataDir.root)
           server = found
+          if (adopted) watch(adopted.pid) // not before: it might be somebody else's
           break
         } catch (error) {
           if (!adopted || error instanceof RungError) throw error // an adopted one may just have been told to stop
@@ -134,7 +146,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     for (let attempt = 0; !stopping; attempt += 1) {
       try {
         await bringUp()
-        if (stopping) return await stopServer(dataDir, server, keeper)
+        if (stopping) return await stopServer(dataDir, server, keeper).finally(() => watchdog?.end())
         options.onEvent?.('recovered', `Postgres is back, process ${server.pid}`)
         return
       } catch (error) {
@@ -152,6 +164,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   } catch (error) {
     stopping = true
     await stopServer(dataDir, server!, keeper!)
+    watchdog?.end()
     throw error
   }
   options.onEvent?.(how, `process ${server!.pid}`)
@@ -170,6 +183,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       stopping = true
       stopLooking()
       await stopServer(dataDir, server, keeper)
+      watchdog?.end()
       await looked // it may be renewing the reserve, in a folder that the caller removes next
     },
   }
@@ -309,6 +323,7 @@ async function spawnServer(
   launcher: Launcher,
   dataDir: DataDir,
   settings: PostgresSettings,
+  watch: (pid: number) => void,
 ): Promise<Server | undefined> {
   const logStart = await sizeOf(dataDir.log)
   const log = openSync(dataDir.log, 'a', 0o600)
@@ -316,6 +331,7 @@ async function spawnServer(
   const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
   child.unref()
+  if (child.pid !== undefined) watch(child.pid)
   const over = new AbortController()
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(messageOf(error)))

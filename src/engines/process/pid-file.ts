@@ -23,6 +23,12 @@ interface Entry {
   server?: Known
 }
 
+/** Who holds the folder, if anybody does. */
+export async function ownerOf(dir: string): Promise<number | undefined> {
+  const entry = await read(path.join(dir, 'server.pid'))
+  return entry && lives(entry.owner) ? entry.owner.pid : undefined
+}
+
 const goneWithinMs = 5_000
 
 /**

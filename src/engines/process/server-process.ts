@@ -6,6 +6,7 @@ import { sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import type { Launcher } from './launcher.ts'
 import { type Claim, claim } from './pid-file.ts'
+import { startWatchdog } from './watchdog.ts'
 
 /**
  * A server that belongs to this process: it lives in a folder of its own and ends with its owner.
@@ -13,9 +14,8 @@ import { type Claim, claim } from './pid-file.ts'
  *   claim the folder ──► spawn ──► ready ──► (exit by itself | stop: signal, then SIGKILL to the group) ──► folder free
  *
  * It leads a session of its own, so that Ctrl-C reaches the owner only, who stops it in order. Three things see to it that
- * nothing is left behind: `stop`; a watchdog, a shell that holds one end of a pipe, whose other end closes the moment the
- * owner is dead, however it died (on Linux the kernel could do that, but not for nginx' workers, and not on macOS); and the
- * pid file, by which the next start on the folder ends what survived even both.
+ * nothing is left behind: `stop`; a watchdog, for when the owner is dead; and the pid file, by which the next start on the
+ * folder ends what survived even both.
  */
 export interface ServerProcess {
   readonly pid: number
@@ -47,25 +47,16 @@ export interface ServerOptions {
   stopTimeoutMs?: number
   /** Politely; SIGTERM unless given. */
   stopSignal?: NodeJS.Signals
+  /** Where it runs; its own folder unless given. */
+  cwd?: string
+  /** This process' own unless given. */
+  env?: Readonly<Record<string, string | undefined>>
+  /** Aborted: it is not waited for any longer, and ended. */
+  over?: AbortSignal
 }
 
 const readyEveryMs = 5
 const logBytesMax = 10 * 1024 ** 2
-
-/**
- * Reads the pid, then nothing until the owner's end of the pipe closes; then the same as `stop`: two seconds of patience,
- * then SIGKILL to the whole group.
- */
-const watchdogScript = `PATH="$PATH:/usr/bin:/bin"
-read -r pid || exit 0
-while read -r _; do :; done
-kill -TERM "-$pid" 2>/dev/null || exit 0
-n=0
-while [ $n -lt 40 ] && kill -0 "-$pid" 2>/dev/null; do
-  n=$((n + 1))
-  if [ $n -ge 20 ]; then kill -KILL "-$pid" 2>/dev/null; fi
-  sleep 0.1
-done`
 
 /**
  * Starts it and returns when it answers.
@@ -101,24 +92,23 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
   const logStart = statSync(logFile).size
   const [command, ...args] = [...launcher.prefix, options.program, ...options.args]
   const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
-  // First the one who watches: between the two spawns nobody could be killed unseen for longer than an instant.
-  const watchdog = spawn('/bin/sh', ['-c', watchdogScript, 'rung-watchdog'], {
+  const watchdog = startWatchdog({ signal: 'TERM', lastSignal: 'KILL', group: true, patienceMs: 2_000 })
+  const child = spawn(command!, args, {
+    ...identity,
+    cwd: options.cwd ?? dir,
+    ...(options.env && { env: options.env as NodeJS.ProcessEnv }),
     detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
+    stdio: ['ignore', log, log],
   })
-  watchdog.on('error', () => {})
-  watchdog.stdin.on('error', () => {}) // it ended first
-  const child = spawn(command!, args, { ...identity, cwd: dir, detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
-  if (child.pid !== undefined) watchdog.stdin.write(`${child.pid}\n`)
+  if (child.pid !== undefined) watchdog.watch(child.pid)
   const exited = endOf(child).then(async (how) => {
     if (child.pid !== undefined) killGroup(child.pid) // workers whose master died
-    watchdog.kill('SIGKILL')
+    watchdog.end()
     await claimed.release()
     return `${name} ended (${how})`
   })
-  for (const one of [child, watchdog]) one.unref()
-  ;(watchdog.stdin as unknown as { unref(): void }).unref()
+  child.unref()
 
   let stopping: Promise<void> | undefined
   async function stop(signal: NodeJS.Signals): Promise<void> {
@@ -152,10 +142,12 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
 }
 
 async function becomesReady(options: ServerOptions, child: ChildProcess): Promise<string | undefined> {
+  const { over } = options
   const timeoutMs = options.startTimeoutMs ?? 10_000
   const giveUpAt = systemClock.ticks() + timeoutMs
   while (systemClock.ticks() < giveUpAt && isRunning(child)) {
     if (await options.isReady(child.pid!).catch(() => false)) return undefined
+    if (over?.aborted) return `${options.name} was told to stop while it started`
     await sleep(readyEveryMs)
   }
   if (!isRunning(child)) return undefined // `exited` tells more

@@ -187,6 +187,11 @@ export class CacheCore {
     }
   }
 
+  /** Resolves when all that was committed before is known here. */
+  look(): Promise<void> {
+    return this.#follower.look()
+  }
+
   async close(): Promise<void> {
     await this.#starting?.catch(() => {})
     await this.#follower.stop()
@@ -241,9 +246,9 @@ export class CacheCore {
     )
   }
 
-  /** Where there is a shared layer: it must hear of what this process writes, also if it never reads. */
+  /** Where there is a layer outside of this process: it must hear of what this process writes, also if it never reads. */
   async open(): Promise<void> {
-    if (this.#parts.shared) await this.#start().catch(this.#parts.failed)
+    if (this.#parts.shared || this.#parts.edge) await this.#start().catch(this.#parts.failed)
   }
 
   #start(): Promise<void> {

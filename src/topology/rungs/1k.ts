@@ -14,7 +14,9 @@ export const rung1k: Topology = {
     idleInTransactionTimeoutMs: 15_000,
   },
   cache: { engine: 'memory', url: undefined, memoryBytesMax: 32 * 1024 ** 2 },
+  edge: { engine: 'none', url: undefined, secret: undefined },
   files: { engine: 'disk' },
   mail: { engine: 'eml', url: undefined, from: 'rung@localhost' },
   http: { host: '127.0.0.1', port: 3000 },
+  processes: { both: 1, web: 0, worker: 0 },
 }

@@ -1,0 +1,56 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import { isRungName, rungNames } from '../topology/catalog.ts'
+import { topologyOf } from '../topology/changes.ts'
+import type { Topology } from '../topology/topology.ts'
+import type { Input } from './command.ts'
+
+const names = ['rung.config.ts', 'rung.config.js', 'rung.config.mjs']
+
+/** `10k`, `app.ts`, or both. A file may have any name; what looks like a rung is one. */
+export function rungAndApp(positionals: readonly string[]): { rung: string | undefined; app: string | undefined } {
+  const [first, second, ...more] = positionals
+  const isRung = first !== undefined && /^\d+[km]$/.test(first)
+  if (isRung && !isRungName(first))
+    throw new RungError('CONFIG_INVALID', `There is no rung "${first}"; there are ${rungNames.join(', ')}.`)
+  const app = isRung ? second : first
+  if (more.length > 0 || (!isRung && second !== undefined))
+    throw new RungError('CONFIG_INVALID', 'Give a rung and the file of an app, no more: rung up 10k src/app.ts')
+  return { rung: isRung ? first : undefined, app }
+}
+
+/**
+ * The rung with the changes of `rung.config.ts` beside the app, of the environment and of the command line.
+ * @throws CONFIG_INVALID
+ */
+export async function wantedTopology(
+  folders: readonly string[],
+  env: Input['env'],
+  options: Readonly<Record<string, string | undefined>>,
+): Promise<{ topology: Topology; file: string | undefined }> {
+  const file = folders.flatMap((folder) => names.map((name) => path.join(folder, name))).find((one) => existsSync(one))
+  if (file === undefined) return { topology: topologyOf({ env, options }), file }
+  let exported: { default?: unknown }
+  try {
+    exported = await import(pathToFileURL(file).href)
+  } catch (cause) {
+    throw new RungError('CONFIG_INVALID', `${file} cannot be loaded: ${messageOf(cause)}`, { cause })
+  }
+  return { topology: topologyOf({ file: exported.default ?? null, env, options }), file }
+}
+
+export function dataDirOf({ values, env, cwd }: Pick<Input, 'values' | 'env' | 'cwd'>): string {
+  return path.resolve(cwd, (typeof values.data === 'string' && values.data) || env.RUNG_DATA || '.rung')
+}
+
+export const dataOption = {
+  type: 'string',
+  value: 'folder',
+  help: 'Data directory, instead of RUNG_DATA (.rung).',
+} as const
+
+export function textOf(value: string | boolean | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}

@@ -1,0 +1,70 @@
+import path from 'node:path'
+import { isRungError } from '../kernel/errors.ts'
+import { findApp } from '../runtime/load-app.ts'
+import { describe } from '../topology/describe.ts'
+import type { Command, Input } from './command.ts'
+import { rungAndApp, wantedTopology } from './rung-config.ts'
+
+const command: Command = {
+  name: 'topology',
+  summary: 'what runs where, at this rung or another',
+  usage: 'rung topology [rung] [app-file] [options]',
+  help: [
+    'Prints what "rung up" would start, with the changes of rung.config.ts beside the app',
+    'and of the environment, which wins:',
+    '',
+    "  import { defineTopology } from 'rung'",
+    '  export default defineTopology({',
+    "    rung: '10k',",
+    '    data: { url, readConnectionsMax, writeConnectionsMax },  // DATABASE_URL, …',
+    "    cache: { url: 'redis://…' },            // RUNG_REDIS_URL: none is started",
+    "    edge: 'off',                            // RUNG_EDGE",
+    '    processes: { web: 2, worker: 1 },       // RUNG_WEB, RUNG_WORKER',
+    "    http: { host: '0.0.0.0', port: 80 },    // HOST, PORT",
+    '  })',
+    '',
+    'All of it may be left out.',
+  ].join('\n'),
+  examples: ['rung topology', 'rung topology 10k --json'],
+  options: {},
+  async run({ positionals, env, cwd, json, out }) {
+    const { rung, app } = rungAndApp(positionals)
+    const { topology, file } = await wantedTopology([...appFolder(app, cwd), cwd], env, { rung })
+    const parts = describe(topology)
+    if (json) {
+      out.json({ file: file ?? null, parts, topology: shown(topology) })
+      return 0
+    }
+    print(topology.rung, parts, out)
+    if (file !== undefined) out.line(`\nWith the changes of ${path.relative(cwd, file)}.`)
+    return 0
+  },
+}
+export default command
+
+/** Without an app there is a topology too. */
+function appFolder(app: string | undefined, cwd: string): string[] {
+  try {
+    return [path.dirname(findApp(app, cwd))]
+  } catch (error) {
+    if (app === undefined && isRungError(error, 'APP_NOT_FOUND')) return []
+    throw error
+  }
+}
+
+function print(rung: string, parts: ReturnType<typeof describe>, out: Input['out']): void {
+  const row = (part: string, count: string, runs: string) => out.line(`${part.padEnd(11)}${count.padEnd(7)}${runs}`)
+  out.line(`rung ${rung}`)
+  row('part', 'count', 'what runs')
+  for (const { part, count, runs } of parts) row(part, count === 0 ? 'yours' : String(count), runs)
+}
+
+/** URLs may hold passwords. */
+function shown(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (key, inner) => {
+      if (key !== 'url' || typeof inner !== 'string') return inner
+      return inner.replace(/\/\/[^/@]*@/, '//…@')
+    }),
+  )
+}

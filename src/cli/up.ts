@@ -1,0 +1,229 @@
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { installedNginx, nginxProblem } from '../engines/nginx/server.ts'
+import { openDataDir } from '../engines/postgres/data-dir.ts'
+import { claim } from '../engines/process/pid-file.ts'
+import { makeDir } from '../engines/process/server-process.ts'
+import { installedRedis, redisProblem } from '../engines/redis/server.ts'
+import { logOf, startPart } from '../fleet/parts.ts'
+import { fleetDir, type Part, type Plan, planFleet, portsNeeded } from '../fleet/plan.ts'
+import { freePorts, publicPort } from '../fleet/ports.ts'
+import { keepLogsShort } from '../fleet/short-logs.ts'
+import { stateWriter } from '../fleet/state.ts'
+import { type PartState, supervise } from '../fleet/supervisor.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
+import { secret } from '../kernel/random.ts'
+import { formatMs } from '../kernel/units.ts'
+import { readConfig } from '../runtime/config.ts'
+import { findApp } from '../runtime/load-app.ts'
+import { storedRoot } from '../runtime/secrets.ts'
+import type { Topology } from '../topology/topology.ts'
+import type { Command, Input } from './command.ts'
+import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
+
+const up: Command = {
+  name: 'up',
+  summary: 'start the app and everything that its rung needs',
+  usage: 'rung up [rung] [app-file] [options]',
+  help: [
+    'Starts what the rung asks for, each part as a process of its own: Postgres, Redis,',
+    'nginx, and the app as web and worker. Starts again what dies. Ctrl-C or SIGTERM',
+    'stops all of it, from the edge inwards; nothing outlives this command.',
+    '',
+    'rung.config.ts beside the app changes the topology, the environment wins over it,',
+    'the options over both. See: rung topology --help. From another terminal: rung ps,',
+    'rung logs, rung stop.',
+    '',
+    'Environment: as of "rung start", and RUNG_EDGE (on, off), RUNG_WEB, RUNG_WORKER.',
+  ].join('\n'),
+  examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
+  options: {
+    port: { type: 'string', value: 'number', help: 'Where clients come in, instead of PORT (3000); 0 is any.' },
+    web: { type: 'string', value: 'number', help: 'Processes that answer requests.' },
+    worker: { type: 'string', value: 'number', help: 'Processes that run jobs.' },
+    data: dataOption,
+  },
+  async run(input) {
+    const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
+    return runFleet(input, stopped)
+  },
+}
+export default up
+
+type Stopped = ReturnType<typeof stopOnSignal>
+
+async function runFleet(input: Input, stopped: Stopped): Promise<number> {
+  const { positionals, values, env, cwd, json, out } = input
+  const began = systemClock.ticks()
+  const { rung, app } = rungAndApp(positionals)
+  const appFile = findApp(app, cwd)
+  const options = {
+    rung,
+    'http.port': textOf(values.port),
+    'processes.web': textOf(values.web),
+    'processes.worker': textOf(values.worker),
+  }
+  const { topology: wanted } = await wantedTopology([path.dirname(appFile), cwd], env, options)
+  const dataDir = dataDirOf(input)
+  checkEngines(wanted)
+  await openDataDir(dataDir)
+  makeDir(fleetDir(dataDir), { prefix: [] })
+  const claimed = await claim(fleetDir(dataDir), 'rung up')
+  try {
+    const { topology, plan } = await planFor(wanted, appFile, dataDir, input)
+    const place = path.relative(cwd, dataDir) || '.'
+    const startedAt = systemClock.now()
+    const states = new Map<string, PartState>()
+    const writer = stateWriter(dataDir, () => ({
+      rung: topology.rung,
+      app: appFile,
+      url: plan.url,
+      startedAt,
+      parts: plan.parts.map((part) => ({ ...states.get(part.name)!, address: part.address, log: logOf(part) })),
+    }))
+    const supervisor = supervise({
+      parts: plan.parts,
+      start: startPart,
+      onChange(state) {
+        writer.changed()
+        if (!json || state.state === 'restarting') tell(state, out.note)
+      },
+    })
+    for (const state of supervisor.states) states.set(state.name, state)
+    writer.changed()
+    const stopShortening = keepLogsShort(plan.parts.map(logOf))
+    const stop = () => {
+      stopShortening()
+      return supervisor.stop().finally(() => writer.remove())
+    }
+    let asked = false
+    const code = stopped({
+      stop() {
+        asked = true
+        return stop()
+      },
+    })
+    try {
+      await supervisor.ready
+    } catch (error) {
+      if (asked) return await stayUntil(code) // stopped while it started
+      await stop().catch(() => {})
+      throw error
+    }
+    if (!asked) {
+      const startMs = Math.round(systemClock.ticks() - began)
+      if (json) out.json(factsOf(plan, topology, supervisor.states, { appFile, dataDir, startMs }))
+      else greet(plan, topology, { app: path.relative(cwd, appFile), place, startMs }, out)
+    }
+    return await stayUntil(code)
+  } finally {
+    await claimed.release()
+  }
+}
+
+/** Engines do not keep this process alive; with all of them elsewhere nothing else would. */
+async function stayUntil(code: Promise<number>): Promise<number> {
+  const over = new AbortController()
+  const stay = async () => {
+    for (;;) await sleep(86_400_000, over.signal)
+  }
+  stay().catch(() => {})
+  return code.finally(() => over.abort())
+}
+
+/** Missing programs are told before anything is started. */
+function checkEngines({ cache, edge }: Topology): void {
+  const missing: [string, string][] = []
+  const redis = cache.engine === 'redis' && cache.url === undefined ? redisProblem(installedRedis()) : undefined
+  const nginx = edge.engine === 'nginx' ? nginxProblem(installedNginx()) : undefined
+  if (redis !== undefined) missing.push(['redis', redis])
+  if (nginx !== undefined) missing.push(['nginx', nginx])
+  if (missing.length === 0) return
+  throw new RungError(
+    'ENGINE_MISSING',
+    `${missing.map(([, problem]) => problem).join(', and ')}. Run: rung engines install ${missing.map(([name]) => name).join(' ')}`,
+    { facts: { missing: missing.map(([name]) => name) } },
+  )
+}
+
+/** With its ports, and every value that a process of the app will read looked at once, before anything is started. */
+async function planFor(
+  wanted: Topology,
+  appFile: string,
+  dataDir: string,
+  { env, cwd }: Input,
+): Promise<{ topology: Topology; plan: Plan }> {
+  if (env.RUNG_BACKUP_DIR && wanted.data.engine === 'embedded') {
+    throw new RungError(
+      'CONFIG_INVALID',
+      'RUNG_BACKUP_DIR archives the database of "rung start"; "rung up" does not archive yet. Unset it, and take copies with: rung backup',
+    )
+  }
+  const port = await publicPort(dataDir, wanted.http.host, wanted.http.port)
+  const topology = { ...wanted, http: { ...wanted.http, port } }
+  const plan = planFleet(topology, {
+    dataDir,
+    tmpDir: tmpdir(),
+    app: {
+      program: process.execPath,
+      args: [...process.execArgv, process.argv[1]!, 'start', appFile],
+      cwd,
+      env,
+    },
+    ports: await freePorts(dataDir, portsNeeded(topology), port),
+    secrets: { root: env.RUNG_SECRET || (await storedRoot(dataDir)), redis: secret(), edge: secret() },
+  })
+  for (const part of plan.parts) if (part.kind === 'app') readConfig(part.env, cwd)
+  return { topology, plan }
+}
+
+function tell({ name, state, trouble, restarts, pid }: PartState, note: (text: string) => void): void {
+  const line = (text: string) => note(`  ${name.padEnd(9)}  ${text}`)
+  if (state === 'running') line(restarts > 0 ? `is back, process ${pid}` : `runs, process ${pid}`)
+  if (state === 'restarting') line(`${trouble?.slice(0, 200) ?? 'ended'}; starting it again`)
+  if (state === 'stopped') line('stopped')
+}
+
+function factsOf(
+  plan: Plan,
+  topology: Topology,
+  states: readonly PartState[],
+  { appFile, dataDir, startMs }: { appFile: string; dataDir: string; startMs: number },
+) {
+  return {
+    app: appFile,
+    rung: topology.rung,
+    url: plan.url,
+    data: dataDir,
+    pid: process.pid,
+    parts: plan.parts.map(({ name, address }, index) => ({ name, pid: states[index]!.pid, address })),
+    startMs,
+  }
+}
+
+function greet(
+  plan: Plan,
+  topology: Topology,
+  { app, place, startMs }: { app: string; place: string; startMs: number },
+  out: Input['out'],
+): void {
+  const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
+  out.line(`${app} runs at rung ${topology.rung}, ready in ${formatMs(startMs)}`)
+  line('app', plan.url)
+  line('reference', `${plan.url}/reference`)
+  for (const part of plan.parts) if (part.kind === 'app') line(part.name, `http://${part.address}/metrics`)
+  line('data', place)
+  for (const text of elsewhere(topology, plan.parts)) line('', text)
+  line('look', 'rung ps, rung logs -f')
+  line('stop', 'Ctrl-C, or: rung stop')
+}
+
+function elsewhere({ data, cache }: Topology, parts: readonly Part[]): string[] {
+  const has = (kind: Part['kind']) => parts.some((part) => part.kind === kind)
+  return [
+    ...(data.url !== undefined && !has('postgres') ? ['the Postgres that you named'] : []),
+    ...(cache.url !== undefined && !has('redis') ? ['the Redis that you named'] : []),
+  ]
+}

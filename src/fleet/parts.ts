@@ -1,0 +1,92 @@
+import { readFile, stat } from 'node:fs/promises'
+import { startPageCache } from '../engines/nginx/server.ts'
+import { startEmbedded } from '../engines/postgres/embedded.ts'
+import { logFileOf, startServer } from '../engines/process/server-process.ts'
+import { startRedis } from '../engines/redis/server.ts'
+import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
+import type { AppPart, Part, PostgresPart } from './plan.ts'
+import type { Started, SupervisorOptions } from './supervisor.ts'
+
+/** How each kind of part is started. All of them end with this process, however it ends. */
+export const startPart: SupervisorOptions['start'] = async (part, over, mend) => {
+  switch (part.kind) {
+    case 'postgres':
+      return startPostgres(part, mend)
+    case 'redis': {
+      const { dir, socketPath, password } = part
+      return startRedis({ dir, listen: { socketPath }, password })
+    }
+    case 'edge': {
+      const { dir, listen, adminPort, secret, upstreams } = part
+      return startPageCache({ dir, listen, adminPort, secret, upstreams })
+    }
+    case 'app':
+      return startApp(part, over)
+  }
+}
+
+export function logOf(part: Part): string {
+  return part.kind === 'postgres' ? `${part.root}/postgres.log` : logFileOf(part.dir)
+}
+
+/** It starts itself again when it dies. */
+async function startPostgres(
+  { root, connectionsMax }: PostgresPart,
+  mend: (trouble: string | undefined, pid?: number) => void,
+): Promise<Started> {
+  const server = await startEmbedded({
+    root,
+    connectionsMax,
+    endsWithOwner: true,
+    onEvent(event, detail) {
+      if (event === 'lost') mend(detail)
+      if (event === 'recovered') mend(undefined, server.pid())
+    },
+  })
+  const { promise: exited, resolve } = Promise.withResolvers<string>()
+  return { pid: server.pid(), exited, stop: () => server.stop().finally(() => resolve('Postgres was stopped')) }
+}
+
+/** Migrations may take long; whoever waits can see that they do. */
+const appStartTimeoutMs = 3_600_000
+const healthTimeoutMs = 1_000
+
+async function startApp(part: AppPart, over: AbortSignal): Promise<Started> {
+  const { name, dir, program, args, cwd, env, address } = part
+  const logStart = await stat(logFileOf(dir)).then(
+    ({ size }) => size,
+    () => 0,
+  )
+  try {
+    return await startServer({
+      name,
+      dir,
+      program,
+      args,
+      cwd,
+      env,
+      launcher: { prefix: [] },
+      address,
+      over,
+      startTimeoutMs: appStartTimeoutMs,
+      stopTimeoutMs: part.stopTimeoutMs,
+      isReady: () => answers(part.healthUrl),
+    })
+  } catch (error) {
+    throw (await ownWords(logFileOf(dir), logStart)) ?? error
+  }
+}
+
+async function answers(url: string): Promise<boolean> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(healthTimeoutMs) })
+  await response.body?.cancel()
+  return response.ok
+}
+
+/** What the process said last, in the form of the command line: `Title (CODE)`, then a sentence. */
+async function ownWords(file: string, start: number): Promise<RungError | undefined> {
+  const said = (await readFile(file).catch(() => Buffer.alloc(0))).subarray(start).toString()
+  const match = /^.* \(([A-Z_]+)\)\n([^\n]+)\n?$/m.exec(said)
+  const code = match?.[1] as ErrorCode | undefined
+  return code !== undefined && Object.hasOwn(errorCodes, code) ? new RungError(code, match![2]!) : undefined
+}

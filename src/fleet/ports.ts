@@ -1,0 +1,43 @@
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:net'
+import { messageOf, RungError } from '../kernel/errors.ts'
+
+/** Below those that operating systems hand out to outgoing connections (from 32,768 or 49,152), so that a restart finds them free. */
+const first = 20_000
+const span = 10_000
+
+/** So many ports that are free now, the same ones for the same data directory where possible. */
+export async function freePorts(dataDir: string, count: number, except?: number): Promise<number[]> {
+  const begin = createHash('sha256').update(dataDir).digest().readUInt32BE() % span
+  const found: number[] = []
+  for (let step = 0; found.length < count && step < span; step += 1) {
+    const port = first + ((begin + step) % span)
+    if (port !== except && (await listens('127.0.0.1', port)) === undefined) found.push(port)
+  }
+  if (found.length < count) throw new RungError('PORT_IN_USE', `There are no free ports from ${first} on.`)
+  return found
+}
+
+/**
+ * For clients. 0 is any.
+ * @throws PORT_IN_USE, CONFIG_INVALID before anything is started
+ */
+export async function publicPort(dataDir: string, host: string, port: number): Promise<number> {
+  if (port === 0) return (await freePorts(`${dataDir}/public`, 1))[0]!
+  const error = await listens(host, port)
+  if (error === undefined) return port
+  if (error.code === 'EADDRINUSE')
+    throw new RungError(
+      'PORT_IN_USE',
+      `Port ${port} of ${host} is in use. Stop what uses it, or take another: --port 8080.`,
+    )
+  throw new RungError('CONFIG_INVALID', `Cannot listen on ${host}:${port} (${messageOf(error)}). Set HOST and --port.`)
+}
+
+function listens(host: string, port: number): Promise<NodeJS.ErrnoException | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', resolve)
+    server.listen({ host, port }, () => server.close(() => resolve(undefined)))
+  })
+}

@@ -1,0 +1,62 @@
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { ownerOf } from '../engines/process/pid-file.ts'
+import { fleetDir } from './plan.ts'
+import type { PartState } from './supervisor.ts'
+
+/** What `rung ps` in another terminal reads. No passwords. */
+export interface FleetState {
+  rung: string
+  app: string
+  url: string
+  startedAt: number
+  parts: (PartState & { address: string; log: string })[]
+}
+
+/** A fleet that runs now. */
+export interface RunningFleet extends FleetState {
+  /** Of its supervisor. */
+  pid: number
+}
+
+const fileOf = (dataDir: string) => `${fleetDir(dataDir)}/state.json`
+
+/** One write after the other; what comes meanwhile is written once. */
+export function stateWriter(dataDir: string, look: () => FleetState) {
+  const file = fileOf(dataDir)
+  let writing: Promise<void> | undefined
+  let again = false
+  async function write(): Promise<void> {
+    do {
+      again = false
+      await writeFile(`${file}.new`, JSON.stringify(look()), { mode: 0o600 })
+      await rename(`${file}.new`, file)
+    } while (again)
+  }
+  return {
+    changed(): void {
+      again = true
+      writing ??= write()
+        .catch(() => {}) // a full disk must not end the fleet
+        .finally(() => {
+          writing = undefined
+        })
+    },
+    async remove(): Promise<void> {
+      await writing
+      await rm(file, { force: true })
+    },
+  }
+}
+
+/** Nothing, where nobody holds the folder: what a killed supervisor left is history. */
+export async function runningFleet(dataDir: string): Promise<RunningFleet | undefined> {
+  const pid = await ownerOf(fleetDir(dataDir))
+  if (pid === undefined) return undefined
+  const text = await readFile(fileOf(dataDir), 'utf8').catch(() => undefined)
+  const nothingYet: FleetState = { rung: '', app: '', url: '', startedAt: 0, parts: [] }
+  try {
+    return { ...(text === undefined ? nothingYet : (JSON.parse(text) as FleetState)), pid }
+  } catch {
+    return { ...nothingYet, pid }
+  }
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { planFleet } from '../../src/fleet/plan.ts'
+import { type PartState, type Started, supervise } from '../../src/fleet/supervisor.ts'
+import { topologyOf } from '../../src/topology/changes.ts'
+import { until } from '../support/process.ts'
+
+const { parts } = planFleet(topologyOf({ env: {}, options: { rung: '10k' } }), {
+  dataDir: '/d',
+  tmpDir: '/tmp',
+  app: { program: 'node', args: [], cwd: '/', env: {} },
+  ports: [1, 2, 3],
+  secrets: { root: 'r', redis: 's', edge: 'e' },
+})
+
+/** Parts that do as they are told, and what happened to them. */
+function stage(fail: (name: string, start: number) => Error | undefined = () => undefined) {
+  const told: string[] = []
+  const starts = new Map<string, number>()
+  const die = new Map<string, (how: string) => void>()
+  const changes: PartState[] = []
+  const supervisor = supervise({
+    parts,
+    async start({ name }): Promise<Started> {
+      const count = (starts.get(name) ?? 0) + 1
+      starts.set(name, count)
+      const error = fail(name, count)
+      if (error) throw error
+      told.push(`start ${name}`)
+      const { promise: exited, resolve } = Promise.withResolvers<string>()
+      die.set(name, resolve)
+      return {
+        pid: count,
+        exited,
+        async stop() {
+          if (die.get(name) === resolve) told.push(`stop ${name}`)
+          resolve('was stopped')
+        },
+      }
+    },
+    onChange: (state) => void changes.push({ ...state }),
+  })
+  const stateOf = (name: string) => supervisor.states.find((state) => state.name === name)!
+  return { supervisor, told, starts, die, changes, stateOf }
+}
+
+describe('the supervisor', () => {
+  it('starts what others need first, and stops it last', async () => {
+    const { supervisor, told } = stage()
+    await supervisor.ready
+    assert.deepEqual(
+      told.splice(0),
+      ['redis', 'postgres', 'web-1', 'worker-1', 'edge'].map((name) => `start ${name}`),
+    )
+    assert.ok(supervisor.states.every(({ state, pid }) => state === 'running' && pid === 1))
+    await Promise.all([supervisor.stop(), supervisor.stop()])
+    const stops = told.filter((line, index) => told.indexOf(line) === index)
+    assert.deepEqual(
+      stops,
+      ['edge', 'web-1', 'worker-1', 'redis', 'postgres'].map((name) => `stop ${name}`),
+    )
+    assert.ok(supervisor.states.every(({ state, pid }) => state === 'stopped' && pid === undefined))
+  })
+
+  it('starts again what ended by itself, and says why it did', async () => {
+    const { supervisor, die, stateOf, changes } = stage()
+    await supervisor.ready
+    die.get('web-1')!('web-1 ended (SIGKILL)')
+    await until(() => stateOf('web-1').restarts === 1, 'it is back')
+    assert.equal(stateOf('web-1').pid, 2)
+    assert.equal(stateOf('edge').restarts, 0)
+    assert.ok(
+      changes.some(
+        ({ name, state, trouble }) => name === 'web-1' && state === 'restarting' && trouble === 'web-1 ended (SIGKILL)',
+      ),
+    )
+    await supervisor.stop()
+  })
+
+  it('keeps trying', async () => {
+    const { supervisor, die, stateOf, starts } = stage((name, start) =>
+      name === 'redis' && start > 1 && start < 5 ? new Error('no memory') : undefined,
+    )
+    await supervisor.ready
+    die.get('redis')!('gone')
+    await until(() => stateOf('redis').trouble === 'no memory', 'it is told')
+    await until(() => stateOf('redis').state === 'running' && starts.get('redis') === 5, 'it is back')
+    assert.equal(stateOf('redis').trouble, undefined)
+    await supervisor.stop()
+  })
+
+  it('stops while something is being started again', async () => {
+    const { supervisor, die, stateOf, told } = stage((name, start) =>
+      name === 'edge' && start > 1 ? new Error('no') : undefined,
+    )
+    await supervisor.ready
+    die.get('edge')!('gone')
+    await until(() => stateOf('edge').trouble === 'no', 'it failed once')
+    await supervisor.stop()
+    assert.ok(told.includes('stop postgres'))
+  })
+
+  it('tells of a first start that fails, and starts nothing after it', async () => {
+    const { supervisor, starts, told } = stage((name) => (name === 'web-1' ? new Error('wrong') : undefined))
+    await assert.rejects(supervisor.ready, { message: 'wrong' })
+    await supervisor.stop()
+    assert.equal(starts.get('edge'), undefined)
+    assert.deepEqual([...new Set(told)].slice(-3), ['stop worker-1', 'stop redis', 'stop postgres'])
+  })
+})
