@@ -81,7 +81,11 @@ export async function openRedisNode(parts: RedisNodeParts): Promise<CacheNode> {
   const messages = busUrl === url ? client : await openRedis({ url: busUrl })
   const shared = new SharedCache({ layer: redisLayer(client, 'test'), log: sharedLog, changed() {} })
   const bus = deaf ? silence : redisBus({ client: messages, url: busUrl, app: 'test', failed() {} })
-  const node = openNode({ database, log, bytesMax, shared, bus })
+  const closed = async () => {
+    await bus.close()
+    messages.close()
+  }
+  const node = openNode({ database, log, bytesMax, shared, bus: { ...bus, close: closed } })
   await node.core.open()
   return node
 }
