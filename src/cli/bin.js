@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=4 --heap-growing-percent=30 --initial-old-space-size=48
+#!/usr/bin/env -S node --max-semi-space-size=8 --heap-growing-percent=30 --initial-old-space-size=48
 import { enableCompileCache } from 'node:module'
 
 // Compiled code is kept between starts, in the system's temporary folder: a start costs half, and needs no compiler in memory.
