@@ -48,7 +48,14 @@ try {
 }
 
 function run(list: readonly string[]): Promise<number> {
-  const args = ['--conditions=rung-source', '--test', '--test-concurrency=2', '--test-reporter=spec', ...list]
+  const args = [
+    '--conditions=rung-source',
+    '--test',
+    '--test-force-exit',
+    '--test-concurrency=2',
+    '--test-reporter=spec',
+    ...list,
+  ]
   const child = spawn(process.execPath, args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -235,15 +235,16 @@ describe('rung up', { skip }, () => {
       await lock.query('select pg_advisory_lock(7)')
       const held = fetch(`${url}/held/7`)
       await until(
-        async () => (await lock.query(`select 1 from pg_locks where locktype = 'advisory' and not granted`)).rowCount,
+        async () =>
+          (await lock.query(`select 1 from pg_locks where locktype = 'advisory' and objid = 7 and not granted`))
+            .rowCount,
         'the request waits',
       )
       const stopping = up.stop('SIGINT')
       await up.saw(/finishing what is in hand/)
       await lock.query('select pg_advisory_unlock(7)')
       const answer = await held
-      assert.equal(answer.status, 200)
-      await answer.text()
+      assert.equal(answer.status, 200, await answer.text())
       sameExit(await stopping, 0)
       assert.deepEqual(await processesOn(dataDir), [])
     }))

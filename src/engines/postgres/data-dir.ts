@@ -23,6 +23,7 @@ export async function openDataDir(root: string): Promise<DataDir> {
   try {
     await createWritable(root, draft)
     await checkMarker(root, draft)
+    await removeDrafts(root)
   } finally {
     await rm(draft, { force: true }).catch(() => {})
   }
@@ -124,5 +125,23 @@ async function checkVersion(postgres: string): Promise<void> {
       'DATA_DIR_VERSION',
       `${postgres} belongs to Postgres ${text.trim()}; this Rung brings Postgres ${postgresMajor}. Dump it with that version and restore into a new RUNG_DATA.`,
     )
+  }
+}
+
+/** Of processes that were killed. */
+async function removeDrafts(root: string): Promise<void> {
+  for (const name of await readdir(root)) {
+    const pid = name.startsWith(`.${marker}-`) ? Number(name.slice(marker.length + 2)) : Number.NaN
+    if (Number.isInteger(pid) && pid !== process.pid && !isRunning(pid))
+      await rm(path.join(root, name), { force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

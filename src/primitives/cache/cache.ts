@@ -226,9 +226,10 @@ export class CacheCore {
 
   /** Gives the epoch in which the layer that all processes share knows it; `undefined` also where there is none. */
   async #tellShared(names: readonly string[], position: Position): Promise<string | undefined> {
-    const told = await this.#parts.shared?.invalidate(names)
-    // What was taken from there before it knew.
-    if (told !== undefined) this.#tags.invalidate(names, position)
+    const { shared } = this.#parts
+    const told = await shared?.invalidate(names)
+    // What was taken from there before it knew, or before it was known that it cannot be told.
+    if (shared) this.#tags.invalidate(names, position)
     return told
   }
 
