@@ -66,6 +66,13 @@ function fromPs(): Map<number, Used> {
   )
 }
 
+/** Resident memory of a process and its children, bytes; what they share counts for each. */
+export function treeResidentBytes(root: number): number {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,rss='], { encoding: 'utf8' }).trim().split('\n')
+  const all = lines.map((line) => line.trim().split(/\s+/).map(Number) as [number, number, number])
+  return 1024 * all.reduce((sum, [pid, parent, rss]) => (pid === root || parent === root ? sum + rss : sum), 0)
+}
+
 /** Resident memory of one process, bytes. */
 export function residentBytes(pid: number): number {
   return 1024 * Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' }))

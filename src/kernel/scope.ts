@@ -23,6 +23,8 @@ export class Scope {
   recall: (() => Promise<void>) | undefined
   /** There may be a position, and nobody can say which. */
   positionUnknown = false
+  /** Rules for the writes in it, as `data/rides.ts` has them. A field: each run of a job has one, and a map of them all is slow. */
+  writeRule: unknown
   #cancelled: Error | undefined
   #onCancel: Set<(reason: Error) => void> | undefined
   #controller: AbortController | undefined

@@ -56,6 +56,59 @@ export function dataContract(name: string, open: () => Promise<Database>): void 
       })
     })
 
+    it('answers each of the statements that were sent together, the second time like the first', async () => {
+      await using(database, 'write', async (connection) => {
+        const together = (id: number) =>
+          Promise.all(
+            connection.runTogether([
+              { text: 'insert into thing values ($1, $2)', values: [id, null], name: 'c2' },
+              { text: 'select id::bigint as id, label from thing where id = $1', values: [id], name: 'c3' },
+              { text: 'select id from thing where id = $1', values: [-id], name: 'c4' },
+              plain(`delete from thing where id = ${id}`),
+            ]),
+          )
+        for (const id of [10, 11]) {
+          const answers = await together(id)
+          assert.deepEqual(
+            answers.map(({ command, rowCount, rows }) => [command, rowCount, rows.map((row) => ({ ...row }))]),
+            [
+              ['INSERT', 1, []],
+              ['SELECT', 1, [{ id, label: null }]],
+              ['SELECT', 0, []],
+              ['DELETE', 1, []],
+            ],
+          )
+        }
+      })
+    })
+
+    it('does not run what was sent together with a failed statement, behind it, and loses nothing by that', async () => {
+      await using(database, 'write', async (connection) => {
+        const behind = { text: "insert into thing values (20, 'behind')", values: [], name: 'c5' }
+        const [before, bad, skipped] = await Promise.allSettled(
+          connection.runTogether([plain('select 1 as one'), plain('select nothing from nowhere'), behind]),
+        )
+        assert.equal(before!.status, 'fulfilled')
+        assert.ok(isRungError((bad as PromiseRejectedResult).reason, 'DATA_STATEMENT'))
+        assert.equal(skipped!.status, 'rejected')
+        assert.equal((await connection.run(plain('select from thing where id = 20'))).rowCount, 0)
+        assert.equal((await connection.run(behind)).rowCount, 1)
+      })
+    })
+
+    it('sends none of the statements that belong together when a value of one cannot be sent', async () => {
+      const circular: Record<string, unknown> = {}
+      circular.self = circular
+      const bad = { text: 'select $1::json', values: [circular], name: undefined }
+      await using(database, 'write', async (connection) => {
+        assert.throws(() => connection.runTogether([plain("insert into thing values (30, 'c')"), bad]))
+      })
+      const { rowCount } = await using(database, 'read', (connection) =>
+        connection.run(plain('select from thing where id = 30')),
+      )
+      assert.equal(rowCount, 0)
+    })
+
     it('refuses to write on a connection for reading', async () => {
       await assert.rejects(
         using(database, 'read', (connection) => connection.run(plain("insert into thing values (99, 'no')"))),

@@ -1,4 +1,6 @@
 import pg from 'pg'
+// @ts-expect-error it has no types
+import { prepareValue } from 'pg/lib/utils.js'
 
 /** The only door to the `pg` client: what a connection needs, and how values become JavaScript. */
 export interface ConnectionConfig {
@@ -109,6 +111,145 @@ export function createPool(config: PoolConfig): ClientPool {
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
   return pool
+}
+
+/**
+ * Sends statements as one message: one packet each way, and one turn of the server. When one fails the server skips those
+ * behind it, and they fail with its error.
+ */
+export function queryTogether(client: PooledClient, statements: readonly QueryConfig[]): Promise<QueryResult>[] {
+  const group = new Group(statements)
+  client.query(group)
+  return group.answers
+}
+
+/** What `pg` has on a connection and does not tell of in its types. */
+interface Wire {
+  readonly stream: { cork(): void; uncork(): void }
+  readonly parsedStatements: Record<string, string>
+  readonly submittedNamedStatements: Record<string, string>
+  parse(statement: { name: string | undefined; text: string }): void
+  bind(portal: { statement: string | undefined; values: unknown[] }): void
+  describe(portal: { type: 'P'; name: '' }): void
+  execute(portal: object): void
+  sync(): void
+}
+
+type Fields = readonly object[]
+
+interface Rows extends QueryResult {
+  addFields(fields: Fields): void
+  parseRow(values: unknown): never
+  addRow(row: never): void
+  addCommandComplete(message: unknown): void
+}
+
+const Rows = (pg as unknown as { Result: new (rowMode: unknown, types: unknown) => Rows }).Result
+
+interface Member {
+  readonly name: string | undefined
+  readonly text: string
+  readonly values: unknown[]
+  readonly rows: Rows
+  readonly resolve: (rows: Rows) => void
+  readonly reject: (error: Error) => void
+  /** Its columns are in `rows`. */
+  described: boolean
+  failure?: Error
+}
+
+/** The columns of what is prepared on a connection: they cannot change, so the server is asked for them once. */
+const describedOn = new WeakMap<Wire, Map<string, Fields>>()
+
+/** For `pg` it is one query, of which it notes what is prepared under `name` and `text`: those of the member in turn. */
+class Group extends (pg.Query as unknown as new (text: string) => { name: string | undefined; text: string }) {
+  readonly answers: Promise<QueryResult>[]
+  readonly #members: Member[] = []
+  #at = 0
+  #described!: Map<string, Fields>
+
+  constructor(statements: readonly QueryConfig[]) {
+    super('')
+    this.answers = statements.map(({ name, text, values = [], types = { getTypeParser: typeParser }, rowMode }) => {
+      const { promise, resolve, reject } = Promise.withResolvers<QueryResult>()
+      const rows = new Rows(rowMode, types)
+      // Prepared here, since nothing must be on its way when a value turns out to have no form that could be sent.
+      this.#members.push({ name, text, values: values.map(prepareValue), rows, resolve, reject, described: false })
+      return promise
+    })
+    this.#turn(0)
+  }
+
+  #turn(at: number): void {
+    this.#at = at
+    const member = this.#members[at]
+    if (member) ({ name: this.name, text: this.text } = member)
+  }
+
+  submit = (connection: unknown): void => {
+    const wire = connection as Wire
+    this.#described = describedOn.get(wire) ?? new Map()
+    describedOn.set(wire, this.#described)
+    wire.stream.cork()
+    for (const member of this.#members) this.#send(member, wire)
+    wire.sync()
+    wire.stream.uncork()
+  }
+
+  #send(member: Member, wire: Wire): void {
+    const { name, text, values, rows } = member
+    if (name === undefined || !(name in wire.parsedStatements || name in wire.submittedNamedStatements)) {
+      wire.parse({ name, text })
+      if (name !== undefined) wire.submittedNamedStatements[name] = text
+    }
+    wire.bind({ statement: name, values })
+    const known = name === undefined ? undefined : this.#described.get(name)
+    if (known === undefined) wire.describe({ type: 'P', name: '' })
+    else if (known.length > 0) rows.addFields(known)
+    member.described = known !== undefined
+    wire.execute({})
+  }
+
+  handleRowDescription({ fields }: { fields: Fields }): void {
+    this.#members[this.#at]!.rows.addFields(fields)
+  }
+
+  handleDataRow({ fields }: { fields: unknown }): void {
+    const member = this.#members[this.#at]!
+    if (member.failure) return
+    try {
+      member.rows.addRow(member.rows.parseRow(fields))
+    } catch (error) {
+      member.failure = error as Error
+    }
+  }
+
+  handleCommandComplete(message: unknown): void {
+    const { name, rows, described } = this.#members[this.#at]!
+    rows.addCommandComplete(message)
+    if (name !== undefined && !described) this.#described.set(name, rows.fields)
+    this.#turn(this.#at + 1)
+  }
+
+  handleEmptyQuery(): void {
+    this.#turn(this.#at + 1)
+  }
+
+  /** Only now are the answers given: before, the state of the connection is not known. */
+  handleReadyForQuery(): void {
+    for (const { failure, rows, resolve, reject } of this.#members) failure ? reject(failure) : resolve(rows)
+  }
+
+  handleError(error: Error, wire: Wire): void {
+    const members = this.#members.entries()
+    for (const [index, { name, failure, rows, resolve, reject }] of members) {
+      if (index < this.#at) failure ? reject(failure) : resolve(rows)
+      else {
+        if (name !== undefined) delete wire.submittedNamedStatements[name]
+        reject(error)
+      }
+    }
+  }
 }
 
 /** A connection that hears what others NOTIFY. */

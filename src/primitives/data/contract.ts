@@ -22,6 +22,11 @@ export type Target = 'read' | 'write'
 
 export interface Connection {
   run(statement: Statement): Promise<Result>
+  /**
+   * Sends statements as one message, which costs less than one for each. When one fails, those behind it do not run, and
+   * fail with its error. Where no transaction is open they are one. Throws, and sends nothing, when a value cannot be sent.
+   */
+  runTogether(statements: readonly Statement[]): Promise<Result>[]
   /** Asks the server to stop what this connection runs; the statement in hand then fails with `DATA_TIMEOUT`. */
   cancel(): Promise<void>
   /** Gives the connection back; `broken` throws it away. Once. */

@@ -67,6 +67,14 @@ const statementStart =
 const retryBaseMs = 10
 const retryCapMs = 500
 const forever = Number.POSITIVE_INFINITY
+const commit: Statement = { text: 'commit', values: [], name: 'rung_commit' }
+const rollback: Statement = { text: 'rollback', values: [], name: undefined }
+const askPosition: Statement = { text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }
+const begins: Record<Isolation, Statement> = {
+  'read committed': { text: 'begin', values: [], name: 'rung_begin' },
+  'repeatable read': { text: 'begin isolation level repeatable read', values: [], name: 'rung_begin_rr' },
+  serializable: { text: 'begin isolation level serializable', values: [], name: 'rung_begin_s' },
+}
 const isolationRank: Record<Isolation, number> = { 'read committed': 0, 'repeatable read': 1, serializable: 2 }
 
 export interface DataPolicy<Tx extends SqlTag> {
@@ -177,6 +185,13 @@ function joinable(session: WriteSession, module: string | undefined, isolation?:
   return session
 }
 
+function swallowed(): RungError {
+  return new RungError(
+    'DATA_STATEMENT',
+    'The transaction was rolled back: a statement in it had failed and the error was swallowed. Let it leave data.write.',
+  )
+}
+
 function ended(): RungError {
   return new RungError(
     'DATA_TRANSACTION_ENDED',
@@ -206,6 +221,7 @@ async function observed(
   target: Target,
   inTransaction: boolean,
   waitMs: number,
+  sent: () => Promise<Result> = () => connection.run(statement),
 ): Promise<Result> {
   const scope = currentScope()
   let cancelling: Promise<void> | undefined
@@ -217,7 +233,7 @@ async function observed(
   let result: Result | undefined
   let failure: RungError | undefined
   try {
-    result = await connection.run(statement)
+    result = await sent()
     return result
   } catch (error) {
     failure = error as RungError
@@ -294,7 +310,7 @@ class ReadSession {
   }
 }
 
-/** One transaction on one connection; `begin` travels with the first statement, `commit` with the question for the position. */
+/** One transaction on one connection; `begin` travels with the first statement, `commit` with what rides it. */
 export class WriteSession {
   readonly core: SessionCore
   readonly isolation: Isolation
@@ -334,20 +350,25 @@ export class WriteSession {
     if (checking) this.#barrier = this.#barrier ? this.#barrier.then(() => checking) : checking
     if (this.#barrier) await this.#barrier
     const asked = this.#connection === undefined ? systemClock.ticks() : 0
-    this.#connection ??= this.#begin(deadlineAt)
+    this.#connection ??= this.core.database.connect('write', deadlineAt)
     const connection = await this.#connection
     checkDeadline(currentScope())
     const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
-    return observed(this.core, connection, statement, 'write', true, waitMs)
+    const sent = () => this.#send(connection, [statement])[0]!
+    return observed(this.core, connection, statement, 'write', true, waitMs, sent)
   }
 
-  async #begin(deadlineAt: number): Promise<Connection> {
-    const connection = await this.core.database.connect('write', deadlineAt)
-    const level = this.isolation === 'read committed' ? '' : ` isolation level ${this.isolation}`
-    // Not awaited: it goes out with the first statement. Whether it succeeded is asked before the commit.
-    this.#begun = connection.run({ text: `begin${level}`, values: [], name: undefined })
+  /** The first to be sent take the `begin` along; whether that succeeded is asked before the commit. */
+  #send(connection: Connection, statements: readonly Statement[]): Promise<Result>[] {
+    const [first] = statements
+    // A library's text may be several statements, and only a message of its own can carry those.
+    const alone = statements.length === 1 && first!.name === undefined && first!.values.length === 0
+    const together = alone ? [] : statements
+    if (this.#begun) return alone ? [connection.run(first!)] : connection.runTogether(together)
+    const [begun, ...answers] = connection.runTogether([begins[this.isolation], ...together])
+    this.#begun = begun!
     this.#begun.catch(() => {})
-    return connection
+    return alone ? [connection.run(first!)] : answers
   }
 
   async transact<T>(fn: (tx: SqlTag) => PromiseLike<T> | T, mayRetry: boolean, rule?: WriteRule): Promise<T> {
@@ -363,7 +384,7 @@ export class WriteSession {
       if (own) rides.push(own)
       // A transaction of rides alone begins only now.
       if (rides.length > 0) {
-        this.#connection ??= this.#begin(currentScope()?.deadlineAt ?? forever)
+        this.#connection ??= this.core.database.connect('write', currentScope()?.deadlineAt ?? forever)
         await this.#connection
       }
       this.ended = true
@@ -408,34 +429,31 @@ export class WriteSession {
     const after: (void | Promise<void>)[] = []
     let broken = false
     try {
-      const riding = rides.map((ride) => observed(this.core, connection, compile(ride.statement), 'write', true, 0))
-      // What fails makes the server answer ROLLBACK to the commit behind it; the error is looked at then.
-      const ridden = Promise.allSettled(riding)
-      const asked = connection.run({ text: 'commit', values: [], name: undefined })
+      // Before anything more is sent: without a transaction each statement would be committed by itself.
+      await this.#begun
+      const riding = rides.map(({ statement }) => compile(statement))
       // Outside any scope nobody keeps the position.
       const scope = currentScope()
-      const at =
-        scope || rides.some(({ positioned }) => positioned)
-          ? connection.run({ text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' })
-          : undefined
+      const positioned = scope !== undefined || rides.some((ride) => ride.positioned)
+      const sent = this.#send(connection, positioned ? [...riding, commit, askPosition] : [...riding, commit])
+      const [asked, at] = sent.slice(riding.length)
+      asked!.catch(() => {})
       at?.catch(() => {})
-      asked.catch(() => {})
-      await this.#begun
-      const answers = await ridden
+      const ridden = riding.map((statement, index) =>
+        observed(this.core, connection, statement, 'write', true, 0, () => sent[index]!),
+      )
+      const answers = await Promise.allSettled(ridden)
       for (const [index, answer] of answers.entries()) {
-        // In a transaction that had failed before, every statement fails (25P02): said better below.
-        if (answer.status === 'fulfilled' || sqlState(answer.reason) === '25P02') continue
-        await asked.catch(() => {})
+        if (answer.status === 'fulfilled') continue
+        // The commit was not run either.
+        await connection.run(rollback).catch(() => {})
+        // In a transaction that had failed before, every statement fails.
+        if (sqlState(answer.reason) === '25P02') throw swallowed()
         throw rides[index]!.failed?.(answer.reason) ?? answer.reason
       }
       const done = await asked
       // Postgres answers ROLLBACK to the commit of a transaction in which a statement had failed.
-      if (done.command !== 'COMMIT') {
-        throw new RungError(
-          'DATA_STATEMENT',
-          'The transaction was rolled back: a statement in it had failed and the error was swallowed. Let it leave data.write.',
-        )
-      }
+      if (done!.command !== 'COMMIT') throw swallowed()
       if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
       const answer = await at?.catch(() => undefined)
@@ -462,7 +480,7 @@ export class WriteSession {
     const connection = await this.#connection?.catch(() => undefined)
     if (!connection) return
     try {
-      await connection.run({ text: 'rollback', values: [], name: undefined })
+      await connection.run(rollback)
       connection.release()
     } catch {
       connection.release(true)

@@ -4,6 +4,7 @@ import {
   createPool,
   type PooledClient,
   type QueryConfig,
+  queryTogether,
   type SessionLimits,
 } from '../../engines/postgres/client.ts'
 import { after, systemClock } from '../../kernel/clock.ts'
@@ -100,15 +101,23 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
     client.release(broken || (status !== null && status !== 'I'))
   }
 
+  async function result(answer: Promise<unknown>): Promise<Result> {
+    try {
+      return (await answer) as Result
+    } catch (error) {
+      const state = sqlState(error)
+      // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
+      if (state === undefined || staleStatement.has(state) || endsSession.test(state)) broken = true
+      throw toDataError(error, target)
+    }
+  }
+
   return {
-    async run(statement: Statement): Promise<Result> {
+    run: (statement) => result(client.query(toQuery(statement))),
+    runTogether(statements) {
       try {
-        const { text, values, name, driver } = statement
-        return (await client.query({ text, values, name, ...driver } as QueryConfig)) as Result
+        return queryTogether(client, statements.map(toQuery)).map(result)
       } catch (error) {
-        const state = sqlState(error)
-        // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
-        if (state === undefined || staleStatement.has(state) || endsSession.test(state)) broken = true
         throw toDataError(error, target)
       }
     },
@@ -125,6 +134,10 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       else giveBack()
     },
   }
+}
+
+function toQuery({ text, values, name, driver }: Statement): QueryConfig {
+  return { text, values, name, ...driver } as QueryConfig
 }
 
 async function cancelBackend(client: PooledClient, config: ConnectionConfig): Promise<void> {

@@ -48,16 +48,13 @@ export interface BeginningWrite {
   readonly fn: (...args: never[]) => unknown
 }
 
-const rules = new WeakMap<Scope, WriteRule>()
-
 /** From now on the rule holds for every write in this scope. */
 export function ruleWrites(scope: Scope, rule: WriteRule): void {
-  rules.set(scope, rule)
+  scope.writeRule = rule
 }
 
 export function currentWriteRule(): WriteRule | undefined {
-  const scope = currentScope()
-  return scope && rules.get(scope)
+  return currentScope()?.writeRule as WriteRule | undefined
 }
 
 /** What `rung.expect` raises: a row that the commit depends on is no longer what it was. */

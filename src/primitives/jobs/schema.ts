@@ -206,4 +206,136 @@ end $$;
 create table rung.cron (name text primary key, last_at timestamptz not null);
 `,
   ),
+  // Each index costs every push; nothing has looked into this one.
+  systemMigration('0010_job_dead', 'drop index concurrently if exists rung.job_dead;'),
+  systemMigration(
+    '0011_job_claims',
+    `
+-- What may be claimed is found by one function and held by another, in one statement: rows pass through one result only. The
+-- functions that did both stay for processes of the version before.
+create function rung.free_jobs(queues text[], counts integer[]) returns bigint[]
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  ids bigint[] := '{}';
+  found_ids bigint[];
+  wanted integer;
+begin
+  for i in 1 .. cardinality(queues) loop
+    wanted := counts[i];
+    for class in 0 .. 2 loop
+      exit when wanted <= 0;
+      select array_agg(found.id) into found_ids from (
+        select id from rung.job
+        where queue = queues[i] and priority = class and run_at <= now()
+          and lease_until is null and dead_at is null and key is null
+        order by run_at, id limit wanted for update skip locked
+      ) found;
+      if found_ids is not null then
+        ids := ids || found_ids;
+        wanted := wanted - cardinality(found_ids);
+      end if;
+    end loop;
+  end loop;
+  return ids;
+end $$;
+
+create function rung.governed_jobs(of_queue text, wanted integer, in_order boolean, per_key integer, fleet integer)
+returns bigint[] language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  ids bigint[] := '{}';
+  found_ids bigint[];
+  head record;
+  start_key text;
+  at_key text;
+  wrapped boolean := false;
+  busy integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('rung.job ' || of_queue, 0));
+  if fleet is not null then
+    select count(*) into busy from rung.job where queue = of_queue and lease_until is not null;
+    wanted := least(wanted, fleet - busy);
+  end if;
+  if wanted <= 0 then return ids; end if;
+  -- Items without a key have no order; half of the claim is theirs while there are others.
+  for class in 0 .. 2 loop
+    select array_agg(found.id) into found_ids from (
+      select id from rung.job
+      where queue = of_queue and priority = class and run_at <= now()
+        and lease_until is null and dead_at is null and key is null
+      order by run_at, id limit greatest(1, wanted / 2) - cardinality(ids) for update skip locked
+    ) found;
+    ids := ids || coalesce(found_ids, '{}');
+    exit when cardinality(ids) >= greatest(1, wanted / 2);
+  end loop;
+  select coalesce((select last_key from rung.job_turn where queue = of_queue), '') into start_key;
+  at_key := start_key;
+  while cardinality(ids) < wanted loop
+    select j.key, j.id, j.lease_until, j.run_at into head from rung.job j
+    where j.queue = of_queue and j.key > at_key and j.dead_at is null order by j.key, j.id limit 1;
+    if not found then
+      exit when wrapped or start_key = '';
+      wrapped := true;
+      at_key := '';
+      continue;
+    end if;
+    exit when wrapped and head.key > start_key;
+    at_key := head.key;
+    if in_order then
+      if head.lease_until is null and head.run_at <= now() then ids := ids || head.id; end if;
+    else
+      select count(*) into busy from rung.job
+      where queue = of_queue and key = at_key and dead_at is null and lease_until is not null;
+      if busy < coalesce(per_key, 2147483647) then
+        select array_agg(found.id) into found_ids from (
+          select id from rung.job
+          where queue = of_queue and key = at_key and dead_at is null and lease_until is null and run_at <= now()
+          order by priority, id limit least(coalesce(per_key, 2147483647) - busy, wanted - cardinality(ids))
+        ) found;
+        ids := ids || coalesce(found_ids, '{}');
+      end if;
+    end if;
+  end loop;
+  if cardinality(ids) > 0 then
+    insert into rung.job_turn (queue, last_key) values (of_queue, at_key)
+      on conflict (queue) do update set last_key = excluded.last_key where job_turn.last_key <> excluded.last_key;
+  end if;
+  return ids;
+end $$;
+
+create or replace function rung.hold(ids bigint[], by_worker text, lease interval) returns setof rung.claimed
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  log_end text;
+begin
+  if cardinality(ids) = 0 then return; end if;
+  log_end := pg_current_wal_insert_lsn();
+  return query
+    update rung.job set token = token + 1, lease_until = clock_timestamp() + lease, worker = by_worker
+    where id = any(ids) and lease_until is null and dead_at is null
+    returning id, token, queue, name, payload, key, failures, attempts_max, context,
+      (extract(epoch from clock_timestamp() - greatest(run_at, created_at)) * 1000)::float8, log_end;
+end $$;
+
+-- Of what is not kept no more than the number is carried on.
+create or replace function rung.end_claims(ids bigint[], tokens integer[], by_cancel boolean, progresses text[])
+returns setof bigint language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off as $$
+begin
+  return query
+    with asked as materialized (select * from unnest(ids, tokens, progresses) a (id, token, progress)),
+    gone as (
+      delete from rung.job j using asked
+      where j.id = asked.id and j.token = asked.token and j.lease_until is not null
+      returning j.id, case when j.keep then j end as kept, asked.progress as last_progress
+    ),
+    kept as (
+      insert into rung.job_ended (id, queue, name, payload, key, cancelled, failures, attempts_max, progress, worker, created_at)
+      select id, (kept).queue, (kept).name, (kept).payload, (kept).key, by_cancel, (kept).failures, (kept).attempts_max,
+        coalesce(last_progress::json, (kept).progress), (kept).worker, (kept).created_at
+      from gone where (kept).keep
+    )
+    select id from gone;
+end $$;
+`,
+  ),
 ]

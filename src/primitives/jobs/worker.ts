@@ -75,7 +75,7 @@ const pollMsMin = 25
 const pollMsMaxDefault = 1_000
 /** So much work is claimed ahead, as far as one can tell from the runs before. */
 const aheadMs = 100
-const aheadMax = 1_000
+const aheadMax = 2_000
 /** Fewer are settled only after a moment, in which others may end: a statement for each would cost more than its work. */
 const settleMin = 200
 const settleAfterMs = 3
@@ -96,6 +96,7 @@ export class Worker {
   readonly #timers: (() => void)[] = []
   /** Whether somebody waits for the end of a run: the next one of its key. */
   readonly #hurried: boolean
+  #claimedAt: { lsn: string; position: Position } | undefined
   #outcomes: Outcome[] = []
   #settling: Promise<void> | undefined
   #loop: Promise<void> | undefined
@@ -197,10 +198,19 @@ export class Worker {
     announce('claimed', item)
     const scope = new Scope(state.line.handlers.get(item.name)?.kind ?? 'job', `${item.name}#${item.id}`, item.name)
     scope.traceparent = item.context?.traceparent
-    scope.position = positionOf(item, this.#options.database.name)
+    scope.position = this.#positionOf(item)
     this.#held.set(item.id, new Run(item, scope))
     state.waiting.push(item)
     this.#begin(state) // not while stopping: then it is handed back
+  }
+
+  /** What the producer had seen, and its own commit. Most items of one claim have nothing else, and share it. */
+  #positionOf({ context, lsn }: Item): Position {
+    const { name } = this.#options.database
+    if (this.#claimedAt?.lsn !== lsn) this.#claimedAt = { lsn, position: moved(nowhere, name, lsn) }
+    let { position } = this.#claimedAt
+    for (const database in context?.position) position = moved(position, database, context.position[database]!)
+    return position
   }
 
   #begin(state: LineState): void {
@@ -290,7 +300,7 @@ export class Worker {
   async #settle(): Promise<void> {
     for (let failures = 0; this.#outcomes.length > 0; ) {
       await (this.#hurried || this.#outcomes.length >= settleMin ? new Promise(setImmediate) : sleep(settleAfterMs))
-      const batch = this.#outcomes.splice(0, 1_000)
+      const batch = this.#outcomes.splice(0, aheadMax)
       try {
         for (const { id } of batch) announce('before-settle', { id })
         const settled = await this.#options.queue.settle(batch)
@@ -383,21 +393,16 @@ function announce(at: Moment, item: { id: number }): void {
   if (moment.hasSubscribers) moment.publish({ at, item })
 }
 
-/** What the producer had seen, and its own commit. */
-function positionOf({ context, lsn }: Item, database: string): Position {
-  let position = nowhere
-  for (const [name, text] of [...Object.entries(context?.position ?? {}), [database, lsn] as const]) {
-    const place = parseLsn(text)
-    if (place !== undefined) position = advance(position, name, place)
-  }
-  return position
+function moved(position: Position, database: string, text: string): Position {
+  const lsn = parseLsn(text)
+  return lsn === undefined ? position : advance(position, database, lsn)
 }
 
 /** A handler that does not listen to its signal is left alone: its writes fail, and its place is free again. */
 function untilCancelled(work: Promise<void>, scope: Scope): Promise<void> {
   return new Promise((resolve, reject) => {
-    const forget = scope.onCancel(reject)
-    work.then(resolve, reject).finally(forget)
+    scope.onCancel(reject)
+    work.then(resolve, reject)
   })
 }
 

@@ -106,6 +106,31 @@ describe('write', () => {
     assert.equal(await numberOf(1), 0)
   })
 
+  it('several statements in one text of a library are in the transaction', async () => {
+    await assert.rejects(
+      data.write(async () => {
+        await data.pool.query('update item set n = 1 where id = 1; update item set n = 2 where id = 2')
+        throw new Error('no')
+      }),
+      /no/,
+    )
+    assert.deepEqual([await numberOf(1), await numberOf(2)], [0, 0])
+  })
+
+  it('a first statement that could not be sent leaves those behind it in the transaction', async () => {
+    const circular: Record<string, unknown> = {}
+    circular.self = circular
+    await assert.rejects(
+      data.write(async (tx) => {
+        await assert.rejects(tx`select ${circular}::json`.run())
+        await tx`update item set n = 1 where id = 1`
+        throw new Error('no')
+      }),
+      /no/,
+    )
+    assert.equal(await numberOf(1), 0)
+  })
+
   it('a nested write joins, and falls with the outer one', async () => {
     await assert.rejects(
       data.write(async () => {
