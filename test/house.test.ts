@@ -32,6 +32,8 @@ const roomsBelow: Record<string, readonly string[]> = {
   'engines/postgres': ['engines/process'],
   'engines/redis': ['engines/process'],
   'engines/nginx': ['engines/process'],
+  // Whose draft it is.
+  'engines/disk': ['engines/process'],
 }
 /** Files of src/ itself: the doors of the package. They may import everything below the cli. */
 const doors = ['index.ts', 'testing.ts']

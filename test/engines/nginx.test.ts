@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { connect } from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -474,6 +475,42 @@ test('a request in hand is finished before it stops', { skip }, async () => {
       held.open()
       assert.equal((await inHand).body, 'done')
       await stopped
+    },
+  )
+})
+
+test('a request that arrives while it stops is answered, and nothing of it is kept', { skip }, async () => {
+  const unkept = 'HTTP/1.1\r\nHost: localhost\r\n'
+  await withPages(
+    (request, response) => {
+      response.setHeader('cache-control', 'no-store')
+      response.setHeader('surrogate-key', 'a')
+      if (request.url === '/last') response.setHeader('x-accel-expires', '3600')
+      response.end(request.url)
+    },
+    async ({ server, dir, seen }) => {
+      const { port } = new URL(server.url)
+      const client = connect(Number(port), '127.0.0.1')
+      let text = ''
+      client.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk
+      })
+      // The answer to the first says that nginx has the beginning of the second one too.
+      client.write(`GET /first ${unkept}\r\nGET /last ${unkept}`)
+      await until(() => text.endsWith('/first'), 'the first is answered')
+      const stopped = server.stop()
+      await until(() => !existsSync(path.join(dir, 'gate.sock')), 'it stops')
+      client.write('\r\n')
+      await Promise.all([once(client, 'close'), stopped])
+      const [, last] = text.split('/first')
+      assert.match(last!, /^HTTP\/1.1 200 OK\r\n.*\r\n\r\n\/last$/s)
+      assert.doesNotMatch(last!, /surrogate-key|x-accel/i)
+      assert.equal(seen.length, 2)
+      const kept = await readdir(path.join(dir, 'cache'), { recursive: true, withFileTypes: true })
+      assert.deepEqual(
+        kept.filter((entry) => entry.isFile()),
+        [],
+      )
     },
   )
 })

@@ -46,6 +46,7 @@ describe('the plan of a fleet', () => {
       listen: { host: '127.0.0.1', port: 3000 },
       adminPort: 20_001,
       secret: 'edge secret',
+      tagsShown: false,
       upstreams: ['127.0.0.1:20002'],
     })
   })

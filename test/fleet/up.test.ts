@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { shorten } from '../../src/fleet/short-logs.ts'
+import { idsIn, post, write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
 import { freePort } from '../support/ports.ts'
 import {
@@ -13,6 +14,7 @@ import {
   environment,
   type Facts,
   type Launched,
+  launchRung,
   ledgerApp,
   openScratch,
   processesOn,
@@ -32,44 +34,15 @@ interface Said {
 }
 
 /** A command from another terminal. */
-function rung(
-  args: readonly string[],
+async function rung(
+  command: readonly string[],
   dataDir: string,
   env: Record<string, string> = {},
   cwd = dataDir,
 ): Promise<Said> {
-  const child = spawn(process.execPath, ['--conditions=rung-source', bin, ...args], {
-    cwd,
-    env: environment({ dataDir, env }),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const said = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', (chunk: string) => {
-      said[name] += chunk
-    })
-  return new Promise((resolve) => child.once('close', (code) => resolve({ code, ...said })))
-}
-
-async function write(url: string, id: string): Promise<boolean> {
-  try {
-    const answer = await fetch(`${url}/entries`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ id }),
-      signal: AbortSignal.timeout(20_000),
-    })
-    await answer.text()
-    return answer.status === 201
-  } catch {
-    return false
-  }
-}
-
-async function idsOf(url: string): Promise<string[]> {
-  const answer = await fetch(`${url}/entries`)
-  assert.equal(answer.status, 200)
-  return ((await answer.json()) as { id: string }[]).map(({ id }) => id)
+  const { exited, stdout, stderr } = launchRung({ command, dataDir, env, cwd })
+  const { code } = await exited
+  return { code, stdout: stdout(), stderr: stderr() }
 }
 
 async function pidsOf(dataDir: string): Promise<Record<string, { pid: number; restarts: number; state: string }>> {
@@ -99,7 +72,7 @@ describe('rung up 10k', { skip }, () => {
       facts.parts!.map(({ name }) => name),
       ['edge', 'web-1', 'web-2', 'worker-1', 'redis', 'postgres'],
     )
-    assert.ok(await write(facts.url, 'first'))
+    await write(facts, 'first')
     const answer = await fetch(`${facts.url}/entries`)
     assert.ok(answer.headers.has('x-cache'))
   })
@@ -162,7 +135,7 @@ describe('rung up 10k', { skip }, () => {
     const writer = async () => {
       while (!over) {
         const id = `w${count++}`
-        if (await write(facts.url, id)) acknowledged.push(id)
+        if ((await post(facts, id)) === '201') acknowledged.push(id)
         else await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }
@@ -183,7 +156,7 @@ describe('rung up 10k', { skip }, () => {
       over = true
       await writing
     }
-    const ids = new Set(await idsOf(facts.url))
+    const ids = new Set(await idsIn(facts))
     assert.ok(acknowledged.length > 30)
     assert.deepEqual(
       acknowledged.filter((id) => !ids.has(id)),
@@ -194,25 +167,25 @@ describe('rung up 10k', { skip }, () => {
 
   it('ends with its supervisor, also when that is killed; the next one finds everything', async () => {
     const pids = Object.values(await pidsOf(scratch.dataDir)).map(({ pid }) => pid)
-    const before = await idsOf(facts.url)
+    const before = await idsIn(facts)
     await up.kill()
     await nothingLeft(scratch.dataDir, pids)
     const gone = await rung(['ps'], scratch.dataDir)
     assert.deepEqual([gone.code, gone.stdout], [1, 'Nothing runs here (data directory .).\n'])
     up = scratch.launch({ up: '10k' })
     facts = await up.started
-    assert.deepEqual(await idsOf(facts.url), before)
+    assert.deepEqual(await idsIn(facts), before)
   })
 
   it('is taken over at once, too', async () => {
     const pids = Object.values(await pidsOf(scratch.dataDir)).map(({ pid }) => pid)
-    const before = await idsOf(facts.url)
+    const before = await idsIn(facts)
     const killed = up.kill()
     up = scratch.launch({ up: '10k' })
     await killed
     facts = await up.started
     for (const pid of pids) await ended(pid)
-    assert.deepEqual(await idsOf(facts.url), before)
+    assert.deepEqual(await idsIn(facts), before)
   })
 
   it('stops from another terminal, from the edge inwards, and leaves nothing', async () => {
@@ -274,7 +247,7 @@ describe('rung up', { skip }, () => {
           parts!.map(({ name }) => name),
           ['web-1', 'worker-1', 'postgres'],
         )
-        assert.ok(await write(url, 'x'))
+        await write({ url }, 'x')
         sameExit(await up.stop(), 0)
         const small = launch({ up: '1k', app, env: { RUNG_REDIS_URL: redis.url } })
         const facts = await small.started
@@ -282,7 +255,7 @@ describe('rung up', { skip }, () => {
           facts.parts!.map(({ name }) => name),
           ['app-1', 'postgres'],
         )
-        assert.deepEqual(await idsOf(facts.url), ['x'])
+        assert.deepEqual(await idsIn(facts), ['x'])
         sameExit(await small.stop(), 0)
         await nothingLeft(dataDir, [])
       } finally {

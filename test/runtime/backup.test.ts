@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { type Catalogue, readCatalogues } from '../../src/engines/postgres/backup/catalogue.ts'
 import { currentTimeline } from '../../src/engines/postgres/backup/policy.ts'
 import { parseLsn } from '../../src/kernel/position.ts'
+import { idsIn, write } from '../support/ledger.ts'
 import {
   ended,
-  environment,
+  type Launched,
   postgresPidOf,
   type RungProcess,
   type Scratch,
@@ -19,38 +19,15 @@ import {
   withScratch,
 } from '../support/process.ts'
 
-const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
-
 /** A command as its users run it. */
-function launch(scratch: Scratch, args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['--conditions=rung-source', bin, ...args], {
-    cwd: scratch.dir,
-    env: environment({ dataDir: scratch.dataDir, env: { RUNG_BACKUP_DIR: backupDirOf(scratch), ...env } }),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  scratch.atEnd(() => child.kill('SIGKILL'))
-  let stdout = ''
-  let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text
-  })
-  const exited = new Promise<number | null>((resolve) => child.once('close', resolve))
-  return {
-    pid: child.pid!,
-    exited,
-    stdout: () => stdout,
-    stderr: () => stderr,
-    kill: (signal: NodeJS.Signals) => child.kill(signal),
-  }
+function launch(scratch: Scratch, command: readonly string[], env: Record<string, string> = {}): Launched {
+  return scratch.launch({ command, env: { RUNG_BACKUP_DIR: backupDirOf(scratch), ...env } })
 }
 
 /** Its result, as `--json` gives it. */
 async function rung(scratch: Scratch, args: readonly string[], env: Record<string, string> = {}) {
   const command = launch(scratch, [...args, '--json'], env)
-  const code = await command.exited
+  const { code } = await command.exited
   assert.notEqual(command.stdout(), '', command.stderr())
   return { code, result: JSON.parse(command.stdout()), stderr: command.stderr() }
 }
@@ -95,24 +72,6 @@ async function archived(scratch: Scratch, dataDir = scratch.dataDir): Promise<nu
   return Math.ceil(at)
 }
 
-async function write(url: string, id: string): Promise<void> {
-  const answer = await fetch(`${url}/entries`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ id, body: 'x'.repeat(200) }),
-  })
-  assert.equal(answer.status, 201)
-}
-
-async function idsIn({ url }: { url: string }): Promise<Set<string>> {
-  const rows = (await (await fetch(`${url}/entries`)).json()) as { id: string; received: boolean }[]
-  assert.ok(
-    rows.every(({ received }) => received),
-    'a transaction is there by half',
-  )
-  return new Set(rows.map(({ id }) => id))
-}
-
 /** One write after the other, and when each was acknowledged. */
 function startWriter(url: string, name: string) {
   const acknowledged = new Map<string, number>()
@@ -121,7 +80,7 @@ function startWriter(url: string, name: string) {
     for (let n = 0; running; n += 1) {
       const id = `${name}-${n}`
       try {
-        await write(url, id)
+        await write({ url }, id)
         acknowledged.set(id, performance.now())
       } catch {
         return // it was killed
@@ -161,10 +120,10 @@ describe('a backup of a running app', () => {
       const writer = startWriter(app.url, 'writer')
       await writer.more(20)
       await bases(scratch, 1)
-      await write(app.url, 'first')
+      await write(app, 'first')
       const before = [...writer.acknowledged.keys()]
       const time = await archived(scratch)
-      await write(app.url, 'second')
+      await write(app, 'second')
       await writer.more(20)
       await writer.stop()
       await archived(scratch)
@@ -182,7 +141,7 @@ describe('a backup of a running app', () => {
       assert.equal((await stat(secret)).mode & 0o777, 0o600)
       assert.equal(await app.stop().then(({ code }) => code), 0)
       await onRestored(scratch, into, async (other) => {
-        const ids = await idsIn(other)
+        const ids = new Set(await idsIn(other))
         assert.ok(ids.has('first'))
         assert.ok(!ids.has('second'))
         assert.deepEqual(
@@ -210,7 +169,7 @@ describe('a backup of a running app', () => {
       const into = path.join(scratch.dir, 'restored')
       await done(scratch, ['restore', '--to', 'latest', '--into', into])
       await onRestored(scratch, into, async (other) => {
-        const ids = await idsIn(other)
+        const ids = new Set(await idsIn(other))
         const all = writers.flatMap((writer) => [...writer.acknowledged])
         const lost = all.filter(([id]) => !ids.has(id))
         const oldest = Math.max(0, ...lost.map(([, at]) => killedAt - at))
@@ -229,21 +188,19 @@ describe('a backup of a running app', () => {
       assert.match(first.stderr(), /the archive begins here/)
       const second = await rung(scratch, ['backup', '--stream'])
       assert.equal(second.result.error.code, 'BACKUP_RUNNING')
-      await write(app.url, 'while it streams')
+      await write(app, 'while it streams')
       await archived(scratch)
-      first.kill('SIGKILL')
-      await first.exited
+      await first.kill()
       // More than a segment while nobody archives, and checkpoints that would throw the old ones away.
       const sql = await scratch.connect()
       for (let round = 0; round < 3; round += 1) {
-        await write(app.url, `while it is away ${round}`)
+        await write(app, `while it is away ${round}`)
         await sql.query('select pg_switch_wal()')
         await sql.query('checkpoint')
       }
       const third = launch(scratch, ['backup', '--stream'])
       await archived(scratch)
-      third.kill('SIGINT')
-      assert.equal(await third.exited, 0, third.stderr())
+      assert.equal((await third.stop('SIGINT')).code, 0, third.stderr())
       assert.doesNotMatch(third.stderr(), /the archive begins here/)
       assert.match(third.stdout(), /^Archived to /m)
       assert.equal((await catalogueOf(scratch))!.bases.length, 1)
@@ -258,14 +215,14 @@ describe('a backup of a running app', () => {
     withScratch(async (scratch) => {
       const app = await startArchiving(scratch)
       await bases(scratch, 1)
-      await write(app.url, 'before the gap')
+      await write(app, 'before the gap')
       await archived(scratch)
       sameExit(await app.stop(), 0)
       const without = await scratch.start()
       const sql = await scratch.connect()
       await sql.query(`select pg_drop_replication_slot('rung_backup')`)
       for (let round = 0; round < 3; round += 1) {
-        await write(without.url, `in the gap ${round}`)
+        await write(without, `in the gap ${round}`)
         await sql.query('select pg_switch_wal()')
         await sql.query('checkpoint')
       }
@@ -273,7 +230,7 @@ describe('a backup of a running app', () => {
       sameExit(await without.stop(), 0)
       const again = await startArchiving(scratch)
       await bases(scratch, 2)
-      await write(again.url, 'after the gap')
+      await write(again, 'after the gap')
       await archived(scratch)
       assert.match(again.stdout(), /archive-begun/)
       const [listed] = await done(scratch, ['backup', 'list'])
@@ -288,7 +245,7 @@ describe('a backup of a running app', () => {
       assert.equal(refused.result.error.code, 'BACKUP_OUT_OF_RANGE')
       assert.equal(refused.result.error.ranges.length, 2)
       await done(scratch, ['restore', '--to', first.to, '--into', into])
-      await onRestored(scratch, into, async (other) => assert.deepEqual([...(await idsIn(other))], ['before the gap']))
+      await onRestored(scratch, into, async (other) => assert.deepEqual(await idsIn(other), ['before the gap']))
     }))
 })
 
@@ -304,8 +261,7 @@ describe('rung backup', () => {
           until(async () => (await filesOf(scratch, /base\/\.[^/]+\/base\.tar\.zst$/).catch(() => []))[0], 'it copies'),
           backup.exited,
         ])
-        backup.kill('SIGKILL')
-        await backup.exited
+        await backup.kill()
         drafts = await filesOf(scratch, /base\/\.[^/]+$/)
       }
       const taken = (await catalogueOf(scratch))!.bases.length
@@ -323,11 +279,11 @@ describe('rung backup', () => {
       await bases(scratch, 1)
       const sql = await scratch.connect()
       for (const id of ['one', 'two', 'three']) {
-        await write(app.url, id)
+        await write(app, id)
         await sql.query('select pg_switch_wal()')
         await done(scratch, ['backup'], { RUNG_BACKUP_KEEP: '2' })
       }
-      await write(app.url, 'four')
+      await write(app, 'four')
       await archived(scratch)
       const catalogue = (await catalogueOf(scratch))!
       assert.equal(catalogue.bases.length, 2)
@@ -341,7 +297,7 @@ describe('rung backup', () => {
       ] as const) {
         const into = path.join(scratch.dir, base.id)
         await done(scratch, ['restore', '--to', new Date(base.finishedAt).toISOString(), '--into', into])
-        await onRestored(scratch, into, async (other) => assert.deepEqual([...(await idsIn(other))], there))
+        await onRestored(scratch, into, async (other) => assert.deepEqual(await idsIn(other), there))
       }
     }))
 
@@ -364,10 +320,10 @@ async function prepared(scratch: Scratch): Promise<void> {
   await bases(scratch, 1)
   const sql = await scratch.connect()
   for (const id of ['one', 'two', 'three']) {
-    await write(app.url, id)
+    await write(app, id)
     await sql.query('select pg_switch_wal()')
   }
-  await write(app.url, 'four')
+  await write(app, 'four')
   await archived(scratch)
   await sql.end()
   sameExit(await app.stop(), 0)
@@ -388,13 +344,15 @@ describe('rung backup verify', () => {
       const [secret] = await filesOf(scratch, /secret$/)
       const [list] = await filesOf(scratch, /backup_manifest$/)
       const [position] = await filesOf(scratch, /position\.json$/)
-      const cases: [what: string, file: string, change: (file: string) => Promise<void>, restores?: boolean][] = [
-        ['a flipped byte in the data', tar, flip],
+      const cases: [what: string, file: string, change: (file: string) => Promise<void>, refused?: true][] = [
+        ['a flipped byte in the data', tar, flip, true],
+        ['a flipped byte in a header of the data', tar, flipHeader, true],
+        ['data that is there twice', tar, twice, true],
         ['a flipped byte in the list of files', list!, flip],
         ['a flipped byte in the keys', secret!, flip],
-        ['a flipped byte in the log', segment!, flip],
+        ['a flipped byte in the log', segment!, flip, true],
         ['a flipped byte in the growing segment', partial!, flip],
-        ['truncated data', tar, half],
+        ['truncated data', tar, half, true],
         ['a truncated segment', segment!, half],
         ['a truncated growing segment', partial!, half],
         ['missing data', tar, remove],
@@ -406,7 +364,7 @@ describe('rung backup verify', () => {
         ['a torn manifest of a segment', segment!.replace('.zst', '.json'), half],
         ['a torn position', position!, half],
       ]
-      for (const [what, name, change] of cases) {
+      for (const [what, name, change, refused] of cases) {
         const file = path.join(backupDirOf(scratch), name)
         const untouched = await keepCopies(file)
         await change(file)
@@ -415,11 +373,11 @@ describe('rung backup verify', () => {
         const named = result.faults.map((fault: { file: string }) => fault.file)
         assert.ok(named.includes(name), `${what}: ${name} is not named in ${named}`)
         t.diagnostic(`${what}: ${result.faults.map((fault: { what: string }) => fault.what).join('; ')}`)
-        if (['a flipped byte in the data', 'a flipped byte in the log', 'truncated data'].includes(what)) {
+        if (refused) {
           const into = path.join(scratch.dir, 'damaged')
-          const refused = await rung(scratch, ['restore', '--to', 'latest', '--into', into])
-          assert.equal(refused.result.error.code, 'BACKUP_DAMAGED')
-          assert.match(refused.result.error.message, new RegExp(path.basename(name).replace('.zst', '')))
+          const { error } = (await rung(scratch, ['restore', '--to', 'latest', '--into', into])).result
+          assert.equal(error.code, 'BACKUP_DAMAGED', `${what}: ${error.message}`)
+          assert.match(error.message, new RegExp(path.basename(name).replace('.zst', '')))
           assert.deepEqual(await readdir(into), [], 'nothing is left')
         }
         await untouched()
@@ -431,7 +389,7 @@ describe('rung backup verify', () => {
     withScratch(async (scratch) => {
       let app = await startArchiving(scratch)
       await bases(scratch, 1)
-      await write(app.url, 'planted')
+      await write(app, 'planted')
       const writers = ['a', 'b'].map((name) => startWriter(app.url, name))
       await writers[0]!.more(50)
       const { drill } = await done(scratch, ['backup', 'verify', '--drill'])
@@ -467,7 +425,7 @@ describe('rung backup verify', () => {
         ['ledger.entry'],
       )
       const text = launch(scratch, ['backup', 'verify', '--drill'])
-      assert.equal(await text.exited, 1)
+      assert.equal((await text.exited).code, 1)
       assert.match(text.stdout(), /^ledger\.entry .*DIFFERS$/m)
       assert.ok(
         text
@@ -507,8 +465,7 @@ describe('rung restore', () => {
       const into = path.join(scratch.dir, 'restored')
       const restore = launch(scratch, ['restore', '--to', 'latest', '--into', into])
       await until(() => existsSync(path.join(into, 'postgres', 'PG_VERSION')), 'it copies')
-      restore.kill('SIGKILL')
-      await restore.exited
+      await restore.kill()
       assert.ok(!existsSync(path.join(into, 'rung.json')), 'it was faster than the kill')
       const refused = await scratch.startFails({ dataDir: into })
       assert.equal(refused.error?.code, 'DATA_DIR_FOREIGN')
@@ -518,9 +475,9 @@ describe('rung restore', () => {
     withScratch(async (scratch) => {
       const app = await startArchiving(scratch)
       await bases(scratch, 1)
-      await write(app.url, 'common')
+      await write(app, 'common')
       const time = new Date(await archived(scratch)).toISOString()
-      await write(app.url, 'only in the first')
+      await write(app, 'only in the first')
       await archived(scratch)
       sameExit(await app.stop(), 0)
       for (const [index, name] of ['second', 'third'].entries()) {
@@ -529,7 +486,7 @@ describe('rung restore', () => {
         assert.equal(timeline, index + 2)
         const other = await startArchiving(scratch, into)
         await bases(scratch, index + 2)
-        await write(other.url, `only in the ${name}`)
+        await write(other, `only in the ${name}`)
         await archived(scratch, into)
         sameExit(await other.stop(), 0)
       }
@@ -538,7 +495,7 @@ describe('rung restore', () => {
         const into = path.join(scratch.dir, `again-${name}`)
         await done(scratch, ['restore', '--to', 'latest', '--into', into, '--timeline', String(timeline + 1)])
         await onRestored(scratch, into, async (again) => {
-          assert.deepEqual([...(await idsIn(again))], ['common', `only in the ${name}`])
+          assert.deepEqual(await idsIn(again), ['common', `only in the ${name}`])
         })
       }
       // By way of the first timeline's base backup, across the point where the third branched off.
@@ -550,7 +507,7 @@ describe('rung restore', () => {
       const { base } = await done(scratch, ['restore', '--to', 'latest', '--into', into])
       assert.equal(base, catalogue.bases[0]!.id)
       await onRestored(scratch, into, async (again) => {
-        assert.deepEqual([...(await idsIn(again))], ['common', 'only in the third'])
+        assert.deepEqual(await idsIn(again), ['common', 'only in the third'])
       })
     }))
 })
@@ -563,6 +520,22 @@ async function flip(file: string): Promise<void> {
   byte[0]! ^= 1
   await handle.write(byte, 0, 1, at)
   await handle.close()
+}
+
+/** So that it is a fault of the archive, and none of its compression. */
+async function repack(file: string, change: (tar: Buffer) => Buffer): Promise<void> {
+  await writeFile(file, zstdCompressSync(change(zstdDecompressSync(await readFile(file)))))
+}
+
+function flipHeader(file: string): Promise<void> {
+  return repack(file, (tar) => {
+    tar[0]! ^= 1
+    return tar
+  })
+}
+
+function twice(file: string): Promise<void> {
+  return repack(file, (tar) => Buffer.concat([tar, tar]))
 }
 
 async function half(file: string): Promise<void> {

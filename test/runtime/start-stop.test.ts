@@ -11,6 +11,7 @@ import { observe } from '../../src/observe/observe.ts'
 import { readConfig } from '../../src/runtime/config.ts'
 import { bootForTest } from '../support/app.ts'
 import ledger from '../support/apps/ledger/app.ts'
+import { idsIn, write } from '../support/ledger.ts'
 import { testPostgres } from '../support/postgres.ts'
 import {
   type Finished,
@@ -37,21 +38,6 @@ function copyTemplate(to: string): void {
   assert.equal(spawnSync('cp', ['-a', template.dataDir, to]).status, 0)
 }
 
-async function write({ url }: { url: string }, id: string): Promise<void> {
-  const answer = await fetch(`${url}/entries`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ id }),
-  })
-  assert.equal(answer.status, 201, await answer.text())
-}
-
-async function idsOf({ url }: { url: string }): Promise<string[]> {
-  const answer = await fetch(`${url}/entries`)
-  assert.equal(answer.status, 200)
-  return ((await answer.json()) as { id: string }[]).map(({ id }) => id)
-}
-
 /** One line that says what happened and what to do; no stack, nothing beside it. */
 function saysOnce(finished: Finished, code: string, about: RegExp): void {
   sameExit(finished, 1)
@@ -74,7 +60,7 @@ describe('start', () => {
       sameExit(await first.stop(), 0)
       assert.deepEqual((await readdir(dataDir)).filter((name) => name.includes('new')).sort(), [])
       const second = await start()
-      assert.deepEqual(await idsOf(second), ['one'])
+      assert.deepEqual(await idsIn(second), ['one'])
       assert.equal(second.stderr(), '', 'a second start migrates nothing')
       sameExit(await second.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
@@ -87,7 +73,7 @@ describe('start', () => {
       const first = await start({ env: { PORT: String(port), HOST: '0.0.0.0', RUNG_DATA: './data' } })
       assert.equal(first.url, `http://localhost:${port}`)
       assert.equal(first.data, dataDir)
-      assert.deepEqual(await idsOf({ url: `http://127.0.0.1:${port}` }), [])
+      assert.deepEqual(await idsIn({ url: `http://127.0.0.1:${port}` }), [])
       sameExit(await first.stop(), 0)
       const byDefault = path.join(dir, '.rung')
       copyTemplate(byDefault)
@@ -110,7 +96,7 @@ describe('start', () => {
       saysOnce(await startFails({ dataDir }), 'DATA_DIR_IN_USE', /RUNG_DATA/)
       sameExit(await first.stop(), 0)
       const second = await start({ dataDir })
-      assert.deepEqual(await idsOf(second), ['deep'])
+      assert.deepEqual(await idsIn(second), ['deep'])
       sameExit(await second.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
     }))
@@ -124,7 +110,7 @@ describe('start', () => {
       // With other settings the running server may not be restarted either.
       saysOnce(await startFails({ env: { RUNG_POOL_READ: '90' } }), 'DATA_DIR_IN_USE', /RUNG_DATA/)
       await write(first, 'since')
-      assert.deepEqual(await idsOf(first), ['before', 'since'])
+      assert.deepEqual(await idsIn(first), ['before', 'since'])
       assert.equal(postgresPidOf(dataDir), first.postgresPid)
       sameExit(await first.stop(), 0)
     }))
@@ -149,7 +135,7 @@ describe('start', () => {
       await write(winners[0]!, 'won')
       await Promise.all(racers.map((racer) => racer.stop()))
       const next = await start()
-      assert.deepEqual(await idsOf(next), ['won'])
+      assert.deepEqual(await idsIn(next), ['won'])
       sameExit(await next.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
     }))
@@ -168,7 +154,7 @@ describe('start', () => {
         sameExit(await current.exited, 0)
         if (facts === undefined) assert.match(next.stdout(), /"code": "DATA_DIR_IN_USE"/)
         current = facts === undefined ? await start() : { ...next, ...facts }
-        assert.equal((await idsOf(current)).length, round + 1)
+        assert.equal((await idsIn(current)).length, round + 1)
       }
       sameExit(await current.stop(), 0)
       assert.deepEqual(await processesOn(dataDir), [])
@@ -200,7 +186,7 @@ describe('start', () => {
       })
       assert.equal(guest.data, 'DATABASE_URL')
       await write(guest, 'external')
-      assert.deepEqual(await idsOf(owner), ['external'])
+      assert.deepEqual(await idsIn(owner), ['external'])
       sameExit(await guest.stop(), 0)
       assert.ok(isRunning(owner.postgresPid), 'it stops no Postgres that it did not start')
       sameExit(await owner.stop(), 0)
@@ -249,7 +235,7 @@ describe('a wrong start ends with a code and one sentence', { concurrency: 3 }, 
       saysOnce(await startFails(), 'DATA_DIR_VERSION', /Postgres 17; .*Postgres 18/)
       await writeFile(version, rightVersion)
       const started = await start()
-      assert.deepEqual(await idsOf(started), [], 'the refusals have changed nothing')
+      assert.deepEqual(await idsIn(started), [], 'the refusals have changed nothing')
       sameExit(await started.stop(), 0)
     }))
 
@@ -353,7 +339,7 @@ describe('stop', () => {
         assert.deepEqual(await processesOn(dataDir), [])
         assert.doesNotMatch(await postgresLog(dataDir), /not properly shut down/)
         const next = await start()
-        assert.deepEqual(await idsOf(next), ['kept'])
+        assert.deepEqual(await idsIn(next), ['kept'])
         sameExit(await next.stop(), 0)
         assert.doesNotMatch(await postgresLog(dataDir), /not properly shut down/)
       }))
@@ -444,7 +430,7 @@ describe('stop', () => {
       assert.equal(await inHand, 'broken')
       await release()
       const next = await scratch.start()
-      assert.deepEqual(await idsOf(next), ['kept'])
+      assert.deepEqual(await idsIn(next), ['kept'])
       sameExit(await next.stop(), 0)
       assert.deepEqual(await processesOn(scratch.dataDir), [])
     }))
@@ -510,8 +496,8 @@ describe('two apps in one process', () => {
     ]
     try {
       for (const id of ['a', 'b', 'c']) await write(one, id)
-      assert.deepEqual(await idsOf(one), ['a', 'b', 'c'])
-      assert.deepEqual(await idsOf(other), [])
+      assert.deepEqual(await idsIn(one), ['a', 'b', 'c'])
+      assert.deepEqual(await idsIn(other), [])
       const [figures, otherFigures] = [await metricsOf(one), await metricsOf(other)]
       assert.equal(count(figures, 'http_request_duration_seconds_count', 'route="/entries"'), 4)
       assert.equal(count(otherFigures, 'http_request_duration_seconds_count', 'route="/entries"'), 1)
@@ -522,7 +508,7 @@ describe('two apps in one process', () => {
       await one.stop()
       await one.stop()
       await write(other, 'alone')
-      assert.deepEqual(await idsOf(other), ['alone'])
+      assert.deepEqual(await idsIn(other), ['alone'])
     } finally {
       await one.stop()
       await other.stop()

@@ -133,6 +133,12 @@ export function thingNamed(name: string): Thing {
   }
 }
 
+/** Kept itself, made of what is kept of several things. */
+export function getPage(node: CacheNode, things: readonly Thing[]): Promise<readonly number[]> {
+  const key = `page:${things.map(({ name }) => name).join('+')}`
+  return node.cache.get(key, { ttl: '1h', tags: 'inherit' }, () => Promise.all(things.map((thing) => thing.get(node))))
+}
+
 /** Three sessions that read and write on the nodes at the same time, with loads that take their time. */
 export async function schedule(seed: number, things: readonly Thing[], nodes: readonly CacheNode[]): Promise<void> {
   const random = seededRandom(seed)
@@ -145,19 +151,30 @@ export async function schedule(seed: number, things: readonly Thing[], nodes: re
     const written = new Map<Thing, number>()
     for (let step = 0; step < 4; step += 1) {
       const [one, node] = [pick(things), pick(nodes)]
-      if (random() < 0.4) written.set(one, await who(() => one.write(node)))
-      else {
-        const value = await who(() =>
-          one.get(node, async (from) => {
-            await pause()
-            const loaded = await one.load(from)
-            await pause()
-            return loaded
-          }),
-        )
-        assert.ok(value >= (written.get(one) ?? 0), `seed ${seed}: saw ${value} after writing ${written.get(one)}`)
+      const kind = random()
+      if (kind < 0.4) written.set(one, await who(() => one.write(node)))
+      else if (kind < 0.6) {
+        const values = await who(() => getPage(node, things))
+        for (const [at, thing] of things.entries()) expectSeen(thing, values[at]!)
+      } else {
+        const load = async (from: CacheNode) => {
+          await pause()
+          const loaded = await one.load(from)
+          await pause()
+          return loaded
+        }
+        // Its tag is known only from the value, as most are; and some readers warm the cache.
+        const late = () =>
+          node.cache.get(`late:${one.name}`, { ttl: '1h', tags: () => [one.name] }, () => load(node)) as Promise<number>
+        const get = kind < 0.8 ? () => one.get(node, load) : late
+        expectSeen(one, await who(() => (random() < 0.3 ? node.core.fill(get) : get())))
       }
       await pause()
+    }
+
+    function expectSeen(thing: Thing, value: number): void {
+      const own = written.get(thing) ?? 0
+      assert.ok(value >= own, `seed ${seed}: saw ${value} after writing ${own}`)
     }
   }
   await Promise.all([actor(), actor(), actor()])

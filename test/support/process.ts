@@ -24,6 +24,8 @@ export interface Options {
   env?: Record<string, string | undefined>
   /** `rung up` with this rung, instead of `rung start`. */
   up?: string
+  /** Another command, as it is typed. */
+  command?: readonly string[]
   /** After the app's file. */
   args?: readonly string[]
   cwd?: string
@@ -177,10 +179,12 @@ export function launchRung(options: Options): Launched {
     [
       '--conditions=rung-source',
       bin,
-      ...(options.up === undefined ? ['start'] : ['up', options.up]),
-      options.app ?? ledgerApp,
-      '--json',
-      ...(options.args ?? []),
+      ...(options.command ?? [
+        ...(options.up === undefined ? ['start'] : ['up', options.up]),
+        options.app ?? ledgerApp,
+        '--json',
+        ...(options.args ?? []),
+      ]),
     ],
     {
       cwd: options.cwd,

@@ -36,11 +36,23 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
   })
 
   function forward(from: Socket, to: Socket): void {
+    // In their order, whatever the delay becomes: a connection never has it otherwise.
+    const waiting: { bytes: Buffer; dueAt: number }[] = []
+    function pump(): void {
+      for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+        const leftMs = first.dueAt - performance.now()
+        if (leftMs > 0) {
+          setTimeout(pump, Math.ceil(leftMs))
+          return
+        }
+        waiting.shift()
+        to.write(first.bytes)
+      }
+    }
     from.on('data', (bytes) => {
       if (swallows) return
-      // Timers of one length end in their order.
-      if (latencyMs > 0) setTimeout(() => to.write(bytes), latencyMs)
-      else to.write(bytes)
+      waiting.push({ bytes, dueAt: performance.now() + latencyMs })
+      if (waiting.length === 1) pump()
     })
   }
 

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import path from 'node:path'
 import { systemClock } from '../../kernel/clock.ts'
 import { uuid } from '../../kernel/random.ts'
+import { isRunning } from '../process/is-running.ts'
 
 /**
  * Files that are there as a whole or not at all, whenever a process or the machine dies:
@@ -102,16 +103,6 @@ async function isAbandoned(file: string): Promise<boolean> {
   if (host === own[0] && life !== own[2] && (pid === own[1] || !isRunning(Number(pid)))) return true
   const changed = await stat(file).catch(() => undefined)
   return changed !== undefined && systemClock.now() - changed.mtimeMs > abandonedAfterMs
-}
-
-function isRunning(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
 }
 
 export function codeOf(error: unknown): string | undefined {

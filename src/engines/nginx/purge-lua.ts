@@ -121,14 +121,21 @@ local function lifetime(surrogate, control, expires)
   return at and string.format("%d", math.max(0, at - ngx.time())) or "0"
 end
 
--- Headers have come from the app. What the front is told is X-Accel-Expires alone.
-function M.arrived()
+-- Headers have come from the app. What the front is told is X-Accel-Expires alone; what the next cache is told, where there is one, are the tags.
+function M.arrived(shown)
   local header = ngx.header
   local list = text_of(header["Surrogate-Key"]) .. "," .. text_of(header["Cache-Tag"])
   local surrogate = text_of(header["Surrogate-Control"]):lower()
   local control = text_of(header["Cache-Control"]):lower()
-  header["Surrogate-Key"], header["Cache-Tag"], header["Surrogate-Control"] = nil, nil, nil
+  local vary = text_of(header["Edge-Vary"])
+  if not shown then header["Surrogate-Key"], header["Cache-Tag"] = nil, nil end
+  header["Surrogate-Control"], header["Edge-Vary"] = nil, nil
   if not ngx.ctx.page then return end
+  -- What clients are told, the front says again.
+  if vary ~= "" then
+    header["X-Rung-Vary"] = text_of(header["Vary"])
+    header["Vary"] = vary ~= "none" and vary or nil
+  end
   local personal = header["Set-Cookie"] ~= nil
     or control:find("private", 1, true) or control:find("no-store", 1, true) or control:find("no-cache", 1, true)
     or surrogate:find("no-store", 1, true)
@@ -166,7 +173,13 @@ function M.purge(secret)
   for _, tag in ipairs(list) do
     if tag == "*" or not tags:safe_set(slot_of(tag), version) then tags:set("all", version) end
   end
+  tags:incr("purges", 1, 0)
   return answer(200, string.format('{"purged":%d}', count))
+end
+
+-- How many there have been. A request takes this along, so that the app knows what it must have heard of.
+function M.purges()
+  return tags:get("purges") or 0
 end
 
 return M

@@ -37,6 +37,8 @@ export interface NginxSettings {
   sessionCookies: readonly string[]
   /** Proxies in front of this one, whose `X-Forwarded-*` is believed: addresses or networks. */
   trustedProxies: readonly string[]
+  /** The next cache in front of this one is told too what a page depends on. */
+  tagsShown: boolean
   /** How long a request waits while another fetches the same page, before it goes itself. */
   coalesceMsMax: number
 }
@@ -47,6 +49,7 @@ export const nginxDefaults = {
   idleMsMax: 3_600_000,
   sessionCookies: ['__Host-session', 'session'],
   trustedProxies: [],
+  tagsShown: false,
   coalesceMsMax: 200,
 } as const
 
@@ -78,6 +81,7 @@ export function nginxVersion(text: string) {
  * sees when a fetch begins and when its headers come, which nginx tells nobody inside the front, and decides whether the
  * answer may be stored (`purge-lua.ts`). What cannot be cached goes to the app directly.
  *
+ * - The gate is the first to go when nginx stops: what was let in then is asked of the app directly, and not kept.
  * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
  * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
  * - The body's size is the app's business, which answers 413 by route; it is passed on as it comes.
@@ -88,6 +92,10 @@ export function nginxVersion(text: string) {
 export function nginxConfig(settings: NginxSettings): string {
   const { dir, listen, adminPort, instance } = settings
   const gate = `${dir}/gate.sock`
+  const apps = (role = '') =>
+    settings.upstreams
+      .map((address) => `    server ${upstream(address)} max_fails=2 fail_timeout=2s${role};`)
+      .join('\n')
   const connections = settings.connectionsMax + 1024 // those to the app, and the gate's
   const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
@@ -113,6 +121,7 @@ http {
   server_tokens off;
   default_type application/octet-stream;
   tcp_nodelay on;
+  map_hash_bucket_size 256; # the path of a socket is one of the values
   client_body_temp_path ${quote(`${dir}/tmp/body`)};
   proxy_temp_path ${quote(`${dir}/tmp/proxy`)};
   fastcgi_temp_path ${quote(`${dir}/tmp/fastcgi`)};
@@ -123,6 +132,7 @@ http {
   client_body_timeout 30s;
   send_timeout 30s;
   keepalive_timeout 65s;
+  keepalive_requests 10000;
   reset_timedout_connection on;
   large_client_header_buffers 4 16k;
   client_max_body_size 0;
@@ -141,11 +151,12 @@ http {
   proxy_next_upstream_timeout 5s;
 
   upstream rung_app {
-${settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=2 fail_timeout=2s;`).join('\n')}
+${apps()}
     keepalive 128;
   }
   upstream rung_gate {
     server ${quote(`unix:${gate}`)} max_fails=0;
+${apps(' backup')}
     keepalive 128;
   }
 
@@ -217,7 +228,9 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       set $rung_page "";
       set $rung_key "";
       set $rung_next rung_app;
+      set $rung_purges "";
       rewrite_by_lua_block {
+        ngx.var.rung_purges = string.format("${word(instance)}.%d", require("${purgeModule}").purges())
         if ngx.var.rung_cacheable == "1" then
           local key = ngx.var.rung_proto .. "://" .. ngx.var.rung_host .. ngx.var.request_uri
           local page, floor = require("${purgeModule}").enter(key)
@@ -234,7 +247,7 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_cache_methods GET HEAD;
       proxy_ignore_headers Cache-Control Expires;
       proxy_cache_bypass $rung_skip;
-      proxy_no_cache $rung_skip;
+      proxy_no_cache $rung_skip $rung_ungated;
       proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
       proxy_cache_background_update on;
       proxy_cache_revalidate on;
@@ -250,12 +263,15 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id $rung_request_id;
       proxy_set_header X-Rung-Page $rung_page;
-      proxy_hide_header Surrogate-Key;
-      proxy_hide_header Cache-Tag;
+      proxy_set_header X-Rung-Purges $rung_purges;
+${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy_hide_header Cache-Tag;\n'}\
       proxy_hide_header Surrogate-Control;
+      proxy_hide_header Edge-Vary;
+      proxy_hide_header X-Rung-Vary;
       proxy_hide_header X-Cache;
       proxy_hide_header X-Request-Id;
       proxy_pass_header Server;
+      add_header Vary $upstream_http_x_rung_vary;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
       error_page 502 504 =503 @down;
@@ -270,12 +286,17 @@ ${problem('      ')}
     default 0;
     "" 1;
   }
+  map $upstream_addr $rung_ungated {
+    volatile;
+    default 1;
+    "~/gate\\.sock$" 0;
+  }
 
   server {
     listen ${quote(`unix:${gate}`)} backlog=4096;
     location / {
       rewrite_by_lua_block { require("${purgeModule}").fetch(ngx.var.http_x_rung_page or "") }
-      header_filter_by_lua_block { require("${purgeModule}").arrived() }
+      header_filter_by_lua_block { require("${purgeModule}").arrived(${settings.tagsShown}) }
       proxy_pass http://rung_app;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { isRunning } from '../process/is-running.ts'
 import { postgresMajor } from './recipe.ts'
 
 /** The folder `.rung/` and what lies in it. */
@@ -134,14 +135,5 @@ async function removeDrafts(root: string): Promise<void> {
     const pid = name.startsWith(`.${marker}-`) ? Number(name.slice(marker.length + 2)) : Number.NaN
     if (Number.isInteger(pid) && pid !== process.pid && !isRunning(pid))
       await rm(path.join(root, name), { force: true })
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

@@ -5,6 +5,7 @@ import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { isRunning } from '../process/is-running.ts'
 import type { Launcher } from '../process/launcher.ts'
 import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
 import { findBinaries, findPostgresLauncher, type PostgresBinaries } from './binaries.ts'
@@ -196,7 +197,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 export async function attachEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   const file = await readPidFile(dataDir)
-  const server = file && isAlive(file.pid) ? await reach(file) : undefined
+  const server = file && isRunning(file.pid) ? await reach(file) : undefined
   if (!file || !server) return startEmbedded(options)
   return { ...server, dataDir, pid: () => file.pid, async stop() {} }
 }
@@ -213,7 +214,7 @@ export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPo
   const dataDir = await openDataDir(path.resolve(options.root))
   for (const giveUpAt = systemClock.ticks() + joinTimeoutMs; ; await sleep(100)) {
     const file = await readPidFile(dataDir)
-    const server = file && isAlive(file.pid) ? await reach(file) : undefined
+    const server = file && isRunning(file.pid) ? await reach(file) : undefined
     if (file && server) return { ...server, dataDir, pid: () => file.pid, async stop() {} }
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
@@ -281,7 +282,7 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
 async function removeAbandoned(dataDir: DataDir): Promise<void> {
   for (const name of await readdir(dataDir.root)) {
     const pid = Number(/^postgres\.new-(\d+)$/.exec(name)?.[1])
-    if (!(pid > 0) || isAlive(pid)) continue
+    if (!(pid > 0) || isRunning(pid)) continue
     await rm(path.join(dataDir.root, name), { recursive: true, force: true, maxRetries: 5 }).catch(() => {})
   }
 }
@@ -293,7 +294,7 @@ function identity(launcher: Launcher): { uid?: number; gid?: number } {
 /** A server that runs on this directory already: its pid, or nothing. One with other settings is stopped first. */
 async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string): Promise<Server | undefined> {
   const file = await readPidFile(dataDir)
-  if (!file?.socket.host || !isAlive(file.pid)) return undefined
+  if (!file?.socket.host || !isRunning(file.pid)) return undefined
   const { pid, socket } = file
   let client: Client
   try {
@@ -431,7 +432,7 @@ async function setUp(admin: ConnectionConfig, app: ConnectionConfig): Promise<vo
 
 /** The lock goes with the server, not before it: nobody may take over a server that is about to end. */
 async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Promise<void> {
-  if (isAlive(server.pid)) {
+  if (isRunning(server.pid)) {
     server.child?.ref()
     process.kill(server.pid, 'SIGINT') // fast shutdown: sessions end, a checkpoint is written
     await gone(dataDir, server.pid)
@@ -442,18 +443,9 @@ async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Pro
 /** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
 async function gone(dataDir: DataDir, pid: number): Promise<void> {
   const patientUntil = systemClock.ticks() + 60_000
-  while (isAlive(pid) && (await readPidFile(dataDir))?.pid === pid) {
+  while (isRunning(pid) && (await readPidFile(dataDir))?.pid === pid) {
     if (systemClock.ticks() > patientUntil) process.kill(pid, 'SIGQUIT') // at once; the next start replays the log
     await sleep(10)
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

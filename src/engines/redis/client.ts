@@ -24,6 +24,8 @@ export interface RedisClient {
   /** A script runs as a whole, nothing in between. It is sent by its hash, and as text where the server does not know it. */
   script(script: Script, keys: readonly string[], args?: readonly Argument[]): Promise<unknown>
   scriptBuffer(script: Script, keys: readonly string[], args?: readonly Argument[]): Promise<unknown>
+  /** What the server says of itself: a section of `INFO`, or most of it. */
+  info(section?: string): Promise<Record<string, string>>
   /** Called with true and false as the connection comes and goes; the returned function ends it. */
   onChange(listener: (isUp: boolean) => void): () => void
   /** Why it is down, where it is. */
@@ -117,6 +119,7 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     callBuffer: (command, ...args) => send(bytes(command, args)),
     script: (script, keys, args = []) => send(run(text, script, keys, args)),
     scriptBuffer: (script, keys, args = []) => send(run(bytes, script, keys, args)),
+    info: async (section) => factsIn(String(await send(text('INFO', section === undefined ? [] : [section])))),
     async pipeline(commands) {
       if (commands.length === 0) return []
       const chain = native.pipeline()
@@ -227,8 +230,7 @@ export async function redisFacts(url: string, timeoutMs: number): Promise<Record
   const cancel = after(timeoutMs * 2, () => native.disconnect())
   try {
     await native.connect()
-    const lines = (await native.info('server')).split('\r\n')
-    return Object.fromEntries(lines.filter((line) => line.includes(':')).map((line) => split(line)))
+    return factsIn(await native.info('server'))
   } catch (error) {
     throw toRedisError(error)
   } finally {
@@ -237,9 +239,9 @@ export async function redisFacts(url: string, timeoutMs: number): Promise<Record
   }
 }
 
-function split(line: string): [string, string] {
-  const at = line.indexOf(':')
-  return [line.slice(0, at), line.slice(at + 1)]
+/** `name:value` in each line; headings and empty lines tell nothing. */
+function factsIn(info: string): Record<string, string> {
+  return Object.fromEntries(Array.from(info.matchAll(/^(\w+):(.*)$/gm), ([, name, value]) => [name, value]))
 }
 
 /** Replies have the same form whatever the server's version. */
@@ -249,9 +251,29 @@ type Options = RedisOptions & { replyMapping: 'legacy' }
 const troubles = new WeakMap<Redis, RungError>()
 
 async function connect(options: RedisClientOptions, prepare?: (native: Redis) => void): Promise<Redis> {
-  const settings = optionsOf(options)
   const { Redis: Client } = await import('ioredis')
-  const native = new Client(settings)
+  const settings = optionsOf(options)
+  const { host, port } = settings
+  const { retryStrategy } = settings
+  const native = new Client({
+    ...settings,
+    /**
+     * After a failover the server that was the primary only reads: look for the new one behind the same name. A node of a cluster names
+     * the one that has the slot; all keys of an app have one hash tag, so that one is all it needs.
+     */
+    reconnectOnError({ message }) {
+      const moved = /^MOVED \d+ (.*):(\d+)$/.exec(message)
+      if (!moved) return message.startsWith('READONLY')
+      native.options.host = moved[1] || native.options.host!
+      native.options.port = Number(moved[2])
+      return true
+    },
+    // It may have been given another place meanwhile: whom the URL names knows where it is now.
+    retryStrategy(attempt) {
+      if (attempt > 1) Object.assign(native.options, { host, port })
+      return retryStrategy!(attempt)
+    },
+  })
   native.on('error', (error) => troubles.set(native, toRedisError(error)))
   native.on('ready', () => troubles.delete(native))
   prepare?.(native)
@@ -293,8 +315,6 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
     retryStrategy: (attempt) => 10 + backoffMs(attempt, 20, (options.reconnectMsMax ?? 1_000) - 10),
-    // After a failover the server that was the primary only reads: look for the new one behind the same name.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
     ...other,
   }
 }

@@ -5,6 +5,7 @@ import { RungError } from '../../kernel/errors.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Database } from '../data/contract.ts'
 import type { Http } from '../http/contract.ts'
+import { isOwnRequest } from '../http/own-request.ts'
 import { type Principal, principalOf } from '../http/principal.ts'
 import { networkOf } from './address.ts'
 import { tellLimit } from './channels.ts'
@@ -69,7 +70,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
 
   http.addHook('onRequest', async (request, reply) => {
     const { system, limits } = request.routeOptions.config ?? {}
-    if (system || limits === false) return
+    if (system || limits === false || isOwnRequest(request)) return
     const principal = await principalOf(request)
     const applied = [...ofApp(request, principal), ...ofRoute(request, principal, limits)]
     if (applied.length === 0) return
@@ -94,7 +95,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
       refuse(applied, verdicts)
       reply.raw.once('close', () => {
         // Who leaves before the answer could have been told "wrong" as well.
-        if (reply.raw.writableFinished && !failedStatus.has(reply.statusCode)) giveBack(applied, verdicts)
+        if (reply.raw.writableFinished && !failedStatus.has(reply.statusCode)) void giveBack(applied, verdicts)
       })
     }
     route.preHandler = [...[route.preHandler ?? []].flat(), hook] as never
@@ -139,17 +140,17 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
 
   async function admit(applied: readonly Applied[]): Promise<Verdict[]> {
     const verdicts = await limiter.take(applied.map(({ ask }) => ask))
-    // A request that one limit refuses uses up none of the others.
-    if (verdicts.some(({ admitted }) => !admitted)) giveBack(applied, verdicts)
+    // A request that one limit refuses uses up none of the others: when it is told so, they have it back.
+    if (verdicts.some(({ admitted }) => !admitted)) await giveBack(applied, verdicts)
     return verdicts
   }
 
-  function giveBack(applied: readonly Applied[], verdicts: readonly Verdict[]): void {
+  async function giveBack(applied: readonly Applied[], verdicts: readonly Verdict[]): Promise<void> {
     const taken: Taken[] = applied.flatMap(({ ask: { key } }, n) => {
       const { admitted, slot, ownSlot } = verdicts[n]!
       return admitted ? [{ key, slot, ownSlot }] : []
     })
-    if (taken.length > 0) limiter.giveBack(taken).catch(failed)
+    if (taken.length > 0) await limiter.giveBack(taken).catch(failed)
   }
 
   function refuse(applied: readonly Applied[], verdicts: readonly Verdict[]): void {

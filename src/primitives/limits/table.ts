@@ -77,11 +77,11 @@ export function tableLimiter(database: Database): Limiter {
     take: (asks) => Promise.all(asks.map(ask)),
 
     async giveBack(taken) {
-      for (const { key } of taken) blocked.delete(key)
       await runAlone(
         database,
         sql`select rung.give_back_limits(${taken.map(({ key }) => key)}, ${taken.map(({ slot }) => slot)})`,
       )
+      for (const { key } of taken) blocked.delete(key)
     },
 
     async prune() {

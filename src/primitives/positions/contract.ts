@@ -12,7 +12,6 @@ export interface PositionRecords {
   put(principal: string, position: Position): Promise<void>
   /** `undefined`: has written nothing lately. */
   find(principal: string): Promise<Position | undefined>
-  close(): Promise<void>
 }
 
 /** By then every node has caught up, or is no longer asked. */

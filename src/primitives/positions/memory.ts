@@ -22,7 +22,6 @@ export function memoryPositions(clock = systemClock): PositionRecords {
       const known = records.get(principal)
       return known && known.until > clock.ticks() ? known.position : undefined
     },
-    async close() {},
   }
 }
 
@@ -33,6 +32,5 @@ export function unknownPositions(): PositionRecords {
     async find() {
       throw new Error('the processes of this topology share no record of positions')
     },
-    async close() {},
   }
 }

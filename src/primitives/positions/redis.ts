@@ -17,7 +17,6 @@ export function redisPositions(client: RedisClient, app: string): PositionRecord
       for (let at = 0; at < fields.length; at += 2) position.set(fields[at]!, BigInt(`0x${fields[at + 1]}`))
       return position
     },
-    async close() {},
   }
 }
 

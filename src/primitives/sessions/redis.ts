@@ -32,9 +32,9 @@ export function redisSessionCopies(client: RedisClient, app: string): SessionCop
 
   function identify(): void {
     const connection = connections
-    client.call('INFO', 'server').then(
-      (info) => {
-        if (connection === connections) engine = /^run_id:(\S+)/m.exec(String(info))?.[1]?.slice(0, 16)
+    client.info('server').then(
+      ({ run_id: run }) => {
+        if (connection === connections) engine = run?.slice(0, 16)
       },
       () => {
         after(identifyAgainMs, () => {

@@ -7,6 +7,7 @@ import { createZstdCompress, type ZstdOptions } from 'node:zlib'
 import { systemClock } from '../../../kernel/clock.ts'
 import { messageOf, RungError } from '../../../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../../../kernel/position.ts'
+import { isRunning } from '../../process/is-running.ts'
 import { type ConnectionConfig, connectOnce, connectReplication, type ReplicationClient } from '../client.ts'
 import { baseTaken } from './channels.ts'
 import { type BaseManifest, baseId, basesFolder, names, type StoredFile, systemFolder } from './layout.ts'
@@ -168,11 +169,7 @@ async function removeAbandoned(bases: string): Promise<void> {
 
 /** Process ids are used again: a draft that nothing was added to for an hour is nobody's. */
 async function isBusy(pid: number, draft: string): Promise<boolean> {
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
-  }
+  if (!isRunning(pid)) return false
   const { mtimeMs } = await stat(path.join(draft, names.tar)).catch(() => stat(draft))
   return systemClock.now() - mtimeMs < 3_600_000
 }

@@ -141,21 +141,27 @@ async function unpack(
     open = undefined
   }
 
-  for await (const part of readTar(checked(path.join(from, tar.name), tar))) {
-    if (Buffer.isBuffer(part)) {
-      open!.hash.update(part)
-      await open!.handle.write(part)
-      done += part.length
-      continue
+  try {
+    for await (const part of readTar(checked(path.join(from, tar.name), tar))) {
+      if (Buffer.isBuffer(part)) {
+        open!.hash.update(part)
+        await open!.handle.write(part)
+        done += part.length
+        continue
+      }
+      await finish()
+      onProgress(done, tar.bytes)
+      const target = path.resolve(data, part.name)
+      if (target !== data && !target.startsWith(data + path.sep)) throw new DamagedFile(names.tar, `names ${part.name}`)
+      if (part.kind === 'link') throw new DamagedFile(names.tar, `holds a link (${part.name})`)
+      if (part.kind === 'file') {
+        open = { name: part.name, handle: await openNew(target, owner), hash: createHash('sha256') }
+      } else if (target !== data) await makeFolder(target, owner)
     }
-    await finish()
-    onProgress(done, tar.bytes)
-    const target = path.resolve(data, part.name)
-    if (target !== data && !target.startsWith(data + path.sep)) throw new DamagedFile(names.tar, `names ${part.name}`)
-    if (part.kind === 'link') throw new DamagedFile(names.tar, `holds a link (${part.name})`)
-    if (part.kind === 'file') {
-      open = { name: part.name, handle: await openNew(target, owner), hash: createHash('sha256') }
-    } else if (target !== data) await makeFolder(target, owner)
+  } catch (error) {
+    // Wrong bytes can be the reason of anything, and the checksum that tells so comes behind them.
+    for await (const _ of checked(path.join(from, tar.name), tar));
+    throw error
   }
   await finish()
   const [lacking] = expected.keys()
