@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Cache } from '../primitives/cache/cache.ts'
+import type { Warm } from '../primitives/cache/warming.ts'
 import type { Data as DataOf } from '../primitives/data/data.ts'
 import type { Files } from '../primitives/files/files.ts'
 import type { Http } from '../primitives/http/contract.ts'
@@ -26,6 +27,8 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   /** What the modules in `uses` expose. */
   readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
   readonly log: FastifyBaseLogger
+  /** Where browsers find a file of the module's `assets`. @throws APP_INVALID where there is none */
+  asset(name: string): string
   /** A key of 32 bytes for one purpose, the same on every node and after every start. */
   secret(purpose: string): Uint8Array
 }
@@ -41,6 +44,8 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   owner: string
   /** Folder of `0001_name.sql` files. */
   migrations?: URL
+  /** Folder of files for browsers: styles, scripts, pictures. Their URLs have a hash of the content, and are kept for ever. */
+  assets?: URL
   /** Modules whose calls it makes. */
   uses?: Uses
   /** Names of modules whose tables its statements read. Pins both to one database: they cannot be split later. */
@@ -51,6 +56,8 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
   /** What it does off the request path: `handle`, `on`, `cron`. */
   work?: (context: ModuleContext<Uses>) => readonly Work[]
+  /** What it wants in the cache before anybody asks for it: `warm`. At the start, and after the shared layer was emptied. */
+  warm?: (context: ModuleContext<Uses>) => readonly Warm[]
 }
 
 export type Module<C extends Calls = Calls, Uses extends ModuleMap = ModuleMap> = ModuleDefinition<C, Uses>

@@ -7,7 +7,7 @@ import type { GroupStats } from '../primitives/cache/stats.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
-import { openDatabase, startDatabaseServer } from '../runtime/wire.ts'
+import { openDatabase, openMemoryCache, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
 
 const cache: Command = {
@@ -46,15 +46,16 @@ async function open(input: Input) {
     await database.close()
     await server.stop()
   }
-  return { database, connection: server.connection, close }
+  return { database, connection: server.connection, topology: config.topology, close }
 }
 
 async function invalidate(input: Input, [module, ...tags]: readonly string[]): Promise<number> {
   if (module === undefined || tags.length === 0) {
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
-  const { database, connection, close } = await open(input)
-  const primitives = openPrimitives(database, connection, undefined)
+  const { database, connection, topology, close } = await open(input)
+  const layers = openMemoryCache(topology, database, connection)
+  const primitives = openPrimitives(database, connection, undefined, layers)
   try {
     await primitives.data.forModule(module).write(async (tx) => tx.invalidate(tags))
   } finally {
@@ -128,6 +129,7 @@ function* linesOf({ groups, hottest, largest, processes }: Summed & { processes:
   const all = total(groups, asked)
   yield `${count(processes.length, 'process', 'processes')}; in memory: ${count(sum('entries'), 'entry', 'entries')}, ${formatBytes(sum('bytes'))} of ${formatBytes(sum('bytesMax'))}`
   yield* sharedLines(processes)
+  yield* warmedLine(processes)
   yield `loads saved: ${number(total(groups, saved))} of ${number(all)} (${percent(total(groups, saved), all)})`
   yield ''
   yield `${'keys'.padEnd(27)}${['asked', 'memory', 'shared', 'grace', 'joined', 'loads', 'mean'].map((head, n) => head.padStart(widths[n]!)).join('')}`
@@ -164,6 +166,15 @@ function* sharedLines(processes: readonly ProcessFigures[]) {
   }
   if (down > 0)
     yield `shared: ${down} of ${count(shared.length, 'process', 'processes')} cannot use it at the moment; see RUNG_REDIS_URL`
+}
+
+/** Of the process that took longest. A process of an older version does not tell. */
+function* warmedLine(processes: readonly ProcessFigures[]) {
+  const all = processes.flatMap(({ warmed }) => warmed ?? [])
+  if (all.length === 0) return
+  const sum = (key: 'items' | 'failed') => all.reduce((n, one) => n + one[key], 0)
+  const failures = sum('failed') > 0 ? `; ${number(sum('failed'))} failed, see the log` : ''
+  yield `warmed: ${count(sum('items'), 'item', 'items')} in ${formatMs(Math.max(...all.map(({ ms }) => ms)))}${failures}`
 }
 
 function* keyLines(head: string, keys: readonly Surveyed[]) {

@@ -42,6 +42,7 @@ export const errorCodes = {
   REDIS_REFUSED: { status: 500, title: 'Redis refused a command' },
   // the page cache
   PAGE_CACHE_UNAVAILABLE: { status: 503, title: 'The page cache cannot be used at the moment' },
+  CDN_PURGE_FAILED: { status: 502, title: 'The CDN was not purged' },
   // backups
   BACKUP_UNSUPPORTED: { status: 500, title: 'This database cannot be backed up by Rung' },
   BACKUP_FAILED: { status: 500, title: 'A backup was not made' },

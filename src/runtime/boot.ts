@@ -8,10 +8,12 @@ import { atMost, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
+import type { Declared } from '../primitives/cache/warming.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
 import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
+import { loadAssets } from '../primitives/http/assets.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp } from '../primitives/http/http.ts'
 import { identifyBy } from '../primitives/http/principal.ts'
@@ -27,15 +29,19 @@ import { searchFor } from '../primitives/search/search.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Tell } from './backups.ts'
+import { carriesCache, carryCache } from './carry-cache.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
+import { keepWarm } from './keep-warm.ts'
 import type { Log } from './log.ts'
 import { openPrimitives, type Primitives, systemMigrations } from './primitives.ts'
+import { purgeLine } from './purge-cdn.ts'
 import { deriveSecrets, storedRoot } from './secrets.ts'
 import {
   type DatabaseServer,
   openCache,
+  openCdn,
   openDatabase,
   openFileStore,
   openLimiter,
@@ -43,6 +49,7 @@ import {
   openPositions,
   openSessions,
   startDatabaseServer,
+  tagHeader,
 } from './wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from './work.ts'
 
@@ -104,6 +111,8 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       off: config.cache === 'off',
     })
     undo.push(() => primitives.close())
+    if (carriesCache(config, layers))
+      undo.push(await carryCache({ core: primitives.cache, log: layers.log, app: app.name }, config, log))
     await primitives.cache.open()
     undo.push(
       keepFigures(primitives.cache, database, {
@@ -130,7 +139,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     if (config.cache === 'on') {
-      cachedRoutes(http, { of: cacheOf, edge: layers.edge !== undefined, cookies: ['session', '__Host-session'] })
+      cachedRoutes(http, {
+        of: cacheOf,
+        caughtUp: (purges) => primitives.cache.caughtUp(purges),
+        tagHeader: await tagHeader(config.topology),
+        cookies: ['session', '__Host-session'],
+      })
     }
     idempotentRoutes(http, primitives.records, app.idempotency, database)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
@@ -144,10 +158,12 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       inTransaction: root.inTransaction,
     })
     if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
-    const work = await addModules(app, config, { ...primitives, files, mail, sessions, secret }, http, log)
+    const { work, warms } = await addModules(app, config, { ...primitives, files, mail, sessions, secret }, http, log)
     await subscribe(work, primitives)
-    if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs))
+    const purges = await openCdn(config.topology)
+    if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs, purges ? [purgeLine(purges)] : []))
     undo.push(() => http.close())
+    if (config.cache === 'on' && warms.length > 0) undo.push(await keepWarm(warms, primitives.cache, http, log))
     await listen(http, config)
     let stopping: Promise<void> | undefined
     return {
@@ -228,9 +244,16 @@ interface Parts extends Primitives {
 }
 
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
-async function addModules(app: App, config: Config, parts: Parts, http: Http, log: Log): Promise<AppWork> {
+async function addModules(
+  app: App,
+  config: Config,
+  parts: Parts,
+  http: Http,
+  log: Log,
+): Promise<{ work: AppWork; warms: Declared[] }> {
   const { data, files, mail, sessions, secret } = parts
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
+  const warms: Declared[] = []
   const jobs = jobsOf(parts.queue)
   const rules = { checked: config.mode !== 'production', inTransaction: data.inTransaction }
   const exposed = new Map<string, unknown>()
@@ -239,6 +262,8 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
     for (const [alias, used] of Object.entries((module.uses ?? {}) as Record<string, AnyModule>)) {
       calls[alias] = exposed.get(used.name)
     }
+    const assets = await loadAssets(module.name, module.assets)
+    if (config.role !== 'worker') assets.serve(http)
     const context: ModuleContext = {
       data: data.forModule(module.name),
       jobs,
@@ -249,11 +274,15 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
       cache: parts.cache.forModule(module.name, data.forModule(module.name).write),
       calls: calls as ModuleContext['calls'],
       log: log.child({ module: module.name }),
+      asset: assets.urlOf,
       secret: (purpose) => secret(`${module.name}/${purpose}`),
     }
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes, identify } = module
+    if (config.role !== 'worker') {
+      for (const warm of module.warm?.(context) ?? []) warms.push({ module: module.name, warm })
+    }
     if (identify) identifyBy(http, identify(context))
     if (routes && config.role !== 'worker') {
       // In a context of its own: a hook or decorator of one module does not reach another.
@@ -265,7 +294,7 @@ async function addModules(app: App, config: Config, parts: Parts, http: Http, lo
       })
     }
   }
-  return work
+  return { work, warms }
 }
 
 async function listen(http: Http, config: Config): Promise<void> {

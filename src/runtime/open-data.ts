@@ -6,7 +6,7 @@ import { readConfig } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { createLog } from './log.ts'
 import { openPrimitives, systemMigrations } from './primitives.ts'
-import { openDatabase, startDatabaseServer } from './wire.ts'
+import { openDatabase, openMemoryCache, startDatabaseServer } from './wire.ts'
 
 /** The data primitive, and search, alone: for a program that is no Rung app. */
 export interface OpenData {
@@ -47,7 +47,8 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const { statementTimeoutMs = config.topology.data.statementTimeoutMs } = options
     const database = openDatabase({ ...config.topology.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log))
+    const layers = openMemoryCache(config.topology, database, server.connection)
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), layers)
     function known(module: string): string {
       if (reads.has(module)) return module
       throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)

@@ -20,9 +20,10 @@ import { searchMigrations } from '../primitives/search/schema.ts'
 import { indexingIn } from '../primitives/search/search.ts'
 import { sessionMigrations } from '../primitives/sessions/schema.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
+import { purgeItems } from './purge-cdn.ts'
 import { type CacheLayers, openMemoryCache, openQueues, openRecords, openSearchStore } from './wire.ts'
 
-/** Rung's own tables, before any module's. */
+/** Rung's own tables, before any module's; in the order of their numbers, since one that is applied on its own leaves the rest for later. */
 export const systemMigrations: readonly Migration[] = [
   ...jobMigrations,
   ...eventMigrations,
@@ -31,7 +32,7 @@ export const systemMigrations: readonly Migration[] = [
   ...sessionMigrations,
   ...searchMigrations,
   ...cacheMigrations,
-]
+].sort((one, other) => (one.name < other.name ? -1 : 1))
 
 /** What a process has to work with: the primitives on one database. */
 export interface Primitives {
@@ -51,7 +52,7 @@ export function openPrimitives(
   database: Database,
   connection: ConnectionConfig,
   guard: Guard | undefined,
-  layers: CacheLayers = openMemoryCache(database, connection),
+  layers: CacheLayers = openMemoryCache({ cdn: undefined }, database, connection),
 ): Primitives {
   const { queue, outbox, bell } = openQueues(database, connection)
   const searchStore = openSearchStore(database)
@@ -64,6 +65,8 @@ export function openPrimitives(
     bytesMax: rung1k.cache.memoryBytesMax,
     ...layers,
     database: database.name,
+    // Nobody is woken: they are for later.
+    outbox: layers.cdn ? (names) => queue.push(purgeItems(names)) : undefined,
     inTransaction: () => primitives.data.inTransaction(),
     failed: (error) => tellCache({ database, event: 'log-failed', error }),
   })

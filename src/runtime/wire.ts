@@ -6,6 +6,7 @@ import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { uuid } from '../kernel/random.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
+import type { CdnPurges } from '../primitives/cache/cdn.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
 import type { EdgeCache } from '../primitives/cache/edge.ts'
 import { notifyBus } from '../primitives/cache/notify.ts'
@@ -37,7 +38,10 @@ import type { Log } from './log.ts'
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
 export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared' | 'edge'> &
-  Partial<Pick<CacheParts, 'bytesMax' | 'off'>>
+  Partial<Pick<CacheParts, 'bytesMax' | 'off'>> & {
+    /** One stands in front, and hears of invalidations through the outbox. */
+    cdn?: boolean
+  }
 
 /** An engine that this process itself runs, or one that runs elsewhere. */
 export interface DatabaseServer {
@@ -107,18 +111,38 @@ export function openQueues(
 }
 
 /** The memory layer alone: processes hear of each other through the database. */
-export function openMemoryCache(database: Database, connection: ConnectionConfig): CacheLayers {
-  return { log: tableLog(database), bus: notifyBus(database, connection) }
+export function openMemoryCache(
+  { cdn }: Pick<Topology, 'cdn'>,
+  database: Database,
+  connection: ConnectionConfig,
+): CacheLayers {
+  return { log: tableLog(database), bus: notifyBus(database, connection), cdn: cdn !== undefined }
+}
+
+/** In which header caches in front are told what an answer depends on. The page cache understands each of them. */
+export async function tagHeader({ cdn, edge }: Pick<Topology, 'cdn' | 'edge'>) {
+  if (cdn) return (await import('../engines/cdn/client.ts')).tagHeaderOf(cdn.name)
+  return edge.url === undefined ? undefined : 'surrogate-key'
+}
+
+/** Who purges the CDN, where there is one. */
+export async function openCdn({ cdn }: Pick<Topology, 'cdn'>): Promise<CdnPurges | undefined> {
+  if (cdn === undefined) return undefined
+  const [{ purgeCdn }, { CdnPurges }] = await Promise.all([
+    import('../engines/cdn/client.ts'),
+    import('../primitives/cache/cdn.ts'),
+  ])
+  return new CdnPurges((tags) => purgeCdn(cdn, tags))
 }
 
 export async function openCache(
-  { cache: { engine, url, memoryBytesMax }, edge }: Pick<Topology, 'cache' | 'edge'>,
+  { cache: { engine, url, memoryBytesMax }, edge, cdn }: Pick<Topology, 'cache' | 'edge' | 'cdn'>,
   app: string,
   database: Database,
   connection: ConnectionConfig,
 ): Promise<{ layers: CacheLayers; redis?: RedisClient }> {
-  const memory: CacheLayers & ReturnType<typeof openMemoryCache> = {
-    ...openMemoryCache(database, connection),
+  const memory: CacheLayers = {
+    ...openMemoryCache({ cdn }, database, connection),
     bytesMax: memoryBytesMax,
     ...(edge.url !== undefined && { edge: await openEdge(edge, database) }),
   }
@@ -192,7 +216,7 @@ export async function openMail(config: Config, log: Log): Promise<{ transport: M
 }
 
 /** Where the database is elsewhere, the data directory comes to be with the first thing that is kept in it. */
-function ownDataDir(config: Config): () => Promise<unknown> {
+export function ownDataDir(config: Config): () => Promise<unknown> {
   let owned: Promise<unknown> | undefined
   async function own(): Promise<void> {
     const { openDataDir } = await import('../engines/postgres/data-dir.ts')

@@ -6,7 +6,7 @@ import { type Consumed, groupLines, subscriptionsOf, toDelivered } from '../prim
 import { type CronEntry, checkCron, startCron } from '../primitives/jobs/cron.ts'
 import type { Job } from '../primitives/jobs/jobs.ts'
 import { deliveryHandler, jobHandler, jobLines } from '../primitives/jobs/work.ts'
-import { type Handler, Worker } from '../primitives/jobs/worker.ts'
+import { type Handler, type Line, Worker } from '../primitives/jobs/worker.ts'
 import type { Primitives } from './primitives.ts'
 
 /** What the modules of an app do off the request path, put together. */
@@ -42,11 +42,16 @@ export function addWork(to: AppWork, module: string, work: readonly Work[], { da
 }
 
 /** Starts to work. Gives what ends it, after `graceMs` at most for what runs. */
-export function startWork(work: AppWork, primitives: Primitives, graceMs: number): () => Promise<void> {
+export function startWork(
+  work: AppWork,
+  primitives: Primitives,
+  graceMs: number,
+  own: readonly Line[] = [],
+): () => Promise<void> {
   const { data, queue, bell } = primitives
   const worker = new Worker({
     queue,
-    lines: [...jobLines(work.jobs), ...groupLines(work.consumed)],
+    lines: [...jobLines(work.jobs), ...groupLines(work.consumed), ...own],
     name: `${hostname()}:${process.pid}:${secret(3)}`,
     database: data.database,
   })

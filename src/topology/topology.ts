@@ -4,6 +4,8 @@ export interface Topology {
   readonly data: DataTopology
   readonly cache: CacheTopology
   readonly edge: EdgeTopology
+  /** In front of everything, run by somebody else. */
+  readonly cdn: CdnTopology | undefined
   /** `disk`: in the data directory. */
   readonly files: { readonly engine: 'disk' }
   readonly mail: MailTopology
@@ -45,6 +47,17 @@ export interface EdgeTopology {
   /** Of its own door, by which pages are purged: `http://127.0.0.1:9001`. */
   readonly url: string | undefined
   readonly secret: string | undefined
+}
+
+export type CdnName = 'fastly' | 'cloudflare'
+
+export interface CdnTopology {
+  readonly name: CdnName
+  /** Of its API, where it is not the vendor's own. */
+  readonly url: string | undefined
+  /** Of the service (Fastly), the zone (Cloudflare). */
+  readonly id: string
+  readonly token: string
 }
 
 export interface MailTopology {

@@ -6,7 +6,7 @@ import { covers, nowhere, type Position } from '../../src/kernel/position.ts'
 import { currentScope } from '../../src/kernel/scope.ts'
 import type { CacheOptions } from '../../src/primitives/cache/cache.ts'
 import { defineKey } from '../../src/primitives/cache/keys.ts'
-import { type CacheNode, eventually, gate, openThing, schedule, session } from '../support/cache.ts'
+import { type CacheNode, eventually, gate, getPage, openThing, schedule, session } from '../support/cache.ts'
 
 export interface CacheUnderTest {
   /** Two processes' worth of it, on one database with a table `m.thing (name text primary key, version int)`. */
@@ -140,6 +140,42 @@ export function cacheContract(name: string, open: () => Promise<CacheUnderTest>)
       assert.equal(await one.cache.get(key, { ttl: 0, grace: '1h' }, () => 'old'), 'old')
       const failing = () => Promise.reject(new Error('down'))
       assert.equal(await one.cache.get(key, { ttl: 0, grace: '1h', softTimeout: '1h' }, failing), 'old')
+    })
+
+    it('what a function gives is kept by its arguments', async () => {
+      const [name, mark] = [`f-${randomUUID().slice(0, 8)}`, fresh()]
+      const loads: string[] = []
+      const greet = one.cache.cached(
+        name,
+        { ttl: '1h', tags: (_value, whom: string, times: number) => [`${mark}:${whom}:${times}`] },
+        async (whom: string, times: number) => {
+          loads.push(`${whom} ${times}`)
+          return { text: `Hello ${whom}`.repeat(times) }
+        },
+      )
+      assert.equal((await greet('Ann', 2)).text, 'Hello AnnHello Ann')
+      assert.equal(await greet('Ann', 2), await greet('Ann', 2))
+      await greet('Ann', 1)
+      await one.cache.invalidate([`${mark}:Ann:2`])
+      await greet('Ann', 1)
+      await greet('Ann', 2)
+      assert.deepEqual(loads, ['Ann 2', 'Ann 1', 'Ann 2'])
+    })
+
+    it('what is made of entries is good as long as they are', async () => {
+      const [first, second, aside] = [await thing(), await thing(), await thing()]
+      const page = (node: CacheNode) => getPage(node, [first, second])
+      await second.get(one) // one that is kept already, and one that is loaded for it
+      for (const node of under.nodes) assert.deepEqual(await page(node), [0, 0])
+      const kept = await page(one)
+      await aside.write(one)
+      assert.equal(await page(one), kept)
+      await second.write(one)
+      assert.deepEqual(await page(one), [0, 1])
+      await eventually(async () => assert.deepEqual(await page(other), [0, 1]))
+      await first.write(other)
+      assert.deepEqual(await page(other), [1, 1])
+      await eventually(async () => assert.deepEqual(await page(one), [1, 1]))
     })
 
     it('a load that takes too long is ended', async () => {

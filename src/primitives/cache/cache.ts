@@ -1,18 +1,19 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { after, type Clock, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { advance, covers, furthest, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import { type Random, systemRandom } from '../../kernel/random.ts'
 import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
-import type { Riding } from '../data/rides.ts'
+import type { Ride, Riding } from '../data/rides.ts'
 import { Bounded, type Surveyed } from './bounded.ts'
-import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
+import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
 import type { EdgeCache } from './edge.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
-import { groupOf, type Key, keyText, ownTagTexts, tagTexts } from './keys.ts'
+import { bounded, defineKey, groupOf, type Key, type KeyPart, keyText, ownTagTexts, tagTexts } from './keys.ts'
 import type { SharedCache } from './shared.ts'
-import { type GroupStats, Groups } from './stats.ts'
+import { type GroupStats, Groups, type Warmed } from './stats.ts'
 import { positionOf, type Tag, Tags, unchanged } from './tags.ts'
 
 export interface CacheOptions<Value = unknown> {
@@ -20,8 +21,11 @@ export interface CacheOptions<Value = unknown> {
   ttl: Duration
   /** How much longer it may be given out while it is loaded anew, or cannot be. Default 0. Never after an invalidation. */
   grace?: Duration
-  /** What it depends on, known before or from the value; who changes one of them says `tx.invalidate`. */
-  tags?: readonly string[] | ((value: Stored<Value>) => readonly string[])
+  /**
+   * What it depends on, known before or from the value; who changes one of them says `tx.invalidate`. `'inherit'`: on what the
+   * entries depend on that the load took from the cache.
+   */
+  tags?: readonly string[] | ((value: Stored<Value>) => readonly string[]) | 'inherit'
   /** Instead of `ttl`, where the load gave nothing (`null`, `undefined`). Default 10 s. */
   absentTtl?: Duration
   /** How long a failure is remembered, by this process. Default: not at all. */
@@ -32,9 +36,15 @@ export interface CacheOptions<Value = unknown> {
   hardTimeout?: Duration
 }
 
+export interface CachedOptions<Args extends readonly KeyPart[], Value> extends Omit<CacheOptions<Value>, 'tags'> {
+  tags?: readonly string[] | ((value: Stored<Value>, ...args: Args) => readonly string[]) | 'inherit'
+}
+
 export interface LoadContext {
   /** Aborts when the load has taken too long. */
   signal: AbortSignal
+  /** Tags of the entries that it has taken from the cache so far, as any module may write them. */
+  inherited(): string[]
 }
 
 export type Load<Value> = (context: LoadContext) => PromiseLike<Value> | Value
@@ -56,6 +66,12 @@ export interface Cache {
     },
     load: (missing: readonly Id[]) => PromiseLike<readonly Value[]>,
   ): Promise<Stored<Value>[]>
+  /** `fn`, with what it gives kept by its arguments. `name` is that of the keys, as in `defineKey`. */
+  cached<Args extends readonly KeyPart[], Value>(
+    name: string,
+    options: CachedOptions<Args, Value>,
+    fn: (...args: Args) => PromiseLike<Value> | Value,
+  ): (...args: Args) => Promise<Stored<Value>>
   /** Makes every entry with one of the tags useless, everywhere, before it resolves. Inside a transaction: when it commits. */
   invalidate(tags: readonly string[]): Promise<void>
 }
@@ -78,6 +94,8 @@ export interface CacheParts {
   bus: Bus
   shared?: SharedCache | undefined
   edge?: EdgeCache | undefined
+  /** What else rides a commit with invalidations: for caches that can only be told later. */
+  outbox?: ((names: readonly string[]) => readonly Ride[]) | undefined
   /** Something went wrong that the next try may mend. */
   failed(error: unknown): void
   clock?: Clock
@@ -93,7 +111,13 @@ interface Flight {
   readonly position: Position
 }
 
-type Landed = Pick<Entry, 'value' | 'position'>
+/** What one process leaves to another: entries that were good when the log was read up to the mark, the hottest first. */
+export interface HandedOver {
+  mark: Mark
+  entries: readonly (readonly [key: string, entry: SharedEntry])[]
+}
+
+type Landed = Pick<Entry, 'value' | 'position'> & { readonly names: readonly string[] }
 
 /** One question, with what it is about in the forms in which it is needed. */
 interface Asked {
@@ -109,10 +133,14 @@ const defaults = { absentTtlMs: 10_000, hardTimeoutMs: 30_000 }
 /** Without news of the log for so long, what is in memory is only better than nothing. */
 const trustedMsMax = 1_000
 const errorsMax = 1_000
+/** Of the memory, for what another process has left. */
+const takenShareMax = 3 / 4
 
 /** What is cached for all modules, by one process. */
 export class CacheCore {
   readonly groups = new Groups()
+  /** What the last warming did. */
+  warmed: Warmed | undefined
   readonly #tags = new Tags()
   readonly #parts: CacheParts
   readonly #clock: Clock
@@ -120,9 +148,14 @@ export class CacheCore {
   readonly #entries: Bounded<Entry>
   readonly #flights = new Map<string, Flight>()
   readonly #errors = new Map<string, { error: unknown; until: number }>()
+  /** Tags of what a load takes from the cache, by the load's scope. */
+  readonly #gathered = new WeakMap<Scope, Set<string>>()
   readonly #follower: Follower
   #started = false
+  #purges: string | undefined
   #starting: Promise<void> | undefined
+  readonly #filling = new AsyncLocalStorage<true>()
+  #fillings = 0
 
   constructor(parts: CacheParts) {
     this.#parts = parts
@@ -149,6 +182,16 @@ export class CacheCore {
     return this.#parts.shared
   }
 
+  /** What `fn` takes is in every layer then, also what only the memory had: where a shared layer is, that is asked instead. */
+  async fill<T>(fn: () => Promise<T>): Promise<T> {
+    this.#fillings += 1
+    try {
+      return await this.#filling.run(true, fn)
+    } finally {
+      this.#fillings -= 1
+    }
+  }
+
   survey(max: number): Surveyed[] {
     return this.#entries.survey(max)
   }
@@ -167,6 +210,18 @@ export class CacheCore {
           ),
         ) as never
       },
+      cached<Args extends readonly KeyPart[], Value>(
+        name: string,
+        { tags, ...options }: CachedOptions<Args, Value>,
+        fn: (...args: Args) => PromiseLike<Value> | Value,
+      ) {
+        const keyOf = defineKey<Value, Args>(name)
+        return (...args: Args) => {
+          const own = typeof tags === 'function' ? (value: Stored<Value>) => tags(value, ...args) : tags
+          const asked = { ...options, ...(own && { tags: own }) } as CacheOptions
+          return ask(keyOf(...args), asked, () => fn(...args)) as Promise<Stored<Value>>
+        }
+      },
       invalidate: (tags) => write((tx) => tx.invalidate(tags)),
     }
   }
@@ -180,16 +235,62 @@ export class CacheCore {
         if (texts.length === 0) return
         if (names.size === 0) {
           const committed = (id: number, at: Lsn | undefined) => this.#committed(id, [...names], at)
-          riding.ride(() => [this.#parts.log.append([...names], committed)])
+          const { log, outbox } = this.#parts
+          riding.ride(() => [log.append([...names], committed), ...(outbox?.([...names]) ?? [])])
         }
         for (const text of texts) names.add(text)
       },
     }
   }
 
+  /**
+   * What the edge was told is known here when this resolves. `purges` is what a request has brought along from there, another
+   * text after each purge. So who writes through the edge, and reads through it, sees that on any node, whoever he is.
+   * False where the log cannot be read: then the edge must not keep what is answered.
+   */
+  caughtUp(purges: string): Promise<boolean> | undefined {
+    if (purges === this.#purges || !this.#started) return undefined
+    return this.#follower.look().then(
+      () => {
+        this.#purges = purges
+        return true
+      },
+      () => false,
+    )
+  }
+
   /** Resolves when all that was committed before is known here. */
   look(): Promise<void> {
     return this.#follower.look()
+  }
+
+  /** `undefined`: there is nothing. */
+  async handOver(): Promise<HandedOver | undefined> {
+    if (this.#entries.size === 0) return undefined
+    if (!this.#started) await this.#start()
+    await this.#follower.look()
+    const mark = this.#follower.mark! // from here on nothing is waited for: mark and entries are of one moment
+    const now = this.#clock.now()
+    const keys = this.#entries.survey(this.#entries.size).sort((a, b) => b.uses - a.uses)
+    const entries = keys.flatMap(({ key }): [string, SharedEntry][] => {
+      const { tags, asOf, ...entry } = this.#entries.peek(key)!
+      if (!unchanged(tags, asOf) || now >= Math.max(entry.freshUntil, entry.staleUntil)) return []
+      const json = JSON.stringify(entry.value)
+      return [[key, { ...entry, json, bytes: 2 * (json?.length ?? 0), names: tags.map(({ name }) => name) }]]
+    })
+    return { mark, entries }
+  }
+
+  /** Before anything else is done. All that the log held at the mark must be known to whoever gives it. */
+  async takeOver({ mark, entries }: HandedOver): Promise<void> {
+    const begun = { asOf: this.#tags.now, position: nowhere, names: undefined }
+    for (const [key, entry] of entries) {
+      if (this.#entries.bytes > this.#parts.bytesMax * takenShareMax) break // what comes last must not displace what is hotter
+      this.#keep(key, entry, begun)
+      this.#entries.get(key) // it has been used: who comes new must be used more
+    }
+    this.#follower.resume(mark)
+    await this.#start()
   }
 
   async close(): Promise<void> {
@@ -206,9 +307,9 @@ export class CacheCore {
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     this.#tags.invalidate(names, position)
     const told = await this.#tellShared(names, position)
-    await edge?.invalidate(names)
+    const purged = await edge?.invalidate(names)
     if (told !== undefined || !shared) this.#follower.applied(id)
-    bus.ring(told === undefined ? [] : [knownIn(told, id)])
+    bus.ring([...(told === undefined ? [] : [knownIn(told, id)]), ...(purged ? [knownIn('edge', id)] : [])])
   }
 
   /** What others have committed. Where the writer has not told the shared layer, it may be dead: then that is told here. */
@@ -220,8 +321,8 @@ export class CacheCore {
     const epoch = shared?.epoch
     const untold = rows.filter(({ id }) => epoch === undefined || !this.#follower.isKnown(knownIn(epoch, id)))
     if (untold.length > 0) await this.#tellShared(namesOf(untold), position)
-    // The writer has done that too, but since then this process may have given the edge an old page.
-    await edge?.invalidate(names)
+    const unpurged = rows.filter(({ id }) => edge && !this.#follower.isKnown(knownIn('edge', id)))
+    if (unpurged.length > 0) await edge?.invalidate(namesOf(unpurged))
   }
 
   /** Gives the epoch in which the layer that all processes share knows it; `undefined` also where there is none. */
@@ -264,16 +365,36 @@ export class CacheCore {
   }
 
   /** Without the cache: it must not be asked, or cannot say what it would have to. */
-  async #straight({ load, scope, stats }: Asked): Promise<unknown> {
+  async #straight({ load, scope, stats, module, options: { tags = [] } }: Asked): Promise<unknown> {
     stats.bypassed += 1
     const signal = scope?.signal ?? new AbortController().signal
-    return store(await load({ signal })).value
+    const { value } = store(await load({ signal, inherited: () => [] }))
+    // What this load took from the cache was noted in the same scope.
+    if (tags !== 'inherit') {
+      this.#gather(scope, () => tagTexts(module, typeof tags === 'function' ? tags(value as never) : tags))
+    }
+    return value
+  }
+
+  /** Who has seen this has seen its position, and depends on its tags. */
+  #taken(landed: Landed | Entry, scope: Scope | undefined): Promise<unknown> {
+    if (scope !== undefined) {
+      if (landed.position !== nowhere) scope.position = furthest(scope.position, landed.position)
+      this.#gather(scope, () => ('names' in landed ? landed.names : landed.tags.map(({ name }) => name)))
+    }
+    return Promise.resolve(landed.value)
+  }
+
+  #gather(scope: Scope | undefined, names: () => readonly string[]): void {
+    if (scope?.kind !== 'task') return
+    const gathered = this.#gathered.get(scope)
+    if (gathered) for (const name of names()) gathered.add(name)
   }
 
   #look(asked: Asked): Promise<unknown> {
     const { text, scope, stats, options } = asked
     const now = this.#clock.now()
-    const entry = this.#entries.get(text)
+    const entry = this.#parts.shared?.up && this.#isFilling() ? undefined : this.#entries.get(text)
     let graceful: Entry | undefined
     if (entry !== undefined) {
       if (!unchanged(entry.tags, entry.asOf)) this.#entries.delete(text)
@@ -281,7 +402,7 @@ export class CacheCore {
         if (now < entry.freshUntil && this.#follower.behindMs() <= trustedMsMax) {
           stats.hits += 1
           if (now >= entry.refreshAt) this.#refresh(asked)
-          return taken(entry, scope)
+          return this.#taken(entry, scope)
         }
         if (now < entry.staleUntil || now < entry.freshUntil) graceful = entry
       }
@@ -291,7 +412,7 @@ export class CacheCore {
       if (now < remembered.until) return graceful ? this.#gracefully(asked, graceful) : Promise.reject(remembered.error)
       this.#errors.delete(text)
     }
-    if (!graceful) return this.#join(asked).then((landed) => taken(landed, scope))
+    if (!graceful) return this.#join(asked).then((landed) => this.#taken(landed, scope))
     // In its time, but without news of the log: only where there is nothing better.
     const waitMs = now < graceful.freshUntil ? Number.POSITIVE_INFINITY : ms(options.softTimeout ?? 0)
     if (waitMs > 0) return this.#waitThenGrace(asked, graceful, waitMs)
@@ -299,9 +420,13 @@ export class CacheCore {
     return this.#gracefully(asked, graceful)
   }
 
-  #gracefully({ stats, scope }: Asked, graceful: Landed): Promise<unknown> {
+  #isFilling(): boolean {
+    return this.#fillings > 0 && this.#filling.getStore() === true
+  }
+
+  #gracefully({ stats, scope }: Asked, graceful: Entry): Promise<unknown> {
     stats.graces += 1
-    return taken(graceful, scope)
+    return this.#taken(graceful, scope)
   }
 
   async #waitThenGrace(asked: Asked, graceful: Entry, waitMs: number): Promise<unknown> {
@@ -309,7 +434,7 @@ export class CacheCore {
     const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
     try {
       const landed = await Promise.race([this.#join(asked), late])
-      if (landed) return await taken(landed, asked.scope)
+      if (landed) return await this.#taken(landed, asked.scope)
     } catch {
       // The load failed: what there is, is better.
     } finally {
@@ -335,7 +460,8 @@ export class CacheCore {
       }
     }
     const asOf = this.#tags.now
-    const names = typeof options.tags === 'function' ? undefined : tagTexts(module, options.tags ?? [])
+    const known = options.tags ?? []
+    const names = typeof known === 'function' || known === 'inherit' ? undefined : tagTexts(module, known)
     const tags = names && this.#tags.hold(names)
     const position = furthest(scope?.position ?? nowhere, tags ? positionOf(tags) : this.#tags.position)
     const promise = this.#fly(asked, { asOf, position, names }).finally(() => {
@@ -361,10 +487,9 @@ export class CacheCore {
       const { ttl, grace = 0, absentTtl = defaults.absentTtlMs } = options
       const lifetimes: Lifetimes = { ttlMs: ms(ttl), graceMs: ms(grace), absentTtlMs: ms(absentTtl) }
       const times = timesOf(landed.value, lifetimes, this.#clock.now(), this.#random())
-      const names = begun.names ?? tagTexts(asked.module, (options.tags as TagsOf)(landed.value as never))
-      const kept = { ...landed, ...times, names }
+      const kept = { ...landed, ...times }
       this.#keep(text, kept, begun)
-      if (lease) await shared!.store(lease, kept)
+      if (lease && !(await shared!.store(lease, kept)) && this.#isFilling()) await this.#offer(text, kept, begun)
       return landed
     } catch (error) {
       if (lease) await shared!.giveUp(lease)
@@ -380,13 +505,17 @@ export class CacheCore {
   }
 
   async #load(
-    { text, options, load, stats }: Asked,
-    { position }: Begun,
+    { text, module, options, load, stats }: Asked,
+    { position, names }: Begun,
   ): Promise<Landed & { json: string | undefined; bytes: number }> {
     const began = this.#clock.ticks()
     const scope = new Scope('task', `cache:${text}`, `cache ${stats.group}`)
     // Several wait for it: it is nobody's own, and does not end with any of them.
     scope.position = position
+    // What it takes from the cache must be as new as what the shared layer had been told before the load began.
+    scope.positionUnknown = this.#parts.shared?.up ?? false
+    const gathered = new Set<string>()
+    this.#gathered.set(scope, gathered)
     const limitMs = ms(options.hardTimeout ?? defaults.hardTimeoutMs)
     const { promise: expired, reject } = Promise.withResolvers<never>()
     const forget = after(limitMs, () => {
@@ -399,12 +528,39 @@ export class CacheCore {
     })
     stats.loads += 1
     try {
-      const loading = runInScope(scope, async () => load({ signal: scope.signal }))
+      const loading = runInScope(scope, async () =>
+        load({ signal: scope.signal, inherited: () => [...gathered].map((name) => `@${name}`) }),
+      )
       const stored = store(await Promise.race([loading, expired]))
-      return { ...stored, position }
+      return { ...stored, position, names: names ?? namesFrom(options.tags, stored.value) }
     } finally {
       forget()
       stats.loadMs += this.#clock.ticks() - began
+    }
+
+    function namesFrom(tags: CacheOptions['tags'], value: unknown): string[] {
+      if (typeof tags === 'function') return tagTexts(module, tags(value as never))
+      return bounded([...gathered])
+    }
+  }
+
+  /**
+   * The shared layer has refused what it may take all the same: tags that are known only from the value were new to it. By now it
+   * knows them, and counts; what this process keeps after a look that began later was not invalidated before.
+   */
+  async #offer(text: string, kept: SharedEntry, { asOf }: Begun): Promise<void> {
+    const shared = this.#parts.shared!
+    const ticket = await shared.find(text, kept.names, () => true)
+    if (ticket?.kind !== 'ticket') return
+    const tags = this.#tags.hold(kept.names)
+    try {
+      await this.#follower.look()
+      if (unchanged(tags, asOf)) await shared.store(ticket, kept)
+      else await shared.giveUp(ticket)
+    } catch {
+      await shared.giveUp(ticket) // the log cannot be read; who asked has his value
+    } finally {
+      this.#tags.release(tags)
     }
   }
 
@@ -429,22 +585,14 @@ interface Begun {
   names: readonly string[] | undefined
 }
 
-type TagsOf = (value: never) => readonly string[]
-
-/** During a failover two nodes may use two engines: what one of them was told, the other does not know. */
-function knownIn(epoch: string, id: number): string {
-  return `${epoch}:${id}`
+/** Said on the bus by who has told a place of a row. During a failover two nodes may use two engines: what one of them was told, the other does not know. */
+function knownIn(place: string, id: number): string {
+  return `${place}:${id}`
 }
 
 /** Without tags nothing but its position says whether it can be shown to a reader who has written. */
 function reaches({ position }: { position: Position }, tagged: boolean, scope: Scope | undefined): boolean {
   return tagged || scope === undefined || scope.position === nowhere || covers(position, scope.position)
-}
-
-/** Who has seen this has seen its position. */
-function taken({ value, position }: Landed, scope: Scope | undefined): Promise<unknown> {
-  if (scope !== undefined && position !== nowhere) scope.position = furthest(scope.position, position)
-  return Promise.resolve(value)
 }
 
 /** Several may ask at once: all wait for the one answer. */

@@ -5,7 +5,7 @@ import { sql } from '../data/sql.ts'
 import type { Surveyed } from './bounded.ts'
 import type { CacheCore } from './cache.ts'
 import type { LayerFacts } from './layer.ts'
-import type { GroupStats } from './stats.ts'
+import type { GroupStats, Warmed } from './stats.ts'
 
 /** What one process knows of its cache, for people. Counts are since its start. */
 export interface Figures {
@@ -15,6 +15,8 @@ export interface Figures {
   bytesMax: number
   /** Where there is a shared layer: whether it is used, and what it holds. */
   shared: { up: boolean; facts: LayerFacts | null } | null
+  /** What the last warming did, where there was one. */
+  warmed: Warmed | null
   /** Of the entries that were looked at. */
   hottest: Surveyed[]
   largest: Surveyed[]
@@ -51,7 +53,7 @@ export function keepFigures(
     const { entries } = core.size
     if (groups.length === 0 && entries === 0) return
     const up = core.shared?.up
-    const now = JSON.stringify([groups, entries, up])
+    const now = JSON.stringify([groups, entries, up, core.warmed])
     if (now === last && systemClock.ticks() - writtenAt < aliveMs) return
     await save(database, process, await figuresOf(core))
     last = now
@@ -80,6 +82,7 @@ async function figuresOf(core: CacheCore): Promise<Figures> {
   return {
     groups: core.groups.all(),
     ...core.size,
+    warmed: core.warmed ?? null,
     shared: shared ? { up: shared.up, facts: shared.up ? await shared.facts().catch(() => null) : null } : null,
     hottest: most((a, b) => b.uses - a.uses), // of equals the one that was used last
     largest: most((a, b) => b.bytes - a.bytes),

@@ -47,9 +47,13 @@ export function keyText(module: string, key: Key<unknown> | string): string {
 
 /** `@accounts/account:5` is a tag of the module `accounts`, which alone can invalidate it; any other tag is the module's own. */
 export function tagTexts(module: string, tags: readonly string[]): string[] {
-  if (tags.length <= tagsMax) {
-    return tags.map((tag) => (tag.startsWith('@') ? short(tag.slice(1), 'tag') : `${module}/${short(tag, 'tag')}`))
-  }
+  return bounded(tags).map((tag) =>
+    tag.startsWith('@') ? short(tag.slice(1), 'tag') : `${module}/${short(tag, 'tag')}`,
+  )
+}
+
+export function bounded<Tags extends readonly string[]>(tags: Tags): Tags {
+  if (tags.length <= tagsMax) return tags
   throw new RungError(
     'CACHE_INVALID',
     `An entry has ${tags.length} tags; ${tagsMax} are the most. Tag it by what changes together.`,

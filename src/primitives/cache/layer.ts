@@ -34,7 +34,7 @@ export interface SharedLayer {
   release(epoch: string, key: string, leaseId: string): Promise<void>
   invalidate(epoch: string, tags: readonly string[]): Promise<boolean | 'stale'>
   /** How far the layer has been told what is in the log. */
-  setMark(epoch: string, mark: string): Promise<void>
+  setMark(epoch: string, mark: string): Promise<true | 'stale'>
   /** Calls `lost` when what was true of the engine need not be true any more. */
   watch(lost: () => void): void
   facts(): Promise<LayerFacts>

@@ -1,6 +1,6 @@
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
 import { secret } from '../../kernel/random.ts'
-import type { LayerFacts, SharedLayer } from './layer.ts'
+import type { SharedLayer } from './layer.ts'
 
 /**
  * The shared layer in Redis (6.2 to 8) or Valkey. All keys of an app have one hash tag: a script touches the entry, its tags and
@@ -17,50 +17,45 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
   const epochKey = `${root}:epoch`
   const entry = (epoch: string, key: string) => `${root}:${epoch}:e:${key}`
   const lease = (epoch: string, key: string) => `${root}:${epoch}:l:${key}`
-  const tag = (epoch: string, name: string) => `${root}:${epoch}:t:${name}`
+  const tagKeys = (epoch: string, names: readonly string[]) => names.map((name) => `${root}:${epoch}:t:${name}`)
   const counter = (epoch: string) => `${root}:${epoch}:n`
+  /** What both ends of a load look at. */
+  const loadKeys = (epoch: string, key: string, tags: readonly string[]) => [
+    epochKey,
+    counter(epoch),
+    lease(epoch, key),
+    entry(epoch, key),
+    ...tagKeys(epoch, tags),
+  ]
   const ends: (() => void)[] = []
+  const get = together(epochKey, async (keys) => (await client.callBuffer('MGET', ...keys)) as Found[])
 
   return {
     async enter({ renew, mark, markAgeMsMax }) {
-      const run = runIdOf(String(await client.call('INFO', 'server')))
+      const { run_id: run = 'unknown' } = await client.info('server')
       const fresh = secret(6)
-      const args = [run, renew ? '1' : '0', mark, markAgeMsMax, fresh]
+      const args = [run, renew ? '1' : '0', mark, markAgeMsMax, fresh, tagMs]
       const [id, kept] = (await client.script(enterScript, [epochKey, counter(fresh)], args)) as [string, string]
       return { id, mark: kept }
     },
 
     async read(epoch, key, tags) {
-      const keys = [epochKey, entry(epoch, key), ...tags.map((name) => tag(epoch, name))]
-      const [about, bytes, ...numbers] = (await client.callBuffer('MGET', ...keys)) as (Buffer | null)[]
+      const [about, bytes, ...numbers] = await get([entry(epoch, key), ...tagKeys(epoch, tags)])
       if (!isEpoch(about, epoch)) return 'stale'
       return { entry: bytes ?? undefined, numbers: numbers.map((one) => (one ? Number(one.toString()) : undefined)) }
     },
 
     async open(epoch, key, tags, { id, ms }, seen) {
-      const keys = [
-        epochKey,
-        counter(epoch),
-        lease(epoch, key),
-        entry(epoch, key),
-        ...tags.map((name) => tag(epoch, name)),
-      ]
       const args = [epoch, id, ms, tagMs, seen?.subarray(2, 18) ?? '']
-      const answer = (await client.script(openScript, keys, args)) as number[] | null
+      const answer = (await client.script(openScript, loadKeys(epoch, key, tags), args)) as number[] | null
       return answer === null
         ? 'stale'
         : { number: Number(answer[0]), leased: answer[1] === 1, changed: answer[1] === 2 }
     },
 
     async store(epoch, key, { bytes, number, tags, ttlMs }, leaseId) {
-      const keys = [
-        epochKey,
-        counter(epoch),
-        lease(epoch, key),
-        entry(epoch, key),
-        ...tags.map((name) => tag(epoch, name)),
-      ]
-      const answer = await client.script(storeScript, keys, [epoch, leaseId, number, ttlMs, tagMs, bytes])
+      const args = [epoch, leaseId, number, ttlMs, tagMs, bytes]
+      const answer = await client.script(storeScript, loadKeys(epoch, key, tags), args)
       return answer === null ? 'stale' : answer === 1
     },
 
@@ -69,13 +64,14 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
     },
 
     async invalidate(epoch, tags) {
-      const keys = [epochKey, counter(epoch), ...tags.map((name) => tag(epoch, name))]
+      const keys = [epochKey, counter(epoch), ...tagKeys(epoch, tags)]
       const answer = await client.script(invalidateScript, keys, [epoch, tagMs])
       return answer === null ? 'stale' : true
     },
 
     async setMark(epoch, mark) {
-      await client.script(markScript, [epochKey], [epoch, mark])
+      const answer = await client.script(markScript, [epochKey, counter(epoch)], [epoch, mark, tagMs])
+      return answer === null ? 'stale' : true
     },
 
     watch(lost) {
@@ -83,7 +79,15 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
     },
 
     async facts() {
-      return factsOf(String(await client.call('INFO')), Number(await client.call('DBSIZE')))
+      const info = await client.info()
+      const { valkey_version: valkey, redis_version: redis = '' } = info
+      return {
+        engine: valkey ? `Valkey ${valkey}` : `Redis ${redis}`,
+        keys: Number(await client.call('DBSIZE')),
+        bytes: Number(info.used_memory ?? 0),
+        bytesMax: Number(info.maxmemory ?? 0),
+        evicted: Number(info.evicted_keys ?? 0),
+      }
     },
 
     async close() {
@@ -93,7 +97,49 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
   }
 }
 
-/** A tag that nothing asks for is forgotten: then it counts as invalidated, which costs a load and harms nobody. */
+type Found = Buffer | null
+
+/** Of one command. More would let others wait. */
+const keysMax = 1_000
+
+/** What is asked for in one turn of the event loop is one command; each gets the value of `first`, and then its own. */
+function together(
+  first: string,
+  load: (keys: readonly string[]) => Promise<Found[]>,
+): (keys: readonly string[]) => Promise<Found[]> {
+  let waiting: { keys: readonly string[]; resolve(found: Found[]): void; reject(error: unknown): void }[] = []
+  let count = 0
+
+  async function flush(): Promise<void> {
+    if (waiting.length === 0) return // it had become too many before
+    const all = waiting
+    waiting = []
+    count = 0
+    try {
+      const found = await load([first, ...all.flatMap(({ keys }) => keys)])
+      let at = 1
+      for (const { keys, resolve } of all) {
+        resolve([found[0] ?? null, ...found.slice(at, at + keys.length)])
+        at += keys.length
+      }
+    } catch (error) {
+      for (const { reject } of all) reject(error)
+    }
+  }
+
+  return (keys) =>
+    new Promise((resolve, reject) => {
+      if (count + keys.length > keysMax) void flush()
+      if (waiting.length === 0) process.nextTick(() => void flush())
+      waiting.push({ keys, resolve, reject })
+      count += keys.length
+    })
+}
+
+/**
+ * A tag that nothing asks for is forgotten: then it counts as invalidated, which costs a load and harms nobody. A counter as well, for
+ * which each new mark counts as a question: it goes with its epoch.
+ */
 const tagMs = 7_200_000
 
 /** `<run id> <epoch> <ms of the mark> <mark>` */
@@ -107,7 +153,7 @@ if about and renew == '0' then
   if r == run and now - tonumber(at) < ageMax then return { e, m } end
 end
 redis.call('SET', KEYS[1], run .. ' ' .. fresh .. ' ' .. string.format('%.0f', now) .. ' ' .. mark)
-redis.call('SET', KEYS[2], 1)
+redis.call('SET', KEYS[2], 1, 'PX', ARGV[6])
 return { fresh, mark }
 `)
 
@@ -181,6 +227,7 @@ const markScript = defineScript(`${inEpoch}
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('SET', KEYS[1], run .. ' ' .. epoch .. ' ' .. now .. ' ' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 1
 `)
 
@@ -188,21 +235,4 @@ function isEpoch(about: Buffer | null | undefined, epoch: string): boolean {
   if (!about) return false
   const start = about.indexOf(0x20) + 1
   return about.toString('latin1', start, start + epoch.length + 1) === `${epoch} `
-}
-
-function runIdOf(info: string): string {
-  return /^run_id:(\S+)/m.exec(info)?.[1] ?? 'unknown'
-}
-
-function factsOf(info: string, keys: number): LayerFacts {
-  const number = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
-  const valkey = /^valkey_version:(\S+)/m.exec(info)?.[1]
-  const redis = /^redis_version:(\S+)/m.exec(info)?.[1] ?? ''
-  return {
-    engine: valkey ? `Valkey ${valkey}` : `Redis ${redis}`,
-    keys,
-    bytes: number('used_memory'),
-    bytesMax: number('maxmemory'),
-    evicted: number('evicted_keys'),
-  }
 }

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import { RungError } from '../../kernel/errors.ts'
+import { Html } from '../../kernel/html.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
-import type { Cache, CacheOptions } from './cache.ts'
+import { asPage, pageType } from '../http/pages.ts'
+import type { Cache, CacheOptions, LoadContext } from './cache.ts'
 import { edgeTag } from './edge.ts'
 import { tagTexts, textOf } from './keys.ts'
 
@@ -17,8 +19,8 @@ declare module 'fastify' {
 }
 
 export interface RouteCache extends Pick<CacheOptions, 'ttl' | 'grace' | 'errorTtl' | 'softTimeout' | 'hardTimeout'> {
-  /** What the answer depends on. */
-  tags: readonly string[] | ((request: Asked, answer: Answer) => readonly string[])
+  /** What the answer depends on. `'inherit'`: on what the entries depend on that the handler takes from the cache. */
+  tags: readonly string[] | ((request: Asked, answer: Answer) => readonly string[]) | 'inherit'
   /** Request headers that the answer depends on, beside those that say who asks. */
   vary?: readonly string[]
 }
@@ -35,8 +37,10 @@ type Answer = any
 
 export interface CachedRoutesOptions {
   of(module: string): Cache
-  /** A cache stands in front that hears of every invalidation before its writer is answered: it may keep answers too. */
-  edge: boolean
+  /** Resolves when what the edge had been told when it let a request in is known here; with false where that cannot be. */
+  caughtUp(purges: string): Promise<boolean> | undefined
+  /** Caches stand in front that hear of every invalidation: they may keep answers too, and find in this header what each depends on. */
+  tagHeader: 'surrogate-key' | 'cache-tag' | undefined
   /** Cookies that say who asks. */
   cookies: readonly string[]
 }
@@ -47,13 +51,27 @@ interface Page {
   etag: string
   type: string
   tags: readonly string[]
+  /** The same as the edge knows them: a hash each, too much work for every hit. */
+  edgeTags: string
 }
 
 /**
  * Answers to the anonymous are kept whole, as they go over the wire. Who says who he is gets an answer of his own, which no
  * cache on the way may store.
  */
-export function cachedRoutes(http: Http, { of, edge, cookies }: CachedRoutesOptions): void {
+export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: CachedRoutesOptions): void {
+  const behind = new WeakSet<FastifyRequest>()
+  if (tagHeader) {
+    http.addHook('onRequest', (request, _reply, done) => {
+      const purges = request.headers['x-rung-purges']
+      const waiting = typeof purges === 'string' ? caughtUp(purges) : undefined
+      if (!waiting) return done()
+      void waiting.then((known) => {
+        if (!known) behind.add(request)
+        done()
+      })
+    })
+  }
   http.addHook('onRoute', (route) => {
     const cache = route.config?.cache
     if (!cache) return
@@ -61,27 +79,35 @@ export function cachedRoutes(http: Http, { of, edge, cookies }: CachedRoutesOpti
       throw new RungError('APP_INVALID', `${route.method} ${route.url} has a cache; only GET can have one.`)
     }
     const { tags, vary = [], ...lifetimes } = cache
-    const public_ = edge ? shared(cache) : 'public, no-cache'
-    const varies = ['authorization', 'cookie', ...vary].join(', ')
+    const forEdge = shared(cache)
+    const joined = (names: readonly unknown[]) => names.filter((name) => name !== undefined).join(', ')
     const handler = route.handler as RouteHandlerMethod
+    let pages: Cache | undefined
     route.handler = async function cached(request, reply) {
       const there = reply.getHeader('vary')
-      reply.header('vary', there === undefined ? varies : `${there}, ${varies}`)
+      reply.header('vary', joined([there, 'authorization', 'cookie', ...vary]))
       if (isPersonal(request, cookies)) {
         reply.header('cache-control', 'private, no-store')
         return handler.call(this, request, reply)
       }
-      const load = async (): Promise<Page> => {
+      const module = request.routeOptions.config.module ?? ''
+      const load = async ({ inherited }: LoadContext): Promise<Page> => {
         const answer = await handler.call(this, request, returning(reply, route.url))
-        const names = typeof tags === 'function' ? tags(request, answer) : tags
-        return { ...pageOf(answer, reply), tags: names }
+        const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(request, answer) : tags
+        return { ...pageOf(answer, reply), tags: names, edgeTags: tagTexts(module, names).map(edgeTag).join(' ') }
       }
       const key = `GET ${route.url}:${textOf([partsOf(request), ...vary.map((name) => String(request.headers[name]))])}`
-      const module = request.routeOptions.config.module ?? ''
-      const page = await of(module).get(key, { ...lifetimes, tags: (one: Page) => one.tags }, load)
-      reply.header('cache-control', public_).header('etag', page.etag)
-      if (edge && page.tags.length > 0)
-        reply.header('surrogate-key', tagTexts(module, page.tags).map(edgeTag).join(' '))
+      pages ??= of(module)
+      const page = await pages.get(key, { ...lifetimes, tags: (one: Page) => one.tags }, load)
+      const kept = tagHeader !== undefined && !behind.has(request)
+      reply.header('cache-control', kept ? forEdge : 'public, no-cache').header('etag', page.etag)
+      if (kept) {
+        // It knows which cookies say who asks; others make no other page.
+        reply.header('edge-vary', joined([there, ...vary]) || 'none')
+        const names = tagHeader === 'cache-tag' ? page.edgeTags.replaceAll(' ', ',') : page.edgeTags
+        if (names !== '') reply.header(tagHeader, names)
+      }
+      if (page.type === pageType) asPage(reply) // a 304 replaces the headers that its client has kept
       if (matches(request.headers['if-none-match'], page.etag)) return reply.status(304).send()
       return reply.type(page.type).send(page.body)
     }
@@ -106,14 +132,21 @@ function partsOf({ params, query, routeOptions }: FastifyRequest): string {
   return JSON.stringify([params, asked.sort(([a], [b]) => (a < b ? -1 : 1))])
 }
 
-function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags'> {
-  const isText = typeof answer === 'string'
+function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags' | 'edgeTags'> {
+  const isText = typeof answer === 'string' || answer instanceof Html
   // A route need not have a schema for its answer.
   const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
-  const body = isText ? answer : String(serialize(answer as Record<string, unknown>))
+  const body = isText ? String(answer) : String(serialize(answer as Record<string, unknown>))
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
   const own = reply.getHeader('content-type')
-  const type = typeof own === 'string' ? own : isText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8'
+  const type =
+    answer instanceof Html
+      ? pageType
+      : typeof own === 'string'
+        ? own
+        : isText
+          ? 'text/plain; charset=utf-8'
+          : 'application/json; charset=utf-8'
   return { body, etag, type }
 }
 

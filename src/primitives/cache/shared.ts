@@ -54,12 +54,15 @@ export class SharedCache {
   readonly #options: SharedOptions
   readonly #clock: Clock
   #epoch: string | undefined
+  #epochLast: string | undefined
+  #emptied = () => {}
   /** Invalidations that it was not told of. */
   #missed = 0
   /** How often the engine may have become another one: what was learned of it before is worth nothing. */
   #losses = 0
   #probing: Promise<void> | undefined
   #failures = 0
+  #told: 'up' | 'down' | undefined
   #markedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
@@ -80,6 +83,11 @@ export class SharedCache {
   /** The one that is used now; what was told in another one is not known here. */
   get epoch(): string | undefined {
     return this.#epoch
+  }
+
+  /** From now on `emptied` is told when the layer is used and has nothing of what this process knew in it. */
+  onEmptied(emptied: () => void): void {
+    this.#emptied = emptied
   }
 
   /** Once; an engine that cannot be reached is tried again in the background. */
@@ -131,8 +139,9 @@ export class SharedCache {
     }
   }
 
-  async store({ epoch, key, number, leaseId }: Ticket, entry: SharedEntry): Promise<void> {
-    if (this.#epoch !== epoch) return
+  /** False: not kept. */
+  async store({ epoch, key, number, leaseId }: Ticket, entry: SharedEntry): Promise<boolean> {
+    if (this.#epoch !== epoch) return false
     const ttlMs = Math.ceil(entry.staleUntil - this.#clock.now()) + keptBeyondMs
     try {
       const stored = await this.#layer.store(
@@ -142,8 +151,10 @@ export class SharedCache {
         leaseId,
       )
       if (stored === 'stale') this.#down(new Error('its epoch has ended'), epoch)
+      return stored === true
     } catch (error) {
       this.#down(error, epoch)
+      return false
     }
   }
 
@@ -173,7 +184,10 @@ export class SharedCache {
     const now = this.#clock.ticks()
     if (epoch === undefined || now - this.#markedAt < markEveryMs) return
     this.#markedAt = now
-    void this.#layer.setMark(epoch, mark).catch((error) => this.#down(error, epoch))
+    void this.#layer.setMark(epoch, mark).then(
+      (set) => set === true || this.#down(new Error('its epoch has ended'), epoch), // so also an idle process hears of a flush
+      (error) => this.#down(error, epoch),
+    )
   }
 
   /** What there is, and what of it is good. */
@@ -201,10 +215,17 @@ export class SharedCache {
   /** What fails late, in an epoch that has ended, says nothing of the next one. */
   #down(cause: unknown, epoch: string | undefined): undefined {
     if (this.#closed || epoch !== this.#epoch) return undefined
-    if (this.#epoch !== undefined) this.#options.changed('down', cause)
+    this.#tell('down', cause)
     this.#epoch = undefined
     this.#later()
     return undefined
+  }
+
+  /** Once for each change, however many notice it. */
+  #tell(state: 'up' | 'down', cause: unknown): void {
+    if (state === this.#told) return
+    this.#told = state
+    this.#options.changed(state, cause)
   }
 
   #later(): void {
@@ -236,17 +257,20 @@ export class SharedCache {
           const names = rows.slice(at, at + newsAtOnce).flatMap(({ tags }) => tags)
           if ((await this.#layer.invalidate(epoch.id, names)) !== true) throw new Error('its epoch has ended')
         }
-        await this.#layer.setMark(epoch.id, mark) // an engine that is full fails here: it could not be told of invalidations
+        // An engine that is full fails here: it could not be told of invalidations.
+        if ((await this.#layer.setMark(epoch.id, mark)) !== true) throw new Error('its epoch has ended')
         if (missed === this.#missed) break // else one was committed meanwhile, perhaps after the look
       }
       if (this.#closed) return
       if (losses !== this.#losses) throw new Error('the connection was lost') // perhaps it is another one now, with the same epoch
       this.#epoch = epoch.id
       this.#failures = 0
-      this.#options.changed('up', undefined)
+      this.#tell('up', undefined)
+      if (epoch.id !== this.#epochLast) this.#emptied()
+      this.#epochLast = epoch.id
     } catch (error) {
       this.#failures += 1
-      if (this.#failures === 1) this.#options.changed('down', error)
+      this.#tell('down', error)
       this.#later()
       throw error
     }

@@ -19,6 +19,13 @@ export interface GroupStats {
   loadMs: number
 }
 
+/** What a warming did. */
+export interface Warmed {
+  items: number
+  failed: number
+  ms: number
+}
+
 /** Above so many kinds of keys the rest is counted together: a key that is made of text has a kind for each. */
 const groupsMax = 200
 

@@ -54,7 +54,7 @@ export interface HttpOptions {
   title?: string
   version?: string
   description?: string
-  /** The app's own form of errors instead of problem+json. */
+  /** The app's own form of errors instead of problem+json; what is made with `html` is a page. */
   formatProblem?: (problem: Problem, request: FastifyRequest) => unknown
 }
 

@@ -9,12 +9,14 @@ import Fastify, {
 } from 'fastify'
 import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { Html } from '../../kernel/html.ts'
 import { uuid } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
 import { documentation } from './openapi.ts'
+import { answerPages, asPage } from './pages.ts'
 import { prepareIdentify } from './principal.ts'
 import { toProblem, toRungError } from './problem.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
@@ -71,6 +73,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     done()
   })
   await addCors(app, settings.cors)
+  answerPages(app)
   documentation(app, settings)
   return app.withTypeProvider<TypeBoxTypeProvider>()
 
@@ -84,8 +87,11 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     reply.status(problem.status).header('cache-control', 'no-store')
     const { retryAfterS } = error.facts
     if (problem.status === 503 || retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS ?? 1))
-    if (settings.formatProblem)
-      return reply.type('application/json; charset=utf-8').send(settings.formatProblem(problem, request))
+    if (settings.formatProblem) {
+      const formatted = settings.formatProblem(problem, request)
+      if (formatted instanceof Html) return asPage(reply).send(formatted)
+      return reply.type('application/json; charset=utf-8').send(formatted)
+    }
     return reply.type('application/problem+json; charset=utf-8').send(problem)
   }
 }

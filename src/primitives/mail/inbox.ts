@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { RungError } from '../../kernel/errors.ts'
-import { type Html, type HtmlValue, html } from './html.ts'
+import { type Html, type HtmlValue, html } from '../../kernel/html.ts'
 import { type ReadMessage, readMessage } from './read-message.ts'
 
 /** Mail that was written instead of sent. */

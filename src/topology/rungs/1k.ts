@@ -15,6 +15,7 @@ export const rung1k: Topology = {
   },
   cache: { engine: 'memory', url: undefined, memoryBytesMax: 32 * 1024 ** 2 },
   edge: { engine: 'none', url: undefined, secret: undefined },
+  cdn: undefined,
   files: { engine: 'disk' },
   mail: { engine: 'eml', url: undefined, from: 'rung@localhost' },
   http: { host: '127.0.0.1', port: 3000 },

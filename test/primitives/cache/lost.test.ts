@@ -5,8 +5,9 @@ import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import { openRedis } from '../../../src/engines/redis/client.ts'
 import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
 import { redisLayer } from '../../../src/primitives/cache/redis.ts'
+import { SharedCache } from '../../../src/primitives/cache/shared.ts'
 import { tableLog } from '../../../src/primitives/cache/table.ts'
-import { eventually, gate, session } from '../../support/cache.ts'
+import { eventually, gate, getPage, session } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
@@ -27,6 +28,35 @@ async function withFleet(body: (fleet: CacheFleet) => Promise<void>): Promise<vo
     await fleet.close()
   }
 }
+
+describe('what is made of an entry', { skip: noRedis }, () => {
+  it('is made of a new one, where a node has yet to hear that the entry is none', () =>
+    withFleet(async (fleet) => {
+      const log = tableLog(fleet.database)
+      let held: Promise<void> | undefined
+      const slowLog: InvalidationLog = {
+        ...log,
+        async since(mark) {
+          await held
+          return log.since(mark)
+        },
+      }
+      const [writer, reader, third] = [await fleet.node(), await fleet.node({ log: slowLog }), await fleet.node()]
+      const [thing] = await fleet.things(1)
+      assert.equal(await thing!.get(reader), 0)
+      const { open: release, opened } = gate()
+      await reader.core.look()
+      held = opened
+      await thing!.write(writer)
+      const made = getPage(reader, [thing!])
+      // It waits; had it not, it would be made by then.
+      for (let turn = 0; turn < 100; turn += 1) await third.shared!.facts()
+      release()
+      held = undefined
+      await made
+      assert.deepEqual(await getPage(third, [thing!]), [1])
+    }))
+})
 
 describe('what the shared layer has lost', { skip: noRedis }, () => {
   it('while a node comes back to it, it comes back with old data: the node begins anew', () =>
@@ -115,6 +145,32 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
       }))
   }
 
+  it('a loss is told once, however often the return fails', () =>
+    withFleet(async (fleet) => {
+      const client = await openRedis({ url: fleet.redis.url })
+      const layer = redisLayer(client, 'test')
+      const told: string[] = []
+      let entered = 0
+      const shared = new SharedCache({
+        layer: {
+          ...layer,
+          enter(entering) {
+            entered += 1
+            return layer.enter(entering)
+          },
+        },
+        log: tableLog(fleet.database),
+        changed: (state) => told.push(state),
+      })
+      await shared.start()
+      await fleet.redis.kill()
+      await until(() => entered >= 4, 'it has tried to return')
+      await fleet.redis.start()
+      await until(() => shared.up, 'it has returned')
+      assert.deepEqual(told, ['up', 'down', 'up'])
+      await shared.close()
+    }))
+
   it('what was loaded between the look and the lease is looked at, not loaded again', async () => {
     const redis = await testRedis()
     const client = await openRedis({ url: redis.url })
@@ -128,6 +184,27 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
     assert.equal(await layer.store(epoch, 'key', { bytes, number: 1, tags: ['tag'], ttlMs: 60_000 }, 'first'), true)
     assert.deepEqual(await open('second'), { number: 1, leased: false, changed: true })
     assert.deepEqual(await open('second', bytes), { number: 1, leased: true, changed: false })
+    await layer.close()
+    await redis.stop()
+  })
+
+  it('what belongs to an epoch that has ended goes by itself, and nothing of one that is in use', async () => {
+    const redis = await testRedis()
+    const client = await openRedis({ url: redis.url })
+    const layer = redisLayer(client, 'test')
+    const entering = { mark: '1:1:', markAgeMsMax: 60_000 }
+    const lifeMs = (key: string) => client.call('PTTL', key) as Promise<number>
+    const { id: epoch } = await layer.enter({ renew: false, ...entering })
+    const counter = `{test}:${epoch}:n`
+    await layer.open(epoch, 'key', ['tag'], { id: 'one', ms: 60_000 }, undefined)
+    await layer.invalidate(epoch, ['tag', 'other'])
+    await client.call('PEXPIRE', counter, 60_000)
+    await layer.setMark(epoch, '2:2:')
+    assert.ok((await lifeMs(counter)) > 60_000)
+    await layer.enter({ renew: true, ...entering })
+    const keys = (await client.call('KEYS', '*')) as string[]
+    assert.ok(keys.includes(counter))
+    for (const key of keys) assert.equal((await lifeMs(key)) > 0, key !== '{test}:epoch', key)
     await layer.close()
     await redis.stop()
   })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { Type } from 'typebox'
 import { defineApp, defineModule } from '../../../src/index.ts'
+import { edgeTag } from '../../../src/primitives/cache/edge.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
@@ -103,6 +104,19 @@ describe('answers that are kept', () => {
     assert.equal(failed.status, 500)
     assert.equal(failed.headers.get('cache-control'), 'no-store')
     assert.equal(failed.headers.get('etag'), null)
+  })
+
+  it('tell an edge what they depend on, kept or not', async () => {
+    const behind = await bootForTest(defineApp({ name: 'shop', modules: [shop] }), postgres, {}, [], {
+      RUNG_EDGE_URL: 'http://127.0.0.1:9',
+      RUNG_EDGE_SECRET: 'a word of the tests',
+    })
+    for (let n = 0; n < 2; n += 1) {
+      const { headers } = await fetch(`${behind.url}/things/h`)
+      assert.equal(headers.get('surrogate-key'), edgeTag('shop/h'))
+      assert.equal(headers.get('cache-control'), 'public, max-age=0, s-maxage=3600, stale-while-revalidate=0')
+    }
+    await behind.stop()
   })
 
   it('HEAD says the same without a body', async () => {

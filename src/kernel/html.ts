@@ -4,6 +4,10 @@ export class Html {
   constructor(text: string) {
     this.#text = text
   }
+  /** In a cache it is its text. */
+  toJSON(): string {
+    return this.#text
+  }
   toString(): string {
     return this.#text
   }
@@ -17,6 +21,11 @@ export type HtmlValue = string | number | bigint | Html | null | undefined | fal
  */
 export function html(texts: TemplateStringsArray, ...values: readonly HtmlValue[]): Html {
   const text = texts.map((part, n) => part + (n < values.length ? escaped(values[n]) : '')).join('')
+  return new Html(text)
+}
+
+/** HTML that is safe already, made by somebody who has escaped what is in it: a renderer of Markdown, the search with its `<mark>`. */
+export function rawHtml(text: string): Html {
   return new Html(text)
 }
 
