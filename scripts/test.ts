@@ -7,6 +7,8 @@ import { globSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { startEmbedded } from '../src/engines/postgres/embedded.ts'
+import { canInstall, installDebian } from '../src/engines/process/debian.ts'
+import { browserPackages, noBrowser } from '../test/support/browser.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
 const asked = process.argv.slice(2)
@@ -31,6 +33,8 @@ if (asked.length === 0) {
 // What is missing is installed where that may be done unasked; elsewhere it says how, and tests that need it are skipped.
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
 spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, stdio: 'inherit' })
+
+if (noBrowser && canInstall()) await installDebian([browserPackages], (line) => console.log(line))
 
 const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: root }).sort()
 const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))

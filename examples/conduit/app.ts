@@ -6,11 +6,13 @@ import { conduitErrors } from './errors.ts'
 import { exportsModule } from './exports/module.ts'
 import { identity } from './identity/module.ts'
 import { notifications } from './notifications/module.ts'
+import { pages } from './pages/module.ts'
 
 /** Conduit, the RealWorld reference application: a blog with users, articles and comments. */
 export default defineApp({
   name: 'conduit',
-  modules: [identity, articles, comments, notifications, exportsModule, avatars],
+  modules: [identity, articles, comments, notifications, exportsModule, avatars, pages],
+  sessions: {},
   http: {
     title: 'Conduit',
     version: '2.0.0',
@@ -20,6 +22,7 @@ export default defineApp({
       methods: ['GET', 'POST', 'PUT', 'DELETE'],
       headers: ['Authorization', 'Content-Type', 'Idempotency-Key'],
     },
-    formatProblem: conduitErrors,
+    formatProblem: (problem, request) =>
+      request.routeOptions?.config.refused?.(request, problem) ?? conduitErrors(problem),
   },
 })

@@ -24,3 +24,8 @@ export async function signedIn(request: FastifyRequest, identity: Authenticate):
   if (viewer === null) throw refuse('HTTP_UNAUTHORIZED', 'token', 'is missing')
   return viewer
 }
+
+/** A hook for routes that refuse the anonymous before they look at what was sent. */
+export function onlySignedIn(identity: Authenticate): (request: FastifyRequest) => Promise<void> {
+  return async (request) => void (await signedIn(request, identity))
+}

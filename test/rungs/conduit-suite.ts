@@ -1,11 +1,14 @@
 import { describe } from 'node:test'
 import { articleTests } from './conduit-articles.ts'
+import { browserTests } from './conduit-browser.ts'
 import { conduitClient, type Target } from './conduit-client.ts'
 import { commentTests } from './conduit-comments.ts'
 import { favoriteTests, tagTests } from './conduit-favorites.ts'
 import { freshTests } from './conduit-fresh.ts'
 import { inputTests } from './conduit-input.ts'
 import { feedTests, listTests, pagingTests, totalTests } from './conduit-lists.ts'
+import { pageTests } from './conduit-pages.ts'
+import { privacyTests } from './conduit-private.ts'
 import { profileTests } from './conduit-profiles.ts'
 import { repeatedTests } from './conduit-repeated.ts'
 import { searchTests } from './conduit-search.ts'
@@ -44,5 +47,8 @@ export function conduitSuite(target: Target): void {
       for (const part of parts) part(api)
     })
     totalTests(api)
+    pageTests(target)
+    privacyTests(target)
+    browserTests(target)
   })
 }

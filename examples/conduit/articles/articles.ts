@@ -210,6 +210,17 @@ export async function refOf(data: Data, slug: string): Promise<{ id: number; aut
   return row ?? null
 }
 
+/** Those of them that the viewer favours. */
+export async function favoritedAmong(data: Data, viewer: number, slugs: readonly string[]): Promise<string[]> {
+  if (slugs.length === 0) return []
+  const rows = await data.read(
+    (sql) => sql<{ slug: string }>`
+      select slug from articles.article where slug = any(${slugs})
+        and exists (select from articles.favorite where account_id = ${viewer} and article_id = article.id)`,
+  )
+  return rows.map(({ slug }) => slug)
+}
+
 /** Those of them that there are. */
 export async function titlesOf(
   data: Data,

@@ -1,3 +1,5 @@
+import { accountTag } from '../identity/tags.ts'
+
 /** What kept answers depend on. Slugs and usernames are what they show, so they are what they are known by. */
 
 /** Which articles there are, in which order. */
@@ -6,8 +8,6 @@ export const everyList = 'lists'
 export const favorites = 'favorites'
 export const tagsTag = 'tags'
 export const articleTag = (slug: string) => `article:${slug}`
-/** Of the module identity, which says when an account changes. */
-const accountTag = (username: string) => `@identity/account:${username}`
 
 interface Shown {
   slug: string
@@ -20,7 +20,7 @@ export function tagsOfArticle({ slug, author }: Shown): string[] {
 
 /** Of a page that was asked for by names: also of one that is empty, until the name belongs to somebody. */
 export function tagsOfList(
-  { query }: { query: { author?: string; favorited?: string } },
+  { query }: { query: { author?: string | undefined; favorited?: string | undefined } },
   { articles }: { articles: readonly Shown[] },
 ): string[] {
   const names = [query.author, query.favorited].filter((name) => name !== undefined)

@@ -1,4 +1,4 @@
-import { type Data, type Sql, sql } from 'rung'
+import { type Data, type Sql, type SqlTag, sql } from 'rung'
 
 /** An article as a list shows it: no body, the author by id. */
 export interface ListedRow {
@@ -113,19 +113,31 @@ function pageFrom(rows: readonly Counted[]): Page {
   return { total: rows[0]!.total, rows: rows.filter((row) => row.id !== null) }
 }
 
-async function pageOf(data: Data, total: Sql, page: Sql, range: Range): Promise<Page> {
-  const rows = await data.read(
-    (sql) => sql<Counted>`
+async function pageOf(sql: SqlTag, asked: ListAsked): Promise<Page> {
+  const { total, rows } = plan(asked, asked)
+  return pageFrom(
+    await sql<Counted>`
       select counted.total, listed.* from (${total}) counted
-      left join lateral (select * from (${page}) page where counted.total > ${range.offset}::bigint) listed on true
+      left join lateral (select * from (${rows}) page where counted.total > ${asked.offset}::bigint) listed on true
       order by listed.id desc`,
   )
-  return pageFrom(rows)
 }
 
-export async function listArticles(data: Data, filter: Filter, range: Range): Promise<Page> {
-  const { total, rows } = plan(filter, range)
-  return pageOf(data, total, rows, range)
+export type ListAsked = Filter & Range
+
+/** Lists. Several requests that ask for the same one at one moment are one look-up. */
+export function listBatch(data: Data): (asked: ListAsked) => Promise<Page> {
+  return data.batch((sql, asked) => {
+    const pages = new Map<string, Promise<Page>>()
+    return Promise.all(
+      asked.map((one) => {
+        const same = JSON.stringify(one)
+        const page = pages.get(same) ?? pageOf(sql, one)
+        pages.set(same, page)
+        return page
+      }),
+    )
+  })
 }
 
 /** Those of them that there are, by id. */

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { refuse } from '../errors.ts'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, NullableText } from '../schemas.ts'
-import { signedIn } from '../viewer.ts'
+import { onlySignedIn, signedIn } from '../viewer.ts'
 import { keyIn } from './places.ts'
 import { avatarOf, makeSizes, receive, removeAvatar, resize, sweep, sweepUploads, tidy, tidyUp } from './uploads.ts'
 
@@ -44,7 +44,7 @@ export const avatars = defineModule({
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
     // Before anything of the body is taken.
-    const onRequest = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+    const onRequest = onlySignedIn(who)
     http.addContentTypeParser(/^image\//, (_request, body, done) => done(null, body))
 
     http.get(

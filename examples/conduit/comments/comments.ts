@@ -1,4 +1,4 @@
-import { type Data, type SqlTag, sql } from 'rung'
+import { type Data, sql, type Tx } from 'rung'
 import { articleKey } from '../articles/events.ts'
 import { refuse } from '../errors.ts'
 import { CommentAdded } from './events.ts'
@@ -10,6 +10,9 @@ export interface CommentRow {
   created_at: Date
   updated_at: Date
 }
+
+/** What shows the comments on an article. */
+export const commentsTag = (articleId: number) => `on:${articleId}`
 
 const columns = sql`id, author_id, body, created_at, updated_at`
 
@@ -34,6 +37,7 @@ export async function addComment(
     if (!row) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
     const event = { commentId: row.id, articleId, articleAuthorId, authorId }
     tx.publish(CommentAdded, event, { key: articleKey(articleId) })
+    tx.invalidate([commentsTag(articleId)])
     return row
   })
 }
@@ -42,10 +46,11 @@ export async function addComment(
  * Those of a deleted article. Who adds one at the same moment holds the lock until his commit, or comes after this one and
  * finds that the article is gone.
  */
-export async function removeComments(tx: SqlTag, articleId: number): Promise<void> {
+export async function removeComments(tx: Tx, articleId: number): Promise<void> {
   await tx`select pg_advisory_xact_lock(hashtextextended(${`comments:${articleId}`}, 0))`
   await tx`insert into comments.gone (article_id) values (${articleId}) on conflict do nothing`
   await tx`delete from comments.comment where article_id = ${articleId}`
+  tx.invalidate([commentsTag(articleId)])
 }
 
 export async function deleteComment(data: Data, articleId: number, viewer: number, id: number): Promise<void> {
@@ -55,5 +60,6 @@ export async function deleteComment(data: Data, articleId: number, viewer: numbe
     if (!row) throw refuse('HTTP_NOT_FOUND', 'comment', 'not found')
     if (row.author_id !== viewer) throw refuse('HTTP_FORBIDDEN', 'comment', 'forbidden')
     await tx`delete from comments.comment where id = ${id}`
+    tx.invalidate([commentsTag(articleId)])
   })
 }

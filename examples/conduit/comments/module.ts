@@ -1,21 +1,16 @@
-import { call, defineModule, type ModuleContext, on } from 'rung'
+import { call, defineModule, on } from 'rung'
 import { Type } from 'typebox'
 import { ArticleDeleted } from '../articles/events.ts'
 import { articles } from '../articles/module.ts'
 import { refuse } from '../errors.ts'
 import { identity } from '../identity/module.ts'
-import { AccountId, Envelope, Errors, Filled, failures, PageAsked, Profile } from '../schemas.ts'
+import { AccountId, Envelope, Errors, failures, PageAsked } from '../schemas.ts'
 import { signedIn, viewerOf } from '../viewer.ts'
-import { addComment, type CommentRow, commentsOn, deleteComment, removeComments } from './comments.ts'
+import { discussionCalls } from './calls.ts'
+import { addComment, commentsOn, deleteComment, removeComments } from './comments.ts'
 import { countOf, writtenBy } from './kept.ts'
+import { Comment, NewComment, present } from './shapes.ts'
 
-const Comment = Type.Object({
-  id: Type.Integer(),
-  createdAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
-  updatedAt: Type.Unsafe<Date>({ type: 'string', format: 'date-time' }),
-  body: Type.String(),
-  author: Profile,
-})
 const Slug = Type.Object({ slug: Type.String() })
 
 /**
@@ -28,7 +23,8 @@ export const comments = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
   uses: { identity, articles },
 
-  calls: ({ data }) => ({
+  calls: ({ data, cache, calls }) => ({
+    ...discussionCalls(data, cache, calls.identity),
     writtenBy: call(
       PageAsked,
       Type.Array(
@@ -72,7 +68,7 @@ export const comments = defineModule({
       async (request) => {
         const viewer = await viewerOf(request, who)
         const rows = await commentsOn(data, (await articleNamed(request.params.slug)).id)
-        return { comments: await present(calls, rows, viewer) }
+        return { comments: await present(who, rows, viewer) }
       },
     )
 
@@ -85,7 +81,7 @@ export const comments = defineModule({
           tags,
           security,
           params: Slug,
-          body: Envelope('comment', Type.Object({ body: Filled(10_000) })),
+          body: Envelope('comment', NewComment),
           response: { 201: Envelope('comment', Comment), 401: Errors, 404: Errors, 409: Errors, ...failures },
         },
         preValidation,
@@ -93,7 +89,7 @@ export const comments = defineModule({
       async (request, reply) => {
         const viewer = await signedIn(request, who)
         const row = await addComment(data, await articleNamed(request.params.slug), viewer, request.body.comment.body)
-        const [comment] = await present(calls, [row], viewer)
+        const [comment] = await present(who, [row], viewer)
         return reply.status(201).send({ comment: comment! })
       },
     )
@@ -122,17 +118,3 @@ export const comments = defineModule({
     )
   },
 })
-
-type Calls = ModuleContext<{ identity: typeof identity }>['calls']
-
-async function present(calls: Calls, rows: readonly CommentRow[], viewer: number | null) {
-  const profiles = await calls.identity.profiles({ ids: [...new Set(rows.map((row) => row.author_id))], viewer })
-  const authors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
-  return rows.map((row) => ({
-    id: row.id,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    body: row.body,
-    author: authors.get(row.author_id)!,
-  }))
-}

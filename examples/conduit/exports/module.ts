@@ -4,7 +4,7 @@ import { articles } from '../articles/module.ts'
 import { comments } from '../comments/module.ts'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, NullableText } from '../schemas.ts'
-import { signedIn } from '../viewer.ts'
+import { onlySignedIn, signedIn } from '../viewer.ts'
 import { exportOf, present, removeEnded, removeOld, requestExport, write, writeExport } from './exports.ts'
 
 const date = Type.Unsafe<Date>({ type: 'string', format: 'date-time' })
@@ -39,7 +39,7 @@ export const exportsModule = defineModule({
     const who = calls.identity
     const tags = ['Export']
     const security = [{ token: [] }]
-    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+    const preValidation = onlySignedIn(who)
 
     http.post(
       '/api/user/export',

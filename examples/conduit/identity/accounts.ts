@@ -2,6 +2,7 @@ import { type Data, isRungError, type Sql, type SqlTag, sql, type Tx } from 'run
 import { refuse } from '../errors.ts'
 import { AccountChanged, AccountRegistered, accountKey } from './events.ts'
 import { checkPassword, hashPassword } from './passwords.ts'
+import { accountTag, everyAccount } from './tags.ts'
 
 export interface Account {
   id: number
@@ -28,9 +29,6 @@ const seen = ({ id, username, bio, image }: Account) => ({ accountId: id, userna
 function orNull(text: string | null): string | null {
   return text === null || text.trim() === '' ? null : text
 }
-
-/** What shows the account, by its name. */
-const accountTag = (username: string) => `account:${username}`
 
 /** Which of the two unique values was taken. */
 function explainTaken(error: unknown): never {
@@ -130,7 +128,7 @@ async function change(tx: Tx, id: number, set: readonly Sql[]): Promise<Account 
   const { was, changed, ...account } = row
   if (changed) {
     tx.publish(AccountChanged, seen(account), { key: accountKey(id) })
-    tx.invalidate([accountTag(was), accountTag(account.username)])
+    tx.invalidate([accountTag(was), accountTag(account.username), everyAccount])
   }
   return account
 }

@@ -1,9 +1,10 @@
 import { call, type Data } from 'rung'
 import { Type } from 'typebox'
 import { AccountId, NullableText, PageAsked, Profile } from '../schemas.ts'
-import { addressOf } from './accounts.ts'
+import { addressOf, logIn, register, updateAccount } from './accounts.ts'
 import { accountOf, followsCount, followsOf } from './kept.ts'
-import { followedByBatch, idOf, profilesBatch } from './profiles.ts'
+import { follow, followedByBatch, idOf, profileNamed, profilesBatch, unfollow } from './profiles.ts'
+import { Login, NewUser, UserChanges } from './shapes.ts'
 import type { Tokens } from './tokens.ts'
 
 const Id = Type.Integer({ minimum: 1 })
@@ -12,7 +13,28 @@ const text = Type.String()
 /** What other modules may ask of identity. */
 export function identityCalls(data: Data, tokens: Tokens) {
   const followedBy = followedByBatch(data)
+  const OneAccount = Type.Object({ accountId: Id })
+  const accountIdOf = ({ id }: { id: number }) => ({ accountId: id })
   return {
+    register: call(NewUser, OneAccount, async (user) => accountIdOf(await register(data, user))),
+    /** Refused (401) where it is not the password. */
+    logIn: call(Login, OneAccount, async (login) => accountIdOf(await logIn(data, login))),
+    change: call(Type.Object({ accountId: Id, changes: UserChanges }), OneAccount, async ({ accountId, changes }) =>
+      accountIdOf(await updateAccount(data, accountId, changes)),
+    ),
+    profile: call(
+      Type.Object({ username: text, viewer: Type.Union([Id, Type.Null()]) }),
+      Type.Intersect([Type.Object({ id: Id }), Profile]),
+      ({ username, viewer }) => profileNamed(data, username, viewer),
+    ),
+    follow: call(
+      Type.Object({ viewer: Id, username: text, following: Type.Boolean() }),
+      Type.Null(),
+      async ({ viewer, username, following }) => {
+        await (following ? follow(data, viewer, username) : unfollow(data, viewer, username))
+        return null
+      },
+    ),
     authenticate: call(
       Type.Object({ token: text }),
       Type.Union([Type.Object({ accountId: Id }), Type.Null()]),

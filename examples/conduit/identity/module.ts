@@ -1,39 +1,12 @@
 import { defineModule, on } from 'rung'
-import { type Static, Type } from 'typebox'
 import { AvatarChanged } from '../avatars/events.ts'
-import { Envelope, Errors, Filled, failures, NullableText, Profile } from '../schemas.ts'
+import { Envelope, Errors, failures } from '../schemas.ts'
 import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
 import { identityCalls } from './calls.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
+import { Login, Name, NewUser, OneProfile, OneUser, UserChanges } from './shapes.ts'
 import { createTokens, type Tokens } from './tokens.ts'
-
-const Username = Filled(64)
-const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S', format: 'email' })
-const Password = Type.String({ minLength: 8, maxLength: 256 })
-
-const User = Type.Object({
-  username: Type.String(),
-  email: Type.String(),
-  token: Type.String(),
-  bio: NullableText(),
-  image: NullableText(),
-})
-const NewUser = Type.Object({ username: Username, email: Email, password: Password })
-const Login = Type.Object({ email: Filled(254), password: Type.String({ minLength: 1, maxLength: 256 }) })
-type Login = Static<typeof Login>
-const UserChanges = Type.Partial(
-  Type.Object({
-    username: Username,
-    email: Email,
-    password: Password,
-    bio: NullableText({ maxLength: 5_000 }),
-    image: NullableText({ maxLength: 2_048 }),
-  }),
-)
-const Name = Type.Object({ username: Type.String() })
-const OneProfile = Envelope('profile', Profile)
-const OneUser = Envelope('user', User)
 
 /** Users, login, profiles and who follows whom. */
 export const identity = defineModule({

@@ -7,7 +7,7 @@ import { refuse } from '../errors.ts'
 import { AccountFollowed } from '../identity/events.ts'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, Paging, Profile, pageMax, Page as TextPage } from '../schemas.ts'
-import { signedIn } from '../viewer.ts'
+import { onlySignedIn, signedIn } from '../viewer.ts'
 import { deliverDigest, enqueueDue, findDigests, sendDigest } from './digest.ts'
 import { forgetArticle, markRead, notify, pageOf } from './notifications.ts'
 import { preferencesOf, setPreferences, unsubscribe } from './preferences.ts'
@@ -90,7 +90,7 @@ export const notifications = defineModule({
     const tags = ['Notifications']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
-    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+    const preValidation = onlySignedIn(who)
 
     http.get(
       '/api/notifications',

@@ -1,0 +1,40 @@
+import { type Cache, call, type Data } from 'rung'
+import { type Static, Type } from 'typebox'
+import { accountTag, everyAccount } from '../identity/tags.ts'
+import { addComment, commentsOn, commentsTag, deleteComment } from './comments.ts'
+import { Comment, type Identity, NewComment, present } from './shapes.ts'
+
+const Id = Type.Integer({ minimum: 1 })
+/** Of an article with more commenters it is not worth knowing which of them has changed. */
+const namedMax = 100
+
+/** The discussion of an article, for the module that shows it. */
+export function discussionCalls(data: Data, cache: Cache, who: Identity) {
+  const on = cache.cached(
+    'comments',
+    {
+      ttl: '5m',
+      grace: '1h',
+      tags: (comments, articleId) => {
+        const names = [...new Set(comments.map(({ author }) => accountTag(author.username)))]
+        return [commentsTag(articleId), ...(names.length > namedMax ? [everyAccount] : names)]
+      },
+    },
+    async (articleId: number) => present(who, await commentsOn(data, articleId), null),
+  )
+  return {
+    /** The newest first, as everybody sees them. */
+    on: call(Type.Object({ articleId: Id }), Type.Array(Comment), async ({ articleId }) => {
+      return (await on(articleId)) as Static<typeof Comment>[]
+    }),
+    add: call(
+      Type.Object({ viewer: Id, article: Type.Object({ id: Id, authorId: Id }), comment: NewComment }),
+      Type.Object({ id: Id }),
+      async ({ viewer, article, comment }) => ({ id: (await addComment(data, article, viewer, comment.body)).id }),
+    ),
+    remove: call(Type.Object({ viewer: Id, articleId: Id, id: Id }), Type.Null(), async ({ viewer, articleId, id }) => {
+      await deleteComment(data, articleId, viewer, id)
+      return null
+    }),
+  }
+}

@@ -1,0 +1,29 @@
+import type { ModuleContext } from 'rung'
+import { Type } from 'typebox'
+import type { identity } from '../identity/module.ts'
+import { Filled, Profile } from '../schemas.ts'
+import type { CommentRow } from './comments.ts'
+
+export const NewComment = Type.Object({ body: Filled(10_000) })
+export const Comment = Type.Object({
+  id: Type.Integer(),
+  createdAt: Type.String({ format: 'date-time' }),
+  updatedAt: Type.String({ format: 'date-time' }),
+  body: Type.String(),
+  author: Profile,
+})
+
+export type Identity = ModuleContext<{ identity: typeof identity }>['calls']['identity']
+
+/** Comments with their authors, who come by one call. */
+export async function present(who: Identity, rows: readonly CommentRow[], viewer: number | null) {
+  const profiles = await who.profiles({ ids: [...new Set(rows.map((row) => row.author_id))], viewer })
+  const authors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+  return rows.map((row) => ({
+    id: row.id,
+    createdAt: row.created_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+    body: row.body,
+    author: authors.get(row.author_id)!,
+  }))
+}

@@ -1,0 +1,59 @@
+/**
+ * What JavaScript adds: a form with `data-part` changes that part of the page and leaves the rest where it is; one with
+ * `data-confirm` asks before it is sent; days that are near are told as "3 hours ago". Without it everything works as well.
+ */
+document.addEventListener('submit', (event) => {
+  const form = event.target
+  if (event.defaultPrevented || !(form instanceof HTMLFormElement)) return
+  const { part, confirm: question } = form.dataset
+  if (question !== undefined && !window.confirm(question)) return event.preventDefault()
+  if (form.hasAttribute('aria-busy')) return event.preventDefault() // sent already
+  if (part === undefined) return
+  event.preventDefault()
+  exchange(form, part).catch(() => {
+    form.removeAttribute('aria-busy')
+    form.submit() // the browser tells what is wrong
+  })
+})
+
+/** Sends the form, and takes the part out of the page that it leads to. */
+async function exchange(form, part) {
+  form.setAttribute('aria-busy', 'true')
+  const answer = await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) })
+  const next = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  const [now, then] = [document.getElementById(part), next.getElementById(part)]
+  if (!answer.ok) document.documentElement.replaceWith(next.documentElement)
+  else if (!now || !then) location.assign(answer.url)
+  else {
+    const hadFocus = now.contains(document.activeElement)
+    now.replaceWith(then)
+    tellTimes(then)
+    if (hadFocus) then.querySelector('button, textarea')?.focus()
+  }
+}
+
+const steps = [
+  [60, 'second'],
+  [60, 'minute'],
+  [24, 'hour'],
+  [7, 'day'],
+]
+
+function tellTimes(root) {
+  const words = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: 'auto' })
+  for (const time of root.querySelectorAll('time')) {
+    let ago = (Date.parse(time.dateTime) - Date.now()) / 1000
+    time.title = new Date(time.dateTime).toLocaleString()
+    for (const [size, unit] of steps) {
+      if (Math.abs(ago) < size) {
+        time.textContent = words.format(Math.round(ago), unit)
+        break
+      }
+      ago /= size
+    }
+  }
+}
+
+tellTimes(document)
+// A page from the browser's own memory is older than what was done since.
+addEventListener('pageshow', (event) => event.persisted && location.reload())

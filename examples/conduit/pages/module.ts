@@ -1,0 +1,34 @@
+import { defineModule, warm } from 'rung'
+import { articles } from '../articles/module.ts'
+import { comments } from '../comments/module.ts'
+import { identity } from '../identity/module.ts'
+import { actions } from './actions.ts'
+import { articlePath, pageSize } from './layout.ts'
+import { showing } from './showing.ts'
+import { prepare } from './visit.ts'
+
+/**
+ * What people see. Works without JavaScript. A whole page is kept for all who are not signed in, here and at the edge; for a viewer it is
+ * put together from the same kept parts and from what is his alone.
+ */
+export const pages = defineModule({
+  name: 'pages',
+  owner: 'web',
+  uses: { identity, articles, comments },
+  assets: new URL('./assets/', import.meta.url),
+
+  // What everybody comes by, and where they go from there.
+  warm: ({ calls }) => [
+    warm('front', ['/', '/login', '/register']),
+    warm('newest', async () => {
+      const { articles } = await calls.articles.list({ limit: pageSize, offset: 0 })
+      return articles.map(({ slug }) => articlePath(slug))
+    }),
+  ],
+
+  routes(http, context) {
+    const visit = prepare(http, context)
+    showing(http, context, visit)
+    actions(http, context, visit)
+  },
+})

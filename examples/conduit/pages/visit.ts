@@ -1,0 +1,89 @@
+import type { FastifyRequest } from 'fastify'
+import type { Html, Http, ModuleContext, Problem } from 'rung'
+import type { articles } from '../articles/module.ts'
+import type { comments } from '../comments/module.ts'
+import { conduitErrors } from '../errors.ts'
+import type { identity } from '../identity/module.ts'
+import { accountTag } from '../identity/tags.ts'
+import type { Filled, Messages } from './forms.ts'
+import { type Content, layoutWith, type Viewer } from './layout.ts'
+import { problemPage } from './views/problem.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The page instead of the one that could not be had; the form again, with what is wrong in it. */
+    refused?: (request: FastifyRequest, problem: Problem) => Html | undefined
+  }
+}
+
+export type Context = ModuleContext<{
+  identity: typeof identity
+  articles: typeof articles
+  comments: typeof comments
+}>
+
+/** Who looks, and what every page has around it. */
+export interface Visit {
+  viewerOf(request: FastifyRequest): Viewer | null
+  page(request: FastifyRequest, content: Content): Html
+  /** For the `config` of a route that takes a form. */
+  again(form: (sent: { filled: Filled; messages: Messages }, request: FastifyRequest) => Content): {
+    refused: (request: FastifyRequest, problem: Problem) => Html
+  }
+}
+
+export function prepare(http: Http, { asset, cache, calls, sessions }: Context): Visit {
+  const layout = layoutWith(asset)
+  const viewers = new WeakMap<FastifyRequest, Viewer>()
+  const known = cache.cached(
+    'viewer',
+    { ttl: '5m', tags: (viewer) => (viewer ? [accountTag(viewer.username)] : []) },
+    async (id: number): Promise<Viewer | null> => {
+      const account = await calls.identity.accountOf({ accountId: id })
+      return account && { id, username: account.username, image: account.image }
+    },
+  )
+
+  http.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    (_request, body, done) => void done(null, Object.fromEntries(new URLSearchParams(body as string))),
+  )
+  // Before anything can go wrong that a page has to be shown for.
+  http.addHook('onRequest', async (request) => {
+    const session = await sessions.of(request)
+    const viewer = session && (await known(Number(session.principal)))
+    if (viewer) viewers.set(request, viewer)
+  })
+  http.addHook('onRoute', (route) => {
+    route.schema = { ...route.schema, hide: true }
+    route.config = { refused: showProblem, ...route.config } as never
+  })
+
+  const viewerOf = (request: FastifyRequest) => viewers.get(request) ?? null
+  const page = (request: FastifyRequest, content: Content) => layout(viewerOf(request), content)
+
+  function showProblem(request: FastifyRequest, problem: Problem): Html | undefined {
+    if (/^\/(api|-)([/?]|$)/.test(request.url)) return undefined
+    const { errors } = conduitErrors(problem)
+    const what = problem.status === 404 ? 'There is no such page. It may have been removed.' : inWords(errors)
+    return page(request, { title: problem.title, main: problemPage(problem.title, what) })
+  }
+
+  return {
+    viewerOf,
+    page,
+    again: (form) => ({
+      refused(request, problem) {
+        const filled = (request.body ?? {}) as Filled
+        return page(request, form({ filled, messages: conduitErrors(problem).errors }, request))
+      },
+    }),
+  }
+}
+
+function inWords(errors: Messages): string {
+  return Object.entries(errors)
+    .flatMap(([about, messages]) => messages.map((message) => (about === 'request' ? message : `${about} ${message}`)))
+    .join('. ')
+}

@@ -1,0 +1,47 @@
+/**
+ * `node --conditions=rung-source scripts/screenshots.ts [URL]`: pictures of Conduit's pages for the documentation, from an app that runs and has
+ * been seeded (`npm run conduit:seed -- --articles 300`).
+ */
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import sharp from 'sharp'
+import { desktop, openBrowser, phone } from '../test/support/browser.ts'
+
+const base = process.argv[2] ?? 'http://127.0.0.1:3000'
+const folder = path.resolve(import.meta.dirname, '../docs/images')
+mkdirSync(folder, { recursive: true })
+const browser = await openBrowser()
+for (const [width, options] of [
+  ['desktop', desktop],
+  ['phone', phone],
+] as const) {
+  const { page } = await browser.visit(options)
+  const keep = async (name: string, at?: string) => {
+    if (at !== undefined) await page.goto(base + at)
+    await page.evaluate('scrollTo(0, 0)')
+    const file = path.join(folder, `conduit-${name}-${width}.webp`)
+    await sharp(await page.screenshot())
+      .webp({ quality: 80 })
+      .toFile(file)
+    console.log(path.relative(process.cwd(), file))
+  }
+  const who = `ann-${Date.now().toString(36)}`
+  await keep('sign-up', '/register')
+  await page.getByLabel('Username').fill(who)
+  await page.getByLabel('Email').fill(`${who}@example.com`)
+  await page.getByLabel('Password').fill('correct horse')
+  await page.getByRole('button', { name: 'Sign up' }).click()
+  await page.getByRole('link', { name: who }).waitFor()
+  await page.locator('.preview .heart').first().click()
+  await page.locator('.preview .heart.on').first().waitFor()
+  await keep('home')
+  await page.locator('.preview h2 a').first().click()
+  await page.locator('.prose').waitFor()
+  await keep('article')
+  const author = await page.locator('.article .byline a').first().getAttribute('href')
+  await keep('profile', author!)
+  await keep('editor', '/editor')
+  await keep('settings', '/settings')
+  await keep('search', '/search?q=indexes')
+}
+await browser.close()

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
+import { type Target, unique } from './conduit-client.ts'
+
+/** The main journeys in a real browser. */
+export function browserTests(target: Target): void {
+  describe('in a browser', { skip: noBrowser }, () => {
+    let browser: Awaited<ReturnType<typeof openBrowser>>
+    before(async () => {
+      browser = await openBrowser()
+    })
+    after(() => browser?.close())
+
+    for (const [name, options] of [
+      ['on a desk', desktop],
+      ['on a phone', phone],
+      ['without JavaScript', { ...desktop, javaScriptEnabled: false }],
+    ] as const) {
+      it(`signs up, writes, comments, favors, follows and leaves, ${name}`, async () => {
+        const { page, complaints } = await browser.visit(options)
+        const { page: other } = await browser.visit(options)
+        const url = (path: string) => new URL(path, target().baseUrl).href
+        const [author, reader, title] = [unique('author'), unique('reader'), unique('Ladders')]
+        for (const [who, tab] of [
+          [author, page],
+          [reader, other],
+        ] as const) {
+          await tab.goto(url('/'))
+          await tab.getByRole('link', { name: 'Sign up' }).click()
+          await tab.getByLabel('Username').fill(who)
+          await tab.getByLabel('Email').fill(`${who}@example.com`)
+          await tab.getByLabel('Password').fill('correct horse')
+          await tab.getByRole('button', { name: 'Sign up' }).click()
+          await tab.getByRole('link', { name: who }).waitFor()
+        }
+
+        await page.getByRole('link', { name: 'New article' }).click()
+        await page.getByLabel('Title').fill(title)
+        await page.getByLabel('What it is about').fill('How to climb')
+        await page.getByLabel('Text').fill('Start **small**.')
+        await page.getByLabel('Tags').fill('ladders, rungs')
+        await page.getByRole('button', { name: 'Publish' }).click()
+        await page.getByRole('heading', { name: title }).waitFor()
+        assert.equal(await page.locator('.prose strong').textContent(), 'small')
+
+        await other.goto(url(`/profile/${author}`))
+        await other.getByRole('link', { name: title, exact: true }).click()
+        await other.getByRole('button', { name: `Follow ${author}` }).click()
+        await other.getByRole('button', { name: `Unfollow ${author}` }).waitFor()
+        await other.getByRole('button', { name: 'Favorite' }).click()
+        await other.getByRole('button', { name: 'Unfavorite' }).waitFor()
+        await other.getByLabel('Your comment').fill('Well said.')
+        await other.getByRole('button', { name: 'Post comment' }).click()
+        await other.getByText('Well said.').waitFor()
+        assert.equal(await other.getByLabel('Your comment').inputValue(), '')
+        await other.getByRole('link', { name: 'conduit', exact: true }).first().click()
+        await other.getByRole('link', { name: 'Your feed' }).click()
+        await other.getByRole('link', { name: title, exact: true }).waitFor()
+
+        await page.reload()
+        await page.getByText('Well said.').waitFor()
+        page.on('dialog', (dialog) => void dialog.accept())
+        await page.getByRole('button', { name: 'Delete', exact: true }).click()
+        await page.getByText('No articles yet.').waitFor()
+        await page.getByRole('button', { name: 'Sign out' }).click()
+        await page.getByRole('link', { name: 'Sign in' }).waitFor()
+        // Nothing that a script or a policy would not have.
+        assert.deepEqual(complaints, [])
+        const width = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+        assert.equal(width, 0, 'nothing is wider than the screen')
+      })
+    }
+
+    it('can be used with the keyboard alone', async () => {
+      const { page } = await browser.visit()
+      await page.goto(new URL('/login', target().baseUrl).href)
+      await page.keyboard.press('Tab')
+      assert.equal(await page.locator(':focus').textContent(), 'Skip to content')
+      await page.keyboard.press('Enter')
+      await page.keyboard.press('Tab')
+      await page.keyboard.press('Tab')
+      assert.equal(await page.locator(':focus').getAttribute('name'), 'email')
+    })
+
+    it('every page has one heading of the first order, names for its fields, and a language', async () => {
+      const { page } = await browser.visit()
+      for (const path of ['/', '/login', '/register', '/search', '/search?q=words', '/nowhere']) {
+        await page.goto(new URL(path, target().baseUrl).href)
+        assert.equal(await page.locator('h1').count(), 1, path)
+        assert.equal(await page.locator('html[lang]').count(), 1)
+        for (const field of await page.locator('input:not([type=hidden]), textarea').all()) {
+          const name = await field.evaluate((node: { labels?: { length: number } | null; ariaLabel?: string | null }) =>
+            Boolean(node.labels?.length || node.ariaLabel),
+          )
+          assert.ok(name, `${path}: a field without a name`)
+        }
+        assert.equal(await page.locator('img:not([alt])').count(), 0, path)
+      }
+    })
+  })
+}

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { type Target, unique } from './conduit-client.ts'
+import { visitor } from './conduit-visitor.ts'
+
+/** The pages, without JavaScript: at every rung, as the API is. */
+export function pageTests(target: Target): void {
+  const someone = () => visitor(target)
+
+  describe('pages', { concurrency: 8 }, () => {
+    it('all of them are there for the anonymous, or lead to the sign-in and back', async () => {
+      const author = someone()
+      const { username, email, password } = await author.signUp()
+      const article = await author.publish()
+      for (const path of [
+        '/',
+        article,
+        `/profile/${username}`,
+        `/profile/${username}/favorites`,
+        '/login',
+        '/register',
+        '/search',
+      ]) {
+        const { status, headers, text } = await someone().get(path)
+        assert.equal(status, 200, path)
+        assert.equal(headers.get('content-type'), 'text/html; charset=utf-8', path)
+        assert.match(headers.get('content-security-policy')!, /script-src 'self';/, path)
+        assert.match(text, /^<!doctype html>/, path)
+        assert.doesNotMatch(text, /Sign out/, path)
+      }
+      for (const path of ['/settings', '/editor', '/feed', article.replace('/article/', '/editor/')]) {
+        const reader = someone()
+        assert.equal((await reader.get(path)).path, `/login?to=${encodeURIComponent(path)}`)
+        const { path: ended, status } = await reader.send('/login', { email, password, to: path })
+        assert.deepEqual([ended, status], [path, 200])
+      }
+    })
+
+    it('a form that is refused comes back with what was in it and what is wrong', async () => {
+      const { username } = await someone().signUp()
+      const seen = await someone().send('/register', { username, email: 'no address', password: 'short' })
+      assert.equal(seen.status, 422)
+      assert.match(seen.text, new RegExp(`name="username"[^>]* value="${username}"`))
+      assert.match(seen.text, /class="error"[^<]*>(Email is invalid|Password is too short)/)
+      assert.doesNotMatch(seen.text, /short"/, 'a password is not sent back')
+      const taken = await someone().send('/register', {
+        username,
+        email: `${username}@example.org`,
+        password: 'long enough',
+      })
+      assert.equal(taken.status, 409)
+      assert.match(taken.text, /Username has already been taken/)
+      const wrong = await someone().send('/login', { email: `${username}@example.com`, password: 'not it' })
+      assert.equal(wrong.status, 401)
+      assert.match(wrong.text, /role="alert"><li>credentials invalid</)
+    })
+
+    it('an article is written, changed and deleted, and everybody sees that at once', async () => {
+      const [author, reader, anonymous] = [someone(), someone(), someone()]
+      const { username } = await author.signUp()
+      await reader.signUp()
+      const title = unique('On ladders')
+      const home = () => anonymous.get(`/profile/${username}`)
+      assert.doesNotMatch((await home()).text, new RegExp(title))
+      const path = await author.publish({
+        title,
+        body: '# One\n\n**two** <script>alert(1)</script>',
+        tags: 'a tag, another',
+      })
+      for (const who of [author, reader, anonymous]) {
+        const { text } = await who.get(path)
+        assert.match(text, /<h2>One<\/h2>\n<p><strong>two<\/strong> &lt;script&gt;/)
+        assert.match(text, /href="\/\?tag=a%20tag"/)
+      }
+      assert.match((await home()).text, new RegExp(title))
+      const edited = await author.send(path.replace('/article/', '/editor/'), {
+        title,
+        description: 'Changed',
+        body: 'Other words',
+        tags: '',
+      })
+      assert.equal(edited.path, path)
+      for (const who of [anonymous, reader, author]) {
+        const { text } = await who.get(path)
+        assert.match(text, /<p>Other words<\/p>/)
+        assert.doesNotMatch(text, /a tag/)
+      }
+      assert.equal((await reader.send(`${path}/delete`)).status, 403)
+      assert.equal((await author.send(`${path}/delete`)).path, `/profile/${username}`)
+      for (const who of [reader, anonymous, author]) assert.equal((await who.get(path)).status, 404)
+      assert.doesNotMatch((await home()).text, new RegExp(title))
+    })
+
+    it('a favorite, a follow and a comment are seen by the one who made them and by the others', async () => {
+      const [author, reader, anonymous] = [someone(), someone(), someone()]
+      const { username } = await author.signUp()
+      const { username: readerName } = await reader.signUp()
+      const path = await author.publish()
+      const feedBefore = await reader.get('/feed')
+      assert.doesNotMatch(feedBefore.text, new RegExp(path))
+      for (const round of [1, 2, 3]) {
+        await anonymous.get(path)
+        const on = String(round % 2 === 1)
+        const { text } = await reader.send(`${path}/favorite`, { favorite: on, back: path })
+        assert.match(text, new RegExp(`♥</span> <span>${round % 2}</span>`))
+        assert.match(text, on === 'true' ? /Unfavorite/ : / Favorite/)
+        assert.match((await anonymous.get(path)).text, new RegExp(`♥</span> <span>${round % 2}</span>`))
+        await reader.send(`/profile/${username}/follow`, { following: on, back: path })
+        const feed = await reader.get('/feed')
+        assert.equal(feed.text.includes(path), on === 'true')
+        const words = unique('Well said')
+        const commented = await reader.send(`${path}/comments`, { body: words })
+        assert.match(commented.text, new RegExp(words))
+        for (const who of [anonymous, author]) assert.match((await who.get(path)).text, new RegExp(words))
+      }
+      const { text } = await reader.get(path)
+      const [, remove] = new RegExp(`action="(${path}/comments/\\d+/delete)"`).exec(text)!
+      assert.equal((await author.send(remove!)).status, 403)
+      const before = text.split('id="comment-').length
+      assert.equal((await reader.send(remove!)).text.split('id="comment-').length, before - 1)
+      assert.equal((await anonymous.get(path)).text.split('id="comment-').length, before - 1)
+      assert.match((await anonymous.get(`/profile/${readerName}/favorites`)).text, new RegExp(path))
+    })
+
+    it('settings change what everybody sees; a new password ends all other sessions', async () => {
+      const [owner, elsewhere, anonymous] = [someone(), someone(), someone()]
+      const { username, email, password } = await owner.signUp()
+      await elsewhere.send('/login', { email, password })
+      const path = await owner.publish()
+      await anonymous.get(path)
+      const renamed = unique('renamed')
+      const changed = { username: renamed, email, bio: 'All about me', image: '', password: 'another horse' }
+      const seen = await owner.send('/settings', changed)
+      assert.equal(seen.path, `/profile/${renamed}`)
+      assert.match(seen.text, /All about me/)
+      assert.match(seen.text, /Sign out/)
+      for (const who of [anonymous, owner])
+        assert.match((await who.get(path)).text, new RegExp(`rel="author">${renamed}<`))
+      assert.equal((await anonymous.get(`/profile/${username}`)).status, 404)
+      for (let attempt = 0; ; attempt += 1) {
+        // Within a second, and on whichever process.
+        if (!/Sign out/.test((await elsewhere.get('/')).text)) break
+        assert.ok(attempt < 2_000, 'the other session goes on')
+      }
+      assert.equal((await elsewhere.send('/login', { email, password })).status, 401)
+      await owner.send('/logout')
+      assert.doesNotMatch((await owner.get('/')).text, /Sign out/)
+    })
+
+    it('lists have pages, tags and a search', async () => {
+      const author = someone()
+      const { username } = await author.signUp()
+      const [tag, word] = [unique('tag'), unique('word').replaceAll('-', '')]
+      for (let n = 0; n < 11; n += 1) await author.publish({ tags: tag, title: `${word} number ${n}` })
+      const first = await someone().get(`/?tag=${tag}`)
+      assert.equal(first.text.split('class="preview"').length - 1, 10)
+      const [, next] = /<a rel="next" href="([^"]+)"/.exec(first.text)!
+      const second = await someone().get(next!.replaceAll('&amp;', '&'))
+      assert.equal(second.text.split('class="preview"').length - 1, 1)
+      assert.match(second.text, /number 0/)
+      const found = await someone().get(`/search?q=${word}&author=${username}`)
+      assert.match(found.text, /11 articles for/)
+      assert.match(found.text, new RegExp(`<mark>${word}</mark>`))
+      assert.match(found.text, new RegExp(`author=${username}&amp;tag=${tag}|tag=${tag}&amp;author=${username}`))
+    })
+
+    it('another site can neither act for a visitor nor lead him away', async () => {
+      const victim = someone()
+      const { email, password } = await victim.signUp()
+      const path = await victim.publish()
+      for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
+        assert.equal((await victim.send(`${path}/delete`, {}, headers)).status, 403)
+        assert.equal((await someone().send('/login', { email, password }, headers)).status, 403)
+      }
+      assert.equal((await victim.get(path)).status, 200)
+      for (const to of [
+        '//evil.example',
+        '/\\evil.example',
+        'https://evil.example/',
+        'javascript:alert(1)',
+        '/\t/evil.example',
+      ]) {
+        assert.equal((await someone().send('/login', { email, password, to })).path, '/')
+      }
+    })
+
+    it('what is not there is a page for people, and JSON for programs', async () => {
+      for (const path of ['/nowhere', '/article/none', '/profile/nobody-at-all', '/-/assets/pages/none.css']) {
+        const { status, headers } = await someone().get(path)
+        assert.equal(status, 404)
+        assert.equal(/^text\/html/.test(headers.get('content-type')!), !path.startsWith('/-/'), path)
+      }
+      const { status, headers } = await someone().get('/api/nowhere')
+      assert.deepEqual([status, headers.get('content-type')], [404, 'application/json; charset=utf-8'])
+    })
+
+    it('assets are kept for ever under their own name, and by nobody under another', async () => {
+      const { text } = await someone().get('/')
+      for (const [, url] of text.matchAll(/(?:href|src)="(\/-\/assets\/[^"]+)"/g)) {
+        const { status, headers } = await someone().get(url!, { 'accept-encoding': 'br' })
+        assert.equal(status, 200)
+        assert.equal(headers.get('cache-control'), 'public, max-age=31536000, immutable')
+        const other = await someone().get(url!.replace(/\.[\w-]{12}\./, '.aaaaaaaaaaaa.'))
+        assert.deepEqual([other.status, other.headers.get('cache-control')], [200, 'no-cache'])
+      }
+    })
+  })
+}
