@@ -20,6 +20,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
+  edge: () => import('./edge.ts'),
   files: () => import('./files.ts'),
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),

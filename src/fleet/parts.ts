@@ -17,8 +17,8 @@ export const startPart: SupervisorOptions['start'] = async (part, over, mend) =>
       return startRedis({ dir, listen: { socketPath }, password })
     }
     case 'edge': {
-      const { dir, listen, adminPort, secret, upstreams } = part
-      return startPageCache({ dir, listen, adminPort, secret, upstreams })
+      const { dir, listen, adminPort, secret, tagsShown, upstreams } = part
+      return startPageCache({ dir, listen, adminPort, secret, tagsShown, upstreams })
     }
     case 'app':
       return startApp(part, over)

@@ -36,6 +36,8 @@ export interface EdgePart extends Common {
   listen: { host: string; port: number }
   adminPort: number
   secret: string
+  /** A CDN stands in front, and wants to know what a page depends on. */
+  tagsShown: boolean
   upstreams: readonly string[]
 }
 
@@ -170,6 +172,7 @@ function edgePart({ http }: Topology, ground: Ground, adminPort: number): EdgePa
     listen: http,
     adminPort,
     secret: ground.secrets.edge,
+    tagsShown: Boolean(ground.app.env.RUNG_CDN),
     upstreams: [],
   }
 }
