@@ -121,6 +121,8 @@ http {
   server_tokens off;
   default_type application/octet-stream;
   tcp_nodelay on;
+  open_file_cache max=2000 inactive=60s; # opening a kept page costs as much as sending it
+  open_file_cache_valid 60s;
   map_hash_bucket_size 256; # the path of a socket is one of the values
   client_body_temp_path ${quote(`${dir}/tmp/body`)};
   proxy_temp_path ${quote(`${dir}/tmp/proxy`)};
