@@ -14,6 +14,7 @@ export type Requests = Record<Route, LoadRequest[]>
 export const countOf: Record<Route, number> = { list: 5_000, slug: 12_000, feed: 4_000, tags: 2_000 }
 
 const slugsMax = 5_000
+const listsMax = 100
 const viewersMax = 50
 /** So that feeds of databases of different sizes are feeds of equal people. */
 const followsOfViewer = 20
@@ -54,7 +55,8 @@ export async function sceneOf(dataDir: string): Promise<Scene> {
 
 export function requestsOf({ slugs }: Scene, tokens: readonly string[]): Requests {
   return {
-    list: [{ path: '/api/articles?limit=20' }],
+    // Not all the same one: those that come together would be one look-up.
+    list: Array.from({ length: listsMax }, (_, n) => ({ path: `/api/articles?limit=20&offset=${n}` })),
     slug: slugs.map((slug) => ({ path: `/api/articles/${slug}` })),
     feed: tokens.map((token) => ({ path: '/api/articles/feed', headers: { authorization: `Token ${token}` } })),
     tags: [{ path: '/api/tags' }],

@@ -19,7 +19,8 @@ export interface Page {
   rows: ListedRow[]
 }
 
-export interface Range {
+/** One list, as somebody sees it. */
+export interface ListAsked extends Filter {
   limit: number
   offset: number
   viewer: number | null
@@ -43,24 +44,46 @@ function columns(viewer: number | Sql | null): Sql {
     author_id, created_at, updated_at`
 }
 
+/** Of each `asked` list; their values are columns, so that one statement is good for all lists of a kind. */
+const values = {
+  tag: sql`asked.tag`,
+  author: sql`asked.author`,
+  favoritedBy: sql`asked.favorited_by`,
+  viewer: sql`asked.viewer`,
+  page: sql`order by id desc limit asked.size offset asked.skipped`,
+}
+
+interface Plan {
+  total: Sql
+  rows: Sql
+}
+
+/** Lists with the same filters, for viewers or for the anonymous. */
+interface Kind {
+  tag: boolean
+  author: boolean
+  favoritedBy: boolean
+  anonymous: boolean
+}
+
 /**
  * The rows of a page, and how many there are in all. Every way in walks an index from its newest end, and
  * every total is a kept count; only two filters at once that include favourites are counted, within one user's favourites.
  * Ids grow with time, so newest first is by id.
  */
-function plan({ tag, author, favoritedBy }: Filter, range: Range): { total: Sql; rows: Sql } {
-  const { limit, offset, viewer } = range
-  const page = sql`order by id desc limit ${limit} offset ${offset}`
+function planOf(by: Kind): Plan {
+  const { page, tag, author, favoritedBy } = values
+  const viewer = by.anonymous ? null : values.viewer
   const tagged = (condition: Sql) =>
     fetched(sql`select article_id as id from articles.article_tag where ${condition} ${page}`, viewer)
-  if (favoritedBy !== undefined) {
+  if (by.favoritedBy) {
     const conditions = [sql`favorite.account_id = ${favoritedBy}`]
-    if (tag !== undefined) {
+    if (by.tag) {
       conditions.push(
         sql`exists (select from articles.article_tag where tag = ${tag} and article_tag.article_id = favorite.article_id)`,
       )
     }
-    if (author !== undefined) {
+    if (by.author) {
       conditions.push(
         sql`exists (select from articles.article where article.id = favorite.article_id and author_id = ${author})`,
       )
@@ -72,19 +95,19 @@ function plan({ tag, author, favoritedBy }: Filter, range: Range): { total: Sql;
       rows: fetched(sql`select article_id as id ${matching} ${page}`, viewer),
     }
   }
-  if (tag !== undefined && author !== undefined) {
+  if (by.tag && by.author) {
     return {
       total: sql`select coalesce((select n from articles.author_tag_count where author_id = ${author} and tag = ${tag}), 0)::int as total`,
       rows: tagged(sql`author_id = ${author} and tag = ${tag}`),
     }
   }
-  if (tag !== undefined) {
+  if (by.tag) {
     return {
       total: sql`select coalesce(sum(n), 0)::int as total from articles.tag_count where tag = ${tag}`,
       rows: tagged(sql`tag = ${tag}`),
     }
   }
-  if (author !== undefined) {
+  if (by.author) {
     return {
       total: sql`select coalesce((select n from articles.author_count where author_id = ${author}), 0)::int as total`,
       rows: sql`select ${columns(viewer)} from articles.article where author_id = ${author} ${page}`,
@@ -100,7 +123,7 @@ function plan({ tag, author, favoritedBy }: Filter, range: Range): { total: Sql;
  * The articles of some ids. A prepared plan does not know how long a page is and takes a tenth of the table for it, which
  * makes a scan of all articles look cheap; the fence (`offset 0`) keeps it to one look into the primary key for each id.
  */
-function fetched(ids: Sql, viewer: number | null): Sql {
+function fetched(ids: Sql, viewer: number | Sql | null): Sql {
   return sql`select article.* from (${ids}) page cross join lateral (
     select ${columns(viewer)} from articles.article where article.id = page.id offset 0
   ) article`
@@ -113,31 +136,53 @@ function pageFrom(rows: readonly Counted[]): Page {
   return { total: rows[0]!.total, rows: rows.filter((row) => row.id !== null) }
 }
 
-async function pageOf(sql: SqlTag, asked: ListAsked): Promise<Page> {
-  const { total, rows } = plan(asked, asked)
-  return pageFrom(
-    await sql<Counted>`
-      select counted.total, listed.* from (${total}) counted
-      left join lateral (select * from (${rows}) page where counted.total > ${asked.offset}::bigint) listed on true
-      order by listed.id desc`,
-  )
-}
-
-export type ListAsked = Filter & Range
-
-/** Lists. Several requests that ask for the same one at one moment are one look-up. */
+/** Lists; what several requests ask for at one moment is one look-up for each kind of list. */
 export function listBatch(data: Data): (asked: ListAsked) => Promise<Page> {
-  return data.batch((sql, asked) => {
-    const pages = new Map<string, Promise<Page>>()
-    return Promise.all(
-      asked.map((one) => {
-        const same = JSON.stringify(one)
-        const page = pages.get(same) ?? pageOf(sql, one)
-        pages.set(same, page)
-        return page
+  return data.batch(async (sql, asked) => {
+    const byPlan = Map.groupBy(asked.keys(), (n) => planFor(asked[n]!))
+    const pages = await Promise.all(
+      Array.from(byPlan, async ([plan, numbers]): Promise<[number, Page][]> => {
+        const found = await runPlan(
+          sql,
+          plan,
+          numbers.map((n) => asked[n]!),
+        )
+        return numbers.map((n, at) => [n, found[at]!])
       }),
     )
+    const byNumber = new Map(pages.flat())
+    return asked.map((_, n) => byNumber.get(n)!)
   })
+}
+
+const plans = new Map<string, Plan>()
+
+/** The same object for all of a kind. */
+function planFor({ tag, author, favoritedBy, viewer }: ListAsked): Plan {
+  const by = { tag: tag !== undefined, author: author !== undefined, favoritedBy: favoritedBy !== undefined }
+  const kind = { ...by, anonymous: viewer === null }
+  const name = Object.values(kind).map(Number).join('')
+  let plan = plans.get(name)
+  if (!plan) {
+    plan = planOf(kind)
+    plans.set(name, plan)
+  }
+  return plan
+}
+
+async function runPlan(sql: SqlTag, { total, rows }: Plan, asked: readonly ListAsked[]): Promise<Page[]> {
+  const found = await sql<Counted & { n: number }>`
+    select asked.n, counted.total, listed.*
+    from unnest(${asked.map((_, n) => n)}::int[], ${asked.map(({ tag }) => tag ?? null)}::text[],
+      ${asked.map(({ author }) => author ?? null)}::bigint[], ${asked.map(({ favoritedBy }) => favoritedBy ?? null)}::bigint[],
+      ${asked.map(({ limit }) => limit)}::bigint[], ${asked.map(({ offset }) => offset)}::bigint[],
+      ${asked.map(({ viewer }) => viewer)}::bigint[])
+      asked (n, tag, author, favorited_by, size, skipped, viewer)
+    cross join lateral (${total}) counted
+    left join lateral (select * from (${rows}) page where counted.total > asked.skipped) listed on true
+    order by asked.n, listed.id desc`
+  const byNumber = Map.groupBy(found, ({ n }) => n)
+  return asked.map((_, n) => pageFrom(byNumber.get(n)!))
 }
 
 /** Those of them that there are, by id. */
