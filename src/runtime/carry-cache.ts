@@ -34,7 +34,7 @@ export async function carryCache(
         `the cache begins with ${taken} entries of the last process`,
       )
     else if (taken !== undefined)
-      log.info(
+      log.debug(
         { event: 'cache-not-carried' },
         `the cache begins empty; there is a file of the last process, but ${taken}`,
       )
