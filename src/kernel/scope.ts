@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { after } from './clock.ts'
 import { nowhere, type Position } from './position.ts'
 
 /**
@@ -75,4 +76,24 @@ export function currentScope(): Scope | undefined {
 
 export function runInScope<T>(scope: Scope, fn: () => T): T {
   return storage.run(scope, fn)
+}
+
+/** Waits for `fn` no longer than so many ms: then the scope is cancelled with the error that `late` gives, and this fails with it. */
+export async function runInTime<T>(
+  scope: Scope,
+  limitMs: number,
+  late: () => Error,
+  fn: () => PromiseLike<T> | T,
+): Promise<T> {
+  const { promise: ended, reject } = Promise.withResolvers<never>()
+  const forget = after(limitMs, () => {
+    const error = late()
+    scope.cancel(error)
+    reject(error)
+  })
+  try {
+    return await Promise.race([runInScope(scope, async () => fn()), ended])
+  } finally {
+    forget()
+  }
 }

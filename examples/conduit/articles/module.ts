@@ -2,7 +2,7 @@ import { cron, defineModule, handle, on } from 'rung'
 import { type Static, Type } from 'typebox'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, Paging } from '../schemas.ts'
-import { signedIn, viewerOf } from '../viewer.ts'
+import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
 import { tagsOfList, tagsTag } from './cached.ts'
 import { articleCalls } from './calls.ts'
@@ -39,7 +39,7 @@ export const articles = defineModule({
     const refusals = { 401: Errors, ...failures }
     const ofOne = { 401: Errors, 403: Errors, 404: Errors, ...failures }
     // Who may not write is told so before what he wrote is looked at.
-    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
+    const preValidation = onlySignedIn(who)
 
     http.get(
       '/api/articles',

@@ -1,6 +1,7 @@
 import { type Cache, call, type Data } from 'rung'
 import { type Static, Type } from 'typebox'
 import { accountTag, everyAccount } from '../identity/tags.ts'
+import { type Articles, articleNamed } from './article.ts'
 import { addComment, commentsOn, commentsTag, deleteComment } from './comments.ts'
 import { Comment, type Identity, NewComment, present } from './shapes.ts'
 
@@ -9,7 +10,11 @@ const Id = Type.Integer({ minimum: 1 })
 const namedMax = 100
 
 /** The discussion of an article, for the module that shows it. */
-export function discussionCalls(data: Data, cache: Cache, who: Identity) {
+export function discussionCalls(
+  data: Data,
+  cache: Cache,
+  { identity, articles }: { identity: Identity; articles: Articles },
+) {
   const on = cache.cached(
     'comments',
     {
@@ -20,7 +25,7 @@ export function discussionCalls(data: Data, cache: Cache, who: Identity) {
         return [commentsTag(articleId), ...(names.length > namedMax ? [everyAccount] : names)]
       },
     },
-    async (articleId: number) => present(who, await commentsOn(data, articleId), null),
+    async (articleId: number) => present(identity, await commentsOn(data, articleId), null),
   )
   return {
     /** The newest first, as everybody sees them. */
@@ -28,13 +33,20 @@ export function discussionCalls(data: Data, cache: Cache, who: Identity) {
       return (await on(articleId)) as Static<typeof Comment>[]
     }),
     add: call(
-      Type.Object({ viewer: Id, article: Type.Object({ id: Id, authorId: Id }), comment: NewComment }),
+      Type.Object({ viewer: Id, slug: Type.String(), comment: NewComment }),
       Type.Object({ id: Id }),
-      async ({ viewer, article, comment }) => ({ id: (await addComment(data, article, viewer, comment.body)).id }),
+      async ({ viewer, slug, comment }) => {
+        const { id } = await addComment(data, await articleNamed(articles, slug), viewer, comment.body)
+        return { id }
+      },
     ),
-    remove: call(Type.Object({ viewer: Id, articleId: Id, id: Id }), Type.Null(), async ({ viewer, articleId, id }) => {
-      await deleteComment(data, articleId, viewer, id)
-      return null
-    }),
+    remove: call(
+      Type.Object({ viewer: Id, slug: Type.String(), id: Id }),
+      Type.Null(),
+      async ({ viewer, slug, id }) => {
+        await deleteComment(data, (await articleNamed(articles, slug)).id, viewer, id)
+        return null
+      },
+    ),
   }
 }

@@ -2,10 +2,10 @@ import { call, defineModule, on } from 'rung'
 import { Type } from 'typebox'
 import { ArticleDeleted } from '../articles/events.ts'
 import { articles } from '../articles/module.ts'
-import { refuse } from '../errors.ts'
 import { identity } from '../identity/module.ts'
 import { AccountId, Envelope, Errors, failures, PageAsked } from '../schemas.ts'
-import { signedIn, viewerOf } from '../viewer.ts'
+import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
+import { articleNamed } from './article.ts'
 import { discussionCalls } from './calls.ts'
 import { addComment, commentsOn, deleteComment, removeComments } from './comments.ts'
 import { countOf, writtenBy } from './kept.ts'
@@ -24,7 +24,7 @@ export const comments = defineModule({
   uses: { identity, articles },
 
   calls: ({ data, cache, calls }) => ({
-    ...discussionCalls(data, cache, calls.identity),
+    ...discussionCalls(data, cache, calls),
     writtenBy: call(
       PageAsked,
       Type.Array(
@@ -47,13 +47,7 @@ export const comments = defineModule({
     const who = calls.identity
     const tags = ['Comments']
     const security = [{ token: [] }]
-    const preValidation = async (request: Parameters<typeof signedIn>[0]) => void (await signedIn(request, who))
-
-    async function articleNamed(slug: string): Promise<{ id: number; authorId: number }> {
-      const found = await calls.articles.refOf({ slug })
-      if (found === null) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
-      return found
-    }
+    const preValidation = onlySignedIn(who)
 
     http.get(
       '/api/articles/:slug/comments',
@@ -67,7 +61,7 @@ export const comments = defineModule({
       },
       async (request) => {
         const viewer = await viewerOf(request, who)
-        const rows = await commentsOn(data, (await articleNamed(request.params.slug)).id)
+        const rows = await commentsOn(data, (await articleNamed(calls.articles, request.params.slug)).id)
         return { comments: await present(who, rows, viewer) }
       },
     )
@@ -88,7 +82,12 @@ export const comments = defineModule({
       },
       async (request, reply) => {
         const viewer = await signedIn(request, who)
-        const row = await addComment(data, await articleNamed(request.params.slug), viewer, request.body.comment.body)
+        const row = await addComment(
+          data,
+          await articleNamed(calls.articles, request.params.slug),
+          viewer,
+          request.body.comment.body,
+        )
         const [comment] = await present(who, [row], viewer)
         return reply.status(201).send({ comment: comment! })
       },
@@ -112,7 +111,7 @@ export const comments = defineModule({
       async (request, reply) => {
         const viewer = await signedIn(request, who)
         const { slug, id } = request.params
-        await deleteComment(data, (await articleNamed(slug)).id, viewer, id)
+        await deleteComment(data, (await articleNamed(calls.articles, slug)).id, viewer, id)
         return reply.status(204).send(null)
       },
     )

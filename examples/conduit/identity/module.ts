@@ -1,7 +1,7 @@
 import { defineModule, on } from 'rung'
 import { AvatarChanged } from '../avatars/events.ts'
 import { Envelope, Errors, failures } from '../schemas.ts'
-import { type Authenticate, signedIn, viewerOf } from '../viewer.ts'
+import { type Authenticate, onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
 import { identityCalls } from './calls.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
@@ -87,7 +87,7 @@ export const identity = defineModule({
           body: Envelope('user', UserChanges),
           response: { 200: OneUser, 401: Errors, 409: Errors, ...failures },
         },
-        preValidation: async (request) => void (await signedIn(request, self)),
+        preValidation: onlySignedIn(self),
       },
       async (request) => asUser(await updateAccount(data, await signedIn(request, self), request.body.user)),
     )

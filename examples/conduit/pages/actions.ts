@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Http } from 'rung'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { NewArticle } from '../articles/shapes.ts'
 import { NewComment } from '../comments/shapes.ts'
 import { refuse } from '../errors.ts'
@@ -161,8 +161,7 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
     { schema: { params: Slug, body: NewComment } },
     signedIn(async (viewer, request: FastifyRequest<{ Params: OneSlug; Body: { body: string } }>) => {
       const { slug } = request.params
-      const article = await articleNamed(slug)
-      const { id } = await comments.add({ viewer: viewer.id, article, comment: request.body })
+      const { id } = await comments.add({ viewer: viewer.id, slug, comment: request.body })
       return `${articlePath(slug)}#comment-${id}`
     }),
   )
@@ -171,25 +170,14 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
     { schema: { params: Type.Object({ slug: Type.String(), id: Type.Integer({ minimum: 1 }) }) } },
     signedIn(async (viewer, request: FastifyRequest<{ Params: { slug: string; id: number } }>) => {
       const { slug, id } = request.params
-      await comments.remove({ viewer: viewer.id, articleId: (await articleNamed(slug)).id, id })
+      await comments.remove({ viewer: viewer.id, slug, id })
       return `${articlePath(slug)}#discussion`
     }),
   )
-
-  async function articleNamed(slug: string): Promise<{ id: number; authorId: number }> {
-    const found = await articles.refOf({ slug })
-    if (found === null) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
-    return found
-  }
 }
 
 type OneSlug = { slug: string }
-interface Draft {
-  title: string
-  description: string
-  body: string
-  tags: string
-}
+type Draft = Static<typeof Draft>
 
 function articleOf({ tags, ...article }: Draft) {
   const tagList = [...new Set(tags.split(',').map((tag) => tag.trim()))].filter((tag) => tag !== '')

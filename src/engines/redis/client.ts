@@ -253,8 +253,7 @@ const troubles = new WeakMap<Redis, RungError>()
 async function connect(options: RedisClientOptions, prepare?: (native: Redis) => void): Promise<Redis> {
   const { Redis: Client } = await import('ioredis')
   const settings = optionsOf(options)
-  const { host, port } = settings
-  const { retryStrategy } = settings
+  const { host, port, retryStrategy } = settings
   const native = new Client({
     ...settings,
     /**

@@ -3,7 +3,7 @@ import { after, type Clock, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { advance, covers, furthest, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import { type Random, systemRandom } from '../../kernel/random.ts'
-import { currentScope, runInScope, Scope } from '../../kernel/scope.ts'
+import { currentScope, runInTime, Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Ride, Riding } from '../data/rides.ts'
 import { Bounded, type Surveyed } from './bounded.ts'
@@ -517,24 +517,17 @@ export class CacheCore {
     const gathered = new Set<string>()
     this.#gathered.set(scope, gathered)
     const limitMs = ms(options.hardTimeout ?? defaults.hardTimeoutMs)
-    const { promise: expired, reject } = Promise.withResolvers<never>()
-    const forget = after(limitMs, () => {
-      const error = new RungError(
+    const late = () =>
+      new RungError(
         'CACHE_LOAD_TIMEOUT',
         `What "${stats.group}" of module "${stats.module}" keeps was not loaded within ${limitMs} ms. Make the load faster, or give it a longer hardTimeout.`,
       )
-      scope.cancel(error)
-      reject(error)
-    })
+    const inherited = () => [...gathered].map((name) => `@${name}`)
     stats.loads += 1
     try {
-      const loading = runInScope(scope, async () =>
-        load({ signal: scope.signal, inherited: () => [...gathered].map((name) => `@${name}`) }),
-      )
-      const stored = store(await Promise.race([loading, expired]))
+      const stored = store(await runInTime(scope, limitMs, late, () => load({ signal: scope.signal, inherited })))
       return { ...stored, position, names: names ?? namesFrom(options.tags, stored.value) }
     } finally {
-      forget()
       stats.loadMs += this.#clock.ticks() - began
     }
 

@@ -5,6 +5,7 @@ import { Html } from '../../kernel/html.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
 import { asPage, pageType } from '../http/pages.ts'
+import { varyBy } from '../http/vary.ts'
 import type { Cache, CacheOptions, LoadContext } from './cache.ts'
 import { edgeTag } from './edge.ts'
 import { tagTexts, textOf } from './keys.ts'
@@ -80,12 +81,11 @@ export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: C
     }
     const { tags, vary = [], ...lifetimes } = cache
     const forEdge = shared(cache)
-    const joined = (names: readonly unknown[]) => names.filter((name) => name !== undefined).join(', ')
     const handler = route.handler as RouteHandlerMethod
     let pages: Cache | undefined
     route.handler = async function cached(request, reply) {
-      const there = reply.getHeader('vary')
-      reply.header('vary', joined([there, 'authorization', 'cookie', ...vary]))
+      const before = reply.getHeader('vary')
+      varyBy(reply, ['authorization', 'cookie', ...vary])
       if (isPersonal(request, cookies)) {
         reply.header('cache-control', 'private, no-store')
         return handler.call(this, request, reply)
@@ -103,7 +103,7 @@ export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: C
       reply.header('cache-control', kept ? forEdge : 'public, no-cache').header('etag', page.etag)
       if (kept) {
         // It knows which cookies say who asks; others make no other page.
-        reply.header('edge-vary', joined([there, ...vary]) || 'none')
+        reply.header('edge-vary', [before, ...vary].filter(Boolean).join(', ') || 'none')
         const names = tagHeader === 'cache-tag' ? page.edgeTags.replaceAll(' ', ',') : page.edgeTags
         if (names !== '') reply.header(tagHeader, names)
       }
@@ -138,15 +138,8 @@ function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags' | 'edge
   const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
   const body = isText ? String(answer) : String(serialize(answer as Record<string, unknown>))
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
-  const own = reply.getHeader('content-type')
-  const type =
-    answer instanceof Html
-      ? pageType
-      : typeof own === 'string'
-        ? own
-        : isText
-          ? 'text/plain; charset=utf-8'
-          : 'application/json; charset=utf-8'
+  const own = answer instanceof Html ? pageType : reply.getHeader('content-type')
+  const type = typeof own === 'string' ? own : isText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8'
   return { body, etag, type }
 }
 

@@ -1,7 +1,7 @@
-import { after, type Clock, sleep, systemClock } from '../../kernel/clock.ts'
+import { type Clock, sleep, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { uuid } from '../../kernel/random.ts'
-import { runInScope, Scope } from '../../kernel/scope.ts'
+import { runInTime, Scope } from '../../kernel/scope.ts'
 import type { CacheCore } from './cache.ts'
 import type { Warmed } from './stats.ts'
 
@@ -127,20 +127,12 @@ export class Warming {
 }
 
 /** In a scope of its own, and no longer than a load may take: what hangs must not hold up the rest. */
-async function inTime<T>(label: string, fn: () => PromiseLike<T> | T): Promise<T> {
+function inTime<T>(label: string, fn: () => PromiseLike<T> | T): Promise<T> {
   const scope = new Scope('task', `warm:${label}:${uuid()}`, `warm ${label}`)
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const forget = after(itemMsMax, () => {
-    const error = new RungError(
+  const late = () =>
+    new RungError(
       'CACHE_LOAD_TIMEOUT',
       `Warming "${label}" took longer than ${itemMsMax} ms for one of its list. Make the load faster, or take it off the list.`,
     )
-    scope.cancel(error)
-    reject(error)
-  })
-  try {
-    return await Promise.race([runInScope(scope, async () => fn()), late])
-  } finally {
-    forget()
-  }
+  return runInTime(scope, itemMsMax, late, fn)
 }

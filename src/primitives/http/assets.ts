@@ -6,6 +6,8 @@ import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { oncePromised } from './once.ts'
+import { varyBy } from './vary.ts'
 
 const prefix = '/-/assets'
 /** They are held in memory; what is larger is a file (`files.url`), or belongs to a CDN. */
@@ -35,7 +37,7 @@ interface Asset {
   type: string
   etag: string
   /** By content encoding. */
-  forms: Map<'br' | 'gzip' | 'identity', Buffer>
+  forms: Map<'br' | 'gzip' | 'identity', () => Promise<Buffer> | Buffer>
 }
 
 /** A module's files for browsers. */
@@ -57,7 +59,7 @@ export async function loadAssets(module: string, folder: URL | undefined): Promi
   const assets = new Map<string, Asset>()
   const root = folder && fileURLToPath(folder)
   for (const [name, file] of root === undefined ? [] : await filesIn(module, root)) {
-    assets.set(name, await assetOf(name, await readFile(file)))
+    assets.set(name, assetOf(name, await readFile(file)))
   }
   const urlOf = ({ name }: Asset) => `${prefix}/${module}/${name}`
   return {
@@ -96,7 +98,7 @@ async function filesIn(module: string, root: string): Promise<[name: string, fil
     .map((file) => [path.relative(root, file).split(path.sep).join('/'), file])
 }
 
-async function assetOf(name: string, content: Buffer): Promise<Asset> {
+function assetOf(name: string, content: Buffer): Asset {
   const extension = path.extname(name)
   const type = types[extension.slice(1)]
   if (!type)
@@ -115,31 +117,43 @@ async function assetOf(name: string, content: Buffer): Promise<Asset> {
     name: `${name.slice(0, -extension.length)}.${hash}${extension}`,
     type,
     etag: `"${hash}"`,
-    forms: await formsOf(type, content),
+    forms: formsOf(type, content),
   }
 }
 
-async function formsOf(type: string, content: Buffer): Promise<Asset['forms']> {
-  const forms: Asset['forms'] = new Map([['identity', content]])
+/** Compressed when it is first asked for: most processes are asked for one form, and some for none. */
+function formsOf(type: string, content: Buffer): Asset['forms'] {
+  const forms: Asset['forms'] = new Map([['identity', () => content]])
   if (!type.includes('charset') || content.length < compressedFrom) return forms
   const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY }
   return forms
-    .set('br', await promisify(brotliCompress)(content, { params }))
-    .set('gzip', await promisify(gzip)(content, { level: constants.Z_BEST_COMPRESSION }))
+    .set(
+      'br',
+      oncePromised(() => promisify(brotliCompress)(content, { params })),
+    )
+    .set(
+      'gzip',
+      oncePromised(() => promisify(gzip)(content, { level: constants.Z_BEST_COMPRESSION })),
+    )
 }
 
-function send(asset: Asset, lasting: boolean, { headers }: FastifyRequest, reply: FastifyReply): FastifyReply {
+async function send(
+  asset: Asset,
+  lasting: boolean,
+  { headers }: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
   const accepted = headers['accept-encoding'] ?? ''
   const encoding = (['br', 'gzip'] as const).find(
     (one) => asset.forms.has(one) && new RegExp(`\\b${one}\\b(?!\\s*;\\s*q=0(\\.0*)?\\s*(,|$))`).test(accepted),
   )
+  varyBy(reply, ['accept-encoding'])
   reply.headers({
     'cache-control': lasting ? 'public, max-age=31536000, immutable' : 'no-cache',
     'content-type': asset.type,
-    vary: 'accept-encoding',
     etag: asset.etag,
     ...(encoding && { 'content-encoding': encoding }),
   })
   if (headers['if-none-match'] === asset.etag) return reply.status(304).send()
-  return reply.send(asset.forms.get(encoding ?? 'identity'))
+  return reply.send(await asset.forms.get(encoding ?? 'identity')!())
 }

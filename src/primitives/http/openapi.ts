@@ -6,6 +6,7 @@ import Fastify, {
   type RouteOptions,
 } from 'fastify'
 import type { HttpOptions } from './contract.ts'
+import { oncePromised } from './once.ts'
 
 /** Where the document and the page for people are served. */
 export const documentPath = '/openapi.json'
@@ -111,16 +112,4 @@ async function referencePage(document: object): Promise<FastifyInstance> {
   await page.register(swaggerUi, { routePrefix: referencePath, staticCSP: true, uiConfig: { tryItOutEnabled: true } })
   await page.ready()
   return page
-}
-
-/** Asked for again after a failure. */
-function oncePromised<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined
-  return () => {
-    made ??= make().catch((error) => {
-      made = undefined
-      throw error
-    })
-    return made
-  }
 }
