@@ -55,7 +55,7 @@ function run(list: readonly string[]): Promise<number> {
   const args = [
     '--conditions=rung-source',
     '--test',
-    '--test-force-exit',
+    '--test-timeout=600000', // of a file too: one that leaves something open is ended, and has failed
     '--test-concurrency=2',
     '--test-reporter=spec',
     ...list,
