@@ -1,5 +1,5 @@
 import type { Ride } from '../data/rides.ts'
-import type { Found, LookedUp, Term, Wanted } from './answers.ts'
+import type { Found, Highlight, Highlighted, LookedUp, Term, Wanted } from './answers.ts'
 
 /**
  * What search asks of an adapter: documents of an index that are changed with a transaction and found by their words.
@@ -19,7 +19,9 @@ export interface SearchStore {
   /** What the words of a query are in this index. */
   lookUp(index: IndexKey, terms: readonly Term[], doubtful: boolean): Promise<LookedUp>
   /** `undefined`: a rebuild has ended, and that generation is no longer there. */
-  find(index: IndexKey, wanted: Wanted): Promise<Found | undefined>
+  find(wanted: Wanted): Promise<Found | undefined>
+  /** Pieces of the texts that were found; `undefined` as with `find`. */
+  highlight(index: IndexKey, of: Highlighted): Promise<readonly Highlight[] | undefined>
   rebuild(index: IndexKey): Promise<Rebuild>
 }
 

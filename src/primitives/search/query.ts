@@ -109,6 +109,25 @@ export function thinningOf(docs: readonly number[], documents: number, candidate
   const all = Math.max(documents, 1)
   const matching = docs.reduce((share, one) => share * Math.min(1, one / all), all)
   const rarest = Math.min(...docs)
-  const factor = Math.max(matching / candidatesMax, rarest / (16 * candidatesMax))
-  return Math.min(20, Math.max(0, Math.ceil(Math.log2(factor))))
+  return thinningFor(Math.max(matching, rarest / 16), candidatesMax)
 }
+
+function thinningFor(matching: number, candidatesMax: number): number {
+  return Math.min(20, Math.max(0, Math.ceil(Math.log2(matching / candidatesMax))))
+}
+
+/**
+ * What to look at after this; nothing when it was enough. Words come together more or less often than by chance, so the
+ * first look is a guess, and the second knows by how much it was wrong: few are all looked at, of many a sample will do.
+ */
+export function thinningAfter(found: number, thinning: number, candidatesMax: number): number | undefined {
+  if (thinning === 0) return undefined
+  const sample = Math.max(found, 1)
+  const estimate = sample * 2 ** thinning
+  const few = estimate * (1 - 1 / Math.sqrt(sample)) <= 1.2 * candidatesMax // a standard deviation off
+  if (!few && found >= candidatesMax / 16) return undefined
+  return Math.max(thinning - deeperMax, few ? 0 : thinningFor(estimate, candidatesMax))
+}
+
+/** Next to nothing in a sample is a bad estimate: the next one is at most 2^8 as large. */
+const deeperMax = 8

@@ -1,8 +1,8 @@
 import { RungError } from '../../kernel/errors.ts'
 import type { Riding } from '../data/rides.ts'
-import type { Found, LookedUp, Suggestion } from './answers.ts'
+import type { Found, Highlight, LookedUp } from './answers.ts'
 import type { Change, IndexKey, Prepared, SearchStore, Weight } from './contract.ts'
-import { clean, meant, replaced, type Token, thinningOf, tokensOf } from './query.ts'
+import { clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
 /** What can be found, and by what. Inert; its name belongs to the module that uses it. */
 export interface Index<Field extends string = string, Facet extends string = string> {
@@ -106,6 +106,8 @@ export interface SearchResult<Field extends string = string, Facet extends strin
 
 const candidatesMax = 500
 const limitMax = 100
+/** Commonest words with a beginning: the time that a look takes grows faster than their number. */
+const beginningsMax = 10
 const documentBytesMax = 200_000
 /** 255 characters of any script; less than half of what an index of Postgres takes. */
 const markBytesMax = 1_100
@@ -227,6 +229,7 @@ function markOf(facet: string, value: string): string {
 /** The terms of a query with what the index says of them. */
 interface Planned {
   query: string
+  ranking: string
   thinning: number
   thinningStrong: number
   corrected: string | undefined
@@ -255,8 +258,7 @@ async function find(
     filters: Object.entries(filters).flatMap(([facet, values]) =>
       values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, markBytesMax)))] : [],
     ),
-    facets,
-    highlight,
+    facets: [...new Set(facets)],
     candidatesMax,
     limit: whole(query.limit, 20, 1, limitMax),
     offset: whole(query.offset, 0, 0, candidatesMax),
@@ -287,35 +289,27 @@ async function find(
     if (generation === undefined) return nothing
     const planned = plan(text, tokens, looked)
     if (!planned || (doubtful && planned.corrected === undefined)) return { ...nothing, typoTolerance }
+    const { query, ranking, thinningStrong } = planned
     let { thinning } = planned
-    let withStrong = thinning > 0
     let found: Found | undefined
-    for (;;) {
-      found = await store.find(key, {
-        ...wanted,
-        generation,
-        query: planned.query,
-        thinning,
-        thinningStrong: withStrong ? planned.thinningStrong : undefined,
-      })
-      if (!found) break
-      if (thinning === 0) {
-        // More than was thought: those with the words in their titles must be among them.
-        if (!found.more || withStrong) break
-        withStrong = true
-        continue
-      }
-      // Counts of words are estimates, and words come together more or less often than by chance: so few are all looked at.
-      if (found.total * 2 ** thinning <= 2 * candidatesMax) thinning = 0
-      else if (found.total < candidatesMax / 16) thinning = Math.max(0, thinning - 3)
-      else break
-      withStrong = thinning > 0
+    for (let next: number | undefined = thinning; next !== undefined; ) {
+      thinning = next
+      found = await store.find({ ...wanted, generation, query, ranking, thinning, thinningStrong })
+      if (!found) return undefined
+      next = thinningAfter(found.total, thinning, candidatesMax)
     }
     if (!found) return undefined
+    const ids = found.hits.map(({ id }) => id)
+    const pieces =
+      highlight.length > 0 && ids.length > 0
+        ? await store.highlight(key, { generation, query, ids, fields: highlight })
+        : []
+    if (!pieces) return undefined
+    const highlights = Map.groupBy(pieces, ({ id }) => id)
     const scale = 2 ** thinning
     const counts = Map.groupBy(found.facets, ({ mark }) => mark.slice(0, mark.indexOf('=')))
     return {
-      hits: found.hits.map(({ id, score, highlights }) => ({ id, score, highlights: marked(highlights) })),
+      hits: found.hits.map(({ id, score }) => ({ id, score, highlights: marked(highlights.get(id) ?? []) })),
       total: Math.max(found.total, found.hits.length),
       totalIs: found.more ? 'at least' : 'exact',
       facets: Object.fromEntries(
@@ -336,23 +330,27 @@ async function find(
 
 function plan(text: string, tokens: readonly Token[], { terms, documents }: LookedUp): Planned | undefined {
   const required: string[] = []
+  const ranking: string[] = []
   const excluded: string[] = []
   const docs: number[] = []
   const docsStrong: number[] = []
   const corrections: { token: Token; word: string }[] = []
   for (const [at, token] of tokens.entries()) {
-    const { query, docs: own, strong, suggestions } = terms[at]!
+    const { query, ranking: shorter, docs: own, strong, suggestions } = terms[at]!
     if (token.excluded) {
       if (query !== '') excluded.push(query)
       continue
     }
     const begun = token.kind === 'prefix' && suggestions.length > 0
-    const others: readonly Suggestion[] = begun ? suggestions : meant(token.text, suggestions)
+    const others = begun ? suggestions.slice(0, beginningsMax) : meant(token.text, suggestions)
     const [best] = others
     if (!begun && best) corrections.push({ token, word: best.word })
     const alternatives = [...(query === '' ? [] : [query]), ...others.map((one) => one.query)]
     if (alternatives.length === 0) continue // too common to count
-    required.push(alternatives.length === 1 ? alternatives[0]! : alternatives.map((one) => `(${one})`).join(' | '))
+    const anyOf = alternatives.map((one) => `(${one})`).join(' | ')
+    if (required.includes(`(${anyOf})`)) continue
+    required.push(`(${anyOf})`)
+    ranking.push(`(${shorter ?? anyOf})`)
     const ofOthers = others.reduce((sum, one) => sum + one.docs, 0)
     docs.push(own + ofOthers)
     docsStrong.push(strong + ofOthers)
@@ -360,19 +358,17 @@ function plan(text: string, tokens: readonly Token[], { terms, documents }: Look
   if (required.length === 0) return undefined
   const thinning = thinningOf(docs, documents, candidatesMax)
   return {
-    query: [...required.map((one) => `(${one})`), ...excluded.map((one) => `!(${one})`)].join(' & '),
+    query: [...required, ...excluded.map((one) => `!(${one})`)].join(' & '),
+    ranking: ranking.join(' & '),
     thinning,
-    thinningStrong: thinningOf(docsStrong, documents, candidatesMax),
+    thinningStrong: thinningOf(docsStrong, documents, candidatesMax / 2),
     corrected: corrections.length > 0 ? replaced(text, corrections) : undefined,
   }
 }
 
-function marked(highlights: Readonly<Record<string, string>>): Record<string, string> {
+function marked(pieces: readonly Highlight[]): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(highlights).map(([field, html]) => [
-      field,
-      html.replaceAll('\u0001', '<mark>').replaceAll('\u0002', '</mark>'),
-    ]),
+    pieces.map(({ field, html }) => [field, html.replaceAll('\u0001', '<mark>').replaceAll('\u0002', '</mark>')]),
   )
 }
 

@@ -4,7 +4,7 @@ import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
-import type { Found, LookedUp } from './answers.ts'
+import type { Highlight, LookedUp, Term } from './answers.ts'
 import type { Change, IndexKey, Prepared, Rebuild, SearchStore } from './contract.ts'
 
 const rebuildLost = 'RG002'
@@ -17,12 +17,12 @@ export function tableSearch(database: Database): SearchStore {
       return { statement: sql`select rung.search_change(${JSON.stringify(groupsOf(changes))}::jsonb)` }
     },
 
-    async lookUp({ module, name, language }, terms, doubtful): Promise<LookedUp> {
+    async lookUp({ module, name, language }, given, doubtful): Promise<LookedUp> {
       const rows = await read<TermRow>(
         database,
         sql`
-        select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${terms.map(({ text }) => text)}::text[],
-          ${terms.map(({ kind }) => kind)}::text[], ${doubtful})`,
+        select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${given.map(({ text }) => text)}::text[],
+          ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
       )
       const [first] = rows
       return {
@@ -30,8 +30,9 @@ export function tableSearch(database: Database): SearchStore {
         typos: first?.typos ?? true,
         // Known once the table was analysed.
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
-        terms: rows.map(({ query, docs, strong, suggestions }) => ({
+        terms: rows.map(({ query, docs, strong, suggestions }, at) => ({
           query,
+          ranking: begun(given[at]!, query, suggestions),
           docs,
           strong,
           suggestions: suggestions.map(({ word, stem, docs: of }) => ({ word, query: quoted(stem), docs: of })),
@@ -39,40 +40,41 @@ export function tableSearch(database: Database): SearchStore {
       }
     },
 
-    async find({ language }, wanted): Promise<Found | undefined> {
-      const { generation, query, filters, facets, thinning, thinningStrong, candidatesMax, limit, offset, highlight } =
-        wanted
-      try {
+    find({ generation, query, ranking, filters, facets, thinning, thinningStrong, candidatesMax, limit, offset }) {
+      return unlessGone(async () => {
         const [row] = await read<{ found: FoundRow }>(
           database,
           sql`
-          select rung.search_find(${generation}, ${query}::tsquery, ${JSON.stringify(filters)}::jsonb, ${facets}::text[],
-            ${thinning}, ${thinningStrong ?? null}::int, ${candidatesMax}, ${limit}, ${offset}) as found`,
+          select rung.search_find(${generation}, ${query}::tsquery, ${ranking}::tsquery, ${JSON.stringify(filters)}::jsonb,
+            ${facets}::text[], ${thinning}, ${thinningStrong}, ${candidatesMax}, ${limit}, ${offset}) as found`,
         )
         const { total, hits, facets: counts } = row!.found
-        const marked = new Map<string, Record<string, string>>()
-        if (highlight.length > 0 && hits.length > 0) {
-          const rows = await read<{ id: string; field: string; html: string }>(
-            database,
-            sql`
-            select id, field, html from rung.search_highlight(${generation}, ${language}::regconfig, ${query}::tsquery,
-              ${hits.map(({ id }) => id)}::text[], ${highlight}::text[])`,
-          )
-          for (const { id, field, html } of rows) marked.set(id, { ...marked.get(id), [field]: html })
-        }
-        return {
-          hits: hits.map((hit) => ({ ...hit, highlights: marked.get(hit.id) ?? {} })),
-          total: Math.min(total, candidatesMax),
-          more: thinning > 0 || total > candidatesMax,
-          facets: counts,
-        }
-      } catch (error) {
-        if (sqlState(error) === tableGone) return undefined
-        throw error
-      }
+        const more = thinning > 0 || total > candidatesMax
+        return { hits, total: Math.min(total, candidatesMax), more, facets: counts }
+      })
+    },
+
+    highlight({ language }, { generation, query, ids, fields }) {
+      return unlessGone(() =>
+        read<Highlight>(
+          database,
+          sql`
+          select id, field, html from rung.search_highlight(${generation}, ${language}::regconfig, ${query}::tsquery,
+            ${ids}::text[], ${fields}::text[])`,
+        ),
+      )
     },
 
     rebuild: (index) => beginRebuild(database, index),
+  }
+}
+
+async function unlessGone<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
+  try {
+    return await ask()
+  } catch (error) {
+    if (sqlState(error) === tableGone) return undefined
+    throw error
   }
 }
 
@@ -190,6 +192,14 @@ interface FoundRow {
   total: number
   hits: { id: string; score: number }[]
   facets: { mark: string; count: number }[]
+}
+
+/** Words that begin alike are ranked as one, and those beside it whose stem begins otherwise. */
+function begun({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
+  if (kind !== 'prefix' || words.length === 0) return undefined
+  const beginning = text.toLowerCase()
+  const others = words.flatMap(({ stem }) => (stem.startsWith(beginning) ? [] : [quoted(stem)]))
+  return [...(query === '' ? [] : [`(${query})`]), `${quoted(beginning)}:*`, ...others].join(' | ')
 }
 
 /** A lexeme as the text form of a tsquery has it. */
