@@ -4,6 +4,7 @@ import { type Catalogue, type Fault, readCatalogue, readCatalogues } from '../en
 import { type Comparison, drill } from '../engines/postgres/backup/drill.ts'
 import { currentTimeline, ranges, type Window, windows } from '../engines/postgres/backup/policy.ts'
 import { verify } from '../engines/postgres/backup/verify.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { every, systemClock } from '../kernel/clock.ts'
 import { isRungError, RungError } from '../kernel/errors.ts'
 import { formatLsn } from '../kernel/position.ts'
@@ -34,10 +35,10 @@ const backup: Command = {
   usage: 'rung backup [list|verify] [options]',
   help: [
     'Takes a base backup now, beside the running app or without it, with the log that',
-    'it needs. "rung start" with RUNG_BACKUP_DIR set does more by itself: it archives',
-    'the log all the time, so that at most a second can be lost, and takes a base',
-    'backup each day; the last RUNG_BACKUP_KEEP (7) are kept. "rung backup --stream"',
-    'does the same in a process of its own.',
+    'it needs. "rung start" and "rung up" with RUNG_BACKUP_DIR set do more by',
+    'themselves: they archive the log all the time, so that at most a second can be',
+    'lost, and take a base backup each day; the last RUNG_BACKUP_KEEP (7) are kept.',
+    '"rung backup --stream" does the same in a process of its own.',
     '',
     'list    what there is, and which times can be restored',
     'verify  reads every file and compares it with its SHA-256, finds gaps in the log;',
@@ -53,6 +54,7 @@ const backup: Command = {
   options: {
     to: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
     stream: { type: 'boolean', help: 'Archive the log until Ctrl-C.' },
+    port: { type: 'string', value: 'number', help: 'With --stream: /healthz and /metrics there, for this machine.' },
     drill: { type: 'boolean', help: 'With verify: restore to a temporary folder and compare.' },
   },
   async run(input) {
@@ -70,13 +72,18 @@ const backup: Command = {
 }
 export default backup
 
+function portOf(text: string): number {
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port
+  throw new RungError('CONFIG_INVALID', `--port is "${text}"; it must be a whole number from 1 to 65535.`)
+}
+
 /** Which of the four it is; an option that it would ignore is an error. */
 function verbOf(positionals: Input['positionals'], values: Input['values']): 'once' | 'stream' | 'list' | 'verify' {
-  const said = [...positionals, ...['stream', 'drill'].filter((name) => values[name]).map((name) => `--${name}`)].join(
-    ' ',
-  )
+  const options = ['stream', 'port', 'drill'].filter((name) => values[name] !== undefined)
+  const said = [...positionals, ...options.map((name) => `--${name}`)].join(' ')
   if (said === '') return 'once'
-  if (said === '--stream') return 'stream'
+  if (said === '--stream' || said === '--stream --port') return 'stream'
   if (said === 'list') return 'list'
   if (said === 'verify' || said === 'verify --drill') return 'verify'
   throw new RungError('CONFIG_INVALID', `rung backup knows no "${said}". See: rung backup --help`)
@@ -90,7 +97,9 @@ async function withServer(config: Config, body: (server: DatabaseServer) => Prom
       `There is no database in ${config.dataDir}. Start the app first, or set RUNG_DATA.`,
     )
   }
-  const server = await startDatabaseServer(config, createLog('backup', 'silent'), 'attach')
+  // A fleet starts its Postgres again itself; who did so beside it would keep it from that.
+  const how = (await runningFleet(config.dataDir)) ? 'join' : 'attach'
+  const server = await startDatabaseServer(config, createLog('backup', 'silent'), how)
   return body(server).finally(() => server.stop())
 }
 
@@ -121,15 +130,21 @@ async function once({ json, out }: Input, config: Config, server: DatabaseServer
 }
 
 async function stream(input: Input, config: Config, server: DatabaseServer, backupDir: string): Promise<number> {
-  const { out, json } = input
+  const { out, json, values } = input
   const stopped = stopOnSignal(input)
+  const port = typeof values.port === 'string' ? portOf(values.port) : undefined
   const failed = Promise.withResolvers<never>()
   const tell: Tell = (level, _event, message, facts) => {
     if (isRungError(facts?.err, 'BACKUP_RUNNING')) failed.reject(facts.err)
-    else if (level !== 'debug') out.note(message)
+    else if (level !== 'debug') out.note(closeDoor ? `${iso(systemClock.now())} ${message}` : message)
   }
+  const closeDoor =
+    port === undefined
+      ? undefined
+      : await (await import('../observe/archiver-door.ts')).openArchiverDoor(port, backupDir)
   const backups = await keepBackups({ config, server, backupDir, tell })
   const endStatus = every(statusEveryMs, () => {
+    if (closeDoor) return // whoever wants to know asks there
     const { at, lsn, serverLsn } = backups.state()
     if (at === 0) return
     const behind = Number(serverLsn > lsn ? serverLsn - lsn : 0n)
@@ -144,6 +159,7 @@ async function stream(input: Input, config: Config, server: DatabaseServer, back
     return code
   } finally {
     endStatus()
+    closeDoor?.()
     await backups.stop()
   }
 }
@@ -285,7 +301,7 @@ export function percent(out: Input['out'], what: string): (done: number, total: 
   }
 }
 
-function sameDiskWarning(backupDir: string): string {
+export function sameDiskWarning(backupDir: string): string {
   return `warning: ${backupDir} is on the same disk as the data; set RUNG_BACKUP_DIR to another one`
 }
 

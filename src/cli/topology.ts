@@ -23,14 +23,14 @@ const command: Command = {
     "    http: { host: '0.0.0.0', port: 80 },    // HOST, PORT",
     '  })',
     '',
-    'All of it may be left out.',
+    'All of it may be left out. With RUNG_BACKUP_DIR its own Postgres is archived.',
   ].join('\n'),
   examples: ['rung topology', 'rung topology 10k --json'],
   options: {},
   async run({ positionals, env, cwd, json, out }) {
     const { rung, app } = rungAndApp(positionals)
     const { topology, file } = await wantedTopology([...appFolder(app, cwd), cwd], env, { rung })
-    const parts = describe(topology)
+    const parts = describe(topology, env.RUNG_BACKUP_DIR)
     if (json) {
       out.json({ file: file ?? null, parts, topology: shown(topology) })
       return 0

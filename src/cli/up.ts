@@ -15,10 +15,12 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import { formatMs } from '../kernel/units.ts'
+import { onSameDisk } from '../runtime/backups.ts'
 import { readConfig } from '../runtime/config.ts'
 import { findApp } from '../runtime/load-app.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
+import { sameDiskWarning } from './backup.ts'
 import type { Command, Input } from './command.ts'
 import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -35,6 +37,8 @@ const up: Command = {
     'rung.config.ts beside the app changes the topology, the environment wins over it,',
     'the options over both. See: rung topology --help. From another terminal: rung ps,',
     'rung logs, rung stop.',
+    '',
+    'With RUNG_BACKUP_DIR a process of its own archives the database all the time.',
     '',
     'Environment: as of "rung start", and RUNG_EDGE (on, off), RUNG_WEB, RUNG_WORKER.',
   ].join('\n'),
@@ -115,7 +119,11 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
     if (!asked) {
       const startMs = Math.round(systemClock.ticks() - began)
       if (json) out.json(factsOf(plan, topology, supervisor.states, { appFile, dataDir, startMs }))
-      else greet(plan, topology, { app: path.relative(cwd, appFile), place, startMs }, out)
+      else {
+        const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
+        greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, startMs }, out)
+        if (backupDir !== undefined && (await onSameDisk({ dataDir }, backupDir))) out.note(sameDiskWarning(backupDir))
+      }
     }
     return await stayUntil(code)
   } finally {
@@ -155,27 +163,18 @@ async function planFor(
   dataDir: string,
   { env, cwd }: Input,
 ): Promise<{ topology: Topology; plan: Plan }> {
-  if (env.RUNG_BACKUP_DIR && wanted.data.engine === 'embedded') {
-    throw new RungError(
-      'CONFIG_INVALID',
-      'RUNG_BACKUP_DIR archives the database of "rung start"; "rung up" does not archive yet. Unset it, and take copies with: rung backup',
-    )
-  }
   const port = await publicPort(dataDir, wanted.http.host, wanted.http.port)
   const topology = { ...wanted, http: { ...wanted.http, port } }
+  const args = [...process.execArgv, process.argv[1]!]
+  const app = { program: process.execPath, args, file: appFile, cwd, env }
   const plan = planFleet(topology, {
     dataDir,
     tmpDir: tmpdir(),
-    app: {
-      program: process.execPath,
-      args: [...process.execArgv, process.argv[1]!, 'start', appFile],
-      cwd,
-      env,
-    },
-    ports: await freePorts(dataDir, portsNeeded(topology), port),
+    app,
+    ports: await freePorts(dataDir, portsNeeded(topology, app), port),
     secrets: { root: env.RUNG_SECRET || (await storedRoot(dataDir)), redis: secret(), edge: secret() },
   })
-  for (const part of plan.parts) if (part.kind === 'app') readConfig(part.env, cwd)
+  for (const part of plan.parts) if ('env' in part) readConfig(part.env, cwd)
   return { topology, plan }
 }
 
@@ -206,15 +205,16 @@ function factsOf(
 function greet(
   plan: Plan,
   topology: Topology,
-  { app, place, startMs }: { app: string; place: string; startMs: number },
+  { app, place, backupDir, startMs }: { app: string; place: string; backupDir: string | undefined; startMs: number },
   out: Input['out'],
 ): void {
   const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
   out.line(`${app} runs at rung ${topology.rung}, ready in ${formatMs(startMs)}`)
   line('app', plan.url)
   line('reference', `${plan.url}/reference`)
-  for (const part of plan.parts) if (part.kind === 'app') line(part.name, `http://${part.address}/metrics`)
+  for (const part of plan.parts) if ('healthUrl' in part) line(part.name, `http://${part.address}/metrics`)
   line('data', place)
+  if (backupDir !== undefined) line('backups', backupDir)
   for (const text of elsewhere(topology, plan.parts)) line('', text)
   line('look', 'rung ps, rung logs -f')
   line('stop', 'Ctrl-C, or: rung stop')

@@ -4,7 +4,7 @@ import { startEmbedded } from '../engines/postgres/embedded.ts'
 import { logFileOf, startServer } from '../engines/process/server-process.ts'
 import { startRedis } from '../engines/redis/server.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
-import type { AppPart, Part, PostgresPart } from './plan.ts'
+import type { AppPart, ArchiverPart, Part, PostgresPart } from './plan.ts'
 import type { Started, SupervisorOptions } from './supervisor.ts'
 
 /** How each kind of part is started. All of them end with this process, however it ends. */
@@ -21,7 +21,8 @@ export const startPart: SupervisorOptions['start'] = async (part, over, mend) =>
       return startPageCache({ dir, listen, adminPort, secret, tagsShown, upstreams })
     }
     case 'app':
-      return startApp(part, over)
+    case 'archiver':
+      return startCommand(part, over)
   }
 }
 
@@ -51,7 +52,7 @@ async function startPostgres(
 const appStartTimeoutMs = 3_600_000
 const healthTimeoutMs = 1_000
 
-async function startApp(part: AppPart, over: AbortSignal): Promise<Started> {
+async function startCommand(part: AppPart | ArchiverPart, over: AbortSignal): Promise<Started> {
   const { name, dir, program, args, cwd, env, address } = part
   const logStart = await stat(logFileOf(dir)).then(
     ({ size }) => size,

@@ -5,7 +5,7 @@ import type { Topology } from '../topology/topology.ts'
 
 /** From a topology to the processes that make it: pure, so that it can be read, printed and compared. */
 
-export type Part = PostgresPart | RedisPart | EdgePart | AppPart
+export type Part = PostgresPart | RedisPart | EdgePart | AppPart | ArchiverPart
 
 interface Common {
   name: string
@@ -41,9 +41,8 @@ export interface EdgePart extends Common {
   upstreams: readonly string[]
 }
 
-export interface AppPart extends Common {
-  kind: 'app'
-  role: Role
+/** One of Rung's own commands. */
+interface CommandPart extends Common {
   program: string
   args: readonly string[]
   cwd: string
@@ -54,6 +53,16 @@ export interface AppPart extends Common {
   stopTimeoutMs: number
 }
 
+export interface AppPart extends CommandPart {
+  kind: 'app'
+  role: Role
+}
+
+/** Follows the log of Postgres into the backup directory. */
+export interface ArchiverPart extends CommandPart {
+  kind: 'archiver'
+}
+
 export type Role = 'web' | 'worker' | 'both'
 export type Env = Readonly<Record<string, string | undefined>>
 
@@ -62,8 +71,8 @@ export interface Ground {
   /** Absolute. */
   dataDir: string
   tmpDir: string
-  /** `program …args --role web` is a process of the app. */
-  app: { program: string; args: readonly string[]; cwd: string; env: Env }
+  /** `program …args start file --role web` is a process of the app. */
+  app: { program: string; args: readonly string[]; file: string; cwd: string; env: Env }
   /** Free ones, as many as `portsNeeded`. */
   ports: readonly number[]
   secrets: { root: string | undefined; redis: string; edge: string }
@@ -87,10 +96,15 @@ const graceMs = 10_000
 /** Beside the app's: migrations, the bell, the watch, tools. */
 const otherConnections = 20
 
-/** One for each process of the app that the edge does not hide behind the public one, and one for the edge's own door. */
-export function portsNeeded(topology: Topology): number {
+/** One for each process of the app but the one that has the public port, one for the edge's own door, one for the archiver's. */
+export function portsNeeded(topology: Topology, { env }: Pick<Ground['app'], 'env'>): number {
   const apps = rolesOf(topology).length
-  return topology.edge.engine === 'nginx' ? apps + 1 : apps - 1
+  return (topology.edge.engine === 'nginx' ? apps + 1 : apps - 1) + (archives(topology, env) ? 1 : 0)
+}
+
+/** A Postgres of others is not archived; the app's process says so. */
+function archives({ data }: Topology, env: Env): boolean {
+  return data.engine === 'embedded' && Boolean(env.RUNG_BACKUP_DIR)
 }
 
 export function planFleet(topology: Topology, ground: Ground): Plan {
@@ -101,8 +115,12 @@ export function planFleet(topology: Topology, ground: Ground): Plan {
   const redis = topology.cache.engine === 'redis' && topology.cache.url === undefined ? redisPart(ground) : undefined
   const postgres = topology.data.engine === 'embedded' ? postgresPart(topology, ground) : undefined
 
+  const passed: Env = Object.fromEntries(Object.entries(ground.app.env).filter(([name]) => !ours.test(name)))
+  const archived = archives(topology, ground.app.env)
+
   const shared: Env = {
-    ...Object.fromEntries(Object.entries(ground.app.env).filter(([name]) => !ours.test(name))),
+    ...passed,
+    ...(archived && { RUNG_BACKUP_DIR: undefined }), // one process archives
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: ground.dataDir,
     RUNG_POOL_READ: String(topology.data.readConnectionsMax),
@@ -126,6 +144,7 @@ export function planFleet(topology: Topology, ground: Ground): Plan {
     ...apps,
     ...(redis ? [redis] : []),
     ...(postgres ? [postgres] : []),
+    ...(archived ? [archiverPart(ground, passed, next())] : []),
   ]
   return { url: `http://${hostOf(http.host)}:${http.port}`, parts }
 }
@@ -153,11 +172,30 @@ function appPart(name: string, role: Role, { app, dataDir }: Ground, env: Env): 
     address,
     dir: partDir(dataDir, name),
     program: app.program,
-    args: [...app.args, '--role', role],
+    args: [...app.args, 'start', app.file, '--role', role],
     cwd: app.cwd,
     env: { ...env, RUNG_ROLE: role },
     healthUrl: `http://${address}/healthz`,
     stopTimeoutMs: requestsMs + Number(env.RUNG_DRAIN_MS || 0) + Number(env.RUNG_GRACE_MS || graceMs),
+  }
+}
+
+/** It outlives what writes, and ends before Postgres. It needs nothing of the app: neither its keys nor its engines. */
+function archiverPart({ app, dataDir }: Ground, passed: Env, port: number): ArchiverPart {
+  const address = `${local}:${port}`
+  return {
+    kind: 'archiver',
+    name: 'archiver',
+    startWave: 1,
+    stopWave: 1,
+    address,
+    dir: partDir(dataDir, 'archiver'),
+    program: app.program,
+    args: [...app.args, 'backup', '--stream', '--port', String(port)],
+    cwd: app.cwd,
+    env: { ...passed, RUNG_DATA: dataDir },
+    healthUrl: `http://${address}/healthz`,
+    stopTimeoutMs: graceMs,
   }
 }
 

@@ -64,7 +64,13 @@ export function metrics(http: Http, data: DataRoot, { queue, cache, backupDir }:
   observeRequests(http, registers)
   observeStatements(http, data, registers)
   observeRuns(http, data, queue, registers)
-  if (backupDir !== undefined) observeBackups(http, realpathSync(backupDir), registers)
+  if (backupDir !== undefined) {
+    const end = observeBackups(realpathSync(backupDir), registers)
+    http.addHook('onClose', (_instance, done) => {
+      end()
+      done()
+    })
+  }
   observeRefusals(http, data, registers)
   observeCache(http, data, cache, registers)
   http.get(
@@ -259,8 +265,8 @@ function observeRuns(http: Http, data: DataRoot, queue: Queue, registers: Regist
   })
 }
 
-/** Moments, so that an alert is a difference to now: `time() - backup_archived_timestamp_seconds > 5`. */
-function observeBackups(http: Http, backupDir: string, registers: Registry[]): void {
+/** Moments, so that an alert is a difference to now: `time() - backup_archived_timestamp_seconds > 5`. Gives what ends it. */
+function observeBackups(backupDir: string, registers: Registry[]): () => void {
   const archivedUntil = new Gauge({
     name: 'backup_archived_timestamp_seconds',
     help: 'Everything committed until then is safe in the archive.',
@@ -281,16 +287,24 @@ function observeBackups(http: Http, backupDir: string, registers: Registry[]): v
     [baseTaken, ({ finishedAt }: BaseTaken) => lastBase.set(finishedAt / 1000)],
     [backupFailed, (_: BackupFailed) => failures.inc()],
   ] as const
-  for (const [channel, handle] of handlers) {
+  const ends = handlers.map(([channel, handle]) => {
     const listener = (message: unknown) => {
       if ((message as { backupDir: string }).backupDir === backupDir) handle(message as never)
     }
     channel.subscribe(listener)
-    http.addHook('onClose', (_instance, done) => {
-      channel.unsubscribe(listener)
-      done()
-    })
+    return () => channel.unsubscribe(listener)
+  })
+  return () => {
+    for (const end of ends) end()
   }
+}
+
+/** Of a process that archives and runs no app: `backupDir` is a real path. */
+export function archiverMetrics(backupDir: string) {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const end = observeBackups(backupDir, [registry])
+  return { contentType: registry.contentType, text: () => registry.metrics(), end }
 }
 
 /** Requests that were limited, and those with an idempotency key. */

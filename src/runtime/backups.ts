@@ -38,7 +38,7 @@ export function refuseExternal({ topology }: Config): void {
   )
 }
 
-export async function onSameDisk(config: Config, backupDir: string): Promise<boolean> {
+export async function onSameDisk(config: Pick<Config, 'dataDir'>, backupDir: string): Promise<boolean> {
   const [data, backup] = await Promise.all([stat(config.dataDir), stat(backupDir)])
   return data.dev === backup.dev
 }

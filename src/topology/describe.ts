@@ -7,8 +7,8 @@ export interface Described {
   runs: string
 }
 
-/** What runs where, in words: from the clients inwards. */
-export function describe({ data, cache, edge, http, processes }: Topology): Described[] {
+/** What runs where, in words: from the clients inwards. `backupDir`: where the environment says that backups go. */
+export function describe({ data, cache, edge, http, processes }: Topology, backupDir?: string): Described[] {
   const { both, web, worker } = processes
   const behind = edge.engine === 'nginx'
   const entry = `${http.host}:${http.port}`
@@ -23,6 +23,9 @@ export function describe({ data, cache, edge, http, processes }: Topology): Desc
     data.engine === 'embedded'
       ? { part: 'postgres', count: 1, runs: 'Postgres 18, in the data directory' }
       : { part: 'postgres', count: 0, runs: `Postgres at ${placeOf(data.url!)}` },
+    data.engine === 'embedded' && backupDir
+      ? { part: 'archiver', count: 1, runs: `archives the log of Postgres to ${backupDir}` }
+      : undefined,
   ]
   return parts.filter((part) => part !== undefined)
 }

@@ -7,14 +7,15 @@ const env = { PATH: '/bin', LOG_LEVEL: 'warn', PORT: '1', RUNG_ROLE: 'both', RUN
 const ground: Ground = {
   dataDir: '/srv/data',
   tmpDir: '/tmp',
-  app: { program: '/bin/node', args: ['bin.js', 'start', '/srv/app.ts'], cwd: '/srv', env },
+  app: { program: '/bin/node', args: ['bin.js'], file: '/srv/app.ts', cwd: '/srv', env },
   ports: [20_001, 20_002, 20_003, 20_004],
   secrets: { root: 'root secret', redis: 'redis secret', edge: 'edge secret' },
 }
 
 function plan(sources: Partial<Sources> = {}, changes: Partial<Ground> = {}) {
   const topology = topologyOf({ env: {}, options: { rung: '10k' }, ...sources })
-  return { ...planFleet(topology, { ...ground, ...changes }), needed: portsNeeded(topology) }
+  const all = { ...ground, ...changes }
+  return { ...planFleet(topology, all), needed: portsNeeded(topology, all.app) }
 }
 
 function apps(parts: readonly { kind: string }[]): AppPart[] {
@@ -81,6 +82,38 @@ describe('the plan of a fleet', () => {
     assert.deepEqual(edge?.kind === 'edge' && edge.upstreams, ['127.0.0.1:20002', '127.0.0.1:20003'])
     const postgres = parts.at(-1)!
     assert.equal(postgres.kind === 'postgres' && postgres.connectionsMax, 80)
+  })
+
+  it('has one process that archives, which knows nothing of the app, where a backup directory is named', () => {
+    const archiving = { ...env, RUNG_BACKUP_DIR: 'backups', RUNG_BACKUP_KEEP: '3', RUNG_REDIS_URL: 'redis://r' }
+    const { parts, needed } = plan({}, { app: { ...ground.app, env: archiving } })
+    assert.equal(needed, 4)
+    assert.deepEqual(parts.at(-1), {
+      kind: 'archiver',
+      name: 'archiver',
+      startWave: 1,
+      stopWave: 1,
+      address: '127.0.0.1:20004',
+      dir: '/srv/data/fleet/archiver',
+      program: '/bin/node',
+      args: ['bin.js', 'backup', '--stream', '--port', '20004'],
+      cwd: '/srv',
+      env: {
+        PATH: '/bin',
+        LOG_LEVEL: 'warn',
+        RUNG_BACKUP_DIR: 'backups',
+        RUNG_BACKUP_KEEP: '3',
+        RUNG_DATA: '/srv/data',
+      },
+      healthUrl: 'http://127.0.0.1:20004/healthz',
+      stopTimeoutMs: 10_000,
+    })
+    for (const { env: own } of apps(parts)) assert.equal(own.RUNG_BACKUP_DIR, undefined)
+    const file = { data: { url: 'postgres://db/app' } }
+    const theirs = plan({ file }, { app: { ...ground.app, env: archiving } })
+    assert.equal(theirs.needed, 3)
+    assert.ok(theirs.parts.every(({ kind }) => kind !== 'archiver'))
+    assert.equal(apps(theirs.parts)[0]!.env.RUNG_BACKUP_DIR, 'backups', 'the app refuses it')
   })
 
   it('starts no engine that is somebody else’s', () => {

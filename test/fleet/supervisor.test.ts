@@ -8,7 +8,7 @@ import { until } from '../support/process.ts'
 const { parts } = planFleet(topologyOf({ env: {}, options: { rung: '10k' } }), {
   dataDir: '/d',
   tmpDir: '/tmp',
-  app: { program: 'node', args: [], cwd: '/', env: {} },
+  app: { program: 'node', args: [], file: 'app.ts', cwd: '/', env: {} },
   ports: [1, 2, 3],
   secrets: { root: 'r', redis: 's', edge: 'e' },
 })

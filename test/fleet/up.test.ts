@@ -291,7 +291,7 @@ describe('rung up', { skip }, () => {
         [{ env: { LOG_LEVEL: 'loud' } }, 'CONFIG_INVALID', /^LOG_LEVEL is "loud"/],
         [{ env: { RUNG_TRUST_PROXY: 'everybody' } }, 'CONFIG_INVALID', /^RUNG_TRUST_PROXY names "everybody"/],
         [{ app: path.join(dir, 'none.ts') }, 'APP_NOT_FOUND', /^There is no none\.ts here/],
-        [{ env: { RUNG_BACKUP_DIR: dir } }, 'CONFIG_INVALID', /does not archive yet/],
+        [{ env: { RUNG_BACKUP_DIR: dir, RUNG_BACKUP_KEEP: 'all' } }, 'CONFIG_INVALID', /^RUNG_BACKUP_KEEP is "all"/],
       ]
       try {
         for (const [options, code, says] of cases) {

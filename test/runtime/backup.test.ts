@@ -4,114 +4,23 @@ import { open, readdir, readFile, rename, rm, stat, truncate, writeFile } from '
 import path from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { type Catalogue, readCatalogues } from '../../src/engines/postgres/backup/catalogue.ts'
-import { currentTimeline } from '../../src/engines/postgres/backup/policy.ts'
 import { parseLsn } from '../../src/kernel/position.ts'
-import { idsIn, write } from '../support/ledger.ts'
 import {
-  ended,
-  type Launched,
-  postgresPidOf,
-  type RungProcess,
-  type Scratch,
-  sameExit,
-  until,
-  withScratch,
-} from '../support/process.ts'
-
-/** A command as its users run it. */
-function launch(scratch: Scratch, command: readonly string[], env: Record<string, string> = {}): Launched {
-  return scratch.launch({ command, env: { RUNG_BACKUP_DIR: backupDirOf(scratch), ...env } })
-}
-
-/** Its result, as `--json` gives it. */
-async function rung(scratch: Scratch, args: readonly string[], env: Record<string, string> = {}) {
-  const command = launch(scratch, [...args, '--json'], env)
-  const { code } = await command.exited
-  assert.notEqual(command.stdout(), '', command.stderr())
-  return { code, result: JSON.parse(command.stdout()), stderr: command.stderr() }
-}
-
-async function done(scratch: Scratch, args: readonly string[], env: Record<string, string> = {}) {
-  const { code, result, stderr } = await rung(scratch, args, env)
-  assert.equal(code, 0, `${JSON.stringify(result)}\n${stderr}`)
-  return result
-}
-
-const backupDirOf = ({ dir }: Pick<Scratch, 'dir'>) => path.join(dir, 'backups')
-
-/** The app, archiving. */
-function startArchiving(scratch: Scratch, dataDir = scratch.dataDir): Promise<RungProcess> {
-  return scratch.start({ dataDir, env: { RUNG_BACKUP_DIR: backupDirOf(scratch), LOG_LEVEL: 'info' } })
-}
-
-async function catalogueOf(scratch: Scratch): Promise<Catalogue | undefined> {
-  return (await readCatalogues(backupDirOf(scratch)))[0]
-}
-
-/** Until so many base backups are complete. */
-function bases(scratch: Scratch, count: number): Promise<Catalogue> {
-  return until(async () => {
-    const catalogue = await catalogueOf(scratch)
-    return catalogue && catalogue.bases.length >= count && catalogue
-  }, `there are ${count} base backups`)
-}
-
-/** Until everything that is committed by now is in the archive; the server's time of that. */
-async function archived(scratch: Scratch, dataDir = scratch.dataDir): Promise<number> {
-  const sql = await scratch.connect(dataDir)
-  const { rows } = await sql.query(
-    'select (extract(epoch from clock_timestamp()) * 1000)::float8 as at, pg_current_wal_flush_lsn()::text as lsn',
-  )
-  const [{ at, lsn }] = rows
-  await until(async () => {
-    const catalogue = await catalogueOf(scratch)
-    const position = catalogue && currentTimeline(catalogue)?.position
-    return position && position.at > at && parseLsn(position.lsn)! >= parseLsn(lsn)!
-  }, 'the archive has caught up')
-  return Math.ceil(at)
-}
-
-/** One write after the other, and when each was acknowledged. */
-function startWriter(url: string, name: string) {
-  const acknowledged = new Map<string, number>()
-  let running = true
-  const all = (async () => {
-    for (let n = 0; running; n += 1) {
-      const id = `${name}-${n}`
-      try {
-        await write({ url }, id)
-        acknowledged.set(id, performance.now())
-      } catch {
-        return // it was killed
-      }
-    }
-  })()
-  return {
-    acknowledged,
-    more(count: number) {
-      const wanted = acknowledged.size + count
-      return until(() => acknowledged.size >= wanted, `${wanted} writes`)
-    },
-    async stop() {
-      running = false
-      await all
-    },
-  }
-}
-
-/** What the app says on a restored directory; it does not archive. */
-async function onRestored(scratch: Scratch, into: string, body: (app: RungProcess) => Promise<void>): Promise<void> {
-  const app = await scratch.start({ dataDir: into })
-  await body(app)
-  sameExit(await app.stop(), 0)
-}
-
-/** Complete files of the archive, below the backup directory. */
-async function filesOf(scratch: Scratch, pattern: RegExp): Promise<string[]> {
-  const names = await readdir(backupDirOf(scratch), { recursive: true })
-  return names.filter((name) => pattern.test(name)).sort()
-}
+  archived,
+  backupDirOf,
+  bases,
+  catalogueOf,
+  done,
+  filesOf,
+  launch,
+  lostAtMostASecond,
+  onRestored,
+  rung,
+  startArchiving,
+  startWriter,
+} from '../support/backups.ts'
+import { idsIn, write } from '../support/ledger.ts'
+import { ended, postgresPidOf, type Scratch, sameExit, until, withScratch } from '../support/process.ts'
 
 describe('a backup of a running app', () => {
   it('is restored to a time between two writes, with the first and without the second', (t) =>
@@ -169,14 +78,7 @@ describe('a backup of a running app', () => {
       const into = path.join(scratch.dir, 'restored')
       await done(scratch, ['restore', '--to', 'latest', '--into', into])
       await onRestored(scratch, into, async (other) => {
-        const ids = new Set(await idsIn(other))
-        const all = writers.flatMap((writer) => [...writer.acknowledged])
-        const lost = all.filter(([id]) => !ids.has(id))
-        const oldest = Math.max(0, ...lost.map(([, at]) => killedAt - at))
-        t.diagnostic(
-          `${lost.length} of ${all.length} acknowledged writes lost; the oldest ${Math.round(oldest)} ms before the kill`,
-        )
-        assert.ok(oldest <= 1_000, `a write acknowledged ${oldest} ms before the kill is lost`)
+        t.diagnostic(lostAtMostASecond(writers, await idsIn(other), killedAt))
       })
     }))
 

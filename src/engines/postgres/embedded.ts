@@ -219,7 +219,7 @@ export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPo
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
         'ENGINE_START_FAILED',
-        `No app runs on ${dataDir.root}, so a worker has no database. Start the app first, or set DATABASE_URL for both.`,
+        `Nobody runs Postgres on ${dataDir.root}. Start the app first, or set DATABASE_URL for both.`,
       )
     }
   }
