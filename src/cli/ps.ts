@@ -42,7 +42,10 @@ function print(parts: Parts, dataDir: string, out: Input['out']): void {
     const where = address.startsWith(`${dataDir}/`) ? path.relative(dataDir, address) : address
     row(name, state, String(pid ?? ''), String(restarts), age(systemClock.now() - since), tail(where, 29))
   }
-  for (const { name, trouble } of parts) if (trouble) out.line(tail(`${name}: ${trouble}`, 400))
+  for (const { name, trouble, reason } of parts) {
+    if (trouble) out.line(tail(`${name}: ${trouble}`, 400))
+    else if (reason) out.line(tail(`${name} was started again: ${reason}`, 400))
+  }
 }
 
 function age(ms: number): string {

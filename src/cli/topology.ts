@@ -21,6 +21,7 @@ const command: Command = {
     "    edge: 'off',                            // RUNG_EDGE",
     '    processes: { web: 2, worker: 1 },       // RUNG_WEB, RUNG_WORKER',
     "    http: { host: '0.0.0.0', port: 80 },    // HOST, PORT",
+    '    silentMsMax: 30_000,                    // RUNG_SILENT_MS',
     '  })',
     '',
     'All of it may be left out. With RUNG_BACKUP_DIR its own Postgres is archived.',

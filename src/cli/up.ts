@@ -1,3 +1,4 @@
+import { appendFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { installedNginx, nginxProblem } from '../engines/nginx/server.ts'
@@ -40,7 +41,8 @@ const up: Command = {
     '',
     'With RUNG_BACKUP_DIR a process of its own archives the database all the time.',
     '',
-    'Environment: as of "rung start", and RUNG_EDGE (on, off), RUNG_WEB, RUNG_WORKER.',
+    'Environment: as of "rung start", and RUNG_EDGE (on, off), RUNG_WEB, RUNG_WORKER,',
+    'RUNG_SILENT_MS (what says nothing for so long is started again, 30000; 0: never).',
   ].join('\n'),
   examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
   options: {
@@ -90,8 +92,10 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
     const supervisor = supervise({
       parts: plan.parts,
       start: startPart,
+      silentMsMax: topology.silentMsMax,
       onChange(state) {
         writer.changed()
+        if (state.state === 'restarting') noteRestart(plan, state)
         if (!json || state.state === 'restarting') tell(state, out.note)
       },
     })
@@ -176,6 +180,12 @@ async function planFor(
   })
   for (const part of plan.parts) if ('env' in part) readConfig(part.env, cwd)
   return { topology, plan }
+}
+
+/** What was killed could not say so itself. */
+function noteRestart({ parts }: Plan, { name, trouble }: PartState): void {
+  const text = `${new Date(systemClock.now()).toISOString()} rung up: ${trouble}; starting it again\n`
+  appendFile(logOf(parts.find((part) => part.name === name)!), text).catch(() => {}) // the disk may be full
 }
 
 function tell({ name, state, trouble, restarts, pid }: PartState, note: (text: string) => void): void {

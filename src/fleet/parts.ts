@@ -14,11 +14,13 @@ export const startPart: SupervisorOptions['start'] = async (part, over, mend) =>
       return startPostgres(part, mend)
     case 'redis': {
       const { dir, socketPath, password } = part
-      return startRedis({ dir, listen: { socketPath }, password })
+      const redis = await startRedis({ dir, listen: { socketPath }, password })
+      return { ...redis, answers: redis.isHealthy }
     }
     case 'edge': {
       const { dir, listen, adminPort, secret, tagsShown, upstreams } = part
-      return startPageCache({ dir, listen, adminPort, secret, tagsShown, upstreams })
+      const edge = await startPageCache({ dir, listen, adminPort, secret, tagsShown, upstreams })
+      return { ...edge, answers: edge.isHealthy }
     }
     case 'app':
     case 'archiver':
@@ -45,7 +47,13 @@ async function startPostgres(
     },
   })
   const { promise: exited, resolve } = Promise.withResolvers<string>()
-  return { pid: server.pid(), exited, stop: () => server.stop().finally(() => resolve('Postgres was stopped')) }
+  return {
+    pid: server.pid(),
+    exited,
+    answers: server.answers,
+    kill: server.kill,
+    stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
+  }
 }
 
 /** Migrations may take long; whoever waits can see that they do. */
@@ -59,7 +67,7 @@ async function startCommand(part: AppPart | ArchiverPart, over: AbortSignal): Pr
     () => 0,
   )
   try {
-    return await startServer({
+    const server = await startServer({
       name,
       dir,
       program,
@@ -71,17 +79,30 @@ async function startCommand(part: AppPart | ArchiverPart, over: AbortSignal): Pr
       over,
       startTimeoutMs: appStartTimeoutMs,
       stopTimeoutMs: part.stopTimeoutMs,
-      isReady: () => answers(part.healthUrl),
+      isReady: () => isHealthy(part.healthUrl),
     })
+    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs) }
   } catch (error) {
     throw (await ownWords(logFileOf(dir), logStart)) ?? error
   }
 }
 
-async function answers(url: string): Promise<boolean> {
+async function isHealthy(url: string): Promise<boolean> {
   const response = await fetch(url, { signal: AbortSignal.timeout(healthTimeoutMs) })
   await response.body?.cancel()
   return response.ok
+}
+
+/** Anything. Who turns a connection away, since it has enough of them, does not hang. */
+async function says(url: string, withinMs: number): Promise<boolean> {
+  const late = AbortSignal.timeout(withinMs)
+  return fetch(url, { signal: late }).then(
+    async ({ body }) => {
+      await body?.cancel()
+      return true
+    },
+    () => !late.aborted,
+  )
 }
 
 /** What the process said last, in the form of the command line: `Title (CODE)`, then a sentence. */

@@ -1,13 +1,14 @@
-import { sleep, systemClock } from '../kernel/clock.ts'
+import { atMost, sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
 import { backoffMs } from '../kernel/random.ts'
+import { type Asked, hangs, paceMs, type Silence, silenceAfter } from './liveness.ts'
 import type { Part } from './plan.ts'
 
 /**
  * Keeps the parts of a plan running.
  *
  *   waiting ──wave──► starting ──► running ──ended by itself──► restarting ──► running …
- *                        │            │                             │
+ *                        │            │ └─────hung, was ended─────► │
  *                        └────────────┴── stop, wave by wave ◄──────┘ ──► stopped
  *
  * A first start that fails stops everything and is told; later ones are tried again, forever, at most five seconds apart:
@@ -30,12 +31,18 @@ export interface PartState {
   since: number
   /** Why it is not running. */
   trouble: string | undefined
+  /** Why it was started again the last time. */
+  reason: string | undefined
 }
 
 /** A part that answers. */
 export interface Started {
   readonly pid: number | undefined
   readonly exited: Promise<string>
+  /** Whether it says anything at all. */
+  answers(withinMs: number): Promise<boolean>
+  /** Ends it at once; `exited` or `mend` tells when it has. */
+  kill(): void
   stop(): Promise<void>
 }
 
@@ -43,6 +50,8 @@ export interface SupervisorOptions {
   parts: readonly Part[]
   /** `mend`: for a part that sees to its own restarts, and tells of them. */
   start(part: Part, over: AbortSignal, mend: (trouble: string | undefined, pid?: number) => void): Promise<Started>
+  /** What has said nothing for so long is ended and started again; 0 is never. */
+  silentMsMax: number
   /** After each change of a state. */
   onChange(state: PartState): void
 }
@@ -55,11 +64,13 @@ interface Node {
   part: Part
   state: PartState
   server: Started | undefined
+  /** It is being ended for this. */
+  hung: string | undefined
   /** Keeps it running; ends when it is no longer wanted. */
   keeping: Promise<void>
 }
 
-export function supervise({ parts, start, onChange }: SupervisorOptions): Supervisor {
+export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOptions): Supervisor {
   const over = new AbortController()
   const nodes = parts.map((part): Node => {
     const state: PartState = {
@@ -69,8 +80,9 @@ export function supervise({ parts, start, onChange }: SupervisorOptions): Superv
       restarts: 0,
       since: 0,
       trouble: undefined,
+      reason: undefined,
     }
-    return { part, state, server: undefined, keeping: Promise.resolve() }
+    return { part, state, server: undefined, hung: undefined, keeping: Promise.resolve() }
   })
 
   function tell({ state }: Node, to: PartState['state'], facts: Partial<PartState> = {}): void {
@@ -78,12 +90,29 @@ export function supervise({ parts, start, onChange }: SupervisorOptions): Superv
     onChange(state)
   }
 
+  function tellRestarting(node: Node, trouble: string): void {
+    const { state } = node
+    if (state.state !== 'restarting') tell(node, 'restarting', { pid: undefined, trouble, reason: trouble })
+    else if (state.trouble !== trouble) tell(node, 'restarting', { trouble })
+  }
+
+  /** That it was killed says less than why it was. */
+  function causeOf(node: Node, trouble: string): string {
+    const cause = node.hung ?? trouble
+    node.hung = undefined
+    return cause
+  }
+
+  function tellBack(node: Node, pid = node.state.pid): void {
+    tell(node, 'running', { pid, trouble: undefined, restarts: node.state.restarts + 1 })
+  }
+
   async function launch(node: Node): Promise<void> {
     node.server = undefined
     node.server = await start(node.part, over.signal, (trouble, pid) => {
       if (over.signal.aborted) return
-      if (trouble !== undefined) tell(node, 'restarting', { pid: undefined, trouble })
-      else tell(node, 'running', { pid, trouble, restarts: node.state.restarts + 1 })
+      if (trouble !== undefined) tellRestarting(node, causeOf(node, trouble))
+      else tellBack(node, pid)
     })
     node.state.pid = node.server.pid
   }
@@ -91,21 +120,53 @@ export function supervise({ parts, start, onChange }: SupervisorOptions): Superv
   async function keep(node: Node): Promise<void> {
     for (let attempt = 0; !over.signal.aborted; ) {
       const upAt = systemClock.ticks()
-      let trouble = await node.server!.exited
+      let trouble = causeOf(node, await node.server!.exited)
       if (systemClock.ticks() - upAt > steadyMs) attempt = 0
       while (!over.signal.aborted) {
-        tell(node, 'restarting', { pid: undefined, trouble })
+        tellRestarting(node, trouble)
         attempt += 1
         try {
           await sleep(backoffMs(attempt, restartMs.base, restartMs.cap), over.signal)
           await launch(node)
-          tell(node, 'running', { trouble: undefined, restarts: node.state.restarts + 1 })
+          tellBack(node)
           break
         } catch (error) {
           trouble = messageOf(error)
         }
       }
     }
+  }
+
+  /** Asks it again and again, and ends it when it hangs. What has just died, or starts, is not asked. */
+  async function listen(node: Node): Promise<void> {
+    let silence: Silence | undefined
+    while (!over.signal.aborted) {
+      const { server } = node
+      const { state, since } = node.state
+      const asked = await ask(state === 'running' ? server : undefined)
+      const isSame = node.state.state === 'running' && node.state.since === since
+      silence = isSame ? silenceAfter(silence, asked, silentMsMax) : undefined
+      if (silence && hangs(silence, silentMsMax) && !over.signal.aborted) {
+        silence = undefined
+        node.hung = `did not answer for ${silentMsMax / 1000} s`
+        tellRestarting(node, node.hung)
+        server!.kill()
+      }
+      await sleep(Math.max(0, asked.at + paceMs(silentMsMax) - systemClock.ticks()), over.signal)
+    }
+  }
+
+  async function ask(server: Started | undefined): Promise<Asked> {
+    const at = systemClock.ticks()
+    let answered = server === undefined
+    const asked = server?.answers(2 * paceMs(silentMsMax)).then(
+      (said) => {
+        answered = said
+      },
+      () => {},
+    )
+    await atMost(paceMs(silentMsMax), asked ?? Promise.resolve())
+    return { at, until: systemClock.ticks(), answered }
   }
 
   async function startAll(): Promise<void> {
@@ -116,6 +177,7 @@ export function supervise({ parts, start, onChange }: SupervisorOptions): Superv
           await launch(node)
           tell(node, 'running')
           node.keeping = keep(node)
+          if (silentMsMax > 0) listen(node).catch(() => {}) // it ends with a wait that is over
         }),
       )
       const failed = outcomes.find((outcome) => outcome.status === 'rejected')

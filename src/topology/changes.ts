@@ -22,6 +22,8 @@ export interface TopologyChanges {
   processes?: { web?: number; worker?: number }
   /** Where clients come in. */
   http?: { host?: string; port?: number }
+  /** A process that has not answered for so long, ms, is ended and started again (30,000); 0 is never. */
+  silentMsMax?: number
 }
 
 /** For the types; it changes nothing. */
@@ -82,6 +84,13 @@ const settings: readonly Setting[] = [
     must: 'be a name or an address',
   },
   { path: 'http.port', variable: 'PORT', option: '--port', ...whole(0, 65_535) },
+  {
+    path: 'silentMsMax',
+    variable: 'RUNG_SILENT_MS',
+    is: (value) => value === 0 || whole(1_000, 3_600_000).is(value),
+    must: 'be 0, for never, or a whole number from 1000 to 3600000',
+    number: true,
+  },
 ]
 
 type Values = Record<string, string | number | undefined>
@@ -119,6 +128,7 @@ export function topologyOf({ file, env, options = {} }: Sources): Topology {
       port: (values['http.port'] as number) ?? http.port,
     },
     processes: processesOf(preset, values),
+    silentMsMax: (values.silentMsMax as number) ?? preset.silentMsMax,
   }
   if (topology.edge.engine === 'none' && topology.processes.web + topology.processes.both > 1) {
     throw invalid('Several web processes need the edge in front of them: leave it on, or have one web process.')

@@ -13,6 +13,8 @@ export interface Topology {
   readonly http: { readonly host: string; readonly port: number }
   /** How many processes of each role. */
   readonly processes: { readonly both: number; readonly web: number; readonly worker: number }
+  /** What has not answered for so long is ended and started again; 0 is never. */
+  readonly silentMsMax: number
 }
 
 export type RungName = '1k' | '10k'

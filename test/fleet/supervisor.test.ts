@@ -14,13 +14,15 @@ const { parts } = planFleet(topologyOf({ env: {}, options: { rung: '10k' } }), {
 })
 
 /** Parts that do as they are told, and what happened to them. */
-function stage(fail: (name: string, start: number) => Error | undefined = () => undefined) {
+function stage(fail: (name: string, start: number) => Error | undefined = () => undefined, silentMsMax = 0) {
   const told: string[] = []
   const starts = new Map<string, number>()
   const die = new Map<string, (how: string) => void>()
   const changes: PartState[] = []
+  const silent = new Set<string>()
   const supervisor = supervise({
     parts,
+    silentMsMax,
     async start({ name }): Promise<Started> {
       const count = (starts.get(name) ?? 0) + 1
       starts.set(name, count)
@@ -32,6 +34,12 @@ function stage(fail: (name: string, start: number) => Error | undefined = () => 
       return {
         pid: count,
         exited,
+        answers: () => (silent.has(name) ? new Promise(() => {}) : Promise.resolve(true)),
+        kill() {
+          told.push(`kill ${name}`)
+          silent.delete(name)
+          resolve('was killed')
+        },
         async stop() {
           if (die.get(name) === resolve) told.push(`stop ${name}`)
           resolve('was stopped')
@@ -41,7 +49,7 @@ function stage(fail: (name: string, start: number) => Error | undefined = () => 
     onChange: (state) => void changes.push({ ...state }),
   })
   const stateOf = (name: string) => supervisor.states.find((state) => state.name === name)!
-  return { supervisor, told, starts, die, changes, stateOf }
+  return { supervisor, told, starts, die, changes, silent, stateOf }
 }
 
 describe('the supervisor', () => {
@@ -74,6 +82,24 @@ describe('the supervisor', () => {
         ({ name, state, trouble }) => name === 'web-1' && state === 'restarting' && trouble === 'web-1 ended (SIGKILL)',
       ),
     )
+    await supervisor.stop()
+  })
+
+  it('ends what says nothing, starts it again, and says why', async () => {
+    const { supervisor, silent, told, stateOf, changes } = stage(undefined, 600)
+    await supervisor.ready
+    silent.add('worker-1')
+    await until(() => stateOf('worker-1').restarts === 1, 'it is back')
+    assert.deepEqual(
+      told.filter((line) => line.startsWith('kill')),
+      ['kill worker-1'],
+    )
+    assert.deepEqual(
+      changes.filter(({ name, state }) => name === 'worker-1' && state === 'restarting').map(({ trouble }) => trouble),
+      ['did not answer for 0.6 s'],
+    )
+    const { trouble, reason, pid } = stateOf('worker-1')
+    assert.deepEqual([trouble, reason, pid], [undefined, 'did not answer for 0.6 s', 2])
     await supervisor.stop()
   })
 

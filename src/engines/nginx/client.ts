@@ -7,7 +7,7 @@ export interface PageCacheAddress {
   secret: string
 }
 
-const purgeTimeoutMs = 1_000
+const answerTimeoutMs = 1_000
 /** Of one request; more go in several. */
 const tagsMax = 5_000
 
@@ -29,13 +29,13 @@ export async function purgeTags({ url, secret }: PageCacheAddress, tags: readonl
 }
 
 /** Which server answers, with which configuration. */
-export async function pageCacheInstance(url: string): Promise<string> {
-  return (await (await ask(`${url}/-/health`, {})).text()).trim()
+export async function pageCacheInstance(url: string, withinMs?: number): Promise<string> {
+  return (await (await ask(`${url}/-/health`, {}, withinMs)).text()).trim()
 }
 
-async function ask(url: string, init: RequestInit): Promise<Response> {
+async function ask(url: string, init: RequestInit, withinMs = answerTimeoutMs): Promise<Response> {
   try {
-    return await fetch(url, { ...init, signal: AbortSignal.timeout(purgeTimeoutMs) })
+    return await fetch(url, { ...init, signal: AbortSignal.timeout(withinMs) })
   } catch (cause) {
     throw unavailable(messageOf((cause as Error).cause ?? cause), cause)
   }

@@ -75,7 +75,7 @@ export interface PageCacheServer extends Omit<ServerProcess, 'signal'> {
   /** For `purgeTags`, also from other processes. */
   readonly admin: PageCacheAddress
   purge(tags: readonly string[]): Promise<void>
-  isHealthy(): Promise<boolean>
+  isHealthy(withinMs?: number): Promise<boolean>
   /** Other upstreams, without losing a request or a page. A configuration that nginx refuses changes nothing. */
   reload(change: Partial<Pick<PageCacheOptions, 'upstreams' | 'sessionCookies' | 'trustedProxies'>>): Promise<void>
 }
@@ -109,7 +109,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
   const { dir } = settings
   const admin = { url: `http://127.0.0.1:${settings.adminPort}`, secret: settings.secret }
   const configFile = path.join(dir, 'nginx.conf')
-  const isReady = async () => (await pageCacheInstance(admin.url)) === settings.instance
+  const isReady = async (withinMs?: number) => (await pageCacheInstance(admin.url, withinMs)) === settings.instance
 
   const server = await startServer({
     name: installed.product,
@@ -124,7 +124,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
       await configure(settings)
     },
-    isReady,
+    isReady: () => isReady(),
     stopSignal: 'SIGQUIT', // requests in hand are finished
     stopTimeoutMs: 35_000, // its own patience is 30 s, as long as a request may take
     address: `ports ${settings.listen.port} and ${settings.adminPort}`,
@@ -170,7 +170,8 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     pid: server.pid,
     exited: server.exited,
     isAlive: server.isAlive,
-    isHealthy: () => isReady().catch(() => false),
+    isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
+    kill: server.kill,
     purge: (tags) => purgeTags(admin, tags),
     reload(change) {
       const next = turn.then(() => reload(change))

@@ -8,6 +8,7 @@ import { messageOf, RungError } from '../../kernel/errors.ts'
 import { isRunning } from '../process/is-running.ts'
 import type { Launcher } from '../process/launcher.ts'
 import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
+import { answersAt } from './ask.ts'
 import { findBinaries, findPostgresLauncher, type PostgresBinaries } from './binaries.ts'
 import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
 import { type DataDir, openDataDir } from './data-dir.ts'
@@ -49,6 +50,13 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>
 }
 
+/** One that this process runs, and starts again when it is lost. */
+export interface OwnedPostgres extends EmbeddedPostgres {
+  answers(withinMs: number): Promise<boolean>
+  /** For one that hangs: it ends at once, and so is started again. */
+  kill(): void
+}
+
 export interface EmbeddedOptions {
   /** The `.rung` folder. */
   root: string
@@ -74,7 +82,7 @@ interface Server {
  * Starts Postgres on `root`, creating it at the first start, and returns when it answers.
  * @throws DATA_DIR_* for a wrong folder, DATA_DIR_IN_USE when another process runs on it, ENGINE_*
  */
-export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   const binaries = findBinaries()
   const launcher = findPostgresLauncher(binaries)
@@ -179,6 +187,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     adminConnection,
     dataDir,
     pid: () => server.pid,
+    answers: (withinMs) => answersAt(path.join(socketDir, `.s.PGSQL.${socketPort}`), withinMs),
+    kill() {
+      if (!stopping) void endHung(dataDir, server.pid)
+    },
     async stop() {
       if (stopping) return
       stopping = true
@@ -438,6 +450,29 @@ async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Pro
     await gone(dataDir, server.pid)
   }
   await keeper.end().catch(() => {})
+}
+
+const quitMsMax = 10_000
+
+/**
+ * First an immediate shutdown, which a postmaster that was stopped takes once it goes on: it ends its sessions (after 5 s by
+ * force) and takes its shared memory along. What SIGKILL leaves, the next start has to wait for; no commit is lost by either.
+ */
+async function endHung(dataDir: DataDir, pid: number): Promise<void> {
+  const patientUntil = systemClock.ticks() + quitMsMax
+  for (const signal of ['SIGQUIT', 'SIGCONT'] as const) send(pid, signal)
+  while (isRunning(pid) && (await readPidFile(dataDir))?.pid === pid) {
+    if (systemClock.ticks() > patientUntil) return send(pid, 'SIGKILL')
+    await sleep(50)
+  }
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it has ended
+  }
 }
 
 /** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */

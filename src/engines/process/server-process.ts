@@ -24,6 +24,8 @@ export interface ServerProcess {
   isAlive(): boolean
   /** To the server itself, such as SIGHUP. */
   signal(name: NodeJS.Signals): void
+  /** At once, to its whole group: for one that hangs. */
+  kill(): void
   /** Repeating it is legal. Resolves when nothing of it runs any more. */
   stop(): Promise<void>
 }
@@ -134,6 +136,9 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
     exited,
     isAlive: () => isRunning(child),
     signal: (signal) => void child.kill(signal),
+    kill() {
+      if (isRunning(child)) killGroup(child.pid!)
+    },
     stop() {
       stopping ??= stop(stopSignal)
       return stopping

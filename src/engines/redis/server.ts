@@ -42,7 +42,7 @@ export interface RedisServer extends Omit<ServerProcess, 'signal'> {
   readonly url: string
   readonly version: string
   /** Whether this very process answers. */
-  isHealthy(): Promise<boolean>
+  isHealthy(withinMs?: number): Promise<boolean>
 }
 
 export interface RedisServerOptions {
@@ -92,7 +92,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
       if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
     },
     stopTimeoutMs: 2_000, // there is nothing to save
-    isReady: (pid) => answers(url, pid),
+    isReady: (pid) => answers(url, pid, healthTimeoutMs),
     address: 'port' in settings.listen ? `port ${settings.listen.port}` : settings.listen.socketPath,
   })
   return {
@@ -101,14 +101,15 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
     pid: process.pid,
     exited: process.exited,
     isAlive: process.isAlive,
-    isHealthy: () => answers(url, process.pid),
+    isHealthy: (withinMs = healthTimeoutMs) => answers(url, process.pid, withinMs),
+    kill: process.kill,
     stop: process.stop,
   }
 }
 
 /** Another server on the same address would answer too: it must be this one. */
-async function answers(url: string, pid: number): Promise<boolean> {
-  return redisFacts(url, healthTimeoutMs).then(
+async function answers(url: string, pid: number, withinMs: number): Promise<boolean> {
+  return redisFacts(url, withinMs).then(
     ({ process_id: own }) => Number(own) === pid,
     () => false,
   )

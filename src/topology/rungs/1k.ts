@@ -20,4 +20,5 @@ export const rung1k: Topology = {
   mail: { engine: 'eml', url: undefined, from: 'rung@localhost' },
   http: { host: '127.0.0.1', port: 3000 },
   processes: { both: 1, web: 0, worker: 0 },
+  silentMsMax: 30_000, // as long as a request may take
 }
