@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -13,10 +13,11 @@ import { tableLog } from '../../../src/primitives/cache/table.ts'
 import { runAlone } from '../../../src/primitives/data/alone.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { sql } from '../../../src/primitives/data/sql.ts'
+import { archived, backupDirOf, bases, done } from '../../support/backups.ts'
 import { type CacheNode, createThings, gate, openNode, openThing, session, type Thing } from '../../support/cache.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
-import { sameExit, withScratch } from '../../support/process.ts'
+import { type Scratch, sameExit, withScratch } from '../../support/process.ts'
 
 const articles = fileURLToPath(new URL('../../support/apps/articles/app.ts', import.meta.url))
 
@@ -230,29 +231,40 @@ describe('entries that one process leaves to the next', () => {
     }))
 })
 
+interface At {
+  url: string
+}
+
+async function change({ url }: At, title: string): Promise<void> {
+  const [method, headers] = ['PUT', { 'content-type': 'application/json' }]
+  const { status } = await fetch(`${url}/articles/a`, { method, headers, body: JSON.stringify({ title }) })
+  assert.equal(status, 200)
+}
+
+/** By way of an entry, and as a kept answer. */
+async function read({ url }: At): Promise<[string, string]> {
+  const [{ title }] = (await (await fetch(`${url}/titles`)).json()) as [{ title: string }]
+  return [((await (await fetch(`${url}/articles/a`)).json()) as { title: string }).title, title]
+}
+
+/** Past everything that tells of it: so an old title can only come from a cache. */
+async function changeUnheard(scratch: Scratch): Promise<void> {
+  const admin = await scratch.connect()
+  await admin.query(`update articles.article set title = 'unheard of'`)
+  await admin.end()
+}
+
 describe('a process that starts again', () => {
   it('begins with what the last one knew, unless that was killed', () =>
     withScratch(async (scratch) => {
       const options = { app: articles, env: { LOG_LEVEL: 'debug' } }
-      const change = async ({ url }: { url: string }, title: string) => {
-        const [method, headers] = ['PUT', { 'content-type': 'application/json' }]
-        const { status } = await fetch(`${url}/articles/a`, { method, headers, body: JSON.stringify({ title }) })
-        assert.equal(status, 200)
-      }
-      const read = async ({ url }: { url: string }) => {
-        const [{ title }] = (await (await fetch(`${url}/titles`)).json()) as [{ title: string }]
-        return [((await (await fetch(`${url}/articles/a`)).json()) as { title: string }).title, title]
-      }
       const began = /the cache begins with \d+ entries of the last process/
 
       const first = await scratch.start(options)
       await change(first, 'first')
       await read(first)
       await read(first) // tags that are known only from the value are kept by now
-      const admin = await scratch.connect()
-      // Past everything that tells of it: so the old title can only come from a cache.
-      await admin.query(`update articles.article set title = 'unheard of'`)
-      await admin.end()
+      await changeUnheard(scratch)
       sameExit(await first.stop(), 0)
 
       const second = await scratch.start(options)
@@ -274,6 +286,53 @@ describe('a process that starts again', () => {
       const inDevelopment = await scratch.start({ ...options, env: { ...options.env, NODE_ENV: 'development' } })
       sameExit(await inDevelopment.stop(), 0)
       assert.doesNotMatch(inDevelopment.stdout(), /the cache begins/)
+    }))
+})
+
+describe('a process that starts on a restored database, with the file of the one before', () => {
+  it('begins with it only where nothing of its time was undone', () =>
+    withScratch(async (scratch) => {
+      const options = { app: articles, env: { LOG_LEVEL: 'debug', RUNG_BACKUP_DIR: backupDirOf(scratch) } }
+      const first = await scratch.start(options)
+      await bases(scratch, 1)
+      await change(first, 'first')
+      const time = new Date(await archived(scratch)).toISOString()
+      await change(first, 'second')
+      await read(first)
+      await read(first) // tags that are known only from the value are kept by now
+      await changeUnheard(scratch)
+      sameExit(await first.stop(), 0)
+      const left = path.join(scratch.dir, 'left')
+      await rename(path.join(scratch.dataDir, 'cache'), left)
+
+      const [all, earlier] = [path.join(scratch.dir, 'all'), path.join(scratch.dir, 'earlier')]
+      const put = (dataDir: string) => cp(left, path.join(dataDir, 'cache'), { recursive: true })
+      const start = (dataDir: string) => scratch.start({ app: articles, env: { LOG_LEVEL: 'debug' }, dataDir })
+      await done(scratch, ['restore', '--to', time, '--into', earlier])
+      await done(scratch, ['restore', '--to', 'latest', '--into', all])
+
+      // All that the file was made from is there: else what follows would show nothing.
+      await put(all)
+      const whole = await start(all)
+      assert.deepEqual(await read(whole), ['second', 'second'])
+      sameExit(await whole.stop(), 0)
+      assert.match(whole.stdout(), /the cache begins with \d+ entries of the last process/)
+
+      const refused = /the cache begins empty; .* the log of the database does not have what came since/
+      await put(earlier)
+      let back = await start(earlier)
+      assert.deepEqual(await read(back), ['first', 'first'])
+      // From here on the log grows past the place where the file was made.
+      for (let n = 0; n < 20; n += 1) await change(back, `other ${n}`)
+      sameExit(await back.stop(), 0)
+      assert.match(back.stdout(), refused)
+
+      await rm(path.join(earlier, 'cache'), { recursive: true })
+      await put(earlier)
+      back = await start(earlier)
+      assert.deepEqual(await read(back), ['other 19', 'other 19'])
+      sameExit(await back.stop(), 0)
+      assert.match(back.stdout(), refused)
     }))
 })
 
