@@ -21,10 +21,11 @@ import {
   type Tell,
   usable,
 } from '../runtime/backups.ts'
-import { type Config, readConfig } from '../runtime/config.ts'
+import type { Config } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { type DatabaseServer, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
+import { dataConfig } from './rung-config.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const statusEveryMs = 5_000
@@ -60,7 +61,7 @@ const backup: Command = {
   async run(input) {
     const { positionals, values, env, cwd } = input
     const verb = verbOf(positionals, values)
-    const config = readConfig(env, cwd)
+    const config = dataConfig(env, cwd)
     const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOf(config)
     if (verb === 'list') return list(input, config, backupDir)
     if (verb === 'verify') return check(input, config, backupDir)

@@ -10,8 +10,8 @@ const ps: Command = {
   usage: 'rung ps [options]',
   help: [
     'Lists the parts of the fleet on this data directory: process, state, how often it',
-    'was started again, and since when it is in this state. Ends with 1 when nothing',
-    'runs.',
+    'was started again and why, and since when it is in this state. Ends with 1 when',
+    'nothing runs.',
   ].join('\n'),
   examples: ['rung ps', 'rung ps --json'],
   options: { data: dataOption },

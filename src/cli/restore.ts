@@ -6,9 +6,9 @@ import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { backupDirOf } from '../runtime/backups.ts'
-import { readConfig } from '../runtime/config.ts'
 import { iso, percent, second } from './backup.ts'
 import type { Command, Input } from './command.ts'
+import { dataConfig } from './rung-config.ts'
 
 const command: Command = {
   name: 'restore',
@@ -38,7 +38,7 @@ const command: Command = {
     const text = wanted(values.to, 'to')
     const into = path.resolve(cwd, wanted(values.into, 'into'))
     const time = text === 'latest' ? text : parseTime(text)
-    const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(readConfig(env, cwd))
+    const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(dataConfig(env, cwd))
     const catalogue = oneOf(await readCatalogues(from), values.system, from)
     const timeline = timelineOf(catalogue, values.timeline)
     const window = windowFor(catalogue, timeline, time)

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import { type Config, readConfig } from '../runtime/config.ts'
 import { isRungName, rungNames } from '../topology/catalog.ts'
 import { topologyOf } from '../topology/changes.ts'
 import type { Topology } from '../topology/topology.ts'
@@ -43,6 +44,11 @@ export async function wantedTopology(
 
 export function dataDirOf({ values, env, cwd }: Pick<Input, 'values' | 'env' | 'cwd'>): string {
   return path.resolve(cwd, (typeof values.data === 'string' && values.data) || env.RUNG_DATA || '.rung')
+}
+
+/** For a tool that works on the data alone: what else the rung needs need not be named. */
+export function dataConfig(env: Input['env'], cwd: string): Config {
+  return readConfig({ ...env, RUNG_TOPOLOGY: undefined }, cwd)
 }
 
 export const dataOption = {

@@ -83,7 +83,7 @@ describe('rung up 10k with a backup directory', { skip: noRedis || noNginx }, ()
       let facts = await fleet.started
       await bases(scratch, 1)
       await write(facts, 'one')
-      const { drill, faults } = await done(scratch, ['backup', 'verify', '--drill'])
+      const { drill, faults } = await done(scratch, ['backup', 'verify', '--drill'], { RUNG_TOPOLOGY: '10k' })
       assert.deepEqual([drill.equal, faults], [true, []])
       process.kill((await partOf(scratch, 'postgres')).pid, 'SIGKILL')
       await until(async () => (await partOf(scratch, 'postgres')).restarts === 1, 'Postgres is back')

@@ -108,6 +108,7 @@ error_log stderr warn;
 
 events {
   worker_connections ${Math.min(connections, files)};
+  multi_accept on; # what still waits to be accepted at a stop is reset: so nothing waits for long
 }
 
 http {

@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { after } from '../../kernel/clock.ts'
 
 /** "May I have TLS?": the one question that is answered before the server knows who asks. */
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
@@ -7,11 +8,12 @@ const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 export function answersAt(socketPath: string, withinMs: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(socketPath, () => socket.write(sslRequest))
-    const end = (answered: boolean) => {
+    const forget = after(withinMs, () => end(false))
+    function end(answered: boolean): void {
+      forget()
       socket.destroy()
       resolve(answered)
     }
-    socket.setTimeout(withinMs, () => end(false))
     socket.once('data', () => end(true))
     socket.once('error', () => end(false))
     socket.once('close', () => end(false))

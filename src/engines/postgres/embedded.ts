@@ -151,7 +151,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
   }
 
   async function recover(): Promise<void> {
-    options.onEvent?.('lost', 'Postgres stopped answering; starting it again')
+    options.onEvent?.('lost', 'Postgres stopped answering')
     for (let attempt = 0; !stopping; attempt += 1) {
       try {
         await bringUp()
