@@ -15,7 +15,6 @@ import {
   backupDirOf,
   joinArchive,
   keepBackups,
-  onSameDisk,
   refuseExternal,
   systemOf,
   type Tell,
@@ -23,6 +22,7 @@ import {
 } from '../runtime/backups.ts'
 import type { Config } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
+import { onSameDisk, sameDiskWarning } from '../runtime/same-disk.ts'
 import { type DatabaseServer, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
 import { dataConfig } from './rung-config.ts'
@@ -105,7 +105,7 @@ async function withServer(config: Config, body: (server: DatabaseServer) => Prom
 }
 
 async function once({ json, out }: Input, config: Config, server: DatabaseServer, backupDir: string): Promise<number> {
-  const sameDisk = await onSameDisk(config, backupDir)
+  const sameDisk = await onSameDisk(config.dataDir, backupDir)
   if (sameDisk) out.note(sameDiskWarning(backupDir))
   const began = systemClock.ticks()
   const archive = await joinArchive(server, backupDir)
@@ -192,7 +192,7 @@ async function list({ json, out, cwd }: Input, config: Config, backupDir: string
     out.line(`No backups in ${place}. Make one: rung backup`)
     return 0
   }
-  if (existsSync(config.dataDir) && (await onSameDisk(config, backupDir))) out.note(sameDiskWarning(backupDir))
+  if (existsSync(config.dataDir) && (await onSameDisk(config.dataDir, backupDir))) out.note(sameDiskWarning(backupDir))
   for (const { catalogue, current, found } of all) listOne(out, catalogue, current?.id, found)
   return 0
 }
@@ -300,10 +300,6 @@ export function percent(out: Input['out'], what: string): (done: number, total: 
     toldAt = systemClock.ticks()
     out.note(`${what}: ${Math.floor((done / total) * 100)} % of ${formatBytes(total)}`)
   }
-}
-
-export function sameDiskWarning(backupDir: string): string {
-  return `warning: ${backupDir} is on the same disk as the data; set RUNG_BACKUP_DIR to another one`
 }
 
 export function iso(time: number): string {

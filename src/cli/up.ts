@@ -16,12 +16,11 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import { formatMs } from '../kernel/units.ts'
-import { onSameDisk } from '../runtime/backups.ts'
 import { readConfig } from '../runtime/config.ts'
 import { findApp } from '../runtime/load-app.ts'
+import { onSameDisk, sameDiskWarning } from '../runtime/same-disk.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
-import { sameDiskWarning } from './backup.ts'
 import type { Command, Input } from './command.ts'
 import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -126,7 +125,7 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       else {
         const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
         greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, startMs }, out)
-        if (backupDir !== undefined && (await onSameDisk({ dataDir }, backupDir))) out.note(sameDiskWarning(backupDir))
+        if (backupDir !== undefined && (await onSameDisk(dataDir, backupDir))) out.note(sameDiskWarning(backupDir))
       }
     }
     return await stayUntil(code)

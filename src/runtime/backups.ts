@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, mkdir, realpath, stat } from 'node:fs/promises'
+import { access, mkdir, realpath } from 'node:fs/promises'
 import path from 'node:path'
 import { type Archiver, type ArchiveState, startArchiver } from '../engines/postgres/backup/archiver.ts'
 import { takeBase } from '../engines/postgres/backup/base.ts'
@@ -14,6 +14,7 @@ import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { formatMs } from '../kernel/units.ts'
 import type { Config } from './config.ts'
+import { onSameDisk } from './same-disk.ts'
 import { rootFile } from './secrets.ts'
 import type { DatabaseServer } from './wire.ts'
 
@@ -36,11 +37,6 @@ export function refuseExternal({ topology }: Config): void {
     'BACKUP_UNSUPPORTED',
     'DATABASE_URL names a Postgres that Rung does not run: its files are not at hand, and Rung restores only what its own Postgres wrote. Use the point-in-time recovery of whoever runs it, or pgBackRest, WAL-G or pg_basebackup.',
   )
-}
-
-export async function onSameDisk(config: Pick<Config, 'dataDir'>, backupDir: string): Promise<boolean> {
-  const [data, backup] = await Promise.all([stat(config.dataDir), stat(backupDir)])
-  return data.dev === backup.dev
 }
 
 /** Of the superuser, in a database that is always there. */
@@ -149,7 +145,7 @@ export interface KeptBackups {
 export async function keepBackups({ config, server, tell, ...options }: KeepOptions): Promise<KeptBackups> {
   refuseExternal(config)
   const backupDir = await usable(options.backupDir)
-  if (await onSameDisk(config, backupDir)) {
+  if (await onSameDisk(config.dataDir, backupDir)) {
     tell('warn', 'backup-same-disk', `${backupDir} is on the same disk as the data: when that fails, both are gone`)
   }
   const over = new AbortController()

@@ -33,6 +33,12 @@ group('the topology of an app', () => {
     assert.equal(topologyOf({ env: { DATABASE_URL: 'postgres://app@/app?host=%2Ftmp' } }).data.engine, 'external')
   })
 
+  it('is ended for its silence after half a minute, or as is said', () => {
+    assert.equal(topologyOf({ env: {} }).silentMsMax, 30_000)
+    assert.equal(topologyOf({ file: { silentMsMax: 0 }, env: {} }).silentMsMax, 0)
+    assert.equal(topologyOf({ file: { silentMsMax: 0 }, env: { RUNG_SILENT_MS: '60000' } }).silentMsMax, 60_000)
+  })
+
   it('splits the one process where the number of either is said', () => {
     assert.deepEqual(topologyOf({ env: { RUNG_WEB: '3' }, options: { rung: '10k' } }).processes, {
       both: 0,
@@ -54,6 +60,11 @@ group('the topology of an app', () => {
     ],
     ['a word that means nothing', { file: { redis: {} }, env: {} }, /^rung.config.ts has "redis", which is no setting/],
     ['one deeper', { file: { cache: { uri: 'x' } }, env: {} }, /"cache.uri"/],
+    [
+      'a silence that is too short',
+      { env: { RUNG_SILENT_MS: '500' } },
+      /^RUNG_SILENT_MS is 500; it must be 0, for never, or a whole number from 1000 to 3600000\.$/,
+    ],
     ['a value instead of a group', { file: { cache: 'redis://x' }, env: {} }, /"cache"/],
     ['no object', { file: null, env: {} }, /must export an object/],
     [

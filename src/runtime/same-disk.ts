@@ -1,0 +1,11 @@
+import { stat } from 'node:fs/promises'
+
+/** Whether backups would be gone together with what they are of. */
+export async function onSameDisk(dataDir: string, backupDir: string): Promise<boolean> {
+  const [data, backup] = await Promise.all([stat(dataDir), stat(backupDir)])
+  return data.dev === backup.dev
+}
+
+export function sameDiskWarning(backupDir: string): string {
+  return `warning: ${backupDir} is on the same disk as the data; set RUNG_BACKUP_DIR to another one`
+}
