@@ -125,7 +125,8 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       else {
         const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
         greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, startMs }, out)
-        if (backupDir !== undefined && (await onSameDisk(dataDir, backupDir))) out.note(sameDiskWarning(backupDir))
+        if (backupDir !== undefined && (await onSameDisk(dataDir, path.resolve(cwd, backupDir)).catch(() => false)))
+          out.note(sameDiskWarning(backupDir))
       }
     }
     return await stayUntil(code)
