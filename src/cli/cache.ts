@@ -9,6 +9,7 @@ import { createLog } from '../runtime/log.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
 import { openDatabase, openMemoryCache, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
+import { existingData } from './rung-config.ts'
 
 const cache: Command = {
   name: 'cache',
@@ -37,7 +38,7 @@ const cache: Command = {
 export default cache
 
 async function open(input: Input) {
-  const config = readConfig(input.env, input.cwd)
+  const config = existingData(readConfig(input.env, input.cwd), input.cwd)
   // It signs nothing: without a need for keys, a database elsewhere needs no data directory here.
   const keyless = { ...config, secret: config.secret ?? '' }
   const server = await startDatabaseServer(keyless, createLog('rung', 'silent'), 'attach')

@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { App } from '../app/define-app.ts'
-import { RungError } from '../kernel/errors.ts'
 import { examine } from '../observe/doctor/examine.ts'
 import type { Experiment } from '../observe/doctor/experiments.ts'
 import type { Finding } from '../observe/doctor/finding.ts'
@@ -10,11 +8,11 @@ import { findingLines, strip, summary } from '../observe/doctor/report.ts'
 import { readSeen } from '../observe/doctor/seen.ts'
 import { schemaOf } from '../primitives/data/boundary.ts'
 import { migrationsOf } from '../runtime/boot.ts'
-import { type Config, readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
+import { dataConfig, existingData } from './rung-config.ts'
 
 const doctor: Command = {
   name: 'doctor',
@@ -38,8 +36,7 @@ const doctor: Command = {
   examples: ['rung doctor', 'rung doctor src/app.ts --json', 'DATABASE_URL=postgres://… rung doctor'],
   options: {},
   async run({ env, cwd, positionals, json, out }) {
-    const config = readConfig(env, cwd)
-    refuseWithoutData(config, cwd)
+    const config = existingData(dataConfig(env, cwd), cwd)
     const app = await appAtHand(positionals[0], cwd)
     // It signs nothing: without a need for keys, a database elsewhere needs no data directory here.
     const keyless = { ...config, secret: config.secret ?? '' }
@@ -59,16 +56,6 @@ const doctor: Command = {
   },
 }
 export default doctor
-
-/** An embedded Postgres would be made by looking at it. */
-function refuseWithoutData({ topology, dataDir }: Config, cwd: string): void {
-  if (topology.data.engine === 'external' || existsSync(path.join(dataDir, 'postgres'))) return
-  const place = path.relative(cwd, dataDir) || '.'
-  throw new RungError(
-    'CONFIG_INVALID',
-    `There is no database in ${place} to look at. Start the app first, or set RUNG_DATA or DATABASE_URL.`,
-  )
-}
 
 /** The app is a help here, not a condition; but one that was named must be there. */
 async function appAtHand(file: string | undefined, cwd: string): Promise<App | undefined> {

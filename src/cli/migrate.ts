@@ -2,11 +2,11 @@ import { formatMs } from '../kernel/units.ts'
 import type { Finding } from '../primitives/data/migration-lint.ts'
 import { lint, type Migration, type MigrationState, migrate, migrationStatus } from '../primitives/data/migrations.ts'
 import { migrationsOf } from '../runtime/boot.ts'
-import { readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
+import { dataConfig } from './rung-config.ts'
 
 const command: Command = {
   name: 'migrate',
@@ -24,7 +24,7 @@ const command: Command = {
     lint: { type: 'boolean', help: 'Check all files, applied or not; needs no database.' },
   },
   async run(input) {
-    const config = readConfig(input.env, input.cwd)
+    const config = dataConfig(input.env, input.cwd)
     const app = await loadApp(input.positionals[0], input.cwd)
     const migrations = await migrationsOf(app)
     if (input.values.lint) return showLint(input, migrations)

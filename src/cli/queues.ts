@@ -3,10 +3,10 @@ import { formatMs } from '../kernel/units.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import type { Filter, ItemState, Listed, QueueCount } from '../primitives/jobs/items.ts'
-import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { openDatabase, openQueues, startDatabaseServer } from '../runtime/wire.ts'
 import type { Input, Options } from './command.ts'
+import { dataConfig, existingData } from './rung-config.ts'
 
 /** What `rung jobs` and `rung events` share: both look into queues. */
 export interface QueueView {
@@ -32,7 +32,7 @@ export async function withQueues<T>(
   input: Input,
   fn: (queues: { queue: Queue; outbox: Outbox }) => Promise<T>,
 ): Promise<T> {
-  const config = readConfig(input.env, input.cwd)
+  const config = existingData(dataConfig(input.env, input.cwd), input.cwd)
   const server = await startDatabaseServer(config, createLog('rung', 'silent'), 'attach')
   const database = openDatabase(config.topology.data, server.connection)
   try {

@@ -51,6 +51,17 @@ export function dataConfig(env: Input['env'], cwd: string): Config {
   return readConfig({ ...env, RUNG_TOPOLOGY: undefined }, cwd)
 }
 
+/** An embedded Postgres would be made by looking at it. */
+export function existingData(config: Config, cwd: string): Config {
+  const { topology, dataDir } = config
+  if (topology.data.engine === 'external' || existsSync(path.join(dataDir, 'postgres'))) return config
+  const place = path.relative(cwd, dataDir) || '.'
+  throw new RungError(
+    'CONFIG_INVALID',
+    `There is no database in ${place}. Start the app first, or set RUNG_DATA or DATABASE_URL.`,
+  )
+}
+
 export const dataOption = {
   type: 'string',
   value: 'folder',
