@@ -7,12 +7,13 @@ import { currentScope, runInTime, Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Ride, Riding } from '../data/rides.ts'
 import { Bounded, type Surveyed } from './bounded.ts'
+import { BriefMap } from './brief.ts'
 import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
 import type { EdgeCache } from './edge.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
 import { bounded, defineKey, groupOf, type Key, type KeyPart, keyText, ownTagTexts, tagTexts } from './keys.ts'
-import type { SharedCache } from './shared.ts'
+import type { SharedCache, Ticket } from './shared.ts'
 import { type GroupStats, Groups, type Warmed } from './stats.ts'
 import { positionOf, type Tag, Tags, unchanged } from './tags.ts'
 
@@ -104,11 +105,8 @@ export interface CacheParts {
 
 /** A load that is under way. Who comes while nothing has changed shares it. */
 interface Flight {
+  readonly begun: Begun
   readonly promise: Promise<Landed>
-  readonly asOf: number
-  /** `undefined`: known only from the value. */
-  readonly tags: readonly Tag[] | undefined
-  readonly position: Position
 }
 
 /** What one process leaves to another: entries that were good when the log was read up to the mark, the hottest first. */
@@ -146,7 +144,7 @@ export class CacheCore {
   readonly #clock: Clock
   readonly #random: Random
   readonly #entries: Bounded<Entry>
-  readonly #flights = new Map<string, Flight>()
+  readonly #flights = new BriefMap<string, Flight>()
   readonly #errors = new Map<string, { error: unknown; until: number }>()
   /** Tags of what a load takes from the cache, by the load's scope. */
   readonly #gathered = new WeakMap<Scope, Set<string>>()
@@ -283,7 +281,7 @@ export class CacheCore {
 
   /** Before anything else is done. All that the log held at the mark must be known to whoever gives it. */
   async takeOver({ mark, entries }: HandedOver): Promise<void> {
-    const begun = { asOf: this.#tags.now, position: nowhere, names: undefined }
+    const begun = { asOf: this.#tags.now, position: nowhere, names: undefined, tags: undefined }
     for (const [key, entry] of entries) {
       if (this.#entries.bytes > this.#parts.bytesMax * takenShareMax) break // what comes last must not displace what is hotter
       this.#keep(key, entry, begun)
@@ -377,12 +375,12 @@ export class CacheCore {
   }
 
   /** Who has seen this has seen its position, and depends on its tags. */
-  #taken(landed: Landed | Entry, scope: Scope | undefined): Promise<unknown> {
+  #taken(landed: Landed | Entry, scope: Scope | undefined): unknown {
     if (scope !== undefined) {
       if (landed.position !== nowhere) scope.position = furthest(scope.position, landed.position)
       this.#gather(scope, () => ('names' in landed ? landed.names : landed.tags.map(({ name }) => name)))
     }
-    return Promise.resolve(landed.value)
+    return landed.value
   }
 
   #gather(scope: Scope | undefined, names: () => readonly string[]): void {
@@ -402,7 +400,7 @@ export class CacheCore {
         if (now < entry.freshUntil && this.#follower.behindMs() <= trustedMsMax) {
           stats.hits += 1
           if (now >= entry.refreshAt) this.#refresh(asked)
-          return this.#taken(entry, scope)
+          return Promise.resolve(this.#taken(entry, scope))
         }
         if (now < entry.staleUntil || now < entry.freshUntil) graceful = entry
       }
@@ -426,7 +424,7 @@ export class CacheCore {
 
   #gracefully({ stats, scope }: Asked, graceful: Entry): Promise<unknown> {
     stats.graces += 1
-    return this.#taken(graceful, scope)
+    return Promise.resolve(this.#taken(graceful, scope))
   }
 
   async #waitThenGrace(asked: Asked, graceful: Entry, waitMs: number): Promise<unknown> {
@@ -434,7 +432,7 @@ export class CacheCore {
     const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
     try {
       const landed = await Promise.race([this.#join(asked), late])
-      if (landed) return await this.#taken(landed, asked.scope)
+      if (landed) return this.#taken(landed, asked.scope)
     } catch {
       // The load failed: what there is, is better.
     } finally {
@@ -452,9 +450,9 @@ export class CacheCore {
     const { text, module, options, scope, stats } = asked
     const flight = this.#flights.get(text)
     if (flight) {
-      const { tags, asOf } = flight
+      const { tags, asOf } = flight.begun
       const current = tags === undefined ? asOf === this.#tags.now : unchanged(tags, asOf)
-      if (current && reaches(flight, tags === undefined || tags.length > 0, scope)) {
+      if (current && reaches(flight.begun, tags === undefined || tags.length > 0, scope)) {
         stats.coalesced += 1
         return flight.promise
       }
@@ -464,24 +462,35 @@ export class CacheCore {
     const names = typeof known === 'function' || known === 'inherit' ? undefined : tagTexts(module, known)
     const tags = names && this.#tags.hold(names)
     const position = furthest(scope?.position ?? nowhere, tags ? positionOf(tags) : this.#tags.position)
-    const promise = this.#fly(asked, { asOf, position, names }).finally(() => {
-      if (tags) this.#tags.release(tags)
-      if (this.#flights.get(text)?.promise === promise) this.#flights.delete(text)
-    })
-    this.#flights.set(text, { asOf, tags, position, promise })
+    const begun = { asOf, position, names, tags }
+    const promise = this.#fly(asked, begun)
+    this.#flights.set(text, { begun, promise })
     return promise
   }
 
-  /** Begins now, and sees everything up to `position`. What comes of it is kept, unless it may be older than an invalidation. */
   async #fly(asked: Asked, begun: Begun): Promise<Landed> {
-    const { text, stats, options, scope } = asked
+    const { text, scope, stats } = asked
     const { shared } = this.#parts
-    const lease = shared && (await shared.find(text, begun.names ?? [], (found) => good(found)))
-    if (lease?.kind === 'found') {
+    try {
+      const lease = shared && (await shared.find(text, begun.names ?? [], good))
+      if (lease?.kind !== 'found') return await this.#loadAndKeep(asked, begun, lease)
       stats.sharedHits += 1
       this.#keep(text, lease.found, begun)
       return lease.found
+    } finally {
+      if (begun.tags) this.#tags.release(begun.tags)
+      if (this.#flights.get(text)?.begun === begun) this.#flights.delete(text)
     }
+
+    function good({ names, position }: SharedEntry): boolean {
+      return names.length > 0 || reaches({ position }, false, scope)
+    }
+  }
+
+  /** Begins now, and sees everything up to `position`. What comes of it is kept, unless it may be older than an invalidation. */
+  async #loadAndKeep(asked: Asked, begun: Begun, lease: Ticket | undefined): Promise<Landed> {
+    const { text, stats, options } = asked
+    const { shared } = this.#parts
     try {
       const landed = await this.#load(asked, begun)
       const { ttl, grace = 0, absentTtl = defaults.absentTtlMs } = options
@@ -497,10 +506,6 @@ export class CacheCore {
       if (lease?.graceful) return lease.graceful
       if (options.errorTtl !== undefined) this.#remember(text, error, ms(options.errorTtl))
       throw error
-    }
-
-    function good({ names, position }: SharedEntry): boolean {
-      return names.length > 0 || reaches({ position }, false, scope)
     }
   }
 
@@ -571,11 +576,12 @@ export class CacheCore {
   }
 }
 
-/** Of a load: the count of invalidations and the position when it began, and its tags where they are known before. */
+/** Of a load: the count of invalidations and the position when it began, and its tags where they are known before: else only from the value. */
 interface Begun {
   asOf: number
   position: Position
   names: readonly string[] | undefined
+  tags: readonly Tag[] | undefined
 }
 
 /** Said on the bus by who has told a place of a row. During a failover two nodes may use two engines: what one of them was told, the other does not know. */

@@ -30,7 +30,8 @@ export interface Entry {
 /** An entry as it lies in the shared layer. */
 export interface SharedEntry {
   value: unknown
-  json: string | undefined
+  /** Of the value, where it is at hand. */
+  json?: string | undefined
   bytes: number
   /** Texts of the tags. */
   names: readonly string[]
@@ -75,7 +76,9 @@ export function store(value: unknown): { value: unknown; json: string | undefine
 
 export function frozen(value: unknown): unknown {
   if (typeof value === 'object' && value !== null) {
-    for (const part of Object.values(value)) frozen(part)
+    // Without lists of what is in it: they would cost more than the freezing.
+    if (Array.isArray(value)) for (let at = 0; at < value.length; at += 1) frozen(value[at])
+    else for (const name in value) frozen((value as Record<string, unknown>)[name])
     Object.freeze(value)
   }
   return value

@@ -1,6 +1,6 @@
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
 import { secret } from '../../kernel/random.ts'
-import type { SharedLayer } from './layer.ts'
+import type { Read, SharedLayer } from './layer.ts'
 
 /**
  * The shared layer in Redis (6.2 to 8) or Valkey. All keys of an app have one hash tag: a script touches the entry, its tags and
@@ -28,7 +28,7 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
     ...tagKeys(epoch, tags),
   ]
   const ends: (() => void)[] = []
-  const get = together(epochKey, async (keys) => (await client.callBuffer('MGET', ...keys)) as Found[])
+  const read = together(epochKey, async (keys) => (await client.callBuffer('MGET', ...keys)) as Found[])
 
   return {
     async enter({ renew, mark, markAgeMsMax }) {
@@ -39,11 +39,7 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
       return { id, mark: kept }
     },
 
-    async read(epoch, key, tags) {
-      const [about, bytes, ...numbers] = await get([entry(epoch, key), ...tagKeys(epoch, tags)])
-      if (!isEpoch(about, epoch)) return 'stale'
-      return { entry: bytes ?? undefined, numbers: numbers.map((one) => (one ? Number(one.toString()) : undefined)) }
-    },
+    read: (epoch, key, tags) => read(epoch, entry(epoch, key), tagKeys(epoch, tags)),
 
     async open(epoch, key, tags, { id, ms }, seen) {
       const args = [epoch, id, ms, tagMs, seen?.subarray(2, 18) ?? '']
@@ -102,37 +98,42 @@ type Found = Buffer | null
 /** Of one command. More would let others wait. */
 const keysMax = 1_000
 
-/** What is asked for in one turn of the event loop is one command; each gets the value of `first`, and then its own. */
+/** What is asked for in one turn of the event loop is one command, which gets the epoch first, then each entry and its tags. */
 function together(
-  first: string,
+  epochKey: string,
   load: (keys: readonly string[]) => Promise<Found[]>,
-): (keys: readonly string[]) => Promise<Found[]> {
-  let waiting: { keys: readonly string[]; resolve(found: Found[]): void; reject(error: unknown): void }[] = []
-  let count = 0
+): (epoch: string, entry: string, tags: readonly string[]) => Promise<Read | 'stale'> {
+  type Waiting = { epoch: string; tags: number; resolve(read: Read | 'stale'): void; reject(error: unknown): void }
+  let waiting: Waiting[] = []
+  let keys = [epochKey]
 
   async function flush(): Promise<void> {
     if (waiting.length === 0) return // it had become too many before
-    const all = waiting
+    const [all, asked] = [waiting, keys]
     waiting = []
-    count = 0
+    keys = [epochKey]
     try {
-      const found = await load([first, ...all.flatMap(({ keys }) => keys)])
+      const found = await load(asked)
+      const current = epochIn(found[0])
       let at = 1
-      for (const { keys, resolve } of all) {
-        resolve([found[0] ?? null, ...found.slice(at, at + keys.length)])
-        at += keys.length
+      for (const { epoch, tags, resolve } of all) {
+        const entry = found[at] ?? undefined
+        const numbers: (number | undefined)[] = []
+        for (let tag = 1; tag <= tags; tag += 1) numbers.push(numberIn(found[at + tag]))
+        resolve(epoch === current ? { entry, numbers } : 'stale')
+        at += 1 + tags
       }
     } catch (error) {
       for (const { reject } of all) reject(error)
     }
   }
 
-  return (keys) =>
+  return (epoch, entry, tags) =>
     new Promise((resolve, reject) => {
-      if (count + keys.length > keysMax) void flush()
+      if (keys.length + tags.length > keysMax) void flush()
       if (waiting.length === 0) process.nextTick(() => void flush())
-      waiting.push({ keys, resolve, reject })
-      count += keys.length
+      waiting.push({ epoch, tags: tags.length, resolve, reject })
+      keys.push(entry, ...tags)
     })
 }
 
@@ -231,8 +232,14 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 1
 `)
 
-function isEpoch(about: Buffer | null | undefined, epoch: string): boolean {
-  if (!about) return false
-  const start = about.indexOf(0x20) + 1
-  return about.toString('latin1', start, start + epoch.length + 1) === `${epoch} `
+function epochIn(about: Found | undefined): string | undefined {
+  return about?.toString('latin1').split(' ', 2)[1]
+}
+
+/** A count, in digits. Read without making text of it: there is one with each tag of each hit. */
+function numberIn(digits: Found | undefined): number | undefined {
+  if (!digits) return undefined
+  let number = 0
+  for (let at = 0; at < digits.length; at += 1) number = 10 * number + digits[at]! - 48
+  return number
 }

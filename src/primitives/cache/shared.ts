@@ -4,7 +4,7 @@ import { backoffMs } from '../../kernel/random.ts'
 import { decode, encode } from './coding.ts'
 import type { InvalidationLog } from './contract.ts'
 import type { SharedEntry } from './entry.ts'
-import type { Epoch, SharedLayer } from './layer.ts'
+import type { Epoch, Read, SharedLayer } from './layer.ts'
 
 /** Leave to load, and to keep what comes of it if nothing was invalidated meanwhile. */
 export interface Ticket {
@@ -118,14 +118,20 @@ export class SharedCache {
       const epoch = this.#epoch
       if (epoch === undefined) return undefined
       try {
-        const { bytes: seen, entry: found } = await this.#read(epoch, key, names)
-        if (found === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
+        const read = await this.#layer.read(epoch, key, names)
+        const seen = read !== 'stale' && read.entry ? decode(read.entry) : undefined
+        // What it depends on may have been known only from the value: then it says itself which tags are asked for.
+        const isAsAsked = !seen || sameNames(names, seen.entry.names)
+        const counts = isAsAsked ? read : await this.#layer.read(epoch, key, seen.entry.names)
+        if (read === 'stale' || counts === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
+        const isSame = isAsAsked || counts.entry?.equals(read.entry!) // else there is another one by now
+        const found = seen && isSame && isCurrent(counts, seen.number) ? seen.entry : undefined
         const usable = found && good(found) ? found : undefined
         const now = this.#clock.now()
         if (usable && now < usable.refreshAt) return { kind: 'found', found: usable }
         const graceful = usable && now < usable.staleUntil ? usable : undefined
         leaseId ??= randomUUID()
-        const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs }, seen)
+        const opened = await this.#layer.open(epoch, key, names, { id: leaseId, ms: leaseMs }, read.entry)
         if (opened === 'stale') return this.#down(new Error('its epoch has ended'), epoch)
         if (opened.changed) continue // loaded by somebody between the two questions
         if (opened.leased || this.#clock.ticks() >= until) {
@@ -188,28 +194,6 @@ export class SharedCache {
       (set) => set === true || this.#down(new Error('its epoch has ended'), epoch), // so also an idle process hears of a flush
       (error) => this.#down(error, epoch),
     )
-  }
-
-  /** What there is, and what of it is good. */
-  async #read(
-    epoch: string,
-    key: string,
-    names: readonly string[],
-  ): Promise<{ bytes?: Buffer | undefined; entry?: SharedEntry | 'stale' }> {
-    const read = await this.#layer.read(epoch, key, names)
-    if (read === 'stale') return { entry: read }
-    const bytes = read.entry
-    const decoded = bytes && decode(bytes)
-    if (!decoded) return { bytes }
-    const { number, entry } = decoded
-    let numbers = read.numbers
-    if (!sameNames(names, entry.names)) {
-      const again = await this.#layer.read(epoch, key, entry.names)
-      if (again === 'stale') return { entry: again }
-      if (!again.entry?.equals(bytes)) return { bytes } // another one by now
-      numbers = again.numbers
-    }
-    return numbers.every((one) => one !== undefined && one <= number) ? { bytes, entry } : { bytes }
   }
 
   /** What fails late, in an epoch that has ended, says nothing of the next one. */
@@ -277,6 +261,14 @@ export class SharedCache {
   }
 }
 
+/** No tag was invalidated after what this number counts. One that is not known counts as invalidated. */
+function isCurrent({ numbers }: Read, number: number): boolean {
+  for (const one of numbers) if (one === undefined || one > number) return false
+  return true
+}
+
 function sameNames(asked: readonly string[], kept: readonly string[]): boolean {
-  return asked.length === kept.length && asked.every((name, index) => name === kept[index])
+  if (asked.length !== kept.length) return false
+  for (let at = 0; at < asked.length; at += 1) if (asked[at] !== kept[at]) return false
+  return true
 }

@@ -1,4 +1,5 @@
 import { furthest, nowhere, type Position } from '../../kernel/position.ts'
+import { BriefMap } from './brief.ts'
 
 /** A tag, as this process knows it. Entries point to their tags: whether one is still good is a comparison of numbers. */
 export interface Tag {
@@ -20,7 +21,7 @@ const tagsMax = 20_000
  */
 export class Tags {
   #count = 0
-  readonly #byName = new Map<string, Tag>()
+  readonly #byName = new BriefMap<string, Tag>()
   /** Of the tags that were forgotten: what is not known may have been invalidated at that time, and there. */
   #forgottenAt = 0
   #forgottenPosition: Position = nowhere
@@ -68,7 +69,7 @@ export class Tags {
     this.#count += 1
     this.#forgottenAt = this.#count
     this.#forgottenPosition = furthest(this.#forgottenPosition, position)
-    for (const tag of this.#byName.values()) {
+    for (const [, tag] of this.#byName.entries()) {
       tag.at = this.#count
       tag.position = furthest(tag.position, position)
     }
@@ -85,7 +86,7 @@ export class Tags {
 
   #forget(): void {
     let surplus = this.#byName.size - tagsMax * 0.9
-    for (const [name, tag] of this.#byName) {
+    for (const [name, tag] of this.#byName.entries()) {
       if (surplus <= 0) break
       surplus -= 1
       if (tag.held > 0) continue
