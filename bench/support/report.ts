@@ -59,6 +59,11 @@ export function spread(values: readonly number[]): Spread {
   return { median, least: sorted[0]!, most: sorted.at(-1)! }
 }
 
+/** Of the sorted: so many are above it as one in a hundred. */
+export function at99(sorted: readonly number[]): number {
+  return sorted[Math.ceil(sorted.length * 0.99) - 1]!
+}
+
 /** To what a person reads and a file keeps. */
 export function rounded({ median, least, most }: Spread): Spread {
   const round = (value: number) => Number(value.toPrecision(3))

@@ -1,0 +1,4 @@
+create table thing (
+  id int primary key,
+  version int not null
+);
