@@ -34,7 +34,11 @@ export function notifier(
     const text = [...words].join('\n')
     words.clear()
     const payload = Buffer.byteLength(text) > payloadBytesMax ? '' : text
-    await runAlone(database, sql`select pg_notify(${channel}, ${payload})`).catch((error) =>
+    // Its commit waits for no disk: what a crash loses of it nobody would have heard.
+    await runAlone(
+      database,
+      sql`select set_config('synchronous_commit', 'off', true), pg_notify(${channel}, ${payload})`,
+    ).catch((error) =>
       failed('notify-failed', error),
     )
   }
