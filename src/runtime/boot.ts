@@ -6,6 +6,7 @@ import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
+import { AnswerCounts, type TakeCounted, takeEdgeCounts } from '../primitives/cache/counted.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { Declared } from '../primitives/cache/warming.ts'
@@ -138,15 +139,23 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     if (config.limits === 'on')
       limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
-    if (config.cache === 'on') {
-      cachedRoutes(http, {
-        of: cacheOf,
-        caughtUp: (purges) => primitives.cache.caughtUp(purges),
-        tagHeader: await tagHeader(config.topology),
-        cookies: ['session', '__Host-session'],
-      })
-    }
+    const takers = new Map<string, TakeCounted>()
+    const counts = new AnswerCounts(takers, (error) =>
+      log.warn({ event: 'counts-failed', err: error }, 'what answers count as was not written; it is tried again'),
+    )
+    undo.push(() => counts.close())
+    const { url: edgeUrl, secret: edgeSecret } = config.topology.edge
+    cachedRoutes(http, {
+      of: cacheOf,
+      caughtUp: (purges) => primitives.cache.caughtUp(purges),
+      tagHeader: await tagHeader(config.topology),
+      cookies: ['session', '__Host-session'],
+      counts,
+      edgeCounts: edgeUrl !== undefined,
+      off: config.cache === 'off',
+    })
     idempotentRoutes(http, primitives.records, app.idempotency, database)
+    if (edgeSecret !== undefined && config.role !== 'worker') takeEdgeCounts(http, edgeSecret, counts)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))
     const { transport, inbox } = await openMail(config, log)
@@ -158,7 +167,8 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       inTransaction: root.inTransaction,
     })
     if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
-    const { work, warms } = await addModules(app, config, { ...primitives, files, mail, sessions, secret }, http, log)
+    const parts = { ...primitives, files, mail, sessions, secret, takers }
+    const { work, warms } = await addModules(app, config, parts, http, log)
     await subscribe(work, primitives)
     const purges = await openCdn(config.topology)
     if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs, purges ? [purgeLine(purges)] : []))
@@ -241,6 +251,8 @@ interface Parts extends Primitives {
   mail: MailRoot
   sessions: Sessions
   secret: Secrets
+  /** Who writes down what answers count as, by module. */
+  takers: Map<string, TakeCounted>
 }
 
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
@@ -280,6 +292,11 @@ async function addModules(
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes, identify } = module
+    const counted = module.counted?.(context)
+    if (counted) {
+      const { write } = context.data
+      parts.takers.set(module.name, (list) => write(async (tx) => void (await counted(list, tx))))
+    }
     if (config.role !== 'worker') {
       for (const warm of module.warm?.(context) ?? []) warms.push({ module: module.name, warm })
     }

@@ -159,6 +159,106 @@ test('pages are kept, and purged by their tags; others stay', { skip }, async ()
   })
 })
 
+/** An app whose answers count as their path, and that takes what was counted while `takes` says so. */
+function counting() {
+  const batches: { id: string; text: string; authorization: string | undefined }[] = []
+  const app = {
+    batches,
+    takes: true,
+    /** By name, each batch once however often it came. */
+    sums() {
+      const sums: Record<string, number> = {}
+      for (const { text } of new Map(batches.map((batch) => [batch.id, batch])).values())
+        for (const line of text.split('\n')) {
+          const [n, name] = line.split(' ')
+          sums[name!] = (sums[name!] ?? 0) + Number(n)
+        }
+      return sums
+    },
+    answer(request: IncomingMessage, response: ServerResponse) {
+      const { pathname } = new URL(request.url!, 'http://x')
+      if (request.method !== 'POST') {
+        response.setHeader('cache-control', request.headers.cookie ? 'private' : 'public, s-maxage=60')
+        response.setHeader('etag', '"1"')
+        if (pathname !== '/plain') response.setHeader('edge-count', `m${pathname}`)
+        response.end('x'.repeat(100))
+        return
+      }
+      let text = ''
+      request.on('data', (chunk) => {
+        text += chunk
+      })
+      request.on('end', () => {
+        const { authorization, 'idempotency-key': id } = request.headers
+        batches.push({ id: String(id), text, authorization })
+        response.writeHead(app.takes ? 204 : 503).end()
+      })
+    },
+  }
+  return app
+}
+
+test('what is given is counted, whoever answers it, and sent to the app', { skip }, async () => {
+  const app = counting()
+  await withPages(app.answer, async ({ get, server, seen }) => {
+    for (let n = 0; n < 40; n += 1) {
+      const { headers } = await get('/a')
+      assert.equal(headers['edge-count'], undefined)
+    }
+    assert.equal((await get('/a', { 'if-none-match': '"1"' })).status, 304)
+    assert.equal((await get('/a', { cookie: 'session=x' })).cache, 'BYPASS')
+    await get('/plain')
+    await askPage(server.url, '/a', { method: 'HEAD' })
+    await get('/a', { 'sec-purpose': 'prefetch;prerender' })
+    await get('/b', { 'sec-purpose': 'prefetch' })
+    await get('/b')
+    await until(() => app.sums()['m/a'] === 42 && app.sums()['m/b'] === 1, 'all that was read is counted')
+    assert.deepEqual(app.sums(), { 'm/a': 42, 'm/b': 1 })
+    assert.ok(app.batches.every(({ authorization }) => authorization === `Bearer ${server.admin.secret}`))
+    assert.equal(seen.filter(({ method }) => method === 'GET').length, 4, 'the others were answered from the cache')
+  })
+})
+
+test('counts wait for an app that does not take them, over a reload, and go before a stop', { skip }, async () => {
+  const app = counting()
+  app.takes = false
+  await withPages(app.answer, async ({ get, server }) => {
+    await Promise.all(Array.from({ length: 50 }, () => get('/a')))
+    await until(() => new Set(app.batches.map(({ id }) => id)).size < app.batches.length, 'a batch is sent again')
+    await server.reload({})
+    await Promise.all(Array.from({ length: 50 }, (_, n) => get(`/${n % 5}`)))
+    app.takes = true
+    await until(() => Object.keys(app.sums()).length === 6, 'all have come')
+    assert.deepEqual(app.sums(), { 'm/a': 50, ...Object.fromEntries([0, 1, 2, 3, 4].map((n) => [`m/${n}`, 10])) })
+    await get('/last')
+    await server.stop()
+    assert.equal(app.sums()['m/last'], 1)
+  })
+})
+
+test('more names than there is room for are not counted', { skip }, async () => {
+  const app = counting()
+  app.takes = false
+  const long = 'n'.repeat(3_000) // 4 MiB are full after some thousand
+  const all = 4_000
+  await withPages(
+    (request, response) => {
+      if (request.method === 'GET') response.setHeader('edge-count', `m${request.url}-${long}`)
+      app.answer(request, response)
+    },
+    async ({ get, server }) => {
+      for (let n = 0; n < all; n += 100)
+        await Promise.all(Array.from({ length: 100 }, (_, at) => get(`/plain?${n + at}`)))
+      app.takes = true
+      await server.stop()
+      const sums = Object.values(app.sums())
+      assert.ok(sums.length >= 1_000 && sums.length < all, `${sums.length} of ${all} names`)
+      assert.ok(sums.every((n) => n === 1))
+    },
+    { workers: 1 },
+  )
+})
+
 test('only who knows the secret purges', { skip }, async () => {
   await withPages(asAsked, async ({ get, server, words }) => {
     await words('/1?cache-tag=a')

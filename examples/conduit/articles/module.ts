@@ -4,14 +4,14 @@ import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, Paging } from '../schemas.ts'
 import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
-import { tagsOfList, tagsTag } from './cached.ts'
+import { tagsOfArticle, tagsOfList, tagsTag } from './cached.ts'
 import { articleCalls } from './calls.ts'
 import { ArticlesViewed } from './events.ts'
 import { tagsInUse } from './lists.ts'
 import { articleReading } from './reading.ts'
 import { fillOnce, reindex } from './reindex.ts'
 import { ArticleChanges, Found, Many, NewArticle, One, Query, SearchQuery, Slug, Views } from './shapes.ts'
-import { addViews, viewCounter, viewsOf } from './views.ts'
+import { addViews, publishViews, viewOf, viewsOf } from './views.ts'
 
 /** Articles, their tags, who favours them, and the feed. */
 export const articles = defineModule({
@@ -28,12 +28,12 @@ export const articles = defineModule({
     handle(reindex, (_, run) => fillOnce(data, search, run)),
   ],
 
+  counted: () => (views, tx) => publishViews(tx, views),
+
   routes(http, context) {
-    const { data, calls, log } = context
+    const { data, calls } = context
     const who = calls.identity
     const reading = articleReading(context)
-    const views = viewCounter(data, log)
-    http.addHook('onClose', () => views.stop())
     const tags = ['Articles']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
@@ -108,13 +108,19 @@ export const articles = defineModule({
           params: Slug,
           response: { 200: One, 401: Errors, 404: Errors, ...failures },
         },
+        config: {
+          cache: {
+            ttl: '1m',
+            grace: '10m',
+            tags: (_request, { article }) => tagsOfArticle(article),
+            counts: async (request) =>
+              viewOf(await reading.one(request.params.slug, null), await viewerOf(request, who)),
+          },
+        },
       },
       async (request) => {
-        const viewer = await viewerOf(request, who)
-        const { slug } = request.params
-        const shown = await reading.one(slug, viewer)
-        if (shown.authorId !== viewer) views.count(shown.id)
-        return shown.answer as Static<typeof One>
+        const { answer } = await reading.one(request.params.slug, await viewerOf(request, who))
+        return answer as Static<typeof One>
       },
     )
 

@@ -1,65 +1,16 @@
-import type { FastifyBaseLogger } from 'fastify'
-import type { Data, SqlTag } from 'rung'
+import type { Counted, Data, SqlTag, Tx } from 'rung'
 import { refuse } from '../errors.ts'
 import { ArticlesViewed } from './events.ts'
 
-const publishEveryMs = 1_000
-/** More than a process can serve in a second; while nothing can be published, what comes beyond is not counted. */
-const articlesMax = 10_000
-
-export interface ViewCounter {
-  /** Costs the request that calls it an addition in a map. */
-  count(articleId: number): void
-  /** Publishes what was counted since the last time. */
-  flush(): Promise<void>
-  stop(): Promise<void>
+/** What an answer with an article counts as; its author's own reading is none. */
+export function viewOf({ id, authorId }: { id: number; authorId: number }, viewer: number | null): string | undefined {
+  return viewer === authorId ? undefined : `@articles/${id}`
 }
 
-/**
- * Views of this process, published once a second as one event for all articles together. A process that is killed loses at most
- * a second of them, of which nobody was ever told; one that stops loses none.
- */
-export function viewCounter(data: Data, log: Pick<FastifyBaseLogger, 'warn'>): ViewCounter {
-  let counted = new Map<number, number>()
-  let flushing: Promise<void> | undefined
-
-  async function publish(): Promise<void> {
-    const views = counted
-    counted = new Map()
-    try {
-      const day = new Date().toISOString().slice(0, 10)
-      await data.write((tx) => tx.publish(ArticlesViewed, { day, views: [...views] }))
-    } catch (err) {
-      log.warn({ err, articles: views.size }, 'views could not be published; they are tried again')
-      for (const [articleId, n] of views) add(articleId, n)
-    }
-  }
-
-  function add(articleId: number, n: number): void {
-    const known = counted.get(articleId)
-    if (known === undefined && counted.size >= articlesMax) return
-    counted.set(articleId, (known ?? 0) + n)
-  }
-
-  function flush(): Promise<void> {
-    if (counted.size === 0) return flushing ?? Promise.resolve()
-    flushing ??= publish().finally(() => {
-      flushing = undefined
-    })
-    return flushing
-  }
-
-  // Begun here and not by a request: what runs in the scope of a request ends with it.
-  const timer = setInterval(() => void flush(), publishEveryMs).unref()
-  return {
-    count: (articleId) => add(articleId, 1),
-    flush,
-    async stop() {
-      clearInterval(timer)
-      await flushing // what was counted since it began is not in it
-      await flush()
-    },
-  }
+/** Views of all articles together, counted about once a second by every process and by the edge: one event for all of them. */
+export function publishViews(tx: Tx, counted: readonly Counted[]): void {
+  const views = counted.map(({ name, n }): [number, number] => [Number(name), n])
+  tx.publish(ArticlesViewed, { day: new Date().toISOString().slice(0, 10), views })
 }
 
 /** Adds to the days of the articles that there still are. In the order of their keys: two of these never wait in a circle. */

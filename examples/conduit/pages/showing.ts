@@ -3,6 +3,7 @@ import { type Html, type Http, type RouteCache, RungError, rawHtml } from 'rung'
 import { type Static, Type } from 'typebox'
 import { offsetMax } from '../articles/search.ts'
 import type { Found, Many } from '../articles/shapes.ts'
+import { viewOf } from '../articles/views.ts'
 import { refuse } from '../errors.ts'
 import { accountTag } from '../identity/tags.ts'
 import { pageSize, profilePath } from './layout.ts'
@@ -101,7 +102,10 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
     })
   })
 
-  http.get('/article/:slug', { schema: { params: Slug }, config: { cache: shared } }, async (request) => {
+  const counts: RouteCache['counts'] = async (request) =>
+    viewOf(await articles.one(request.params), viewerOf(request)?.id ?? null)
+  const read = { schema: { params: Slug }, config: { cache: { ...shared, counts } } }
+  http.get('/article/:slug', read, async (request) => {
     const { slug } = request.params
     const [{ id, article }, body] = await Promise.all([articles.one({ slug }), bodyOf(slug)])
     const viewer = viewerOf(request)

@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+
 /** How to run nginx as a page cache, as text: nothing here touches the machine. */
 export const nginxLeast = '1.20'
 /** OpenResty is nginx with Lua built in. */
@@ -54,6 +56,7 @@ export const nginxDefaults = {
 } as const
 
 export const purgeModule = 'rung_purge'
+export const countModule = 'rung_count'
 
 export function nginxArgs(configFile: string, dir: string): string[] {
   return ['-p', dir, '-e', 'stderr', '-c', configFile]
@@ -96,6 +99,8 @@ export function nginxConfig(settings: NginxSettings): string {
     settings.upstreams
       .map((address) => `    server ${upstream(address)} max_fails=2 fail_timeout=2s${role};`)
       .join('\n')
+  // Lua looks no names up; nginx has, for the gate.
+  const counters = settings.upstreams.map((address) => `"${isLiteral(address) ? address : `unix:${gate}`}"`).join(', ')
   const connections = settings.connectionsMax + 1024 // those to the app, and the gate's
   const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
@@ -116,7 +121,9 @@ http {
   lua_shared_dict rung_pages 64m;
   lua_shared_dict rung_tags 16m;
   lua_shared_dict rung_locks 2m;
-  init_by_lua_block { require("${purgeModule}") }
+  lua_shared_dict rung_counts 4m;
+  init_by_lua_block { require("${purgeModule}") require("${countModule}") }
+  init_worker_by_lua_block { require("${countModule}").start("${word(instance)}", "${word(settings.secret)}", { ${counters} }) }
 
   access_log off;
   server_tokens off;
@@ -270,6 +277,7 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
 ${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy_hide_header Cache-Tag;\n'}\
       proxy_hide_header Surrogate-Control;
       proxy_hide_header Edge-Vary;
+      proxy_hide_header Edge-Count;
       proxy_hide_header X-Rung-Vary;
       proxy_hide_header X-Cache;
       proxy_hide_header X-Request-Id;
@@ -277,6 +285,10 @@ ${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy
       add_header Vary $upstream_http_x_rung_vary;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
+      log_by_lua_block {
+        local name = ngx.var.upstream_http_edge_count
+        if name then require("${countModule}").given(name) end
+      }
       error_page 502 504 =503 @down;
     }
     location @down {
@@ -355,6 +367,11 @@ function word(text: string): string {
 function upstream(address: string): string {
   if (/^\[[\da-f:]+\]:\d+$/i.test(address)) return address
   return address.startsWith('unix:/') ? quote(address) : word(address)
+}
+
+/** An address, and not a name. */
+function isLiteral(address: string): boolean {
+  return address.startsWith('unix:/') || isIP(address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')) !== 0
 }
 
 function cookieName(text: string): string {

@@ -7,6 +7,7 @@ import type { Http } from '../http/contract.ts'
 import { asPage, pageType } from '../http/pages.ts'
 import { varyBy } from '../http/vary.ts'
 import type { Cache, CacheOptions, LoadContext } from './cache.ts'
+import { type AnswerCounts, countText, isReading } from './counted.ts'
 import { edgeTag } from './edge.ts'
 import { tagTexts, textOf } from './keys.ts'
 
@@ -24,6 +25,11 @@ export interface RouteCache extends Pick<CacheOptions, 'ttl' | 'grace' | 'errorT
   tags: readonly string[] | ((request: Asked, answer: Answer) => readonly string[]) | 'inherit'
   /** Request headers that the answer depends on, beside those that say who asks. */
   vary?: readonly string[]
+  /**
+   * What the answer counts as each time that it is given, also by the edge, which does not ask the app: a name for the module's `counted`,
+   * `@articles/42` for that of the module `articles`. Asked for with each answer that is made, also for who is signed in.
+   */
+  counts?: (request: FastifyRequest & Asked, answer: Answer) => string | undefined | PromiseLike<string | undefined>
 }
 
 /** As the route's own schema says; types cannot follow it here. */
@@ -44,6 +50,11 @@ export interface CachedRoutesOptions {
   tagHeader: 'surrogate-key' | 'cache-tag' | undefined
   /** Cookies that say who asks. */
   cookies: readonly string[]
+  counts: AnswerCounts
+  /** It counts what it answers itself. */
+  edgeCounts: boolean
+  /** Every answer is made. */
+  off: boolean
 }
 
 /** What is kept of an answer. */
@@ -54,13 +65,18 @@ interface Page {
   tags: readonly string[]
   /** The same as the edge knows them: a hash each, too much work for every hit. */
   edgeTags: string
+  /** What it counts as. */
+  count?: string
 }
 
 /**
  * Answers to the anonymous are kept whole, as they go over the wire. Who says who he is gets an answer of his own, which no
  * cache on the way may store.
  */
-export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: CachedRoutesOptions): void {
+export function cachedRoutes(
+  http: Http,
+  { of, caughtUp, tagHeader, cookies, counts, edgeCounts, off }: CachedRoutesOptions,
+): void {
   const behind = new WeakSet<FastifyRequest>()
   if (tagHeader) {
     http.addHook('onRequest', (request, _reply, done) => {
@@ -79,22 +95,31 @@ export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: C
     if (route.method !== 'GET' && route.method !== 'HEAD') {
       throw new RungError('APP_INVALID', `${route.method} ${route.url} has a cache; only GET can have one.`)
     }
-    const { tags, vary = [], ...lifetimes } = cache
+    const { tags, vary = [], counts: countsAs, ...lifetimes } = cache
     const forEdge = shared(cache)
     const handler = route.handler as RouteHandlerMethod
     let pages: Cache | undefined
+    const countOf = async (request: FastifyRequest, answer: unknown) => {
+      const name = await countsAs?.(request, answer)
+      return name === undefined ? undefined : countText(request.routeOptions.config.module ?? '', name)
+    }
     route.handler = async function cached(request, reply) {
       const before = reply.getHeader('vary')
-      varyBy(reply, ['authorization', 'cookie', ...vary])
-      if (isPersonal(request, cookies)) {
-        reply.header('cache-control', 'private, no-store')
-        return handler.call(this, request, reply)
+      if (!off) varyBy(reply, ['authorization', 'cookie', ...vary])
+      if (off || isPersonal(request, cookies)) {
+        if (!off) reply.header('cache-control', 'private, no-store')
+        const answer = await handler.call(this, request, reply)
+        const count = isReading(request) ? await countOf(request, answer) : undefined
+        if (count !== undefined) counts.count(count)
+        return answer
       }
       const module = request.routeOptions.config.module ?? ''
       const load = async ({ inherited }: LoadContext): Promise<Page> => {
         const answer = await handler.call(this, request, returning(reply, route.url))
+        const count = await countOf(request, answer)
         const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(request, answer) : tags
-        return { ...pageOf(answer, reply), tags: names, edgeTags: tagTexts(module, names).map(edgeTag).join(' ') }
+        const edgeTags = tagTexts(module, names).map(edgeTag).join(' ')
+        return { ...pageOf(answer, reply), tags: names, edgeTags, ...(count !== undefined && { count }) }
       }
       const key = `GET ${route.url}:${textOf([partsOf(request), ...vary.map((name) => String(request.headers[name]))])}`
       pages ??= of(module)
@@ -106,6 +131,10 @@ export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies }: C
         reply.header('edge-vary', [before, ...vary].filter(Boolean).join(', ') || 'none')
         const names = tagHeader === 'cache-tag' ? page.edgeTags.replaceAll(' ', ',') : page.edgeTags
         if (names !== '') reply.header(tagHeader, names)
+      }
+      if (page.count !== undefined) {
+        if (edgeCounts && request.headers['x-rung-purges'] !== undefined) reply.header('edge-count', page.count)
+        else if (isReading(request)) counts.count(page.count)
       }
       if (page.type === pageType) asPage(reply) // a 304 replaces the headers that its client has kept
       if (matches(request.headers['if-none-match'], page.etag)) return reply.status(304).send()
