@@ -9,7 +9,7 @@ import { createLog } from '../runtime/log.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
 import { openDatabase, openMemoryCache, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
-import { existingData } from './rung-config.ts'
+import { appFolder, existingData, wantedTopology } from './rung-config.ts'
 
 const cache: Command = {
   name: 'cache',
@@ -47,14 +47,16 @@ async function open(input: Input) {
     await database.close()
     await server.stop()
   }
-  return { database, connection: server.connection, topology: config.topology, close }
+  return { database, connection: server.connection, close }
 }
 
 async function invalidate(input: Input, [module, ...tags]: readonly string[]): Promise<number> {
   if (module === undefined || tags.length === 0) {
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
-  const { database, connection, topology, close } = await open(input)
+  // Which CDN is to hear of it, the app's own file may say.
+  const { topology } = await wantedTopology([...appFolder(undefined, input.cwd), input.cwd], input.env, {})
+  const { database, connection, close } = await open(input)
   const layers = openMemoryCache(topology, database, connection)
   const primitives = openPrimitives(database, connection, undefined, layers)
   try {

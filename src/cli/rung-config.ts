@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
+import { findApp } from '../runtime/load-app.ts'
 import { isRungName, rungNames } from '../topology/catalog.ts'
 import { topologyOf } from '../topology/changes.ts'
 import type { Topology } from '../topology/topology.ts'
@@ -20,6 +21,16 @@ export function rungAndApp(positionals: readonly string[]): { rung: string | und
   if (more.length > 0 || (!isRung && second !== undefined))
     throw new RungError('CONFIG_INVALID', 'Give a rung and the file of an app, no more: rung up 10k src/app.ts')
   return { rung: isRung ? first : undefined, app }
+}
+
+/** Without an app there is a topology too. */
+export function appFolder(app: string | undefined, cwd: string): string[] {
+  try {
+    return [path.dirname(findApp(app, cwd))]
+  } catch (error) {
+    if (app === undefined && isRungError(error, 'APP_NOT_FOUND')) return []
+    throw error
+  }
 }
 
 /**

@@ -1,9 +1,7 @@
 import path from 'node:path'
-import { isRungError } from '../kernel/errors.ts'
-import { findApp } from '../runtime/load-app.ts'
 import { describe } from '../topology/describe.ts'
 import type { Command, Input } from './command.ts'
-import { rungAndApp, wantedTopology } from './rung-config.ts'
+import { appFolder, rungAndApp, wantedTopology } from './rung-config.ts'
 
 const command: Command = {
   name: 'topology',
@@ -19,6 +17,8 @@ const command: Command = {
     '    data: { url, readConnectionsMax, writeConnectionsMax },  // DATABASE_URL, …',
     "    cache: { url: 'redis://…' },            // RUNG_REDIS_URL: none is started",
     "    edge: 'off',                            // RUNG_EDGE",
+    "    cdn: { name: 'fastly', id, url },       // RUNG_CDN (or off), RUNG_CDN_ID, …;",
+    '                                            // its token by RUNG_CDN_TOKEN alone',
     '    processes: { web: 2, worker: 1 },       // RUNG_WEB, RUNG_WORKER',
     "    http: { host: '0.0.0.0', port: 80 },    // HOST, PORT",
     '    silentMsMax: 30_000,                    // RUNG_SILENT_MS',
@@ -43,16 +43,6 @@ const command: Command = {
 }
 export default command
 
-/** Without an app there is a topology too. */
-function appFolder(app: string | undefined, cwd: string): string[] {
-  try {
-    return [path.dirname(findApp(app, cwd))]
-  } catch (error) {
-    if (app === undefined && isRungError(error, 'APP_NOT_FOUND')) return []
-    throw error
-  }
-}
-
 function print(rung: string, parts: ReturnType<typeof describe>, out: Input['out']): void {
   const row = (part: string, count: string, runs: string) => out.line(`${part.padEnd(11)}${count.padEnd(7)}${runs}`)
   out.line(`rung ${rung}`)
@@ -60,10 +50,11 @@ function print(rung: string, parts: ReturnType<typeof describe>, out: Input['out
   for (const { part, count, runs } of parts) row(part, count === 0 ? 'yours' : String(count), runs)
 }
 
-/** URLs may hold passwords. */
+/** URLs may hold passwords, and what may purge is nobody's to see. */
 function shown(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (key, inner) => {
+      if (key === 'token') return undefined
       if (key !== 'url' || typeof inner !== 'string') return inner
       return inner.replace(/\/\/[^/@]*@/, '//…@')
     }),

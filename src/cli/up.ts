@@ -230,10 +230,11 @@ function greet(
   line('stop', 'Ctrl-C, or: rung stop')
 }
 
-function elsewhere({ data, cache }: Topology, parts: readonly Part[]): string[] {
+function elsewhere({ data, cache, cdn }: Topology, parts: readonly Part[]): string[] {
   const has = (kind: Part['kind']) => parts.some((part) => part.kind === kind)
   return [
     ...(data.url !== undefined && !has('postgres') ? ['the Postgres that you named'] : []),
     ...(cache.url !== undefined && !has('redis') ? ['the Redis that you named'] : []),
+    ...(cdn !== undefined ? ['the CDN that you named, which is purged'] : []),
   ]
 }

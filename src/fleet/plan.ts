@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { socketDirFor } from '../engines/postgres/recipe.ts'
 import { redisUrl } from '../engines/redis/recipe.ts'
-import type { Topology } from '../topology/topology.ts'
+import type { CdnTopology, Topology } from '../topology/topology.ts'
 
 /** From a topology to the processes that make it: pure, so that it can be read, printed and compared. */
 
@@ -87,7 +87,7 @@ export interface Plan {
 
 /** Set here, whatever the user's environment says. */
 const ours =
-  /^(RUNG_(TOPOLOGY|DATA|REDIS_URL|EDGE|EDGE_URL|EDGE_SECRET|ROLE|SECRET|WEB|WORKER|POOL_READ|POOL_WRITE)|DATABASE_URL|PORT|HOST)$/
+  /^(RUNG_(TOPOLOGY|DATA|REDIS_URL|EDGE|EDGE_URL|EDGE_SECRET|CDN|CDN_ID|CDN_TOKEN|CDN_URL|ROLE|SECRET|WEB|WORKER|POOL_READ|POOL_WRITE)|DATABASE_URL|PORT|HOST)$/
 const local = '127.0.0.1'
 /** A request has 30 s, and its connection and the database's some more. */
 const requestsMs = 50_000
@@ -131,6 +131,7 @@ export function planFleet(topology: Topology, ground: Ground): Plan {
       ? redisUrl({ listen: { socketPath: redis.socketPath }, password: redis.password })
       : topology.cache.url,
     ...(edge && { RUNG_EDGE_URL: `http://${local}:${edge.adminPort}`, RUNG_EDGE_SECRET: edge.secret }),
+    ...(topology.cdn && cdnEnv(topology.cdn)),
   }
   const apps = rolesOf(topology).map(([role, name]) => {
     const behind = edge !== undefined || role === 'worker'
@@ -199,7 +200,11 @@ function archiverPart({ app, dataDir }: Ground, passed: Env, port: number): Arch
   }
 }
 
-function edgePart({ http }: Topology, ground: Ground, adminPort: number): EdgePart {
+function cdnEnv({ name, id, token, url }: CdnTopology): Env {
+  return { RUNG_CDN: name, RUNG_CDN_ID: id, RUNG_CDN_TOKEN: token, RUNG_CDN_URL: url }
+}
+
+function edgePart({ http, cdn }: Topology, ground: Ground, adminPort: number): EdgePart {
   return {
     kind: 'edge',
     name: 'edge',
@@ -210,7 +215,7 @@ function edgePart({ http }: Topology, ground: Ground, adminPort: number): EdgePa
     listen: http,
     adminPort,
     secret: ground.secrets.edge,
-    tagsShown: Boolean(ground.app.env.RUNG_CDN),
+    tagsShown: cdn !== undefined,
     upstreams: [],
   }
 }

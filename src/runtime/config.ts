@@ -5,7 +5,8 @@ import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { RungError } from '../kernel/errors.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { rungNames, rungs } from '../topology/catalog.ts'
-import type { CacheTopology, CdnName, CdnTopology, EdgeTopology, MailTopology, Topology } from '../topology/topology.ts'
+import { cdnIdIs, cdnNames, cdnUrlMust, isCdnId, isCdnUrl, noCdn } from '../topology/cdn.ts'
+import type { CacheTopology, CdnTopology, EdgeTopology, MailTopology, Topology } from '../topology/topology.ts'
 
 /** Everything that a process takes from outside, checked once at the start. */
 export interface Config {
@@ -49,7 +50,6 @@ export type Role = (typeof roles)[number]
 
 const roles = ['both', 'web', 'worker'] as const
 const switches = ['on', 'off'] as const
-const cdnNames: readonly CdnName[] = ['fastly', 'cloudflare']
 const modes = ['development', 'test', 'production'] as const
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -144,21 +144,18 @@ function edgeTopology(env: Env): EdgeTopology {
 /** What purges a CDN that stands in front. Its values are not shown: two of them together are the right to empty it. */
 function cdnTopology(env: Env): CdnTopology | undefined {
   if (!env.RUNG_CDN) {
-    const alone = ['RUNG_CDN_ID', 'RUNG_CDN_TOKEN', 'RUNG_CDN_URL'].find((name) => env[name])
+    // The token may be there for a CDN that rung.config.ts names.
+    const alone = ['RUNG_CDN_ID', 'RUNG_CDN_URL'].find((name) => env[name])
     if (alone) throw invalid(`${alone} is of no use without RUNG_CDN, one of ${cdnNames.join(', ')}.`)
     return undefined
   }
+  if (env.RUNG_CDN === noCdn) return undefined
   const name = oneOf(env, 'RUNG_CDN', cdnNames, 'fastly')
   const { RUNG_CDN_ID: id = '', RUNG_CDN_TOKEN: token = '', RUNG_CDN_URL: url } = env
-  if (!/^[\w-]+$/.test(id))
-    throw invalid('RUNG_CDN needs RUNG_CDN_ID, the id of the service (Fastly) or the zone (Cloudflare).')
+  if (!isCdnId(id)) throw invalid(`RUNG_CDN needs RUNG_CDN_ID, ${cdnIdIs}.`)
   if (!/^[\x21-\x7e]+$/.test(token))
     throw invalid('RUNG_CDN needs RUNG_CDN_TOKEN, a token that may purge, and nothing else.')
-  if (url && !(/^https?:\/\/[^?#@]*[^/?#@]$/.test(url) && URL.canParse(url))) {
-    throw invalid(
-      `RUNG_CDN_URL is "${url}"; it must have the form https://api.example.org, without a slash at its end.`,
-    )
-  }
+  if (url && !isCdnUrl(url)) throw invalid(`RUNG_CDN_URL is "${url}"; it must ${cdnUrlMust}.`)
   return { name, url: url || undefined, id, token }
 }
 

@@ -1,6 +1,7 @@
 import { RungError } from '../kernel/errors.ts'
 import { rungNames, rungs } from './catalog.ts'
-import type { RungName, Topology } from './topology.ts'
+import { cdnIdIs, cdnNames, cdnUrlMust, isCdnId, isCdnUrl, noCdn } from './cdn.ts'
+import type { CdnName, CdnTopology, RungName, Topology } from './topology.ts'
 
 /** What `rung.config.ts` may say, beside the app: `export default defineTopology({ rung: '10k', … })`. */
 export interface TopologyChanges {
@@ -18,6 +19,14 @@ export interface TopologyChanges {
   }
   /** The page cache in front. */
   edge?: 'on' | 'off'
+  /** A CDN of yours in front of all. What may purge it, `RUNG_CDN_TOKEN`, comes by the environment alone: this file is committed. */
+  cdn?: {
+    name: CdnName
+    /** Of the service (Fastly), the zone (Cloudflare). */
+    id: string
+    /** Of its purge API, where it is not the vendor's own. */
+    url?: string
+  }
   /** How many that answer requests, and how many that run jobs. */
   processes?: { web?: number; worker?: number }
   /** Where clients come in. */
@@ -75,6 +84,19 @@ const settings: readonly Setting[] = [
     ...url(/^(rediss?:\/\/[^/]|redis\+unix:\/\/)/, 'redis://:password@host:6379'),
   },
   { path: 'edge', variable: 'RUNG_EDGE', ...oneOf(['on', 'off']) },
+  { path: 'cdn.name', variable: 'RUNG_CDN', ...oneOf([...cdnNames, noCdn]) },
+  {
+    path: 'cdn.id',
+    variable: 'RUNG_CDN_ID',
+    is: (value) => typeof value === 'string' && isCdnId(value),
+    must: `be ${cdnIdIs}`,
+  },
+  {
+    path: 'cdn.url',
+    variable: 'RUNG_CDN_URL',
+    is: (value) => typeof value === 'string' && isCdnUrl(value),
+    must: cdnUrlMust,
+  },
   { path: 'processes.web', variable: 'RUNG_WEB', option: '--web', ...whole(1, 64) },
   { path: 'processes.worker', variable: 'RUNG_WORKER', option: '--worker', ...whole(0, 64) },
   {
@@ -122,6 +144,7 @@ export function topologyOf({ file, env, options = {} }: Sources): Topology {
       writeConnectionsMax: (values['data.writeConnectionsMax'] as number) ?? data.writeConnectionsMax,
     },
     cache: { ...cache, ...(redisUrl !== undefined && { engine: 'redis', url: redisUrl }) },
+    cdn: cdnOf(values, env.RUNG_CDN_TOKEN),
     edge: values.edge === undefined ? preset.edge : { ...preset.edge, engine: values.edge === 'on' ? 'nginx' : 'none' },
     http: {
       host: (values['http.host'] as string) ?? http.host,
@@ -134,6 +157,18 @@ export function topologyOf({ file, env, options = {} }: Sources): Topology {
     throw invalid('Several web processes need the edge in front of them: leave it on, or have one web process.')
   }
   return topology
+}
+
+/** Without its token, if need be: who only looks does not have it, and who starts is asked for it. */
+function cdnOf(values: Values, token = ''): CdnTopology | undefined {
+  const { 'cdn.name': name, 'cdn.id': id, 'cdn.url': url } = values
+  if (name === noCdn) return undefined
+  if (name === undefined) {
+    if (id === undefined && url === undefined) return undefined
+    throw invalid(`A CDN needs its name, one of ${cdnNames.join(', ')}: cdn.name of rung.config.ts, or RUNG_CDN.`)
+  }
+  if (id === undefined) throw invalid(`A CDN needs ${cdnIdIs}: cdn.id of rung.config.ts, or RUNG_CDN_ID.`)
+  return { name: name as CdnName, id: String(id), url: url as string | undefined, token }
 }
 
 /** Where one process does both, saying how many of either splits it. */
@@ -154,7 +189,9 @@ function fromFile(file: unknown): Values {
       const setting = settings.find((one) => one.path === path)
       if (setting === undefined && isPlain(inner) && settings.some((one) => one.path.startsWith(`${path}.`)))
         walk(inner, `${path}.`)
-      else if (setting === undefined) {
+      else if (path === 'cdn.token') {
+        throw invalid('rung.config.ts has "cdn.token"; take it out, and set RUNG_CDN_TOKEN: the file is committed.')
+      } else if (setting === undefined) {
         throw invalid(`rung.config.ts has "${path}", which is no setting of a topology. See: rung topology --help`)
       } else if (inner !== undefined) found[path] = checked(setting, inner, `${path} of rung.config.ts`)
     }

@@ -8,13 +8,18 @@ export interface Described {
 }
 
 /** What runs where, in words: from the clients inwards. `backupDir`: where the environment says that backups go. */
-export function describe({ data, cache, edge, http, processes }: Topology, backupDir?: string): Described[] {
+export function describe({ data, cache, edge, cdn, http, processes }: Topology, backupDir?: string): Described[] {
   const { both, web, worker } = processes
   const behind = edge.engine === 'nginx'
   const entry = `${http.host}:${http.port}`
   const at = behind ? 'behind the edge' : `at ${entry}`
   const pools = `${data.readConnectionsMax} + ${data.writeConnectionsMax} connections each`
   const parts: (Described | undefined)[] = [
+    cdn && {
+      part: 'cdn',
+      count: 0,
+      runs: cdn.name === 'fastly' ? `Fastly, service ${cdn.id}` : `Cloudflare, zone ${cdn.id}`,
+    },
     behind ? { part: 'edge', count: 1, runs: `nginx, the page cache, at ${entry}` } : undefined,
     both > 0 ? { part: 'app', count: both, runs: `answers and runs jobs, ${at}; ${pools}` } : undefined,
     web > 0 ? { part: 'web', count: web, runs: `answers requests, ${at}; ${pools}` } : undefined,

@@ -59,6 +59,7 @@ export interface CdnTopology {
   readonly url: string | undefined
   /** Of the service (Fastly), the zone (Cloudflare). */
   readonly id: string
+  /** May purge. Comes by the environment alone, and is never shown. */
   readonly token: string
 }
 

@@ -75,6 +75,18 @@ describe('the plan of a fleet', () => {
     assert.equal(apps(all.parts)[0]!.env.RUNG_TRUST_PROXY, '10.0.0.0/8,127.0.0.1')
   })
 
+  it('hands on the CDN of the topology, and none that was switched off', () => {
+    const file = { cdn: { name: 'fastly', id: 'abc' } }
+    const around = { ...ground.app.env, RUNG_CDN: 'off', RUNG_CDN_ID: 'old', RUNG_CDN_TOKEN: 't' }
+    const on = plan({ file, env: { RUNG_CDN_TOKEN: 't' } }, { app: { ...ground.app, env: around } })
+    const cdn = { RUNG_CDN: 'fastly', RUNG_CDN_ID: 'abc', RUNG_CDN_TOKEN: 't', RUNG_CDN_URL: undefined }
+    for (const { env } of apps(on.parts)) assert.deepEqual({ ...env, ...cdn }, env)
+    assert.ok(on.parts.some((part) => part.kind === 'edge' && part.tagsShown))
+    const off = plan({ file, env: around }, { app: { ...ground.app, env: around } })
+    for (const { env } of apps(off.parts)) assert.ok(!Object.keys(env).some((name) => name.startsWith('RUNG_CDN')))
+    assert.ok(off.parts.some((part) => part.kind === 'edge' && !part.tagsShown))
+  })
+
   it('has several web processes behind the edge, and connections for all', () => {
     const { parts, needed } = plan({ options: { rung: '10k', 'processes.web': '2' } })
     assert.equal(needed, 4)

@@ -304,6 +304,9 @@ describe('rung up', { skip }, () => {
         await writeFile(path.join(dir, 'rung.config.ts'), 'export default { cache: 7 }\n')
         const failed = await startFails({ up: '10k' })
         assert.match(failed.error!.message, /^rung\.config\.ts has "cache"/)
+        await writeFile(path.join(dir, 'rung.config.ts'), 'export default { cdn: { name: "fastly", id: "x" } }\n')
+        const keyless = await startFails({ up: '10k', env: { RUNG_CDN_TOKEN: '' } })
+        assert.match(keyless.error!.message, /^RUNG_CDN needs RUNG_CDN_TOKEN, a token that may purge/)
       } finally {
         other.close()
       }
@@ -373,5 +376,14 @@ describe('rung topology', () => {
         topology: { rung: string; data: { url: string } }
       }
       assert.deepEqual([topology.rung, topology.data.url], ['10k', 'postgres://…@db/app'])
+      const file = 'export default { cdn: { name: "fastly", id: "abc" } }\n'
+      await writeFile(path.join(dir, 'rung.config.ts'), file)
+      const token = { RUNG_CDN_TOKEN: 'hidden' }
+      const shown = await rung(['topology', '10k'], dir, token)
+      assert.match(shown.stdout, /^cdn +yours +Fastly, service abc$/m)
+      const data = await rung(['topology', '10k', '--json'], dir, token)
+      const { cdn } = (JSON.parse(data.stdout) as { topology: { cdn: object } }).topology
+      assert.deepEqual(cdn, { name: 'fastly', id: 'abc' })
+      assert.ok(!`${shown.stdout}${data.stdout}`.includes('hidden'))
     }))
 })

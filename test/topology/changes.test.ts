@@ -39,6 +39,19 @@ group('the topology of an app', () => {
     assert.equal(topologyOf({ file: { silentMsMax: 0 }, env: { RUNG_SILENT_MS: '60000' } }).silentMsMax, 60_000)
   })
 
+  it('has a CDN in front, whose token comes by the environment alone', () => {
+    const file = defineTopology({ rung: '10k', cdn: { name: 'fastly', id: 'abc' } })
+    const cdn = { name: 'fastly', id: 'abc', url: undefined, token: '' }
+    assert.deepEqual(topologyOf({ file, env: {} }).cdn, cdn)
+    assert.deepEqual(topologyOf({ file, env: { RUNG_CDN_TOKEN: 't' } }).cdn, { ...cdn, token: 't' })
+    const env = { RUNG_CDN: 'cloudflare', RUNG_CDN_ID: 'zone', RUNG_CDN_URL: 'https://api.example.org/v4' }
+    const own = { name: 'cloudflare', id: 'zone', url: 'https://api.example.org/v4', token: '' }
+    assert.deepEqual(topologyOf({ file, env }).cdn, own)
+    assert.deepEqual(topologyOf({ env }).cdn, own)
+    assert.equal(topologyOf({ file, env: { RUNG_CDN: 'off' } }).cdn, undefined)
+    assert.equal(topologyOf({ env: { RUNG_CDN_TOKEN: 't' } }).cdn, undefined)
+  })
+
   it('splits the one process where the number of either is said', () => {
     assert.deepEqual(topologyOf({ env: { RUNG_WEB: '3' }, options: { rung: '10k' } }).processes, {
       both: 0,
@@ -83,6 +96,32 @@ group('the topology of an app', () => {
     ['a database of another kind', { env: { DATABASE_URL: 'mysql://hidden' } }, /^DATABASE_URL \(its value/],
     ['neither on nor off', { env: { RUNG_EDGE: 'yes' } }, /^RUNG_EDGE is "yes"; it must be one of on, off\.$/],
     [
+      'a CDN that nobody knows',
+      { file: { cdn: { name: 'akamai', id: 'x' } }, env: {} },
+      /^cdn.name of rung.config.ts is "akamai"; it must be one of fastly, cloudflare, off\.$/,
+    ],
+    ['one without an id', { file: { cdn: { name: 'fastly' } }, env: {} }, /^A CDN needs the id of the service/],
+    [
+      'an id without a name',
+      { env: { RUNG_CDN_ID: 'x' } },
+      /^A CDN needs its name, one of fastly, cloudflare: cdn\.name/,
+    ],
+    [
+      'an id that is none',
+      { file: { cdn: { name: 'fastly', id: 'a/b' } }, env: {} },
+      /^cdn.id of rung.config.ts is "a\/b"/,
+    ],
+    [
+      'a purge API with a slash at its end',
+      { file: { cdn: { name: 'fastly', id: 'x', url: 'https://api.example.org/' } }, env: {} },
+      /^cdn.url of rung.config.ts is .* without a slash at its end\.$/,
+    ],
+    [
+      'a token in a file',
+      { file: { cdn: { name: 'fastly', id: 'x', token: 'hidden' } }, env: {} },
+      /^rung.config.ts has "cdn.token"; take it out, and set RUNG_CDN_TOKEN/,
+    ],
+    [
       'several without an edge',
       { file: { rung: '10k', edge: 'off' }, env: { RUNG_WEB: '2' } },
       /^Several web processes need the edge/,
@@ -103,11 +142,13 @@ group('the topology of an app', () => {
   }
 
   it('can be told without its passwords', () => {
-    const env = { DATABASE_URL: 'postgres://me:hidden@db:5/app', RUNG_REDIS_URL: 'redis://:hidden@r:6' }
+    const cdn = { RUNG_CDN: 'cloudflare', RUNG_CDN_ID: '023e105f4ecef8ad9ca31a8372d0c353', RUNG_CDN_TOKEN: 'hidden' }
+    const env = { DATABASE_URL: 'postgres://me:hidden@db:5/app', RUNG_REDIS_URL: 'redis://:hidden@r:6', ...cdn }
     const parts = describe(topologyOf({ env, options: { rung: '10k' } }))
     assert.deepEqual(
       parts.map(({ part, count }) => [part, count]),
       [
+        ['cdn', 0],
         ['edge', 1],
         ['web', 1],
         ['worker', 1],

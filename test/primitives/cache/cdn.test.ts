@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { purgeCdn } from '../../../src/engines/cdn/client.ts'
@@ -17,6 +19,7 @@ import { gate } from '../../support/cache.ts'
 import { askPage, noNginx, testPageCache, testUpstream } from '../../support/nginx.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
 import { until, withScratch } from '../../support/process.ts'
+import { noRedis } from '../../support/redis.ts'
 
 interface Call {
   path: string
@@ -239,6 +242,42 @@ describe('behind a CDN', () => {
     await upstream.close()
   })
 
+  it(
+    'that the topology names is purged by the app of rung up, and from another terminal',
+    {
+      skip: noRedis || noNginx,
+    },
+    () =>
+      withScratch(async ({ dir, launch }) => {
+        const api = await purgeApi()
+        try {
+          const app = fileURLToPath(new URL('../../support/apps/articles/app.ts', import.meta.url))
+          const cdn = { name: 'fastly', id: 'the-id', url: api.url }
+          await writeFile(path.join(dir, 'rung.config.ts'), `export default ${JSON.stringify({ cdn })}\n`)
+          const env = { RUNG_CDN_TOKEN: 'the-token' }
+          const up = launch({ up: '10k', app, env })
+          const { url } = await up.started
+          const page = await fetch(`${url}/titles`)
+          assert.equal(page.headers.get('surrogate-key'), edgeTag('articles/titles'))
+          const id = await put(url, 'a')
+          await until(() => api.calls.length > 0, 'the write is purged')
+          assert.deepEqual(tagsOf(api.calls[0]!).toSorted(), changed(id).toSorted())
+          assert.equal(api.calls[0]!.path, 'POST /service/the-id/purge')
+          assert.equal(api.calls[0]!.headers['fastly-key'], 'the-token')
+          const before = api.calls.length
+          await launch({ command: ['cache', 'invalidate', 'articles', 'elsewhere'], env }).exited
+          await until(() => api.calls.length > before, 'what another terminal says, too')
+          assert.deepEqual(tagsOf(api.calls[before]!), [edgeTag('articles/elsewhere')])
+          assert.ok(![up.stdout(), up.stderr()].some((text) => text.includes('the-token')))
+          await up.stop()
+          const off = await launch({ up: '1k', app, env: { RUNG_CDN: 'off' } }).started
+          assert.equal((await fetch(`${off.url}/titles`)).headers.get('surrogate-key'), null)
+        } finally {
+          await api.close()
+        }
+      }),
+  )
+
   it('is configured as a whole or not at all', () => {
     const whole = settings('https://api.example.org/v4', 'cloudflare')
     assert.deepEqual(readConfig(whole, '/').topology.cdn, {
@@ -247,7 +286,8 @@ describe('behind a CDN', () => {
       id: 'the-id',
       token: 'the-token',
     })
-    assert.equal(readConfig({}, '/').topology.cdn, undefined)
+    for (const none of [{}, { RUNG_CDN_TOKEN: 'x' }, { ...whole, RUNG_CDN: 'off' }])
+      assert.equal(readConfig(none, '/').topology.cdn, undefined)
     for (const [change, about] of [
       [{ RUNG_CDN: 'akamai' }, /RUNG_CDN is "akamai"; it must be one of fastly, cloudflare/],
       [{ RUNG_CDN: '' }, /RUNG_CDN_ID is of no use without RUNG_CDN/],
