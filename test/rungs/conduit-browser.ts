@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
+import { until } from '../support/process.ts'
 import { type Target, unique } from './conduit-client.ts'
+import { noise } from './conduit-pictures.ts'
 
 /** The main journeys in a real browser. */
 export function browserTests(target: Target): void {
@@ -66,6 +68,51 @@ export function browserTests(target: Target): void {
         await page.getByRole('button', { name: 'Sign out' }).click()
         await page.getByRole('link', { name: 'Sign in' }).waitFor()
         // Nothing that a script or a policy would not have.
+        assert.deepEqual(complaints, [])
+        const width = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+        assert.equal(width, 0, 'nothing is wider than the screen')
+      })
+    }
+
+    for (const [name, options] of [
+      ['on a phone', phone],
+      ['without JavaScript', { ...desktop, javaScriptEnabled: false }],
+    ] as const) {
+      it(`chooses a picture, ${name}`, async () => {
+        const { page, complaints } = await browser.visit(options)
+        const url = (path: string) => new URL(path, target().baseUrl).href
+        const who = unique('painter')
+        await page.goto(url('/register'))
+        await page.getByLabel('Username').fill(who)
+        await page.getByLabel('Email').fill(`${who}@example.com`)
+        await page.getByLabel('Password').fill('correct horse')
+        await page.getByRole('button', { name: 'Sign up' }).click()
+        await page.getByRole('link', { name: 'Settings' }).click()
+        const choose = (buffer: Buffer) =>
+          page.locator('#picture').setInputFiles({ name: 'me.png', mimeType: 'image/png', buffer })
+        await choose(Buffer.from('no picture'))
+        await page.getByRole('button', { name: 'Send picture' }).click()
+        await page.getByText('Picture is no PNG, JPEG or WebP').waitFor()
+        await choose(await noise(900, 600, 'png'))
+        await page.getByRole('button', { name: 'Send picture' }).click()
+        const picture = page.locator('.own-picture img.picture')
+        if ('isMobile' in options) await picture.waitFor()
+        else await until(async () => (await page.goto(url('/settings'))) && (await picture.count()) === 1, 'it is made')
+        const size = await picture.evaluate('document.querySelector(".own-picture img").naturalWidth')
+        assert.equal(size, 256)
+        await page.goto(url(`/profile/${who}`))
+        await until(
+          async () => (await page.reload()) && (await page.locator('img.picture').count()) === 1,
+          'it is shown',
+        )
+        await page.goto(url('/settings'))
+        await page.getByRole('button', { name: 'Remove picture' }).click()
+        await page.locator('.own-picture span.picture').waitFor()
+        if ('isMobile' in options) {
+          await choose(Buffer.alloc(5 * 1024 ** 2 + 1))
+          await page.getByRole('button', { name: 'Send picture' }).click()
+          assert.match(String(await page.evaluate('document.querySelector("#picture").validationMessage')), /too large/)
+        }
         assert.deepEqual(complaints, [])
         const width = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
         assert.equal(width, 0, 'nothing is wider than the screen')

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { until } from '../support/process.ts'
 import { type Target, unique } from './conduit-client.ts'
+import { noise } from './conduit-pictures.ts'
 import { visitor } from './conduit-visitor.ts'
 
 /** The pages, without JavaScript: at every rung, as the API is. */
@@ -145,6 +147,51 @@ export function pageTests(target: Target): void {
       assert.equal((await elsewhere.send('/login', { email, password })).status, 401)
       await owner.send('/logout')
       assert.doesNotMatch((await owner.get('/')).text, /Sign out/)
+    })
+
+    it('a picture is sent with a form, and shown where its owner is', async () => {
+      const [owner, anonymous] = [someone(), someone()]
+      const { username, email } = await owner.signUp()
+      const path = await owner.publish()
+      const shown = (text: string) => /<img class="picture" src="([^"]+)"/.exec(text)?.[1]
+      const send = (content: Uint8Array) => owner.sendFile('/settings/picture', 'picture', content)
+      assert.equal(shown((await anonymous.get(path)).text), undefined)
+      const sent = await send(await noise(600, 400))
+      assert.deepEqual([sent.status, sent.path], [200, '/settings'])
+      assert.match(sent.text, /being made|<img class="picture"/)
+      const image = await until(async () => shown((await owner.get('/settings')).text), 'it is made')
+      for (const page of [path, `/profile/${username}`])
+        await until(async () => shown((await anonymous.get(page)).text) === image, `${page} shows it`)
+      assert.equal((await anonymous.get(image)).headers.get('content-type'), 'image/webp')
+      await owner.send('/settings', { username, email, bio: 'Seen', image: '', password: '' })
+      assert.equal(shown((await anonymous.get(`/profile/${username}`)).text), image, 'other settings leave it')
+
+      const large = Buffer.concat([await noise(100, 100), Buffer.alloc(5 * 1024 ** 2)])
+      for (const [content, why] of [
+        [large, 'Picture is larger than 5 MB'],
+        [Buffer.from('GIF89a'), 'Picture is no PNG, JPEG or WebP'],
+        [Buffer.alloc(0), 'Picture is no PNG, JPEG or WebP'],
+      ] as const) {
+        const { status, text } = await send(content)
+        assert.equal(status, 200)
+        assert.match(text, new RegExp(`id="picture-error">${why}<`))
+        assert.equal(shown(text), image)
+      }
+      const whole = await noise(100, 100, 'png')
+      await send(whole.subarray(0, whole.length / 2))
+      const failed = await until(async () => {
+        const { text } = await owner.get('/settings')
+        return /id="picture-error">/.test(text) && text
+      }, 'it has failed')
+      assert.match(failed, /id="picture-error">Picture cannot be read</)
+      assert.equal(shown(failed), image)
+
+      const led = await someone().sendFile('/settings/picture', 'picture', whole)
+      assert.equal(led.path, '/login?to=/settings')
+      const forced = await owner.sendFile('/settings/picture', 'picture', whole, { 'sec-fetch-site': 'cross-site' })
+      assert.equal(forced.status, 403)
+      assert.equal(shown((await owner.send('/settings/picture/remove')).text), undefined)
+      await until(async () => shown((await anonymous.get(path)).text) === undefined, 'it is gone')
     })
 
     it('lists have pages, tags and a search', async () => {

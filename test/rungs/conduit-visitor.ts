@@ -49,10 +49,18 @@ export function visitor(target: Target) {
       headers: { 'sec-fetch-site': 'same-origin', ...headers },
     })
 
+  /** One file, as a form sends it. */
+  const sendFile = (path: string, name: string, content: Uint8Array, headers: Record<string, string> = {}) => {
+    const body = new FormData()
+    body.set(name, new File([content as Uint8Array<ArrayBuffer>], 'any name.png', { type: 'image/png' }))
+    return go(path, { method: 'POST', body, headers: { 'sec-fetch-site': 'same-origin', ...headers } })
+  }
+
   return {
     cookies,
     get: (path: string, headers: Record<string, string> = {}) => go(path, { headers }),
     send,
+    sendFile,
     async signUp(): Promise<{ username: string; email: string; password: string }> {
       const username = unique('visitor')
       const account = { username, email: `${username}@example.com`, password: 'correct horse' }

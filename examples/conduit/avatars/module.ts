@@ -1,26 +1,20 @@
 import { Readable } from 'node:stream'
-import { cron, defineModule, handle, isRungError } from 'rung'
+import { call, cron, defineModule, handle, isRungError } from 'rung'
 import { Type } from 'typebox'
 import { refuse } from '../errors.ts'
 import { identity } from '../identity/module.ts'
-import { Envelope, Errors, failures, NullableText } from '../schemas.ts'
+import { AccountId, Envelope, Errors, failures, NullableText } from '../schemas.ts'
 import { onlySignedIn, signedIn } from '../viewer.ts'
+import { takeForms } from './forms.ts'
 import { keyIn } from './places.ts'
 import { avatarOf, makeSizes, receive, removeAvatar, resize, sweep, sweepUploads, tidy, tidyUp } from './uploads.ts'
 
-const One = Envelope(
-  'avatar',
-  Type.Object({
-    state: Type.Union([
-      Type.Literal('none'),
-      Type.Literal('processing'),
-      Type.Literal('ready'),
-      Type.Literal('failed'),
-    ]),
-    error: NullableText(),
-    image: NullableText(),
-  }),
-)
+const Avatar = Type.Object({
+  state: Type.Union([Type.Literal('none'), Type.Literal('processing'), Type.Literal('ready'), Type.Literal('failed')]),
+  error: NullableText(),
+  image: NullableText(),
+})
+const One = Envelope('avatar', Avatar)
 const picture = { schema: Type.Unsafe<unknown>({}) }
 const Picture = { content: { 'image/png': picture, 'image/jpeg': picture, 'image/webp': picture } }
 
@@ -31,6 +25,14 @@ export const avatars = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
   uses: { identity },
 
+  calls: ({ data }) => ({
+    of: call(AccountId, Avatar, ({ accountId }) => avatarOf(data, accountId)),
+    remove: call(AccountId, Type.Null(), async ({ accountId }) => {
+      await removeAvatar(data, accountId)
+      return null
+    }),
+  }),
+
   work: ({ data, files }) => [
     handle(resize, (input, run) => makeSizes(data, files, input, run)),
     handle(tidy, (input, run) => tidyUp(data, files, input, run)),
@@ -38,7 +40,9 @@ export const avatars = defineModule({
     handle(sweep, () => sweepUploads(data)),
   ],
 
-  routes(http, { data, files, calls }) {
+  routes(http, context) {
+    const { data, files, calls } = context
+    takeForms(http, context)
     const who = calls.identity
     const tags = ['Avatar']
     const security = [{ token: [] }]

@@ -15,6 +15,11 @@ export function avatarUrl(uploadId: number, sha256: string): string {
   return shownUrl(`/api/avatars/${nameOf(uploadId, sha256)}/${shownSize}.webp`)
 }
 
+/** One that was made here, and not an address elsewhere. */
+export function isAvatarUrl(image: string | null): boolean {
+  return image?.startsWith(shownUrl('/api/avatars/')) ?? false
+}
+
 /** The key that a URL's parts mean, and the digest that its file must have; `undefined` for any other text. */
 export function keyIn(name: string, file: string): { key: string; digest: string } | undefined {
   const [, uploadId, digest] = /^([1-9]\d{0,15})-([0-9a-f]{20})$/.exec(name) ?? []

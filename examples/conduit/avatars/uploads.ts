@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import { type Data, defineJob, type Files, type JobRun, type SqlTag, type Tx } from 'rung'
 import { Type } from 'typebox'
 import { refuse } from '../errors.ts'
@@ -52,7 +51,12 @@ export async function avatarOf(data: Data, accountId: number): Promise<Avatar> {
 }
 
 /** The row before the file: whatever happens then, somebody knows that there may be one. */
-export async function receive(data: Data, files: Files, accountId: number, body: Readable): Promise<void> {
+export async function receive(
+  data: Data,
+  files: Files,
+  accountId: number,
+  body: AsyncIterable<Uint8Array>,
+): Promise<void> {
   const uploadId = await data.write(async (tx) => {
     const [row] = await tx<{ id: number }>`
       insert into avatars.upload (account_id) values (${accountId}) returning id`

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Http } from 'rung'
 import { type Static, Type } from 'typebox'
 import { NewArticle } from '../articles/shapes.ts'
+import { isAvatarUrl } from '../avatars/places.ts'
 import { NewComment } from '../comments/shapes.ts'
 import { refuse } from '../errors.ts'
 import { Email, Login, NewUser, Password, Username } from '../identity/shapes.ts'
@@ -21,7 +22,7 @@ const tagLengthMax = 255
 
 /** What forms send. Each leads on to a page, which its reader then sees as it is after what he did. */
 export function actions(http: Http, { calls, sessions }: Context, { viewerOf, again }: Visit): void {
-  const { articles, comments, identity } = calls
+  const { articles, avatars, comments, identity } = calls
 
   /** For who is signed in; others are asked to. */
   const signedIn =
@@ -79,19 +80,33 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
           password: Type.Union([Type.Literal(''), Password]),
         }),
       },
-      config: again((sent) => ({ title: 'Settings · Conduit', main: settings(sent), at: '/settings' })),
+      config: again((sent, request) => ({
+        title: 'Settings · Conduit',
+        main: settings(sent, { state: 'none', error: null, image: viewerOf(request)?.image ?? null }),
+        at: '/settings',
+      })),
     },
     async (request, reply) => {
       const viewer = viewerOf(request)
       if (!viewer) return reply.redirect(signInPath(request), 303)
-      const { password, ...others } = request.body
-      const changes = { ...others, ...(password !== '' && { password }) }
+      const { password, image, ...others } = request.body
+      // Who has a picture that was made here leaves the address of one elsewhere empty, and keeps it.
+      const keeps = image === '' && isAvatarUrl(viewer.image)
+      const changes = { ...others, ...(!keeps && { image }), ...(password !== '' && { password }) }
       await identity.change({ accountId: viewer.id, changes })
       const to = profilePath(others.username)
       if (password === '') return reply.redirect(to, 303)
       await sessions.revokeAll(String(viewer.id)) // whoever knew the old one is out
       return enter(request, reply, viewer.id, to)
     },
+  )
+
+  http.post(
+    '/settings/picture/remove',
+    signedIn(async (viewer) => {
+      await avatars.remove({ accountId: viewer.id })
+      return '/settings#own-picture'
+    }),
   )
 
   const drafts = (title: string) =>

@@ -9,7 +9,7 @@ export type Filled = Readonly<Record<string, unknown>>
 export interface Field {
   name: string
   label: string
-  type?: 'text' | 'email' | 'password' | 'url' | 'lines'
+  type?: 'text' | 'email' | 'password' | 'url' | 'lines' | 'file'
   value?: string | null | undefined
   autocomplete?: string
   required?: boolean
@@ -17,18 +17,34 @@ export interface Field {
   minLength?: number
   hint?: string
   rows?: number
+  /** Of a file: which kinds, and how large. */
+  accept?: string
+  bytesMax?: number
 }
 
 /** One field with its label, its hint and what is wrong with it, which screen readers tell together. */
 export function field(field: Field, messages: Messages = {}): Html {
-  const { name, label, type = 'text', value, autocomplete, required, maxLength, minLength, hint, rows } = field
+  const {
+    name,
+    label,
+    type = 'text',
+    value,
+    autocomplete,
+    required,
+    maxLength,
+    minLength,
+    hint,
+    rows,
+    accept,
+    bytesMax,
+  } = field
   const wrong = messages[name]
   const about = [hint && `${name}-hint`, wrong && `${name}-error`].filter(Boolean).join(' ')
   const attributes = html`id="${name}" name="${name}"${required && html` required`}${
     maxLength && html` maxlength="${maxLength}"`
-  }${minLength && html` minlength="${minLength}"`}${autocomplete && html` autocomplete="${autocomplete}"`}${
-    wrong && html` aria-invalid="true"`
-  }${about && html` aria-describedby="${about}"`}`
+  }${minLength && html` minlength="${minLength}"`}${autocomplete && html` autocomplete="${autocomplete}"`}${accept && html` accept="${accept}"`}${
+    bytesMax && html` data-bytes-max="${bytesMax}"`
+  }${wrong && html` aria-invalid="true"`}${about && html` aria-describedby="${about}"`}`
   return html`<p class="field">
     <label for="${name}">${label}</label>
     ${

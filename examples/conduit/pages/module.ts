@@ -1,5 +1,6 @@
 import { defineModule, warm } from 'rung'
 import { articles } from '../articles/module.ts'
+import { avatars } from '../avatars/module.ts'
 import { comments } from '../comments/module.ts'
 import { identity } from '../identity/module.ts'
 import { actions } from './actions.ts'
@@ -14,7 +15,7 @@ import { prepare } from './visit.ts'
 export const pages = defineModule({
   name: 'pages',
   owner: 'web',
-  uses: { identity, articles, comments },
+  uses: { identity, articles, comments, avatars },
   assets: new URL('./assets/', import.meta.url),
 
   // What everybody comes by, and where they go from there.

@@ -4,6 +4,7 @@ import { type Static, Type } from 'typebox'
 import { offsetMax } from '../articles/search.ts'
 import type { Found, Many } from '../articles/shapes.ts'
 import { viewOf } from '../articles/views.ts'
+import { isAvatarUrl } from '../avatars/places.ts'
 import { refuse } from '../errors.ts'
 import { accountTag } from '../identity/tags.ts'
 import { pageSize, profilePath } from './layout.ts'
@@ -26,7 +27,7 @@ const shared: RouteCache = { ttl: '1m', grace: '10m', tags: 'inherit' }
 
 /** The pages. */
 export function showing(http: Http, { cache, calls }: Context, { viewerOf, page }: Visit): void {
-  const { articles, comments, identity } = calls
+  const { articles, avatars, comments, identity } = calls
   const fragment = { ttl: '1d', grace: '1d', tags: 'inherit' } as const
   const bodyOf = cache.cached('body', fragment, async (slug: string) =>
     rendered((await articles.one({ slug })).article.body),
@@ -204,12 +205,22 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
     page(request, { title: 'Sign up · Conduit', main: signUp({}), at: '/register' }),
   )
 
-  http.get('/settings', async (request, reply) => {
-    const viewer = viewerOf(request)
-    const account = viewer && (await identity.accountOf({ accountId: viewer.id }))
-    if (!account) return reply.redirect(signInPath(request), 303)
-    return page(request, { title: 'Settings · Conduit', main: settings({ filled: account }), at: '/settings' })
-  })
+  http.get(
+    '/settings',
+    { schema: { querystring: Type.Object({ picture: Type.Optional(Type.String({ maxLength: 20 })) }) } },
+    async (request, reply) => {
+      const viewer = viewerOf(request)
+      const accountId = viewer?.id ?? 0
+      const [account, avatar] = viewer
+        ? await Promise.all([identity.accountOf({ accountId }), avatars.of({ accountId })])
+        : [null, null]
+      if (!account || !avatar) return reply.redirect(signInPath(request), 303)
+      const elsewhere = account.image !== null && !isAvatarUrl(account.image)
+      const filled = { ...account, image: elsewhere ? account.image : '' }
+      const picture = { ...avatar, image: elsewhere ? account.image : avatar.image, refused: request.query.picture }
+      return page(request, { title: 'Settings · Conduit', main: settings({ filled }, picture), at: '/settings' })
+    },
+  )
 
   http.get('/editor', async (request, reply) => {
     if (!viewerOf(request)) return reply.redirect(signInPath(request), 303)

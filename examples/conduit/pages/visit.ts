@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Html, Http, ModuleContext, Problem } from 'rung'
 import type { articles } from '../articles/module.ts'
+import type { avatars } from '../avatars/module.ts'
 import type { comments } from '../comments/module.ts'
 import { conduitErrors } from '../errors.ts'
 import type { identity } from '../identity/module.ts'
@@ -20,6 +21,7 @@ export type Context = ModuleContext<{
   identity: typeof identity
   articles: typeof articles
   comments: typeof comments
+  avatars: typeof avatars
 }>
 
 /** Who looks, and what every page has around it. */

@@ -1,6 +1,7 @@
 /**
  * What JavaScript adds: a form with `data-part` changes that part of the page and leaves the rest where it is; one with
- * `data-confirm` asks before it is sent; days that are near are told as "3 hours ago". Without it everything works as well.
+ * `data-confirm` asks before it is sent; a file that is too large is told before it is sent; a part with `data-again` is looked at again until
+ * it is done; days that are near are told as "3 hours ago". Without it everything works as well.
  */
 document.addEventListener('submit', (event) => {
   const form = event.target
@@ -32,6 +33,32 @@ async function exchange(form, part) {
   }
 }
 
+document.addEventListener('change', ({ target }) => {
+  const { bytesMax } = target.dataset
+  if (bytesMax === undefined) return
+  const isTooLarge = [...target.files].some(({ size }) => size > Number(bytesMax))
+  target.setCustomValidity(isTooLarge ? 'The file is too large.' : '')
+  target.reportValidity()
+})
+
+const againMsMax = 30_000
+
+async function lookAgain(waitMs) {
+  const now = document.querySelector('[data-again]')
+  if (!now) return
+  const answer = await fetch(location.pathname).catch(() => undefined) // offline: another time
+  const page = new DOMParser().parseFromString((await answer?.text()) ?? '', 'text/html')
+  const then = page.getElementById(now.id)
+  // A file that was chosen meanwhile stays chosen.
+  const isChosen = [...now.querySelectorAll('input')].some(({ value }) => value !== '')
+  if (then && !then.matches('[data-again]') && !isChosen) now.replaceWith(then)
+  lookAgainIn(Math.min(againMsMax, 2 * waitMs))
+}
+
+function lookAgainIn(waitMs) {
+  setTimeout(() => lookAgain(waitMs), waitMs)
+}
+
 const steps = [
   [60, 'second'],
   [60, 'minute'],
@@ -55,5 +82,6 @@ function tellTimes(root) {
 }
 
 tellTimes(document)
+lookAgainIn(500)
 // A page from the browser's own memory is older than what was done since.
 addEventListener('pageshow', (event) => event.persisted && location.reload())

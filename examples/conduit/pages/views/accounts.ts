@@ -1,5 +1,7 @@
 import { type Html, html } from 'rung'
-import { complaints, type Filled, field, type Messages, text } from '../forms.ts'
+import type { Refused } from '../../avatars/forms.ts'
+import { button, complaints, type Filled, field, type Messages, text } from '../forms.ts'
+import { picture } from './articles.ts'
 
 export interface Sent {
   filled?: Filled | undefined
@@ -41,17 +43,51 @@ export function signUp({ filled, messages }: Sent): Html {
   </section>`
 }
 
-export function settings({ filled, messages }: Sent): Html {
+/** What there is of the viewer's picture. */
+export interface Picture {
+  state: 'none' | 'processing' | 'ready' | 'failed'
+  /** Of the last one that was sent. */
+  error: string | null
+  image: string | null
+  /** Why the one that was just sent was not taken. */
+  refused?: string | undefined
+}
+
+const refusals: Record<Refused, string> = {
+  large: 'is larger than 5 MB',
+  other: 'is no PNG, JPEG or WebP',
+  failed: 'could not be taken; try again',
+}
+
+export function settings({ filled, messages }: Sent, picture: Picture): Html {
   return html`<section class="narrow">
     <h1>Settings</h1>
     ${complaints(messages, ['image', 'username', 'bio', 'email', 'password'])}
+    ${pictureForm(picture)}
     <form method="post" action="/settings">
-      ${field({ name: 'image', label: 'Picture', type: 'url', maxLength: 2_048, hint: 'Address of a picture on the web.', value: text(filled, 'image') }, messages)}
       ${field({ name: 'username', label: 'Username', autocomplete: 'username', required: true, maxLength: 64, value: text(filled, 'username') }, messages)}
       ${field({ name: 'bio', label: 'About you', type: 'lines', rows: 4, maxLength: 5_000, value: text(filled, 'bio') }, messages)}
+      ${field({ name: 'image', label: 'Picture from the web', type: 'url', maxLength: 2_048, hint: 'Its address, instead of a picture that you send.', value: text(filled, 'image') }, messages)}
       ${email(text(filled, 'email'), messages)}
       ${field({ name: 'password', label: 'New password', type: 'password', autocomplete: 'new-password', minLength: 8, maxLength: 256, hint: 'Leave it empty to keep the one you have. A new one signs out all other devices.' }, messages)}
       <button class="primary">Save</button>
     </form>
+  </section>`
+}
+
+/** A form of its own: a file goes another way than words. `data-again`: with JavaScript the page looks again by itself. */
+function pictureForm({ state, error, image, refused }: Picture): Html {
+  const wrong = Object.hasOwn(refusals, refused ?? '') ? refusals[refused as Refused] : state === 'failed' && error
+  const messages = wrong ? { picture: [wrong.replace(/^the picture /, '')] } : {}
+  return html`<section class="own-picture" id="own-picture" aria-label="Your picture"${state === 'processing' && html` data-again`}>
+    ${picture(image, 96)}
+    <div>
+      ${state === 'processing' && html`<p role="status">Your new picture is being made. <a href="/settings#own-picture">Look again</a></p>`}
+      <form method="post" action="/settings/picture" enctype="multipart/form-data">
+        ${field({ name: 'picture', label: 'Picture', type: 'file', required: true, accept: 'image/png,image/jpeg,image/webp', bytesMax: 5 * 1024 ** 2, hint: 'PNG, JPEG or WebP, 5 MB at most.' }, messages)}
+        <button>Send picture</button>
+      </form>
+      ${(state === 'ready' || state === 'failed') && button('/settings/picture/remove', 'Remove picture', { look: 'plain danger' })}
+    </div>
   </section>`
 }
