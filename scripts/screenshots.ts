@@ -41,7 +41,21 @@ for (const [width, options] of [
   const author = await page.locator('.article .byline a').first().getAttribute('href')
   await keep('profile', author!)
   await keep('editor', '/editor')
-  await keep('settings', '/settings')
+  await page.goto(`${base}/settings`)
+  await page.locator('#picture').setInputFiles({ name: 'me.png', mimeType: 'image/png', buffer: await portrait() })
+  await page.getByRole('button', { name: 'Send picture' }).click()
+  await page.locator('.own-picture img.picture').waitFor()
+  await page.evaluate('document.querySelector(".own-picture img").decode()')
+  await keep('settings')
   await keep('search', '/search?q=indexes')
 }
 await browser.close()
+
+/** Of nobody: hills at dusk. */
+function portrait(): Promise<Buffer> {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
+    <linearGradient id="sky" x2="0" y2="1"><stop stop-color="#26445e"/><stop offset="1" stop-color="#f2b880"/></linearGradient>
+    <path fill="url(#sky)" d="M0 0h64v64H0z"/><circle cx="44" cy="34" r="7" fill="#ffe9c4"/>
+    <path fill="#3e6b5a" d="M0 46 20 32l18 14 12-8 14 10v16H0z"/><path fill="#1f3d33" d="M0 56l26-10 38 12v6H0z"/></svg>`
+  return sharp(Buffer.from(svg), { density: 800 }).png().toBuffer()
+}

@@ -228,7 +228,8 @@ test('counts wait for an app that does not take them, over a reload, and go befo
     await server.reload({})
     await Promise.all(Array.from({ length: 50 }, (_, n) => get(`/${n % 5}`)))
     app.takes = true
-    await until(() => Object.keys(app.sums()).length === 6, 'all have come')
+    const total = () => Object.values(app.sums()).reduce((sum, n) => sum + n, 0)
+    await until(() => total() >= 100, 'all have come')
     assert.deepEqual(app.sums(), { 'm/a': 50, ...Object.fromEntries([0, 1, 2, 3, 4].map((n) => [`m/${n}`, 10])) })
     await get('/last')
     await server.stop()
