@@ -22,24 +22,29 @@ async function run({ url, requests, count, connections }: LoadJob): Promise<Load
   await Promise.all(
     Array.from({ length: Math.min(connections, count) }, () => {
       return new Promise<void>((resolve, reject) => {
-        const socket = connect({ host: hostname, port: Number(port), noDelay: true })
-        const next = () => {
-          if (sent >= count) {
-            socket.destroy()
-            resolve()
-            return
+        const open = () => {
+          const socket = connect({ host: hostname, port: Number(port), noDelay: true })
+          const next = () => {
+            if (sent >= count) {
+              socket.destroy()
+              resolve()
+              return
+            }
+            socket.write(texts[sent % texts.length]!)
+            sent += 1
           }
-          socket.write(texts[sent % texts.length]!)
-          sent += 1
+          const onAnswer = answers((status, isLast) => {
+            if (status !== 200) failures += 1
+            if (!isLast) return next()
+            socket.removeAllListeners().destroy() // nginx ends a connection after 10,000 requests
+            open()
+          })
+          socket.once('connect', next)
+          socket.on('data', onAnswer)
+          socket.once('error', reject)
+          socket.once('end', () => reject(new Error(`${url} closed a connection`)))
         }
-        const onAnswer = answers((status) => {
-          if (status !== 200) failures += 1
-          next()
-        })
-        socket.once('connect', next)
-        socket.on('data', onAnswer)
-        socket.once('error', reject)
-        socket.once('end', () => reject(new Error(`${url} closed a connection`)))
+        open()
       })
     }),
   )
@@ -47,10 +52,11 @@ async function run({ url, requests, count, connections }: LoadJob): Promise<Load
 }
 
 /** Calls `onAnswer` for each complete answer; all of them have a content-length. */
-function answers(onAnswer: (status: number) => void): (chunk: Buffer) => void {
+function answers(onAnswer: (status: number, isLast: boolean) => void): (chunk: Buffer) => void {
   let rest: Buffer = Buffer.alloc(0)
   let missing = 0
   let status = 0
+  let isLast = false
   return (chunk) => {
     let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
     rest = Buffer.alloc(0)
@@ -65,15 +71,16 @@ function answers(onAnswer: (status: number) => void): (chunk: Buffer) => void {
         const length = /\r\ncontent-length: (\d+)/i.exec(head)
         if (!length) throw new Error(`an answer without content-length: ${head}`)
         status = Number(head.slice(9, 12))
+        isLast = /\r\nconnection: close/i.test(head)
         missing = Number(length[1])
         data = data.subarray(end + 4)
-        if (missing === 0) onAnswer(status)
+        if (missing === 0) onAnswer(status, isLast)
         continue
       }
       const taken = Math.min(missing, data.length)
       missing -= taken
       data = data.subarray(taken)
-      if (missing === 0) onAnswer(status)
+      if (missing === 0) onAnswer(status, isLast)
     }
   }
 }

@@ -89,7 +89,8 @@ local function deliver()
     batches:delete(id)
   end
   sending = false
-  if problem and not failing then ngx.log(ngx.WARN, "counts are kept until the app takes them: ", problem) end
+  -- 409: the app has it in hand, and is asked again.
+  if problem and not failing and not problem:find(" 409 ", 1, true) then ngx.log(ngx.WARN, "counts are kept until the app takes them: ", problem) end
   failing = problem ~= nil
 end
 
