@@ -16,7 +16,7 @@ local every_seconds, keep_seconds, bytes_max, send_max = 1, 3000, 100000, 100
 local number_bytes, timeout_ms = 12, 2000
 local counts, bytes = {}, 0
 local instance, secret, apps
-local turn, sending, failing = 0, false, false
+local turn, sending, failing, stopped = 0, false, false, false
 local M = {}
 
 -- What this worker has counted becomes a batch.
@@ -28,7 +28,8 @@ local function close()
   if batches:safe_set(id, table.concat(lines, "\n"), keep_seconds) then counts, bytes = {}, 0 end
 end
 
-local function count(name)
+-- An answer that counts as this is given.
+function M.given(name)
   local n = counts[name]
   if not n then
     local more = #name + number_bytes
@@ -37,15 +38,7 @@ local function count(name)
     n, bytes = 0, bytes + more
   end
   counts[name] = n + 1
-  if ngx.worker.exiting() then close() end -- no timer comes any more
-end
-
--- An answer is given: to one who reads it, whole or as the one that he has.
-function M.given(name)
-  local status, purpose = ngx.status, ngx.var.http_sec_purpose
-  if status ~= 200 and status ~= 304 or ngx.req.get_method() ~= "GET" then return end
-  if purpose and purpose:find("prefetch", 1, true) then return end
-  count(name)
+  if stopped then close() end -- no timer comes any more
 end
 
 -- Nothing when the app has it.
@@ -99,6 +92,7 @@ function M.start(of_instance, of_secret, of_apps)
   ngx.timer.every(every_seconds, function(stopping)
     close()
     if stopping or ngx.worker.id() == 0 then deliver() end
+    stopped = stopping
     if stopping then -- what had no room before has it now
       close()
       deliver()

@@ -236,24 +236,21 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
     }
     location / {
       set $rung_page "";
-      set $rung_key "";
-      set $rung_next rung_app;
+      set $rung_floor "";
       set $rung_purges "";
+      set $rung_address $rung_proto://$rung_host$request_uri;
+      # What is put together of these, nginx puts together: most is never needed, and Lua would keep every text.
       rewrite_by_lua_block {
-        ngx.var.rung_purges = string.format("${word(instance)}.%d", require("${purgeModule}").purges())
-        if ngx.var.rung_cacheable == "1" then
-          local key = ngx.var.rung_proto .. "://" .. ngx.var.rung_host .. ngx.var.request_uri
-          local page, floor = require("${purgeModule}").enter(key)
-          if page then
-            ngx.var.rung_page = string.format("%s:%d", page, floor)
-            ngx.var.rung_key = string.format("%d %s", floor, key)
-            ngx.var.rung_next = "rung_gate"
-          end
+        local purge, var = require("${purgeModule}"), ngx.var
+        var.rung_purges = purge.purges()
+        if var.rung_cacheable == "1" then
+          local page, floor = purge.enter(var.rung_address)
+          if page then var.rung_page, var.rung_floor = page, floor end
         end
       }
       proxy_pass http://$rung_next;
       proxy_cache rung;
-      proxy_cache_key $rung_key;
+      proxy_cache_key "$rung_floor $rung_address";
       proxy_cache_methods GET HEAD;
       proxy_ignore_headers Cache-Control Expires;
       proxy_cache_bypass $rung_skip;
@@ -272,8 +269,8 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_set_header X-Forwarded-Host $rung_host;
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id $rung_request_id;
-      proxy_set_header X-Rung-Page $rung_page;
-      proxy_set_header X-Rung-Purges $rung_purges;
+      proxy_set_header X-Rung-Page $rung_place;
+      proxy_set_header X-Rung-Purges ${word(instance)}.$rung_purges;
 ${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy_hide_header Cache-Tag;\n'}\
       proxy_hide_header Surrogate-Control;
       proxy_hide_header Edge-Vary;
@@ -286,8 +283,8 @@ ${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
       log_by_lua_block {
-        local name = ngx.var.upstream_http_edge_count
-        if name then require("${countModule}").given(name) end
+        local name = ngx.var.rung_given
+        if name ~= "" then require("${countModule}").given(name) end
       }
       error_page 502 504 =503 @down;
     }
@@ -297,9 +294,28 @@ ${problem('      ')}
       add_header X-Request-Id $rung_request_id always;
     }
   }
-  map $rung_key $rung_skip {
+  map $rung_floor $rung_skip {
     default 0;
     "" 1;
+  }
+  map $rung_floor $rung_next {
+    default rung_gate;
+    "" rung_app;
+  }
+  map $rung_floor $rung_place {
+    default $rung_page:$rung_floor;
+    "" "";
+  }
+  # What an answer counts as that somebody reads, whole or as the one that he has; not a browser that fetches ahead.
+  map $request_method:$status:$http_sec_purpose $rung_read {
+    default 0;
+    GET:200: 1;
+    GET:304: 1;
+    "~^GET:(200|304):(?!.*prefetch)" 1;
+  }
+  map $rung_read $rung_given {
+    default "";
+    1 $upstream_http_edge_count;
   }
   map $upstream_addr $rung_ungated {
     volatile;
