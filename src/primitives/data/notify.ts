@@ -38,9 +38,7 @@ export function notifier(
     await runAlone(
       database,
       sql`select set_config('synchronous_commit', 'off', true), pg_notify(${channel}, ${payload})`,
-    ).catch((error) =>
-      failed('notify-failed', error),
-    )
+    ).catch((error) => failed('notify-failed', error))
   }
 
   return {
