@@ -178,6 +178,17 @@ export function pageTests(target: Target): void {
         assert.equal(shown(text), image)
       }
       const whole = await noise(100, 100, 'png')
+      const beginning = '--b\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+      for (const [body, type] of [
+        [Buffer.concat([Buffer.from(beginning), whole]), 'multipart/form-data; boundary=b'], // ends too early
+        [beginning.replace('picture', 'other'), 'multipart/form-data; boundary=b'],
+        ['--b--', 'multipart/form-data; boundary=b'],
+        ['picture', 'multipart/form-data'],
+      ] as const) {
+        const { text } = await owner.sendBody('/settings/picture', body, { 'content-type': type })
+        assert.match(text, /id="picture-error">Picture could not be taken; try again</)
+        assert.equal(shown(text), image)
+      }
       await send(whole.subarray(0, whole.length / 2))
       const failed = await until(async () => {
         const { text } = await owner.get('/settings')

@@ -53,14 +53,21 @@ export function visitor(target: Target) {
   const sendFile = (path: string, name: string, content: Uint8Array, headers: Record<string, string> = {}) => {
     const body = new FormData()
     body.set(name, new File([content as Uint8Array<ArrayBuffer>], 'any name.png', { type: 'image/png' }))
-    return go(path, { method: 'POST', body, headers: { 'sec-fetch-site': 'same-origin', ...headers } })
+    return sendBody(path, body, headers)
   }
+
+  const sendBody = (
+    path: string,
+    body: FormData | string | Buffer<ArrayBuffer>,
+    headers: Record<string, string> = {},
+  ) => go(path, { method: 'POST', body, headers: { 'sec-fetch-site': 'same-origin', ...headers } })
 
   return {
     cookies,
     get: (path: string, headers: Record<string, string> = {}) => go(path, { headers }),
     send,
     sendFile,
+    sendBody,
     async signUp(): Promise<{ username: string; email: string; password: string }> {
       const username = unique('visitor')
       const account = { username, email: `${username}@example.com`, password: 'correct horse' }

@@ -1,8 +1,7 @@
-import { Readable } from 'node:stream'
+import multipart from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { type Http, isRungError, type ModuleContext } from 'rung'
-import { boundaryOf, fileIn } from './form-file.ts'
-import { receive } from './uploads.ts'
+import { bytesMax, receive } from './uploads.ts'
 
 /** Why a picture was not taken: a word in the address of the page that tells it. */
 export type Refused = 'large' | 'other' | 'failed'
@@ -16,7 +15,8 @@ export function takeForms(
   { data, files, sessions, log }: Pick<ModuleContext, 'data' | 'files' | 'sessions' | 'log'>,
 ): void {
   const senders = new WeakMap<FastifyRequest, number>()
-  http.addContentTypeParser('multipart/form-data', (_request, body, done) => done(null, body))
+  // One byte more than is taken, so that it is not a cut picture that is looked at.
+  http.register(multipart, { limits: { files: 1, fields: 10, fileSize: bytesMax + 1 }, throwFileSizeLimit: false })
 
   http.post(
     '/settings/picture',
@@ -35,12 +35,11 @@ export function takeForms(
     },
   )
 
-  async function take({ body, headers }: FastifyRequest, accountId: number): Promise<Refused | undefined> {
-    const boundary = boundaryOf(headers['content-type'])
-    if (!(body instanceof Readable) || boundary === undefined) return 'failed'
+  async function take(request: FastifyRequest, accountId: number): Promise<Refused | undefined> {
     try {
-      const form: AsyncIterable<Uint8Array> = body.iterator({ destroyOnReturn: false })
-      await receive(data, files, accountId, fileIn(form, boundary, 'picture'))
+      const part = await request.file()
+      if (part?.fieldname !== 'picture') return 'failed'
+      await receive(data, files, accountId, part.file)
       return undefined
     } catch (err) {
       if (isRungError(err, 'FILES_TOO_LARGE')) return 'large'
@@ -48,7 +47,7 @@ export function takeForms(
       log.warn({ err }, 'a picture was not taken')
       return 'failed'
     } finally {
-      body?.resume() // browsers read no answer before they have sent everything
+      request.raw.unpipe().resume() // browsers read no answer before they have sent everything
     }
   }
 }

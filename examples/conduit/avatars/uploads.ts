@@ -16,6 +16,7 @@ export const resize = defineJob('avatars.resize', OfUpload, { ...limits, attempt
 export const tidy = defineJob('avatars.tidy', OfUpload, limits)
 export const sweep = defineJob('avatars.sweep', Type.Object({}), { fleetConcurrency: 1 })
 
+export const bytesMax = 5 * 1024 ** 2
 const abandonedAfter = '1 hour'
 const sweptAtOnce = 100
 
@@ -63,7 +64,7 @@ export async function receive(
     return row!.id
   })
   const types = ['image/png', 'image/jpeg', 'image/webp']
-  const put = files.put(originalKey(uploadId), body, { sizeMax: '5MiB', types })
+  const put = files.put(originalKey(uploadId), body, { sizeMax: bytesMax, types })
   const { sha256 } = await put.catch(async (error) => {
     // The client may be gone, and with it the right to write in its name: then the sweep does it.
     await data.write((tx) => tx`delete from avatars.upload where id = ${uploadId}`).catch(() => {})
