@@ -1,7 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { every } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { sameText } from '../../kernel/same-text.ts'
 import type { Http } from '../http/contract.ts'
 import { isOwnRequest } from '../http/own-request.ts'
 
@@ -119,7 +119,7 @@ export function takeEdgeCounts(http: Http, secret: string, counts: AnswerCounts)
       bodyLimit: batchBytesMax,
       logLevel: 'silent',
       async onRequest({ headers }) {
-        if (!same(headers.authorization ?? '', `Bearer ${secret}`))
+        if (!sameText(headers.authorization ?? '', `Bearer ${secret}`))
           throw new RungError('HTTP_UNAUTHORIZED', 'This is for the edge of this app alone.')
       },
     },
@@ -134,9 +134,4 @@ export function takeEdgeCounts(http: Http, secret: string, counts: AnswerCounts)
 function parseBatch(text: string): Map<string, number> {
   const lines = text.split('\n').map((line) => /^(\d{1,12}) (\S+\/\S+)$/.exec(line))
   return new Map(lines.flatMap((line) => (line ? [[line[2]!, Number(line[1])] as const] : [])))
-}
-
-function same(one: string, other: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(one), digest(other))
 }

@@ -1,5 +1,6 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { RungError } from '../../kernel/errors.ts'
+import { sameText } from '../../kernel/same-text.ts'
 
 /** Below `/-/`, where no app has routes of its own by accident. */
 export const filesPath = '/-/files'
@@ -59,12 +60,6 @@ export function verifiedGrant(
 function signatureOf(grant: Grant, key: Uint8Array): string {
   const signed = ['rung-files-1', grant.key, ...parameters.map((name) => grant[name] ?? null)]
   return createHmac('sha256', key).update(JSON.stringify(signed)).digest('base64url')
-}
-
-/** In a time that says nothing about the place of the first difference. */
-function sameText(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)]
-  return left.length === right.length && timingSafeEqual(left, right)
 }
 
 function invalid(): RungError {
