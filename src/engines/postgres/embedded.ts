@@ -262,20 +262,25 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
   mkdirSync(fresh, { mode: 0o700 })
   if (launcher.uid !== undefined) await chown(fresh, launcher.uid, launcher.gid!)
   const [command, ...args] = [...launcher.prefix, binaries.initdb, ...initdbArgs(fresh)]
-  // In a session of its own: Ctrl-C is for this process, which stops when the folder is complete.
-  const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    output += chunk
-  })
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  if (code !== 0) {
+  // In a session of its own: Ctrl-C is for this process, which stops when the folder is complete.
+  const run = () =>
+    new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
+      const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on('data', (chunk) => {
+          output += chunk
+        })
+      }
+      child.once('error', reject)
+      child.once('close', (code, signal) => resolve(signal ?? code))
+    })
+  let ended = await run()
+  // It takes a Ctrl-C itself, and ends with a code. Whom one kills had not yet become initdb, nor left this session.
+  for (let again = 0; again < 3 && (ended === 'SIGINT' || ended === 'SIGTERM' || ended === 'SIGHUP'); again += 1) {
+    ended = await run()
+  }
+  if (ended !== 0) {
     await rm(fresh, { recursive: true, force: true })
     throw new RungError(
       'ENGINE_START_FAILED',
