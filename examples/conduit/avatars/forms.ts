@@ -1,7 +1,8 @@
 import multipart from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { type Http, isRungError, type ModuleContext } from 'rung'
-import { bytesMax, receive } from './uploads.ts'
+import { bytesMax } from './places.ts'
+import { receive } from './uploads.ts'
 
 /** Why a picture was not taken: a word in the address of the page that tells it. */
 export type Refused = 'large' | 'other' | 'failed'

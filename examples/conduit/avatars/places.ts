@@ -2,6 +2,8 @@ import { shownUrl } from '../public-url.ts'
 
 /** Where what lies. The keys follow from the upload's number alone, so that what a killed run left is found again. */
 
+/** Of what is sent. */
+export const bytesMax = 5 * 1024 ** 2
 export const sizes = [64, 256, 512] as const
 const shownSize = 256
 

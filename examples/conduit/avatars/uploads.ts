@@ -4,7 +4,7 @@ import { refuse } from '../errors.ts'
 import { accountKey } from '../identity/events.ts'
 import { AvatarChanged } from './events.ts'
 import { BadPicture, squaresOf } from './picture.ts'
-import { avatarUrl, originalKey, sizeKey, sizes } from './places.ts'
+import { avatarUrl, bytesMax, originalKey, sizeKey, sizes } from './places.ts'
 
 const OfUpload = Type.Object({ uploadId: Type.Integer(), accountId: Type.Integer() })
 type OfUpload = { uploadId: number; accountId: number }
@@ -16,7 +16,6 @@ export const resize = defineJob('avatars.resize', OfUpload, { ...limits, attempt
 export const tidy = defineJob('avatars.tidy', OfUpload, limits)
 export const sweep = defineJob('avatars.sweep', Type.Object({}), { fleetConcurrency: 1 })
 
-export const bytesMax = 5 * 1024 ** 2
 const abandonedAfter = '1 hour'
 const sweptAtOnce = 100
 

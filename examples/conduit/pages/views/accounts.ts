@@ -1,5 +1,6 @@
 import { type Html, html } from 'rung'
 import type { Refused } from '../../avatars/forms.ts'
+import { bytesMax } from '../../avatars/places.ts'
 import { button, complaints, type Filled, field, type Messages, text } from '../forms.ts'
 import { picture } from './articles.ts'
 
@@ -84,7 +85,7 @@ function pictureForm({ state, error, image, refused }: Picture): Html {
     <div>
       ${state === 'processing' && html`<p role="status">Your new picture is being made. <a href="/settings#own-picture">Look again</a></p>`}
       <form method="post" action="/settings/picture" enctype="multipart/form-data">
-        ${field({ name: 'picture', label: 'Picture', type: 'file', required: true, accept: 'image/png,image/jpeg,image/webp', bytesMax: 5 * 1024 ** 2, hint: 'PNG, JPEG or WebP, 5 MB at most.' }, messages)}
+        ${field({ name: 'picture', label: 'Picture', type: 'file', required: true, accept: 'image/png,image/jpeg,image/webp', bytesMax, hint: 'PNG, JPEG or WebP, 5 MB at most.' }, messages)}
         <button>Send picture</button>
       </form>
       ${(state === 'ready' || state === 'failed') && button('/settings/picture/remove', 'Remove picture', { look: 'plain danger' })}
