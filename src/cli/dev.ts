@@ -1,15 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
 import path from 'node:path'
 import { after } from '../kernel/clock.ts'
 import type { Command } from './command.ts'
+import { isWithin, watchSources } from './watch-sources.ts'
 
-/** Folders whose changes mean nothing to the app. */
-const ignored = new Set(['node_modules', '.rung', '.git', 'dist', 'coverage'])
-/** What an app is made of. A log that it writes beside itself must not start it again. */
-const sources = /\.([cm]?[jt]sx?|json|sql|env|html|css)$/
-/** An editor saves in several steps; one restart is enough for all of them. */
-const quietMs = 80
+/** How long requests in hand may delay a restart. A second signal ends the app at once, the last one even one that hangs. */
+const politeMsMax = 3_000
+const endMsMax = 2_000
 
 const dev: Command = {
   name: 'dev',
@@ -17,14 +14,14 @@ const dev: Command = {
   usage: 'rung dev [app-file] [options]',
   help: [
     'Like "rung start" with NODE_ENV=development: faults are shown to clients, module',
-    'borders and calls are checked. Restarts when a file below this folder changes.',
+    'borders and calls are checked. Restarts when a source file below this folder',
+    'changes, in whatever way it is saved.',
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
   options: { port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' } },
   run({ positionals, values, env, cwd, out }) {
     const args = ['start', ...positionals, ...(typeof values.port === 'string' ? ['--port', values.port] : [])]
     let child: ChildProcess | undefined
-    let forget = () => {}
     let ending = false
 
     function launch(): void {
@@ -46,21 +43,39 @@ const dev: Command = {
       if (!running) return
       const gone = new Promise((resolve) => running.once('exit', resolve))
       running.kill('SIGTERM')
+      let forget = after(politeMsMax, () => {
+        running.kill('SIGTERM')
+        forget = after(endMsMax, () => void running.kill('SIGKILL'))
+      })
       await gone
+      forget()
     }
 
     return new Promise((resolve) => {
-      let restarting: Promise<void> = Promise.resolve()
-      const stopWatching = watchFolder(cwd, (file) => {
-        forget()
-        forget = after(quietMs, () => {
-          restarting = restarting.then(async () => {
-            if (ending) return
-            out.note(`\n${file} changed, starting again …`)
-            await stopChild()
-            if (!ending) launch()
-          })
-        })
+      let restarting = false
+      let again = false
+      async function restart(): Promise<void> {
+        again = true
+        if (restarting) return
+        restarting = true
+        while (again && !ending) {
+          again = false
+          await stopChild()
+          if (!ending) launch()
+        }
+        restarting = false
+      }
+      const appDir = path.dirname(path.resolve(cwd, positionals[0] ?? 'app.ts'))
+      const stopWatching = watchSources({
+        roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
+        except: [env.RUNG_DATA || '.rung', ...(env.RUNG_BACKUP_DIR ? [env.RUNG_BACKUP_DIR] : [])].map((folder) =>
+          path.resolve(cwd, folder),
+        ),
+        onChange([first, ...others]) {
+          const more = others.length === 0 ? '' : ` and ${others.length} more`
+          out.note(`\n${path.relative(cwd, first!)}${more} changed, starting again …`)
+          void restart()
+        },
       })
       async function end(): Promise<void> {
         if (ending) {
@@ -76,35 +91,6 @@ const dev: Command = {
       launch()
     })
   },
-}
-
-/**
- * Tells of changes below `root`. Each folder of the first level is watched by itself, so that the large ones which mean
- * nothing (packages, the database) are not walked at all.
- */
-function watchFolder(root: string, onChange: (file: string) => void): () => void {
-  const watchers = new Map<string, FSWatcher>()
-  function add(name: string): void {
-    const folder = path.join(root, name)
-    if (watchers.has(name) || ignored.has(name) || !statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
-    const watcher = watch(folder, { recursive: true }, (_event, file) => tell(path.join(name, file ?? '')))
-    watcher.on('error', () => watchers.delete(name)) // the folder is gone
-    watchers.set(name, watcher)
-  }
-  function tell(file: string): void {
-    if (sources.test(file) && !file.split(path.sep).some((part) => ignored.has(part))) onChange(file)
-  }
-  const top = watch(root, (_event, name) => {
-    if (name === null) return
-    add(name)
-    tell(name)
-  })
-  top.on('error', () => {})
-  for (const name of readdirSync(root)) add(name)
-  return () => {
-    top.close()
-    for (const watcher of watchers.values()) watcher.close()
-  }
 }
 
 export default dev
