@@ -29,7 +29,9 @@ export function observe(sightings?: Sightings): Extension {
       if (slow.plan === undefined && !fresh(slow.statement)) return
       log.warn(
         { event: 'slow-statement', ...slow },
-        `a statement took ${Math.round(slow.durationMs)} ms (in ${slow.name ?? 'no scope'})`,
+        slow.lockTimeout
+          ? `a statement gave up waiting for a lock after ${Math.round(slow.durationMs)} ms (in ${slow.name ?? 'no scope'})`
+          : `a statement took ${Math.round(slow.durationMs)} ms (in ${slow.name ?? 'no scope'})`,
       )
     })
     watchNPlusOne(http, data, (found) => {

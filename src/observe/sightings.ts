@@ -45,9 +45,10 @@ export function keepSightings(http: Http, dataDir: string): Sightings {
     await flush()
   })
   return {
-    slow({ statement, name, durationMs, plan }) {
+    slow({ statement, name, durationMs, lockTimeout, plan }) {
       const worst = { worstMs: Math.round(durationMs), ...(plan !== undefined && { plan }) }
-      add({ kind: 'slow', statement, count: 1, site: '', route: name ?? '', at: now(), ...worst })
+      const kind = lockTimeout ? 'lock-wait' : 'slow'
+      add({ kind, statement, count: 1, site: '', route: name ?? '', at: now(), ...worst })
     },
     nPlusOne({ statement, name, site }) {
       add({ kind: 'n-plus-one', statement, count: 1, site, route: name, at: now() })

@@ -10,6 +10,8 @@ export interface SlowStatement {
   rowCount: number
   name: string | undefined
   module: string | undefined
+  /** It ended because a lock was not granted in time. */
+  lockTimeout: boolean
   /** How the server would run it, once for each statement; without values, which may be secrets. */
   plan: string | undefined
 }
@@ -27,12 +29,13 @@ export function watchSlowStatements(http: Http, data: DataRoot, onSlow: (slow: S
   const planOutside = AsyncResource.bind((text: string) => planOf(data, text))
 
   listen<StatementDone>(http, data, statementDone, (done) => {
-    if (done.durationMs < slowMs) return
     const { text } = done.statement
+    if (done.durationMs < slowMs || isExplain(text)) return // the latter is a question of this very function
     const { durationMs, rowCount, module, startedAt } = done
-    const slow = { statement: text, durationMs, rowCount, name: done.scope?.name, module, plan: undefined }
+    const lockTimeout = done.error?.code === 'DATA_LOCK_TIMEOUT'
+    const slow = { statement: text, durationMs, rowCount, name: done.scope?.name, module, lockTimeout, plan: undefined }
     const wanted = done.command === 'SELECT' && !explained.has(text) && startedAt - lastPlanAt >= planEveryMs
-    if (!wanted || isExplain(text)) return onSlow(slow)
+    if (!wanted) return onSlow(slow)
     lastPlanAt = startedAt
     if (explained.size >= rememberedMax) explained.clear()
     explained.add(text)

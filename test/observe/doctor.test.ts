@@ -15,7 +15,9 @@ import { needsOf } from '../../src/observe/doctor/needs.ts'
 import { findingLines, strip } from '../../src/observe/doctor/report.ts'
 import { parseStatement, rewrite } from '../../src/observe/doctor/rewrite.ts'
 import { mergeSeen, parseSeen, readSeen, type Seen, seenFile } from '../../src/observe/doctor/seen.ts'
+import { thresholds } from '../../src/observe/doctor/thresholds.ts'
 import { lintMigration } from '../../src/primitives/data/migration-lint.ts'
+import { rung1k } from '../../src/topology/rungs/1k.ts'
 
 let dir: string
 let server: EmbeddedPostgres
@@ -439,6 +441,48 @@ describe('tables and sessions', () => {
         [],
       )
     })
+  })
+
+  test('a slow statement whose plan is cheap waits for a lock, whether the database or the app saw it', async () => {
+    await withPatient(customers, async ({ load, examine }) => {
+      const statement = 'update shop.customer set active = not active where id = $1'
+      await load(statement, [7])
+      const { findings } = await examine({ limits: { slowMs: 0 } })
+      const slow = findings.find((finding) => finding.statement?.startsWith('update shop.customer'))!
+      assert.match(slow.gain, /waits, most likely for a row or table that another transaction has locked/)
+      assert.match(slow.sql, /pg_blocking_pids/)
+      assert.ok(Number(slow.evidence.planCost) < 100)
+      const at = new Date().toISOString()
+      const entries = [seen({ kind: 'slow', statement, at, worstMs: 900 }), seen({ kind: 'lock-wait', statement, at })]
+      const told = (await examine({ seen: entries })).findings.filter(({ evidence }) => 'timesSeen' in evidence)
+      assert.deepEqual(told.map(({ kind }) => kind).sort(), ['lock-wait', 'slow-statement'])
+      for (const { gain, sql } of told) assert.match(gain + sql, /locked[\s\S]*pg_blocking_pids/)
+    })
+  })
+
+  test('says nothing of statements of its own, and begins no sentence about a plan that it does not have', async () => {
+    await withPatient(customers, async ({ examine }) => {
+      const at = new Date().toISOString()
+      const own = [
+        'explain (generic_plan) select 1',
+        'select id from rung.job_claim($1, $2)',
+        'select queue, count(*) from rung.job group by queue',
+        'select pg_sleep(1) from pg_class',
+      ].map((statement) => seen({ kind: 'slow', statement, at }))
+      assert.deepEqual((await examine({ seen: own })).findings, [])
+      const unplanned = seen({ kind: 'slow', statement: 'select nothing from nowhere', at, plan: '\n' })
+      const [finding] = (await examine({ seen: [unplanned] })).findings
+      assert.equal(finding?.gain, 'It is quick most of the time. To see its plan:')
+      const planned = seen({ kind: 'slow', statement: "select count(*) from shop.customer where city like '%7%'", at })
+      const [other] = (await examine({ seen: [planned] })).findings
+      assert.match(other!.gain, /Most of its cost is: Seq Scan on customer\./)
+    })
+  })
+
+  test('sees waits and idle transactions before the limits of the app end them', () => {
+    const { lockTimeoutMs, idleInTransactionTimeoutMs } = rung1k.data
+    assert.ok(thresholds.lockWaitSeconds * 1000 < lockTimeoutMs)
+    assert.ok(thresholds.idleInTransactionSeconds * 1000 < idleInTransactionTimeoutMs)
   })
 
   test('connections that are nearly used up', async () => {
@@ -894,7 +938,7 @@ function wellFacts(): Evidence {
     statements: [],
     statementsSeen: 10,
     gaps: [],
-    verification: { trials: [], heaviest: new Map(), gaps: [] },
+    verification: { trials: [], plans: new Map(), gaps: [] },
     seen: [],
     foreign: new Set(),
   }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,9 +10,13 @@ import { worthALine } from '../../src/observe/request-log.ts'
 import type { SlowStatement } from '../../src/observe/slow-statements.ts'
 import { exportTraces } from '../../src/observe/traces.ts'
 import type { Running } from '../../src/runtime/boot.ts'
+import { readConfig } from '../../src/runtime/config.ts'
 import { bootForTest } from '../support/app.ts'
 import shop from '../support/apps/shop/app.ts'
-import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+import { type TestPostgres, testPostgres, urlOf } from '../support/postgres.ts'
+
+/** Outside of any transaction. */
+const outside = AsyncResource.bind(<T>(fn: () => T): T => fn()) as <T>(fn: () => T) => T
 
 let postgres: TestPostgres
 let running: Running
@@ -108,6 +113,36 @@ describe('slow statements', () => {
     assert.equal(slow.length, 2)
     assert.equal(slow[1]!.plan, undefined)
     assert.equal((await figures()).get('db_slow_statements_total{module="stock"}'), 2)
+  })
+})
+
+describe('lock waits', () => {
+  it('that were given up are kept as such', async () => {
+    const seen: SlowStatement[] = []
+    const url = urlOf(await postgres.createDatabase())
+    const { topology } = readConfig({ DATABASE_URL: url }, '/')
+    const impatient = {
+      ...topology,
+      data: { ...topology.data, lockTimeoutMs: 150 },
+      http: { ...topology.http, port: 0 },
+    }
+    const watching = observe({ slow: (statement) => void seen.push(statement), nPlusOne() {} })
+    const app = await bootForTest(shop, postgres, { topology: impatient }, [watching])
+    try {
+      const data = app.data.forModule('stock')
+      await data.write((tx) => tx`insert into stock.item (id, n) values (1, 1)`)
+      await data.write(async (tx) => {
+        await tx`update stock.item set n = 2 where id = 1`
+        const second = outside(() => data.write((other) => other`update stock.item set n = 3 where id = 1`))
+        await assert.rejects(second, { code: 'DATA_LOCK_TIMEOUT' })
+      })
+      assert.deepEqual(
+        seen.map(({ statement, lockTimeout }) => ({ statement, lockTimeout })),
+        [{ statement: 'update stock.item set n = 3 where id = 1', lockTimeout: true }],
+      )
+    } finally {
+      await app.stop()
+    }
   })
 })
 

@@ -30,8 +30,8 @@ export function diagnose(evidence: Evidence, limits: Thresholds = thresholds): F
     ...serverHealth(facts, limits),
     ...indexHealth(facts, limits),
     ...tableHealth(facts, limits, new Set(missing.map(({ table }) => table!))),
-    ...slowStatements(facts, verification.heaviest, new Set([...helped, ...foreign]), limits),
-    ...seenByApp(seen, facts, limits),
+    ...slowStatements(facts, verification.plans, new Set([...helped, ...foreign]), limits),
+    ...seenByApp(seen, facts, verification.plans, limits),
   ]
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity))
 }

@@ -43,7 +43,7 @@ function isWorthIt({ calls, share, meanMs }: Statement, limits: Thresholds): boo
 
 async function experimentOf(statement: Statement, facts: Facts, find: FindTable): Promise<Experiment | undefined> {
   const parsed = await parseStatement(statement.text)
-  if (!parsed || isAboutCatalogs(parsed.ast)) return undefined
+  if (!parsed || isForeign({ ast: parsed.ast, text: statement.text })) return undefined
   const { sources, plain, where } = needsOf(parsed.ast, find)
   const shapes = sources.flatMap((source) => {
     return shapesOf(
@@ -104,10 +104,11 @@ function finder(tables: readonly Table[]): FindTable {
   }
 }
 
-export function isAboutCatalogs(ast: unknown): boolean {
+/** A statement that no author of an app has written: of a backup or a monitor, or Rung's own. */
+export function isForeign({ ast, text }: { ast: unknown; text: string }): boolean {
   const touched = touchedTables(ast)
-  const ofSystem = touched.filter(({ schema, table }) => {
-    return /^pg_/.test(schema ?? table) || schema === 'information_schema'
+  if (touched.length === 0) return /\brung\.\w+\s*\(/.test(text)
+  return touched.every(({ schema, table }) => {
+    return /^pg_/.test(schema ?? table) || schema === 'information_schema' || schema === 'rung'
   })
-  return touched.length > 0 && ofSystem.length === touched.length
 }

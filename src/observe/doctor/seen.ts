@@ -3,7 +3,8 @@ import path from 'node:path'
 
 /** What a running app saw of itself; it keeps a list of these in its data directory. */
 export interface Seen {
-  kind: 'n-plus-one' | 'slow'
+  /** `lock-wait`: it was given up, because a lock was not granted in time. */
+  kind: 'n-plus-one' | 'slow' | 'lock-wait'
   statement: string
   /** How often it was seen. */
   count: number
@@ -44,7 +45,7 @@ function isSeen(entry: unknown): entry is Seen {
   const texts = [statement, site, route, at].every((text) => typeof text === 'string')
   const extras = /^(undefined|number)$/.test(typeof worstMs) && /^(undefined|string)$/.test(typeof plan)
   return (
-    (kind === 'n-plus-one' || kind === 'slow') &&
+    (kind === 'n-plus-one' || kind === 'slow' || kind === 'lock-wait') &&
     texts &&
     extras &&
     Number.isFinite(count) &&

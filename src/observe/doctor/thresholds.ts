@@ -53,9 +53,10 @@ export const thresholds = {
 
   connectionsLook: 0.7,
   connectionsAct: 0.9,
-  idleInTransactionSeconds: 60,
+  /** Both below what the app's own sessions allow (15 s and 5 s), or nothing of the app would ever be seen. */
+  idleInTransactionSeconds: 10,
   transactionSeconds: 300,
-  lockWaitSeconds: 5,
+  lockWaitSeconds: 1,
   /** Share of page reads that miss Postgres' own cache, over at least this many reads. */
   cacheMissShare: 0.05,
   cacheReads: 1_000_000,

@@ -5,7 +5,7 @@ import { sqlState } from '../../primitives/data/errors.ts'
 import { createOn, type Shape, shapeId } from './candidates.ts'
 import type { Experiment } from './experiments.ts'
 import type { Facts, Gap, Index, Table } from './facts.ts'
-import { explain } from './plan.ts'
+import { explain, type Plan } from './plan.ts'
 import { marker } from './queries.ts'
 import { type Thresholds, thresholds } from './thresholds.ts'
 
@@ -32,8 +32,8 @@ export interface Trial {
 
 export interface Verification {
   trials: Trial[]
-  /** What costs most in the plan of a statement as things are, by the statement's id. */
-  heaviest: Map<string, string>
+  /** How a statement is run as things are, by its id; of what the app saw itself, by its text. */
+  plans: Map<string, Plan>
   gaps: Gap[]
 }
 
@@ -59,7 +59,7 @@ export async function verify(
   options: VerifyOptions = {},
 ): Promise<Verification> {
   const { limits = thresholds, budgetMs = 60_000, clock = systemClock, onProgress } = options
-  const result: Verification = { trials: [], heaviest: new Map(), gaps: [] }
+  const result: Verification = { trials: [], plans: new Map(), gaps: [] }
   const unable = unableBecause(facts)
   if (unable !== undefined) {
     if (experiments.length > 0) result.gaps.push({ about: 'verification', reason: unable })
@@ -84,7 +84,7 @@ export async function verify(
           experiment.text((table) => table.sql),
         ),
       )
-      if (experiment.statement) result.heaviest.set(experiment.statement.id, now.heaviest)
+      if (experiment.statement) result.plans.set(experiment.statement.id, now)
       if (now.cost < limits.costMin || experiment.shapes.length === 0) continue
       const bench = {
         client,
@@ -106,6 +106,12 @@ export async function verify(
   return result
 }
 
+/** Plans a statement that is not tried out; nothing where it cannot be planned without its values. */
+export async function planAlone(client: Client, facts: Facts, text: string): Promise<Plan | undefined> {
+  if (unableBecause(facts) !== undefined) return undefined
+  return rolledBack(client, facts, { tables: [] }, () => explain(client, text)).catch(() => undefined)
+}
+
 function unableBecause({ server }: Facts): string | undefined {
   if (server.versionNumber < 160_000)
     return `Postgres ${server.version} cannot plan a statement without its values (16 can)`
@@ -116,7 +122,7 @@ function unableBecause({ server }: Facts): string | undefined {
 async function rolledBack<T>(
   client: Client,
   { server }: Facts,
-  { tables }: Experiment,
+  { tables }: Pick<Experiment, 'tables'>,
   body: () => Promise<T>,
 ): Promise<T> {
   await client.query(`begin; set local statement_timeout = '5s'; set local lock_timeout = '200ms';
@@ -207,7 +213,7 @@ async function build(client: Client, name: string, shape: Shape): Promise<void> 
 async function copy(client: Client, table: Table, indexes: readonly Index[], bytesMax: number): Promise<number> {
   const target = copyOf(table)
   await client.query(`create temp table ${nameOfCopy(table)} (like ${table.sql} including statistics) on commit drop`)
-  const { rows } = await client.query('select pg_table_size($1::oid) as bytes', [table.oid])
+  const { rows } = await client.query(`select ${marker} pg_table_size($1::oid) as bytes`, [table.oid])
   const share = Math.min(1, bytesMax / Math.max(1, rows[0].bytes))
   // Whole blocks: rows that lie together stay together, and only these blocks are read. The same ones each time.
   const sample = `tablesample system (${(share * 100).toFixed(6)}) repeatable (1)`
