@@ -22,6 +22,7 @@ export const errorCodes = {
   MIGRATION_LOCKED: { status: 503, title: 'A migration could not get its lock' },
   // data
   DATA_UNAVAILABLE: { status: 503, title: 'The database cannot be reached' },
+  DATA_OUTCOME_UNKNOWN: { status: 503, title: 'Whether a write was committed is not known' },
   DATA_POOL_TIMEOUT: { status: 503, title: 'No database connection became free in time' },
   DATA_READ_ONLY: { status: 500, title: 'A read tried to write' },
   DATA_OUTSIDE_TRANSACTION: { status: 500, title: 'A statement bypassed the open transaction' },
@@ -118,6 +119,7 @@ export const errorCodes = {
   HTTP_REFUSED: { status: 400, title: 'The request was refused' },
   HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
   HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
+  HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after something in it was saved' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
 } as const satisfies Record<string, { status: number; title: string }>
 

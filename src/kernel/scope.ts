@@ -20,6 +20,10 @@ export class Scope {
   position: Position = nowhere
   /** Something was committed in it. */
   wrote = false
+  /** Commits that were sent and not yet answered. One whose answer is lost is counted for ever: nobody knows its outcome. */
+  commitsInDoubt = 0
+  /** All that was committed is recorded under the request's Idempotency-Key: sent once more, it is not done twice. */
+  repeatable = false
   /** Asked before the position is relied on, where it has yet to be fetched from a record. Once. */
   recall: (() => Promise<void>) | undefined
   /** There may be a position, and nobody can say which. */
@@ -62,6 +66,17 @@ export class Scope {
     this.#cancelled = reason
     for (const fn of this.#onCancel ?? []) fn(reason)
     this.#controller?.abort(reason)
+  }
+}
+
+/** A commit is on its way in the scope. What it returns is called when the server has said what became of it, and never where it could not. */
+export function inDoubt(scope: Scope | undefined): () => void {
+  if (!scope) return () => {}
+  let open = true
+  scope.commitsInDoubt += 1
+  return () => {
+    if (open) scope.commitsInDoubt -= 1
+    open = false
   }
 }
 

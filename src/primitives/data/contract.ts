@@ -27,6 +27,8 @@ export interface Connection {
    * fail with its error. Where no transaction is open they are one. Throws, and sends nothing, when a value cannot be sent.
    */
   runTogether(statements: readonly Statement[]): Promise<Result>[]
+  /** A transaction was open when the last statement was answered. */
+  readonly inTransaction: boolean
   /** Asks the server to stop what this connection runs; the statement in hand then fails with `DATA_TIMEOUT`. */
   cancel(): Promise<void>
   /** Gives the connection back; `broken` throws it away. Once. */

@@ -3,7 +3,7 @@ import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { advance, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
-import { currentScope, type Scope } from '../../kernel/scope.ts'
+import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import { type BatchLoad, batcher } from './batch.ts'
 import {
   type StatementDone,
@@ -13,7 +13,7 @@ import {
   transactionDone,
 } from './channels.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { sqlState } from './errors.ts'
+import { outcomeUnknown, sqlState } from './errors.ts'
 import { RoutedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
 import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
@@ -427,17 +427,26 @@ export class WriteSession {
     if (!this.#connection) return // nothing was done
     const connection = await this.#connection
     const after: (void | Promise<void>)[] = []
+    // Outside any scope nobody keeps the position.
+    const scope = currentScope()
     let broken = false
+    let settle = () => {}
+    let asked: Promise<Result> | undefined
     try {
       // Before anything more is sent: without a transaction each statement would be committed by itself.
       await this.#begun
+      if (scope?.cancelled) {
+        // Whoever was told "too late" must not find it done.
+        await connection.run(rollback).catch(() => {})
+        throw scope.cancelled
+      }
       const riding = rides.map(({ statement }) => compile(statement))
-      // Outside any scope nobody keeps the position.
-      const scope = currentScope()
       const positioned = scope !== undefined || rides.some((ride) => ride.positioned)
       const sent = this.#send(connection, positioned ? [...riding, commit, askPosition] : [...riding, commit])
-      const [asked, at] = sent.slice(riding.length)
-      asked!.catch(() => {})
+      settle = inDoubt(scope)
+      const [committed, at] = sent.slice(riding.length)
+      asked = committed!
+      asked.catch(() => {})
       at?.catch(() => {})
       const ridden = riding.map((statement, index) =>
         observed(this.core, connection, statement, 'write', true, 0, () => sent[index]!),
@@ -445,15 +454,18 @@ export class WriteSession {
       const answers = await Promise.allSettled(ridden)
       for (const [index, answer] of answers.entries()) {
         if (answer.status === 'fulfilled') continue
-        // The commit was not run either.
+        // Without a word from the server the commit may have run all the same.
+        if (isRungError(answer.reason, 'DATA_UNAVAILABLE')) throw answer.reason
+        settle()
         await connection.run(rollback).catch(() => {})
         // In a transaction that had failed before, every statement fails.
         if (sqlState(answer.reason) === '25P02') throw swallowed()
         throw rides[index]!.failed?.(answer.reason) ?? answer.reason
       }
       const done = await asked
+      settle()
       // Postgres answers ROLLBACK to the commit of a transaction in which a statement had failed.
-      if (done!.command !== 'COMMIT') throw swallowed()
+      if (done.command !== 'COMMIT') throw swallowed()
       if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
       const answer = await at?.catch(() => undefined)
@@ -464,12 +476,8 @@ export class WriteSession {
       }
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')
-      if (!broken) throw error
-      throw new RungError(
-        'DATA_UNAVAILABLE',
-        'The connection was lost during the commit: the transaction may or may not have happened. Look, or repeat it with an idempotency key.',
-        { cause: (error as RungError).cause, facts: { outcome: 'unknown' } },
-      )
+      if (!broken) settle() // the server itself said that it did not commit
+      throw asked && broken ? outcomeUnknown(error) : error
     } finally {
       connection.release(broken)
     }

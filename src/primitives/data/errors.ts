@@ -60,6 +60,15 @@ export function isConnectionError(error: unknown): boolean {
   )
 }
 
+/** The connection was lost while a commit was on its way. */
+export function outcomeUnknown(error: unknown): RungError {
+  return new RungError(
+    'DATA_OUTCOME_UNKNOWN',
+    'The connection was lost during the commit: the transaction may or may not have happened. Look at what is there before it is done again, or repeat it with an Idempotency-Key.',
+    { cause: error instanceof RungError ? error.cause : error },
+  )
+}
+
 /** Any failure of the driver as a `RungError`; one that is one already passes through. */
 export function toDataError(error: unknown, target: Target = 'read'): RungError {
   if (error instanceof RungError) return error

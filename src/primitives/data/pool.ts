@@ -1,8 +1,9 @@
 import { systemClock } from '../../kernel/clock.ts'
-import { RungError } from '../../kernel/errors.ts'
+import { isRungError, RungError } from '../../kernel/errors.ts'
 import { advance, parseLsn } from '../../kernel/position.ts'
-import { currentScope } from '../../kernel/scope.ts'
+import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import type { Connection, Database, Result, Statement } from './contract.ts'
+import { outcomeUnknown } from './errors.ts'
 
 /** Where the pool sends its statements: into the open transaction, or to the primary. */
 export interface PoolRoute {
@@ -82,9 +83,7 @@ export class RoutedPool {
         const statement = toStatement(query, values)
         const checking = this.#route.guard(statement.text)
         if (checking) await checking
-        const result = await this.#route.statement(connection, statement, waitMs)
-        if (mayHaveCommitted(result.command)) await this.#advance(connection)
-        return result
+        return this.#run(connection, statement, waitMs)
       },
       (broken) => connection.release(broken),
     )
@@ -97,15 +96,32 @@ export class RoutedPool {
     return this
   }
 
-  async #advance(connection: Connection): Promise<void> {
+  /** A statement outside any transaction is one, and commits by itself. */
+  async #run(connection: Connection, statement: Statement, waitMs: number): Promise<Result> {
     const scope = currentScope()
-    if (!scope) return
-    const { rows } = await connection.run({
-      text: 'select pg_current_wal_lsn()::text as lsn',
-      values: [],
-      name: 'rung_lsn',
-    })
-    const lsn = parseLsn(String(rows[0]?.lsn))
+    const mayCommit = commits(statement.text, connection.inTransaction)
+    const settle = mayCommit ? inDoubt(scope) : () => {}
+    let result: Result
+    try {
+      result = await this.#route.statement(connection, statement, waitMs)
+      settle()
+    } catch (error) {
+      if (mayCommit && isRungError(error, 'DATA_UNAVAILABLE')) throw outcomeUnknown(error)
+      settle()
+      throw error
+    }
+    if (scope && !connection.inTransaction && mayHaveCommitted(result.command)) {
+      scope.wrote = true
+      scope.repeatable = false
+      await this.#advance(connection, scope)
+    }
+    return result
+  }
+
+  async #advance(connection: Connection, scope: Scope): Promise<void> {
+    // It is committed, whatever becomes of this question.
+    const answer = await connection.run(askPosition).catch(() => undefined)
+    const lsn = parseLsn(String(answer?.rows[0]?.lsn))
     if (lsn !== undefined) scope.position = advance(scope.position, this.#route.database.name, lsn)
   }
 }
@@ -147,7 +163,14 @@ export class RoutedClient {
   }
 }
 
-const readsOnly = new Set(['SELECT', 'SHOW', 'EXPLAIN', 'BEGIN', 'ROLLBACK', 'SET', 'SAVEPOINT', 'RELEASE'])
+const askPosition: Statement = { text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }
+const readsOnly = new Set(['SELECT', 'SHOW', 'EXPLAIN', 'BEGIN', 'START', 'ROLLBACK', 'SET', 'SAVEPOINT', 'RELEASE'])
+const readingText = /^\s*(select|show|explain|begin|start|set|savepoint|release|rollback|values|table|fetch)\b/i
+
+/** Whether the server may commit when it runs this. */
+function commits(text: string, inTransaction: boolean): boolean {
+  return inTransaction ? /^\s*(commit|end|prepare\s+transaction)\b/i.test(text) : !readingText.test(text)
+}
 
 function mayHaveCommitted(command: string): boolean {
   return !readsOnly.has(command)

@@ -113,6 +113,9 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
   }
 
   return {
+    get inTransaction() {
+      return (client.getTransactionStatus() ?? 'I') !== 'I'
+    },
     run: (statement) => result(client.query(toQuery(statement))),
     runTogether(statements) {
       try {

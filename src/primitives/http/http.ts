@@ -18,7 +18,7 @@ import { drainOnClose } from './drain.ts'
 import { documentation } from './openapi.ts'
 import { answerPages, asPage } from './pages.ts'
 import { prepareIdentify } from './principal.ts'
-import { toProblem, toRungError } from './problem.ts'
+import { afterCommit, type Problem, toProblem, toRungError } from './problem.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -79,20 +79,33 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const error = toRungError(thrown)
+    const scope = scopes.get(request)
     // Who has too much to do does not write a line for each refusal as well; they are counted.
     const isRefusal = error.code === 'HTTP_OVERLOADED' && error.cause === undefined
     if (error.status >= 500 && !isRefusal) request.log.error({ err: error, requestId: request.id }, error.message)
-    const problem = toProblem(error, request.id, settings.revealing)
+    const told = afterCommit(error, scope)
+    const problem = toProblem(told, request.id, settings.revealing)
     if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
-    const { retryAfterS } = error.facts
-    if (problem.status === 503 || retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS ?? 1))
-    if (settings.formatProblem) {
-      const formatted = settings.formatProblem(problem, request)
-      if (formatted instanceof Html) return asPage(reply).send(formatted)
-      return reply.type('application/json; charset=utf-8').send(formatted)
+    const { retryAfterS } = told.facts
+    if (told !== error) reply.removeHeader('retry-after')
+    else if (problem.status === 503 || retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS ?? 1))
+    const formatted = ownForm(problem, request)
+    if (formatted instanceof Html) return asPage(reply).send(formatted)
+    // As text: a schema that the route has for this status must not refuse it.
+    if (formatted !== undefined) return reply.type('application/json; charset=utf-8').send(formatted)
+    return reply.type('application/problem+json; charset=utf-8').send(JSON.stringify(problem))
+  }
+
+  /** The problem as the app tells it; `undefined` where it has no form of its own, or where that fails. */
+  function ownForm(problem: Problem, request: FastifyRequest): Html | string | undefined {
+    try {
+      const formatted = settings.formatProblem?.(problem, request)
+      return formatted instanceof Html || typeof formatted === 'string' ? formatted : JSON.stringify(formatted)
+    } catch (error) {
+      request.log.error({ err: error, requestId: request.id }, 'formatProblem failed; the problem was sent as it is')
+      return undefined
     }
-    return reply.type('application/problem+json; charset=utf-8').send(problem)
   }
 }
 
@@ -107,6 +120,8 @@ const securityHeaders = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
 }
 
+const scopes = new WeakMap<FastifyRequest, Scope>()
+
 /**
  * Gives each request its scope, deadline and ids; also on a Fastify that Rung did not make:
  * `requestScopes(fastify)`, before its routes.
@@ -115,6 +130,7 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
   app.addHook('onRequest', (request, reply, done) => {
     const id = incomingId(request.headers['x-request-id']) ?? request.id
     const scope = new Scope('request', id, `${request.method} ${request.routeOptions.url ?? '(none)'}`)
+    scopes.set(request, scope)
     scope.traceparent = childOf(parseTraceparent(request.headers.traceparent))
     scope.deadlineAt = systemClock.ticks() + requestTimeoutMs
     reply.header('x-request-id', scope.id)
@@ -126,7 +142,7 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
       )
       scope.cancel(error)
       // While the body is still coming the server's own limit answers (408), and closes the connection.
-      if (!reply.sent && request.raw.complete) reply.send(error)
+      if (!reply.sent && request.raw.complete) runInScope(scope, () => reply.send(error))
     })
     reply.raw.once('close', () => {
       cancelTimer()

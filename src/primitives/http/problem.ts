@@ -1,5 +1,6 @@
 import type { FastifyError } from 'fastify'
 import { type ErrorCode, errorCodes, isRungError, RungError } from '../../kernel/errors.ts'
+import type { Scope } from '../../kernel/scope.ts'
 
 /** RFC 9457 "problem details", as every error leaves the app. `code` is stable; match on it, never on the text. */
 export interface Problem {
@@ -50,12 +51,20 @@ const byStatus: Record<number, ErrorCode> = {
 
 /** Anything that was thrown, as a coded error. What is not known becomes HTTP_INTERNAL with the cause kept. */
 export function toRungError(error: unknown): RungError {
+  try {
+    return known(error)
+  } catch {
+    return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.') // not even its properties can be read
+  }
+}
+
+function known(error: unknown): RungError {
   if (isRungError(error)) return error
   const { code, statusCode, validation, message } = (error ?? {}) as Partial<FastifyError>
   if (validation) return new RungError('HTTP_VALIDATION', message ?? '', { cause: error })
-  const known =
+  const foreign =
     foreignCodes[code ?? ''] ?? (error instanceof SyntaxError && statusCode === 400 ? 'HTTP_BAD_REQUEST' : undefined)
-  if (known) return new RungError(known, message ?? errorCodes[known].title, { cause: error })
+  if (foreign) return new RungError(foreign, message ?? errorCodes[foreign].title, { cause: error })
   // A plugin's own refusal keeps its status: a rate limiter's 429, a pressure gauge's 503.
   if (statusCode !== undefined && ((statusCode >= 400 && statusCode < 500) || statusCode === 503)) {
     const plain = byStatus[statusCode] ?? 'HTTP_REFUSED'
@@ -64,20 +73,53 @@ export function toRungError(error: unknown): RungError {
   return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.', { cause: error })
 }
 
+/** Statuses that invite a client, or a proxy on its way, to send the request anew. */
+const temporary = new Set([408, 425, 429, 503, 504, 507])
+
+/**
+ * The error as it may be told once its request has committed something, or may have: nobody is invited to send the whole of
+ * it anew. The status stays; a temporary one has the code `HTTP_SAVED_IN_PART` or `DATA_OUTCOME_UNKNOWN`, and no Retry-After.
+ */
+export function afterCommit(error: RungError, scope: Scope | undefined): RungError {
+  const isUnknown = scope !== undefined && scope.commitsInDoubt > 0
+  if (!scope?.wrote && !isUnknown) return error
+  const { status, code, facts, cause } = error
+  const invites = temporary.has(status) || facts.retryAfterS !== undefined
+  // Whoever asks again for an answer that another try is making does nothing twice.
+  if (code === 'IDEMPOTENCY_IN_FLIGHT' || !(invites || status >= 500)) return error
+  if (!invites) return new RungError(code, `${error.message} ${saved}`, { cause, status, facts: { ...facts, saved } })
+  const { retryAfterS, ...rest } = facts
+  const what = isUnknown
+    ? `The answer to a commit is missing (${code}), so whether this request was saved is not known.`
+    : `This request failed (${code}) after something in it was saved.`
+  const advice = scope.repeatable
+    ? 'Send it once more with the same Idempotency-Key: it goes on from there, and nothing is done twice.'
+    : 'Look at what is there first: sent once more, it may be done twice.'
+  return new RungError(isUnknown ? 'DATA_OUTCOME_UNKNOWN' : 'HTTP_SAVED_IN_PART', `${what} ${advice}`, {
+    cause: error,
+    status,
+    facts: { ...rest, failed: code },
+  })
+}
+
+const saved = 'Something in this request was saved before it failed.'
+
+const mistake = 'The server made a mistake. Its log has the details under this instance.'
+
 /**
  * The answer for an error. Of faults of the server (5xx) a client learns no more than the code, unless `revealing`
  * (development); 503 and 507 say what to do.
  */
 export function toProblem(error: RungError, instance: string, revealing: boolean): Problem {
   const { status, title, code } = error
-  const tellable = revealing || status < 500 || status === 503 || status === 507
+  const tellable = revealing || status < 500 || status === 503 || status === 507 || code === 'HTTP_SAVED_IN_PART'
   const fields = (error.cause as Partial<FastifyError> | undefined)?.validation
   return {
     type: `urn:rung:error:${code}`,
     title,
     status,
     code,
-    detail: tellable ? error.message : 'The server made a mistake. Its log has the details under this instance.',
+    detail: tellable ? error.message : [mistake, error.facts.saved].filter(Boolean).join(' '),
     instance,
     ...(fields && {
       errors: fields.map((field) => ({

@@ -132,7 +132,10 @@ export function idempotentRoutes(
     const held = { key: ask.key, token: reserved.token }
     const scope = currentScope()
     const one = { held, steps: new Steps(records, held, reserved.steps), scope, settled: false }
-    if (scope) ruleWrites(scope, one.steps)
+    if (scope) {
+      ruleWrites(scope, one.steps)
+      scope.repeatable = true
+    }
     byRequest.set(request, one)
     trying.add(one)
     reply.raw.once('close', () => trying.delete(one))
@@ -147,7 +150,7 @@ export function idempotentRoutes(
     trying.delete(one)
     const status = reply.statusCode
     if (status >= 500 || passing.has(status) || one.scope?.cancelled) {
-      await records.release(one.held)
+      await release(one.held)
       return payload
     }
     try {
@@ -162,10 +165,15 @@ export function idempotentRoutes(
       tellMoment('finished', one.held)
       return payload
     } catch (error) {
-      await records.release(one.held).catch(() => {}) // else its lease ends by itself
+      await release(one.held)
       clearHeaders(reply)
       throw error
     }
+  }
+
+  /** Never fails, since an answer is on its way: where the record cannot be reached, its lease ends by itself. */
+  async function release(held: Held): Promise<void> {
+    await records.release(held).catch(failed)
   }
 
   const ends = [

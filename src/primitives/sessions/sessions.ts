@@ -80,11 +80,16 @@ export function cookieSessions(
 
   // The cookie is renewed with the answer to whatever came with it.
   http.addHook('onSend', async (request, reply, payload) => {
-    const known = await byRequest.get(request)
+    const known = await byRequest.get(request)?.catch(() => undefined)
     if (known?.found && isDue(known.found) && !hasOwnCookie(reply)) {
       const next = tokens.next(known.token)
-      await store.announce(known.found.session.id, tokens.digest(next)!)
-      setCookie(reply, next, known.found.leftMs)
+      try {
+        await store.announce(known.found.session.id, tokens.digest(next)!)
+        setCookie(reply, next, known.found.leftMs)
+      } catch (err) {
+        // An answer must not fail for it: the cookie that there is stays good, and is renewed by a later one.
+        http.log.warn({ err }, 'a session was not renewed')
+      }
     }
     return payload
   })
