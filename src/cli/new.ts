@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import type { Command } from './command.ts'
+import { ownPackage, packedFile } from './own-package.ts'
 import { scaffold } from './scaffold.ts'
 
 const command: Command = {
@@ -20,26 +21,31 @@ const command: Command = {
     const folder = path.join(cwd, name)
     if (existsSync(folder))
       throw new RungError('CONFIG_INVALID', `There is a ${name} here already. Choose another name.`)
-    const files = scaffold(name, await versions())
+    const { folder: own, version, dependencies, devDependencies } = await ownPackage()
+    const packed = await packedFile(own, version)
+    // As npm writes it itself: relative, so that both may be moved together.
+    const rung = packed === undefined ? undefined : `file:${path.relative(folder, packed)}`
+    const install = rung === undefined ? `npm install /path/to/rung-${version}.tgz` : 'npm install'
+    const { typescript, '@types/node': types } = devDependencies
+    const versions = { rung, typebox: dependencies.typebox!, typescript: typescript!, types: types! }
+    const files = scaffold(name, versions, install)
     for (const [file, text] of Object.entries(files)) {
       const target = path.join(folder, file)
       await mkdir(path.dirname(target), { recursive: true })
       await writeFile(target, text)
     }
-    if (json) out.json({ folder, files: Object.keys(files) })
+    if (json) out.json({ folder, files: Object.keys(files), rung: packed ?? null, install })
     else {
       out.line(`Made ${name}:`)
       for (const file of Object.keys(files)) out.line(`  ${file}`)
-      out.line(`\nNext:\n  cd ${name}\n  npm install\n  npm run dev\n  npm test`)
+      out.line(`\nNext:\n  cd ${name}\n  ${install}\n  npm run dev\n  npm run check && npm test`)
+      if (rung === undefined) {
+        out.line(
+          '\n/path/to is where the file is that "npm pack" made of Rung. Do not install "rung" by its\nname: on npm it belongs to another project.',
+        )
+      }
     }
     return 0
   },
 }
 export default command
-
-/** The app gets the very versions that this Rung was made with. */
-async function versions(): Promise<{ rung: string; typebox: string }> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
-  const { version, dependencies } = JSON.parse(text) as { version: string; dependencies: Record<string, string> }
-  return { rung: version, typebox: dependencies.typebox! }
-}

@@ -1,5 +1,17 @@
-/** The files of a new app, as text. Pure. */
-export function scaffold(name: string, versions: { rung: string; typebox: string }): Record<string, string> {
+export interface Versions {
+  /** Where npm finds Rung, if that is known. */
+  rung: string | undefined
+  typebox: string
+  typescript: string
+  /** Of `@types/node`. */
+  types: string
+}
+
+/**
+ * The files of a new app, as text. Pure.
+ * @param install the command that installs its packages
+ */
+export function scaffold(name: string, versions: Versions, install: string): Record<string, string> {
   return {
     'package.json': `${JSON.stringify(
       {
@@ -7,8 +19,9 @@ export function scaffold(name: string, versions: { rung: string; typebox: string
         private: true,
         type: 'module',
         engines: { node: '>=22.18.0' },
-        scripts: { dev: 'rung dev', start: 'rung start', test: 'node --test' },
-        dependencies: { rung: versions.rung, typebox: versions.typebox },
+        scripts: { dev: 'rung dev', start: 'rung start', check: 'tsc', test: 'node --test' },
+        dependencies: { ...(versions.rung !== undefined && { rung: versions.rung }), typebox: versions.typebox },
+        devDependencies: { '@types/node': versions.types, typescript: versions.typescript },
       },
       null,
       2,
@@ -74,33 +87,41 @@ before(async () => {
 })
 after(() => running.stop())
 
-test('a note that was written is there', async () => {
-  const written = await fetch(\`\${running.url}/notes\`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ text: 'Buy milk' }),
+/** The answer's body, once its status is the expected one. A failure shows the error of the app: where it was thrown, and why. */
+async function answer(status: number, path: string, body?: unknown): Promise<unknown> {
+  const response = await fetch(running.url + path, {
+    method: body === undefined ? 'GET' : 'POST',
+    ...(body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
   })
-  assert.equal(written.status, 201)
-  const { id } = (await written.json()) as { id: number }
-  const read = await fetch(\`\${running.url}/notes/\${id}\`)
-  assert.deepEqual(await read.json(), { id, text: 'Buy milk' })
+  const text = await response.text()
+  assert.equal(response.status, status, \`\${path} answers \${response.status}:\\n\${text.replaceAll('\\\\n', '\\n')}\`)
+  return JSON.parse(text)
+}
+
+test('a note that was written is there', async () => {
+  const { id } = (await answer(201, '/notes', { text: 'Buy milk' })) as { id: number }
+  assert.deepEqual(await answer(200, \`/notes/\${id}\`), { id, text: 'Buy milk' })
 })
 
 test('a note needs a text', async () => {
-  const answer = await fetch(\`\${running.url}/notes\`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ text: '' }),
-  })
-  assert.equal(answer.status, 422)
+  const problem = (await answer(422, '/notes', { text: '' })) as { code: string }
+  assert.equal(problem.code, 'HTTP_VALIDATION')
+})
+
+test('there is no note that nobody wrote', async () => {
+  const problem = (await answer(404, '/notes/1000')) as { code: string }
+  assert.equal(problem.code, 'HTTP_NOT_FOUND')
 })
 `,
     'tsconfig.json': `${JSON.stringify(
       {
         compilerOptions: {
           target: 'es2024',
+          lib: ['es2024'],
           module: 'nodenext',
+          types: ['node'],
           strict: true,
+          noUncheckedIndexedAccess: true,
           noEmit: true,
           erasableSyntaxOnly: true,
           verbatimModuleSyntax: true,
@@ -114,8 +135,9 @@ test('a note needs a text', async () => {
     '.gitignore': 'node_modules/\n.rung/\n',
     'README.md': `# ${name}
 
-    npm install
+    ${install}
     npm run dev     # the app, restarted at every change; its own Postgres in .rung/
+    npm run check   # types
     npm test
     npx rung doctor # what the database says about the app
 

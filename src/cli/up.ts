@@ -124,7 +124,8 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       if (json) out.json(factsOf(plan, topology, supervisor.states, { appFile, dataDir, startMs }))
       else {
         const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
-        greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, startMs }, out)
+        const sendsMail = Boolean(env.RUNG_SMTP_URL) || (env.NODE_ENV || 'production') !== 'production'
+        greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs }, out)
         if (backupDir !== undefined && (await onSameDisk(dataDir, path.resolve(cwd, backupDir)).catch(() => false)))
           out.note(sameDiskWarning(backupDir))
       }
@@ -215,7 +216,13 @@ function factsOf(
 function greet(
   plan: Plan,
   topology: Topology,
-  { app, place, backupDir, startMs }: { app: string; place: string; backupDir: string | undefined; startMs: number },
+  {
+    app,
+    place,
+    backupDir,
+    sendsMail,
+    startMs,
+  }: { app: string; place: string; backupDir: string | undefined; sendsMail: boolean; startMs: number },
   out: Input['out'],
 ): void {
   const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
@@ -224,6 +231,7 @@ function greet(
   line('reference', `${plan.url}/reference`)
   for (const part of plan.parts) if ('healthUrl' in part) line(part.name, `http://${part.address}/metrics`)
   line('data', place)
+  if (!sendsMail) line('mail', 'is written to the data directory and not sent: set RUNG_SMTP_URL')
   if (backupDir !== undefined) line('backups', backupDir)
   for (const text of elsewhere(topology, plan.parts)) line('', text)
   line('look', 'rung ps, rung logs -f')

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
+import path from 'node:path'
 import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
@@ -167,7 +168,10 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       inTransaction: root.inTransaction,
     })
     if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
-    const parts = { ...primitives, files, mail, sessions, secret, takers }
+    const mailAsked = once(() => {
+      if (inbox && config.mode === 'production') log.warn({ event: 'mail-not-sent' }, mailNotSent(config.dataDir))
+    })
+    const parts = { ...primitives, files, mail, mailAsked, sessions, secret, takers }
     const { work, warms } = await addModules(app, config, parts, http, log)
     await subscribe(work, primitives)
     const purges = await openCdn(config.topology)
@@ -237,6 +241,18 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
   return [...systemMigrations, ...(await loadMigrations(sources))]
 }
 
+function mailNotSent(dataDir: string): string {
+  return `This app sends mail, and there is no RUNG_SMTP_URL: each mail is written into ${path.join(dataDir, 'mail')} and reaches nobody. Set RUNG_SMTP_URL and RUNG_MAIL_FROM.`
+}
+
+function once(fn: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) fn()
+    done = true
+  }
+}
+
 type Secrets = (purpose: string) => Uint8Array
 
 function startSessions(app: App, config: Config, http: Http, store: SessionStore, secret: Secrets): Sessions {
@@ -249,6 +265,8 @@ function startSessions(app: App, config: Config, http: Http, store: SessionStore
 interface Parts extends Primitives {
   files: FilesRoot
   mail: MailRoot
+  /** A module has mail to send. */
+  mailAsked(): void
   sessions: Sessions
   secret: Secrets
   /** Who writes down what answers count as, by module. */
@@ -280,7 +298,10 @@ async function addModules(
       data: data.forModule(module.name),
       jobs,
       files: files.forModule(module.name),
-      mail: mail.forModule(module.name),
+      get mail() {
+        parts.mailAsked()
+        return mail.forModule(module.name)
+      },
       sessions,
       search: searchFor(module.name, parts.searchStore),
       cache: parts.cache.forModule(module.name, data.forModule(module.name).write),

@@ -180,13 +180,14 @@ describe('the documents', () => {
   it('describe the routes in OpenAPI 3.1', async () => {
     const document = (await (await ask('/openapi.json')).json()) as {
       openapi: string
-      paths: Record<string, object>
+      paths: Record<string, { get?: { tags: string[] } }>
       info: { title: string }
     }
     assert.equal(document.openapi, '3.1.0')
     assert.equal(document.info.title, 'shop')
     assert.ok(document.paths['/items/{id}'])
     assert.ok(!document.paths['/healthz'])
+    assert.deepEqual(document.paths['/items/{id}'].get?.tags, ['stock'])
   })
 
   it('have a page for people', async () => {
@@ -197,5 +198,9 @@ describe('the documents', () => {
     const document = (await (await ask('/reference/json')).json()) as { paths: object }
     assert.ok('/items/{id}' in document.paths)
     assert.equal((await ask('/reference/static/none.css')).status, 404)
+    const page = await answer.text()
+    assert.match(page, /<title>shop: reference<\/title>/)
+    assert.match(page, /href="[^"]+rung\.css"/)
+    assert.match(await (await ask('/reference/static/theme/rung.css')).text(), /\.topbar/)
   })
 })

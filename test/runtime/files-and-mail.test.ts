@@ -3,10 +3,11 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import type { Running } from '../../src/runtime/boot.ts'
+import type { Extension, Running } from '../../src/runtime/boot.ts'
 import { type Config, readConfig } from '../../src/runtime/config.ts'
 import { bootForTest } from '../support/app.ts'
 import album from '../support/apps/album/app.ts'
+import shop from '../support/apps/shop/app.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { startSmtp } from '../support/smtp.ts'
 
@@ -99,6 +100,24 @@ describe('files and mail in an app', () => {
   it('refuse to send mail inside a transaction', async () => {
     const answer = await ask('/invite-in-transaction', { method: 'POST' })
     assert.equal(((await answer.json()) as { code: string }).code, 'MAIL_IN_TRANSACTION')
+  })
+
+  it('warn in production that mail reaches nobody', async () => {
+    const warnings: unknown[] = []
+    const listening: Extension = (_http, { log }) => {
+      log.warn = ((facts: { event?: string }) => void warnings.push(facts.event)) as typeof log.warn
+    }
+    const smtp = { RUNG_SMTP_URL: 'smtp://127.0.0.1:1', RUNG_MAIL_FROM: 'Shop <shop@example.org>' }
+    for (const [app, mode, settings, expected] of [
+      [album, 'production', {}, ['mail-not-sent']],
+      [album, 'production', smtp, []],
+      [album, 'development', {}, []],
+      [shop, 'production', {}, []],
+    ] as const) {
+      const production = await bootForTest(app, postgres, { dataDir: dir, mode }, [listening], settings)
+      await production.stop()
+      assert.deepEqual(warnings.splice(0), expected)
+    }
   })
 
   it('show no mail in production', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
@@ -61,17 +61,25 @@ describe('the package', () => {
         const { stderr } = await works('rung', ['new', 'my-app'], folder, bin)
         assert.equal(stderr, '')
         assert.ok((await readdir(app)).includes('app.ts'))
-        const file = path.join(app, 'package.json')
-        const description = JSON.parse(await readFile(file, 'utf8'))
-        assert.equal(description.dependencies.rung, version)
-        description.dependencies.rung = `file:${tarball}` // this very one, not the registry's
-        await writeFile(file, JSON.stringify(description))
+        const { dependencies } = JSON.parse(await readFile(path.join(app, 'package.json'), 'utf8'))
+        assert.equal(dependencies.rung, `file:../../rung-${version}.tgz`) // this very one, not the registry's
         await works('npm', install, app, bin)
+      })
+
+      await step(t, 'checks the types of the new app', async () => {
+        await works('npm', ['run', 'check'], app, bin)
+        const file = path.join(app, 'notes', 'module.ts')
+        const source = await readFile(file, 'utf8')
+        await writeFile(file, source.replace('return note\n', 'return { ...note, text: 1 }\n'))
+        const { code, stdout } = await run('npm', ['run', 'check'], app, bin)
+        assert.notEqual(code, 0)
+        assert.match(stdout, /module\.ts[\s\S]*'?text'?[\s\S]*number/)
+        await writeFile(file, source)
       })
 
       await step(t, "runs the new app's tests", async () => {
         const { stdout, stderr } = await works('npm', ['test'], app, bin)
-        assert.match(stdout, /^(# |ℹ )pass 2$/m)
+        assert.match(stdout, /^(# |ℹ )pass 3$/m)
         assert.doesNotMatch(stdout + stderr, /Warning:/)
       })
 
@@ -132,7 +140,8 @@ async function develop(app: string, bin: string): Promise<void> {
       .replace('text: Type.String() })', 'text: Type.String(), mood: Type.String() })')
       .replace('select id, text from notes.note order by', 'select id, text, mood from notes.note order by')
     assert.notEqual(edited, source)
-    await writeFile(module, edited)
+    await writeFile(`${module}.new`, edited)
+    await rename(`${module}.new`, module) // as most editors save
     const changed = await until(async () => {
       const rows = (await notes()) as { mood?: string }[] | undefined
       return rows?.[0]?.mood === undefined ? undefined : rows

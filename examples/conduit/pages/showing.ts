@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { type Html, type Http, type RouteCache, RungError, rawHtml } from 'rung'
+import { type Html, type Http, html, type RouteCache, RungError, rawHtml } from 'rung'
 import { type Static, Type } from 'typebox'
 import { offsetMax } from '../articles/search.ts'
 import type { Found, Many } from '../articles/shapes.ts'
@@ -48,7 +48,7 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
   async function listOf(
     request: FastifyRequest,
     found: Static<typeof Many> | Static<typeof Found>,
-    pages: { page: number; hrefOf: (page: number) => string; none: string },
+    pages: { page: number; hrefOf: (page: number) => string; none: string | Html },
   ): Promise<Html> {
     return list(found.articles, await standingOf(request, found.articles), { total: found.articlesCount, ...pages })
   }
@@ -77,7 +77,10 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
       const shown = await listOf(request, found, {
         page: at,
         hrefOf: (other) => href('/', { tag, page: other }),
-        none: 'No articles are here yet.',
+        none:
+          tag === undefined && found.articlesCount === 0
+            ? html`No articles are here yet. <a href="/editor">Write one</a>, or fill this demo from a terminal: <code>npm run conduit:seed -- --articles 1000</code>`
+            : 'No articles are here.',
       })
       const content = { list: shown, at: tag === undefined ? '/' : '', signedIn: viewerOf(request) !== null, tag, tags }
       return page(request, { title: tag === undefined ? 'Conduit' : `#${tag} · Conduit`, main: home(content), at: '/' })

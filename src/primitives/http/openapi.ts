@@ -7,6 +7,7 @@ import Fastify, {
 } from 'fastify'
 import type { HttpOptions } from './contract.ts'
 import { oncePromised } from './once.ts'
+import { referenceStyle } from './reference-style.ts'
 
 /** Where the document and the page for people are served. */
 export const documentPath = '/openapi.json'
@@ -38,7 +39,7 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     return described.swagger()
   })
   app.get(documentPath, { schema: { hide: true } }, document)
-  const page = oncePromised(async () => referencePage(await document()))
+  const page = oncePromised(async () => referencePage(await document(), options.title ?? 'API'))
   const show = async (request: FastifyRequest, reply: FastifyReply) => {
     const answer = await (await page()).inject({ url: request.url, headers: request.headers })
     if (answer.statusCode === 404) return reply.callNotFound()
@@ -46,6 +47,11 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
   }
   for (const url of [referencePath, `${referencePath}/*`]) app.get(url, { schema: { hide: true } }, show)
+}
+
+/** Grouped by module, unless the route names tags of its own. */
+function withTags(schema: FastifySchema, { config }: RouteOptions): FastifySchema {
+  return { ...schema, tags: schema.tags ?? [config?.module ?? 'rung'] }
 }
 
 function withHeaders(schema: FastifySchema, { config }: RouteOptions): FastifySchema {
@@ -96,7 +102,7 @@ async function describing(
       method,
       url,
       handler: () => {},
-      schema: withHeaders(schema, route),
+      schema: withTags(withHeaders(schema, route), route),
       ...(constraints && { constraints }),
     })
   }
@@ -104,12 +110,17 @@ async function describing(
   return app
 }
 
-async function referencePage(document: object): Promise<FastifyInstance> {
+async function referencePage(document: object, title: string): Promise<FastifyInstance> {
   const { default: swagger } = await import('@fastify/swagger')
   const { default: swaggerUi } = await import('@fastify/swagger-ui')
   const page = Fastify()
   await page.register(swagger, { mode: 'static', specification: { document: document as never } })
-  await page.register(swaggerUi, { routePrefix: referencePath, staticCSP: true, uiConfig: { tryItOutEnabled: true } })
+  await page.register(swaggerUi, {
+    routePrefix: referencePath,
+    staticCSP: true,
+    uiConfig: { tryItOutEnabled: true },
+    theme: { title: `${title}: reference`, css: [{ filename: 'rung.css', content: referenceStyle }] },
+  })
   await page.ready()
   return page
 }

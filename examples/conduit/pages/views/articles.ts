@@ -72,7 +72,7 @@ function preview(article: Listed | FoundArticle, standing: Standing): Html {
 export function list(
   articles: readonly (Listed | FoundArticle)[],
   standing: Standing,
-  { total, page, hrefOf, none }: { total: number; page: number; hrefOf: (page: number) => string; none: string },
+  { total, page, hrefOf, none }: { total: number; page: number; hrefOf: (page: number) => string; none: string | Html },
 ): Html {
   if (articles.length === 0) return html`<p class="none">${none}</p>`
   return html`<ul class="previews">${articles.map((article) => preview(article, standing))}</ul>
