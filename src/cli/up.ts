@@ -228,8 +228,12 @@ function greet(
   const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
   out.line(`${app} runs at rung ${topology.rung}, ready in ${formatMs(startMs)}`)
   line('app', plan.url)
-  line('reference', `${plan.url}/reference`)
-  for (const part of plan.parts) if ('healthUrl' in part) line(part.name, `http://${part.address}/metrics`)
+  for (const part of plan.parts)
+    if ('healthUrl' in part)
+      line(
+        part.name,
+        `http://${part.address}/metrics${part.kind === 'app' && part.role !== 'worker' ? ', /reference' : ''}`,
+      )
   line('data', place)
   if (!sendsMail) line('mail', 'is written to the data directory and not sent: set RUNG_SMTP_URL')
   if (backupDir !== undefined) line('backups', backupDir)

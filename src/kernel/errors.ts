@@ -118,6 +118,7 @@ export const errorCodes = {
   HTTP_CROSS_ORIGIN: { status: 403, title: 'The request comes from a page of another site' },
   HTTP_REFUSED: { status: 400, title: 'The request was refused' },
   HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
+  HTTP_OUTCOME_UNKNOWN: { status: 502, title: 'It is not known whether this was done' },
   HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
   HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after something in it was saved' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },

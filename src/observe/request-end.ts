@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { isOwnRequest } from '../primitives/http/own-request.ts'
+import { onResponseEnd } from '../primitives/http/response-end.ts'
 
 /** Not a status of HTTP: the client was gone before the answer (as nginx logs it). */
 const clientGone = 499
@@ -18,7 +19,7 @@ export interface RequestEnd {
 export function atRequestEnd(http: Http, onEnd: (end: RequestEnd) => void): void {
   http.addHook('onRequest', (request, reply, done) => {
     const scope = currentScope()
-    reply.raw.once('close', () => {
+    onResponseEnd(reply.raw, () => {
       const answered = reply.raw.writableFinished || isOwnRequest(request) // nothing is sent to itself
       const status = answered ? reply.statusCode : clientGone
       onEnd({ request, reply, scope, status, durationMs: reply.elapsedTime })

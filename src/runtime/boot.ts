@@ -17,6 +17,7 @@ import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
 import { loadAssets } from '../primitives/http/assets.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import { tellEdge } from '../primitives/http/edge-terms.ts'
 import { createHttp } from '../primitives/http/http.ts'
 import { identifyBy } from '../primitives/http/principal.ts'
 import { shedRequests } from '../primitives/http/shedding.ts'
@@ -156,7 +157,10 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       off: config.cache === 'off',
     })
     idempotentRoutes(http, primitives.records, app.idempotency, database)
-    if (edgeSecret !== undefined && config.role !== 'worker') takeEdgeCounts(http, edgeSecret, counts)
+    if (edgeSecret !== undefined && config.role !== 'worker') {
+      takeEdgeCounts(http, edgeSecret, counts)
+      tellEdge(http, edgeSecret)
+    }
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))
     const { transport, inbox } = await openMail(config, log)

@@ -13,7 +13,15 @@ import { purgeTags } from '../../src/engines/nginx/client.ts'
 import { type NginxSettings, nginxConfig, nginxDefaults, nginxVersion } from '../../src/engines/nginx/recipe.ts'
 import { type PageCacheOptions, startPageCache } from '../../src/engines/nginx/server.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
-import { askPage, noNginx, type Page, type TestPageCache, testPageCache, testUpstream } from '../support/nginx.ts'
+import {
+  askPage,
+  noNginx,
+  type Page,
+  type TestPageCache,
+  type TestUpstream,
+  testPageCache,
+  testUpstream,
+} from '../support/nginx.ts'
 import { freePort } from '../support/ports.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { ended, isRunning, until } from '../support/process.ts'
@@ -93,8 +101,8 @@ test('recipe: the whole configuration, as text', () => {
     'daemon off;',
     'error_log stderr warn;',
     'proxy_cache_path "/data/pages/cache" levels=1:2 keys_zone=rung:32m max_size=1024m inactive=3600s use_temp_path=off;',
-    'server 127.0.0.1:3001 max_fails=2 fail_timeout=2s;',
-    'server [::1]:3002 max_fails=2 fail_timeout=2s;',
+    'server 127.0.0.1:3001 max_fails=0;',
+    'server [::1]:3002 max_fails=0;',
     'keepalive 128;',
     'proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;',
     'proxy_cache_background_update on;',
@@ -510,8 +518,86 @@ test('bodies and headers go through as the app takes them', { skip }, async () =
       const post = await askPage(server.url, '/up', { method: 'POST', body: Buffer.alloc(3_000_000) })
       assert.deepEqual([post.status, post.body.length, received], [200, 200_000, 3_000_000])
       assert.equal((await get('/', { 'x-long': 'y'.repeat(15_000) })).status, 200)
-      assert.equal((await get('/', { 'x-long': 'y'.repeat(20_000) })).status, 400)
+      const tooLong = await get('/', { 'x-long': 'y'.repeat(20_000) })
+      assert.deepEqual([tooLong.status, JSON.parse(tooLong.body).code], [431, 'HTTP_TOO_LARGE'])
+      assert.equal((await get(`/${'y'.repeat(20_000)}`)).status, 414)
+      assert.equal((await get('/-/refused/413')).status, 404)
     },
+  )
+})
+
+/** Two processes of an app; each answers with its own name. */
+async function withTwo(
+  body: (stage: { url: string; apps: TestUpstream[]; cache: TestPageCache }) => Promise<void>,
+  answer: (name: string, request: IncomingMessage, response: ServerResponse) => void = (name, request, response) => {
+    request.resume()
+    response.end(name)
+  },
+): Promise<void> {
+  const apps = await Promise.all(['0', '1'].map((name) => testUpstream((...both) => answer(name, ...both))))
+  const cache = await testPageCache(apps.map(({ address }) => address))
+  try {
+    await body({ url: cache.server.url, apps, cache })
+  } finally {
+    await cache.stop()
+    for (const app of apps) await app.close()
+  }
+}
+
+test('no client can take a process out of the rotation', { skip }, async () => {
+  // As an app that refuses a large body unread and closes.
+  const rude = (name: string, { headers, socket }: IncomingMessage, response: ServerResponse) => {
+    if (!(Number(headers['content-length']) > 1_000_000)) return void response.end(name)
+    socket.end('HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+  }
+  await withTwo(async ({ url }) => {
+    for (let round = 0; round < 10; round += 1) {
+      const attacks = Array.from({ length: 10 }, () =>
+        askPage(url, '/in', { method: 'POST', body: Buffer.alloc(3_000_000) }).catch(() => {}),
+      )
+      const others = await Promise.all(
+        Array.from({ length: 20 }, (_, n) =>
+          askPage(url, `/${round}-${n}`, { method: n % 2 ? 'POST' : 'GET', body: 'x' }),
+        ),
+      )
+      assert.deepEqual([...new Set(others.map(({ status }) => status))], [200])
+      await Promise.all(attacks)
+    }
+  }, rude)
+})
+
+test('a process that hangs leaves the rotation, and a GET that it holds is answered by the other', {
+  skip,
+}, async () => {
+  await withTwo(async ({ url, apps }) => {
+    apps[0]!.hang()
+    const bodies = await Promise.all(Array.from({ length: 6 }, (_, n) => askPage(url, `/${n}`)))
+    assert.deepEqual([...new Set(bodies.map(({ body }) => body))], ['1'], 'all were answered, by the one that lives')
+    const before = apps[0]!.seen.length
+    for (let n = 0; n < 20; n += 1) assert.equal((await askPage(url, '/w', { method: 'POST', body: 'x' })).body, '1')
+    assert.equal(apps[0]!.seen.length, before, 'it is asked no more')
+    apps[0]!.wake()
+    await until(async () => (await askPage(url, '/w', { method: 'POST', body: 'x' })).body === '0', 'it is back')
+  })
+})
+
+test('while no process answers all of them are tried; a write that was sent to one is not said to be repeatable', {
+  skip,
+}, async () => {
+  await withTwo(
+    async ({ url, apps }) => {
+      const lost = await askPage(url, '/dies', { method: 'POST', body: 'x' })
+      assert.deepEqual([lost.status, JSON.parse(lost.body).code], [502, 'HTTP_OUTCOME_UNKNOWN'])
+      assert.equal(lost.headers['retry-after'], undefined)
+      assert.equal(apps[0]!.seen.length + apps[1]!.seen.length, 1, 'it was sent once')
+      const keyed = await askPage(url, '/dies', { method: 'POST', body: 'x', headers: { 'idempotency-key': 'k' } })
+      assert.deepEqual([keyed.status, keyed.headers['retry-after']], [503, '1'])
+      for (const app of apps) await app.close()
+      const away = await askPage(url, '/', { method: 'POST', body: 'x' })
+      assert.deepEqual([away.status, away.headers['retry-after']], [503, '1'], 'nobody has seen it')
+      assert.equal(JSON.parse(away.body).instance, away.headers['x-request-id'])
+    },
+    (_, request, response) => void (request.url === '/dies' ? request.socket.destroy() : response.end()),
   )
 })
 

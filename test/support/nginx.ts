@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { edgeStatePath } from '../../src/engines/nginx/app-lua.ts'
 import {
   installedNginx,
   type PageCacheOptions,
@@ -54,6 +55,9 @@ export async function testPageCache(
 export interface TestUpstream {
   readonly address: string
   readonly seen: IncomingMessage[]
+  /** From now on it takes connections and answers nothing, not even whether it lives. */
+  hang(): void
+  wake(): void
   close(): Promise<void>
 }
 
@@ -62,7 +66,10 @@ export async function testUpstream(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<TestUpstream> {
   const seen: IncomingMessage[] = []
+  let hangs = false
   const server: Server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
+    if (hangs) return void seen.push(request)
+    if (request.url === edgeStatePath) return void response.end() // it is alive; the edge asks all the time
     seen.push(request)
     answer(request, response)
   })
@@ -71,6 +78,12 @@ export async function testUpstream(
   return {
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     seen,
+    hang() {
+      hangs = true
+    },
+    wake() {
+      hangs = false
+    },
     async close() {
       if (!server.listening) return
       server.close()

@@ -11,6 +11,7 @@
  * What a worker has counted since its last batch goes with it when it is killed. One that stops sends it first.
  */
 export const countLua = String.raw`
+local connect = require("rung_app").connect
 local batches, numbers = ngx.shared.rung_counts, ngx.shared.rung_tags
 local every_seconds, keep_seconds, bytes_max, send_max = 1, 3000, 100000, 100
 local number_bytes, timeout_ms = 12, 2000
@@ -45,9 +46,7 @@ end
 local function post(app, id, text)
   local socket = ngx.socket.tcp()
   socket:settimeout(timeout_ms)
-  local host, port = app:match("^(.*):(%d+)$")
-  local done, problem
-  if app:sub(1, 5) == "unix:" then done, problem = socket:connect(app) else done, problem = socket:connect(host, tonumber(port)) end
+  local done, problem = connect(socket, app)
   if not done then return problem end
   done, problem = socket:send({
     "POST /-/edge/counts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain\r\n",

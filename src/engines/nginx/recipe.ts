@@ -1,5 +1,3 @@
-import { isIP } from 'node:net'
-
 /** How to run nginx as a page cache, as text: nothing here touches the machine. */
 export const nginxLeast = '1.20'
 /** OpenResty is nginx with Lua built in. */
@@ -24,7 +22,7 @@ export interface NginxSettings {
   secret: string
   /** Told by `/-/health`: which server answers, with which configuration. */
   instance: string
-  /** `host:port` of each process of the app. */
+  /** `address:port`, `[address]:port` or `unix:/path` of each process of the app; Lua looks no names up. */
   upstreams: readonly string[]
   /** Files to load, where Lua is not built in. */
   modules: readonly string[]
@@ -55,8 +53,23 @@ export const nginxDefaults = {
   coalesceMsMax: 200,
 } as const
 
+/** Told to the next cache, never to a browser. */
+const forNextCache = ['Surrogate-Key', 'Cache-Tag', 'Surrogate-Control', 'CDN-Cache-Control']
+/** `text/html` is always among them. */
+const compressedTypes = [
+  ...['text/plain', 'text/css', 'text/csv', 'text/javascript', 'text/xml', 'application/xml', 'image/svg+xml'],
+  ...[
+    'application/json',
+    'application/problem+json',
+    'application/manifest+json',
+    'application/rss+xml',
+    'application/atom+xml',
+  ],
+]
+
 export const purgeModule = 'rung_purge'
 export const countModule = 'rung_count'
+export const appModule = 'rung_app'
 
 export function nginxArgs(configFile: string, dir: string): string[] {
   return ['-p', dir, '-e', 'stderr', '-c', configFile]
@@ -87,20 +100,18 @@ export function nginxVersion(text: string) {
  * - The gate is the first to go when nginx stops: what was let in then is asked of the app directly, and not kept.
  * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
  * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
- * - The body's size is the app's business, which answers 413 by route; it is passed on as it comes.
- * - A request that nginx cannot read (`%zz` in its path) is refused by the app, in the app's own form: it is asked for a
- *   path of that kind, with nothing of the client's.
+ * - Which process is asked, and what is refused here, `app-lua.ts` decides. nginx' own count of failed attempts is off
+ *   (`max_fails=0`): a client that breaks its own connection would count.
+ * - What only those who run the app may see (`/metrics`) the app hides from whatever comes through here.
  * - Header lines up to 16 KiB, as Rung's own server takes them.
+ * - Answers are kept as they are and compressed on their way out.
  */
 export function nginxConfig(settings: NginxSettings): string {
   const { dir, listen, adminPort, instance } = settings
   const gate = `${dir}/gate.sock`
   const apps = (role = '') =>
-    settings.upstreams
-      .map((address) => `    server ${upstream(address)} max_fails=2 fail_timeout=2s${role};`)
-      .join('\n')
-  // Lua looks no names up; nginx has, for the gate.
-  const counters = settings.upstreams.map((address) => `"${isLiteral(address) ? address : `unix:${gate}`}"`).join(', ')
+    settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=0${role};`).join('\n')
+  const addresses = settings.upstreams.map((address) => `"${address}"`).join(', ')
   const connections = settings.connectionsMax + 1024 // those to the app, and the gate's
   const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
@@ -122,8 +133,13 @@ http {
   lua_shared_dict rung_tags 16m;
   lua_shared_dict rung_locks 2m;
   lua_shared_dict rung_counts 4m;
-  init_by_lua_block { require("${purgeModule}") require("${countModule}") }
-  init_worker_by_lua_block { require("${countModule}").start("${word(instance)}", "${word(settings.secret)}", { ${counters} }) }
+  lua_shared_dict rung_app 1m;
+  init_by_lua_block { require("${purgeModule}") require("${countModule}") require("${appModule}") }
+  init_worker_by_lua_block {
+    local apps, secret = { ${addresses} }, "${word(settings.secret)}"
+    require("${appModule}").start(secret, apps)
+    require("${countModule}").start("${word(instance)}", secret, apps)
+  }
 
   access_log off;
   server_tokens off;
@@ -147,6 +163,12 @@ http {
   large_client_header_buffers 4 16k;
   client_max_body_size 0;
 
+  gzip on;
+  gzip_min_length 1024;
+  gzip_comp_level 4;
+  gzip_types ${compressedTypes.join(' ')};
+  gzip_proxied any;
+
   proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=${Math.ceil(settings.cacheBytesMax / 1024 ** 2)}m inactive=${Math.ceil(settings.idleMsMax / 1000)}s use_temp_path=off;
   proxy_http_version 1.1;
   proxy_connect_timeout 2s;
@@ -158,10 +180,11 @@ http {
   proxy_busy_buffers_size 64k;
   proxy_next_upstream error timeout;
   proxy_next_upstream_tries 2;
-  proxy_next_upstream_timeout 5s;
+  proxy_next_upstream_timeout 10s;
 
   upstream rung_app {
 ${apps()}
+    balancer_by_lua_block { require("${appModule}").balance() }
     keepalive 128;
   }
   upstream rung_gate {
@@ -218,21 +241,15 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
 
   server {
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
-    error_page 400 = /-/unreadable;
-    location = /-/unreadable {
+    error_page 400 /-/refused/400;
+    error_page 414 /-/refused/414;
+    error_page 494 =431 /-/refused/431;
+    error_page 404 /-/refused/404; # only what is nginx' own: the places above, asked for by a client
+    location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
       internal;
-      proxy_method GET;
-      proxy_pass http://rung_app/%;
-      proxy_pass_request_headers off;
-      proxy_pass_request_body off;
-      proxy_set_header Host localhost;
-      proxy_set_header Connection "";
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Request-Id $rung_request_id;
-      proxy_hide_header X-Request-Id;
+      content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
       add_header X-Cache BYPASS always;
       add_header X-Request-Id $rung_request_id always;
-      error_page 502 504 =503 @down;
     }
     location / {
       set $rung_page "";
@@ -241,7 +258,8 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       set $rung_address $rung_proto://$rung_host$request_uri;
       # What is put together of these, nginx puts together: most is never needed, and Lua would keep every text.
       rewrite_by_lua_block {
-        local purge, var = require("${purgeModule}"), ngx.var
+        local purge, app, var = require("${purgeModule}"), require("${appModule}"), ngx.var
+        if app.too_large() then return app.refuse("413") end
         var.rung_purges = purge.purges()
         if var.rung_cacheable == "1" then
           local page, floor = purge.enter(var.rung_address)
@@ -269,30 +287,46 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_set_header X-Forwarded-Host $rung_host;
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id $rung_request_id;
+      proxy_set_header Accept-Encoding $rung_encodings;
       proxy_set_header X-Rung-Page $rung_place;
       proxy_set_header X-Rung-Purges ${word(instance)}.$rung_purges;
-${settings.tagsShown ? '' : '      proxy_hide_header Surrogate-Key;\n      proxy_hide_header Cache-Tag;\n'}\
-      proxy_hide_header Surrogate-Control;
+${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
       proxy_hide_header Edge-Vary;
       proxy_hide_header Edge-Count;
       proxy_hide_header X-Rung-Vary;
+      proxy_hide_header Vary;
       proxy_hide_header X-Cache;
       proxy_hide_header X-Request-Id;
       proxy_pass_header Server;
-      add_header Vary $upstream_http_x_rung_vary;
+      add_header Vary $rung_vary always;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
       log_by_lua_block {
         local name = ngx.var.rung_given
         if name ~= "" then require("${countModule}").given(name) end
       }
-      error_page 502 504 =503 @down;
+      error_page 502 504 = @down;
     }
     location @down {
-${problem('      ')}
+      content_by_lua_block { require("${appModule}").down() }
       add_header X-Cache MISS always;
       add_header X-Request-Id $rung_request_id always;
     }
+  }
+  map $upstream_http_x_rung_vary $rung_own_vary {
+    default $upstream_http_x_rung_vary;
+    "" $upstream_http_vary;
+  }
+  # One header, with what is compressed here.
+  map "$upstream_http_content_type:$rung_own_vary" $rung_vary {
+    default $rung_own_vary;
+    "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:$" "Accept-Encoding";
+    "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:(?!.*accept-encoding)" "$rung_own_vary, Accept-Encoding";
+  }
+  # Assets are compressed ahead, and better than here.
+  map $uri $rung_encodings {
+    default "";
+    "~^/-/assets/" $http_accept_encoding;
   }
   map $rung_floor $rung_skip {
     default 0;
@@ -334,10 +368,10 @@ ${problem('      ')}
       proxy_set_header X-Rung-Page "";
       proxy_pass_header X-Accel-Buffering;
       proxy_pass_header Server;
-      error_page 502 504 =503 @down;
+      error_page 502 504 = @down;
     }
     location @down {
-${problem('      ')}
+      content_by_lua_block { require("${appModule}").down() }
     }
   }
 
@@ -355,20 +389,6 @@ ${problem('      ')}
 `
 }
 
-/** The app cannot be reached. */
-function problem(indent: string): string {
-  const body = {
-    type: 'about:blank',
-    title: 'The server is busy',
-    status: 503,
-    detail: 'The app cannot be reached at the moment. Try again.',
-    code: 'HTTP_OVERLOADED',
-  }
-  return ['default_type application/problem+json;', `return 503 '${JSON.stringify(body)}';`]
-    .map((line) => indent + line)
-    .join('\n')
-}
-
 /** A value that cannot end the directive it stands in. */
 function quote(text: string): string {
   if (/[\n\r$"\\]/.test(text)) throw new TypeError(`nginx cannot take ${JSON.stringify(text)} in its configuration`)
@@ -383,11 +403,6 @@ function word(text: string): string {
 function upstream(address: string): string {
   if (/^\[[\da-f:]+\]:\d+$/i.test(address)) return address
   return address.startsWith('unix:/') ? quote(address) : word(address)
-}
-
-/** An address, and not a name. */
-function isLiteral(address: string): boolean {
-  return address.startsWith('unix:/') || isIP(address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')) !== 0
 }
 
 function cookieName(text: string): string {

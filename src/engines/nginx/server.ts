@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
+import { lookup } from 'node:dns/promises'
 import { existsSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
@@ -9,10 +11,12 @@ import { secret, uuid } from '../../kernel/random.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
+import { appLua } from './app-lua.ts'
 import { type PageCacheAddress, pageCacheInstance, purgeTags } from './client.ts'
 import { countLua } from './count-lua.ts'
 import { purgeLua } from './purge-lua.ts'
 import {
+  appModule,
   countModule,
   type NginxSettings,
   nginxArgs,
@@ -125,6 +129,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
       await writeOwned(path.join(dir, `${countModule}.lua`), countLua, launcher)
+      await writeOwned(path.join(dir, `${appModule}.lua`), appLua, launcher)
       await configure(settings)
     },
     isReady: () => isReady(),
@@ -136,7 +141,8 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
   /** Writes it if nginx takes it. */
   async function configure(wanted: NginxSettings): Promise<void> {
     const draft = `${configFile}.new`
-    await writeOwned(draft, nginxConfig(wanted), launcher)
+    const text = nginxConfig({ ...wanted, upstreams: await Promise.all(wanted.upstreams.map(resolved)) })
+    await writeOwned(draft, text, launcher)
     const [command, ...args] = [...launcher.prefix, installed.path, ...nginxCheckArgs(draft, dir)]
     const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
     const { status, stderr } = spawnSync(command!, args, { ...identity, encoding: 'utf8' })
@@ -148,7 +154,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
         `${installed.product} refuses its configuration: ${said.join(' ').replace(/^nginx: /, '') || stderr}`,
       )
     }
-    await writeOwned(configFile, nginxConfig(wanted), launcher)
+    await writeOwned(configFile, text, launcher)
   }
 
   let turn = Promise.resolve()
@@ -192,6 +198,24 @@ function usable(installed: InstalledNginx | undefined): InstalledNginx & { modul
     'ENGINE_MISSING',
     `${what}; this topology needs nginx ${nginxLeast} or newer with Lua, or OpenResty. Run: rung engines install nginx`,
   )
+}
+
+/** With an address in place of a name. */
+async function resolved(upstream: string): Promise<string> {
+  const name = /^([^:/[\]]+):(\d+)$/.exec(upstream)
+  if (!name || isIP(name[1]!)) return upstream
+  try {
+    const { address, family } = await lookup(name[1]!)
+    return `${family === 6 ? `[${address}]` : address}:${name[2]}`
+  } catch (cause) {
+    throw new RungError(
+      'ENGINE_START_FAILED',
+      `host not found in upstream "${upstream}": name a process by its address.`,
+      {
+        cause,
+      },
+    )
+  }
 }
 
 async function makeFolder(folder: string, owner: Launcher): Promise<void> {

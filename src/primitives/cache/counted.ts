@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import { every } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
-import { sameText } from '../../kernel/same-text.ts'
 import type { Http } from '../http/contract.ts'
+import { onlyFromEdge } from '../http/edge-terms.ts'
 import { isOwnRequest } from '../http/own-request.ts'
 
 /** How often answers were given that count as `name`. */
@@ -118,10 +118,7 @@ export function takeEdgeCounts(http: Http, secret: string, counts: AnswerCounts)
       config: { system: true, idempotency: 'required' },
       bodyLimit: batchBytesMax,
       logLevel: 'silent',
-      async onRequest({ headers }) {
-        if (!sameText(headers.authorization ?? '', `Bearer ${secret}`))
-          throw new RungError('HTTP_UNAUTHORIZED', 'This is for the edge of this app alone.')
-      },
+      onRequest: onlyFromEdge(secret),
     },
     async (request, reply) => {
       await counts.take(parseBatch(String(request.body)))

@@ -14,7 +14,8 @@ export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: Fasti
     app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
     const route = { url: `${filesPath}/*`, schema: { hide: true } }
     app.route({ ...route, method: ['GET', 'HEAD'], handler: read })
-    app.route({ ...route, method: 'PUT', handler: write })
+    // The URL says how much is taken; the edge looks at the limit of the route.
+    app.route({ ...route, method: 'PUT', bodyLimit: Number.MAX_SAFE_INTEGER, handler: write })
   }
 
   function granted(request: FastifyRequest): Grant & { files: Files } {

@@ -75,7 +75,7 @@ export async function loadAssets(module: string, folder: URL | undefined): Promi
       if (assets.size === 0) return
       app.get(
         `${prefix}/${module}/*`,
-        { schema: { hide: true }, config: { limits: false } as never },
+        { schema: { hide: true }, config: { limits: false, priority: 'critical' } as never },
         (request, reply) => {
           const asked = (request.params as { '*': string })['*']
           const asset = assets.get(asked) ?? assets.get(asked.replace(/\.[\w-]{12}(\.[^./]+)$/, '$1'))

@@ -13,7 +13,7 @@ import type { SheddingOptions } from './shedding.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Asked by those who run the process, not by its clients: never limited, never shed. */
+    /** Asked by those who run the process, on its own port, and not by clients through a proxy: never limited, never shed. */
     system?: boolean
   }
 }
@@ -50,6 +50,8 @@ export interface HttpOptions {
   shedding?: SheddingOptions | false
   /** Other origins that may call: `true` for any, a list, or nothing (default). */
   cors?: boolean | readonly string[] | CorsOptions
+  /** The API reference and `/openapi.json` are shown to whoever comes through a proxy, too. Default: only on the app's own port. */
+  publicReference?: boolean
   /** Title and version of the API reference. */
   title?: string
   version?: string

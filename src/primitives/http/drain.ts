@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { after } from '../../kernel/clock.ts'
+import { onResponseEnd } from './response-end.ts'
 
 /** For a request that is on its way while the stop begins. */
 const silentMs = 1_000
@@ -23,7 +24,7 @@ export function drainOnClose(app: FastifyInstance, limits: { headersMs: number; 
   app.server.on('request', ({ socket }, response: ServerResponse) => {
     quiet.delete(socket)
     busy.add(response)
-    response.once('close', () => {
+    onResponseEnd(response, () => {
       busy.delete(response)
       if (!socket.destroyed) quiet.set(socket, socket.bytesRead)
     })

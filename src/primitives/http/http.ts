@@ -15,10 +15,12 @@ import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
+import { methodsAt } from './methods.ts'
 import { documentation } from './openapi.ts'
 import { answerPages, asPage } from './pages.ts'
 import { prepareIdentify } from './principal.ts'
 import { afterCommit, type Problem, toProblem, toRungError } from './problem.ts'
+import { onResponseEnd } from './response-end.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -57,21 +59,25 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   app.server.maxConnections = settings.connectionsMax ?? 10_000
   drainOnClose(app, { headersMs: headersTimeoutMs, requestMs: requestTimeoutMs })
   app.setValidatorCompiler(validatorCompiler())
-  acceptEmptyJson(app)
+  parseBodies(app)
   prepareIdentify(app)
   app.setErrorHandler(sendProblem)
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(
-      new RungError('HTTP_NOT_FOUND', `There is no ${request.method} ${pathOf(request.url)}.`),
-      request,
-      reply,
-    ),
-  )
-  requestScopes(app, requestTimeoutMs)
-  app.addHook('onRequest', (_request, reply, done) => {
-    reply.headers(securityHeaders)
-    done()
+  const allowedAt = methodsAt(app)
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = allowedAt(pathOf(request.url))
+    if (allowed.length === 0 || request.url.length > pathMax) return sendProblem(notFound(request), request, reply)
+    reply.header('allow', allowed.join(', '))
+    const message = `${pathOf(request.url)} takes ${allowed.join(', ')}, not ${request.method}.`
+    return sendProblem(new RungError('HTTP_METHOD_NOT_ALLOWED', message, { facts: { allowed } }), request, reply)
   })
+  requestScopes(app, requestTimeoutMs)
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.headers(securityHeaders)
+    // What shows the inside of the app answers those who reach its own port, and not what a proxy brings in from outside.
+    const isHidden = request.routeOptions.config?.system && (request.ips?.length ?? 0) > 1
+    done(isHidden ? notFound(request) : undefined)
+  })
+  takeTheRest(app)
   await addCors(app, settings.cors)
   answerPages(app)
   documentation(app, settings)
@@ -85,6 +91,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     if (error.status >= 500 && !isRefusal) request.log.error({ err: error, requestId: request.id }, error.message)
     const told = afterCommit(error, scope)
     const problem = toProblem(told, request.id, settings.revealing)
+    reply.removeHeader('connection') // Fastify would close on its client while it still sends: see `takeTheRest`
     if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
     const { retryAfterS } = told.facts
@@ -144,7 +151,7 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
       // While the body is still coming the server's own limit answers (408), and closes the connection.
       if (!reply.sent && request.raw.complete) runInScope(scope, () => reply.send(error))
     })
-    reply.raw.once('close', () => {
+    onResponseEnd(reply.raw, () => {
       cancelTimer()
       if (!reply.raw.writableFinished) {
         scope.cancel(new RungError('HTTP_CLIENT_GONE', `The client closed request ${id} before the answer.`))
@@ -154,19 +161,55 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
   })
 }
 
+function notFound({ method, url }: FastifyRequest): RungError {
+  return new RungError('HTTP_NOT_FOUND', `There is no ${method} ${pathOf(url)}.`)
+}
+
+/**
+ * After an answer that came before the end of its request, the rest of the body is read and thrown away. If the connection were closed
+ * instead, the client would be cut off while it sends and would not see the answer. The time limit of requests bounds it.
+ */
+function takeTheRest(app: FastifyInstance): void {
+  app.addHook('onResponse', ({ raw }, _reply, done) => {
+    if (!raw.complete && !raw.destroyed) raw.unpipe().resume()
+    done()
+  })
+}
+
 /** `true` would believe everybody, and a number of proxies whoever is that many steps away. */
 function trusted(addresses: HttpOptions['trustProxy'] = []): string[] | false {
   if (Array.isArray(addresses)) return addresses.length > 0 && [...addresses]
   throw new RungError('APP_INVALID', 'http.trustProxy must be a list of the addresses or networks of your proxies.')
 }
 
-/** Clients name JSON on every request, also on those without a body. Where a body is needed, the schema says so. */
-function acceptEmptyJson(app: FastifyInstance): void {
+/**
+ * Clients name JSON on every request, also on those without a body. Where a body is needed, the schema says so. What is compressed is
+ * refused, unless a plugin has unpacked it (and taken the header off).
+ */
+function parseBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined)
+    if (isPacked(request)) done(packed(request))
+    else if (body === '') done(null, undefined)
     else parse(request, body as string, done)
   })
+  app.addHook('preValidation', (request, _reply, done) => {
+    const isWhole =
+      request.body !== undefined && typeof (request.body as { pipe?: unknown } | null)?.pipe !== 'function'
+    done(isWhole && isPacked(request) ? packed(request) : undefined)
+  })
+}
+
+function isPacked({ headers }: FastifyRequest): boolean {
+  const encoding = headers['content-encoding']
+  return encoding !== undefined && encoding.trim() !== '' && encoding.trim().toLowerCase() !== 'identity'
+}
+
+function packed(request: FastifyRequest): RungError {
+  return new RungError(
+    'HTTP_MEDIA_TYPE',
+    `A body with Content-Encoding ${request.headers['content-encoding']!.slice(0, 50)} is not taken here. Send it as it is.`,
+  )
 }
 
 /** An id from outside is kept only in a harmless form: it goes into logs and headers. */
@@ -174,8 +217,10 @@ function incomingId(header: unknown): string | undefined {
   return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined
 }
 
+const pathMax = 200
+
 function pathOf(url: string): string {
-  return url.split('?', 1)[0]!.slice(0, 200)
+  return url.split('?', 1)[0]!.slice(0, pathMax)
 }
 
 const exposedHeaders = ['X-Request-Id', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'Idempotency-Replayed']
@@ -184,7 +229,9 @@ async function addCors(app: FastifyInstance, option: HttpOptions['cors']): Promi
   if (option === undefined || option === false) return
   const given: CorsOptions = typeof option === 'object' && 'origins' in option ? option : { origins: option }
   await app.register(cors, {
-    origin: typeof given.origins === 'boolean' ? given.origins : [...given.origins],
+    // For any origin the answer is the same, so that it can be kept; credentials need the origin named.
+    origin: given.origins === true && !given.credentials ? '*' : given.origins === true || [...(given.origins || [])],
+    strictPreflight: false, // OPTIONS without an Origin is no preflight, and no mistake either
     methods: [...(given.methods ?? ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])],
     allowedHeaders: [
       ...(given.headers ?? ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id', 'Traceparent']),

@@ -38,7 +38,8 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     const described = await describing(routes, app.getSchemas(), options)
     return described.swagger()
   })
-  app.get(documentPath, { schema: { hide: true } }, document)
+  const shown = { schema: { hide: true }, config: { system: !options.publicReference } }
+  app.get(documentPath, shown, document)
   const page = oncePromised(async () => referencePage(await document(), options.title ?? 'API'))
   const show = async (request: FastifyRequest, reply: FastifyReply) => {
     const answer = await (await page()).inject({ url: request.url, headers: request.headers })
@@ -46,7 +47,7 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     const { connection, date, ...headers } = answer.headers // of this connection, not of the page's
     return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
   }
-  for (const url of [referencePath, `${referencePath}/*`]) app.get(url, { schema: { hide: true } }, show)
+  for (const url of [referencePath, `${referencePath}/*`]) app.get(url, shown, show)
 }
 
 /** Grouped by module, unless the route names tags of its own. */

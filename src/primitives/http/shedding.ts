@@ -4,6 +4,8 @@ import { every, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
+import { isOwnRequest } from './own-request.ts'
+import { onResponseEnd } from './response-end.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -86,7 +88,7 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
 
   http.addHook('onRequest', (request, reply, done) => {
     const { system, priority = 'normal' } = request.routeOptions.config ?? {}
-    if (system) return done()
+    if (system || isOwnRequest(request)) return done()
     // The turn that runs at this moment counts as well: in a burst many are taken in within one.
     const delayMs = Math.max(sampledMs, late(systemClock.ticks()))
     if (isShed(priority, { delayMs, inFlight }, limits)) {
@@ -94,7 +96,7 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
       return done(overloaded())
     }
     inFlight += 1
-    reply.raw.once('close', () => {
+    onResponseEnd(reply.raw, () => {
       inFlight -= 1
     })
     done()

@@ -10,6 +10,7 @@ import { ruleWrites } from '../data/rides.ts'
 import type { Http } from '../http/contract.ts'
 import { documentHeader } from '../http/openapi.ts'
 import { principalOf } from '../http/principal.ts'
+import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
 import type { Answer, Held, Records } from './contract.ts'
 import { digestOf, keptHeaders, parseKey } from './key.ts'
@@ -138,7 +139,7 @@ export function idempotentRoutes(
     }
     byRequest.set(request, one)
     trying.add(one)
-    reply.raw.once('close', () => trying.delete(one))
+    onResponseEnd(reply.raw, () => trying.delete(one))
     tellMoment('reserved', held)
     return undefined
   }

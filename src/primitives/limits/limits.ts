@@ -7,6 +7,7 @@ import type { Database } from '../data/contract.ts'
 import type { Http } from '../http/contract.ts'
 import { isOwnRequest } from '../http/own-request.ts'
 import { type Principal, principalOf } from '../http/principal.ts'
+import { onResponseEnd } from '../http/response-end.ts'
 import { networkOf } from './address.ts'
 import { tellLimit } from './channels.ts'
 import type { Ask, Limiter, Taken, Verdict } from './contract.ts'
@@ -93,7 +94,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
       // Taken before it is known to fail, and given back where it does not: of many that try at once no more get through.
       const verdicts = await admit(applied)
       refuse(applied, verdicts)
-      reply.raw.once('close', () => {
+      onResponseEnd(reply.raw, () => {
         // Who leaves before the answer could have been told "wrong" as well.
         if (reply.raw.writableFinished && !failedStatus.has(reply.statusCode)) void giveBack(applied, verdicts)
       })

@@ -1,0 +1,181 @@
+/** Where the edge asks a process of the app how it is. Answered by `primitives/http/edge-terms.ts`. */
+export const edgeStatePath = '/-/edge/state'
+/** Stands in a kept refusal where the id of the request belongs. */
+export const requestIdPlaceholder = 'rung-edge-request-id'
+
+/**
+ * What nginx knows of the processes behind it, and what it decides from that.
+ *
+ * - *Health.* One worker asks every process each half second. A process that does not answer within a second leaves the rotation
+ *   until it answers again. Nothing else takes it out: nginx' own count of failures includes connections that a client broke, so
+ *   with it any client could take a server away from everybody. If no process answers, all of them are tried.
+ * - *Balancing.* Round robin over those that answer. A GET that one process leaves unanswered for `first_try_seconds` is asked of
+ *   another, within a budget of a tenth of all GETs: without it, a slow database would double its own load.
+ * - *Terms.* The answer to the question above says which bodies the app takes and how it words refusals, so that the edge refuses
+ *   a body that is too large before it is sent, and answers in the app's own form while the app is away.
+ */
+export const appLua = String.raw`
+local balancer = require("ngx.balancer")
+local state = ngx.shared.rung_app
+local every_seconds, answer_ms = 0.5, 1000
+local connect_seconds, answer_seconds, first_try_seconds = 2, 60, 5
+local budget_max, budget_share = 10, 0.1
+local apps, secret, turn, budget = {}, "", 0, budget_max
+local M = {}
+
+local function connect(socket, app)
+  if app:sub(1, 5) == "unix:" then return socket:connect(app) end
+  local host, port = app:match("^(.*):(%d+)$")
+  return socket:connect(host, tonumber(port))
+end
+M.connect = connect
+
+-- Whether it answers at all, and what it says.
+local function ask(app)
+  local socket = ngx.socket.tcp()
+  socket:settimeouts(answer_ms, answer_ms, answer_ms)
+  local done = connect(socket, app)
+  done = done and socket:send({
+    "GET ${edgeStatePath} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer ", secret, "\r\n\r\n",
+  })
+  local line = done and socket:receive("*l")
+  local rest = line and line:find("^HTTP/1%.1 200 ") and socket:receive("*a")
+  socket:close()
+  return line ~= nil and line ~= false, rest and rest:match("\r\n\r\n(rung%-edge 1\n.*)$")
+end
+
+local function look(app)
+  local answers, terms = ask(app)
+  if answers then state:delete("down " .. app) else state:set("down " .. app, true) end
+  if terms and terms ~= state:get("terms") then state:set("terms", terms) end
+end
+
+local function look_at_all()
+  local threads = {}
+  for n, app in ipairs(apps) do threads[n] = ngx.thread.spawn(look, app) end
+  for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
+end
+
+function M.start(of_secret, of_apps)
+  secret, apps = of_secret, of_apps
+  if ngx.worker.id() ~= 0 then return end
+  ngx.timer.at(0, look_at_all)
+  ngx.timer.every(every_seconds, look_at_all)
+end
+
+-- One that answers and is not the last one; else any other; else the same again.
+local function choose(last)
+  local count, other = #apps, nil
+  turn = turn % count + 1
+  for n = 0, count - 1 do
+    local app = apps[(turn + n - 1) % count + 1]
+    if app ~= last then
+      if not state:get("down " .. app) then return app, true end
+      other = other or app
+    end
+  end
+  return other or last or apps[turn], false
+end
+
+function M.balance()
+  local ctx, method = ngx.ctx, ngx.req.get_method()
+  local safe = method == "GET" or method == "HEAD"
+  local app = choose(ctx.app)
+  local wait = answer_seconds
+  if ctx.app then
+    budget = budget - 1
+  elseif #apps > 1 then
+    balancer.set_more_tries(1)
+    if safe then
+      if budget >= 1 and not (ngx.var.http_accept or ""):find("text/event-stream", 1, true) then wait = first_try_seconds end
+      budget = math.min(budget_max, budget + budget_share)
+    end
+  end
+  ctx.app = app
+  balancer.set_timeouts(connect_seconds, answer_seconds, wait)
+  if app:sub(1, 5) == "unix:" then
+    assert(balancer.set_current_peer(app))
+  else
+    local host, port = app:match("^%[?(.-)%]?:(%d+)$")
+    assert(balancer.set_current_peer(host, tonumber(port)))
+  end
+end
+
+local known, terms
+local function read_terms()
+  local text = state:get("terms")
+  if terms and text == known then return terms end
+  terms = { body_max = nil, bodies = {}, refusals = {} }
+  for line in (text or ""):gmatch("[^\n]+") do
+    local most, method, path = line:match("^body (%d+) (%S+) (%S+)$")
+    if most and method == "*" and path == "*" then
+      terms.body_max = tonumber(most)
+    elseif most then
+      -- What stands for a parameter takes anything: the app itself decides in the end.
+      local pattern = path:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*.*$", ".*"):gsub("[^/]*:[^/]*", "[^/]*")
+      terms.bodies[#terms.bodies + 1] = { method = method, pattern = "^" .. pattern .. "/?$", most = tonumber(most) }
+    end
+    local name, type, body = line:match("^refusal (%S+) (%S+) (%S+)$")
+    if name then terms.refusals[name] = { type = ngx.unescape_uri(type), body = ngx.unescape_uri(body) } end
+  end
+  known = text
+  return terms
+end
+
+-- A body of this length is more than the app takes here. Only what is read whole before it is looked at has a limit of its route;
+-- how much of a stream (a form with files, a picture) is taken, its handler decides.
+local function read_whole(type)
+  return type == "" or type:find("^application/[%w.+-]*json") or type:find("^text/") or type:find("^application/x%-www%-form%-urlencoded")
+end
+
+function M.too_large()
+  local length = tonumber(ngx.var.http_content_length)
+  if not length or not read_whole((ngx.var.http_content_type or ""):lower()) then return false end
+  local terms = read_terms()
+  if not terms.body_max or length <= terms.body_max then return false end
+  local method, path = ngx.req.get_method(), ngx.var.uri
+  for _, route in ipairs(terms.bodies) do
+    if length <= route.most and (route.method == method or route.method == "*") and path:find(route.pattern) then return false end
+  end
+  return true
+end
+
+local words = {
+  ["400"] = { "HTTP_BAD_REQUEST", "The request is malformed", "The request cannot be read." },
+  ["404"] = { "HTTP_NOT_FOUND", "There is nothing here", "There is nothing here." },
+  ["413"] = { "HTTP_TOO_LARGE", "The request is too large", "The body is larger than the app takes." },
+  ["414"] = { "HTTP_TOO_LARGE", "The request is too large", "The address is longer than the app takes." },
+  ["431"] = { "HTTP_TOO_LARGE", "The request is too large", "The headers are larger than the app takes." },
+  ["502"] = { "HTTP_OUTCOME_UNKNOWN", "It is not known whether this was done", "The app's process ended before it answered. Look whether it was done before you send it again." },
+  ["503"] = { "HTTP_OVERLOADED", "The server is busy", "The app cannot be reached at the moment. Try again." },
+}
+
+-- In the app's own form where it has told it, else as a problem (RFC 9457).
+function M.refuse(name)
+  local form = read_terms().refusals[name]
+  local body = form and form.body
+  if not form then
+    local code, title, detail = unpack(words[name])
+    body = string.format('{"type":"urn:rung:error:%s","title":"%s","status":%s,"code":"%s","detail":"%s","instance":"%s"}',
+      code, title, name, code, detail, "${requestIdPlaceholder}")
+  end
+  ngx.status = tonumber(name)
+  ngx.header["Content-Type"] = form and form.type or "application/problem+json"
+  ngx.header["Cache-Control"] = "no-store"
+  ngx.header["Retry-After"] = name == "503" and "1" or nil
+  if ngx.req.get_method() == "HEAD" then return ngx.exit(ngx.OK) end
+  ngx.print((body:gsub("${requestIdPlaceholder.replaceAll('-', '%-')}", ngx.var.rung_request_id)))
+  return ngx.exit(ngx.OK)
+end
+
+-- No process has answered. Once a write has been sent to one, it may have been done: whoever sent it must not be told to try again.
+function M.down()
+  local method = ngx.req.get_method()
+  local repeatable = method == "GET" or method == "HEAD" or ngx.var.http_idempotency_key ~= nil
+  local sent = false
+  for bytes in (ngx.var.upstream_bytes_sent or ""):gmatch("%d+") do sent = sent or tonumber(bytes) > 0 end
+  return M.refuse(sent and not repeatable and "502" or "503")
+end
+
+return M
+`.trimStart()

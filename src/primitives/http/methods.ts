@@ -1,0 +1,31 @@
+import type { FastifyInstance } from 'fastify'
+
+/**
+ * Which methods there are at a path that has no route for the method asked. Fastify's router can be asked only with a request that it
+ * then answers, so the patterns are looked through; only requests without a route pay for it.
+ */
+export function methodsAt(app: FastifyInstance): (path: string) => string[] {
+  const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>()
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (config?.system || url === '*' || url === '/*') return
+    const route = routes.get(url) ?? { pattern: patternOf(url), methods: new Set() }
+    for (const one of [method].flat()) route.methods.add(one)
+    routes.set(url, route)
+  })
+  return (path) => {
+    const found = [...routes.values()].filter(({ pattern }) => pattern.test(path))
+    return [...new Set(found.flatMap(({ methods }) => [...methods]))].sort()
+  }
+}
+
+/** A parameter stands for anything but a slash, `*` for all the rest. */
+function patternOf(url: string): RegExp {
+  const parts = url.split('/').map((part) => {
+    if (part.includes(':')) return part.endsWith('?') ? '[^/]*' : '[^/]+'
+    return part
+      .split('*')
+      .map((text) => text.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'))
+      .join('.*')
+  })
+  return new RegExp(`^${parts.join('/')}$`)
+}
