@@ -121,6 +121,25 @@ local function lifetime(surrogate, control, expires)
   return at and string.format("%d", math.max(0, at - ngx.time())) or "0"
 end
 
+local content_headers = {
+  ["content-type"] = true, ["content-length"] = true, ["content-encoding"] = true, ["content-language"] = true,
+  ["content-disposition"] = true, ["content-location"] = true, ["content-security-policy"] = true, ["permissions-policy"] = true,
+  ["referrer-policy"] = true, ["strict-transport-security"] = true, ["x-content-type-options"] = true, ["x-frame-options"] = true,
+  ["cross-origin-opener-policy"] = true, ["cross-origin-embedder-policy"] = true, ["cross-origin-resource-policy"] = true,
+  ["etag"] = true, ["last-modified"] = true, ["cache-control"] = true, ["cdn-cache-control"] = true, ["expires"] = true,
+  ["surrogate-control"] = true, ["surrogate-key"] = true, ["cache-tag"] = true, ["vary"] = true, ["edge-count"] = true,
+  ["link"] = true, ["date"] = true, ["server"] = true, ["connection"] = true, ["transfer-encoding"] = true,
+}
+
+-- Everybody gets the headers of a kept answer: those that were for its first reader (limits, trace, origin) go.
+local function only_content(header, vary)
+  local by_origin = vary:lower():find("origin", 1, true) or header["Access-Control-Allow-Origin"] == "*"
+  for name in pairs(ngx.resp.get_headers(0)) do
+    name = name:lower()
+    if not content_headers[name] and not (by_origin and name:find("^access%-control%-")) then header[name] = nil end
+  end
+end
+
 -- Headers have come from the app. What the front is told is X-Accel-Expires alone; what the next cache is told, where there is one, are the tags.
 function M.arrived(shown)
   local header = ngx.header
@@ -129,16 +148,19 @@ function M.arrived(shown)
   local control = text_of(header["Cache-Control"]):lower()
   local vary = text_of(header["Edge-Vary"])
   if not shown then header["Surrogate-Key"], header["Cache-Tag"] = nil, nil end
-  header["Surrogate-Control"], header["Edge-Vary"] = nil, nil
+  if not shown then header["Surrogate-Control"], header["CDN-Cache-Control"] = nil, nil end
+  header["Edge-Vary"] = nil
   if not ngx.ctx.page then return end
   -- What clients are told, the front says again.
   if vary ~= "" then
+    only_content(header, vary)
     header["X-Rung-Vary"] = text_of(header["Vary"])
     header["Vary"] = vary ~= "none" and vary or nil
   end
+  -- no-cache is for browsers, where shared caches are told something of their own.
   local personal = header["Set-Cookie"] ~= nil
-    or control:find("private", 1, true) or control:find("no-store", 1, true) or control:find("no-cache", 1, true)
-    or surrogate:find("no-store", 1, true)
+    or control:find("private", 1, true) or control:find("no-store", 1, true) or surrogate:find("no-store", 1, true)
+    or surrogate == "" and control:find("no-cache", 1, true)
   local seconds = personal and "0" or lifetime(surrogate, control, text_of(header["Expires"]))
   header["X-Accel-Expires"] = seconds ~= "0" and note(list) and seconds or "0"
 end

@@ -7,6 +7,7 @@ import type { Http } from '../http/contract.ts'
 import { asPage, pageType } from '../http/pages.ts'
 import { varyBy } from '../http/vary.ts'
 import type { Cache, CacheOptions, LoadContext } from './cache.ts'
+import { contentKeyOf, contentReply, contentRequest } from './content-only.ts'
 import { type AnswerCounts, countText, isReading } from './counted.ts'
 import { edgeTag } from './edge.ts'
 import { tagTexts, textOf } from './keys.ts'
@@ -96,7 +97,7 @@ export function cachedRoutes(
       throw new RungError('APP_INVALID', `${route.method} ${route.url} has a cache; only GET can have one.`)
     }
     const { tags, vary = [], counts: countsAs, ...lifetimes } = cache
-    const forEdge = shared(cache)
+    const forEdge = lifetime(cache)
     const handler = route.handler as RouteHandlerMethod
     let pages: Cache | undefined
     const countOf = async (request: FastifyRequest, answer: unknown) => {
@@ -114,19 +115,24 @@ export function cachedRoutes(
         return answer
       }
       const module = request.routeOptions.config.module ?? ''
+      const keyed = contentKeyOf(request, vary)
       const load = async ({ inherited }: LoadContext): Promise<Page> => {
-        const answer = await handler.call(this, request, returning(reply, route.url))
-        const count = await countOf(request, answer)
-        const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(request, answer) : tags
+        const asked = contentRequest(request, keyed)
+        const answer = await handler.call(this, asked, contentReply(reply, asked))
+        const count = await countOf(asked, answer)
+        const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(asked, answer) : tags
         const edgeTags = tagTexts(module, names).map(edgeTag).join(' ')
-        return { ...pageOf(answer, reply), tags: names, edgeTags, ...(count !== undefined && { count }) }
+        return { ...pageOf(answer, reply, route.url), tags: names, edgeTags, ...(count !== undefined && { count }) }
       }
-      const key = `GET ${route.url}:${textOf([partsOf(request), ...vary.map((name) => String(request.headers[name]))])}`
+      const parts = JSON.stringify([keyed.params, keyed.query, ...keyed.headers.values()])
+      const key = `GET ${route.url}:${textOf([parts])}`
       pages ??= of(module)
       const page = await pages.get(key, { ...lifetimes, tags: (one: Page) => one.tags }, load)
       const kept = tagHeader !== undefined && !behind.has(request)
-      reply.header('cache-control', kept ? forEdge : 'public, no-cache').header('etag', page.etag)
+      // A browser asks again each time: what it keeps nobody can purge. Caches that hear of invalidations are told more, in headers of their own.
+      reply.header('cache-control', 'public, no-cache').header('etag', page.etag)
       if (kept) {
+        reply.header('surrogate-control', forEdge).header('cdn-cache-control', forEdge)
         // It knows which cookies say who asks; others make no other page.
         reply.header('edge-vary', [before, ...vary].filter(Boolean).join(', ') || 'none')
         const names = tagHeader === 'cache-tag' ? page.edgeTags.replaceAll(' ', ',') : page.edgeTags
@@ -143,9 +149,10 @@ export function cachedRoutes(
   })
 }
 
-function shared({ ttl, grace = 0 }: { ttl: Duration; grace?: Duration }): string {
+/** RFC 9213, and Surrogate-Control of the Edge Architecture Specification. */
+function lifetime({ ttl, grace = 0 }: { ttl: Duration; grace?: Duration }): string {
   const seconds = (duration: Duration) => Math.floor(toMs(duration) / 1_000)
-  return `public, max-age=0, s-maxage=${seconds(ttl)}, stale-while-revalidate=${seconds(grace)}`
+  return `max-age=${seconds(ttl)}, stale-while-revalidate=${seconds(grace)}`
 }
 
 function isPersonal({ headers }: FastifyRequest, cookies: readonly string[]): boolean {
@@ -154,14 +161,12 @@ function isPersonal({ headers }: FastifyRequest, cookies: readonly string[]): bo
   return cookie !== undefined && cookies.some((name) => cookie.includes(`${name}=`))
 }
 
-/** Path and query as they were validated: what the schema does not know does not make another page. */
-function partsOf({ params, query, routeOptions }: FastifyRequest): string {
-  const known = (routeOptions.schema?.querystring as { properties?: object } | undefined)?.properties
-  const asked = Object.entries(query as object).filter(([name]) => !known || name in known)
-  return JSON.stringify([params, asked.sort(([a], [b]) => (a < b ? -1 : 1))])
-}
-
-function pageOf(answer: unknown, reply: FastifyReply): Omit<Page, 'tags' | 'edgeTags'> {
+function pageOf(answer: unknown, reply: FastifyReply, url: string): Omit<Page, 'tags' | 'edgeTags'> {
+  const kind = kindThatCannotBeKept(answer)
+  if (kind) {
+    const message = `GET ${url} has a cache, and its handler returns ${kind}. Let it return a text, a page or a value for JSON, or take the cache off.`
+    throw new RungError('APP_INVALID', message)
+  }
   const isText = typeof answer === 'string' || answer instanceof Html
   // A route need not have a schema for its answer.
   const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
@@ -177,24 +182,11 @@ function matches(header: string | undefined, etag: string): boolean {
   return header === '*' || header.split(',').some((one) => one.trim().replace(/^W\//, '') === etag)
 }
 
-/** The answer goes to others too, and perhaps to none: a handler that speaks to its client itself cannot be kept. */
-function returning(reply: FastifyReply, url: string): FastifyReply {
-  return new Proxy(reply, {
-    get(target, name) {
-      if (name === 'type') {
-        return (type: string) => {
-          target.type(type)
-          return returning(target, url)
-        }
-      }
-      if (name === 'then') return undefined
-      if (typeof name === 'symbol' || !/^(send|status|code|header|headers|redirect|hijack|raw)$/.test(name)) {
-        return Reflect.get(target, name, target)
-      }
-      throw new RungError(
-        'APP_INVALID',
-        `GET ${url} has a cache, and its handler uses reply.${name}. Let it return the answer, or take the cache off.`,
-      )
-    },
-  })
+/** Kept answers are texts, in Redis too. */
+function kindThatCannotBeKept(answer: unknown): string | undefined {
+  if (answer === undefined || answer === null) return 'nothing'
+  if (answer instanceof Response) return 'a Response'
+  if (ArrayBuffer.isView(answer) || answer instanceof ArrayBuffer || answer instanceof Blob) return 'bytes'
+  const { pipe, getReader } = answer as { pipe?: unknown; getReader?: unknown }
+  return typeof pipe === 'function' || typeof getReader === 'function' ? 'a stream' : undefined
 }

@@ -64,8 +64,10 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   app.setErrorHandler(sendProblem)
   const allowedAt = methodsAt(app)
   app.setNotFoundHandler((request, reply) => {
-    const allowed = allowedAt(pathOf(request.url))
-    if (allowed.length === 0 || request.url.length > pathMax) return sendProblem(notFound(request), request, reply)
+    const allowed = allowedAt(request.url.split('?', 1)[0]!)
+    // A route that takes the method has found nothing itself.
+    const isAbsent = allowed.length === 0 || allowed.includes(request.method)
+    if (isAbsent) return sendProblem(notFound(request), request, reply)
     reply.header('allow', allowed.join(', '))
     const message = `${pathOf(request.url)} takes ${allowed.join(', ')}, not ${request.method}.`
     return sendProblem(new RungError('HTTP_METHOD_NOT_ALLOWED', message, { facts: { allowed } }), request, reply)
@@ -217,10 +219,8 @@ function incomingId(header: unknown): string | undefined {
   return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined
 }
 
-const pathMax = 200
-
 function pathOf(url: string): string {
-  return url.split('?', 1)[0]!.slice(0, pathMax)
+  return url.split('?', 1)[0]!.slice(0, 200)
 }
 
 const exposedHeaders = ['X-Request-Id', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'Idempotency-Replayed']

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { Readable } from 'node:stream'
 import { after, before, describe, it } from 'node:test'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { defineApp, defineModule } from '../../../src/index.ts'
 import { edgeTag } from '../../../src/primitives/cache/edge.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
+import { askPage } from '../../support/nginx.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 
 let loads = 0
@@ -20,7 +23,7 @@ const shop = defineModule({
           querystring: Type.Object({ page: Type.Integer({ default: 1 }) }),
           response: { 200: Type.Object({ name: Type.String(), page: Type.Integer(), loads: Type.Integer() }) },
         },
-        config: { cache: { ttl: '1h', tags: ({ params }) => [params.name], vary: ['accept-language'] } },
+        config: { cache: { ttl: '1h', tags: ({ params }) => [params.name], vary: ['Accept-Language'] } },
       },
       async (request) => {
         if (request.params.name === 'missing') throw new Error('no such thing')
@@ -29,6 +32,34 @@ const shop = defineModule({
       },
     )
     http.get('/rude', { config: { cache: { ttl: '1h', tags: [] } } }, async (_request, reply) => reply.send('hello'))
+    // Each returns what it can see of its request.
+    const seen: Record<string, (request: FastifyRequest, reply: FastifyReply) => unknown> = {
+      query: ({ query }) => JSON.stringify(query),
+      url: ({ url }) => url,
+      host: ({ host }) => host,
+      hostname: ({ hostname }) => hostname,
+      forwarded: ({ headers }) => headers['x-forwarded-host'],
+      agent: ({ headers }) => headers['user-agent'],
+      headers: ({ headers }) => JSON.stringify(headers),
+      cookie: ({ headers }) => `cookies: ${headers.cookie}`,
+      ip: ({ ip }) => ip,
+      id: ({ id }) => id,
+      raw: ({ raw }) => raw.url,
+      through: (_request, reply) => reply.request.hostname,
+      bytes: () => Buffer.from('x'),
+      nothing: () => undefined,
+      null: () => null,
+      stream: () => Readable.from(['x']),
+    }
+    for (const [name, handler] of Object.entries(seen)) {
+      const querystring = Type.Object({ page: Type.Optional(Type.Integer()) })
+      http.get(
+        `/seen/${name}/:of`,
+        { schema: { querystring }, config: { cache: { ttl: '1h', tags: [] } } },
+        async (...both) => handler(...both),
+      )
+    }
+    http.get('/by-host', { config: { cache: { ttl: '1h', tags: [], vary: ['Host'] } } }, async ({ host }) => host)
     http.post('/things/:name', { schema: { params: Type.Object({ name: Type.String() }) } }, async (request, reply) => {
       await data.write((tx) => tx.invalidate([request.params.name]))
       return reply.status(204).send()
@@ -114,7 +145,9 @@ describe('answers that are kept', () => {
     for (let n = 0; n < 2; n += 1) {
       const { headers } = await fetch(`${behind.url}/things/h`)
       assert.equal(headers.get('surrogate-key'), edgeTag('shop/h'))
-      assert.equal(headers.get('cache-control'), 'public, max-age=0, s-maxage=3600, stale-while-revalidate=0')
+      assert.equal(headers.get('cache-control'), 'public, no-cache')
+      for (const name of ['surrogate-control', 'cdn-cache-control'])
+        assert.equal(headers.get(name), 'max-age=3600, stale-while-revalidate=0')
     }
     await behind.stop()
   })
@@ -124,6 +157,38 @@ describe('answers that are kept', () => {
     const head = await fetch(`${app.url}/things/f`, { method: 'HEAD' })
     assert.equal(head.headers.get('etag'), whole.headers.get('etag'))
     assert.equal(await head.text(), '')
+  })
+
+  it('show nobody what the first reader brought along', async () => {
+    const evil = { 'user-agent': 'evil', 'x-forwarded-host': 'evil.example', cookie: 'theme=evil' }
+    const { port } = new URL(app.url)
+    const ask = (path: string, headers: Record<string, string> = {}) => askPage(app.url, path, { headers })
+    for (const name of ['query', 'url', 'headers', 'cookie']) {
+      const first = await ask(`/seen/${name}/%61?evil=%3Cscript%3E&toString=evil&page=2`, evil)
+      assert.equal(first.status, 200, name)
+      assert.doesNotMatch(first.body, /evil|script/, name)
+      assert.equal((await ask(`/seen/${name}/a?page=2`)).body, first.body)
+    }
+    assert.equal((await ask('/seen/url/%61?x=1&page=2')).body, '/seen/url/a?page=2')
+    for (const name of ['host', 'hostname', 'forwarded', 'agent', 'ip', 'id', 'raw', 'through']) {
+      const refused = await ask(`/seen/${name}/a`, { ...evil, host: 'evil.example' })
+      assert.equal(refused.status, 500, name)
+      assert.match(
+        refused.body,
+        /has a cache, and its handler reads request\.[^ ]+, which is not part of its key/,
+        name,
+      )
+    }
+    assert.equal((await ask('/by-host', { host: 'one.example' })).body, 'one.example')
+    assert.equal((await ask('/by-host')).body, `127.0.0.1:${port}`)
+  })
+
+  it('are texts and values; bytes, streams and nothing are refused', async () => {
+    for (const name of ['bytes', 'nothing', 'null', 'stream']) {
+      const answer = await get(`/seen/${name}/a`)
+      assert.equal(answer.status, 500, name)
+      assert.match(await answer.text(), /has a cache, and its handler returns (bytes|nothing|a stream)/, name)
+    }
   })
 
   it('a handler that speaks to its client itself is told so', async () => {
