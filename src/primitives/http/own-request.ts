@@ -1,11 +1,10 @@
-import type { FastifyRequest } from 'fastify'
-import type { Http } from './contract.ts'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 /** No socket has an address like this: nobody outside can pass for the process itself. */
 const itself = 'this process'
 
 /** A request of the process to itself, as of somebody who is not signed in, past its socket. */
-export function askItself(http: Http, path: string): Promise<{ status: number; headers: Record<string, unknown> }> {
+export function askItself(http: FastifyInstance, path: string): Promise<{ status: number; headers: Record<string, unknown> }> {
   const asked = http.inject({ method: 'GET', url: path, remoteAddress: itself })
   return asked.then(({ statusCode, headers }) => ({ status: statusCode, headers }))
 }
