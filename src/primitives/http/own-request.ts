@@ -4,7 +4,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 const itself = 'this process'
 
 /** A request of the process to itself, as of somebody who is not signed in, past its socket. */
-export function askItself(http: FastifyInstance, path: string): Promise<{ status: number; headers: Record<string, unknown> }> {
+export function askItself(
+  http: FastifyInstance,
+  path: string,
+): Promise<{ status: number; headers: Record<string, unknown> }> {
   const asked = http.inject({ method: 'GET', url: path, remoteAddress: itself })
   return asked.then(({ statusCode, headers }) => ({ status: statusCode, headers }))
 }
