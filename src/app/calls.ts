@@ -1,6 +1,7 @@
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../kernel/errors.ts'
 import { jsonCheck } from '../kernel/schema.ts'
+import type { ReadOnly } from '../primitives/http/route-types.ts'
 
 /**
  * What a module exposes to others. In process now, over the wire once the module runs on nodes of its own: so arguments
@@ -9,13 +10,16 @@ import { jsonCheck } from '../kernel/schema.ts'
 export interface Call<Input extends TSchema = TSchema, Output extends TSchema = TSchema> {
   readonly input: Input
   readonly output: Output
-  run(input: Static<Input>): PromiseLike<Static<Output>> | Static<Output>
+  run(input: Static<Input>): Result<Output>
 }
+
+/** It is only read: a value of the cache, which is frozen, will do. */
+type Result<Output extends TSchema> = PromiseLike<ReadOnly<Static<Output>>> | ReadOnly<Static<Output>>
 
 export function call<Input extends TSchema, Output extends TSchema>(
   input: Input,
   output: Output,
-  run: (input: Static<Input>) => PromiseLike<Static<Output>> | Static<Output>,
+  run: (input: Static<Input>) => Result<Output>,
 ): Call<Input, Output> {
   return { input, output, run }
 }

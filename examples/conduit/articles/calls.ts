@@ -1,5 +1,5 @@
 import { type Cache, call, type Data } from 'rung'
-import { type Static, Type } from 'typebox'
+import { Type } from 'typebox'
 import { AccountId, PageAsked } from '../schemas.ts'
 import {
   createArticle,
@@ -78,16 +78,16 @@ function readingCalls(data: Data, cache: Cache, reading: ReturnType<typeof artic
   return {
     one: call(Type.Object({ slug }), Type.Intersect([Type.Object({ id: Id, authorId: Id }), One]), async ({ slug }) => {
       const { id, authorId, answer } = await reading.one(slug, null)
-      return { id, authorId, article: answer.article as Static<typeof One>['article'] }
+      return { id, authorId, article: answer.article }
     }),
-    list: call(Query, Many, async ({ tag = null, author = null, favorited = null, limit, offset }) => {
-      return (await listed(tag, author, favorited, limit, offset)) as Static<typeof Many>
-    }),
+    list: call(Query, Many, ({ tag = null, author = null, favorited = null, limit, offset }) =>
+      listed(tag, author, favorited, limit, offset),
+    ),
     feed: call(Type.Object({ viewer, limit: Query.properties.limit, offset: Query.properties.offset }), Many, (asked) =>
       reading.feed(asked),
     ),
     search: call(SearchQuery, Found, (query) => reading.search(query, null)),
-    popularTags: call(Type.Object({}), Type.Array(text), async () => [...(await popular())]),
+    popularTags: call(Type.Object({}), Type.Array(text), () => popular()),
     /** Those of them that the viewer favours. */
     favorited: call(Type.Object({ viewer, slugs: Type.Array(slug) }), Type.Array(slug), ({ viewer, slugs }) =>
       favoritedAmong(data, viewer, slugs),

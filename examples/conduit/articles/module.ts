@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { cron, defineModule, handle, on } from 'rung'
-import { type Static, Type } from 'typebox'
+import { Type } from 'typebox'
 import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, Paging } from '../schemas.ts'
 import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
@@ -124,7 +124,7 @@ export const articles = defineModule({
         const viewer = await viewerOf(request, who)
         const shown = await reading.one(request.params.slug, viewer)
         views.set(request, viewOf(shown, viewer))
-        return shown.answer as Static<typeof One>
+        return shown.answer
       },
     )
 

@@ -37,14 +37,14 @@ interface UploadRow {
 
 export async function avatarOf(data: Data, accountId: number): Promise<Avatar> {
   const rows = await data.read(
-    (sql) => sql<UploadRow>`
+    (sql) => sql<UploadRow & { state: Avatar['state'] }>`
       select id, account_id, state, sha256, error from avatars.upload
       where account_id = ${accountId} and state in ('processing', 'ready', 'failed') order by id desc`,
   )
   const ready = rows.find(({ state }) => state === 'ready')
   const [last] = rows
   return {
-    state: last ? (last.state as Avatar['state']) : 'none',
+    state: last ? last.state : 'none',
     error: last?.error ?? null,
     image: ready ? avatarUrl(ready.id, ready.sha256!) : null,
   }

@@ -53,7 +53,7 @@ export const identity = defineModule({
     http.post(
       '/api/users/login',
       {
-        config: { login: ({ body }) => (body as { user: Login }).user.email },
+        config: { login: ({ body }) => body.user.email },
         schema: {
           operationId: 'Login',
           tags: ['User and Authentication'],

@@ -42,7 +42,7 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
     {
       schema: { body: Type.Object({ ...Login.properties, to: back }) },
       config: {
-        login: ({ body }) => (body as Login).email,
+        login: ({ body }) => body.email,
         ...again((sent) => ({ title: 'Sign in · Conduit', main: signIn(sent), at: '/login' })),
       },
     },

@@ -49,7 +49,7 @@ export function prepare(http: Http, { asset, cache, calls, sessions }: Context):
   http.addContentTypeParser(
     'application/x-www-form-urlencoded',
     { parseAs: 'string' },
-    (_request, body, done) => void done(null, Object.fromEntries(new URLSearchParams(body as string))),
+    (_request, body, done) => void done(null, Object.fromEntries(new URLSearchParams(String(body)))),
   )
   // Before anything can go wrong that a page has to be shown for.
   http.addHook('onRequest', async (request) => {

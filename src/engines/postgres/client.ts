@@ -2,6 +2,9 @@ import pg from 'pg'
 // @ts-expect-error it has no types
 import { prepareValue } from 'pg/lib/utils.js'
 
+/** What libraries for `pg` mount on. */
+export type Pool = pg.Pool
+
 /** The only door to the `pg` client: what a connection needs, and how values become JavaScript. */
 export interface ConnectionConfig {
   /** `postgres://…`, or a folder with a Unix socket in `host`. */

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Pool } from '../../engines/postgres/client.ts'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { advance, parseLsn } from '../../kernel/position.ts'
@@ -14,7 +15,7 @@ import {
 } from './channels.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
 import { outcomeUnknown, sqlState } from './errors.ts'
-import { RoutedPool } from './pool.ts'
+import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
 import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
 
@@ -38,7 +39,7 @@ export interface Data<Tx extends SqlTag = SqlTag> {
    */
   batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value>
   /** Shaped like `pg.Pool`, for Kysely, Drizzle and others. Leads to the primary, or into the open transaction. */
-  readonly pool: RoutedPool
+  readonly pool: Pool
 }
 
 export interface WriteOptions {
@@ -133,7 +134,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
       read,
       write,
       batch,
-      pool: new RoutedPool({
+      pool: routedPool({
         database,
         transaction() {
           const outer = open.getStore()

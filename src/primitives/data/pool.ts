@@ -1,3 +1,4 @@
+import type { Pool } from '../../engines/postgres/client.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { advance, parseLsn } from '../../kernel/position.ts'
@@ -28,7 +29,7 @@ type Callback<T> = (error: Error | undefined, value?: T) => void
  * Shaped like `pg.Pool`, so that Kysely, Drizzle and others mount on it and get routing, positions, limits and metrics.
  * Inside an open `data.write` everything goes into that transaction: no second connection by accident.
  */
-export class RoutedPool {
+class RoutedPool {
   readonly #route: PoolRoute
   readonly options: { max: number }
 
@@ -124,6 +125,11 @@ export class RoutedPool {
     const lsn = parseLsn(String(answer?.rows[0]?.lsn))
     if (lsn !== undefined) scope.position = advance(scope.position, this.#route.database.name, lsn)
   }
+}
+
+/** As those libraries know it: they use what `RoutedPool` has, and ask for all of `pg.Pool` in their types. */
+export function routedPool(route: PoolRoute): Pool {
+  return new RoutedPool(route) as unknown as Pool
 }
 
 /** Shaped like `pg.PoolClient`. */

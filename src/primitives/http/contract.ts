@@ -1,4 +1,3 @@
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
   FastifyBaseLogger,
   FastifyInstance,
@@ -9,6 +8,7 @@ import type {
 } from 'fastify'
 import type { Duration, Size } from '../../kernel/units.ts'
 import type { Problem } from './problem.ts'
+import type { SchemaTypes } from './route-types.ts'
 import type { SheddingOptions } from './shedding.ts'
 
 declare module 'fastify' {
@@ -24,7 +24,7 @@ export type Http = FastifyInstance<
   RawRequestDefaultExpression,
   RawReplyDefaultExpression,
   FastifyBaseLogger,
-  TypeBoxTypeProvider
+  SchemaTypes
 >
 
 /** Options of the app's HTTP side, with the defaults named. */

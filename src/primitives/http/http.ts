@@ -1,5 +1,4 @@
 import cors from '@fastify/cors'
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -21,6 +20,7 @@ import { answerPages, asPage } from './pages.ts'
 import { prepareIdentify } from './principal.ts'
 import { afterCommit, type Problem, toProblem, toRungError } from './problem.ts'
 import { onResponseEnd } from './response-end.ts'
+import type { SchemaTypes } from './route-types.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -83,7 +83,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   await addCors(app, settings.cors)
   answerPages(app)
   documentation(app, settings)
-  return app.withTypeProvider<TypeBoxTypeProvider>()
+  return app.withTypeProvider<SchemaTypes>()
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const error = toRungError(thrown)

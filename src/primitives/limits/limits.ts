@@ -20,7 +20,7 @@ declare module 'fastify' {
      * The route signs people in: its failures (401, 403) are limited, by address and by the account that this names. Asked when the
      * body has been validated.
      */
-    login?: (request: FastifyRequest) => string | undefined
+    login?: (request: never) => string | undefined
   }
 }
 
@@ -89,7 +89,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     const account = route.config?.login
     if (!account) return
     const hook = async (request: FastifyRequest, reply: FastifyReply) => {
-      const applied = ofLogin(request, account(request))
+      const applied = ofLogin(request, account(request as never))
       if (applied.length === 0) return
       // Taken before it is known to fail, and given back where it does not: of many that try at once no more get through.
       const verdicts = await admit(applied)

@@ -34,7 +34,7 @@ describe('mounted on data.pool', () => {
   describe('kysely', () => {
     const db = () =>
       new Kysely<{ item: { id: number; label: string } }>({
-        dialect: new PostgresDialect({ pool: data.pool as never }),
+        dialect: new PostgresDialect({ pool: data.pool }),
       })
 
     it('reads and writes', async () => {
@@ -85,7 +85,7 @@ describe('mounted on data.pool', () => {
 
   describe('drizzle', () => {
     const item = pgTable('item', { id: integer().primaryKey(), label: text().notNull() })
-    const db = () => drizzle({ client: data.pool as never })
+    const db = () => drizzle({ client: data.pool })
 
     it('reads and writes', async () => {
       await db().insert(item).values({ id: 11, label: 'eleven' })
