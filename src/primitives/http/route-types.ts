@@ -1,19 +1,8 @@
 import type { Static, TSchema } from '@fastify/type-provider-typebox'
-import type {
-  ContextConfigDefault,
-  FastifyBaseLogger,
-  FastifyTypeProvider,
-  FastifyTypeProviderDefault,
-  RawReplyDefaultExpression,
-  RawRequestDefaultExpression,
-  RawServerBase,
-  RawServerDefault,
-  RouteGenericInterface,
-  RouteHandlerMethod,
-} from 'fastify'
+import type * as fastify from 'fastify'
 
 /** Types of requests and answers from TypeBox schemas. */
-export interface SchemaTypes extends FastifyTypeProvider {
+export interface SchemaTypes extends fastify.FastifyTypeProvider {
   readonly validator: this['schema'] extends TSchema ? Static<this['schema']> : unknown
   /** What a handler returns is only read: a value of the cache, which is frozen, will do. */
   readonly serializer: this['schema'] extends TSchema ? ReadOnly<Static<this['schema']>> : unknown
@@ -27,20 +16,20 @@ export type ReadOnly<Value> = Value extends readonly unknown[] | object
 declare module 'fastify' {
   /** As Fastify's own, but functions of the route's `config` see the request as its schema describes it. */
   interface RouteShorthandMethod<
-    RawServer extends RawServerBase = RawServerDefault,
-    RawRequest extends RawRequestDefaultExpression<RawServer> = RawRequestDefaultExpression<RawServer>,
-    RawReply extends RawReplyDefaultExpression<RawServer> = RawReplyDefaultExpression<RawServer>,
-    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault,
-    Logger extends FastifyBaseLogger = FastifyBaseLogger,
+    RawServer extends fastify.RawServerBase = fastify.RawServerDefault,
+    RawRequest extends fastify.RawRequestDefaultExpression<RawServer> = fastify.RawRequestDefaultExpression<RawServer>,
+    RawReply extends fastify.RawReplyDefaultExpression<RawServer> = fastify.RawReplyDefaultExpression<RawServer>,
+    TypeProvider extends fastify.FastifyTypeProvider = fastify.FastifyTypeProviderDefault,
+    Logger extends fastify.FastifyBaseLogger = fastify.FastifyBaseLogger,
   > {
     // biome-ignore lint/style/useShorthandFunctionType: an interface merges with Fastify's own, a type does not
     <
-      RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
-      ContextConfig = ContextConfigDefault,
-      const SchemaCompiler extends FastifySchema = FastifySchema,
+      RouteGeneric extends fastify.RouteGenericInterface = fastify.RouteGenericInterface,
+      ContextConfig = fastify.ContextConfigDefault,
+      const SchemaCompiler extends fastify.FastifySchema = fastify.FastifySchema,
     >(
       path: string,
-      opts: RouteShorthandOptions<
+      opts: fastify.RouteShorthandOptions<
         RawServer,
         RawRequest,
         RawReply,
@@ -52,11 +41,11 @@ declare module 'fastify' {
       > & {
         config?: {
           login?(
-            request: FastifyRequest<RouteGeneric, RawServer, RawRequest, NoInfer<SchemaCompiler>, TypeProvider>,
+            request: fastify.FastifyRequest<RouteGeneric, RawServer, RawRequest, NoInfer<SchemaCompiler>, TypeProvider>,
           ): string | undefined
         }
       },
-      handler: RouteHandlerMethod<
+      handler: fastify.RouteHandlerMethod<
         RawServer,
         RawRequest,
         RawReply,
@@ -66,6 +55,6 @@ declare module 'fastify' {
         TypeProvider,
         Logger
       >,
-    ): FastifyInstance<RawServer, RawRequest, RawReply, Logger, TypeProvider>
+    ): fastify.FastifyInstance<RawServer, RawRequest, RawReply, Logger, TypeProvider>
   }
 }
