@@ -1,6 +1,6 @@
 import pg from 'pg'
-// @ts-expect-error it has no types
-import { prepareValue } from 'pg/lib/utils.js'
+import { RungError } from '../../kernel/errors.ts'
+import { encode, parserOf } from './values.ts'
 
 /** What libraries for `pg` mount on. */
 export type Pool = pg.Pool
@@ -28,51 +28,33 @@ export type ClientPool = pg.Pool
 export type QueryConfig = pg.QueryConfig & { rowMode?: 'array' }
 export type QueryResult = pg.QueryResult
 
-const int8 = 20
-const int8Array = 1016
-const int4Array = 1007
-const date = 1082
+const pgTypes = { getTypeParser: (oid: number, format?: string) => (format === 'binary' ? identity : parserOf(oid)) }
 
-function toSafeInteger(text: string): number {
-  const value = Number(text)
-  if (!Number.isSafeInteger(value)) {
-    throw new RangeError(`the bigint ${text} does not fit a JavaScript number; select it as text (column::text)`)
-  }
+function identity<T>(value: T): T {
   return value
-}
-
-/** `bigint` becomes a number (an error beyond 2^53, never a wrong digit); `date` stays text, since it has no time zone. */
-function typeParser(oid: number, format: 'text' | 'binary' = 'text'): (value: string) => unknown {
-  if (format === 'text') {
-    if (oid === int8) return toSafeInteger
-    if (oid === date) return (value) => value
-    if (oid === int8Array) return parserOf(int4Array, format) // splits alike, and yields numbers
-  }
-  return parserOf(oid, format)
-}
-
-function parserOf(oid: number, format: 'text' | 'binary'): (value: string) => unknown {
-  return pg.types.getTypeParser(oid as never, format as 'text') as (value: string) => unknown
 }
 
 function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefined, readOnly: boolean): pg.ClientConfig {
   const { url, ...rest } = config
   const defined = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
   return {
-    ...(url === undefined ? {} : { connectionString: readOnly ? url.replace(optionsInUrl, '$1') : url }),
+    ...(url === undefined ? {} : { connectionString: url.replace(optionsInUrl, '$1') }),
     ...defined,
     application_name: 'rung',
     keepAlive: true,
     connectionTimeoutMillis: 5_000,
-    types: { getTypeParser: typeParser } as never,
+    types: pgTypes as never,
     ...(limits && {
       statement_timeout: limits.statementTimeoutMs,
       lock_timeout: limits.lockTimeoutMs,
       idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
     }),
-    ...(readOnly && { options: `${optionsOf(url)} -c default_transaction_read_only=on`.trim() }),
+    options: [optionsOf(url), exactText, readOnly ? '-c default_transaction_read_only=on' : ''].join(' ').trim(),
   }
 }
+
+/** Values are read from their texts: in the forms that `values.ts` knows, and with all their digits. */
+const exactText = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c bytea_output=hex'
 
 /** `options` of a URL would replace ours: it is taken out of it and put before them. */
 const optionsInUrl = /([?&])options=([^&]*)&?/
@@ -99,6 +81,13 @@ export interface PoolConfig {
   idleTimeoutMs: number
 }
 
+/** What the server said when it ended a session while nothing ran: statements that come later only learn that it has ended. */
+const lastWords = new WeakMap<object, Error>()
+
+export function lastWordsOf(client: PooledClient): Error | undefined {
+  return lastWords.get(client)
+}
+
 /**
  * A pool of pipelining connections: statements that are sent without waiting for each other share a round trip.
  */
@@ -112,18 +101,65 @@ export function createPool(config: PoolConfig): ClientPool {
   // A connection that dies emits `error` on itself (in use) or on the pool (idle); the statement in hand gets the error
   // too, and the pool replaces the connection. Without a listener either would end the process.
   pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  pool.on('connect', (client) => client.on('error', (error) => lastWords.get(client) ?? lastWords.set(client, error)))
   return pool
 }
 
+/** Source: PostgreSQL documentation, "Message Formats", Bind (its numbers have 16 bits), and MaxAllocSize. */
+const parametersMax = 65_535
+const bytesMax = 2 ** 30 - 1
+
 /**
  * Sends statements as one message: one packet each way, and one turn of the server. When one fails the server skips those
- * behind it, and they fail with its error.
+ * behind it, and they fail with its error. Throws, and sends nothing, when a value cannot be sent.
  */
 export function queryTogether(client: PooledClient, statements: readonly QueryConfig[]): Promise<QueryResult>[] {
   const group = new Group(statements)
   client.query(group)
   return group.answers
+}
+
+/** Sends a text without values by itself: it may be several statements. */
+export function queryPlain(client: PooledClient, statement: QueryConfig): Promise<QueryResult> {
+  const { promise, resolve, reject } = Promise.withResolvers<QueryResult>()
+  client.query(new Plain(statement, (error, result) => (error ? reject(error) : resolve(result))) as never)
+  return promise
+}
+
+/** Errors of prepared statements that the database has left behind; the next run prepares them anew. */
+const staleErrors = new WeakSet<object>()
+
+/** Whether a statement failed only since its prepared form is out of date. It has done nothing. */
+export function isStale(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && staleErrors.has(error)
+}
+
+function copyRefused(): RungError {
+  return new RungError(
+    'DATA_STATEMENT',
+    'COPY from STDIN and to STDOUT need a stream of their own and do not run here. Insert many rows with insert … select from unnest(…), or copy with psql.',
+  )
+}
+
+const PgQuery = pg.Query as unknown as new (
+  config: QueryConfig,
+  values: undefined,
+  callback: (error: Error | undefined, result: QueryResult) => void,
+) => { _canceledDueToError: unknown }
+
+class Plain extends PgQuery {
+  constructor(statement: QueryConfig, callback: (error: Error | undefined, result: QueryResult) => void) {
+    super(statement, undefined, callback)
+  }
+
+  handleCopyInResponse(wire: Wire): void {
+    this._canceledDueToError = copyRefused()
+    wire.sendCopyFail('COPY is refused')
+  }
+
+  handleCopyData(): void {
+    this._canceledDueToError ||= copyRefused()
+  }
 }
 
 /** What `pg` has on a connection and does not tell of in its types. */
@@ -133,9 +169,12 @@ interface Wire {
   readonly submittedNamedStatements: Record<string, string>
   parse(statement: { name: string | undefined; text: string }): void
   bind(portal: { statement: string | undefined; values: unknown[] }): void
+  /** Forgets a prepared statement; no error where there is none. */
+  close(statement: { type: 'S'; name: string }): void
   describe(portal: { type: 'P'; name: '' }): void
   execute(portal: object): void
   sync(): void
+  sendCopyFail(reason: string): void
 }
 
 type Fields = readonly object[]
@@ -158,10 +197,12 @@ interface Member {
   readonly reject: (error: Error) => void
   /** Its columns are in `rows`. */
   described: boolean
+  /** It was prepared by an earlier message. */
+  prepared: boolean
   failure?: Error
 }
 
-/** The columns of what is prepared on a connection: they cannot change, so the server is asked for them once. */
+/** The columns of what is prepared on a connection: the server refuses to change them, so it is asked for them once. */
 const describedOn = new WeakMap<Wire, Map<string, Fields>>()
 
 /** For `pg` it is one query, of which it notes what is prepared under `name` and `text`: those of the member in turn. */
@@ -173,11 +214,12 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
 
   constructor(statements: readonly QueryConfig[]) {
     super('')
-    this.answers = statements.map(({ name, text, values = [], types = { getTypeParser: typeParser }, rowMode }) => {
+    this.answers = statements.map(({ name, text, values: given = [], types = pgTypes, rowMode }) => {
       const { promise, resolve, reject } = Promise.withResolvers<QueryResult>()
       const rows = new Rows(rowMode, types)
-      // Prepared here, since nothing must be on its way when a value turns out to have no form that could be sent.
-      this.#members.push({ name, text, values: values.map(prepareValue), rows, resolve, reject, described: false })
+      // Made here, since nothing must be on its way when a value turns out to have no form that could be sent.
+      const values = toParameters(given)
+      this.#members.push({ name, text, values, rows, resolve, reject, described: false, prepared: false })
       return promise
     })
     this.#turn(0)
@@ -201,9 +243,13 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
 
   #send(member: Member, wire: Wire): void {
     const { name, text, values, rows } = member
-    if (name === undefined || !(name in wire.parsedStatements || name in wire.submittedNamedStatements)) {
+    member.prepared = name !== undefined && (name in wire.parsedStatements || name in wire.submittedNamedStatements)
+    if (!member.prepared) {
+      if (name !== undefined) {
+        wire.close({ type: 'S', name }) // one that is out of date
+        wire.submittedNamedStatements[name] = text
+      }
       wire.parse({ name, text })
-      if (name !== undefined) wire.submittedNamedStatements[name] = text
     }
     wire.bind({ statement: name, values })
     const known = name === undefined ? undefined : this.#described.get(name)
@@ -227,6 +273,16 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
     }
   }
 
+  handleCopyInResponse(wire: Wire): void {
+    this.#members[this.#at]!.failure ??= copyRefused()
+    wire.sendCopyFail('COPY is refused')
+    wire.sync() // the one that was sent counted as part of the copy
+  }
+
+  handleCopyData(): void {
+    this.#members[this.#at]!.failure ??= copyRefused()
+  }
+
   handleCommandComplete(message: unknown): void {
     const { name, rows, described } = this.#members[this.#at]!
     rows.addCommandComplete(message)
@@ -244,15 +300,49 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
   }
 
   handleError(error: Error, wire: Wire): void {
-    const members = this.#members.entries()
-    for (const [index, { name, failure, rows, resolve, reject }] of members) {
+    for (const [index, { name, failure, rows, prepared, resolve, reject }] of this.#members.entries()) {
+      const isCause = index === this.#at
+      if (isCause && name !== undefined && prepared && mayBeStale(error)) {
+        staleErrors.add(error)
+        // What outdated this one has outdated others.
+        for (const known of Object.keys(wire.parsedStatements)) delete wire.parsedStatements[known]
+        this.#described.clear()
+      }
       if (index < this.#at) failure ? reject(failure) : resolve(rows)
       else {
         if (name !== undefined) delete wire.submittedNamedStatements[name]
-        reject(error)
+        reject((isCause && failure) || error)
       }
     }
   }
+}
+
+/**
+ * A statement that was prepared and cannot be planned any more: its columns have changed (0A000, "cached plan must not change
+ * result type"), what it names has become something else (42), or the session has forgotten it (26000).
+ */
+function mayBeStale(error: Error): boolean {
+  const { code = '', routine } = error as { code?: string; routine?: string }
+  return (code === '0A000' && routine === 'RevalidateCachedQuery') || code === '26000' || code.startsWith('42')
+}
+
+function toParameters(values: readonly unknown[]): (string | Buffer | null)[] {
+  if (values.length > parametersMax) {
+    throw new RungError(
+      'DATA_STATEMENT',
+      `The statement has ${values.length} parameters, and Postgres takes ${parametersMax} at most. Pass each column as one array (unnest), or send several statements.`,
+    )
+  }
+  const parameters = values.map(encode)
+  const length = parameters.reduce((sum, parameter) => sum + (parameter?.length ?? 0), 0)
+  // A character may take three bytes: only then are they counted.
+  if (
+    length * 3 > bytesMax &&
+    parameters.reduce((sum, each) => sum + (each ? Buffer.byteLength(each) : 0), 0) > bytesMax
+  ) {
+    throw new RungError('DATA_VALUE', 'The values of a statement are larger than 1 GB, which Postgres does not take.')
+  }
+  return parameters
 }
 
 /** A connection that hears what others NOTIFY. */

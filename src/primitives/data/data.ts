@@ -14,7 +14,7 @@ import {
   transactionDone,
 } from './channels.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { outcomeUnknown, sqlState } from './errors.ts'
+import { isOutdated, outcomeUnknown, sqlState, wasSent } from './errors.ts'
 import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
 import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
@@ -110,11 +110,19 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
       const known = rule?.recall?.()
       if (known) return known.value as T
       const retries = options.retries ?? 3
+      const renewalsMax = database.counts('write').max
+      let renewals = 0
       for (let attempt = 0; ; attempt += 1) {
         const session = new WriteSession(core, options.isolation ?? 'read committed')
         try {
           return await session.transact(fn as (tx: SqlTag) => PromiseLike<T> | T, attempt < retries, rule)
         } catch (error) {
+          // Each connection may hold plans that are out of date; those that failed are made anew. None of it is a collision.
+          if (isOutdated(error) && renewals <= renewalsMax && (retries > 0 || session.isAtFirst)) {
+            renewals += 1
+            attempt -= 1
+            continue
+          }
           if (!retryable.has(sqlState(error) ?? '') || attempt >= retries) throw error
           await sleep(backoffMs(attempt, retryBaseMs, retryCapMs))
         }
@@ -320,6 +328,7 @@ export class WriteSession {
   #connection: Promise<Connection> | undefined
   #begun: Promise<unknown> | undefined
   #barrier: Promise<void> | undefined
+  #sent = 0
   readonly #pieces: Sql[] = []
   readonly #rides: (() => readonly Ride[])[] = []
 
@@ -359,9 +368,15 @@ export class WriteSession {
     return observed(this.core, connection, statement, 'write', true, waitMs, sent)
   }
 
+  /** No more than one statement was sent so far. */
+  get isAtFirst(): boolean {
+    return this.#sent <= 1
+  }
+
   /** The first to be sent take the `begin` along; whether that succeeded is asked before the commit. */
   #send(connection: Connection, statements: readonly Statement[]): Promise<Result>[] {
     const [first] = statements
+    this.#sent += statements.length
     // A library's text may be several statements, and only a message of its own can carry those.
     const alone = statements.length === 1 && first!.name === undefined && first!.values.length === 0
     const together = alone ? [] : statements
@@ -393,7 +408,7 @@ export class WriteSession {
       outcome = 'commit'
       return value
     } catch (error) {
-      if (mayRetry && retryable.has(sqlState(error) ?? '')) outcome = 'retry'
+      if ((mayRetry && retryable.has(sqlState(error) ?? '')) || isOutdated(error)) outcome = 'retry'
       if (!this.ended) {
         this.ended = true
         await this.#rollback()
@@ -478,7 +493,7 @@ export class WriteSession {
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')
       if (!broken) settle() // the server itself said that it did not commit
-      throw asked && broken ? outcomeUnknown(error) : error
+      throw asked && broken && wasSent(error as RungError) ? outcomeUnknown(error) : error
     } finally {
       connection.release(broken)
     }

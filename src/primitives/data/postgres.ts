@@ -2,15 +2,17 @@ import {
   type ConnectionConfig,
   connectOnce,
   createPool,
+  lastWordsOf,
   type PooledClient,
   type QueryConfig,
+  queryPlain,
   queryTogether,
   type SessionLimits,
 } from '../../engines/postgres/client.ts'
 import { after, systemClock } from '../../kernel/clock.ts'
-import { RungError } from '../../kernel/errors.ts'
+import { isRungError, RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { sqlState, toDataError } from './errors.ts'
+import { isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
 
 export interface PostgresOptions {
   name: string
@@ -82,14 +84,8 @@ function poolTimeout(cause?: unknown): RungError {
   )
 }
 
-/**
- * States in which a connection's prepared statements are not to be trusted any more: one that the server does not know
- * (26000), or whose columns a migration has changed (0A000, "cached plan must not change result type").
- */
-const staleStatement = new Set(['26000', '0A000'])
-
 /** With these the server says goodbye; the socket closes a moment later, and until then the pool would lend it out again. */
-const endsSession = /^(08|57P|25P03)/
+const endsSession = /^(08(?!P01)|57P|25P0[34])/
 
 function connection(client: PooledClient, config: ConnectionConfig, target: Target): Connection {
   let broken = false
@@ -105,25 +101,39 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
     try {
       return (await answer) as Result
     } catch (error) {
+      // A value that could not be read: the server has done its part.
+      if (isRungError(error)) throw error
       const state = sqlState(error)
       // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
-      if (state === undefined || staleStatement.has(state) || endsSession.test(state)) broken = true
-      throw toDataError(error, target)
+      if (state === undefined || endsSession.test(state)) broken = true
+      throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
     }
+  }
+
+  function send(statement: Statement): Promise<Result> {
+    const query = toQuery(statement)
+    const isPlain = statement.name === undefined && statement.values.length === 0
+    return result(isPlain ? queryPlain(client, query) : queryTogether(client, [query])[0]!)
+  }
+
+  function isInTransaction(): boolean {
+    return (client.getTransactionStatus() ?? 'I') !== 'I'
   }
 
   return {
     get inTransaction() {
-      return (client.getTransactionStatus() ?? 'I') !== 'I'
+      return isInTransaction()
     },
-    run: (statement) => result(client.query(toQuery(statement))),
-    runTogether(statements) {
+    async run(statement) {
       try {
-        return queryTogether(client, statements.map(toQuery)).map(result)
+        return await send(statement)
       } catch (error) {
-        throw toDataError(error, target)
+        // It has done nothing, and is prepared anew. Inside a transaction all that came before it is lost.
+        if (!isOutdated(error) || isInTransaction()) throw error
+        return send(statement)
       }
     },
+    runTogether: (statements) => queryTogether(client, statements.map(toQuery)).map(result),
     cancel() {
       cancelling ??= cancelBackend(client, config).finally(() => {
         cancelling = undefined

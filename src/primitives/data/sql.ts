@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { Json } from '../../engines/postgres/values.ts'
 import { RungError } from '../../kernel/errors.ts'
 import type { Statement } from './contract.ts'
 
@@ -66,6 +67,8 @@ export interface SqlTag {
   id(...names: string[]): Sql
   /** Pieces or values with a separator between them (a comma by default). */
   join(items: readonly unknown[], separator?: Sql): Sql
+  /** A value as JSON, whatever it is: for columns of the types `json` and `jsonb`, where an array would be a Postgres array. */
+  json(value: unknown): Json
   /** Nothing: for the other branch of a condition. */
   readonly empty: Sql
 }
@@ -101,6 +104,7 @@ const constants = {
     }
     return new Sql(Array(values.length + 1).fill(''), values)
   },
+  json: (value: unknown): Json => new Json(value),
   empty: new Sql([''], []),
 }
 const comma = new Sql([', '], [])

@@ -344,7 +344,21 @@ describe('limits', () => {
         while ((await data.read((sql) => sql`select 1 from pg_stat_activity where pid = ${pid}`)).length > 0);
         await tx`select 1`
       }),
-      (error) => isRungError(error, 'DATA_TIMEOUT') || isRungError(error, 'DATA_UNAVAILABLE'),
+      (error) => isRungError(error, 'DATA_TIMEOUT') && /idle for too long/.test(error.message),
+    )
+    await hurried.close()
+  })
+
+  it('a transaction that idles too long before its commit is known not to have happened', async () => {
+    const limits = { statementTimeoutMs: 60_000, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 50 }
+    const hurried = await openPostgres(postgres, { limits })
+    const mine = createData(hurried).forModule('x')
+    await assert.rejects(
+      mine.write(async (tx) => {
+        const [row] = await tx<{ pid: number }>`select pg_backend_pid() as pid`
+        while ((await data.read((sql) => sql`select 1 from pg_stat_activity where pid = ${row!.pid}`)).length > 0);
+      }),
+      (error) => isRungError(error, 'DATA_TIMEOUT') && /idle for too long/.test(error.message),
     )
     await hurried.close()
   })
@@ -415,14 +429,141 @@ describe('connections', () => {
     assert.deepEqual([await numberOf(1), await numberOf(2)], [0, 9])
   })
 
-  it('learn that a table has changed under a prepared statement', async () => {
+  it('are not kept by a value that could not be read', async () => {
+    const pids = async () => (await data.read((sql) => sql<{ pid: number }>`select pg_backend_pid() as pid`))[0]!.pid
+    const before = await pids()
+    await assert.rejects(
+      data.read((sql) => sql`select 9007199254740993 as n`),
+      /Select it as text/,
+    )
+    assert.equal(await pids(), before)
+  })
+})
+
+describe('a table that is changed under prepared statements', () => {
+  const warm = (fn: () => Promise<unknown>) => Promise.all(Array.from({ length: 5 }, fn))
+  const change = (text: string) => data.pool.query(text)
+
+  it('is read again on a fresh plan', async () => {
     const all = () => data.read((sql) => sql`select * from item where id = 1`)
-    await Promise.all(Array.from({ length: 5 }, all))
-    await data.write((tx) => tx`alter table item add column label text`)
-    const answers = await Promise.allSettled(Array.from({ length: 20 }, all))
-    assert.ok(answers.some(({ status }) => status === 'fulfilled'))
-    for (let n = 0; n < 10; n += 1) await all().catch(() => {})
-    assert.deepEqual((await all())[0], { id: 1, n: 0, label: null })
+    await warm(all)
+    await change('alter table item add column label text')
+    const answers = await Promise.all(Array.from({ length: 20 }, all))
+    for (const [row] of answers) assert.deepEqual(row, { id: 1, n: 0, label: null })
+    await change('alter table item alter column label type int using 7')
+    for (const [row] of await Promise.all(Array.from({ length: 20 }, all))) {
+      assert.deepEqual(row, { id: 1, n: 0, label: 7 })
+    }
+  })
+
+  it('is read again by statements that were sent together', async () => {
+    const both = () =>
+      data.read((sql) =>
+        Promise.all([1, 2, 1].map((id) => sql<{ id: number }>`select * from item where id = ${id}`.first())),
+      )
+    await both()
+    await change('alter table item add column label text')
+    const rows = await both()
+    assert.deepEqual(
+      rows.map((row) => [row!.id, 'label' in row!]),
+      [
+        [1, true],
+        [2, true],
+        [1, true],
+      ],
+    )
+  })
+
+  it('is read again where a parameter has another type now', async () => {
+    const find = () => data.read((sql) => sql<{ id: number }>`select id from item where n = ${'0'} order by id`)
+    await warm(find)
+    await change('alter table item drop constraint item_n_check, alter column n type text')
+    for (const rows of await warm(find)) assert.equal((rows as unknown[]).length, 2)
+  })
+
+  const first = (tx: SqlTag) => tx`select * from item where id = 1`
+  const second = async (tx: SqlTag) => {
+    await tx`update item set n = n + 1 where id = 1`
+    return await tx`select * from item where id = 1`
+  }
+  for (const [where, work, retries] of [
+    ['first', first, undefined],
+    ['first', first, 0],
+    ['second', second, undefined],
+  ] as const) {
+    it(`is written again where the ${where} statement finds it (retries: ${retries})`, async () => {
+      const write = () => data.write(async (tx) => await work(tx), retries === undefined ? {} : { retries })
+      await warm(write)
+      const n = await numberOf(1)
+      await change('alter table item add column label text')
+      for (const rows of (await warm(write)) as Record<string, unknown>[][]) assert.equal(rows[0]!.label, null)
+      assert.equal(await numberOf(1), work === first ? n : n! + 5)
+    })
+  }
+
+  it('is read where a session was made to forget what it had prepared', async () => {
+    const small = await openPostgres(postgres, { connectionsMax: { read: 1, write: 1 } })
+    const mine = createData(small).forModule('x')
+    const one = () => mine.write((tx) => tx`select 1 as n`)
+    await one()
+    await mine.pool.query('deallocate all')
+    assert.deepEqual(await one(), [{ n: 1 }])
+    await small.close()
+  })
+
+  it('still fails where the statement is wrong now', async () => {
+    const find = () => data.read((sql) => sql`select n from item where id = 1`)
+    await find()
+    await change('alter table item drop column n')
+    await assert.rejects(find(), coded('DATA_STATEMENT'))
+  })
+})
+
+describe('what no connection can carry', () => {
+  const pids = () => data.pool.query('select pid from pg_stat_activity where datname = current_database() order by pid')
+
+  for (const [what, refused] of [
+    [
+      'more parameters than Postgres counts',
+      (tag: SqlTag) => tag`select 1 where 1 in (${tag.join(Array.from({ length: 70_000 }, (_, n) => n))})`,
+    ],
+    ['more bytes than Postgres takes', (tag: SqlTag) => tag`select ${tag.join(Array(5).fill(Buffer.alloc(2 ** 28)))}`],
+    ['COPY from a client', (tag: SqlTag) => tag`copy item from stdin`],
+    ['COPY to a client', (tag: SqlTag) => tag`copy item to stdout`],
+  ] as const) {
+    it(`is refused with a clear word and harms nothing: ${what}`, async () => {
+      await numberOf(1)
+      const before = (await pids()).rows
+      const clear = (error: unknown) => isRungError(error) && /parameters|larger than|COPY/.test(error.message)
+      if (what !== 'COPY from a client')
+        await assert.rejects(
+          data.read(async (sql) => await refused(sql)),
+          clear,
+        )
+      await assert.rejects(
+        data.write(async (tx) => await refused(tx)),
+        clear,
+      )
+      await data.write(async (tx) => {
+        await tx`update item set n = 3 where id = 1`
+      })
+      assert.equal(await numberOf(1), 3)
+      assert.deepEqual((await pids()).rows, before)
+    })
+  }
+
+  it('is refused on the pool too', async () => {
+    for (const text of ['copy item from stdin', 'copy item to stdout', 'select 1; copy item from stdin']) {
+      await assert.rejects(
+        data.pool.query(text),
+        (error) => isRungError(error, 'DATA_STATEMENT') && /COPY/.test(error.message),
+      )
+    }
+    assert.equal((await data.pool.query('select 1')).rowCount, 1)
+  })
+
+  it('says that parameters and statement do not fit each other', async () => {
+    await assert.rejects(data.pool.query('select $1::int, $2::int', [1]), coded('DATA_STATEMENT'))
   })
 })
 

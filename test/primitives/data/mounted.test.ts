@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
-import { integer, pgTable, text } from 'drizzle-orm/pg-core'
+import { bigint, integer, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
 import { Kysely, PostgresDialect } from 'kysely'
 import { isRungError } from '../../../src/kernel/errors.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
@@ -20,6 +20,10 @@ describe('mounted on data.pool', () => {
     database = await openPostgres(postgres)
     data = createData(database).forModule('shop')
     await data.write((tx) => tx`create table item (id int primary key, label text not null)`)
+    await data.write(
+      (tx) =>
+        tx`create table kinds (id int primary key, at timestamptz, local timestamp, many text[], doc jsonb, big bigint)`,
+    )
   })
   after(async () => {
     await database.close()
@@ -81,6 +85,40 @@ describe('mounted on data.pool', () => {
         (error) => isRungError(error, 'DATA_OUTSIDE_TRANSACTION'),
       )
     })
+  })
+
+  const kinds = {
+    at: new Date('2026-03-01T00:30:00Z'),
+    local: new Date('2026-03-01T00:30:00Z'),
+    many: ['a', 'b,"c"'],
+    doc: [{ a: 1 }],
+    big: 5,
+  }
+
+  it('kysely writes and reads each kind of value', async () => {
+    const db = new Kysely<{ kinds: Record<string, unknown> }>({
+      dialect: new PostgresDialect({ pool: data.pool }),
+    })
+    await db
+      .insertInto('kinds')
+      .values({ ...kinds, id: 1, doc: JSON.stringify(kinds.doc) })
+      .execute()
+    const read = await db.selectFrom('kinds').selectAll().where('id', '=', 1).executeTakeFirst()
+    assert.deepEqual(read, { ...kinds, id: 1, local: '2026-03-01 00:30:00' })
+  })
+
+  it('drizzle writes and reads each kind of value', async () => {
+    const table = pgTable('kinds', {
+      id: integer().primaryKey(),
+      at: timestamp({ withTimezone: true }),
+      local: timestamp(),
+      many: text().array(),
+      doc: jsonb(),
+      big: bigint({ mode: 'number' }),
+    })
+    const db = drizzle({ client: data.pool })
+    await db.insert(table).values({ id: 2, ...kinds })
+    assert.deepEqual(await db.select().from(table).where(eq(table.id, 2)), [{ id: 2, ...kinds }])
   })
 
   describe('drizzle', () => {
