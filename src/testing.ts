@@ -22,7 +22,9 @@ export async function startForTest(app: App): Promise<TestApp> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   const config = readConfig({ PORT: '0', NODE_ENV: 'test', RUNG_DATA: dir, LOG_LEVEL: 'warn' }, dir)
   try {
-    const running = await boot(app, config, { log: createLog(app.name, config.logLevel) })
+    const running = await boot(app, config, {
+      log: createLog(app.name, config.logLevel, { format: 'auto', frames: true }),
+    })
     return {
       url: running.url,
       async stop() {

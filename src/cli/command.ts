@@ -46,9 +46,26 @@ export interface Output {
   note(text: string): void
 }
 
+/** Of the commands that run an app. */
+export const logOption: Option = {
+  type: 'string',
+  value: 'format',
+  help: 'Log lines: pretty (for people; default on a terminal) or json.',
+}
+
 const common: Options = {
   help: { type: 'boolean', help: 'This text.' },
   json: { type: 'boolean', help: 'The result as one JSON document.' },
+}
+
+/** Options stand for variables of the environment. */
+export function withOptions(env: Input['env'], { port, role, log }: Input['values']): Input['env'] {
+  return {
+    ...env,
+    ...(typeof port === 'string' && { PORT: port }),
+    ...(typeof role === 'string' && { RUNG_ROLE: role }),
+    ...(typeof log === 'string' && { RUNG_LOG: log }),
+  }
 }
 
 export function parseInput(command: Command, args: readonly string[]) {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import path from 'node:path'
 import { after } from '../kernel/clock.ts'
-import type { Command } from './command.ts'
+import { type Command, logOption } from './command.ts'
 import { isWithin, watchSources } from './watch-sources.ts'
 
 /** How long requests in hand may delay a restart. A second signal ends the app at once, the last one even one that hangs. */
@@ -13,14 +13,17 @@ const dev: Command = {
   summary: 'start the app and restart it at every change',
   usage: 'rung dev [app-file] [options]',
   help: [
-    'Like "rung start" with NODE_ENV=development: faults are shown to clients, module',
-    'borders and calls are checked. Restarts when a source file below this folder',
+    'Like "rung start" with NODE_ENV=development: answers and the log show where an error',
+    'was thrown, module borders and calls are checked. Restarts when a source file below this folder',
     'changes, in whatever way it is saved.',
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
-  options: { port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' } },
+  options: { port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' }, log: logOption },
   run({ positionals, values, env, cwd, out }) {
-    const args = ['start', ...positionals, ...(typeof values.port === 'string' ? ['--port', values.port] : [])]
+    const passed = (['port', 'log'] as const).flatMap((name) =>
+      typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
+    )
+    const args = ['start', ...positionals, ...passed]
     let child: ChildProcess | undefined
     let ending = false
 

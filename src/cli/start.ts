@@ -9,7 +9,7 @@ import { boot, type Running } from '../runtime/boot.ts'
 import { readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
-import type { Command, Input } from './command.ts'
+import { type Command, type Input, logOption, withOptions } from './command.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
@@ -20,8 +20,9 @@ const start: Command = {
     'Starts the database (Postgres in .rung/, unless DATABASE_URL names one), applies',
     'migrations, and serves the app until Ctrl-C or SIGTERM.',
     '',
-    'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL,',
-    'RUNG_LOG_SAMPLE (share of good requests logged, 0.01), RUNG_POOL_READ and',
+    'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL, RUNG_LOG',
+    '(as --log), RUNG_LOG_SAMPLE (share of good requests logged, 0.01; in development 1),',
+    'RUNG_POOL_READ and',
     'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0), RUNG_ROLE, RUNG_GRACE_MS',
     '(what runs at a stop has so long to end, 10000), RUNG_BACKUP_DIR (archive to it all',
     'the time), RUNG_BACKUP_KEEP (base backups, 7), RUNG_SMTP_URL, RUNG_MAIL_FROM,',
@@ -30,6 +31,7 @@ const start: Command = {
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
   options: {
     port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' },
+    log: logOption,
     role: { type: 'string', value: 'name', help: 'web, worker or both (default), instead of RUNG_ROLE.' },
   },
   async run(input) {
@@ -39,21 +41,15 @@ const start: Command = {
 }
 export default start
 
-/** Options stand for variables of the environment. */
-function withOptions(env: Input['env'], { port, role }: Input['values']): Input['env'] {
-  return {
-    ...env,
-    ...(typeof port === 'string' && { PORT: port }),
-    ...(typeof role === 'string' && { RUNG_ROLE: role }),
-  }
-}
-
 /** Starts the app and tells where everything is. */
 export async function serve({ env, cwd, positionals, values, json, out }: Input): Promise<Running> {
   const began = systemClock.ticks()
   const config = readConfig(withOptions(env, values), cwd)
   const app = await loadApp(positionals[0], cwd)
-  const log = createLog(app.name, config.logLevel)
+  const log = createLog(app.name, config.logLevel, {
+    format: config.logFormat === 'auto' && json ? 'json' : config.logFormat,
+    frames: config.mode !== 'production',
+  })
   const endTraces = await exportTraces(env, app.name)
   const running = await boot(app, config, {
     log,

@@ -21,7 +21,7 @@ import { findApp } from '../runtime/load-app.ts'
 import { onSameDisk, sameDiskWarning } from '../runtime/same-disk.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
-import type { Command, Input } from './command.ts'
+import { type Command, type Input, logOption, withOptions } from './command.ts'
 import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
@@ -48,9 +48,11 @@ const up: Command = {
     port: { type: 'string', value: 'number', help: 'Where clients come in, instead of PORT (3000); 0 is any.' },
     web: { type: 'string', value: 'number', help: 'Processes that answer requests.' },
     worker: { type: 'string', value: 'number', help: 'Processes that run jobs.' },
+    log: logOption,
     data: dataOption,
   },
-  async run(input) {
+  async run(command) {
+    const input = { ...command, env: withOptions(command.env, { log: command.values.log }) }
     const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
     return runFleet(input, stopped)
   },

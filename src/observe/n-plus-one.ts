@@ -1,5 +1,4 @@
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { callSite } from '../kernel/fault.ts'
 import type { Scope } from '../kernel/scope.ts'
 import {
   type StatementDone,
@@ -25,8 +24,6 @@ export interface NPlusOne {
 /** From the tenth run of one statement within a scope on it is told, once for each scope. */
 export const threshold = 10
 
-const ownFolder = path.resolve(fileURLToPath(import.meta.url), '../..')
-
 export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlusOne) => void): void {
   /** Places that are about to run for the tenth time: the author's frames are on the stack when a statement is written. */
   const places = new WeakMap<Scope, Map<unknown, string>>()
@@ -49,21 +46,4 @@ export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlus
     const place = places.get(scope)?.get(site) ?? 'unknown'
     onFound({ statement: statement.text.replace(/\s+/g, ' ').trim(), name: scope.name, site: place, module })
   })
-}
-
-/** The first frame that belongs neither to this library nor to Node or a dependency. Pure. */
-export function callSite(stack: string, own = ownFolder): string {
-  for (const line of stack.split('\n').slice(1)) {
-    const match = /(?:\(|at (?:async )?)((?:file:\/\/)?\/?[^()]+?:\d+:\d+)\)?$/.exec(line)
-    if (!match) continue
-    const place = match[1]!.startsWith('file:') ? withoutScheme(match[1]!) : match[1]!
-    if (place.startsWith('node:') || place.includes('/node_modules/') || place.startsWith(`${own}${path.sep}`)) continue
-    return place
-  }
-  return 'unknown'
-}
-
-function withoutScheme(url: string): string {
-  const [, file, position] = /^(.*?)(:\d+:\d+)$/.exec(url)!
-  return fileURLToPath(file!) + position
 }

@@ -233,7 +233,7 @@ function httpSettings(app: App, config: Config, log: Log) {
     // What is not a list is the app author's mistake, and is told as such.
     trustProxy: Array.isArray(own) ? [...own, ...config.trustProxy] : own,
     logger: log.child({}),
-    revealing: config.mode === 'development',
+    revealing: config.mode !== 'production',
   }
 }
 

@@ -15,6 +15,8 @@ export interface Config {
   dataDir: string
   mode: Mode
   logLevel: LogLevel
+  /** For people or for programs; `auto`: for people where standard output is a terminal. */
+  logFormat: LogFormat
   /** Share of successful requests that get a log line, 0 … 1. Failed and slow ones always do. */
   logSample: number
   /** Between "not ready" and the last accepted connection, ms: the time a balancer needs to look. */
@@ -41,10 +43,13 @@ export interface Config {
   secret: string | undefined
 }
 
-/** `development` reveals faults to clients and reports boundary breaks; in `test` they fail. */
+/** `development` and `test` reveal faults in answers. Boundary breaks are reported in the first, and fail in the second. */
 export type Mode = 'development' | 'test' | 'production'
 export type LogLevel = (typeof logLevels)[number]
 
+export type LogFormat = (typeof logFormats)[number]
+
+const logFormats = ['auto', 'pretty', 'json'] as const
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type Role = (typeof roles)[number]
 
@@ -98,10 +103,11 @@ export function readConfig(env: Env, cwd: string): Config {
     dataDir: path.resolve(cwd, env.RUNG_DATA || '.rung'),
     mode,
     logLevel: oneOf(env, 'LOG_LEVEL', logLevels, 'info'),
+    logFormat: oneOf(env, 'RUNG_LOG', logFormats, 'auto'),
     drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
     role,
     graceMs: integer(env, 'RUNG_GRACE_MS', 10_000, 0, 3_600_000),
-    logSample: share(env, 'RUNG_LOG_SAMPLE', 0.01),
+    logSample: share(env, 'RUNG_LOG_SAMPLE', mode === 'development' ? 1 : 0.01),
     backup: {
       dir: env.RUNG_BACKUP_DIR ? path.resolve(cwd, env.RUNG_BACKUP_DIR) : undefined,
       keep: integer(env, 'RUNG_BACKUP_KEEP', 7, 1, 10_000),

@@ -1,5 +1,6 @@
-import { pino } from 'pino'
-import type { LogLevel } from './config.ts'
+import { type LoggerOptions, pino } from 'pino'
+import type { LogFormat, LogLevel } from './config.ts'
+import { prettyLine } from './pretty.ts'
 
 /** What must never be printed, wherever it hides in a logged object. */
 const secrets = ['authorization', 'cookie', 'set-cookie', 'password', 'token', 'secret', 'connectionString', 'url']
@@ -24,19 +25,30 @@ function describe(error: unknown, depth = 0): unknown {
   }
 }
 
-/** JSON lines on standard output, or on `file`. */
-export function createLog(name: string, level: LogLevel, file?: string): Log {
-  return pino(
-    {
-      name,
-      level,
-      redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[secret]' },
-      serializers: { err: (error) => describe(error) },
-      formatters: { level: (label) => ({ level: label }) },
-      timestamp: pino.stdTimeFunctions.isoTime,
-    },
-    file === undefined
-      ? pino.destination({ fd: 1, sync: false })
-      : pino.destination({ dest: file, sync: false, mkdir: true }),
-  )
+export interface LogOptions {
+  /** Default `json`. */
+  format?: LogFormat
+  /** Show the code around the place of an error, in the format for people. */
+  frames?: boolean
+}
+
+/** Lines on standard output. */
+export function createLog(name: string, level: LogLevel, { format = 'json', frames = false }: LogOptions = {}): Log {
+  const settings: LoggerOptions = {
+    name,
+    level,
+    redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[secret]' },
+    serializers: { err: (error) => describe(error) },
+    formatters: { level: (label) => ({ level: label }) },
+    timestamp: pino.stdTimeFunctions.isoTime,
+  }
+  const { stdout } = process
+  if (format === 'pretty' || (format === 'auto' && stdout.isTTY)) {
+    const options = { colors: stdout.isTTY && stdout.hasColors(), frames }
+    return pino(settings, { write: (line) => void stdout.write(`${prettyLine(line.trimEnd(), options)}\n`) })
+  }
+  const destination = pino.destination({ fd: 1, sync: false })
+  // pino goes on when nobody reads any more. Whoever wants to stop then listens on the stream.
+  destination.on('error', (error) => stdout.listenerCount('error') > 0 && stdout.emit('error', error))
+  return pino(settings, destination)
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import type { Fault } from '../../src/kernel/fault.ts'
 import type { Running } from '../../src/runtime/boot.ts'
 import { bootForTest } from '../support/app.ts'
 import shop from '../support/apps/shop/app.ts'
@@ -32,6 +33,7 @@ async function problemOf(answer: Response) {
     detail: string
     instance: string
     errors?: { in: string; path: string }[]
+    fault?: Fault
   }
 }
 
@@ -48,9 +50,10 @@ describe('modules', () => {
   })
 
   it('cannot reach into each other: a test fails there', async () => {
-    const { code, detail } = await problemOf(await ask('/across'))
+    const { code, detail, fault } = await problemOf(await ask('/across'))
     assert.equal(code, 'DATA_BOUNDARY')
-    assert.match(detail, /server made a mistake/) // and a client does not learn the names of tables
+    assert.match(detail, /reads "stock\.item"/)
+    assert.equal(fault?.errors[0]?.code, 'DATA_BOUNDARY')
   })
 
   it('name their tables in full', async () => {
@@ -92,10 +95,34 @@ describe('errors', () => {
     assert.equal((await problemOf(answer)).code, 'DATA_UNIQUE')
   })
 
-  it('that nobody foresaw tell a client nothing', async () => {
-    const text = await (await ask('/fault')).text()
-    assert.match(text, /HTTP_INTERNAL/)
-    assert.doesNotMatch(text, /hunter2/)
+  it('that nobody foresaw tell a client nothing in production', async () => {
+    for (const path of ['/fault', '/caused', '/refuse/503']) {
+      const text = await (await ask(path, undefined, production)).text()
+      assert.match(text, /"code":"HTTP_(INTERNAL|OVERLOADED)"/)
+      assert.doesNotMatch(text, /hunter2|fault|stack|frame|app\.ts|node_modules|file:/)
+    }
+    const text = await (
+      await ask('/fault', { headers: { 'x-rung-debug': '1', accept: 'text/html' } }, production)
+    ).text()
+    assert.match(text, /The server made a mistake/)
+  })
+
+  it('show in development and tests where they were thrown, and why', async () => {
+    const { fault } = await problemOf(await ask('/caused'))
+    assert.deepEqual(
+      fault?.errors.map(({ name, message }) => `${name}: ${message}`),
+      ['Error: no report was made', 'TypeError: not a number'],
+    )
+    assert.match(fault.at ?? '', /^test\/support\/apps\/shop\/app\.ts:\d+:\d+$/)
+    const marked = fault.frame?.split('\n').filter((line) => line.startsWith('>'))
+    assert.deepEqual(marked?.length, 1)
+    assert.match(marked[0]!, /throw new Error\('no report was made', \{ cause \}\)/)
+    assert.match(fault.errors[1]!.stack[0]!, /app\.ts:\d+:\d+/)
+  })
+
+  it('of a client show nothing of the kind', async () => {
+    assert.equal((await problemOf(await ask('/nowhere'))).fault, undefined)
+    assert.equal((await problemOf(await ask('/items', asJson({ id: 'one', n: 1 })))).fault, undefined)
   })
 
   it('of a plugin keep their status', async () => {

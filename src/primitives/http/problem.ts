@@ -1,5 +1,6 @@
 import type { FastifyError } from 'fastify'
 import { type ErrorCode, errorCodes, isRungError, RungError } from '../../kernel/errors.ts'
+import { type Fault, faultOf } from '../../kernel/fault.ts'
 import type { Scope } from '../../kernel/scope.ts'
 
 /** RFC 9457 "problem details", as every error leaves the app. `code` is stable; match on it, never on the text. */
@@ -13,6 +14,8 @@ export interface Problem {
   instance: string
   /** What in the request was wrong, for HTTP_VALIDATION: where (a JSON pointer below body, query, params or headers) and why. */
   errors?: ProblemField[]
+  /** Of an error of the server, in development and tests: where it was thrown, and why. */
+  fault?: Fault
   [fact: string]: unknown
 }
 
@@ -129,7 +132,13 @@ export function toProblem(error: RungError, instance: string, revealing: boolean
       })),
     }),
     ...(tellable ? error.facts : {}),
+    ...(revealing && status >= 500 && { fault: faultOf(thrownBy(error)) }),
   }
+}
+
+/** An error that Rung does not know is wrapped; its reader wants to know of the error itself. */
+function thrownBy(error: RungError): unknown {
+  return error.code === 'HTTP_INTERNAL' && error.cause !== undefined ? error.cause : error
 }
 
 /** Nothing where something was asked for is the same mistake, whatever rule notices it first. */

@@ -45,7 +45,7 @@ describe('an answer after a commit', () => {
         proxy.cut()
       }
       const url = urlOf({ ...connection, host: dir })
-      running = await bootForTest(app, postgres, {}, [], { DATABASE_URL: url })
+      running = await bootForTest(app, postgres, { mode: 'production' }, [], { DATABASE_URL: url })
       opened.resolve()
       await done.promise
     })

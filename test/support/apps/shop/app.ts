@@ -51,6 +51,13 @@ export const stock = defineModule({
     http.get('/fault', async () => {
       throw new Error('the password is hunter2')
     })
+    http.get('/caused', async () => {
+      try {
+        throw new TypeError('not a number')
+      } catch (cause) {
+        throw new Error('no report was made', { cause })
+      }
+    })
     http.get('/refuse/:status', { schema: { params: Type.Object({ status: Type.Integer() }) } }, async (request) => {
       throw Object.assign(new Error('as a plugin does it'), { statusCode: request.params.status })
     })
