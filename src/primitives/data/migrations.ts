@@ -51,7 +51,7 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
         { cause },
       )
     })
-    for (const name of names.sort()) {
+    for (const name of names.sort(inOrder)) {
       if (name.startsWith('.')) continue
       if (!fileName.test(name)) {
         throw new RungError(
@@ -59,11 +59,26 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
           `Module "${module}": ${name} is not a migration's name. Name it like 0001_create_article.sql.`,
         )
       }
-      const text = (await readFile(new URL(name, folder), 'utf8')).replaceAll('\r\n', '\n')
+      const text = textOf(`${module}/${name}`, await readFile(new URL(name, folder)))
       all.push({ module, name, text, checksum: checksumOf(text), reads })
     }
   }
   return all
+}
+
+/** By the number at the beginning, however many digits it has; then by name. */
+function inOrder(a: string, b: string): number {
+  const [x, y] = [a, b].map((name) => BigInt(/^\d*/.exec(name)![0] || 0)) as [bigint, bigint]
+  return x < y || (x === y && a < b) ? -1 : 1
+}
+
+/** Without the mark that some editors put before UTF-8. */
+function textOf(file: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replaceAll('\r\n', '\n')
+  } catch (cause) {
+    throw new RungError('MIGRATION_INVALID', `Migration ${file} is not in UTF-8. Save it in that encoding.`, { cause })
+  }
 }
 
 /** A migration of Rung's own tables, which lie in the schema `rung`; part of the code, since they belong to its version. */
@@ -109,12 +124,12 @@ export function pendingOf(
       )
     }
     done.add(key)
-    if (row.name > (last.get(row.module) ?? '')) last.set(row.module, row.name)
+    if (inOrder(last.get(row.module) ?? '', row.name) < 0) last.set(row.module, row.name)
   }
   const pending = migrations.filter((migration) => !done.has(`${migration.module}/${migration.name}`))
   for (const { module, name } of pending) {
     const newest = last.get(module)
-    if (newest !== undefined && name < newest) {
+    if (newest !== undefined && inOrder(name, newest) < 0) {
       throw new RungError(
         'MIGRATION_INVALID',
         `Migration ${module}/${name} sorts before ${newest}, which was applied already. Give it a higher number.`,
@@ -153,7 +168,9 @@ const bookkeeping = `
     duration_ms double precision not null,
     primary key (module, name)
   );
-  create table if not exists rung.migration_attempt (module text, name text, checksum text, primary key (module, name))`
+  create table if not exists rung.migration_attempt (module text, name text, checksum text, primary key (module, name));
+  -- The indexes that there were before its first try.
+  alter table rung.migration_attempt add column if not exists before oid[]`
 
 /** What is applied and what is pending. Changes nothing. */
 export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {
@@ -222,7 +239,7 @@ function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void 
   throw new RungError(
     'MIGRATION_UNSAFE',
     `Migration ${migration.module}/${migration.name} was refused; nothing was applied.\n${lines.join('\n')}\n  To do it all the same, add a comment: -- rung:allow <rule> <reason>`,
-    { facts: { findings: open } },
+    { facts: { findings: open.map(({ rule, file, line }) => ({ rule, file, line })) } },
   )
 }
 
@@ -273,11 +290,10 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
     } catch (error) {
       const failure = toDataError(error)
       if (!isRungError(failure, 'DATA_LOCK_TIMEOUT') || attempt >= retries) {
-        const { position } = error as { position?: string }
-        const line = position ? ` at line ${migration.text.slice(0, Number(position)).split('\n').length}` : ''
+        if (isRungError(error, 'MIGRATION_FAILED')) throw error
         throw new RungError(
           'MIGRATION_FAILED',
-          `Migration ${migration.module}/${migration.name} failed${line}: ${messageOf(error)}. ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
+          `Migration ${migration.module}/${migration.name} failed${lineOf(error, migration.text)}: ${whole(error)} ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
           { cause: error },
         )
       }
@@ -285,6 +301,20 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
       await sleep(backoffMs(attempt, 200, 5_000))
     }
   }
+}
+
+/** Postgres counts characters, and not the halves of which JavaScript makes some. */
+function lineOf(error: unknown, text: string): string {
+  const { position } = error as { position?: string }
+  if (!position) return ''
+  const before = Array.from(text).slice(0, Number(position) - 1)
+  return ` at line ${before.filter((character) => character === '\n').length + 1}`
+}
+
+/** All that Postgres says of it: which value is there twice, and what to do. */
+function whole(error: unknown): string {
+  const { detail, hint } = error as { detail?: string; hint?: string }
+  return [messageOf(error), detail, hint].flatMap((text) => (text ? [text.replace(/\.?$/, '.')] : [])).join(' ')
 }
 
 async function runInTransaction(client: Client, migration: Migration): Promise<void> {
@@ -301,8 +331,8 @@ async function runInTransaction(client: Client, migration: Migration): Promise<v
 }
 
 /**
- * Outside a transaction the work and its record are two steps. A try that was killed between them, or half-way, is
- * recognised by what it left: a whole index is recorded, an invalid one is dropped and built again.
+ * Outside a transaction the work and its record are two steps. A try that failed or was killed is recognised by what it left:
+ * an invalid index that was not there before is dropped, a whole one with the right definition is recorded.
  */
 async function runAlone(
   client: Client,
@@ -311,27 +341,109 @@ async function runAlone(
   statements: readonly Statement[],
 ): Promise<void> {
   const start = systemClock.ticks()
-  const key = [migration.module, migration.name, migration.checksum]
-  const { rowCount: tried } = await client.query(
-    'select from rung.migration_attempt where module = $1 and name = $2 and checksum = $3',
-    key,
+  const { module, name, checksum } = migration
+  const index = statements.flatMap(({ ast, text }) => findNodes(ast, 'IndexStmt').map((node) => ({ node, text })))[0]
+  const { rows: tries } = await client.query<{ checksum: string; before: number[] | null }>(
+    'select checksum, before from rung.migration_attempt where module = $1 and name = $2',
+    [module, name],
   )
+  const isTried = tries.some((each) => each.checksum === checksum)
+  const now = async () => await indexesIn(client, schema)
+  const before = tries[0] ? tries[0].before : (await now()).map(({ oid }) => oid)
   await client.query(
-    `insert into rung.migration_attempt values ($1, $2, $3) on conflict (module, name) do update set checksum = excluded.checksum`,
-    key,
+    `insert into rung.migration_attempt (module, name, checksum, before) values ($1, $2, $3, $4)
+      on conflict (module, name) do update set checksum = excluded.checksum`,
+    [module, name, checksum, before],
   )
-  const indexes = statements.flatMap(({ ast }) => findNodes(ast, 'IndexStmt').map(({ idxname }) => idxname ?? ''))
-  const { rows } = await client.query<{ relname: string; indisvalid: boolean }>(
-    `select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid
-      join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = any($2)`,
-    [schema, indexes],
-  )
-  for (const { relname, indisvalid } of rows) {
-    if (!indisvalid) await client.query(`drop index concurrently if exists "${schema}"."${relname}"`)
+  const isMine = ({ oid, name }: Index) => (before !== null && !before.includes(oid)) || name === index?.node.idxname
+
+  async function dropLeftOvers(): Promise<void> {
+    for (const each of await now()) {
+      if (each.isValid || each.isBeingBuilt || !isMine(each)) continue
+      await client.query(`drop index concurrently if exists ${each.qualified}`)
+    }
   }
-  const done = tried && rows.some(({ indisvalid }) => indisvalid)
-  if (!done) await client.query(tried ? withIfExists(migration.text) : migration.text)
+
+  async function isThere(): Promise<boolean> {
+    if (!index) return false
+    const named = (await now()).filter((each) => each.isValid && isMine(each))
+    if (named.length === 0) return false
+    const wanted = await definitionOf(client, index)
+    if (wanted === undefined || !(isTried || isOptional)) return false
+    if (named.some(({ definition }) => definition === wanted)) return true
+    const other = named.find((each) => each.name === index.node.idxname)
+    if (!other) return false
+    throw new RungError(
+      'MIGRATION_FAILED',
+      `Migration ${module}/${name} failed: there is an index ${other.qualified} with another definition. Drop it, or name the new one differently.`,
+    )
+  }
+  const isOptional = index?.node.if_not_exists === true
+
+  await dropLeftOvers()
+  if (!(await isThere())) {
+    try {
+      await client.query(isTried ? withIfExists(migration.text) : migration.text)
+    } catch (error) {
+      // A unique index that is invalid goes on refusing rows. Where this fails too, the next try does it.
+      await dropLeftOvers().catch(() => {})
+      throw error
+    }
+  }
   await record(client, migration, systemClock.ticks() - start)
+}
+
+interface Index {
+  oid: number
+  name: string
+  /** As SQL. */
+  qualified: string
+  isValid: boolean
+  isBeingBuilt: boolean
+  /** Its table, and what it is as Postgres writes it, without its name. */
+  definition: string
+}
+
+async function indexesIn(client: Client, schema: string): Promise<Index[]> {
+  const { rows } = await client.query<Index>(
+    `select c.oid, c.relname as name, format('%I.%I', n.nspname, c.relname) as qualified, i.indisvalid as "isValid",
+      exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid) as "isBeingBuilt",
+      ${definition('c.oid', 'i.indrelid')} as definition
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1`,
+    [schema],
+  )
+  return rows
+}
+
+function definition(oid: string, table: string): string {
+  return `${table}::oid || ' ' || regexp_replace(pg_get_indexdef(${oid}), '^CREATE (UNIQUE )?INDEX .*? USING ', '\\1')`
+}
+
+const name = '(?:"(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*)'
+const indexHead = new RegExp(
+  `^(?:\\s|--[^\\n]*\\n|/\\*[\\s\\S]*?\\*/)*create\\s+(unique\\s+)?index\\s+concurrently\\s+(?:if\\s+not\\s+exists\\s+)?(?:${name}\\s+)?on\\s+(?:only\\s+)?(${name}(?:\\s*\\.\\s*${name})?)`,
+  'iu',
+)
+
+/** What Postgres makes of the statement: asked on an empty table with the same columns. `undefined` where that cannot be done. */
+async function definitionOf(client: Client, { text }: { text: string }): Promise<string | undefined> {
+  const [head, unique = '', table] = indexHead.exec(text) ?? []
+  if (head === undefined) return undefined
+  await client.query('begin')
+  try {
+    const { rows: tables } = await client.query<{ oid: number }>('select to_regclass($1)::oid as oid', [table])
+    await client.query(`create temp table rung_probe (like ${table})`)
+    await client.query(`create ${unique}index rung_probe_idx on pg_temp.rung_probe ${text.slice(head.length)}`)
+    const { rows } = await client.query(
+      `select ${definition("'pg_temp.rung_probe_idx'::regclass", String(tables[0]!.oid))} as found`,
+    )
+    return rows[0].found
+  } catch {
+    return undefined
+  } finally {
+    await client.query('rollback')
+  }
 }
 
 /** A drop that was done and not recorded is done. */

@@ -465,3 +465,31 @@ test('needsNoTransaction knows what Postgres refuses in a transaction', async ()
   for (const sql of alone) assert.equal(needsNoTransaction(await parseSql(`select 1; ${sql}`)), true, sql)
   for (const sql of together) assert.equal(needsNoTransaction(await parseSql(sql)), false, sql)
 })
+
+test('the advice is the statement itself, with its columns and conditions', async () => {
+  const advised: [text: string, advice: string][] = [
+    [
+      'create index on article (author, lower(title))',
+      'create index concurrently article_author_expr_idx on article (author, lower(title));',
+    ],
+    [
+      '-- an index\ncreate unique index if not exists "Slug" on articles.article (slug) where (id > 0)',
+      'create unique index concurrently if not exists "Slug" on articles.article (slug) where (id > 0);',
+    ],
+    [
+      "alter table article add constraint c check (note <> ')' and (id > 0)) no inherit",
+      "add constraint c check (note <> ')' and (id > 0)) not valid;",
+    ],
+    ['/* 😀 */ alter table article add column x int check (x > 0)', 'check (x > 0) not valid;'],
+    [
+      'alter table article add column x int generated always as (id + 1) stored',
+      'generated always as (id + 1) virtual;',
+    ],
+    ['alter domain slug add check (length(value) > 3)', 'check (length(value) > 3) not valid;'],
+  ]
+  for (const [text, advice] of advised) {
+    const [finding] = await lint(text)
+    assert.ok(finding!.advice.includes(advice), finding!.advice)
+    assert.doesNotMatch(finding!.advice, /…/)
+  }
+})

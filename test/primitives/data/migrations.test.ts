@@ -147,17 +147,125 @@ describe('migrations', () => {
     })
   })
 
-  it('build indexes concurrently outside a transaction, and again after one that broke', async () => {
-    await withFiles({ '0001_item.sql': 'create table item (id int);' }, async (load, folder) => {
-      await migrate({ connection, migrations: await load() })
-      await rowsOf('insert into shop.item values (1), (1)')
-      await writeFile(path.join(folder, '0002_index.sql'), 'create unique index concurrently item_id_key on item (id);')
-      await assert.rejects(migrate({ connection, migrations: await load() }), coded('MIGRATION_FAILED', /unique/))
-      const invalid = "select indisvalid from pg_index where indexrelid = 'shop.item_id_key'::regclass"
-      assert.deepEqual(await rowsOf(invalid), [{ indisvalid: false }])
-      await rowsOf('delete from shop.item')
-      await migrate({ connection, migrations: await load() })
-      assert.deepEqual(await rowsOf(invalid), [{ indisvalid: true }])
+  describe('that build an index concurrently', () => {
+    const indexes = () =>
+      rowsOf(
+        "select indexrelid::regclass::text as name, indisvalid as valid from pg_index where indrelid = 'shop.item'::regclass order by 1",
+      )
+    /** With a table that has two equal rows. */
+    const withDoubles = (body: Parameters<typeof withFiles>[1]) =>
+      withFiles({ '0001_item.sql': 'create table item (id int, label text);' }, async (load, folder) => {
+        await migrate({ connection, migrations: await load() })
+        await rowsOf("insert into shop.item values (1, 'a'), (1, 'a')")
+        await body(load, folder)
+      })
+    const run = async (load: () => ReturnType<typeof loadMigrations>) =>
+      migrate({ connection, migrations: await load() })
+
+    for (const [what, head] of [
+      ['named', 'create unique index concurrently item_id_key'],
+      ['unnamed', 'create unique index concurrently'],
+    ] as const) {
+      it(`and fail say which value is there twice, and leave nothing (${what})`, () =>
+        withDoubles(async (load, folder) => {
+          await writeFile(path.join(folder, '0002_index.sql'), `${head} on item (id);`)
+          for (let n = 0; n < 3; n += 1) {
+            await assert.rejects(run(load), coded('MIGRATION_FAILED', /Key \(id\)=\(1\) is duplicated\./))
+            assert.deepEqual(await indexes(), [])
+          }
+          await rowsOf('delete from shop.item')
+          await run(load)
+          assert.deepEqual(await indexes(), [{ name: `shop.item_id_${what === 'named' ? 'key' : 'idx'}`, valid: true }])
+        }))
+    }
+
+    /** As a try leaves it that was killed half-way: its index is invalid. */
+    async function killedHalfway(load: () => ReturnType<typeof loadMigrations>, index: string): Promise<void> {
+      await assert.rejects(run(load), coded('MIGRATION_FAILED'))
+      await using((client) => client.query(index).catch(() => {}))
+      assert.deepEqual(
+        (await indexes()).map(({ valid }) => valid),
+        [false],
+      )
+    }
+
+    it('and were killed leave nothing, also when the corrected file names it differently', () =>
+      withDoubles(async (load, folder) => {
+        const file = path.join(folder, '0002_index.sql')
+        const text = 'create unique index concurrently one on shop.item (id)'
+        await writeFile(file, text)
+        await killedHalfway(load, text)
+        await writeFile(file, 'create index concurrently two on item (id);')
+        await run(load)
+        assert.deepEqual(await indexes(), [{ name: 'shop.two', valid: true }])
+      }))
+
+    it('and were killed leave no unnamed one', () =>
+      withDoubles(async (load, folder) => {
+        const text = 'create unique index concurrently on shop.item (id)'
+        await writeFile(path.join(folder, '0002_index.sql'), text)
+        await killedHalfway(load, text)
+        await rowsOf('delete from shop.item')
+        await run(load)
+        assert.deepEqual(await indexes(), [{ name: 'shop.item_id_idx', valid: true }])
+      }))
+
+    it('leave invalid ones alone that were there before', () =>
+      withDoubles(async (load, folder) => {
+        await using((client) =>
+          client.query('create unique index concurrently other on shop.item (id)').catch(() => {}),
+        )
+        await writeFile(path.join(folder, '0002_index.sql'), 'create unique index concurrently mine on item (id);')
+        await assert.rejects(run(load), coded('MIGRATION_FAILED'))
+        assert.deepEqual(await indexes(), [{ name: 'shop.other', valid: false }])
+      }))
+
+    const wanted = 'create index concurrently label_idx on item (lower(label)) where id > 0'
+    for (const [what, byHand, isWanted] of [
+      [
+        'the same definition, written differently',
+        'label_idx on shop.item using btree (lower(label)) where (id>0)',
+        true,
+      ],
+      ['another definition', 'label_idx on shop.item (label)', false],
+    ] as const) {
+      it(`count as done where somebody made one of ${what}: ${isWanted}`, () =>
+        withDoubles(async (load, folder) => {
+          const file = path.join(folder, '0002_index.sql')
+          await writeFile(file, wanted.replace('lower(label)', 'nothing(label)'))
+          await assert.rejects(run(load), coded('MIGRATION_FAILED'))
+          await rowsOf(`create index ${byHand}`)
+          await writeFile(file, wanted.replace('concurrently', 'concurrently if not exists'))
+          if (isWanted) assert.equal((await run(load)).length, 1)
+          else await assert.rejects(run(load), coded('MIGRATION_FAILED', /another definition/))
+          assert.equal((await indexes()).length, 1)
+        }))
+    }
+  })
+
+  it('tell the line of an error by characters, and may begin with a mark of their encoding', async () => {
+    const files = { '0001_emoji.sql': "\uFEFF-- 😀😀😀😀\nselect '😀';\n\nselect nothing;\nselect 1;\n" }
+    await withFiles(files, async (load) => {
+      await assert.rejects(migrate({ connection, migrations: await load() }), coded('MIGRATION_FAILED', /at line 4:/))
+    })
+  })
+
+  it('in another encoding are refused', async () => {
+    await withFiles({}, async (load, folder) => {
+      await writeFile(path.join(folder, '0001_latin.sql'), Buffer.from("select 'caf\xe9'", 'latin1'))
+      await assert.rejects(load(), coded('MIGRATION_INVALID', /UTF-8/))
+    })
+  })
+
+  it('are in the order of their numbers', async () => {
+    const files = {
+      '9999_a.sql': 'create table item (id int);',
+      '10000_b.sql': 'alter table item add column label text;',
+    }
+    await withFiles(files, async (load, folder) => {
+      assert.equal((await migrate({ connection, migrations: await load() })).length, 2)
+      await writeFile(path.join(folder, '10001_c.sql'), 'alter table item add column more text;')
+      assert.equal((await migrate({ connection, migrations: await load() })).length, 1)
     })
   })
 

@@ -8,6 +8,8 @@ export interface Step {
   /** The statement's place in the file. */
   at: number
   line: number
+  /** Its text, from where it begins to the end of its statement. */
+  source: string
   /** The relation that it is about, as SQL and as a full name for comparing. */
   table: string
   fullName: string
@@ -63,6 +65,20 @@ export const stopsAll = 'under an ACCESS EXCLUSIVE lock: nobody can read or writ
 export function identifier(name: string | undefined): string {
   if (name === undefined) return '…'
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`
+}
+
+/** What is in the first parentheses of a text, with them; `(…)` where there are none. Strings and names are not looked into. */
+export function inParentheses(text: string): string {
+  const start = text.indexOf('(')
+  let depth = 0
+  for (const { 0: token, index } of text
+    .slice(start)
+    .matchAll(/'(?:[^']|'')*'|"[^"]*"|\$(\w*)\$[\s\S]*?\$\1\$|[()]/g)) {
+    if (token === '(') depth += 1
+    if (token === ')') depth -= 1
+    if (depth === 0 && token === ')' && start !== -1) return text.slice(start, start + index + 1)
+  }
+  return '(…)'
 }
 
 export const qualified = (words: readonly string[]): string => words.map(identifier).join('.')

@@ -1,4 +1,4 @@
-import { findNodes } from '../../../engines/postgres/parser.ts'
+import { findNodes, type SqlNodes } from '../../../engines/postgres/parser.ts'
 import { foreignTables, touched } from '../boundary.ts'
 import {
   identifier,
@@ -17,11 +17,11 @@ export const statementRules: readonly Rule[] = [
     name: 'index-concurrently',
     description: 'Creates an index without CONCURRENTLY.',
     checks: {
-      IndexStmt: (index, { table }) =>
+      IndexStmt: (index, { table, source }) =>
         !index.concurrent && [
           `Nobody can write to ${table} while its index is built (SHARE lock).`,
           'Build it beside the writes, in a file of its own (on a partitioned table: on each partition):',
-          `create ${index.unique ? 'unique ' : ''}index concurrently ${identifier(index.idxname)} on ${table} (…);`,
+          `${concurrently(source, index, table)};`,
         ],
     },
   },
@@ -212,6 +212,16 @@ function batches(what: string, table: string): Problem {
     'Do it from a job, some thousand rows at a time, each time in a transaction of its own:',
     `… where id in (select id from ${table} where <not yet done> order by id limit 1000);`,
   ]
+}
+
+/** The same statement, with a name as Postgres would give it where it has none. */
+function concurrently(text: string, index: SqlNodes['IndexStmt'], table: string): string {
+  const columns = findNodes(index.indexParams, 'IndexElem').map(({ name }) => name ?? 'expr')
+  const name = [table.replaceAll('"', '').split('.').at(-1), ...columns, 'idx'].join('_')
+  const comments = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)+/
+  return text
+    .replace(comments, '')
+    .replace(/\bindex\b/i, (word) => `${word} concurrently${index.idxname === undefined ? ` ${identifier(name)}` : ''}`)
 }
 
 /** A condition that names no column holds for all rows or for none. */

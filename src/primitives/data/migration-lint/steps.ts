@@ -17,7 +17,8 @@ export function stepsOf(file: { text: string; statements: readonly Statement[]; 
     return [schemaOf(module), ...words].slice(-2).join('.')
   }
 
-  for (const [at, { ast, line }] of statements.entries()) {
+  for (const [at, { ast, line, offset, text }] of statements.entries()) {
+    const end = offset + text.length
     const [[tag, node]] = Object.entries(ast) as [[SqlTag, Fields]]
     const subjects = subjectsOf(node)
     const add = (tag: SqlTag, node: object, words: Words, location?: number, column?: Step['column']): void => {
@@ -26,6 +27,7 @@ export function stepsOf(file: { text: string; statements: readonly Statement[]; 
         node,
         at,
         line: location === undefined ? line : lineAt(bytes, location),
+        source: location === undefined ? text : file.text.slice(bytes.toString('utf8', 0, location).length, end),
         table: qualified(words),
         fullName: fullName(words),
         isNew: words.length > 0 && made.has(fullName(words)),

@@ -1,6 +1,6 @@
 import { findNodes, type SqlNodes } from '../../../engines/postgres/parser.ts'
 import { wordsOf } from '../boundary.ts'
-import { identifier, inFiles, isProven, type Problem, qualified, type Rule, stopsAll } from './rule.ts'
+import { identifier, inFiles, inParentheses, isProven, type Problem, qualified, type Rule, stopsAll } from './rule.ts'
 
 /** What ALTER TABLE does to a table that is in use. */
 export const tableRules: readonly Rule[] = [
@@ -42,13 +42,13 @@ export const tableRules: readonly Rule[] = [
     name: 'column-generated',
     description: 'Adds a stored generated column, or changes how one is generated.',
     checks: {
-      Constraint(constraint, { column, table }) {
+      Constraint(constraint, { column, table, source }) {
         if (!column || constraint.contype !== 'CONSTR_GENERATED' || constraint.generated_kind === 'v') return
         const name = identifier(column.colname)
         return [
           `${name} is computed and stored for each row: Postgres rewrites all of ${table} ${stopsAll}.`,
           'Compute it when it is read, which stores nothing; or fill a plain column by a trigger and in batches:',
-          `alter table ${table} add column ${name} ${typeOf(column)} generated always as (…) virtual;`,
+          `alter table ${table} add column ${name} ${typeOf(column)} generated always as ${inParentheses(source)} virtual;`,
         ]
       },
       AlterTableCmd: (command, { table }) =>
@@ -109,16 +109,16 @@ export const tableRules: readonly Rule[] = [
     name: 'check-not-valid',
     description: 'Adds a check to a table, or a check or NOT NULL to a domain, without NOT VALID.',
     checks: {
-      Constraint(constraint, { column, table }) {
+      Constraint(constraint, { column, table, source }) {
         if (constraint.contype !== 'CONSTR_CHECK' || constraint.skip_validation) return
         const name = constraintName(constraint.conname, table, column ? [column.colname!] : [], 'check')
         return [
           `The check is tried on each row: Postgres scans all of ${table} ${stopsAll}.`,
           'Add it for new rows (to a new column in a statement of its own), and validate the old ones under a weak lock:',
-          thenValidate(table, name, 'check (…)'),
+          thenValidate(table, name, `check ${inParentheses(source)}`),
         ]
       },
-      AlterDomainStmt(domain, { table }) {
+      AlterDomainStmt(domain, { table, source }) {
         const constraint = findNodes(domain.def, 'Constraint')[0]
         const isSetNotNull = domain.subtype === 'O'
         if (!isSetNotNull && (constraint === undefined || constraint.skip_validation)) return
@@ -127,7 +127,7 @@ export const tableRules: readonly Rule[] = [
         return [
           `Postgres scans each table with a column of ${table}, and nobody can write to them meanwhile (SHARE lock).`,
           'Add it for new values, and validate the old ones under a weak lock:',
-          thenValidate(table, name, `check (${isNotNull ? 'value is not null' : '…'})`).replaceAll(
+          thenValidate(table, name, `check ${isNotNull ? '(value is not null)' : inParentheses(source)}`).replaceAll(
             'alter table',
             'alter domain',
           ),
