@@ -26,6 +26,7 @@ const dev: Command = {
     const args = ['start', ...positionals, ...passed]
     let child: ChildProcess | undefined
     let ending = false
+    let over = () => {}
 
     function launch(): void {
       const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
@@ -37,7 +38,10 @@ const dev: Command = {
       child = started
       started.once('exit', (code) => {
         child = undefined
-        if (!ending && !started.killed && code !== 0) out.note('\nThe app ended. Waiting for a change …')
+        if (ending || started.killed) return
+        if (code === 0)
+          over() // it was not asked to: nobody reads its output any more
+        else out.note('\nThe app ended. Waiting for a change …')
       })
     }
 
@@ -80,6 +84,7 @@ const dev: Command = {
           void restart()
         },
       })
+      over = end
       async function end(): Promise<void> {
         if (ending) {
           child?.kill('SIGTERM') // the app's second signal: it ends at once

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { type Catalogue, readCatalogues, type Timeline } from '../engines/postgres/backup/catalogue.ts'
-import { choose, currentTimeline, ranges, type Window, windows } from '../engines/postgres/backup/policy.ts'
+import { type History, historyOf } from '../engines/postgres/backup/history.ts'
+import { archivedOf, choose, currentTimeline, ranges, type Window, windows } from '../engines/postgres/backup/policy.ts'
 import { restore } from '../engines/postgres/backup/restore.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -31,16 +32,25 @@ const command: Command = {
     to: { type: 'string', value: 'time', help: '"latest" or a time, UTC unless it names a zone.' },
     into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
     from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
-    system: { type: 'string', value: 'id', help: 'Which database, where the backups are of several.' },
-    timeline: { type: 'string', value: 'n', help: 'Which timeline; default: the one archived last.' },
+    system: {
+      type: 'string',
+      value: 'id',
+      help: 'Which database, where the backups are of several; default: that of RUNG_DATA.',
+    },
+    timeline: {
+      type: 'string',
+      value: 'n',
+      help: 'Which timeline; default: that of RUNG_DATA, else the one archived last.',
+    },
   },
   async run({ values, env, cwd, json, out }) {
     const text = wanted(values.to, 'to')
     const into = path.resolve(cwd, wanted(values.into, 'into'))
     const time = text === 'latest' ? text : parseTime(text)
     const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(dataConfig(env, cwd))
-    const catalogue = oneOf(await readCatalogues(from), values.system, from)
-    const timeline = timelineOf(catalogue, values.timeline)
+    const own = await historyOf(path.join(dataConfig(env, cwd).dataDir, 'postgres'))
+    const catalogue = oneOf(await readCatalogues(from), values.system ?? own?.system, from, values.system !== undefined)
+    const timeline = timelineOf(catalogue, values.timeline, own)
     const window = windowFor(catalogue, timeline, time)
     const began = systemClock.ticks()
     out.note(`from ${from}, database ${catalogue.system}, timeline ${timeline.id}, base backup ${window.base.id}`)
@@ -82,7 +92,10 @@ function wanted(value: unknown, name: string): string {
 
 function parseTime(text: string): number {
   const zoned = /(Z|[+-]\d\d:?\d\d)$/i.test(text.slice(10)) ? text : `${text}Z`
-  const time = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(text) ? Date.parse(zoned.replace(' ', 'T')) : Number.NaN
+  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)[T ]\d\d:\d\d/.exec(text)?.map(Number) ?? []
+  // Date.parse takes the 30th of February for the 2nd of March.
+  const isDate = day !== undefined && day >= 1 && day <= new Date(Date.UTC(year!, month!, 0)).getUTCDate()
+  const time = isDate ? Date.parse(zoned.replace(' ', 'T')) : Number.NaN
   if (!Number.isNaN(time)) return time
   throw new RungError(
     'CONFIG_INVALID',
@@ -90,8 +103,10 @@ function parseTime(text: string): number {
   )
 }
 
-function oneOf(all: readonly Catalogue[], system: unknown, from: string): Catalogue {
+function oneOf(all: readonly Catalogue[], wanted: unknown, from: string, isNamed: boolean): Catalogue {
   const withBases = all.filter(({ bases }) => bases.length > 0)
+  // The one of RUNG_DATA is only preferred: it may never have been archived here.
+  const system = isNamed || withBases.some((one) => one.system === wanted) ? wanted : undefined
   const found = withBases.filter((catalogue) => system === undefined || catalogue.system === system)
   if (found.length === 1) return found[0]!
   if (found.length === 0) {
@@ -106,10 +121,10 @@ function oneOf(all: readonly Catalogue[], system: unknown, from: string): Catalo
   )
 }
 
-function timelineOf(catalogue: Catalogue, asked: unknown): Timeline {
+function timelineOf(catalogue: Catalogue, asked: unknown, own: History | undefined): Timeline {
   const found =
     asked === undefined
-      ? currentTimeline(catalogue)
+      ? (own?.system === catalogue.system && archivedOf(catalogue, own)) || currentTimeline(catalogue)
       : catalogue.timelines.find(({ id, segments }) => String(id) === asked && segments.length > 0)
   if (found) return found
   const ids = catalogue.timelines.map(({ id }) => id).join(', ')

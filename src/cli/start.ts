@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { publicPort } from '../fleet/ports.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { formatMs } from '../kernel/units.ts'
 import { metricsPath } from '../observe/metrics.ts'
@@ -10,7 +12,7 @@ import { readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
-import { stopOnSignal } from './stop-on-signal.ts'
+import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
   name: 'start',
@@ -46,6 +48,13 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
   const began = systemClock.ticks()
   const config = readConfig(withOptions(env, values), cwd)
   const app = await loadApp(positionals[0], cwd)
+  if (config.topology.http.port !== 0)
+    await publicPort(config.dataDir, config.topology.http.host, config.topology.http.port)
+  const isFirst =
+    config.topology.data.engine === 'embedded' &&
+    config.role !== 'worker' &&
+    !existsSync(path.join(config.dataDir, 'postgres'))
+  if (isFirst && !json) out.note(`Making a database in ${path.relative(cwd, config.dataDir) || '.'}, this once …`)
   const log = createLog(app.name, config.logLevel, {
     format: config.logFormat === 'auto' && json ? 'json' : config.logFormat,
     frames: config.mode !== 'production',
@@ -87,7 +96,7 @@ export async function serve({ env, cwd, positionals, values, json, out }: Input)
     }
     out.line(`  metrics    ${facts.metrics}`)
     out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
-    out.line('  stop       Ctrl-C')
+    await lastLine(out, '  stop       Ctrl-C')
   }
   return { ...running, stop: () => running.stop().finally(endTraces) }
 }

@@ -1,9 +1,11 @@
+import { fstatSync } from 'node:fs'
+import { sleep } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
 import type { Input } from './command.ts'
 
 /**
- * Listens for signals from now on. What it returns waits for the first one, drains and stops what runs, and gives the
- * exit code. A second signal ends at once.
+ * Listens for signals from now on, and for the end of whoever reads standard output. What it returns waits for the first of
+ * them, drains and stops what runs, and returns the exit code. A second signal ends at once.
  */
 export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: { stop(): Promise<unknown> }) => Promise<number> {
   const asked = Promise.withResolvers<void>()
@@ -13,14 +15,19 @@ export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: { stop(): P
       out.note(`${signal} again: ending at once. The next start recovers.`)
       process.exit(1)
     }
+    stopBecause(`${signal}: `)
+  }
+  function stopBecause(reason: string): void {
+    if (stopping) return
     stopping = true
-    out.note(`\n${signal}: finishing what is in hand …`)
+    out.note(`\n${reason}finishing what is in hand …`)
     asked.resolve()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   // Started by `rung dev`: when that is gone, however it ended, nobody is left to stop this process.
   process.once('disconnect', () => onSignal('SIGTERM'))
   process.channel?.unref() // listening for that end keeps no process alive
+  whenUnread(() => stopBecause('Nobody reads the output any more: '))
   return async (running) => {
     await asked.promise
     try {
@@ -31,5 +38,32 @@ export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: { stop(): P
       out.note(`stopped with an error: ${messageOf(error)}`)
       return 1
     }
+  }
+}
+
+/** The reader of a pipe has ended (`rung start | head -3`), or the terminal is gone: known once something is written. */
+function whenUnread(fn: () => void): void {
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE' || code === 'EIO') fn()
+  })
+}
+
+/** Long enough for `head` to end after its last line. */
+const readerEndsMs = 300
+
+/**
+ * The last line of a start. After it an app may be silent for hours, and a pipe without a reader is only noticed by a write: so in a
+ * pipe it comes a moment later than those before it.
+ */
+export async function lastLine(out: Input['out'], text: string): Promise<void> {
+  if (isPipe(1)) await sleep(readerEndsMs)
+  out.line(text)
+}
+
+function isPipe(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isFIFO()
+  } catch {
+    return false // it was closed by whoever started this process
   }
 }

@@ -23,7 +23,7 @@ import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
 import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
-import { stopOnSignal } from './stop-on-signal.ts'
+import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
 const up: Command = {
   name: 'up',
@@ -127,7 +127,7 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       else {
         const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
         const sendsMail = Boolean(env.RUNG_SMTP_URL) || (env.NODE_ENV || 'production') !== 'production'
-        greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs }, out)
+        await greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs }, out)
         if (backupDir !== undefined && (await onSameDisk(dataDir, path.resolve(cwd, backupDir)).catch(() => false)))
           out.note(sameDiskWarning(backupDir))
       }
@@ -215,7 +215,7 @@ function factsOf(
   }
 }
 
-function greet(
+async function greet(
   plan: Plan,
   topology: Topology,
   {
@@ -226,7 +226,7 @@ function greet(
     startMs,
   }: { app: string; place: string; backupDir: string | undefined; sendsMail: boolean; startMs: number },
   out: Input['out'],
-): void {
+): Promise<void> {
   const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
   out.line(`${app} runs at rung ${topology.rung}, ready in ${formatMs(startMs)}`)
   line('app', plan.url)
@@ -241,7 +241,7 @@ function greet(
   if (backupDir !== undefined) line('backups', backupDir)
   for (const text of elsewhere(topology, plan.parts)) line('', text)
   line('look', 'rung ps, rung logs -f')
-  line('stop', 'Ctrl-C, or: rung stop')
+  return lastLine(out, `  ${'stop'.padEnd(9)}  Ctrl-C, or: rung stop`)
 }
 
 function elsewhere({ data, cache, cdn }: Topology, parts: readonly Part[]): string[] {

@@ -354,10 +354,17 @@ describe('rung restore', () => {
         assert.equal(result.error.ranges.length, 1)
       }
       assert.ok(!existsSync(path.join(scratch.dir, 'new')))
-      assert.equal(
-        (await rung(scratch, ['restore', '--to', 'soon', '--into', 'new'])).result.error.code,
-        'CONFIG_INVALID',
-      )
+      for (const time of [
+        'soon',
+        '2026-02-30 10:15',
+        '2026-02-29T10:15Z',
+        '2026-13-01 10:15',
+        '2026-11-00 10:15',
+        '2026-11-03 10:61',
+      ]) {
+        const { error } = (await rung(scratch, ['restore', '--to', time, '--into', 'new'])).result
+        assert.deepEqual([error.code, error.message.includes(`"${time}"`)], ['CONFIG_INVALID', true])
+      }
     }))
 
   it('that was killed leaves nothing that could be started by mistake', () =>
@@ -406,9 +413,22 @@ describe('rung restore', () => {
         await rm(path.join(catalogue.folder, 'base', id), { recursive: true })
       }
       const into = path.join(scratch.dir, 'across')
-      const { base } = await done(scratch, ['restore', '--to', 'latest', '--into', into])
+      const third = path.join(scratch.dir, 'third')
+      const { base } = await done(scratch, ['restore', '--to', 'latest', '--into', into], { RUNG_DATA: third })
       assert.equal(base, catalogue.bases[0]!.id)
       await onRestored(scratch, into, async (again) => {
+        assert.deepEqual(await idsIn(again), ['common', 'only in the third'])
+      })
+      // Whichever was archived last: RUNG_DATA says whose history is meant.
+      const own = path.join(scratch.dir, 'own')
+      await done(scratch, ['restore', '--to', 'latest', '--into', own])
+      await onRestored(scratch, own, async (again) => {
+        assert.deepEqual(await idsIn(again), ['common', 'only in the first'])
+      })
+      // Where there is none, the one that was archived last.
+      const last = path.join(scratch.dir, 'last')
+      await done(scratch, ['restore', '--to', 'latest', '--into', last], { RUNG_DATA: path.join(scratch.dir, 'none') })
+      await onRestored(scratch, last, async (again) => {
         assert.deepEqual(await idsIn(again), ['common', 'only in the third'])
       })
     }))

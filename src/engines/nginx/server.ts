@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
 import { existsSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
@@ -8,6 +7,7 @@ import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { secret, uuid } from '../../kernel/random.ts'
+import { askProgram } from '../process/ask-program.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
@@ -145,10 +145,10 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     await writeOwned(draft, text, launcher)
     const [command, ...args] = [...launcher.prefix, installed.path, ...nginxCheckArgs(draft, dir)]
     const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
-    const { status, stderr } = spawnSync(command!, args, { ...identity, encoding: 'utf8' })
+    const { status, stderr } = askProgram(command!, args, identity)
     await rm(draft, { force: true })
     if (status !== 0) {
-      const said = (stderr ?? '').split('\n').filter((line) => /\[emerg\]|\[crit\]/.test(line))
+      const said = stderr.split('\n').filter((line) => /\[emerg\]|\[crit\]/.test(line))
       throw new RungError(
         'ENGINE_START_FAILED',
         `${installed.product} refuses its configuration: ${said.join(' ').replace(/^nginx: /, '') || stderr}`,
@@ -231,6 +231,6 @@ async function writeOwned(file: string, text: string, owner: Launcher): Promise<
 
 /** How many files a process may have open at most. */
 function filesMax(): number | undefined {
-  const limit = Number(spawnSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout?.trim())
+  const limit = Number(askProgram('/bin/sh', ['-c', 'ulimit -Hn']).stdout.trim())
   return limit > 0 ? limit : undefined
 }

@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
+import { askProgram } from '../process/ask-program.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 
 /** Where Postgres' programs lie. */
@@ -65,7 +65,7 @@ export function findPostgresLauncher({ postgres }: PostgresBinaries): Launcher {
 export function installedPostgres(): { path: string; version: string } | undefined {
   try {
     const { postgres } = findBinaries()
-    const version = /\d+(\.\d+)+/.exec(spawnSync(postgres, ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[0]
+    const version = /\d+(\.\d+)+/.exec(askProgram(postgres, ['--version']).stdout)?.[0]
     return version === undefined ? undefined : { path: postgres, version }
   } catch {
     return undefined

@@ -1,7 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { RungError } from '../../kernel/errors.ts'
+import { askProgram } from './ask-program.ts'
 
 /** Where an engine comes from, for those who install it. */
 export interface Packages {
@@ -30,28 +31,30 @@ export async function installDebian(wanted: readonly Packages[], note: (line: st
   const packages = missing.flatMap(({ debian }) => debian)
   if (packages.length === 0) return
   const units = services.map((name) => `${name}.service`)
-  const hasSystemctl = services.length > 0 && spawnSync('systemctl', ['--version']).status === 0
-  if (hasSystemctl) spawnSync('systemctl', ['mask', ...units])
+  const hasSystemctl = services.length > 0 && askProgram('systemctl', ['--version']).status === 0
+  if (hasSystemctl) askProgram('systemctl', ['mask', ...units], patient)
   try {
     await apt(['update'], note)
     await apt(['install', '--yes', '--no-install-recommends', ...packages], note)
   } finally {
-    if (hasSystemctl) spawnSync('systemctl', ['unmask', ...units])
+    if (hasSystemctl) askProgram('systemctl', ['unmask', ...units], patient)
   }
   for (const name of services) switchOff(name)
 }
 
+/** Ending a service takes its time. */
+const patient = { timeoutMs: 120_000 }
+
 function isInstalled(name: string): boolean {
-  const { stdout } = spawnSync('dpkg-query', ['--status', name], { encoding: 'utf8' })
-  return stdout?.includes('Status: install ok installed') ?? false
+  return askProgram('dpkg-query', ['--status', name]).stdout.includes('Status: install ok installed')
 }
 
 function switchOff(service: string): void {
   const script = `/etc/init.d/${service}`
-  if (existsSync('/run/systemd/system')) spawnSync('systemctl', ['disable', '--now', `${service}.service`])
+  if (existsSync('/run/systemd/system')) askProgram('systemctl', ['disable', '--now', `${service}.service`], patient)
   else if (existsSync(script)) {
-    spawnSync(script, ['stop'])
-    spawnSync('update-rc.d', [service, 'disable'])
+    askProgram(script, ['stop'], patient)
+    askProgram('update-rc.d', [service, 'disable'], patient)
   }
 }
 

@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { RungError } from '../../kernel/errors.ts'
+import { askProgram } from './ask-program.ts'
 
 /** How to start a program so that it does not run as root: a wrapper before the command line, or another user. */
 export interface Launcher {
@@ -27,11 +27,11 @@ export interface Launched {
 export function findLauncher({ program, versionFlag = '--version', name, advice }: Launched): Launcher {
   if (process.getuid?.() !== 0) return { prefix: [] }
   const namespace = ['unshare', '--user', '--map-user=1000', '--map-group=1000']
-  const probe = spawnSync(namespace[0]!, [...namespace.slice(1), 'true'])
+  const probe = askProgram(namespace[0]!, [...namespace.slice(1), 'true'])
   if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // ended by a Ctrl-C: it did start
   for (const user of ['postgres', 'nobody']) {
     const account = readAccount(user)
-    if (account && spawnSync(program, [versionFlag], account).status === 0) return { prefix: [], ...account }
+    if (account && askProgram(program, [versionFlag], account).status === 0) return { prefix: [], ...account }
   }
   throw new RungError(
     'ENGINE_START_FAILED',

@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { askProgram } from './ask-program.ts'
 
 /** A folder that belongs to a server and its owner, by a file in it. */
 export interface Claim {
@@ -135,6 +135,5 @@ function bornAt(pid: number): string | undefined {
       return undefined
     }
   }
-  const { stdout } = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' })
-  return stdout?.trim() || undefined
+  return askProgram('ps', ['-o', 'lstart=', '-p', String(pid)]).stdout.trim() || undefined
 }

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { askProgram } from './ask-program.ts'
 
 /** A program that is installed on this machine. */
 export interface Program {
@@ -10,13 +10,16 @@ export interface Program {
 /** Where packages put servers, which is not on everybody's PATH. */
 const alsoIn = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/opt/homebrew/bin', '/opt/homebrew/sbin']
 
-/** The first of these that is installed and runs. */
+/**
+ * The first of these that is installed and runs.
+ * @throws ENGINE_START_FAILED when it is asked for its version and does not answer
+ */
 export function findProgram(names: readonly string[], versionFlag: string): Program | undefined {
   for (const name of names) {
     const script = `PATH="$PATH:${alsoIn.join(':')}"; command -v -- "$1"`
-    const path = spawnSync('/bin/sh', ['-c', script, 'sh', name], { encoding: 'utf8' }).stdout?.trim()
-    if (!path?.startsWith('/')) continue
-    const { status, stdout, stderr } = spawnSync(path, [versionFlag], { encoding: 'utf8' })
+    const path = askProgram('/bin/sh', ['-c', script, 'sh', name]).stdout.trim()
+    if (!path.startsWith('/')) continue
+    const { status, stdout, stderr } = askProgram(path, [versionFlag])
     if (status === 0) return { path, versionText: `${stdout}${stderr}`.trim() }
   }
   return undefined

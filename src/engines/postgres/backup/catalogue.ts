@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { type Lsn, parseLsn } from '../../../kernel/position.ts'
+import type { Lsn } from '../../../kernel/position.ts'
+import { parseHistory } from './history.ts'
 import {
   type BaseManifest,
   basesFolder,
@@ -112,12 +113,7 @@ async function readTimeline(folder: string, id: number, segmentBytes: number, fa
   return { id, segments: inOrder, ancestors: await readHistory(folder, id), position }
 }
 
-/** Lines of a history file: timeline, where it was left, why. */
 async function readHistory(folder: string, timeline: number): Promise<Timeline['ancestors']> {
   const file = `${timelineFolder(folder, timeline)}.history`
-  const text = await readFile(file, 'utf8').catch(() => '')
-  return text.split('\n').flatMap((line) => {
-    const [, id, lsn] = /^(\d+)\s+([0-9A-F]+\/[0-9A-F]+)/.exec(line) ?? []
-    return id && lsn ? [{ timeline: Number(id), end: parseLsn(lsn)! }] : []
-  })
+  return parseHistory(await readFile(file, 'utf8').catch(() => ''))
 }

@@ -1,5 +1,6 @@
 import { parseLsn } from '../../../kernel/position.ts'
 import type { Catalogue, Segment, Timeline } from './catalogue.ts'
+import type { History } from './history.ts'
 import { type BaseManifest, indexOf, lsnOf, segmentName } from './layout.ts'
 
 /** What follows from a catalogue. Pure: which base backup for which time, what may go, what is not continuous. */
@@ -17,6 +18,12 @@ export interface Window {
 /** The timeline that was archived last: where the database went on. */
 export function currentTimeline({ timelines }: Catalogue): Timeline | undefined {
   return timelines.toSorted((a, b) => lastAt(a) - lastAt(b)).at(-1)
+}
+
+/** The newest timeline of a database's own history that was archived; of others in the same archive it knows nothing. */
+export function archivedOf({ timelines }: Catalogue, { timelines: own }: History): Timeline | undefined {
+  const archived = own.map((id) => timelines.find((one) => one.id === id && one.segments.length > 0))
+  return archived.findLast((timeline) => timeline !== undefined)
 }
 
 export function lastAt({ position, segments }: Timeline): number {
