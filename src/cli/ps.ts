@@ -1,4 +1,6 @@
 import path from 'node:path'
+import { findRunning } from '../engines/postgres/embedded.ts'
+import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Command, Input } from './command.ts'
@@ -6,33 +8,76 @@ import { dataDirOf, dataOption } from './rung-config.ts'
 
 const ps: Command = {
   name: 'ps',
-  summary: 'what "rung up" runs here, and how it is',
+  summary: 'what runs here, and how it is',
   usage: 'rung ps [options]',
   help: [
-    'Lists the parts of the fleet on this data directory: process, state, how often it',
-    'was started again and why, and since when it is in this state. Ends with 1 when',
-    'nothing runs.',
+    'Lists what "rung up" or "rung start" runs on this data directory: process, state,',
+    'how often it was started again and why, and since when it is in this state; also a',
+    'Postgres that outlived a killed "rung start". Ends with 1 when nothing runs.',
   ].join('\n'),
   examples: ['rung ps', 'rung ps --json'],
   options: { data: dataOption },
   async run(input) {
     const { cwd, json, out } = input
     const dataDir = dataDirOf(input)
+    const place = path.relative(cwd, dataDir) || '.'
     const fleet = await runningFleet(dataDir)
-    if (json) out.json(fleet ? { running: true, ...fleet } : { running: false })
-    else if (!fleet) out.line(`Nothing runs here (data directory ${path.relative(cwd, dataDir) || '.'}).`)
+    const parts = fleet?.parts ?? (await partsOf(dataDir))
+    const runs = fleet !== undefined || parts.length > 0
+    if (json) out.json(runs ? { running: true, ...(fleet ?? { parts }) } : { running: false })
+    else if (!runs) out.line(`Nothing runs here (data directory ${place}).`)
+    else if (fleet && parts.length === 0)
+      out.line(`"rung up" starts here (data directory ${place}), process ${fleet.pid}`)
     else {
-      out.line(`rung ${fleet.rung}  ${fleet.url}  supervisor ${fleet.pid}`)
-      print(fleet.parts, dataDir, out)
+      out.line(
+        fleet ? `rung ${fleet.rung}  ${fleet.url}  supervisor ${fleet.pid}` : `rung start  data directory ${place}`,
+      )
+      print(parts, dataDir, out)
     }
-    return fleet ? 0 : 1
+    return runs ? 0 : 1
   },
 }
 export default ps
 
-type Parts = NonNullable<Awaited<ReturnType<typeof runningFleet>>>['parts']
+interface Part {
+  name: string
+  state: string
+  pid: number | undefined
+  restarts: number
+  since: number
+  address: string
+  trouble?: string | undefined
+  reason?: string | undefined
+}
 
-function print(parts: Parts, dataDir: string, out: Input['out']): void {
+/** What runs without a fleet: `rung start`, or a Postgres that one which was killed has left. */
+async function partsOf(dataDir: string): Promise<Part[]> {
+  const started = await startedOn(dataDir)
+  const postgres = await findRunning(dataDir)
+  const apps = started.map(({ process: { pid }, role, state, since, url }) => {
+    return { name: role === 'both' ? 'app' : role, state, pid, restarts: 0, since, address: url.replace('http://', '') }
+  })
+  if (!postgres) return apps
+  const since = apps[0]?.since ?? systemClock.now()
+  const server = {
+    name: 'postgres',
+    state: 'running',
+    pid: postgres.pid,
+    restarts: 0,
+    since,
+    address: path.join(dataDir, 'run'),
+  }
+  if (apps.length > 0 || postgres.owned) return [...apps, server]
+  return [
+    {
+      ...server,
+      state: 'left',
+      trouble: 'what started it was killed; "rung start" takes it over, "rung stop" ends it',
+    },
+  ]
+}
+
+function print(parts: readonly Part[], dataDir: string, out: Input['out']): void {
   const row = (...[name, state, pid, restarts, since, where]: string[]) =>
     out.line(
       `${name!.padEnd(11)}${state!.padEnd(12)}${pid!.padStart(8)}${restarts!.padStart(10)}${since!.padStart(8)}  ${where}`.trimEnd(),

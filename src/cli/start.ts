@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import type { App } from '../app/define-app.ts'
+import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { publicPort } from '../fleet/ports.ts'
+import { noteStart } from '../fleet/started.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { formatMs } from '../kernel/units.ts'
 import { metricsPath } from '../observe/metrics.ts'
@@ -8,7 +11,7 @@ import { observe } from '../observe/observe.ts'
 import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
-import { readConfig } from '../runtime/config.ts'
+import { type Config, readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
@@ -44,10 +47,25 @@ const start: Command = {
 export default start
 
 /** Starts the app and tells where everything is. */
-export async function serve({ env, cwd, positionals, values, json, out }: Input): Promise<Running> {
+async function serve(input: Input): Promise<Running> {
   const began = systemClock.ticks()
+  const { env, cwd, positionals, values } = input
   const config = readConfig(withOptions(env, values), cwd)
   const app = await loadApp(positionals[0], cwd)
+  if (config.topology.data.engine === 'external') return startApp(input, config, app, began)
+  await openDataDir(config.dataDir)
+  const note = await noteStart(config.dataDir, config.role, app.name)
+  try {
+    const running = await startApp(input, config, app, began)
+    await note.running(running.url)
+    return { ...running, stop: () => running.stop().finally(note.ended) }
+  } catch (error) {
+    await note.ended()
+    throw error
+  }
+}
+
+async function startApp({ env, cwd, json, out }: Input, config: Config, app: App, began: number): Promise<Running> {
   if (config.topology.http.port !== 0)
     await publicPort(config.dataDir, config.topology.http.host, config.topology.http.port)
   const isFirst =

@@ -1,4 +1,7 @@
 import path from 'node:path'
+import { findRunning, stopFound } from '../engines/postgres/embedded.ts'
+import { identify, type Known, lives } from '../engines/process/pid-file.ts'
+import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -10,11 +13,12 @@ const stopTimeoutMs = 180_000
 
 const stop: Command = {
   name: 'stop',
-  summary: 'stop what "rung up" started here',
+  summary: 'stop what runs here',
   usage: 'rung stop [options]',
   help: [
-    'Tells the "rung up" of this data directory to stop, and waits until nothing of it',
-    'runs any more. Where nothing runs there is nothing to do.',
+    'Tells the "rung up" or "rung start" of this data directory to stop, and waits until',
+    'nothing of it runs any more; also ends a Postgres that outlived a killed one. Where',
+    'nothing runs there is nothing to do.',
   ].join('\n'),
   examples: ['rung stop', 'rung stop --data /var/lib/my-app'],
   options: { data: dataOption },
@@ -23,25 +27,39 @@ const stop: Command = {
     const dataDir = dataDirOf(input)
     const place = path.relative(cwd, dataDir) || '.'
     const fleet = await runningFleet(dataDir)
-    if (!fleet) {
+    const owners = fleet ? [identify(fleet.pid)] : (await startedOn(dataDir)).map((started) => started.process)
+    for (const { pid } of owners) process.kill(pid, 'SIGTERM')
+    await untilGone(owners)
+    // What "rung up" starts ends with it.
+    const left = fleet ? undefined : await findRunning(dataDir)
+    if (left?.owned) {
+      throw new RungError(
+        'DATA_DIR_IN_USE',
+        `Another command works on the Postgres of ${place} (process ${left.pid}). It stops by itself when that has ended.`,
+      )
+    }
+    if (left) await stopFound(dataDir, left)
+    if (owners.length === 0 && !left) {
       if (json) out.json({ stopped: false, data: dataDir })
       else out.line(`Nothing runs here (data directory ${place}).`)
       return 0
     }
-    const began = systemClock.ticks()
-    process.kill(fleet.pid, 'SIGTERM')
-    while ((await runningFleet(dataDir))?.pid === fleet.pid) {
-      if (systemClock.ticks() - began > stopTimeoutMs) {
-        throw new RungError(
-          'ENGINE_START_FAILED',
-          `Process ${fleet.pid} has not stopped after ${stopTimeoutMs / 1000} s. See what it waits for: rung ps`,
-        )
-      }
-      await sleep(20)
-    }
-    if (json) out.json({ stopped: true, data: dataDir, pid: fleet.pid })
+    if (json) out.json({ stopped: true, data: dataDir, pid: (owners[0] ?? left!).pid })
     else out.line(`Stopped what ran here (data directory ${place}).`)
     return 0
   },
 }
 export default stop
+
+async function untilGone(owners: readonly Known[]): Promise<void> {
+  const began = systemClock.ticks()
+  for (let running = owners; running.length > 0; running = running.filter(lives)) {
+    if (systemClock.ticks() - began > stopTimeoutMs) {
+      throw new RungError(
+        'ENGINE_START_FAILED',
+        `Process ${running[0]!.pid} has not stopped after ${stopTimeoutMs / 1000} s. See what it waits for: rung ps`,
+      )
+    }
+    await sleep(20)
+  }
+}

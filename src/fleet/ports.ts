@@ -29,7 +29,7 @@ export async function publicPort(dataDir: string, host: string, port: number): P
   if (error.code === 'EADDRINUSE')
     throw new RungError(
       'PORT_IN_USE',
-      `Port ${port} of ${host} is in use. Stop what uses it, or take another: --port 8080.`,
+      `Port ${port} of ${host} is in use. Stop what uses it, or set PORT (or --port) to another one.`,
     )
   throw new RungError('CONFIG_INVALID', `Cannot listen on ${host}:${port} (${messageOf(error)}). Set HOST and --port.`)
 }

@@ -350,7 +350,7 @@ async function listen(http: Http, config: Config): Promise<void> {
     if (code === 'EADDRINUSE') {
       throw new RungError(
         'PORT_IN_USE',
-        `Port ${port} of ${host} is in use. Stop what uses it, or set PORT to another one.`,
+        `Port ${port} of ${host} is in use. Stop what uses it, or set PORT (or --port) to another one.`,
         { cause: error },
       )
     }

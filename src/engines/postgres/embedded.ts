@@ -5,7 +5,7 @@ import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
-import { isRunning } from '../process/is-running.ts'
+import { commandOf, isRunning } from '../process/is-running.ts'
 import type { Launcher } from '../process/launcher.ts'
 import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
 import { answersAt } from './ask.ts'
@@ -237,6 +237,38 @@ export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPo
   }
 }
 
+/** The server that runs on `root`, whoever started it. `owned`: a process holds it, which is the one to stop. */
+export interface FoundPostgres {
+  pid: number
+  owned: boolean
+}
+
+/** Looks without starting anything. One that does not answer yet, as while it recovers, counts as nobody's. */
+export async function findRunning(root: string): Promise<FoundPostgres | undefined> {
+  const postgres = path.join(path.resolve(root), 'postgres')
+  const file = await readPidFile({ postgres })
+  if (!file || !isRunning(file.pid)) return undefined
+  try {
+    const client = await connectOnce({ ...file.socket, user: superuser, database: 'postgres' })
+    const { rows } = await client
+      .query(
+        `select current_setting('data_directory') as dir,
+          exists (select from pg_locks where locktype = 'advisory' and objid = ${lockKey}) as owned`,
+      )
+      .finally(() => client.end())
+    return path.resolve(rows[0].dir) === postgres ? { pid: file.pid, owned: rows[0].owned } : undefined
+  } catch {
+    // Its number may belong to another process by now: then the server left its file behind, and nothing runs.
+    return commandOf(file.pid).includes('postgres') ? { pid: file.pid, owned: false } : undefined
+  }
+}
+
+/** Ends a server that nobody owns, as its owner would: sessions end, a checkpoint is written. Returns when it is gone. */
+export async function stopFound(root: string, { pid }: FoundPostgres): Promise<void> {
+  process.kill(pid, 'SIGINT')
+  await gone({ postgres: path.join(path.resolve(root), 'postgres') }, pid)
+}
+
 async function reach({ socket }: PidFile) {
   const connection = { ...socket, user: appRole, database: appDatabase }
   try {
@@ -396,7 +428,7 @@ interface PidFile {
 }
 
 /** Lines of the file: pid, data directory, start time, port, socket directory, address, shared memory, state. */
-async function readPidFile(dataDir: DataDir): Promise<PidFile | undefined> {
+async function readPidFile(dataDir: Pick<DataDir, 'postgres'>): Promise<PidFile | undefined> {
   const text = await readFile(path.join(dataDir.postgres, 'postmaster.pid'), 'utf8').catch(() => '')
   const lines = text.split('\n').map((line) => line.trim())
   const pid = Number(lines[0])
@@ -481,7 +513,7 @@ function send(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
-async function gone(dataDir: DataDir, pid: number): Promise<void> {
+async function gone(dataDir: Pick<DataDir, 'postgres'>, pid: number): Promise<void> {
   const patientUntil = systemClock.ticks() + 60_000
   while (isRunning(pid) && (await readPidFile(dataDir))?.pid === pid) {
     if (systemClock.ticks() > patientUntil) process.kill(pid, 'SIGQUIT') // at once; the next start replays the log

@@ -13,7 +13,7 @@ export interface Claim {
 }
 
 /** A process, so that another one which got its number later is not taken for it. */
-interface Known {
+export interface Known {
   pid: number
   born: string
 }
@@ -38,7 +38,7 @@ const goneWithinMs = 5_000
 export async function claim(dir: string, name: string): Promise<Claim> {
   const file = path.join(dir, 'server.pid')
   const draft = `${file}.${process.pid}`
-  const owner = known(process.pid)
+  const owner = identify(process.pid)
   const write = (entry: Entry) => writeFile(draft, JSON.stringify(entry), { mode: 0o600 })
   for (;;) {
     const entry = await read(file)
@@ -62,7 +62,7 @@ export async function claim(dir: string, name: string): Promise<Claim> {
     hold(pid) {
       last = last.then(async () => {
         if (released) return
-        await write({ owner, server: known(pid) })
+        await write({ owner, server: identify(pid) })
         await rename(draft, file)
       })
       return last
@@ -116,11 +116,12 @@ async function end(server: Known): Promise<void> {
   }
 }
 
-function known(pid: number): Known {
+export function identify(pid: number): Known {
   return { pid, born: bornAt(pid) ?? '' }
 }
 
-function lives({ pid, born }: Known): boolean {
+/** Whether that very process still runs. */
+export function lives({ pid, born }: Known): boolean {
   return bornAt(pid) === born
 }
 

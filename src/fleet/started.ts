@@ -1,0 +1,56 @@
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { identify, type Known, lives } from '../engines/process/pid-file.ts'
+import { systemClock } from '../kernel/clock.ts'
+
+/** A process of `rung start` on a data directory; those of `rung up` are parts of its fleet. */
+export interface Started {
+  process: Known
+  /** `both`, `web` or `worker`. */
+  role: string
+  app: string
+  state: 'starting' | 'running'
+  /** When this state began, ms since the epoch. */
+  since: number
+  /** Where it answers, once it does. */
+  url: string
+}
+
+const folderOf = (dataDir: string) => path.join(dataDir, 'started')
+
+/** Writes down that this process starts, for `rung ps` and `rung stop`. The data directory is there. */
+export async function noteStart(dataDir: string, role: string, app: string) {
+  const folder = folderOf(dataDir)
+  const file = path.join(folder, `${process.pid}.json`)
+  async function write(state: Started['state'], url: string): Promise<void> {
+    const started: Started = { process: identify(process.pid), role, app, state, since: systemClock.now(), url }
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await writeFile(`${file}.new`, JSON.stringify(started), { mode: 0o600 })
+    await rename(`${file}.new`, file)
+  }
+  await write('starting', '').catch(() => {}) // a full disk must not keep an app from starting
+  return {
+    running: (url: string) => write('running', url).catch(() => {}),
+    ended: () => rm(file, { force: true }),
+  }
+}
+
+/** Those that run now, the first started first. What was killed is forgotten. */
+export async function startedOn(dataDir: string): Promise<Started[]> {
+  const folder = folderOf(dataDir)
+  const found: Started[] = []
+  for (const name of await readdir(folder).catch(() => [])) {
+    const started = parse(await readFile(path.join(folder, name), 'utf8').catch(() => ''))
+    if (started && lives(started.process)) found.push(started)
+    else if (name.endsWith('.json')) await rm(path.join(folder, name), { force: true }).catch(() => {})
+  }
+  return found.sort((a, b) => a.since - b.since)
+}
+
+function parse(text: string): Started | undefined {
+  try {
+    return JSON.parse(text) as Started
+  } catch {
+    return undefined
+  }
+}
