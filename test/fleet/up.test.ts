@@ -284,7 +284,11 @@ describe('rung up', { skip }, () => {
       const port = await freePort()
       const other = createServer().listen(port, '127.0.0.1')
       const cases: [options: Parameters<typeof startFails>[0], code: string, says: RegExp][] = [
-        [{ args: ['--port', String(port)] }, 'PORT_IN_USE', /^Port \d+ of 127\.0\.0\.1 is in use\. .*--port 8080\.$/],
+        [
+          { args: ['--port', String(port)] },
+          'PORT_IN_USE',
+          /^Port \d+ of 127\.0\.0\.1 is in use\. .*set PORT \(or --port\) to another one\.$/,
+        ],
         [{ args: ['--web', 'two'] }, 'CONFIG_INVALID', /^--web is "two"/],
         [{ up: '100k' }, 'CONFIG_INVALID', /^There is no rung "100k"; there are 1k, 10k\.$/],
         [{ env: { RUNG_EDGE: 'yes' } }, 'CONFIG_INVALID', /^RUNG_EDGE is "yes"/],
