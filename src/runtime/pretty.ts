@@ -18,7 +18,19 @@ export interface PrettyOptions {
 
 const levelColors: Record<string, number> = { trace: 90, debug: 90, info: 32, warn: 33, error: 31, fatal: 31 }
 /** Told by the line itself, or of no use to people. */
-const left = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err', 'traceparent', 'requestId', 'event'])
+const left = new Set([
+  'level',
+  'time',
+  'pid',
+  'hostname',
+  'name',
+  'msg',
+  'err',
+  'traceparent',
+  'requestId',
+  'reqId',
+  'event',
+])
 const ofRequests = new Set(['method', 'route', 'module', 'status', 'ms', 'statements', 'statementMs'])
 const valueCharsMax = 300
 const framesMax = 8
@@ -74,11 +86,20 @@ function errorLines(error: LoggedError, { frames }: PrettyOptions): string[] {
     const frame = framed || site === 'unknown' ? undefined : codeFrame(site)
     if (frame !== undefined) lines.push(...frame.split('\n').map((text) => `      ${text}`))
     framed ||= frame !== undefined
-    const places = stack.split('\n').filter((text) => /^\s+at (?!.*\(?node:)/.test(text))
-    lines.push(...places.slice(0, framesMax).map((text) => `      ${text.trim()}`))
+    lines.push(...placesIn(stack, cause !== undefined).map((text) => `      ${text}`))
     current = cause
   }
   return lines
+}
+
+/** Those in the app. Where there are none the first ones, unless a cause tells more. */
+function placesIn(stack: string, hasCause: boolean): string[] {
+  const all = stack
+    .split('\n')
+    .map((text) => text.trim())
+    .filter((text) => text.startsWith('at '))
+  const ofApp = all.filter((text) => callSite(`\n${text}`) !== 'unknown')
+  return ofApp.length > 0 || hasCause ? ofApp.slice(0, framesMax) : all.slice(0, 3)
 }
 
 function short(value: unknown): string {

@@ -24,7 +24,8 @@ test('an error with what caused it, without what is in Node', () => {
     name: 'RungError',
     code: 'HTTP_INTERNAL',
     message: 'Something went wrong on the server.',
-    stack: 'RungError: …\n    at node:internal/process/task_queues:104:5\n    at handler (/app/module.ts:3:4)',
+    stack:
+      'RungError: …\n    at node:internal/process/task_queues:104:5\n    at send (/app/node_modules/fastify/reply.js:1:2)\n    at handler (/app/module.ts:3:4)',
     cause: {
       name: 'TypeError',
       message: 'two\nlines',
@@ -44,6 +45,16 @@ test('an error with what caused it, without what is in Node', () => {
       '    caused by a text',
     ].join('\n'),
   )
+})
+
+test('an error without a place in the app shows where else it comes from, unless its cause tells more', () => {
+  const foreign = 'Error: m\n    at connect (node:net:1:2)\n    at pool (/app/node_modules/pg/pool.js:3:4)'
+  const alone = line({ level: 'error', msg: 'm', err: { name: 'Error', message: 'm', stack: foreign } })
+  assert.match(alone, /at connect .*\n.*at pool /)
+  const cause = { name: 'Error', message: 'deep', stack: 'Error: deep\n    at /app/other.ts:7:8' }
+  const caused = line({ level: 'error', msg: 'm', err: { name: 'Error', message: 'm', stack: foreign, cause } })
+  assert.doesNotMatch(caused, /at pool/)
+  assert.match(caused, /caused by Error: deep\n {6}at \/app\/other\.ts:7:8$/)
 })
 
 test('with frames it shows the code around the place', () => {
