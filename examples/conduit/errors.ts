@@ -11,9 +11,8 @@ export function refuse(code: ErrorCode, about: string, message: string): RungErr
 }
 
 /** problem+json, as Rung writes it, in the form that Conduit's clients know. */
-export function conduitErrors(problem: Problem): ConduitErrors {
-  const about = problem.about as ConduitErrors['errors'] | undefined
-  if (about) return { errors: about }
+export function conduitErrors(problem: Problem & { about?: ConduitErrors['errors'] }): ConduitErrors {
+  if (problem.about) return { errors: problem.about }
   const [field] = problem.errors ?? []
   if (field) return { errors: { [nameOf(field.path, field.in)]: [inWords(field.message)] } }
   return { errors: { [subjectOf(problem)]: [problem.detail] } }

@@ -112,7 +112,7 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
   const drafts = (title: string) =>
     again((sent, { params }) => ({
       title: `${title} · Conduit`,
-      main: editor(sent, (params as { slug?: string }).slug),
+      main: editor(sent, params.slug),
     }))
   http.post(
     '/editor',

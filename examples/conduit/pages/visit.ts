@@ -13,7 +13,7 @@ import { problemPage } from './views/problem.ts'
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The page instead of the one that could not be had; the form again, with what is wrong in it. */
-    refused?: (request: FastifyRequest, problem: Problem) => Html | undefined
+    refused?(request: FastifyRequest, problem: Problem): Html | undefined
   }
 }
 
@@ -25,12 +25,15 @@ export type Context = ModuleContext<{
 }>
 
 /** Who looks, and what every page has around it. */
+/** A form that was sent, to whichever page of those that have one. */
+type FormRequest = FastifyRequest<{ Params: { slug?: string }; Body: Filled | undefined }>
+
 export interface Visit {
   viewerOf(request: FastifyRequest): Viewer | null
   page(request: FastifyRequest, content: Content): Html
   /** For the `config` of a route that takes a form. */
-  again(form: (sent: { filled: Filled; messages: Messages }, request: FastifyRequest) => Content): {
-    refused: (request: FastifyRequest, problem: Problem) => Html
+  again(form: (sent: { filled: Filled; messages: Messages }, request: FormRequest) => Content): {
+    refused(request: FormRequest, problem: Problem): Html
   }
 }
 
@@ -59,7 +62,7 @@ export function prepare(http: Http, { asset, cache, calls, sessions }: Context):
   })
   http.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, hide: true }
-    route.config = { refused: showProblem, ...route.config } as never
+    route.config = { refused: showProblem, ...route.config }
   })
 
   const viewerOf = (request: FastifyRequest) => viewers.get(request) ?? null
@@ -77,7 +80,7 @@ export function prepare(http: Http, { asset, cache, calls, sessions }: Context):
     page,
     again: (form) => ({
       refused(request, problem) {
-        const filled = (request.body ?? {}) as Filled
+        const filled: Filled = request.body ?? {}
         return page(request, form({ filled, messages: conduitErrors(problem).errors }, request))
       },
     }),

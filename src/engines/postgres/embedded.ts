@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
-import { every, sleep, systemClock } from '../../kernel/clock.ts'
+import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { commandOf, isRunning } from '../process/is-running.ts'
 import type { Launcher } from '../process/launcher.ts'
@@ -68,6 +68,8 @@ export interface EmbeddedOptions {
 }
 
 const lockKey = 0x72756e67 // 'rung'
+/** On the slowest of disks; only what hangs takes longer. */
+const initdbMsMax = 300_000
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
 /** How long another server may stand in the way: one that stops, or the last processes of one that was killed. */
 const busyTimeoutMs = 15_000
@@ -304,8 +306,12 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
           output += chunk
         })
       }
+      const forget = after(initdbMsMax, () => void child.kill('SIGKILL'))
       child.once('error', reject)
-      child.once('close', (code, signal) => resolve(signal ?? code))
+      child.once('close', (code, signal) => {
+        forget()
+        resolve(signal ?? code)
+      })
     })
   let ended = await run()
   // It takes a Ctrl-C itself, and ends with a code. Whom one kills had not yet become initdb, nor left this session.
@@ -316,7 +322,7 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
     await rm(fresh, { recursive: true, force: true })
     throw new RungError(
       'ENGINE_START_FAILED',
-      `Postgres could not create its data in ${dataDir.root}: ${lastLines(output)}`,
+      `Postgres could not create its data in ${dataDir.root} (initdb ended with ${ended}): ${lastLines(output)}`,
     )
   }
   try {

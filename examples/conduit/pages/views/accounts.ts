@@ -1,5 +1,4 @@
 import { type Html, html } from 'rung'
-import type { Refused } from '../../avatars/forms.ts'
 import { bytesMax } from '../../avatars/places.ts'
 import { button, complaints, type Filled, field, type Messages, text } from '../forms.ts'
 import { picture } from './articles.ts'
@@ -54,7 +53,7 @@ export interface Picture {
   refused?: string | undefined
 }
 
-const refusals: Record<Refused, string> = {
+const refusals: Readonly<Record<string, string>> = {
   large: 'is larger than 5 MB',
   other: 'is no PNG, JPEG or WebP',
   failed: 'could not be taken; try again',
@@ -78,7 +77,7 @@ export function settings({ filled, messages }: Sent, picture: Picture): Html {
 
 /** A form of its own: a file goes another way than words. `data-again`: with JavaScript the page looks again by itself. */
 function pictureForm({ state, error, image, refused }: Picture): Html {
-  const wrong = Object.hasOwn(refusals, refused ?? '') ? refusals[refused as Refused] : state === 'failed' && error
+  const wrong = Object.hasOwn(refusals, refused ?? '') ? refusals[refused!] : state === 'failed' && error
   const messages = wrong ? { picture: [wrong.replace(/^the picture /, '')] } : {}
   return html`<section class="own-picture" id="own-picture" aria-label="Your picture"${state === 'processing' && html` data-again`}>
     ${picture(image, 96)}
