@@ -78,6 +78,7 @@ export const notes = defineModule({
 `,
     'test/notes.test.ts': `import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import type { Problem } from 'rung'
 import { startForTest, type TestApp } from 'rung/testing'
 import app from '../app.ts'
 
@@ -93,9 +94,12 @@ async function answer(status: number, path: string, body?: unknown): Promise<unk
     method: body === undefined ? 'GET' : 'POST',
     ...(body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
   })
-  const text = await response.text()
-  assert.equal(response.status, status, \`\${path} answers \${response.status}:\\n\${text.replaceAll('\\\\n', '\\n')}\`)
-  return JSON.parse(text)
+  const answered = (await response.json()) as Partial<Problem>
+  const { at, frame, errors = [] } = answered.fault ?? {}
+  const reasons = errors.map(({ name, message }) => \`\${name}: \${message}\`)
+  const told = [\`\${path} answers \${response.status}: \${answered.detail}\`, ...reasons, at, frame]
+  assert.equal(response.status, status, told.filter(Boolean).join('\\n'))
+  return answered
 }
 
 test('a note that was written is there', async () => {
