@@ -56,9 +56,18 @@ function linkLibraries(native: string): void {
   }
 }
 
+/**
+ * What Postgres' programs read from the environment (documentation, "Environment Variables", and `InitializeGUCOptions`). It is
+ * meant for another database, and must not reach this one.
+ */
+const foreignVariables = ['PGDATA', 'PGPORT', 'PGHOST', 'PGUSER', 'PGDATABASE', 'PGOPTIONS', 'PGDATESTYLE', 'PGTZ']
+const withoutThem = ['env', ...[...foreignVariables, 'PGCLIENTENCODING'].flatMap((name) => ['-u', name])]
+
 /** @throws ENGINE_START_FAILED where Postgres could only be started as root */
 export function findPostgresLauncher({ postgres }: PostgresBinaries): Launcher {
-  return findLauncher({ program: postgres, name: 'Postgres', advice: 'set DATABASE_URL to a Postgres of yours' })
+  const advice = 'set DATABASE_URL to a Postgres of yours'
+  const launcher = findLauncher({ program: postgres, name: 'Postgres', advice })
+  return { ...launcher, prefix: [...launcher.prefix, ...withoutThem] }
 }
 
 /** What came with Rung, if anything. */

@@ -37,10 +37,13 @@ function identity<T>(value: T): T {
 function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefined, readOnly: boolean): pg.ClientConfig {
   const { url, ...rest } = config
   const defined = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
+  const isLocal = (config.host ?? socketOf(url))?.startsWith('/')
   return {
-    ...(url === undefined ? {} : { connectionString: url.replace(optionsInUrl, '$1') }),
+    ...(isLocal && onSocket),
+    ...(url === undefined ? {} : { connectionString: withPort(url.replace(optionsInUrl, '$1'), isLocal) }),
     ...defined,
     application_name: 'rung',
+    client_encoding: 'UTF8',
     keepAlive: true,
     connectionTimeoutMillis: 5_000,
     types: pgTypes as never,
@@ -50,7 +53,24 @@ function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefine
       idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
     }),
     options: [optionsOf(url), exactText, readOnly ? '-c default_transaction_read_only=on' : ''].join(' ').trim(),
-  }
+  } as pg.ClientConfig
+}
+
+/**
+ * On a Unix socket nothing is encrypted, and the server behind it is Rung's own: what the environment says for another
+ * database (`PGSSLMODE`, `PGPORT` …), and `pg` would take, is given here.
+ */
+const onSocket = { port: 5432, ssl: false, sslnegotiation: 'postgres', replication: 'false' }
+
+/** The folder of the socket that a URL names: `postgres://user@/database?host=/folder`. */
+function socketOf(url: string | undefined): string | undefined {
+  const host = url && /[?&]host=([^&]*)/.exec(url)?.[1]
+  return host ? decodeURIComponent(host) : undefined
+}
+
+function withPort(url: string, isLocal: boolean | undefined): string {
+  const hasPort = /[?&]port=|:\d+\//.test(url)
+  return isLocal && !hasPort ? `${url}${url.includes('?') ? '&' : '?'}port=5432` : url
 }
 
 /** Values are read from their texts: in the forms that `values.ts` knows, and with all their digits. */
