@@ -1,4 +1,4 @@
-import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { errorCodes, errorOf, isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { type Command, helpText, type Input, type Output, parseInput } from './command.ts'
 
 /** Loaded by name only when asked for: `rung --help` must not load a database client. */
@@ -56,9 +56,14 @@ function report(error: unknown, json: boolean, env: Input['env'], out: Output): 
   }
   const title = isRungError(error) ? errorCodes[error.code].title : 'An unexpected error'
   out.note(`\n${title} (${code})\n${messageOf(error)}`)
-  if (!isRungError(error) || env.RUNG_DEBUG) out.note(String((error as Error)?.stack ?? error))
+  if (!isRungError(error) || env.RUNG_DEBUG) out.note(stackOf(error))
   const cause = isRungError(error) ? error.cause : undefined
-  if (cause && env.RUNG_DEBUG) out.note(`caused by: ${String((cause as Error)?.stack ?? cause)}`)
+  if (cause && env.RUNG_DEBUG) out.note(`caused by: ${stackOf(cause)}`)
+}
+
+function stackOf(thrown: unknown): string {
+  const { stack, message } = errorOf(thrown)
+  return stack ?? message
 }
 
 async function overview(): Promise<string> {

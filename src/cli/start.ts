@@ -14,6 +14,7 @@ import { boot, type Running } from '../runtime/boot.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
+import { outliveStrayErrors } from '../runtime/stray-errors.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
 import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
@@ -88,6 +89,7 @@ async function startApp({ env, cwd, json, out }: Input, config: Config, app: App
       }
     },
   })
+  const endStray = outliveStrayErrors(log)
   const { url } = running
   const dataDir = config.topology.data.engine === 'embedded' ? path.relative(cwd, config.dataDir) || '.' : undefined
   const facts = {
@@ -116,5 +118,5 @@ async function startApp({ env, cwd, json, out }: Input, config: Config, app: App
     out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
     await lastLine(out, '  stop       Ctrl-C')
   }
-  return { ...running, stop: () => running.stop().finally(endTraces) }
+  return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
 }

@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+
 /**
  * Every error that Rung raises on purpose has a code from this table. The code is stable: clients and alerts may match
  * on it. `status` is the HTTP status it becomes when it leaves through a route; `docs/errors.md` says more of each.
@@ -6,6 +8,7 @@ export const errorCodes = {
   // configuration and start
   CONFIG_INVALID: { status: 500, title: 'The configuration is wrong' },
   APP_INVALID: { status: 500, title: 'The app description is wrong' },
+  APP_ERROR_STRAY: { status: 500, title: 'An error of the app was caught by nobody' },
   APP_NOT_FOUND: { status: 500, title: 'The app file cannot be loaded' },
   ENGINE_MISSING: { status: 500, title: 'A program that this topology needs is not installed' },
   ENGINE_START_FAILED: { status: 500, title: 'An engine did not start' },
@@ -154,10 +157,132 @@ export class RungError extends Error {
 }
 
 export function isRungError(error: unknown, code?: ErrorCode): error is RungError {
-  return error instanceof RungError && (code === undefined || error.code === code)
+  return isError(error) && error instanceof RungError && (code === undefined || error.code === code)
 }
 
-/** The message of anything that was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+/*
+ * What follows takes any value that code of others may throw: nothing, a symbol, a Proxy whose traps throw, an error whose
+ * parts are getters that throw, causes in a circle. None of it throws.
+ */
+
+const textMax = 64_000
+const stackMax = 100_000
+const causesMax = 8
+
+/** A part of any value; `undefined` where there is none, and where reading it throws. */
+export function partOf(value: unknown, name: string): unknown {
+  if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return undefined
+  try {
+    return (value as Record<string, unknown>)[name]
+  } catch {
+    return undefined
+  }
+}
+
+/** The message of anything that was thrown, at most 64,000 characters of it. */
+export function messageOf(thrown: unknown): string {
+  if (typeof thrown === 'string') return bounded(thrown, textMax) || 'an empty text was thrown instead of an error'
+  const message = partOf(thrown, 'message')
+  if (typeof message === 'string' && message !== '') return bounded(message, textMax)
+  if (thrown === null || thrown === undefined) return `${thrown} was thrown instead of an error`
+  if (typeof thrown === 'number' || typeof thrown === 'boolean') return String(thrown)
+  const name = partOf(thrown, 'name')
+  if (isError(thrown) && typeof name === 'string') return bounded(name, textMax)
+  return `a value of type ${typeof thrown}, without a message, was thrown instead of an error`
+}
+
+/** What was thrown as an error whose parts can be read: itself where it is such a one, otherwise a new one that tells what it was. */
+export function errorOf(thrown: unknown): Error {
+  return isSound(thrown, 0) ? thrown : copyOf(thrown, 0)
+}
+
+/** The error and what caused it, the outermost first. */
+export function* causesOf(thrown: unknown): Generator<Error> {
+  let error: unknown = errorOf(thrown)
+  for (let depth = 0; depth < causesMax && error !== undefined; depth += 1) {
+    yield error as Error
+    error = (error as Error).cause
+    if (error !== undefined) error = errorOf(error)
+  }
+}
+
+/** Its parts are there as values: what was read once reads the same again, and throws nothing. */
+function isSound(error: unknown, depth: number): error is Error {
+  if (depth >= causesMax || !isError(error)) return false
+  const read = ['name', 'message', 'code', 'status', 'statusCode', 'facts', 'cause'].map((name) => valueAt(error, name))
+  if (read.some((part) => part === unreadable)) return false
+  const [name, message, code, status, statusCode, facts, cause] = read
+  if (typeof name !== 'string' || typeof message !== 'string' || message.length > textMax) return false
+  const stack = valueAt(error, 'stack')
+  if (stack !== undefined && (typeof stack !== 'string' || stack.length > stackMax)) return false
+  if (code !== undefined && code !== null && !isPlain(code)) return false
+  if ([status, statusCode].some((one) => one !== undefined && !isStatus(one))) return false
+  if (facts !== undefined && !isJson(facts)) return false
+  return cause === undefined || isSound(cause, depth + 1)
+}
+
+const unreadable = Symbol('unreadable')
+/** In some versions of the engine the stack of an error is a getter of the engine's own. */
+const ownStack = Object.getOwnPropertyDescriptor(new Error(), 'stack')?.get ?? unreadable
+
+/** Without calling a getter: it could throw the next time. */
+function valueAt(error: object, name: string): unknown {
+  for (let at: object | null = error; at !== null; at = Object.getPrototypeOf(at)) {
+    if (types.isProxy(at)) return unreadable
+    const found = Object.getOwnPropertyDescriptor(at, name)
+    if (found && found.get === ownStack) return partOf(error, name)
+    if (found) return found.get || found.set ? unreadable : found.value
+  }
+  return undefined
+}
+
+function copyOf(thrown: unknown, depth: number): Error {
+  const code = partOf(thrown, 'code')
+  const facts = partOf(thrown, 'facts')
+  const cause = depth + 1 < causesMax ? partOf(thrown, 'cause') : undefined
+  const options = cause === undefined ? {} : { cause: isSound(cause, depth + 1) ? cause : copyOf(cause, depth + 1) }
+  const copy =
+    isError(thrown) && thrown instanceof RungError && typeof code === 'string' && Object.hasOwn(errorCodes, code)
+      ? new RungError(code as ErrorCode, messageOf(thrown), {
+          ...options,
+          ...(isJson(facts) && { facts: facts as Record<string, unknown> }),
+        })
+      : Object.assign(new Error(messageOf(thrown), options), isPlain(code) && { code })
+  for (const name of ['status', 'statusCode'] as const) {
+    const value = partOf(thrown, name)
+    if (isStatus(value)) Object.assign(copy, { [name]: value })
+  }
+  const [name, stack] = [partOf(thrown, 'name'), partOf(thrown, 'stack')]
+  if (isError(thrown) && typeof name === 'string') copy.name = bounded(name, 100)
+  if (typeof stack === 'string') copy.stack = bounded(stack, stackMax)
+  return copy
+}
+
+function isError(value: unknown): value is Error {
+  try {
+    return !types.isProxy(value) && value instanceof Error
+  } catch {
+    return false // one of its prototypes is a Proxy
+  }
+}
+
+function isPlain(value: unknown): value is string | number {
+  return typeof value === 'number' || (typeof value === 'string' && value.length <= 200)
+}
+
+/** Of a failure. */
+function isStatus(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 400 && (value as number) <= 599
+}
+
+function isJson(value: unknown): boolean {
+  try {
+    return (JSON.stringify(value)?.length ?? Number.POSITIVE_INFINITY) <= textMax
+  } catch {
+    return false
+  }
+}
+
+function bounded(text: string, max: number): string {
+  return text.length <= max ? text : `${text.slice(0, max).toWellFormed()}…`
 }

@@ -1,4 +1,5 @@
 import { type LoggerOptions, pino } from 'pino'
+import { errorOf } from '../kernel/errors.ts'
 import type { LogFormat, LogLevel } from './config.ts'
 import { prettyLine } from './pretty.ts'
 
@@ -11,8 +12,9 @@ export type Log = pino.Logger
  * Of an error: its kind, code, message and place, and the same of its causes. A driver's errors carry more, the values of
  * the failed row among it; that is not for a log.
  */
-function describe(error: unknown, depth = 0): unknown {
-  if (!(error instanceof Error)) return error
+function describe(thrown: unknown, depth = 0): unknown {
+  if (thrown === undefined) return undefined
+  const error = errorOf(thrown)
   const { name, message, stack, cause } = error
   const { code, status } = error as { code?: unknown; status?: unknown }
   return {

@@ -288,13 +288,13 @@ function documentIn(text: string): unknown {
 /** Waits for something that has no signal of its own. */
 export async function until<T>(
   check: () => Promise<T | undefined | false> | T | undefined | false,
-  what: string,
+  what: string | (() => string),
 ): Promise<T> {
   const giveUpAt = performance.now() + hangsAfterMs
   for (;;) {
     const value = await check()
     if (value !== undefined && value !== false) return value
-    assert.ok(performance.now() < giveUpAt, `waited in vain until ${what}`)
+    assert.ok(performance.now() < giveUpAt, `waited in vain until ${typeof what === 'string' ? what : what()}`)
     await wait(10)
   }
 }

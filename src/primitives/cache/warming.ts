@@ -107,7 +107,11 @@ export class Warming {
         return undefined
       }
     }
-    const found = typeof list === 'function' ? await tried(list) : list
+    const found = await tried(async () => {
+      const items: unknown = typeof list === 'function' ? await list() : list
+      if (Array.isArray(items)) return [...items]
+      throw new RungError('APP_INVALID', `The list of "${label}" is no array. Return the items to warm as one.`)
+    })
     const left = (found ?? []).values()
     const workOff = async () => {
       for (const item of left) {

@@ -1,5 +1,5 @@
 import { isStale } from '../../engines/postgres/client.ts'
-import { type ErrorCode, messageOf, RungError } from '../../kernel/errors.ts'
+import { type ErrorCode, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
 import type { Target } from './contract.ts'
 
 /**
@@ -87,8 +87,7 @@ interface PgError extends Error {
 
 /** SQLSTATE of an error, as given by the server or kept as a cause. */
 export function sqlState(error: unknown): string | undefined {
-  const found = error instanceof RungError ? error.cause : error
-  const code = (found as PgError | undefined)?.code
+  const code = partOf(isRungError(error) ? partOf(error, 'cause') : error, 'code')
   // EPIPE and other errors of the operating system have five letters too.
   return typeof code === 'string' && /^(?!E[A-Z]{4}$)[0-9A-Z]{5}$/.test(code) ? code : undefined
 }
@@ -104,8 +103,8 @@ const socketErrors = new Set([
 ])
 
 export function isConnectionError(error: unknown): boolean {
-  const { code } = error as { code?: string }
-  if (code !== undefined && socketErrors.has(code)) return true
+  const code = partOf(error, 'code')
+  if (typeof code === 'string' && socketErrors.has(code)) return true
   return (
     sqlState(error) === undefined && /connection|terminated|not queryable|Client was closed/i.test(messageOf(error))
   )

@@ -1,5 +1,5 @@
 import type { FastifyError } from 'fastify'
-import { type ErrorCode, errorCodes, isRungError, RungError } from '../../kernel/errors.ts'
+import { type ErrorCode, errorCodes, errorOf, isRungError, RungError } from '../../kernel/errors.ts'
 import { type Fault, faultOf } from '../../kernel/fault.ts'
 import type { Scope } from '../../kernel/scope.ts'
 
@@ -53,25 +53,18 @@ const byStatus: Record<number, ErrorCode> = {
 }
 
 /** Anything that was thrown, as a coded error. What is not known becomes HTTP_INTERNAL with the cause kept. */
-export function toRungError(error: unknown): RungError {
-  try {
-    return known(error)
-  } catch {
-    return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.') // not even its properties can be read
-  }
-}
-
-function known(error: unknown): RungError {
+export function toRungError(thrown: unknown): RungError {
+  const error = errorOf(thrown)
   if (isRungError(error)) return error
-  const { code, statusCode, validation, message } = (error ?? {}) as Partial<FastifyError>
-  if (validation) return new RungError('HTTP_VALIDATION', message ?? '', { cause: error })
+  const { code, statusCode, validation, message } = error as Partial<FastifyError> & Error
+  if (Array.isArray(validation)) return new RungError('HTTP_VALIDATION', message, { cause: error })
   const foreign =
     foreignCodes[code ?? ''] ?? (error instanceof SyntaxError && statusCode === 400 ? 'HTTP_BAD_REQUEST' : undefined)
-  if (foreign) return new RungError(foreign, message ?? errorCodes[foreign].title, { cause: error })
+  if (foreign) return new RungError(foreign, message || errorCodes[foreign].title, { cause: error })
   // A plugin's own refusal keeps its status: a rate limiter's 429, a pressure gauge's 503.
   if (statusCode !== undefined && ((statusCode >= 400 && statusCode < 500) || statusCode === 503)) {
     const plain = byStatus[statusCode] ?? 'HTTP_REFUSED'
-    return new RungError(plain, message ?? errorCodes[plain].title, { cause: error, status: statusCode })
+    return new RungError(plain, message || errorCodes[plain].title, { cause: error, status: statusCode })
   }
   return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.', { cause: error })
 }

@@ -95,7 +95,7 @@ export type Outcome = Held &
     | { kind: 'retry'; delayMs: number; error: string }
     | { kind: 'dead'; error: string }
     /** Not begun, or not to the end through no fault of its own: back in line, not counted as a try. */
-    | { kind: 'release'; delayMs: number }
+    | { kind: 'release'; delayMs: number; error?: string }
   )
 
 export interface QueueCount {

@@ -234,9 +234,11 @@ function* settlements(outcomes: readonly Outcome[]): Generator<Sql> {
   }
   const released = of('release')
   if (released.length > 0) {
-    yield sql`update rung.job set lease_until = null, worker = null, run_at = case when settled.delay_ms = 0 then run_at
-        else clock_timestamp() + settled.delay_ms * interval '1 ms' end
-      from ${held(released)}, ${released.map(({ delayMs }) => delayMs)}::float8[]) settled (id, token, delay_ms)
+    yield sql`update rung.job set lease_until = null, worker = null, error = coalesce(settled.error, job.error),
+        run_at = case when settled.delay_ms = 0 then run_at
+          else clock_timestamp() + settled.delay_ms * interval '1 ms' end
+      from ${held(released)}, ${released.map(({ delayMs }) => delayMs)}::float8[],
+        ${released.map(({ error }) => error ?? null)}::text[]) settled (id, token, delay_ms, error)
       where ${still} returning job.id`
   }
 }

@@ -14,7 +14,7 @@ export interface JobRun<Tx> {
   readonly attempt: number
   /** Aborts at the time limit, when the job is cancelled, when it was handed on, when the process stops. */
   readonly signal: AbortSignal
-  /** How far it is, 0 … 1; seen by `jobs.find` within some seconds. */
+  /** How far it is, 0 … 1, and at most 500 characters about it; seen by `jobs.find` within some seconds. */
   progress(share: number, note?: string): void
   /**
    * `data.write` whose commit also ends the job: its effect on the database happens exactly once, also when the process is
@@ -109,7 +109,14 @@ function leaseLost({ scope }: Run, cause: unknown): RungError {
 }
 
 function toProgress(share: number, note: string | undefined): Progress {
-  return { share: Math.min(1, Math.max(0, share)), ...(note !== undefined && { note }) }
+  const known = Number.isFinite(share) ? Math.min(1, Math.max(0, share)) : 0
+  return { share: known, ...(typeof note === 'string' && { note: clean(note) }) }
+}
+
+const noteLengthMax = 500
+
+function clean(note: string): string {
+  return note.slice(0, noteLengthMax).replaceAll('\0', '').toWellFormed()
 }
 
 function timesOf({

@@ -1,7 +1,7 @@
 import { after, atMost, every, sleep, systemClock } from '../../kernel/clock.ts'
-import { messageOf, RungError } from '../../kernel/errors.ts'
+import { causesOf, errorOf, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
 import { advance, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
-import { backoffMs } from '../../kernel/random.ts'
+import { backoffMs, systemRandom } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import type { Database } from '../data/contract.ts'
 import {
@@ -243,7 +243,7 @@ export class Worker {
         await runInScope(scope, () => untilCancelled(handler.handle(item, run), scope))
         outcome = { ...held(item), kind: 'done', progress: run.progress }
       } catch (error) {
-        failure = error
+        failure = errorOf(error)
         outcome = outcomeOf(item, handler, scope, error)
       } finally {
         forget()
@@ -419,6 +419,8 @@ function outcomeOf(item: Item, handler: Handler, { cancelled }: Scope, thrown: u
   if (code === 'JOB_HANDED_BACK') return { ...held(item), kind: 'release', delayMs: 0 }
   if (code === 'JOB_CANCELLED') return { ...held(item), kind: 'cancelled' }
   const error = textOf(cancelled ?? thrown)
+  const putOffMs = cancelled ? undefined : putOffOf(thrown)
+  if (putOffMs !== undefined) return { ...held(item), kind: 'release', delayMs: putOffMs, error }
   if (item.failures + 1 >= item.attemptsMax || isFinal(thrown)) return { ...held(item), kind: 'dead', error }
   return {
     ...held(item),
@@ -431,19 +433,34 @@ function outcomeOf(item: Item, handler: Handler, { cancelled }: Scope, thrown: u
 const errorLengthMax = 2_000
 
 function textOf(error: unknown): string {
-  const code = (error as { code?: unknown }).code
+  const code = partOf(error, 'code')
   const text = `${typeof code === 'string' ? `${code}: ` : ''}${messageOf(error)}`
-  return text.replaceAll('\0', '').slice(0, errorLengthMax)
+  return text.replaceAll('\0', '\ufffd').slice(0, errorLengthMax).toWellFormed()
 }
 
-const final = Symbol('final')
+/**
+ * How long a run waits whose service is left alone (`OUTGOING_OPEN`) or busy (`OUTGOING_FULL`), ms: it was not made, so it is
+ * no failed try. With jitter, so that not all of them come back at once.
+ */
+function putOffOf(thrown: unknown): number | undefined {
+  for (const error of causesOf(thrown)) {
+    if (!isRungError(error, 'OUTGOING_OPEN') && !isRungError(error, 'OUTGOING_FULL')) continue
+    const { retryAfterS } = error.facts
+    const leastMs = typeof retryAfterS === 'number' && retryAfterS >= 1 ? retryAfterS * 1_000 : 1_000
+    return leastMs * (1 + systemRandom())
+  }
+  return undefined
+}
+
+const final = new WeakSet<object>()
 
 /** An error after which another try is of no use: the job is dead at once. */
 export function noRetry(error: unknown): unknown {
-  if (typeof error === 'object' && error !== null) Object.defineProperty(error, final, { value: true })
-  return error
+  const marked = typeof error === 'object' && error !== null ? error : errorOf(error)
+  final.add(marked)
+  return marked
 }
 
 function isFinal(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && final in error
+  return typeof error === 'object' && error !== null && final.has(error)
 }

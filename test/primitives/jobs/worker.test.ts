@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test'
 import { type TSchema, Type } from 'typebox'
 import type { Data } from '../../../src/app/define-module.ts'
 import { cron, handle, on, type Tx, type Work } from '../../../src/app/work.ts'
-import { isRungError } from '../../../src/kernel/errors.ts'
+import { isRungError, RungError } from '../../../src/kernel/errors.ts'
 import { covers } from '../../../src/kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../../../src/kernel/scope.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
@@ -117,6 +117,57 @@ describe('a worker', () => {
     const ref = await enqueue(hopeless)
     await until(async () => (await stateOf(ref.id!))?.state === 'dead', 'it is dead')
     assert.equal((await stateOf(ref.id!))?.failures, 1)
+  })
+
+  it('puts off what calls a service that is left alone or busy, and counts no try', async () => {
+    const reasons = [
+      new RungError('OUTGOING_OPEN', 'left alone', { facts: { retryAfterS: 1 } }),
+      new RungError('OUTGOING_FULL', 'busy', { facts: { retryAfterS: 1 } }),
+      new Error('not sent', { cause: new RungError('OUTGOING_OPEN', 'left alone') }),
+    ]
+    const event1 = event(Input)
+    for (const reason of reasons) {
+      const calls = job({ attempts: 1, keep: true })
+      let runs = 0
+      await work([
+        handle(calls, () => {
+          runs += 1
+          if (runs === 1) throw reason
+        }),
+      ])
+      const { id } = await enqueue(calls)
+      const put = await until(async () => {
+        const found = await jobsOf(primitives.queue).find(id!)
+        return found?.state === 'delayed' && found
+      }, 'it is put off')
+      assert.equal(put.failures, 0)
+      assert.match(put.error!, /left alone|busy|not sent/)
+      await primitives.queue.change([id!], 'retry')
+      primitives.worker!.wake(new Set([calls.name]))
+      const done = await until(async () => {
+        const found = await jobsOf(primitives.queue).find(id!)
+        return found?.state === 'done' && found
+      }, 'it is done')
+      assert.deepEqual([runs, done.failures], [2, 0])
+    }
+    let deliveries = 0
+    await work([
+      on(
+        event1,
+        (_delivered, tx) => {
+          deliveries += 1
+          if (deliveries === 1) throw reasons[0]
+          return tx`insert into m.effect (name, n) values ('put off', 1)`
+        },
+        { attempts: 1, group: 'put-off' },
+      ),
+    ])
+    await data.write(async (tx) => tx.publish(event1, { n: 1 }))
+    await until(
+      async () => (await data.pool.query(`select from m.effect where name = 'put off'`)).rowCount === 1,
+      'done',
+    )
+    assert.equal(deliveries, 2)
   })
 
   it('ends a run at its time limit, also inside a statement, and keeps nothing of it', async () => {
