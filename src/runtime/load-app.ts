@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { App } from '../app/define-app.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 
 const candidates = ['app.ts', 'src/app.ts', 'app.js', 'src/app.js', 'app.mjs']
 
@@ -31,7 +31,7 @@ export async function loadApp(file: string | undefined, cwd: string): Promise<Ap
   try {
     exported = await import(pathToFileURL(found).href)
   } catch (cause) {
-    if (cause instanceof RungError) throw cause
+    if (isRungError(cause)) throw cause
     throw new RungError('APP_NOT_FOUND', `${path.relative(cwd, found)} cannot be loaded: ${messageOf(cause)}`, {
       cause,
     })

@@ -408,11 +408,12 @@ export class WriteSession {
       outcome = 'commit'
       return value
     } catch (error) {
-      if ((mayRetry && retryable.has(sqlState(error) ?? '')) || isOutdated(error)) outcome = 'retry'
+      // First of all, whatever was thrown: a connection that is not given back is lost.
       if (!this.ended) {
         this.ended = true
         await this.#rollback()
       }
+      if ((mayRetry && retryable.has(sqlState(error) ?? '')) || isOutdated(error)) outcome = 'retry'
       throw error
     } finally {
       if (transactionDone.hasSubscribers) {

@@ -112,7 +112,7 @@ export function isConnectionError(error: unknown): boolean {
 
 /** Whether a statement failed only since its prepared form is out of date. */
 export function isOutdated(error: unknown): boolean {
-  return error instanceof RungError && isStale(error.cause)
+  return isRungError(error) && isStale(partOf(error, 'cause'))
 }
 
 /** Statements that were given to a connection which had ended before: the server never saw them. */
@@ -135,13 +135,13 @@ export function outcomeUnknown(error: unknown): RungError {
   return new RungError(
     'DATA_OUTCOME_UNKNOWN',
     'The connection was lost during the commit: the transaction may or may not have happened. Look at what is there before it is done again, or repeat it with an Idempotency-Key.',
-    { cause: error instanceof RungError ? error.cause : error },
+    { cause: isRungError(error) ? error.cause : error },
   )
 }
 
 /** Any failure of the driver as a `RungError`; one that is one already passes through. */
 export function toDataError(error: unknown, target: Target = 'read'): RungError {
-  if (error instanceof RungError) return error
+  if (isRungError(error)) return error
   const state = sqlState(error)
   // A server whose disk is nearly full refuses to write, Rung's own and those of most providers, before worse happens.
   if (state === '25006' && target === 'write') {
