@@ -203,12 +203,13 @@ export function idempotentRoutes(
   }
 }
 
-/** Keys are each sender's own: nobody is given another's answer. Who is unknown to the app is known by what he shows. */
+/**
+ * Keys are each sender's own. Senders whom the app knows are told apart by who they are; the others only by their `Authorization`. Not by
+ * cookies or addresses: those change by themselves between two tries, and the second try would be done again.
+ */
 async function whoseKey(request: FastifyRequest): Promise<Buffer> {
   const principal = await principalOf(request)
-  return principal
-    ? digestOf('principal', principal.id)
-    : digestOf('anonymous', request.headers.authorization ?? '', request.headers.cookie ?? '')
+  return principal ? digestOf('principal', principal.id) : digestOf('anonymous', request.headers.authorization ?? '')
 }
 
 function replay(reply: FastifyReply, { status, headers, body }: Answer): FastifyReply {

@@ -113,6 +113,18 @@ describe('a key', () => {
     assert.equal(await effects(key, 'first'), 4)
   })
 
+  it('is the same for a sender without a name whose cookies have changed', async () => {
+    const key = randomUUID()
+    const first = await ask('/payments', { key, user: '' })
+    const position = first.headers.getSetCookie().map((cookie) => cookie.split(';')[0]!)
+    assert.ok(position.length > 0, 'the answer itself has set one')
+    for (const cookie of [...position, `${position[0]}; _ga=1`, 'theme=dark']) {
+      const again = await ask('/payments', { key, user: '', headers: { cookie } })
+      assert.deepEqual([again.replayed, again.kept], [true, first.kept], cookie)
+    }
+    assert.equal(await effects(key, 'first'), 1)
+  })
+
   it('belongs to its payload: body, path and query', async () => {
     const key = randomUUID()
     await ask('/fails/201', { key })
