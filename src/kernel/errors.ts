@@ -106,6 +106,9 @@ export const errorCodes = {
   OUTGOING_TIMEOUT: { status: 504, title: 'Another service did not answer in time' },
   OUTGOING_OPEN: { status: 503, title: 'Another service fails and is left alone' },
   OUTGOING_FULL: { status: 503, title: 'Too many calls to another service are under way' },
+  // computations
+  THREAD_TIMEOUT: { status: 503, title: 'A computation ran out of time' },
+  THREAD_BUSY: { status: 503, title: 'Too many computations wait' },
   // http
   HTTP_BAD_REQUEST: { status: 400, title: 'The request cannot be understood' },
   HTTP_VALIDATION: { status: 422, title: 'The request does not match the schema' },

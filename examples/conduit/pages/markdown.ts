@@ -1,27 +1,21 @@
-import { type Html, rawHtml } from 'rung'
+import { type Html, html, inThread, isRungError, rawHtml } from 'rung'
+import type { default as render } from './render.ts'
 
-let renderer: ReturnType<typeof createRenderer> | undefined
+/** Up to this length even the worst text takes less than a millisecond: some take a time that grows with its square. */
+const inPlaceMax = 4_000
+const inOwnThread = inThread<string, string>(new URL('./render.ts', import.meta.url), { timeout: '250ms' })
+let inPlace: Promise<typeof render> | undefined
 
-/** What people write, as HTML. Costs about a millisecond for each 50 KB. */
+/** What people write, as HTML. What takes too long to render is shown as it was written. */
 export async function rendered(text: string): Promise<Html> {
-  renderer ??= createRenderer() // a process that shows no article does without it
-  return rawHtml((await renderer).render(text))
-}
-
-/** `html: false`: what looks like a tag is shown as text. Links of other kinds than http, https and mailto are none. */
-async function createRenderer() {
-  const { default: markdownIt } = await import('markdown-it')
-  const markdown = markdownIt({ html: false, linkify: true, typographer: true })
-  // The title of the article is the first heading of the page. Whoever is linked to has no part in it.
-  markdown.core.ruler.push('conduit', ({ tokens }) => {
-    for (const token of tokens) {
-      if (token.type === 'heading_open' || token.type === 'heading_close') {
-        token.tag = `h${Math.min(6, Number(token.tag.slice(1)) + 1)}`
-      }
-      for (const child of token.children ?? []) {
-        if (child.type === 'link_open') child.attrSet('rel', 'nofollow ugc')
-      }
-    }
-  })
-  return markdown
+  if (text.length <= inPlaceMax) {
+    inPlace ??= import('./render.ts').then((module) => module.default) // a process that shows no article does without it
+    return rawHtml((await inPlace)(text))
+  }
+  try {
+    return rawHtml(await inOwnThread(text))
+  } catch (error) {
+    if (!isRungError(error, 'THREAD_TIMEOUT') && !isRungError(error, 'THREAD_BUSY')) throw error
+    return html`<pre class="as-written">${text}</pre>`
+  }
 }
