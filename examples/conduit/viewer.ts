@@ -6,23 +6,31 @@ export interface Authenticate {
   authenticate(input: { token: string }): Promise<{ accountId: number } | null>
 }
 
-const scheme = /^Token ([\w.-]+)$/
+/** What follows the scheme `Token` in an `Authorization` header. */
+export function tokenIn(authorization: string | undefined): string | undefined {
+  return /^Token ([\w.-]+)$/.exec(authorization ?? '')?.[1]
+}
 
-/** The account that signed the request, or `null` for the anonymous. A token that is there must be good. */
-export async function viewerOf(request: FastifyRequest, identity: Authenticate): Promise<number | null> {
-  const { authorization } = request.headers
-  if (authorization === undefined) return null
-  const token = scheme.exec(authorization)?.[1]
+const known = new WeakMap<FastifyRequest, Promise<number | null>>()
+
+/** The account that signed the request, or `null` for the anonymous. A token that is no good is none: the route may not need one. */
+export function viewerOf(request: FastifyRequest, identity: Authenticate): Promise<number | null> {
+  const found = known.get(request) ?? authenticated(request, identity) // asked for by limits, hooks and handlers
+  known.set(request, found)
+  return found
+}
+
+async function authenticated({ headers }: FastifyRequest, identity: Authenticate): Promise<number | null> {
+  const token = tokenIn(headers.authorization)
   const found = token === undefined ? null : await identity.authenticate({ token })
-  if (!found) throw refuse('HTTP_UNAUTHORIZED', 'token', 'is invalid')
-  return found.accountId
+  return found?.accountId ?? null
 }
 
 /** The account that signed the request; the anonymous are refused. */
 export async function signedIn(request: FastifyRequest, identity: Authenticate): Promise<number> {
   const viewer = await viewerOf(request, identity)
-  if (viewer === null) throw refuse('HTTP_UNAUTHORIZED', 'token', 'is missing')
-  return viewer
+  if (viewer !== null) return viewer
+  throw refuse('HTTP_UNAUTHORIZED', 'token', request.headers.authorization === undefined ? 'is missing' : 'is invalid')
 }
 
 /** A hook for routes that refuse the anonymous before they look at what was sent. */

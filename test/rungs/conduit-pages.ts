@@ -54,7 +54,7 @@ export function pageTests(target: Target): void {
       assert.match(taken.text, /Username has already been taken/)
       const wrong = await someone().send('/login', { email: `${username}@example.com`, password: 'not it' })
       assert.equal(wrong.status, 401)
-      assert.match(wrong.text, /role="alert"><li>credentials invalid</)
+      assert.match(wrong.text, /role="alert"><ul><li>Email or password is wrong\./)
     })
 
     it('an article is written, changed and deleted, and everybody sees that at once', async () => {
@@ -131,7 +131,15 @@ export function pageTests(target: Target): void {
       const path = await owner.publish()
       await anonymous.get(path)
       const renamed = unique('renamed')
-      const changed = { username: renamed, email, bio: 'All about me', image: '', password: 'another horse' }
+      const changed = {
+        ...{ username: renamed, email, bio: 'All about me', image: '' },
+        ...{ password: 'another horse', currentPassword: password },
+      }
+      for (const [currentPassword, status] of [
+        ['', 422],
+        ['not it at all', 403],
+      ] as const)
+        assert.equal((await owner.send('/settings', { ...changed, currentPassword })).status, status)
       const seen = await owner.send('/settings', changed)
       assert.equal(seen.path, `/profile/${renamed}`)
       assert.match(seen.text, /All about me/)

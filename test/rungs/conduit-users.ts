@@ -141,6 +141,23 @@ export function registrationTests(api: Conduit): void {
       })
     }
 
+    it('refuses a username that is no part of an address', async () => {
+      for (const username of [
+        '.',
+        '..',
+        '../../x',
+        'a/b',
+        'a\\b',
+        'x\r\nSet-Cookie: a=b',
+        'x\u0000',
+        'x\u202ey',
+        '...',
+      ])
+        expectErrorsOf(await api.post('/users', { user: { ...newUser(), username } }), 422, 'username')
+      for (const username of ['Zoë', '日本', '🙂', 'a b', 'a.b', '%2e%2e', "o'neil"])
+        expectBody(await api.post('/users', { user: { ...newUser(), username: `${username}${unique('')}` } }), 201)
+    })
+
     it('refuses a longer password, or holds all of it to be the password', async () => {
       const asked = { ...newUser(), password: 'long'.repeat(64) }
       if (expectOneOf(await register(asked), [201, 422]) === 422) return

@@ -1,5 +1,6 @@
-import { type Data, isRungError, type Sql, type SqlTag, sql, type Tx } from 'rung'
+import { type Data, isRungError, type Sessions, type Sql, type SqlTag, sql, type Tx } from 'rung'
 import { refuse } from '../errors.ts'
+import { tokensTag } from './authentication.ts'
 import { AccountChanged, AccountRegistered, accountKey } from './events.ts'
 import { checkPassword, hashPassword } from './passwords.ts'
 import { accountTag, everyAccount } from './tags.ts'
@@ -10,17 +11,21 @@ export interface Account {
   email: string
   bio: string | null
   image: string | null
+  /** Of its tokens. */
+  generation: number
 }
 
 export interface Changes {
   username?: string | undefined
   email?: string | undefined
   password?: string | undefined
+  /** The one that it has: needed for a new one, unless its owner has just shown it. */
+  currentPassword?: string | undefined
   bio?: string | null | undefined
   image?: string | null | undefined
 }
 
-const columns = sql`account.id, account.username, account.email, account.bio, account.image`
+const columns = sql`account.id, account.username, account.email, account.bio, account.image, account.token_generation as generation`
 
 /** What others see of an account. */
 const seen = ({ id, username, bio, image }: Account) => ({ accountId: id, username, bio, image })
@@ -91,16 +96,42 @@ export async function addressOf(data: Data, id: number): Promise<Pick<Account, '
   return row ?? null
 }
 
-export async function updateAccount(data: Data, id: number, changes: Changes): Promise<Account> {
+/** A new password ends all sessions and tokens: whoever knew the old one is out. */
+export async function updateAccount(
+  { data, sessions }: { data: Data; sessions: Sessions },
+  id: number,
+  changes: Changes,
+  { isFresh }: { isFresh: boolean } = { isFresh: false },
+): Promise<Account> {
   const set = [sql`updated_at = now()`]
   if (changes.username !== undefined) set.push(sql`username = ${changes.username}`)
   if (changes.email !== undefined) set.push(sql`email = ${changes.email}`)
   if (changes.bio !== undefined) set.push(sql`bio = ${orNull(changes.bio)}`)
   if (changes.image !== undefined) set.push(sql`image = ${orNull(changes.image)}`)
-  if (changes.password !== undefined) set.push(sql`password_hash = ${await hashPassword(changes.password)}`)
-  const account = await data.write((tx) => change(tx, id, set)).catch(explainTaken)
+  const { password, currentPassword } = changes
+  if (password !== undefined) {
+    if (currentPassword !== undefined || !isFresh) await checkCurrent(data, id, currentPassword)
+    set.push(sql`password_hash = ${await hashPassword(password)}, token_generation = token_generation + 1`)
+    await sessions.revokeAll(String(id)) // before, so that a crash after the commit leaves none
+  }
+  const account = await data
+    .write((tx) => {
+      if (password !== undefined) tx.invalidate([tokensTag(id)])
+      return change(tx, id, set)
+    })
+    .catch(explainTaken)
   if (!account) throw refuse('HTTP_UNAUTHORIZED', 'token', 'is invalid')
+  if (password !== undefined) await sessions.revokeAll(String(id)) // and those that began in between
   return account
+}
+
+async function checkCurrent(data: Data, id: number, password: string | undefined): Promise<void> {
+  if (password === undefined) throw refuse('HTTP_VALIDATION', 'currentPassword', "can't be blank")
+  const [row] = await data.read(
+    (sql) => sql<{ password_hash: string }>`select password_hash from identity.account where id = ${id}`,
+  )
+  if (!(await checkPassword(row?.password_hash, password)))
+    throw refuse('HTTP_FORBIDDEN', 'currentPassword', 'is wrong')
 }
 
 /** Whoever has chosen another picture since keeps that one when the avatar goes. */

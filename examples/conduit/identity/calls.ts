@@ -1,17 +1,17 @@
-import { call, type Data } from 'rung'
+import { call, type Data, type Sessions } from 'rung'
 import { Type } from 'typebox'
 import { AccountId, NullableText, PageAsked, Profile } from '../schemas.ts'
 import { addressOf, logIn, register, updateAccount } from './accounts.ts'
+import type { Authentication } from './authentication.ts'
 import { accountOf, followsCount, followsOf } from './kept.ts'
 import { follow, followedByBatch, idOf, profileNamed, profilesBatch, unfollow } from './profiles.ts'
 import { Login, NewUser, UserChanges } from './shapes.ts'
-import type { Tokens } from './tokens.ts'
 
 const Id = Type.Integer({ minimum: 1 })
 const text = Type.String()
 
 /** What other modules may ask of identity. */
-export function identityCalls(data: Data, tokens: Tokens) {
+export function identityCalls(data: Data, sessions: Sessions, { authenticate }: Authentication) {
   const followedBy = followedByBatch(data)
   const OneAccount = Type.Object({ accountId: Id })
   const accountIdOf = ({ id }: { id: number }) => ({ accountId: id })
@@ -20,7 +20,7 @@ export function identityCalls(data: Data, tokens: Tokens) {
     /** Refused (401) where it is not the password. */
     logIn: call(Login, OneAccount, async (login) => accountIdOf(await logIn(data, login))),
     change: call(Type.Object({ accountId: Id, changes: UserChanges }), OneAccount, async ({ accountId, changes }) =>
-      accountIdOf(await updateAccount(data, accountId, changes)),
+      accountIdOf(await updateAccount({ data, sessions }, accountId, changes)),
     ),
     profile: call(
       Type.Object({ username: text, viewer: Type.Union([Id, Type.Null()]) }),
@@ -38,10 +38,7 @@ export function identityCalls(data: Data, tokens: Tokens) {
     authenticate: call(
       Type.Object({ token: text }),
       Type.Union([Type.Object({ accountId: Id }), Type.Null()]),
-      async ({ token }) => {
-        const accountId = await tokens.verify(token)
-        return accountId === undefined ? null : { accountId }
-      },
+      authenticate,
     ),
     profiles: call(
       Type.Object({ ids: Type.Array(Id), viewer: Type.Union([Id, Type.Null()]) }),

@@ -1,12 +1,17 @@
+import type { FastifyRequest } from 'fastify'
 import { defineModule, on } from 'rung'
 import { AvatarChanged } from '../avatars/events.ts'
 import { Envelope, Errors, failures } from '../schemas.ts'
-import { type Authenticate, onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
+import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
+import { authentication } from './authentication.ts'
 import { identityCalls } from './calls.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
 import { Login, Name, NewUser, OneProfile, OneUser, UserChanges } from './shapes.ts'
-import { createTokens, type Tokens } from './tokens.ts'
+import { secondsNow } from './tokens.ts'
+
+/** For this long after signing in nobody is asked for the password again. The specification of Conduit has no place for it. */
+const freshSeconds = 15 * 60
 
 /** Users, login, profiles and who follows whom. */
 export const identity = defineModule({
@@ -14,24 +19,25 @@ export const identity = defineModule({
   owner: 'accounts',
   migrations: new URL('./migrations/', import.meta.url),
 
-  calls: ({ data, secret }) => identityCalls(data, createTokens(secret('tokens'))),
+  calls: (context) => identityCalls(context.data, context.sessions, authentication(context)),
 
   work: () => [on(AvatarChanged, ({ payload }, tx) => setAvatar(tx, payload))],
 
-  identify: ({ secret }) => {
-    const self = ownAuthentication(createTokens(secret('tokens')))
+  identify: (context) => {
+    const self = authentication(context)
     return async (request) => {
-      const viewer = await viewerOf(request, self)
-      return viewer === null ? undefined : { id: String(viewer) }
+      const token = await self.tokenOf(request)
+      return token && { id: String(token.accountId) }
     }
   },
 
-  routes(http, { data, secret }) {
-    const tokens = createTokens(secret('tokens'))
-    const self = ownAuthentication(tokens)
-    const asUser = async ({ username, email, bio, image, id }: Account) => ({
-      user: { username, email, bio, image, token: await tokens.issue(id) },
+  routes(http, context) {
+    const { data, sessions } = context
+    const self = authentication(context)
+    const asUser = async ({ username, email, bio, image, id, generation }: Account, signedInAt = secondsNow()) => ({
+      user: { username, email, bio, image, token: await self.issue({ accountId: id, generation, signedInAt }) },
     })
+    const signedInAt = async (request: FastifyRequest) => (await self.tokenOf(request))?.signedInAt ?? 0
     const asProfile = ({ username, bio, image, following }: ProfileRow) => ({
       profile: { username, bio, image, following },
     })
@@ -74,7 +80,7 @@ export const identity = defineModule({
           response: { 200: OneUser, 401: Errors, ...failures },
         },
       },
-      async (request) => asUser(await findAccount(data, await signedIn(request, self))),
+      async (request) => asUser(await findAccount(data, await signedIn(request, self)), await signedInAt(request)),
     )
 
     http.put(
@@ -88,8 +94,13 @@ export const identity = defineModule({
           response: { 200: OneUser, 401: Errors, 409: Errors, ...failures },
         },
         preValidation: onlySignedIn(self),
+        config: { login: () => undefined }, // a wrong password counts as a sign-in that failed
       },
-      async (request) => asUser(await updateAccount(data, await signedIn(request, self), request.body.user)),
+      async (request) => {
+        const [accountId, since] = [await signedIn(request, self), await signedInAt(request)]
+        const isFresh = secondsNow() - since < freshSeconds
+        return asUser(await updateAccount({ data, sessions }, accountId, request.body.user, { isFresh }), since)
+      },
     )
 
     http.get(
@@ -120,13 +131,3 @@ export const identity = defineModule({
     )
   },
 })
-
-/** The module's own routes need no call to know who asks. */
-function ownAuthentication(tokens: Tokens): Authenticate {
-  return {
-    async authenticate({ token }) {
-      const accountId = await tokens.verify(token)
-      return accountId === undefined ? null : { accountId }
-    },
-  }
-}

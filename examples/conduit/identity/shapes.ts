@@ -3,7 +3,13 @@ import { Envelope, Filled, NullableText, Profile } from '../schemas.ts'
 
 /** What goes in and out, over HTTP and to other modules. */
 
-export const Username = Filled(64)
+/** It is a part of addresses: no slashes, no control characters, and not only dots. */
+export const Username = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  pattern:
+    '^(?!\\.+$)(?=.*\\S)[^/\\\\\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$',
+})
 export const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S', format: 'email' })
 export const Password = Type.String({ minLength: 8, maxLength: 256 })
 
@@ -22,6 +28,7 @@ export const UserChanges = Type.Partial(
     username: Username,
     email: Email,
     password: Password,
+    currentPassword: Type.String({ minLength: 1, maxLength: 256 }),
     bio: NullableText({ maxLength: 5_000 }),
     image: NullableText({ maxLength: 2_048 }),
   }),

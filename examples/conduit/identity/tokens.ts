@@ -5,26 +5,32 @@ const lifetimeSeconds = 60 * 24 * 3600
 /** Checking a signature costs more than a query; a client sends the same token again and again. */
 const rememberedMax = 10_000
 
-interface Known {
+/** What a token says. */
+export interface Token {
   accountId: number
-  /** Seconds since the epoch. */
-  expiresAt: number
+  /** Of the account's tokens: those of an earlier one are no longer good. */
+  generation: number
+  /** When its owner showed the password, in seconds since the epoch. A token that replaces another keeps it. */
+  signedInAt: number
 }
 
 export interface Tokens {
-  issue(accountId: number): Promise<string>
-  /** The account that a token speaks for; `undefined` for a forged, expired or garbled one. */
-  verify(token: string): Promise<number | undefined>
+  /** `signedInAt`: now, unless it replaces another token. */
+  issue(token: Omit<Token, 'signedInAt'> & Partial<Token>): Promise<string>
+  /** `undefined` for a forged, expired or garbled one. */
+  verify(token: string): Promise<Token | undefined>
 }
 
+export const secondsNow = () => Math.floor(Date.now() / 1000)
+
 /** Signed tokens, one key and one algorithm. */
-export function createTokens(key: Uint8Array, now: () => number = () => Math.floor(Date.now() / 1000)): Tokens {
-  const remembered = new Map<string, Known>()
+export function createTokens(key: Uint8Array, now: () => number = secondsNow): Tokens {
+  const remembered = new Map<string, Token & { expiresAt: number }>()
 
   return {
-    issue(accountId) {
+    issue({ accountId, generation, signedInAt }) {
       const issuedAt = now()
-      return new SignJWT()
+      return new SignJWT({ gen: generation, auth_time: signedInAt ?? issuedAt })
         .setProtectedHeader({ alg: algorithm, typ: 'JWT' })
         .setSubject(String(accountId))
         .setIssuedAt(issuedAt)
@@ -33,7 +39,7 @@ export function createTokens(key: Uint8Array, now: () => number = () => Math.flo
     },
     async verify(token) {
       const known = remembered.get(token)
-      if (known) return known.expiresAt > now() ? known.accountId : undefined
+      if (known) return known.expiresAt > now() ? known : undefined
       const { payload } = await jwtVerify(token, key, {
         algorithms: [algorithm],
         requiredClaims: ['sub', 'exp'],
@@ -41,8 +47,10 @@ export function createTokens(key: Uint8Array, now: () => number = () => Math.flo
       const accountId = Number(payload?.sub)
       if (!payload || !Number.isSafeInteger(accountId) || accountId < 1) return undefined
       if (remembered.size >= rememberedMax) remembered.delete(remembered.keys().next().value!) // the oldest
-      remembered.set(token, { accountId, expiresAt: payload.exp! })
-      return accountId
+      const [generation, signedInAt] = [Number(payload.gen ?? 0), Number(payload.auth_time ?? payload.iat ?? 0)]
+      const found = { accountId, generation, signedInAt, expiresAt: payload.exp! }
+      remembered.set(token, found)
+      return found
     },
   }
 }

@@ -78,25 +78,32 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
           bio: Type.String({ maxLength: 5_000 }),
           image: Type.String({ maxLength: 2_048 }),
           password: Type.Union([Type.Literal(''), Password]),
+          currentPassword: Type.Optional(Type.String({ maxLength: 256 })),
         }),
       },
-      config: again((sent, request) => ({
-        title: 'Settings · Conduit',
-        main: settings(sent, { state: 'none', error: null, image: viewerOf(request)?.image ?? null }),
-        at: '/settings',
-      })),
+      config: {
+        login: () => undefined,
+        ...again((sent, request) => ({
+          title: 'Settings · Conduit',
+          main: settings(sent, { state: 'none', error: null, image: viewerOf(request)?.image ?? null }),
+          at: '/settings',
+        })),
+      },
     },
     async (request, reply) => {
       const viewer = viewerOf(request)
       if (!viewer) return reply.redirect(signInPath(request), 303)
-      const { password, image, ...others } = request.body
+      const { password, currentPassword, image, ...others } = request.body
       // Who has a picture that was made here leaves the address of one elsewhere empty, and keeps it.
       const keeps = image === '' && isAvatarUrl(viewer.image)
-      const changes = { ...others, ...(!keeps && { image }), ...(password !== '' && { password }) }
+      const changes = {
+        ...others,
+        ...(!keeps && { image }),
+        ...(password !== '' && { password, ...(currentPassword && { currentPassword }) }),
+      }
       await identity.change({ accountId: viewer.id, changes })
       const to = profilePath(others.username)
       if (password === '') return reply.redirect(to, 303)
-      await sessions.revokeAll(String(viewer.id)) // whoever knew the old one is out
       return enter(request, reply, viewer.id, to)
     },
   )

@@ -61,13 +61,14 @@ export function field(field: Field, messages: Messages = {}): Html {
 export function complaints(messages: Messages | undefined, fields: readonly string[]): Html | undefined {
   const others = Object.entries(messages ?? {}).filter(([name]) => !fields.includes(name))
   if (others.length === 0) return undefined
-  return html`<ul class="errors" role="alert">${others.flatMap(([name, all]) =>
+  return html`<div class="errors" role="alert"><ul>${others.flatMap(([name, all]) =>
     all.map((message) => html`<li>${sentence(name, message)}</li>`),
-  )}</ul>`
+  )}</ul></div>`
 }
 
-/** `credentials invalid`; the subjects that say nothing to people are left out. */
+/** Subjects that say nothing to people are left out. */
 function sentence(name: string, message: string): string {
+  if (name === 'credentials') return 'Email or password is wrong. Check both and try again.'
   return ['request', 'resource', 'body'].includes(name) ? message : `${name} ${message}`
 }
 

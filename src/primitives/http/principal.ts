@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { currentScope } from '../../kernel/scope.ts'
 
 /** Who asks: what limits, records and sessions are kept by. */
 export interface Principal {
@@ -36,7 +37,25 @@ export function principalOf(request: FastifyRequest): Promise<Principal | undefi
   return found
 }
 
+/**
+ * The position of a client without cookies is known by who they are. So while that is being found out it is unknown, and what is read
+ * for it is read as for a position that cannot be had: `recall` would wait for this very answer.
+ */
 async function identify(request: FastifyRequest): Promise<Principal | undefined> {
+  const scope = currentScope()
+  if (!scope?.recall) return askAll(request)
+  const { recall, positionUnknown } = scope
+  scope.recall = undefined
+  scope.positionUnknown = true
+  try {
+    return await askAll(request)
+  } finally {
+    scope.recall = recall
+    scope.positionUnknown = positionUnknown
+  }
+}
+
+async function askAll(request: FastifyRequest): Promise<Principal | undefined> {
   for (const way of (request.server as Identifying)[ways] ?? []) {
     try {
       const principal = await way(request)
