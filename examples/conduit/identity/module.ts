@@ -91,7 +91,7 @@ export const identity = defineModule({
           tags: ['User and Authentication'],
           security,
           body: Envelope('user', UserChanges),
-          response: { 200: OneUser, 401: Errors, 409: Errors, ...failures },
+          response: { 200: OneUser, 401: Errors, 403: Errors, 409: Errors, ...failures },
         },
         preValidation: onlySignedIn(self),
         config: { login: () => undefined }, // a wrong password counts as a sign-in that failed

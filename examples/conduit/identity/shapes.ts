@@ -3,12 +3,12 @@ import { Envelope, Filled, NullableText, Profile } from '../schemas.ts'
 
 /** What goes in and out, over HTTP and to other modules. */
 
-/** It is a part of addresses: no slashes, no control characters, and not only dots. */
+/** A name is a part of addresses: no slashes, no control or direction characters, and more than dots. */
+const noPartOfNames = '/\\\\\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069'
 export const Username = Type.String({
   minLength: 1,
   maxLength: 64,
-  pattern:
-    '^(?!\\.+$)(?=.*\\S)[^/\\\\\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$',
+  pattern: `^[^${noPartOfNames}]*[^.\\s${noPartOfNames}][^${noPartOfNames}]*$`,
 })
 export const Email = Type.String({ minLength: 1, maxLength: 254, pattern: '\\S', format: 'email' })
 export const Password = Type.String({ minLength: 8, maxLength: 256 })

@@ -597,10 +597,12 @@ function reaches({ position }: { position: Position }, tagged: boolean, scope: S
 /** Several may ask at once: all wait for the one answer. */
 function recalled(scope: Scope): Promise<void> {
   const recall = scope.recall!
-  const once = recall().finally(() => {
+  const { promise: once, resolve } = Promise.withResolvers<void>()
+  scope.recall = () => once // before it begins, since finding out who asks sets it aside
+  const asked = recall().finally(() => {
     scope.recall = undefined
   })
-  scope.recall = () => once
+  resolve(asked)
   return once
 }
 
