@@ -50,7 +50,7 @@ export interface HttpOptions {
   shedding?: SheddingOptions | false
   /** Other origins that may call: `true` for any, a list, or nothing (default). */
   cors?: boolean | readonly string[] | CorsOptions
-  /** The API reference and `/openapi.json` are shown to whoever comes through a proxy, too. Default: only on the app's own port. */
+  /** `/reference` is shown to whoever comes through a proxy, too. Default: only on the process's own port. `/openapi.json` always is. */
   publicReference?: boolean
   /** Title and version of the API reference. */
   title?: string

@@ -38,8 +38,9 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     const described = await describing(routes, app.getSchemas(), options)
     return described.swagger()
   })
+  // The document is for the app's clients. The page, which also sends requests, is a tool of those who run it.
   const shown = { schema: { hide: true }, config: { system: !options.publicReference } }
-  app.get(documentPath, shown, document)
+  app.get(documentPath, { schema: { hide: true } }, document)
   const page = oncePromised(async () => referencePage(await document(), options.title ?? 'API'))
   const show = async (request: FastifyRequest, reply: FastifyReply) => {
     const answer = await (await page()).inject({ url: request.url, headers: request.headers })
