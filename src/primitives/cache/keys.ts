@@ -30,10 +30,10 @@ function encode(text: string): string {
   return /[:%\s]/.test(text) ? text.replace(/[:%\s]/g, (char) => `%${char.charCodeAt(0).toString(16)}`) : text
 }
 
-/** Tags that a module may invalidate. */
+/** Tags that a module may invalidate, as many as it likes: the limit is one of entries. */
 export function ownTagTexts(module: string, tags: readonly string[]): string[] {
   const foreign = tags.find((tag) => tag.startsWith('@') && !tag.startsWith(`@${module}/`))
-  if (foreign === undefined) return tagTexts(module, tags)
+  if (foreign === undefined) return namesOf(module, tags)
   throw new RungError(
     'CACHE_INVALID',
     `Module "${module}" invalidates "${foreign}". Only the module that has a tag knows when it changes; publish an event, or call it.`,
@@ -47,9 +47,11 @@ export function keyText(module: string, key: Key<unknown> | string): string {
 
 /** `@accounts/account:5` is a tag of the module `accounts`, which alone can invalidate it; any other tag is the module's own. */
 export function tagTexts(module: string, tags: readonly string[]): string[] {
-  return bounded(tags).map((tag) =>
-    tag.startsWith('@') ? short(tag.slice(1), 'tag') : `${module}/${short(tag, 'tag')}`,
-  )
+  return namesOf(module, bounded(tags))
+}
+
+function namesOf(module: string, tags: readonly string[]): string[] {
+  return tags.map((tag) => (tag.startsWith('@') ? short(tag.slice(1), 'tag') : `${module}/${short(tag, 'tag')}`))
 }
 
 export function bounded<Tags extends readonly string[]>(tags: Tags): Tags {

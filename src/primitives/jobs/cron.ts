@@ -48,6 +48,9 @@ export function checkCron({ name, pattern, timeZone }: CronEntry): void {
 /** As exact as a person expects of a clock; patterns have no finer step. */
 const lookEveryMs = 500
 
+/** Clocks may differ by this much. What has fired later than that was fired by a clock that was wrong. */
+const aheadMsMax = 60_000
+
 /**
  * Enqueues jobs at their times. Every process may look; the row of the entry, moved forward in the transaction that
  * enqueues, lets one of them do it. An entry that is new begins now. Gives what ends it.
@@ -61,8 +64,10 @@ export function startCron(
   let looking: Promise<void> | undefined
 
   async function fire(entry: CronEntry): Promise<void> {
-    const since = known.get(entry.name) ?? (await lastOf(entry))
-    const due = lastDue(entry, since, new Date(systemClock.now()))
+    const now = systemClock.now()
+    let since = known.get(entry.name)
+    if (!since || since.getTime() > now + aheadMsMax) since = await lastOf(entry)
+    const due = lastDue(entry, since, new Date(now))
     if (due) {
       await data.write(async (tx) => {
         const moved = await tx`
@@ -73,13 +78,23 @@ export function startCron(
     known.set(entry.name, due ?? since)
   }
 
-  async function lastOf({ name }: CronEntry): Promise<Date> {
+  /** By the clock of the database, since that of a process may be the one that is wrong. */
+  async function lastOf({ name, pattern, timeZone }: CronEntry): Promise<Date> {
     const [row] = await data.write(
-      (tx) => tx<{ last_at: Date }>`
-        insert into rung.cron (name, last_at) values (${name}, now())
-        on conflict (name) do update set name = excluded.name returning last_at`,
+      (tx) => tx<{ last_at: Date; was: Date | null }>`
+        with old as (select last_at from rung.cron where name = ${name})
+        insert into rung.cron as cron (name, last_at, times) values (${name}, now(), ${`${pattern} ${timeZone}`})
+        on conflict (name) do update set times = excluded.times, last_at = case
+          when cron.times <> excluded.times or cron.last_at > now() + ${`${aheadMsMax} milliseconds`}::interval then now()
+          else cron.last_at end
+        returning last_at, (select last_at from old) as was`,
     )
-    return row!.last_at
+    const { last_at: lastAt, was } = row!
+    if (was && was.getTime() > lastAt.getTime() + aheadMsMax) {
+      const message = `Cron "${name}" had last fired at ${was.toISOString()}, by a clock that was wrong. It goes on from now.`
+      tellTrouble({ database, event: 'cron-ahead', error: new Error(message) })
+    }
+    return lastAt
   }
 
   async function look(): Promise<void> {

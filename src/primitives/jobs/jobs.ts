@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../../kernel/errors.ts'
 import { formatLsn } from '../../kernel/position.ts'
@@ -123,15 +124,26 @@ export function toItem<Schema extends TSchema>(
     queue: queueOf(job as never),
     name: job.name,
     payload: job.check(input).json,
-    key: job.options.key?.(input) || undefined,
+    key: keyText(job.options.key?.(input)),
     priority: priorities[priority],
     delayMs: toMs(delay),
     attemptsMax: job.options.attempts ?? defaults.attempts,
-    unique,
+    unique: keyText(unique),
     keep: job.options.keep ?? false,
     context: currentContext(),
     ref: {},
   }
+}
+
+/** What an index can hold as it is. */
+const keyBytesMax = 500
+
+/** A key as it is stored: `undefined` where it is empty; a long one, or one that Postgres could not store as text, by its digest. */
+export function keyText(key: string | number | undefined): string | undefined {
+  if (key === undefined || key === '') return undefined
+  const text = String(key)
+  if (Buffer.byteLength(text) <= keyBytesMax && text.isWellFormed() && !text.includes('\0')) return text
+  return `sha256:${createHash('sha256').update(text, 'utf16le').digest('base64url')}`
 }
 
 export function currentContext(): Context {

@@ -338,4 +338,6 @@ begin
 end $$;
 `,
   ),
+  // An entry whose times have changed begins anew, instead of making up for what the new times would have been.
+  systemMigration('0013_cron_times', 'alter table rung.cron add column times text;'),
 ]

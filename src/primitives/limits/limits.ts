@@ -89,7 +89,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     const account = route.config?.login
     if (!account) return
     const hook = async (request: FastifyRequest, reply: FastifyReply) => {
-      const applied = ofLogin(request, account(request as never))
+      const applied = ofLogin(request, accountOf(request, account as never))
       if (applied.length === 0) return
       // Taken before it is known to fail, and given back where it does not: of many that try at once no more get through.
       const verdicts = await admit(applied)
@@ -134,8 +134,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     const { account: ofAccount = defaults.account, address = defaults.loginAddress } = options.loginFailures ?? {}
     return [
       ...one('login-address', address, networkOf(ip)),
-      // Upper and lower case are one account to most apps, and a limit that is too strict by that harms nobody.
-      ...(account === undefined ? [] : one('login-account', ofAccount, account.toLowerCase())),
+      ...(account === undefined ? [] : one('login-account', ofAccount, account)),
     ]
   }
 
@@ -170,6 +169,23 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
   function failed(error: unknown): void {
     tellLimit({ database, outcome: 'unavailable', limit: '', error })
   }
+}
+
+/**
+ * Ways of writing that are one account to most apps are one here: spaces around it, upper and lower case, forms of Unicode. A limit that
+ * is too strict by that harms nobody; one that each way of writing has for itself is none.
+ * @throws HTTP_VALIDATION where the request names no account as a text
+ */
+function accountOf(request: FastifyRequest, account: (request: FastifyRequest) => unknown): string | undefined {
+  let named: unknown
+  try {
+    named = account(request)
+  } catch (cause) {
+    throw new RungError('HTTP_VALIDATION', 'The request names no account to sign in to.', { cause })
+  }
+  if (named === undefined || named === null) return undefined
+  if (typeof named === 'string') return named.normalize('NFKC').trim().toLowerCase()
+  throw new RungError('HTTP_VALIDATION', 'The account to sign in to must be a text.')
 }
 
 function one(name: string, limit: Limit | false, subject: string): Applied[] {

@@ -367,6 +367,51 @@ describe('a worker', () => {
     assert.ok(fired <= seconds + 1, `fired ${fired} times in ${seconds} s`)
   })
 
+  it('a cron goes on from now after a clock that was wrong, and begins anew with other times', async () => {
+    const tick = job()
+    const ran = Promise.withResolvers<void>()
+    let count = 0
+    const at = (pattern: string) => [
+      cron(pattern, tick, { n: 1 }, { name: tick.name }),
+      handle(tick, () => {
+        count += 1
+        ran.resolve()
+      }),
+    ]
+    const entry = async () => {
+      const text = 'select last_at > now() as ahead, times from rung.cron where name = $1'
+      return (await data.pool.query(text, [tick.name])).rows[0] as { ahead: boolean; times: string }
+    }
+    await data.pool.query("insert into rung.cron (name, last_at) values ($1, now() + interval '1 year')", [tick.name])
+    const stop = await work(at('* * * * * *'))
+    await ran.promise
+    await stop()
+    assert.equal((await entry()).ahead, false)
+    // Times that were not there while they would have been due have missed nothing.
+    await data.pool.query("update rung.cron set last_at = now() - interval '1 hour' where name = $1", [tick.name])
+    const minute = new Date(Date.now() - 1_800_000).getUTCMinutes()
+    const fired = count
+    const end = await work(at(`${minute} * * * *`))
+    await until(async () => (await entry()).times === `${minute} * * * * UTC`, 'the entry has its new times')
+    await end()
+    assert.equal(count, fired)
+  })
+
+  it('a key or a unique text of any length and any letters is taken', async () => {
+    const keyed = job({ key: () => 'k'.repeat(10_000) })
+    const run: number[] = []
+    await work([handle(keyed, ({ n }) => void run.push(n))])
+    const Odd = event(Input)
+    for (const unique of ['u'.repeat(10_000), 'a\0b', '\ud800']) {
+      await data.write((tx) => {
+        for (const n of [1, 2]) tx.enqueue(keyed, { n }, { unique, delay: '50ms' })
+        tx.publish(Odd, { n: 1 }, { key: unique })
+      })
+    }
+    await until(async () => run.length >= 3, 'one of each is run')
+    assert.equal(run.length, 3)
+  })
+
   it('refuses two crons of one name, a wrong pattern, a wrong time zone', async () => {
     const tick = job()
     for (const list of [

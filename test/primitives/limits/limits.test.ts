@@ -41,6 +41,7 @@ const module = defineModule({
     http.get('/dear', { config: { limits: { max: 2, per: '10m' } } }, async () => ({}))
     http.get('/once', { config: { limits: [{ max: 1, per: '10m', by: 'everyone' }] } }, async () => ({}))
     const config = { login: (request: { body: unknown }) => (request.body as { email: string }).email }
+    http.post('/login-unchecked', { config }, async (_request, reply) => reply.status(401).send({}))
     http.post('/login', { config, schema: { body: Login } }, async (request, reply) => {
       await wait(20)
       return reply.status(request.body.password === 'right' ? 200 : 401).send({})
@@ -186,6 +187,29 @@ describe('failed sign-ins', () => {
     assert.ok(Number(refused.headers.get('retry-after')) > 500)
     assert.equal((await logIn(ask, 'a@example.com', 'right')).status, 429)
     assert.equal((await logIn(ask, 'b@example.com', 'right')).status, 200)
+  })
+
+  it('are counted together however the account is written', async () => {
+    const ask = await start({ loginFailures: { account: { max: 5, ...ten }, address: many } })
+    const written = [
+      'ann@x.org',
+      'ANN@x.org',
+      ' ann@x.org',
+      'ann@x.org ',
+      'ann@x.org\u00a0',
+      'ａｎｎ@x.org',
+      '\tann@X.ORG',
+    ]
+    const tried = []
+    for (const email of written) tried.push((await logIn(ask, email, 'guess')).status)
+    assert.deepEqual(tried, [401, 401, 401, 401, 401, 429, 429])
+  })
+
+  it('name an account as a text, or are refused as malformed', async () => {
+    const ask = await start({ loginFailures: { account: { max: 5, ...ten }, address: many } })
+    for (const body of [{ email: 5 }, { email: ['a'] }, { email: {} }, 'text', null])
+      assert.equal((await ask('/login-unchecked', {}, body)).status, body === 'text' ? 401 : 422, JSON.stringify(body))
+    assert.equal((await ask('/login-unchecked', {}, { email: 'a@x.org' })).status, 401)
   })
 
   it('are limited by address, over all accounts', async () => {
