@@ -22,6 +22,8 @@ interface Task {
   reject(error: unknown): void
 }
 
+/** For the start of a thread and of its module; the time limit of a call begins after that. */
+const startMsMax = 30_000
 /** Idle threads are ended after this time; the next call starts one again, in about 50 ms. */
 const idleMsMax = 30_000
 
@@ -29,6 +31,7 @@ const idleMsMax = 30_000
 const bootstrap = `
 const { parentPort, workerData } = require('node:worker_threads')
 const loaded = import(workerData)
+loaded.catch(() => {}).then(() => parentPort.postMessage('ready'))
 parentPort.on('message', async ({ input }) => {
   try {
     const { default: run } = await loaded
@@ -64,6 +67,7 @@ export function inThread<Input, Output>(
   function start(): { run(task: Task): void } {
     const worker = new Worker(bootstrap, { eval: true, workerData: module.href, resourceLimits })
     count += 1
+    let ready = false
     let current: Task | undefined
     let forget = after(0, () => {})
     const thread = {
@@ -71,13 +75,19 @@ export function inThread<Input, Output>(
         forget()
         current = task
         worker.ref()
-        forget = after(timeoutMs, () => end(timedOut()))
-        try {
-          worker.postMessage({ input: task.input })
-        } catch (error) {
-          settle((one) => one.reject(error)) // it cannot be copied
-        }
+        if (ready) send(task)
+        else forget = after(startMsMax, () => end(new Error(`the thread did not start within ${startMsMax} ms`)))
       },
+    }
+
+    function send(task: Task): void {
+      forget()
+      forget = after(timeoutMs, () => end(timedOut()))
+      try {
+        worker.postMessage({ input: task.input })
+      } catch (error) {
+        settle((one) => one.reject(error)) // it cannot be copied
+      }
     }
 
     function settle(how: (task: Task) => void): void {
@@ -108,8 +118,13 @@ export function inThread<Input, Output>(
       if (next) start().run(next)
     }
 
-    worker.on('message', (said: { output: never } | { failed: string }) => {
+    worker.on('message', (said: 'ready' | { output: never } | { failed: string }) => {
       if (over) return
+      if (said === 'ready') {
+        ready = true
+        if (current) send(current)
+        return
+      }
       settle((task) =>
         'failed' in said ? task.reject(new Error(`in a thread: ${said.failed}`)) : task.resolve(said.output),
       )

@@ -298,6 +298,35 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
       )
     })
 
+    it('takes texts that are made to be slow to take apart', async () => {
+      const { put, ids } = fresh()
+      // With a time that grows with the square of the length, the first would take minutes, and the time limit of statements would end it.
+      const pieces = [
+        '_a',
+        '<!--',
+        '<!-- ',
+        'a-',
+        'a.',
+        '@a',
+        'a@a.',
+        'http://',
+        '<a ',
+        '&x',
+        '1e-1',
+        'a',
+        '日本',
+        '🙂',
+        "a'",
+        '~/a',
+      ]
+      for (const [at, piece] of pieces.entries()) {
+        const body = `lighthouse${at} ${piece.repeat(100_000 / piece.length)}`
+        await put({ [at]: { title: 'Slow', body } })
+        assert.deepEqual(await ids(`lighthouse${at}`), [String(at)], piece)
+        assert.ok((await ids(piece.repeat(500))).length <= pieces.length)
+      }
+    })
+
     it('bounds its work where most documents match, and says so', async () => {
       const { index, put } = fresh()
       for (let n = 0; n < 3_000; n += 500) {

@@ -119,7 +119,7 @@ export function cachedRoutes(
       const load = async ({ inherited }: LoadContext): Promise<Page> => {
         const asked = contentRequest(request, keyed)
         const answer = await handler.call(this, asked, contentReply(reply, asked))
-        const count = await countOf(asked, answer)
+        const count = await countOf(contentRequest(request, keyed, 'absent'), answer) // it is asked for other readers too
         const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(asked, answer) : tags
         const edgeTags = tagTexts(module, names).map(edgeTag).join(' ')
         return { ...pageOf(answer, reply, route.url), tags: names, edgeTags, ...(count !== undefined && { count }) }

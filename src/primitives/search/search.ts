@@ -2,7 +2,7 @@ import { RungError } from '../../kernel/errors.ts'
 import type { Riding } from '../data/rides.ts'
 import type { Found, Highlight, LookedUp } from './answers.ts'
 import type { Change, IndexKey, Prepared, SearchStore, Weight } from './contract.ts'
-import { clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
+import { clean, meant, replaced, separated, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
 /** What can be found, and by what. Inert; its name belongs to the module that uses it. */
 export interface Index<Field extends string = string, Facet extends string = string> {
@@ -195,7 +195,7 @@ function idOf(index: Index, id: string | number): string {
 function prepared(index: Index, document: SearchDocument): Prepared {
   let left = documentBytesMax
   const fields = Object.entries(index.fields).map(([name, { weight = 'D' }]) => {
-    const text = cut(clean(valuesOf(document[name]).join(' ')), left)
+    const text = cut(separated(clean(valuesOf(document[name]).join(' '))), left)
     left -= Buffer.byteLength(text)
     return { name, weight, text }
   })
