@@ -25,6 +25,7 @@ import { type IdempotencyDone, idempotencyDone } from '../primitives/idempotency
 import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import { type LimitDecided, limitDecided } from '../primitives/limits/channels.ts'
+import { type OutgoingDone, outgoingDone } from '../primitives/outgoing/outgoing.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -73,6 +74,7 @@ export function metrics(http: Http, data: DataRoot, { queue, cache, backupDir }:
   }
   observeRefusals(http, data, registers)
   observeCache(http, data, cache, registers)
+  observeOutgoing(http, registers)
   http.get(
     metricsPath,
     { schema: { hide: true }, config: { system: true }, logLevel: 'silent' },
@@ -305,6 +307,26 @@ export function archiverMetrics(backupDir: string) {
   collectDefaultMetrics({ register: registry })
   const end = observeBackups(backupDir, [registry])
   return { contentType: registry.contentType, text: () => registry.metrics(), end }
+}
+
+/** Calls to other services. They belong to the process and not to one app of it. */
+function observeOutgoing(http: Http, registers: Registry[]): void {
+  const durations = new Histogram({
+    name: 'outgoing_duration_seconds',
+    help: 'Attempts to call another service, by what became of them; "open" and "full" were not made.',
+    labelNames: ['service', 'outcome'],
+    buckets: requestBuckets,
+    registers,
+  })
+  const onDone = (message: unknown) => {
+    const { name, outcome, durationMs } = message as OutgoingDone
+    durations.observe({ service: name, outcome }, durationMs / 1000)
+  }
+  outgoingDone.subscribe(onDone)
+  http.addHook('onClose', (_instance, done) => {
+    outgoingDone.unsubscribe(onDone)
+    done()
+  })
 }
 
 /** Requests that were limited, and those with an idempotency key. */

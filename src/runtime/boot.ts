@@ -109,6 +109,11 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { layers, redis } = await openCache(config.topology, app.name, database, server.connection)
+    if (redis && !redis.isUp) {
+      const why = redis.trouble === undefined ? '' : ` (${messageOf(redis.trouble)})`
+      const message = `Redis cannot be used${why}: each process loads, limits and looks sessions up for itself until it can. Check RUNG_REDIS_URL.`
+      log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
+    }
     const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), {
       ...layers,
       off: config.cache === 'off',

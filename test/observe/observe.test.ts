@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { outgoing } from '../../src/index.ts'
 import { callSite } from '../../src/kernel/fault.ts'
 import type { NPlusOne } from '../../src/observe/n-plus-one.ts'
 import { observe } from '../../src/observe/observe.ts'
@@ -73,6 +74,15 @@ describe('metrics', () => {
       `http_request_duration_seconds_count{method="GET",route="/items/:id",status="${status}",module="stock"}`
     assert.equal(found.get(series(200)), 2)
     assert.equal(found.get(series(404)), 1)
+  })
+
+  it('time calls to other services by what became of them', async () => {
+    const service = outgoing('bank')
+    await service.call(async () => 1)
+    await assert.rejects(service.call(() => Promise.reject(new Error('no'))))
+    const found = await figures()
+    for (const outcome of ['ok', 'failed'])
+      assert.equal(found.get(`outgoing_duration_seconds_count{service="bank",outcome="${outcome}"}`), 1)
   })
 
   it('count statements, transactions, waits and connections', async () => {

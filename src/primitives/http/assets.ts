@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { acceptedEncoding } from './compression.ts'
 import { oncePromised } from './once.ts'
 import { varyBy } from './vary.ts'
 
@@ -140,13 +141,11 @@ function formsOf(type: string, content: Buffer): Asset['forms'] {
 async function send(
   asset: Asset,
   lasting: boolean,
-  { headers }: FastifyRequest,
+  request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const accepted = headers['accept-encoding'] ?? ''
-  const encoding = (['br', 'gzip'] as const).find(
-    (one) => asset.forms.has(one) && new RegExp(`\\b${one}\\b(?!\\s*;\\s*q=0(\\.0*)?\\s*(,|$))`).test(accepted),
-  )
+  const accepted = acceptedEncoding(request)
+  const encoding = accepted && asset.forms.has(accepted) ? accepted : undefined
   varyBy(reply, ['accept-encoding'])
   reply.headers({
     'cache-control': lasting ? 'public, max-age=31536000, immutable' : 'no-cache',
@@ -154,6 +153,6 @@ async function send(
     etag: asset.etag,
     ...(encoding && { 'content-encoding': encoding }),
   })
-  if (headers['if-none-match'] === asset.etag) return reply.status(304).send()
+  if (request.headers['if-none-match'] === asset.etag) return reply.status(304).send()
   return reply.send(await asset.forms.get(encoding ?? 'identity')!())
 }

@@ -12,6 +12,7 @@ import { Html } from '../../kernel/html.ts'
 import { uuid } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
+import { compressAnswers } from './compression.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
 import { methodsAt } from './methods.ts'
@@ -82,6 +83,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   takeTheRest(app)
   await addCors(app, settings.cors)
   answerPages(app)
+  compressAnswers(app)
   documentation(app, settings)
   return app.withTypeProvider<SchemaTypes>()
 

@@ -31,6 +31,13 @@ describe('pages', () => {
         assets: folder,
         routes(http, { asset }) {
           http.get('/page', async () => html`<p title="${'"<'}">${['<b>', rawHtml('<i>'), null, false, 1]}</p>`)
+          const many = Array.from({ length: 500 }, (_, n) => ({ n, text: 'words' }))
+          http.get(
+            '/long',
+            { config: { cache: { ttl: '1h', tags: [] } } },
+            async () => html`<p>${JSON.stringify(many)}</p>`,
+          )
+          http.get('/long.json', async () => many)
           http.get('/kept', { config: { cache: { ttl: '1h', tags: [] } } }, async () => html`<p>kept</p>`)
           http.get('/names', async () => [asset('style.css'), asset('icons/dot.svg')])
           http.get('/broken', async () => {
@@ -89,6 +96,36 @@ describe('pages', () => {
     assert.equal((await get(svg)).headers.get('content-encoding'), null, 'too small to be compressed')
     const { etag } = (await raw('')).headers
     assert.equal((await get(css, { 'if-none-match': etag! })).status, 304)
+  })
+
+  it('and values for JSON are compressed where their client takes it', async () => {
+    for (const [path, type] of [
+      ['/long', 'text/html'],
+      ['/long.json', 'application/json'],
+    ] as const) {
+      const raw = (encoding: string, more = {}) =>
+        app.http.inject({ url: path, headers: { 'accept-encoding': encoding, ...more } })
+      const plain = await raw('')
+      assert.match(String(plain.headers['content-type']), new RegExp(`^${type}`))
+      assert.equal(plain.headers['content-encoding'], undefined)
+      for (const [encoding, open] of [
+        ['br', brotliDecompressSync],
+        ['gzip', gunzipSync],
+      ] as const) {
+        const { headers, rawPayload } = await raw(encoding)
+        assert.equal(headers['content-encoding'], encoding)
+        assert.equal(Number(headers['content-length']), rawPayload.length)
+        assert.equal(open(rawPayload).toString(), plain.payload)
+        assert.ok(rawPayload.length < plain.rawPayload.length / 4)
+        const names = String(headers.vary).toLowerCase().split(', ')
+        assert.deepEqual([names.includes('accept-encoding'), new Set(names).size], [true, names.length])
+        if (headers.etag) assert.equal((await raw(encoding, { 'if-none-match': headers.etag })).statusCode, 304)
+      }
+    }
+    assert.equal(
+      (await app.http.inject({ url: '/page', headers: { 'accept-encoding': 'br' } })).headers['content-encoding'],
+      undefined,
+    )
   })
 
   it('have nothing beside the folder, and nothing hidden in it', async () => {
