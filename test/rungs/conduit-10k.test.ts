@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { request } from 'node:http'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { noNginx } from '../support/nginx.ts'
@@ -58,6 +59,66 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
     }, `${wanted} views are counted`)
   })
 
+  it('what only those who run the app may see is not shown through the edge', async () => {
+    for (const path of [
+      '/metrics',
+      '/readyz',
+      '/healthz',
+      '/reference',
+      '/reference/',
+      '/%6detrics',
+      '/metrics?x',
+      '/-/edge/state',
+    ])
+      assert.ok([404, 401].includes((await fetch(baseUrl + path)).status), path)
+    assert.equal((await fetch(`${baseUrl}/openapi.json`)).status, 200)
+  })
+
+  it('a kept answer has one Vary, and no header that belonged to its first reader', async () => {
+    const first = {
+      'x-request-id': 'first-reader',
+      traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`,
+      origin: 'https://first.example',
+    }
+    for (const headers of [first, {}]) {
+      const { status, rawHeaders } = await raw(`${baseUrl}/api/tags?only=${Math.random()}`, headers)
+      assert.equal(status, 200)
+      const names = rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase())
+      assert.equal(names.filter((name) => name === 'vary').length, 1)
+    }
+    await raw(`${baseUrl}/api/tags`, first)
+    const kept = await fetch(`${baseUrl}/api/tags`)
+    assert.equal(kept.headers.get('x-cache'), 'HIT')
+    for (const name of ['ratelimit', 'ratelimit-policy', 'traceparent'])
+      assert.equal(kept.headers.get(name), null, name)
+    assert.doesNotMatch(JSON.stringify([...kept.headers]), /first/)
+  })
+
+  it('large bodies are answered 413 in the form of the app, and harm nobody else', async () => {
+    const large = Buffer.alloc(3_000_000, ' ')
+    for (let round = 0; round < 10; round += 1) {
+      const attacks = ['application/json', 'image/png'].map((type) =>
+        fetch(`${baseUrl}/api/users/login`, { method: 'POST', headers: { 'content-type': type }, body: large }),
+      )
+      const others = Array.from({ length: 10 }, (_, n) => fetch(`${baseUrl}/api/articles?offset=${round * 10 + n}`))
+      assert.deepEqual([...new Set((await Promise.all(others)).map(({ status }) => status))], [200])
+      const [json, other] = await Promise.all(attacks)
+      assert.equal(json!.status, 413)
+      assert.deepEqual(Object.keys((await json!.json()) as object), ['errors'])
+      assert.ok([413, 415, 429].includes(other!.status), String(other!.status))
+    }
+  })
+
+  it('an article that is made to be slow to render holds nobody up', async () => {
+    const author = visitor(target)
+    await author.signUp()
+    const path = await author.publish({ body: '['.repeat(300_000) })
+    const slow = author.get(path)
+    const others = Array.from({ length: 50 }, (_, n) => fetch(`${baseUrl}/api/articles?offset=${n}`))
+    assert.ok((await Promise.all(others)).every(({ status }) => status === 200))
+    assert.match((await slow).text, /class="as-written"/)
+  })
+
   it('pages for the anonymous come from the edge until something in them changes', async () => {
     const author = visitor(target)
     const { username } = await author.signUp()
@@ -83,3 +144,12 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
     )
   })
 })
+
+function raw(url: string, headers: Record<string, string>): Promise<{ status: number; rawHeaders: string[] }> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { headers, agent: false }, (answer) => {
+      answer.resume().on('end', () => resolve({ status: answer.statusCode!, rawHeaders: answer.rawHeaders }))
+    })
+    sent.on('error', reject).end()
+  })
+}

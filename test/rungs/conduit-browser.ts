@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
 import { until } from '../support/process.ts'
-import { type Target, unique } from './conduit-client.ts'
+import { conduitClient, expectBody, type Target, unique } from './conduit-client.ts'
 import { noise } from './conduit-pictures.ts'
 
 /** The main journeys in a real browser. */
@@ -118,6 +118,30 @@ export function browserTests(target: Target): void {
         assert.equal(width, 0, 'nothing is wider than the screen')
       })
     }
+
+    it('sees what was written, by anybody and by itself, at the next fetch', async () => {
+      const { page } = await browser.visit()
+      const api = conduitClient(target)
+      await page.goto(new URL('/login', target().baseUrl).href)
+      const read = (path: string) =>
+        page.evaluate(async (path) => {
+          const answer = await fetch(path)
+          return { text: await answer.text(), control: answer.headers.get('cache-control') }
+        }, path)
+      const author = await api.person()
+      const { slug } = await api.article(author, { title: unique('Fresh') })
+      const path = `/api/articles/${slug}`
+      for (let n = 0; n < 6; n += 1) {
+        await read(path)
+        const { text, control } = await read(path) // whatever it keeps, it has kept now
+        assert.match(control!, /no-cache/)
+        const description = unique('Written')
+        assert.ok(!text.includes(description))
+        expectBody(await api.put(`/articles/${slug}`, { article: { description } }, author.token))
+        assert.ok((await read(path)).text.includes(description), `reading ${n} is old`)
+        assert.ok((await read('/api/articles?limit=1')).text.includes(description), `list ${n} is old`)
+      }
+    })
 
     it('can be used with the keyboard alone', async () => {
       const { page } = await browser.visit()

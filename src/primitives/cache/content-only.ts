@@ -43,7 +43,7 @@ const harmless = new Set(['method', 'routeOptions', 'server', 'log', 'is404'])
 export function contentRequest(
   request: FastifyRequest,
   { params, query, headers }: ContentKey,
-  otherHeaders: 'refused' | 'absent' = 'refused',
+  rules: { otherHeaders: 'refused' | 'absent' },
 ): FastifyRequest {
   const { url: pattern } = request.routeOptions
   const refuse = (what: string): never => {
@@ -63,7 +63,7 @@ export function contentRequest(
         get(known, name) {
           if (typeof name === 'symbol' || name in known) return Reflect.get(known, name)
           // A reader who had shown one of these would have got an answer of their own.
-          if (otherHeaders === 'absent' || /^(authorization|cookie|toJSON)$/.test(name)) return undefined
+          if (rules.otherHeaders === 'absent' || /^(authorization|cookie|toJSON)$/.test(name)) return undefined
           return refuse(`headers[${JSON.stringify(name)}]`)
         },
       }),

@@ -117,9 +117,11 @@ export function cachedRoutes(
       const module = request.routeOptions.config.module ?? ''
       const keyed = contentKeyOf(request, vary)
       const load = async ({ inherited }: LoadContext): Promise<Page> => {
-        const asked = contentRequest(request, keyed)
+        const rules: Parameters<typeof contentRequest>[2] = { otherHeaders: 'refused' }
+        const asked = contentRequest(request, keyed, rules)
         const answer = await handler.call(this, asked, contentReply(reply, asked))
-        const count = await countOf(contentRequest(request, keyed, 'absent'), answer) // it is asked for other readers too
+        rules.otherHeaders = 'absent' // `counts` is asked for other readers too, whose headers it may look at
+        const count = await countOf(asked, answer)
         const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(asked, answer) : tags
         const edgeTags = tagTexts(module, names).map(edgeTag).join(' ')
         return { ...pageOf(answer, reply, route.url), tags: names, edgeTags, ...(count !== undefined && { count }) }

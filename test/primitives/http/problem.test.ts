@@ -27,6 +27,47 @@ async function ask(running: Running, route: string, headers: Record<string, stri
 
 type Answer = Awaited<ReturnType<typeof ask>>
 
+describe('requests that no route takes', () => {
+  let running: Running
+  before(async () => {
+    const things = defineModule({
+      name: 'things',
+      owner: 'tests',
+      routes(http) {
+        http.get('/things/:id', async () => ({}))
+        http.put('/things/:id', async () => ({}))
+        http.post('/things', { bodyLimit: 1_000 }, async ({ body }) => body)
+      },
+    })
+    running = await bootForTest(defineApp({ name: 'a', modules: [things] }), postgres)
+  })
+  after(() => running?.stop())
+
+  it('with another method are told which ones there are', async () => {
+    for (const [method, route, allow] of [
+      ['POST', '/things/7', 'GET, HEAD, PUT'],
+      ['DELETE', '/things/7?x=1', 'GET, HEAD, PUT'],
+      ['GET', '/things', 'POST'],
+    ] as const) {
+      const { status, headers, problem } = await ask(running, route, {}, method)
+      assert.deepEqual([status, headers.get('allow'), problem.code], [405, allow, 'HTTP_METHOD_NOT_ALLOWED'])
+    }
+    for (const route of ['/thing/7', '/things/7/8', '/'])
+      assert.equal((await ask(running, route, {}, 'DELETE')).status, 404, route)
+    assert.equal((await ask(running, '/metrics', {}, 'DELETE')).status, 404, 'what is not for clients is not there')
+  })
+
+  it('with a body in another form are told so, and a large one is read to its end', async () => {
+    const { status, problem } = await ask(running, '/things', { 'content-encoding': 'gzip' })
+    assert.deepEqual([status, problem.code], [415, 'HTTP_MEDIA_TYPE'])
+    assert.equal((await ask(running, '/things', { 'content-encoding': 'identity' })).status, 200)
+    for (const body of [Buffer.alloc(3_000_000, ' '), new Blob([Buffer.alloc(3_000_000, ' ')]).stream()]) {
+      const init = { method: 'POST', body, duplex: 'half', headers: { 'content-type': 'application/json' } }
+      assert.equal((await fetch(`${running.url}/things`, init as RequestInit)).status, 413)
+    }
+  })
+})
+
 describe('an answer after a commit', () => {
   let proxy: TestProxy
   let running: Running

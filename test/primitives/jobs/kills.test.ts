@@ -17,8 +17,8 @@ import { until } from '../../support/process.ts'
 /** How often a process is killed; one in twenty is the database server. */
 const kills = 200
 const writers = 8
-/** The backlog is bounded, however long the kills take on a busy machine. */
-const ordersPerKill = 60
+/** No more is written while so much waits: the backlog is bounded, however long the kills take on a busy machine. */
+const backlogMax = 500
 const workers = 2
 const leaseMs = 1_500
 const moments = ['claimed', 'before-run', 'after-run', 'before-settle', 'after-settle']
@@ -69,10 +69,18 @@ it(`after ${kills} kills nothing that was acknowledged is lost, and nothing has 
   let ended = false
   let killed = 0
   let serverKills = 0
+  let backlog = 0
+
+  async function watchBacklog(): Promise<void> {
+    for (; !ended; await wait(50)) {
+      const counts = await orders.primitives.queue.count().catch(() => undefined) // the server may be away
+      if (counts) backlog = counts.reduce((sum, one) => sum + one.waiting + one.delayed + one.running, 0)
+    }
+  }
 
   async function write(key: string): Promise<void> {
     while (!ended) {
-      if (next >= (killed + 1) * ordersPerKill) {
+      if (backlog > backlogMax) {
         await wait(20)
         continue
       }
@@ -122,7 +130,7 @@ it(`after ${kills} kills nothing that was acknowledged is lost, and nothing has 
     }
   }
 
-  const writing = Array.from({ length: writers }, (_, key) => write(`key ${key}`))
+  const writing = [watchBacklog(), ...Array.from({ length: writers }, (_, key) => write(`key ${key}`))]
   await Promise.all(Array.from({ length: workers }, keepKilling))
   ended = true
   await Promise.all(writing)
