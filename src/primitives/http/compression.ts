@@ -18,20 +18,28 @@ export function acceptedEncoding({ headers }: FastifyRequest): 'br' | 'gzip' | u
   )
 }
 
-/** Compresses texts that are answered whole. Streams are left as they are: holding them back to compress them would delay their parts. */
+/**
+ * Compresses texts that routes answer whole, behind all other hooks, which see the text. Streams are left as they are: holding them back to
+ * compress them would delay their parts. Before the routes.
+ */
 export function compressAnswers(app: FastifyInstance): void {
-  app.addHook('onSend', async (request, reply, payload) => {
+  app.addHook('onRoute', (route) => {
     // What is kept under a key is given again byte for byte, also to a client that takes no compressed form.
-    if (request.routeOptions.config?.idempotency || !isWorthIt(reply, payload)) return payload
-    varyBy(reply, ['accept-encoding'])
-    const encoding = acceptedEncoding(request)
-    if (!encoding || request.method === 'HEAD') return payload
-    reply.header('content-encoding', encoding).removeHeader('content-length')
-    // Its bytes are others than those that a strong tag stands for.
-    const etag = reply.getHeader('etag')
-    if (typeof etag === 'string' && !etag.startsWith('W/')) reply.header('etag', `W/${etag}`)
-    return compress[encoding](payload as string | Buffer, level[encoding] as never)
+    if (!route.config?.idempotency) route.onSend = [...[route.onSend ?? []].flat(), compressed] as never
   })
+}
+
+async function compressed(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+  if (!isWorthIt(reply, payload)) return payload
+  varyBy(reply, ['accept-encoding'])
+  const encoding = acceptedEncoding(request)
+  if (!encoding || request.method === 'HEAD') return payload
+  const bytes = await compress[encoding](payload as string | Buffer, level[encoding] as never)
+  reply.header('content-encoding', encoding).removeHeader('content-length')
+  // Its bytes are others than those that a strong tag stands for.
+  const etag = reply.getHeader('etag')
+  if (typeof etag === 'string' && !etag.startsWith('W/')) reply.header('etag', `W/${etag}`)
+  return bytes
 }
 
 function isWorthIt(reply: FastifyReply, payload: unknown): boolean {

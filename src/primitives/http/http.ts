@@ -95,6 +95,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     if (error.status >= 500 && !isRefusal) request.log.error({ err: error, requestId: request.id }, error.message)
     const told = afterCommit(error, scope)
     const problem = toProblem(told, request.id, settings.revealing)
+    reply.removeHeader('content-encoding') // of the answer that is not sent
     reply.removeHeader('connection') // Fastify would close on its client while it still sends: see `takeTheRest`
     if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
     reply.status(problem.status).header('cache-control', 'no-store')
