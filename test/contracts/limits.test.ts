@@ -1,11 +1,10 @@
 import { after, before } from 'node:test'
-import { openRedis } from '../../src/engines/redis/client.ts'
 import { memoryLimiter } from '../../src/primitives/limits/memory.ts'
 import { redisLimiter } from '../../src/primitives/limits/redis.ts'
 import { tableLimiter } from '../../src/primitives/limits/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
-import { testRedis } from '../support/redis.ts'
+import { patientRedis, testRedis } from '../support/redis.ts'
 import { limitsContract } from './limits.ts'
 
 let postgres: TestPostgres
@@ -26,10 +25,10 @@ limitsContract('table', async () => {
 
 limitsContract('redis', async () => {
   const redis = await testRedis()
-  const clients = await Promise.all([openRedis({ url: redis.url }), openRedis({ url: redis.url })])
+  const clients = await Promise.all([patientRedis(redis.url), patientRedis(redis.url)])
   return {
     limiters: [redisLimiter(clients[0], 'test'), redisLimiter(clients[1], 'test')],
-    keys: async () => Number(await clients[0].call('DBSIZE')),
+    has: async (key) => (await clients[0].call('EXISTS', `{test}:limits:${key}`)) === 1,
     async close() {
       for (const client of clients) client.close()
       await redis.stop()

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { openRedis } from '../../src/engines/redis/client.ts'
 import { memoryPositions, unknownPositions } from '../../src/primitives/positions/memory.ts'
 import { redisPositions } from '../../src/primitives/positions/redis.ts'
-import { testRedis } from '../support/redis.ts'
+import { patientRedis, testRedis } from '../support/redis.ts'
 import { positionsContract } from './positions.ts'
 
 positionsContract('memory', async () => {
@@ -13,7 +12,7 @@ positionsContract('memory', async () => {
 
 positionsContract('redis', async () => {
   const redis = await testRedis()
-  const clients = await Promise.all([openRedis({ url: redis.url }), openRedis({ url: redis.url })])
+  const clients = await Promise.all([patientRedis(redis.url), patientRedis(redis.url)])
   const [one, other] = clients.map((client) => redisPositions(client, 'test'))
   return {
     one: one!,
@@ -28,7 +27,7 @@ positionsContract('redis', async () => {
 test('a record that cannot be reached says so, and not "nothing"', async () => {
   await assert.rejects(unknownPositions().find('anna'))
   const redis = await testRedis()
-  const client = await openRedis({ url: redis.url })
+  const client = await patientRedis(redis.url)
   const records = redisPositions(client, 'test')
   await redis.kill()
   await assert.rejects(records.find('anna'))

@@ -1,13 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, before } from 'node:test'
-import { openRedis } from '../../src/engines/redis/client.ts'
 import { copiedSessions } from '../../src/primitives/sessions/copied.ts'
 import { redisSessionCopies } from '../../src/primitives/sessions/redis.ts'
 import { tableSessionEditions, tableSessions } from '../../src/primitives/sessions/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { until } from '../support/process.ts'
-import { testRedis } from '../support/redis.ts'
+import { patientRedis, testRedis } from '../support/redis.ts'
 import { sessionsContract } from './sessions.ts'
 
 let postgres: TestPostgres
@@ -24,7 +23,7 @@ sessionsContract('table', async () => {
 sessionsContract('redis over table', async () => {
   const { database } = await openSystemTables(postgres)
   const redis = await testRedis()
-  const client = await openRedis({ url: redis.url })
+  const client = await patientRedis(redis.url)
   const table = tableSessions(database)
   let asked = 0
   const find = (digest: Uint8Array) => {

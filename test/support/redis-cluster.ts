@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { openRedis, type RedisClient, redisFacts } from '../../src/engines/redis/client.ts'
+import { type RedisClient, redisFacts } from '../../src/engines/redis/client.ts'
 import { installedRedis } from '../../src/engines/redis/server.ts'
 import { freePort } from './ports.ts'
 import { until } from './process.ts'
+import { patientRedis } from './redis.ts'
 
 const slots = 16_384
 
@@ -80,7 +81,7 @@ async function startNode(): Promise<{ port: number; busPort: number; client: Red
   process.once('exit', end)
   const url = `redis://127.0.0.1:${port}`
   await until(() => redisFacts(url, 500).then(Boolean, () => false), 'a node of the cluster answers')
-  const client = await openRedis({ url })
+  const client = await patientRedis(url)
   return {
     port,
     busPort,

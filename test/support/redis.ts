@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { openRedis, type RedisClient } from '../../src/engines/redis/client.ts'
 import {
   installedRedis,
   type RedisServer,
@@ -30,6 +31,11 @@ export interface TestRedis {
   start(): Promise<void>
   /** And its folder is gone. */
   stop(): Promise<void>
+}
+
+/** A connection that waits long for its answers: for tests that are not about slow ones, on a machine that may be busy. */
+export function patientRedis(url: string): Promise<RedisClient> {
+  return openRedis({ url, commandTimeoutMs: 30_000 })
 }
 
 /** A real Redis on a free port, of this process: it takes some 30 ms. */

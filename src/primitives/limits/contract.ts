@@ -9,7 +9,8 @@
  * - at `nextMs` after a refusal one more is admitted, unless somebody else takes it;
  * - what is given back is as if it had never been taken.
  *
- * The window is cut into slots, and a slot counts until all of it has left: so at most a slot's length late, and never early.
+ * The window is cut into slots. What was admitted in a slot counts until the last of it has left: so at most a slot's length too
+ * long, never too short, and never longer than a window from now.
  */
 export interface Limiter {
   /** One of each key, each by itself. The verdicts come in the order of the asks. */
@@ -44,7 +45,7 @@ export interface Taken {
   readonly ownSlot?: number | undefined
 }
 
-/** Parts of a window. More are more exact and cost more room: 30 make a minute at most two seconds longer. */
+/** Parts of a window. More are more exact and cost more room: with 30, what was admitted first in a slot of a minute counts at most two seconds longer. */
 export const slotsOfWindow = 30
 
 export function slotMsOf(windowMs: number): number {

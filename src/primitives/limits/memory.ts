@@ -1,10 +1,9 @@
 import { type Clock, systemClock } from '../../kernel/clock.ts'
-import { type Ask, type Limiter, slotMsOf, slotsOfWindow, type Taken, type Verdict } from './contract.ts'
+import { type Ask, type Limiter, slotMsOf, type Taken, type Verdict } from './contract.ts'
 
-/** Counts of the slots that are not empty, the oldest first. */
+/** What was admitted in the slots that are not empty, the oldest first. */
 interface Counted {
-  slots: number[]
-  counts: number[]
+  slots: { slot: number; count: number; last: number }[]
   /** When all of it has left the window, ms. */
   endsAt: number
 }
@@ -20,33 +19,28 @@ export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limite
     const now = clock.ticks()
     const slotMs = slotMsOf(windowMs)
     const slot = Math.floor(now / slotMs)
-    const counted = known.get(key) ?? { slots: [], counts: [], endsAt: 0 }
-    while (counted.slots.length > 0 && counted.slots[0]! < slot - slotsOfWindow) {
-      counted.slots.shift()
-      counted.counts.shift()
-    }
-    let used = counted.counts.reduce((sum, count) => sum + count, 0)
+    const counted = known.get(key) ?? { slots: [], endsAt: 0 }
+    while (counted.slots.length > 0 && counted.slots[0]!.last <= now - windowMs) counted.slots.shift()
+    let used = counted.slots.reduce((sum, { count }) => sum + count, 0)
     const admitted = used < limit
     if (admitted) {
       used += 1
-      const last = counted.slots.length - 1
-      if (counted.slots[last] === slot) counted.counts[last]! += 1
-      else {
-        counted.slots.push(slot)
-        counted.counts.push(1)
-      }
-      counted.endsAt = (slot + slotsOfWindow + 1) * slotMs
+      const latest = counted.slots.at(-1)
+      if (latest?.slot === slot) {
+        latest.count += 1
+        latest.last = now
+      } else counted.slots.push({ slot, count: 1, last: now })
+      counted.endsAt = now + windowMs
       known.delete(key) // to the end: the first one is the one that has been quiet for longest
       known.set(key, counted)
       if (known.size > max) known.delete(known.keys().next().value!)
     }
-    return { admitted, used, nextMs: nextAt(counted, used - limit + 1, slotMs) - now, slot }
+    return { admitted, used, nextMs: untilLeft(counted, used - limit + 1, now, windowMs), slot }
   }
 
   function giveBack({ key, slot }: Taken): void {
-    const counted = known.get(key)
-    const at = counted?.slots.indexOf(slot) ?? -1
-    if (counted && at >= 0 && counted.counts[at]! > 0) counted.counts[at]! -= 1
+    const found = known.get(key)?.slots.find((one) => one.slot === slot)
+    if (found && found.count > 0) found.count -= 1
   }
 
   return {
@@ -61,12 +55,12 @@ export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limite
   }
 }
 
-/** When `n` (at least one) of what was counted has left the window. */
-function nextAt({ slots, counts }: Counted, n: number, slotMs: number): number {
+/** How long until `n` (at least one) of what was counted have left the window. */
+function untilLeft({ slots }: Counted, n: number, now: number, windowMs: number): number {
   let left = 0
-  const at = counts.findIndex((count) => {
+  const leaving = slots.find(({ count }) => {
     left += count
     return left >= Math.max(1, n)
   })
-  return at < 0 ? 0 : (slots[at]! + slotsOfWindow + 1) * slotMs
+  return leaving ? windowMs - (now - leaving.last) : 0
 }

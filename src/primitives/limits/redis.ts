@@ -1,18 +1,18 @@
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
-import { type Limiter, slotMsOf, slotsOfWindow } from './contract.ts'
+import { type Limiter, slotMsOf } from './contract.ts'
 
 /**
- * Counts in Redis: a hash for each key, a field for each slot that is not empty. All keys of an app have one hash tag, so all
+ * Counts in Redis: a hash for each key, a field for each slot that is not empty: how many, and when the last of them was admitted. All keys of an app have one hash tag, so all
  * asks of a request are one script, one round trip and one slot of a cluster. The window's arithmetic is that of `memory.ts`,
  * with the server's clock. The engine forgets what has left by itself; what it loses is told by nobody (see `insured.ts`).
  */
 export function redisLimiter(client: RedisClient, app: string): Limiter {
-  const keysOf = (all: readonly { key: string }[]) => all.map(({ key }) => `{${app}}:limit:${key}`)
+  const keysOf = (all: readonly { key: string }[]) => all.map(({ key }) => `{${app}}:limits:${key}`)
   return {
     async take(asks) {
       if (asks.length === 0) return []
-      const args = asks.flatMap(({ max, windowMs }) => [max, slotMsOf(windowMs)])
-      const rows = (await client.script(takeScript, keysOf(asks), [slotsOfWindow, ...args])) as number[][]
+      const args = asks.flatMap(({ max, windowMs }) => [max, windowMs, slotMsOf(windowMs)])
+      const rows = (await client.script(takeScript, keysOf(asks), args)) as number[][]
       return rows.map(([admitted, used, nextMs, slot]) => ({
         admitted: admitted === 1,
         used: used!,
@@ -39,59 +39,64 @@ export function redisRollCall(client: RedisClient, app: string, id: string): (la
 
 const now = `
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000 + time[2] / 1000
 `
 
 /** The clock of a server may be set back; counts never are. */
 const takeScript = defineScript(`${now}
-local length = tonumber(ARGV[1])
 local verdicts = {}
 for i = 1, #KEYS do
-  local max, slotMs = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
-  local slot = math.floor(now / slotMs)
+  local max, window, length = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local at, slots, gone, used = now, {}, {}, 0
   local known = redis.call('HGETALL', KEYS[i])
-  for at = 1, #known, 2 do
-    known[at] = tonumber(known[at])
-    if known[at] > slot then slot = known[at] end
+  for n = 1, #known, 2 do
+    local count, last = string.match(known[n + 1], '(%d+) (%S+)')
+    slots[#slots + 1] = { field = known[n], count = tonumber(count), last = tonumber(last) }
+    if slots[#slots].last > at then at = slots[#slots].last end
   end
-  local slots, counts, gone, used = {}, {}, {}, 0
-  for at = 1, #known, 2 do
-    if known[at] < slot - length then
-      gone[#gone + 1] = string.format('%.0f', known[at])
+  local live = {}
+  for _, one in ipairs(slots) do
+    if one.last <= at - window then
+      gone[#gone + 1] = one.field
     else
-      slots[#slots + 1] = known[at]
-      counts[known[at]] = tonumber(known[at + 1])
-      used = used + counts[known[at]]
+      live[#live + 1] = one
+      used = used + one.count
     end
   end
+  table.sort(live, function(a, b) return a.last < b.last end)
+  local slot = string.format('%.0f', math.floor(at / length))
   local admitted = used < max
   if admitted then
     used = used + 1
-    if not counts[slot] then slots[#slots + 1] = slot end
-    counts[slot] = (counts[slot] or 0) + 1
+    local latest = live[#live]
+    if not latest or latest.field ~= slot then
+      latest = { field = slot, count = 0 }
+      live[#live + 1] = latest
+    end
+    latest.count, latest.last = latest.count + 1, at
     if #gone > 0 then redis.call('HDEL', KEYS[i], unpack(gone)) end
-    redis.call('HINCRBY', KEYS[i], string.format('%.0f', slot), 1)
-    redis.call('PEXPIRE', KEYS[i], string.format('%.0f', (slot + length + 1) * slotMs - now + 1))
+    redis.call('HSET', KEYS[i], slot, string.format('%.0f %.3f', latest.count, at))
+    redis.call('PEXPIRE', KEYS[i], string.format('%.0f', at + window - now + 1))
   end
-  table.sort(slots)
   local leaving, nextMs = math.max(1, used - max + 1), 0
-  for _, one in ipairs(slots) do
-    leaving = leaving - counts[one]
+  for _, one in ipairs(live) do
+    leaving = leaving - one.count
     if leaving <= 0 then
-      nextMs = (one + length + 1) * slotMs - now
+      nextMs = window - (now - one.last)
       break
     end
   end
-  verdicts[i] = { admitted and 1 or 0, used, nextMs, slot }
+  verdicts[i] = { admitted and 1 or 0, used, math.ceil(nextMs), tonumber(slot) }
 end
 return verdicts
 `)
 
 const giveBackScript = defineScript(`
 for i = 1, #KEYS do
-  local count = tonumber(redis.call('HGET', KEYS[i], ARGV[i]) or '0')
-  if count > 1 then redis.call('HINCRBY', KEYS[i], ARGV[i], -1)
-  elseif count == 1 then redis.call('HDEL', KEYS[i], ARGV[i]) end
+  local count, last = string.match(redis.call('HGET', KEYS[i], ARGV[i]) or '', '(%d+) (%S+)')
+  if count and tonumber(count) > 0 then
+    redis.call('HSET', KEYS[i], ARGV[i], string.format('%.0f %s', tonumber(count) - 1, last))
+  end
 end
 return 1
 `)

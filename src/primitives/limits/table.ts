@@ -2,7 +2,7 @@ import { systemClock } from '../../kernel/clock.ts'
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
-import { type Ask, type Limiter, slotMsOf, slotsOfWindow, type Verdict } from './contract.ts'
+import { type Ask, type Limiter, slotMsOf, type Verdict } from './contract.ts'
 
 interface Waiting {
   ask: Ask
@@ -52,7 +52,7 @@ export function tableLimiter(database: Database): Limiter {
       const rows = await runAlone<Row>(
         database,
         sql`select * from rung.take_limits(${asks.map(({ key }) => key)}, ${asks.map(({ max }) => max)},
-          ${asks.map(({ windowMs }) => slotMsOf(windowMs))}, ${slotsOfWindow})`,
+          ${asks.map(({ windowMs }) => windowMs)}, ${asks.map(({ windowMs }) => slotMsOf(windowMs))})`,
       )
       for (const { place, admitted, used, next_ms: nextMs, slot } of rows) {
         const verdict = { admitted, used, nextMs, slot }

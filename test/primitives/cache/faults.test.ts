@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { openRedis, type RedisClient } from '../../../src/engines/redis/client.ts'
+import type { RedisClient } from '../../../src/engines/redis/client.ts'
 import { type CacheNode, eventually, gate, session, type Thing } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, untilReady, untilUp, watchThings } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
 import { openProxy, type TestProxy } from '../../support/proxy.ts'
-import { noRedis, testRedis } from '../../support/redis.ts'
+import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -89,7 +89,7 @@ const troubles: Trouble[] = [
     async prepare({ fleet, later, admin }) {
       const replica = await testRedis()
       const wire = await openProxy({ port: fleet.redis.port, host: '127.0.0.1' })
-      const promoted = await openRedis({ url: replica.url })
+      const promoted = await patientRedis(replica.url)
       later.push(async () => {
         promoted.close()
         wire.close()
@@ -130,7 +130,7 @@ describe('Redis', { skip: noRedis }, () => {
       const fleet = await openFleet(postgres)
       const proxy = await openProxy({ port: fleet.redis.port, host: '127.0.0.1' })
       const url = fleet.redis.url.replace(`:${fleet.redis.port}`, `:${proxy.port}`)
-      const admin = await openRedis({ url: fleet.redis.url, commandTimeoutMs: 10_000 })
+      const admin = await patientRedis(fleet.redis.url)
       const scene: Scene = { fleet, proxy, admin, later: [] }
       const warm = await fleet.node({ url })
       const cold = await fleet.node({ url, ...bare })

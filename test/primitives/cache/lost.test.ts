@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { connectOnce } from '../../../src/engines/postgres/client.ts'
-import { openRedis } from '../../../src/engines/redis/client.ts'
 import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
 import { redisLayer } from '../../../src/primitives/cache/redis.ts'
 import { SharedCache } from '../../../src/primitives/cache/shared.ts'
@@ -12,7 +11,7 @@ import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '.
 import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
 import { openProxy } from '../../support/proxy.ts'
-import { noRedis, testRedis } from '../../support/redis.ts'
+import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -80,7 +79,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
       const url = fleet.redis.url.replace(`:${fleet.redis.port}`, `:${proxy.port}`)
       const reader = await fleet.node({ url, sharedLog: slowLog, ...bare })
       assert.equal(await thing!.get(reader), 0)
-      const admin = await openRedis({ url: fleet.redis.url })
+      const admin = await patientRedis(fleet.redis.url)
       await admin.call('SAVE')
       await thing!.write(writer)
       await until(async () => (await thing!.get(reader)) === 1, 'the reader has heard of it')
@@ -97,7 +96,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
       await fleet.redis.kill()
       await fleet.redis.start()
       await untilReady(fleet)
-      const back = await openRedis({ url: fleet.redis.url })
+      const back = await patientRedis(fleet.redis.url)
       await until(
         async () => String(await back.call('CLIENT', 'LIST')).split('name=rung').length > 3,
         'the node is connected',
@@ -118,7 +117,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
         const [slow, ...things] = await fleet.things(4)
         for (let n = 0; n < 20; n += 1) await nodes[0].cache.invalidate(['something-else'])
         for (const thing of things) assert.equal(await thing.get(nodes[0]), 0)
-        const admin = await openRedis({ url: fleet.redis.url })
+        const admin = await patientRedis(fleet.redis.url)
         const { open, opened } = gate()
         const { open: began, opened: hasRead } = gate()
         const loading = slow!.get(nodes[0], async (node) => {
@@ -147,7 +146,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
 
   it('a loss is told once, however often the return fails', () =>
     withFleet(async (fleet) => {
-      const client = await openRedis({ url: fleet.redis.url })
+      const client = await patientRedis(fleet.redis.url)
       const layer = redisLayer(client, 'test')
       const told: string[] = []
       let entered = 0
@@ -173,7 +172,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
 
   it('what was loaded between the look and the lease is looked at, not loaded again', async () => {
     const redis = await testRedis()
-    const client = await openRedis({ url: redis.url })
+    const client = await patientRedis(redis.url)
     const layer = redisLayer(client, 'test')
     const { id: epoch } = await layer.enter({ renew: false, mark: '1:1:', markAgeMsMax: 60_000 })
     const open = (id: string, seen?: Buffer) => layer.open(epoch, 'key', ['tag'], { id, ms: 60_000 }, seen)
@@ -190,7 +189,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
 
   it('what belongs to an epoch that has ended goes by itself, and nothing of one that is in use', async () => {
     const redis = await testRedis()
-    const client = await openRedis({ url: redis.url })
+    const client = await patientRedis(redis.url)
     const layer = redisLayer(client, 'test')
     const entering = { mark: '1:1:', markAgeMsMax: 60_000 }
     const lifeMs = (key: string) => client.call('PTTL', key) as Promise<number>

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { after, before, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
-import { openRedis } from '../../../src/engines/redis/client.ts'
 import { seededRandom } from '../../../src/kernel/random.ts'
 import { eventually, schedule } from '../../support/cache.ts'
 import { bare, openFleet, untilReady, untilUp } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { openProxy } from '../../support/proxy.ts'
-import { noRedis } from '../../support/redis.ts'
+import { noRedis, patientRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -34,7 +33,7 @@ it(`random schedules on two nodes, while Redis has trouble ${strikes} times: nob
   let ended = false
 
   async function tell(...command: string[]): Promise<void> {
-    const admin = await openRedis({ url: redis.url, commandTimeoutMs: 10_000 })
+    const admin = await patientRedis(redis.url)
     await admin.call(command[0]!, ...command.slice(1)).finally(() => admin.close())
   }
   const acts: Record<string, () => Promise<void>> = {

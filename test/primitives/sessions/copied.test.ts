@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
-import { openRedis, type RedisClient } from '../../../src/engines/redis/client.ts'
+import type { RedisClient } from '../../../src/engines/redis/client.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import type { NewSession, SessionStore } from '../../../src/primitives/sessions/contract.ts'
 import { copiedSessions } from '../../../src/primitives/sessions/copied.ts'
@@ -11,7 +11,7 @@ import { gate } from '../../support/cache.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { noRedis, type TestRedis, testRedis } from '../../support/redis.ts'
+import { noRedis, patientRedis, type TestRedis, testRedis } from '../../support/redis.ts'
 
 interface Node {
   store: SessionStore
@@ -48,7 +48,7 @@ describe('sessions read through Redis', { skip: noRedis }, () => {
 
   async function openNode(): Promise<Node> {
     const table = tableSessions(database)
-    const client = await openRedis({ url: redis.url })
+    const client = await patientRedis(redis.url)
     let asked = 0
     let held: { answered(): void; until: Promise<void> } | undefined
     async function find(digest: Uint8Array) {
@@ -200,7 +200,7 @@ describe('sessions read through Redis', { skip: noRedis }, () => {
     const session = await copied(await fresh())
     const second = await testRedis()
     one.client.close()
-    const client = await openRedis({ url: second.url }) // another primary, of which the other node has not heard
+    const client = await patientRedis(second.url) // another primary, of which the other node has not heard
     const moved = copiedSessions(
       tableSessions(database),
       redisSessionCopies(client, 'test'),
