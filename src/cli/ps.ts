@@ -6,6 +6,9 @@ import { systemClock } from '../kernel/clock.ts'
 import type { Command, Input } from './command.ts'
 import { dataDirOf, dataOption } from './rung-config.ts'
 
+/** `/readyz` itself waits 1 s for the database. */
+const readyWithinMs = 2_000
+
 const ps: Command = {
   name: 'ps',
   summary: 'what runs here, and how it is',
@@ -22,9 +25,9 @@ const ps: Command = {
     const dataDir = dataDirOf(input)
     const place = path.relative(cwd, dataDir) || '.'
     const fleet = await runningFleet(dataDir)
-    const parts = fleet?.parts ?? (await partsOf(dataDir))
+    const parts = await Promise.all((fleet?.parts ?? (await partsOf(dataDir))).map(withTrouble))
     const runs = fleet !== undefined || parts.length > 0
-    if (json) out.json(runs ? { running: true, ...(fleet ?? { parts }) } : { running: false })
+    if (json) out.json(runs ? { running: true, ...fleet, parts } : { running: false })
     else if (!runs) out.line(`Nothing runs here (data directory ${place}).`)
     else if (fleet && parts.length === 0)
       out.line(`"rung up" starts here (data directory ${place}), process ${fleet.pid}`)
@@ -75,6 +78,16 @@ async function partsOf(dataDir: string): Promise<Part[]> {
       trouble: 'what started it was killed; "rung start" takes it over, "rung stop" ends it',
     },
   ]
+}
+
+/** A process of the app runs, and serves, without what it needs: it says so itself. */
+async function withTrouble(part: Part): Promise<Part> {
+  if (part.state !== 'running' || !/^(app|web|worker|both)\b/.test(part.name)) return part
+  const asked = await fetch(`http://${part.address}/readyz`, { signal: AbortSignal.timeout(readyWithinMs) })
+    .then((answer) => answer.json() as Promise<{ checks: { database?: boolean; redis?: boolean } }>)
+    .catch(() => undefined)
+  const lacks = asked && (asked.checks.database === false ? 'Postgres' : asked.checks.redis === false && 'Redis')
+  return lacks ? { ...part, trouble: `cannot use ${lacks}; its log says why` } : part
 }
 
 function print(parts: readonly Part[], dataDir: string, out: Input['out']): void {

@@ -131,7 +131,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     )
     const root = primitives.data
     const state: Health = { draining: false }
-    health(http, root, state)
+    health(http, root, state, redis)
     for (const extension of options.extensions ?? [])
       await extension(http, { data: root, server, log, config, primitives })
     if (config.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)

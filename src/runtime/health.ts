@@ -4,7 +4,8 @@ import type { Http } from '../primitives/http/contract.ts'
 
 /**
  * `/healthz`: this process answers; whoever restarts processes asks it. `/readyz`: it can do its work now; a balancer asks
- * it. A process that drains, or has lost its database, is healthy and not ready.
+ * it. A process that drains, or has lost its database, is healthy and not ready. Without its Redis it is ready: it is slower, and
+ * says so, for `rung ps`.
  */
 export interface Health {
   draining: boolean
@@ -12,14 +13,14 @@ export interface Health {
 
 const databaseAnswersWithinMs = 1_000
 
-export function health(http: Http, root: DataRoot, state: Health): void {
+export function health(http: Http, root: DataRoot, state: Health, redis: { readonly isUp: boolean } | undefined): void {
   const data = root.forModule(undefined)
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
   http.get('/healthz', hidden, async () => ({ status: 'ok' }))
 
   http.get('/readyz', hidden, async (_request, reply) => {
-    const checks = { draining: state.draining, database: await answers() }
+    const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp }
     const ready = !checks.draining && checks.database
     return reply.status(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', checks })
   })

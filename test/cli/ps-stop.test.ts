@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import path from 'node:path'
 import { test } from 'node:test'
 import { isRunning, postgresPidOf, processesOn, type Scratch, until, withScratch } from '../support/process.ts'
+import { noRedis, testRedis } from '../support/redis.ts'
 
 async function rung({ launch }: Scratch, ...args: string[]) {
   const command = launch({ command: [...args, '--json'] })
@@ -64,3 +65,22 @@ test('a Postgres whose rung start was killed is listed, and ended by rung stop',
     const again = await scratch.start()
     assert.equal((await again.stop()).code, 0)
   }))
+
+test('rung ps tells which process cannot use its Redis', { skip: noRedis }, async () => {
+  const redis = await testRedis()
+  try {
+    await withScratch(async (scratch) => {
+      const RUNG_REDIS_URL = redis.url.replace(/:[^:@]*@/, ':a-wrong-secret@')
+      await scratch.start({ up: '10k', args: ['--web', '1', '--worker', '0'], env: { RUNG_REDIS_URL } })
+      const people = scratch.launch({ command: ['ps'] })
+      assert.equal((await people.exited).code, 0)
+      assert.match(people.stdout(), /\nweb-1: cannot use Redis; its log says why\n/)
+      const logs = scratch.launch({ command: ['logs', 'web-1'] })
+      await logs.exited
+      assert.match(logs.stdout(), /WRONGPASS/)
+      assert.doesNotMatch(logs.stdout() + people.stdout(), /a-wrong-secret/)
+    })
+  } finally {
+    await redis.stop()
+  }
+})

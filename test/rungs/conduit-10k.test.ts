@@ -74,6 +74,14 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
     assert.equal((await fetch(`${baseUrl}/openapi.json`)).status, 200)
   })
 
+  it('what nginx cannot read is refused in the form of the app', async () => {
+    for (const path of ['/%00', '/api/tags%00', '/%zz']) {
+      const answer = await fetch(baseUrl + path)
+      const { code } = (await answer.json()) as { code?: string }
+      assert.deepEqual([answer.status, code], [400, 'HTTP_BAD_REQUEST'], path)
+    }
+  })
+
   it('a kept answer has one Vary, and no header that belonged to its first reader', async () => {
     const first = {
       'x-request-id': 'first-reader',

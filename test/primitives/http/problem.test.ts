@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { defineApp, defineModule, RungError } from 'rung'
 import { Type } from 'typebox'
+import { onResponseEnd } from '../../../src/primitives/http/response-end.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../../support/postgres.ts'
+import { until } from '../../support/process.ts'
 import { openProxy, type TestProxy } from '../../support/proxy.ts'
 
 let postgres: TestPostgres
@@ -29,6 +32,7 @@ type Answer = Awaited<ReturnType<typeof ask>>
 
 describe('requests that no route takes', () => {
   let running: Running
+  const ended: number[] = []
   before(async () => {
     const things = defineModule({
       name: 'things',
@@ -37,6 +41,11 @@ describe('requests that no route takes', () => {
         http.get('/things/:id', async () => ({}))
         http.put('/things/:id', async () => ({}))
         http.post('/things', { bodyLimit: 1_000 }, async ({ body }) => body)
+        http.get('/stream', async (_request, reply) => {
+          const before = reply.raw.listenerCount('close')
+          for (let n = 0; n < 20; n += 1) onResponseEnd(reply.raw, () => ended.push(n))
+          return Readable.from([`${before} `, String(reply.raw.listenerCount('close'))])
+        })
       },
     })
     running = await bootForTest(defineApp({ name: 'a', modules: [things] }), postgres)
@@ -48,6 +57,7 @@ describe('requests that no route takes', () => {
       ['POST', '/things/7', 'GET, HEAD, PUT'],
       ['DELETE', '/things/7?x=1', 'GET, HEAD, PUT'],
       ['GET', '/things', 'POST'],
+      ['OPTIONS', '/things', 'POST'],
     ] as const) {
       const { status, headers, problem } = await ask(running, route, {}, method)
       assert.deepEqual([status, headers.get('allow'), problem.code], [405, allow, 'HTTP_METHOD_NOT_ALLOWED'])
@@ -55,6 +65,15 @@ describe('requests that no route takes', () => {
     for (const route of ['/thing/7', '/things/7/8', '/'])
       assert.equal((await ask(running, route, {}, 'DELETE')).status, 404, route)
     assert.equal((await ask(running, '/metrics', {}, 'DELETE')).status, 404, 'what is not for clients is not there')
+  })
+
+  it('are streamed with one listener, for however many wait for the end', async () => {
+    // Eleven of their own on one answer made Node warn of a leak.
+    const answer = await fetch(`${running.url}/stream`)
+    const [before, after] = (await answer.text()).split(' ').map(Number)
+    assert.equal(after, before)
+    await (await fetch(`${running.url}/stream`)).text()
+    await until(() => ended.length === 40, 'all were told of both ends')
   })
 
   it('with a body in another form are told so, and a large one is read to its end', async () => {
