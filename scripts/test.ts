@@ -55,7 +55,7 @@ function run(list: readonly string[]): Promise<number> {
   const args = [
     '--conditions=rung-source',
     '--test',
-    '--test-timeout=600000', // of a file too: one that leaves something open is ended, and has failed
+    '--test-timeout=1800000', // of a file too: one that leaves something open is ended, and has failed. No limit for slow machines
     '--test-concurrency=2',
     '--test-reporter=spec',
     ...list,

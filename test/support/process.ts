@@ -15,7 +15,7 @@ export const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url
 export const ledgerApp = fileURLToPath(new URL('./apps/ledger/app.ts', import.meta.url))
 
 /** Long enough for any machine; reached only by something that hangs. */
-const hangsAfterMs = 120_000
+const hangsAfterMs = 300_000
 
 export interface Options {
   /** The app's file; the ledger by default. */

@@ -290,35 +290,31 @@ describe('what a node does not hear', { skip: noRedis }, () => {
       }
     }))
 
-  it(
-    'cut off from Postgres, a node gives nothing away that may be old, unless it cannot load',
-    { timeout: 60_000 },
-    () =>
-      withFleet((fleet) =>
-        withTempDir(async (dir) => {
-          const proxy = await openProxy(
-            { path: path.join(fleet.connection.host!, `.s.PGSQL.${fleet.connection.port ?? 5432}`) },
-            path.join(dir, '.s.PGSQL.5432'),
-          )
-          const writer = await fleet.node()
-          const [thing] = await fleet.things(1)
-          const reader = await fleet.node({ connection: { ...fleet.connection, host: dir, port: 5432 }, deaf: true })
-          assert.equal(await thing!.get(reader), 0)
-          proxy.swallow()
-          await thing!.write(writer)
-          // A load that does not need what is cut off: it must be asked once what is kept cannot be trusted.
-          const elsewhere = () => thing!.load(writer)
-          const written = performance.now()
-          await until(async () => (await thing!.get(reader, elsewhere)) === 1, 'it no longer trusts what it has')
-          assert.ok(performance.now() - written < soonMs)
-          await thing!.write(writer)
-          const failing = () => Promise.reject(new Error('cut off'))
-          const instead = await thing!.get(reader, failing)
-          assert.ok(instead >= 1)
-          proxy.flow()
-          await until(async () => (await thing!.get(reader)) === 2, 'it follows the log again')
-          proxy.close()
-        }),
-      ),
-  )
+  it('cut off from Postgres, a node gives nothing away that may be old, unless it cannot load', () =>
+    withFleet((fleet) =>
+      withTempDir(async (dir) => {
+        const proxy = await openProxy(
+          { path: path.join(fleet.connection.host!, `.s.PGSQL.${fleet.connection.port ?? 5432}`) },
+          path.join(dir, '.s.PGSQL.5432'),
+        )
+        const writer = await fleet.node()
+        const [thing] = await fleet.things(1)
+        const reader = await fleet.node({ connection: { ...fleet.connection, host: dir, port: 5432 }, deaf: true })
+        assert.equal(await thing!.get(reader), 0)
+        proxy.swallow()
+        await thing!.write(writer)
+        // A load that does not need what is cut off: it must be asked once what is kept cannot be trusted.
+        const elsewhere = () => thing!.load(writer)
+        const written = performance.now()
+        await until(async () => (await thing!.get(reader, elsewhere)) === 1, 'it no longer trusts what it has')
+        assert.ok(performance.now() - written < soonMs)
+        await thing!.write(writer)
+        const failing = () => Promise.reject(new Error('cut off'))
+        const instead = await thing!.get(reader, failing)
+        assert.ok(instead >= 1)
+        proxy.flow()
+        await until(async () => (await thing!.get(reader)) === 2, 'it follows the log again')
+        proxy.close()
+      }),
+    ))
 })

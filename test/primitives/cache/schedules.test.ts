@@ -20,7 +20,6 @@ const seed = 20_262
 
 it(`random schedules on two nodes, while Redis has trouble ${strikes} times: nobody misses what he wrote`, {
   skip: noRedis,
-  timeout: 120_000,
 }, async (context) => {
   const fleet = await openFleet(postgres)
   const { redis } = fleet
