@@ -532,8 +532,9 @@ async function withTwo(
     request.resume()
     response.end(name)
   },
+  terms: readonly string[] = [],
 ): Promise<void> {
-  const apps = await Promise.all(['0', '1'].map((name) => testUpstream((...both) => answer(name, ...both))))
+  const apps = await Promise.all(['0', '1'].map((name) => testUpstream((...both) => answer(name, ...both), terms)))
   const cache = await testPageCache(apps.map(({ address }) => address))
   try {
     await body({ url: cache.server.url, apps, cache })
@@ -585,18 +586,39 @@ test('while no process answers all of them are tried; a write that was sent to o
 }, async () => {
   await withTwo(
     async ({ url, apps }) => {
-      const lost = await askPage(url, '/dies', { method: 'POST', body: 'x' })
-      assert.deepEqual([lost.status, JSON.parse(lost.body).code], [502, 'HTTP_OUTCOME_UNKNOWN'])
-      assert.equal(lost.headers['retry-after'], undefined)
-      assert.equal(apps[0]!.seen.length + apps[1]!.seen.length, 1, 'it was sent once')
-      const keyed = await askPage(url, '/dies', { method: 'POST', body: 'x', headers: { 'idempotency-key': 'k' } })
+      const dies = (method: string, target = '/dies', headers = {}, body?: string) =>
+        askPage(url, target, { method, headers, ...(body !== undefined && { body }) })
+      // nginx by itself would send a DELETE or a PUT without a body to the other one as well.
+      for (const [method, body] of [
+        ['POST', 'x'],
+        ['POST'],
+        ['PATCH'],
+        ['PUT', 'x'],
+        ['PUT', ''],
+        ['DELETE'],
+      ] as const) {
+        const before = apps[0]!.seen.length + apps[1]!.seen.length
+        const lost = await dies(method, '/dies', {}, body)
+        assert.deepEqual([lost.status, JSON.parse(lost.body).code], [502, 'HTTP_OUTCOME_UNKNOWN'], method)
+        assert.equal(lost.headers['retry-after'], undefined)
+        assert.equal(apps[0]!.seen.length + apps[1]!.seen.length, before + 1, `${method} was sent once`)
+      }
+      const key = { 'idempotency-key': 'k' }
+      await until(async () => (await dies('POST', '/dies/keyed', key, 'x')).status === 503, 'the edge knows the routes')
+      const keyed = await dies('POST', '/dies/keyed', key, 'x')
       assert.deepEqual([keyed.status, keyed.headers['retry-after']], [503, '1'])
-      for (const app of apps) await app.close()
+      assert.equal((await dies('POST', '/dies', key, 'x')).status, 502, 'a route that takes no key does it again')
+      assert.equal((await dies('POST', '/dies/keyed', {}, 'x')).status, 502)
+      await apps[0]!.close()
+      const others = await Promise.all(Array.from({ length: 6 }, () => dies('DELETE', '/lives')))
+      assert.deepEqual([...new Set(others.map(({ status }) => status))], [200], 'what was not sent goes to the other')
+      await apps[1]!.close()
       const away = await askPage(url, '/', { method: 'POST', body: 'x' })
       assert.deepEqual([away.status, away.headers['retry-after']], [503, '1'], 'nobody has seen it')
       assert.equal(JSON.parse(away.body).instance, away.headers['x-request-id'])
     },
-    (_, request, response) => void (request.url === '/dies' ? request.socket.destroy() : response.end()),
+    (_, request, response) => void (request.url!.startsWith('/dies') ? request.socket.destroy() : response.end()),
+    ['keyed POST /dies/:how'],
   )
 })
 

@@ -61,15 +61,16 @@ export interface TestUpstream {
   close(): Promise<void>
 }
 
-/** An app behind the page cache. */
+/** An app behind the page cache. `terms`: what it tells the edge of its routes, a line each. */
 export async function testUpstream(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
+  terms: readonly string[] = [],
 ): Promise<TestUpstream> {
   const seen: IncomingMessage[] = []
   let hangs = false
   const server: Server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
     if (hangs) return void seen.push(request)
-    if (request.url === edgeStatePath) return void response.end() // it is alive; the edge asks all the time
+    if (request.url === edgeStatePath) return void response.end(['rung-edge 1', ...terms, ''].join('\n')) // the edge asks all the time
     seen.push(request)
     answer(request, response)
   })

@@ -10,9 +10,11 @@ export const requestIdPlaceholder = 'rung-edge-request-id'
  *   until it answers again. Nothing else takes it out: nginx' own count of failures includes connections that a client broke, so
  *   with it any client could take a server away from everybody. If no process answers, all of them are tried.
  * - *Balancing.* Round robin over those that answer. A GET that one process leaves unanswered for `first_try_seconds` is asked of
- *   another, within a budget of a tenth of all GETs: without it, a slow database would double its own load.
- * - *Terms.* The answer to the question above says which bodies the app takes and how it words refusals, so that the edge refuses
- *   a body that is too large before it is sent, and answers in the app's own form while the app is away.
+ *   another, within a budget of a tenth of all GETs: without it, a slow database would double its own load. Anything else is asked
+ *   of another only if nothing of it was sent: nginx by itself would send a DELETE or a PUT that may have been done once more.
+ * - *Terms.* The answer to the question above says which bodies the app takes, which routes take an Idempotency-Key and how the app
+ *   words refusals, so that the edge refuses a body that is too large before it is sent, and answers in the app's own form, and
+ *   truly, while the app is away.
  */
 export const appLua = String.raw`
 local balancer = require("ngx.balancer")
@@ -77,12 +79,22 @@ local function choose(last)
   return other or last or apps[turn], false
 end
 
+local function was_sent()
+  for bytes in (ngx.var.upstream_bytes_sent or ""):gmatch("%d+") do
+    if tonumber(bytes) > 0 then return true end
+  end
+  return false
+end
+
+local no_other = -3 -- NGX_BUSY: nginx gives up with 502
+
 function M.balance()
   local ctx, method = ngx.ctx, ngx.req.get_method()
   local safe = method == "GET" or method == "HEAD"
   local app = choose(ctx.app)
   local wait = answer_seconds
   if ctx.app then
+    if not safe and was_sent() then return ngx.exit(no_other) end
     budget = budget - 1
   elseif #apps > 1 then
     balancer.set_more_tries(1)
@@ -101,20 +113,30 @@ function M.balance()
   end
 end
 
+local function pattern_of(path)
+  -- What stands for a parameter takes anything: the app itself decides in the end.
+  local pattern = path:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*.*$", ".*"):gsub("[^/]*:[^/]*", "[^/]*")
+  return "^" .. pattern .. "/?$"
+end
+
+local function is_for(route, method, path)
+  return (route.method == method or route.method == "*") and path:find(route.pattern)
+end
+
 local known, terms
 local function read_terms()
   local text = state:get("terms")
   if terms and text == known then return terms end
-  terms = { body_max = nil, bodies = {}, refusals = {} }
+  terms = { body_max = nil, bodies = {}, keyed = {}, refusals = {} }
   for line in (text or ""):gmatch("[^\n]+") do
     local most, method, path = line:match("^body (%d+) (%S+) (%S+)$")
     if most and method == "*" and path == "*" then
       terms.body_max = tonumber(most)
     elseif most then
-      -- What stands for a parameter takes anything: the app itself decides in the end.
-      local pattern = path:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*.*$", ".*"):gsub("[^/]*:[^/]*", "[^/]*")
-      terms.bodies[#terms.bodies + 1] = { method = method, pattern = "^" .. pattern .. "/?$", most = tonumber(most) }
+      terms.bodies[#terms.bodies + 1] = { method = method, pattern = pattern_of(path), most = tonumber(most) }
     end
+    local keyed_method, keyed_path = line:match("^keyed (%S+) (%S+)$")
+    if keyed_method then terms.keyed[#terms.keyed + 1] = { method = keyed_method, pattern = pattern_of(keyed_path) } end
     local name, type, body = line:match("^refusal (%S+) (%S+) (%S+)$")
     if name then terms.refusals[name] = { type = ngx.unescape_uri(type), body = ngx.unescape_uri(body) } end
   end
@@ -135,7 +157,7 @@ function M.too_large()
   if not terms.body_max or length <= terms.body_max then return false end
   local method, path = ngx.req.get_method(), ngx.var.uri
   for _, route in ipairs(terms.bodies) do
-    if length <= route.most and (route.method == method or route.method == "*") and path:find(route.pattern) then return false end
+    if length <= route.most and is_for(route, method, path) then return false end
   end
   return true
 end
@@ -168,13 +190,19 @@ function M.refuse(name)
   return ngx.exit(ngx.OK)
 end
 
+local function repeatable()
+  local method, path = ngx.req.get_method(), ngx.var.uri
+  if method == "GET" or method == "HEAD" then return true end
+  if ngx.var.http_idempotency_key == nil then return false end
+  for _, route in ipairs(read_terms().keyed) do
+    if is_for(route, method, path) then return true end
+  end
+  return false
+end
+
 -- No process has answered. Once a write has been sent to one, it may have been done: whoever sent it must not be told to try again.
 function M.down()
-  local method = ngx.req.get_method()
-  local repeatable = method == "GET" or method == "HEAD" or ngx.var.http_idempotency_key ~= nil
-  local sent = false
-  for bytes in (ngx.var.upstream_bytes_sent or ""):gmatch("%d+") do sent = sent or tonumber(bytes) > 0 end
-  return M.refuse(sent and not repeatable and "502" or "503")
+  return M.refuse(was_sent() and not repeatable() and "502" or "503")
 end
 
 return M

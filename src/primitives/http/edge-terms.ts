@@ -28,14 +28,18 @@ export function onlyFromEdge(secret: string): (request: FastifyRequest) => Promi
 }
 
 /**
- * Tells the edge, which shows its secret, what it has to know of this process: that it answers, which bodies its routes take, and
- * how the app words a refusal. One line each; see `engines/nginx/app-lua.ts`. Before the routes.
+ * Tells the edge, which shows its secret, what it has to know of this process: that it answers, which bodies its routes take,
+ * which of them take an Idempotency-Key, and how the app words a refusal. One line each; see `engines/nginx/app-lua.ts`. Before the routes.
  */
 export function tellEdge(http: Http, secret: string): void {
-  const bodies = [`body ${http.initialConfig.bodyLimit} * *`]
-  http.addHook('onRoute', ({ method, url, bodyLimit }) => {
-    if (bodyLimit === undefined || bodyLimit === http.initialConfig.bodyLimit) return
-    for (const one of [method].flat()) if (!/\s/.test(url)) bodies.push(`body ${bodyLimit} ${one} ${url}`)
+  const terms = [`body ${http.initialConfig.bodyLimit} * *`]
+  http.addHook('onRoute', ({ method, url, bodyLimit, config }) => {
+    if (/\s/.test(url)) return
+    for (const one of [method].flat()) {
+      if (bodyLimit !== undefined && bodyLimit !== http.initialConfig.bodyLimit)
+        terms.push(`body ${bodyLimit} ${one} ${url}`)
+      if (config?.idempotency !== undefined) terms.push(`keyed ${one} ${url}`)
+    }
   })
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
   const onRequest = onlyFromEdge(secret)
@@ -57,6 +61,6 @@ export function tellEdge(http: Http, secret: string): void {
     ),
   )
   http.get(edgeStatePath, { ...hidden, onRequest }, async (_request, reply) =>
-    reply.type('text/plain; charset=utf-8').send(['rung-edge 1', ...bodies, ...(await forms()), ''].join('\n')),
+    reply.type('text/plain; charset=utf-8').send(['rung-edge 1', ...terms, ...(await forms()), ''].join('\n')),
   )
 }
