@@ -1,12 +1,15 @@
 import { type Html, html, inThread, isRungError, rawHtml } from 'rung'
 import type { default as render } from './render.ts'
 
-/** Up to this length even the worst text takes less than a millisecond: some take a time that grows with its square. */
-const inPlaceMax = 4_000
+/** Up to this length even the worst text (`![[![[…`) takes about a millisecond: its time grows with the square of its length. */
+const inPlaceMax = 1_000
 const inOwnThread = inThread<string, string>(new URL('./render.ts', import.meta.url), { timeout: '250ms' })
 let inPlace: Promise<typeof render> | undefined
 
-/** What people write, as HTML. What takes too long to render is shown as it was written. */
+/**
+ * What people write, as HTML. What takes too long to render is shown as it was written.
+ * @throws THREAD_BUSY while too many texts of others wait: nothing that must not be kept is returned for it
+ */
 export async function rendered(text: string): Promise<Html> {
   if (text.length <= inPlaceMax) {
     inPlace ??= import('./render.ts').then((module) => module.default) // a process that shows no article does without it
@@ -15,7 +18,7 @@ export async function rendered(text: string): Promise<Html> {
   try {
     return rawHtml(await inOwnThread(text))
   } catch (error) {
-    if (!isRungError(error, 'THREAD_TIMEOUT') && !isRungError(error, 'THREAD_BUSY')) throw error
+    if (!isRungError(error, 'THREAD_TIMEOUT')) throw error
     return html`<pre class="as-written">${text}</pre>`
   }
 }

@@ -1,9 +1,10 @@
 import { channel } from 'node:diagnostics_channel'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { every, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
+import { networkOf } from './address.ts'
 import { isOwnRequest } from './own-request.ts'
 import { onResponseEnd } from './response-end.ts'
 
@@ -20,7 +21,10 @@ export type Priority = 'critical' | 'normal' | 'sheddable'
 export interface SheddingOptions {
   /** The event loop comes round this late, and normal requests are refused. Default 500 ms. */
   delayMax?: Duration
-  /** So many requests are being answered, and further normal ones are refused. Default 1,000. */
+  /**
+   * So many requests are being answered, and further normal ones are refused; besides these so many bodies may be on their way, a tenth of
+   * them from one network. Default 1,000.
+   */
   inFlightMax?: number
 }
 
@@ -71,6 +75,7 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   let sampledAt = systemClock.ticks()
   let sampledMs = 0
   let inFlight = 0
+  const bodies = receiving(limits.inFlightMax)
 
   const endSampling = every(sampleEveryMs, () => {
     const now = systemClock.ticks()
@@ -86,21 +91,81 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
     return Math.max(0, now - sampledAt - sampleEveryMs)
   }
 
-  http.addHook('onRequest', (request, reply, done) => {
-    const { system, priority = 'normal' } = request.routeOptions.config ?? {}
-    if (system || isOwnRequest(request)) return done()
+  function refusedNow(priority: Priority): RungError | undefined {
     // The turn that runs at this moment counts as well: in a burst many are taken in within one.
     const delayMs = Math.max(sampledMs, late(systemClock.ticks()))
-    if (isShed(priority, { delayMs, inFlight }, limits)) {
-      if (shed.hasSubscribers) shed.publish({ database, priority } satisfies Shed)
-      return done(overloaded())
-    }
+    if (!isShed(priority, { delayMs, inFlight }, limits)) return undefined
+    if (shed.hasSubscribers) shed.publish({ database, priority } satisfies Shed)
+    return overloaded()
+  }
+
+  function begin(reply: FastifyReply): void {
     inFlight += 1
     onResponseEnd(reply.raw, () => {
       inFlight -= 1
     })
-    done()
+  }
+
+  http.addHook('onRequest', (request, reply, done) => {
+    const { system, priority = 'normal' } = request.routeOptions.config ?? {}
+    if (system || isOwnRequest(request)) return done()
+    const refused = refusedNow(priority)
+    if (refused || !hasBody(request)) {
+      if (!refused) begin(reply)
+      return done(refused)
+    }
+    done(bodies.begin(request, reply))
   })
+
+  // A request that waits for its body costs next to nothing, and its client may be slow on purpose.
+  http.addHook('preValidation', (request, reply, done) => {
+    if (!bodies.arrived(request)) return done()
+    const refused = refusedNow(request.routeOptions.config?.priority ?? 'normal')
+    if (!refused) begin(reply)
+    done(refused)
+  })
+}
+
+function hasBody({ headers }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/** Requests whose bodies are on their way: so many in all, and a tenth of them from one network, since each may take its time. */
+function receiving(max: number) {
+  const ofNetworks = new Map<string, number>()
+  const ends = new WeakMap<FastifyRequest, () => void>()
+  const ofNetworkMax = Math.max(1, Math.floor(max / 10))
+  let all = 0
+
+  return {
+    begin(request: FastifyRequest, reply: FastifyReply): RungError | undefined {
+      const network = networkOf(request.ip)
+      const known = ofNetworks.get(network) ?? 0
+      if (all >= max) return overloaded()
+      if (known >= ofNetworkMax) {
+        const message = `${known} requests of this network are being sent already. Send their bodies to the end first.`
+        return new RungError('HTTP_TOO_MANY_REQUESTS', message, { facts: { retryAfterS: 1 } })
+      }
+      all += 1
+      ofNetworks.set(network, known + 1)
+      const end = () => {
+        if (!ends.delete(request)) return
+        all -= 1
+        const left = ofNetworks.get(network)! - 1
+        if (left === 0) ofNetworks.delete(network)
+        else ofNetworks.set(network, left)
+      }
+      ends.set(request, end)
+      onResponseEnd(reply.raw, end)
+      return undefined
+    },
+    /** Whether its body was waited for. */
+    arrived(request: FastifyRequest): boolean {
+      const end = ends.get(request)
+      end?.()
+      return end !== undefined
+    },
+  }
 }
 
 function overloaded(): RungError {

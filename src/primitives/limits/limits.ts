@@ -4,11 +4,11 @@ import { every } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Database } from '../data/contract.ts'
+import { networkOf } from '../http/address.ts'
 import type { Http } from '../http/contract.ts'
 import { isOwnRequest } from '../http/own-request.ts'
 import { type Principal, principalOf } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
-import { networkOf } from './address.ts'
 import { tellLimit } from './channels.ts'
 import type { Ask, Limiter, Taken, Verdict } from './contract.ts'
 
@@ -172,8 +172,9 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
 }
 
 /**
- * Ways of writing that are one account to most apps are one here: spaces around it, upper and lower case, forms of Unicode. A limit that
- * is too strict by that harms nobody; one that each way of writing has for itself is none.
+ * Ways of writing that are one account to some app or database are one here: spaces around it, upper and lower case, forms of Unicode,
+ * accents (to Postgres `İ` is a capital `i`, to JavaScript it is one with a dot above). A limit that is too strict by that harms
+ * nobody; one that each way of writing has for itself is none.
  * @throws HTTP_VALIDATION where the request names no account as a text
  */
 function accountOf(request: FastifyRequest, account: (request: FastifyRequest) => unknown): string | undefined {
@@ -184,7 +185,8 @@ function accountOf(request: FastifyRequest, account: (request: FastifyRequest) =
     throw new RungError('HTTP_VALIDATION', 'The request names no account to sign in to.', { cause })
   }
   if (named === undefined || named === null) return undefined
-  if (typeof named === 'string') return named.normalize('NFKC').trim().toLowerCase()
+  if (typeof named === 'string')
+    return named.normalize('NFKD').replace(/\p{M}/gu, '').trim().toUpperCase().toLowerCase()
   throw new RungError('HTTP_VALIDATION', 'The account to sign in to must be a text.')
 }
 

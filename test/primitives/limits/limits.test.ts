@@ -7,7 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { defineApp, defineModule, type Identify, type LimitOptions } from 'rung'
 import { Type } from 'typebox'
 import { metrics } from '../../../src/observe/metrics.ts'
-import { networkOf } from '../../../src/primitives/limits/address.ts'
+import { networkOf } from '../../../src/primitives/http/address.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
@@ -191,18 +191,15 @@ describe('failed sign-ins', () => {
 
   it('are counted together however the account is written', async () => {
     const ask = await start({ loginFailures: { account: { max: 5, ...ten }, address: many } })
-    const written = [
-      'ann@x.org',
-      'ANN@x.org',
-      ' ann@x.org',
-      'ann@x.org ',
-      'ann@x.org\u00a0',
-      'ａｎｎ@x.org',
-      '\tann@X.ORG',
-    ]
-    const tried = []
-    for (const email of written) tried.push((await logIn(ask, email, 'guess')).status)
-    assert.deepEqual(tried, [401, 401, 401, 401, 401, 429, 429])
+    for (const written of [
+      ['ann@x.org', 'ANN@x.org', ' ann@x.org', 'ann@x.org ', 'ann@x.org\u00a0', 'ａｎｎ@x.org', '\tann@X.ORG'],
+      // What is lower case of what, databases and JavaScript see in different ways.
+      ['vic@straße', 'vİc@straße', 'VİC@STRASSE', 'vıc@strasse', 'vi\u0307c@straße', 'víc@straſſe', 'vic@straẞe'],
+    ]) {
+      const tried = []
+      for (const email of written) tried.push((await logIn(ask, email, 'guess')).status)
+      assert.deepEqual(tried, [401, 401, 401, 401, 401, 429, 429])
+    }
   })
 
   it('name an account as a text, or are refused as malformed', async () => {
