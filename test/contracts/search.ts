@@ -8,6 +8,7 @@ import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import type { SqlTag } from '../../src/primitives/data/sql.ts'
 import type { SearchStore } from '../../src/primitives/search/contract.ts'
+import { typosBetween } from '../../src/primitives/search/query.ts'
 import {
   defineIndex,
   type Index,
@@ -26,6 +27,74 @@ export interface SearchUnderTest {
 }
 
 type Tx = SqlTag & Indexing
+
+/** Words and the like, each once in capitals, ligatures or full width where its script has them. */
+const wordsOfScripts = [
+  ...[
+    'Straße',
+    'STRASSEN',
+    'ẞondern',
+    'ﬁnden',
+    'oﬃce',
+    'Ｒｕｎｇ',
+    'café',
+    'Noe\u0308l',
+    'Ærø',
+    'Łódź',
+    'İstanbul',
+    'Diyarbakır',
+  ],
+  ...[
+    'Tiếng',
+    'ǰan',
+    'ſoft',
+    'Donau\u00addampfer',
+    'ΟΔΟΣ',
+    'λόγος',
+    'Ὀδυσσεύς',
+    'Привет',
+    'ёлка',
+    'Україна',
+    'Հայերեն',
+    'ქართული',
+  ],
+  ...['עברית', 'العربية', 'فارسی', 'اردو', 'हिन्दी', 'বাংলা', 'ਪੰਜਾਬੀ', 'ગુજરાતી', 'தமிழ்', 'తెలుగు', 'ಕನ್ನಡ', 'മലയാളം', 'සිංහල'],
+  ...[
+    'አማርኛ',
+    'ᏣᎳᎩ',
+    'монгол',
+    '東京',
+    '漢字',
+    '数据库',
+    'ひらがな',
+    'カタカナ',
+    'ｶﾞﾗｽ',
+    'ーン',
+    '한국어',
+    '학교',
+    'ไทย',
+    'น้ำ',
+    'ລາວ',
+    'ខ្មែរ',
+    'မြန်မာ',
+  ],
+  ...[
+    '👍🏽',
+    '👩‍💻',
+    '🇯🇵',
+    '❤️',
+    '1️⃣',
+    '🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}',
+    'x²',
+    '東京2020',
+    'Rungを使う',
+  ],
+]
+
+/** ASCII in full width. */
+function wide(text: string): string {
+  return text.replace(/[!-~]/g, (one) => String.fromCharCode(one.charCodeAt(0) + 0xfee0))
+}
 
 /** What every adapter of the search contract keeps. `open` gives one on a fresh database. */
 export function searchContract(name: string, open: () => Promise<SearchUnderTest>): void {
@@ -325,6 +394,289 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
         assert.deepEqual(await ids(`lighthouse${at}`), [String(at)], piece)
         assert.ok((await ids(piece.repeat(500))).length <= pieces.length)
       }
+    })
+
+    it('finds a word of any script, in any of its forms, and marks it as it was written', async () => {
+      const { index, put } = fresh('simple')
+      await put(Object.fromEntries(wordsOfScripts.map((word, at) => [at, { body: `(1) ${word}. <b>` }])))
+      for (const [at, word] of wordsOfScripts.entries()) {
+        for (const typed of new Set([
+          ...[word, word.toUpperCase(), word.toLowerCase(), word.normalize('NFD'), word.normalize('NFC')],
+          ...[
+            word.normalize('NFKC'),
+            word.normalize('NFKD'),
+            ...(/\p{RGI_Emoji}/v.test(word) ? [] : [wide(word)]),
+            `"${word}"`,
+            `＂${word}＂`,
+          ],
+        ])) {
+          const { hits } = await search.find(index, { text: typed, highlight: ['body'] })
+          const hit = hits.find(({ id }) => id === String(at))
+          assert.equal(hit?.highlights.body, `(1) <mark>${word}</mark>. &lt;b&gt;`, `${word} by ${typed}`)
+        }
+        const without = await search.find(index, { text: `1 -${word}`, limit: 100 })
+        assert.ok(without.hits.length > 0)
+        assert.ok(!without.hits.some(({ id }) => id === String(at)), `${word} excluded`)
+      }
+    })
+
+    it('finds parts of texts without spaces where they stand together, and only there', async () => {
+      const { index, put, ids } = fresh()
+      const texts = {
+        mixed: 'Rungを使う人は東京2020年に',
+        tokyo: '東京都は日本の首都です。',
+        scattered: '都内と東の京、本日は首尾よく',
+        korean: '우리는 학교에서 공부했습니다',
+        chinese: '我们在北京大学学习数据库',
+        thai: 'ฉันเรียนภาษาไทยที่โรงเรียน',
+        lao: 'ຂ້ອຍຮຽນພາສາລາວ',
+        khmer: 'ខ្ញុំរៀនភាសាខ្មែរ',
+        burmese: 'ကျွန်တော်မြန်မာစာလေ့လာသည်',
+        half: 'ｶﾞﾗｽのﾃｰﾌﾞﾙ',
+        company: '㍿東芝',
+      }
+      await put(Object.fromEntries(Object.entries(texts).map(([id, body]) => [id, { body }])))
+      const expected: Record<string, string[]> = {
+        東京: ['mixed', 'tokyo'],
+        東京都: ['tokyo'],
+        日本の首都: ['tokyo'],
+        京: ['chinese', 'mixed', 'scattered', 'tokyo'],
+        都: ['scattered', 'tokyo'],
+        '東京 -都': ['mixed'],
+        '使う -東京': [],
+        '都 -"東京"': ['scattered'],
+        '"東京" 首都': ['tokyo'],
+        'rung 東京': ['mixed'],
+        rung: ['mixed'],
+        RUNGを使う: ['mixed'],
+        Ｒｕｎｇを: ['mixed'],
+        を使う: ['mixed'],
+        東京2020: ['mixed'],
+        '2020': ['mixed'],
+        '2020年': ['mixed'],
+        京2020年に: ['mixed'],
+        東京2021: [],
+        都東京: [],
+        '"東京都 日本"': [],
+        学校: [],
+        학교: ['korean'],
+        학교에서: ['korean'],
+        '학교 공부': ['korean'],
+        교학: [],
+        [`학교`.normalize('NFD')]: ['korean'],
+        北京大学: ['chinese'],
+        京大学学: ['chinese'],
+        数据库: ['chinese'],
+        数库: [],
+        ภาษาไทย: ['thai'],
+        โรงเรียน: ['thai'],
+        เรียนไทย: [],
+        ພາສາ: ['lao'],
+        ភាសា: ['khmer'],
+        မြန်မာ: ['burmese'],
+        ガラス: ['half'],
+        テーブル: ['half'],
+        株式会社: ['company'],
+        会社東芝: ['company'],
+      }
+      for (const [text, found] of Object.entries(expected)) {
+        assert.deepEqual((await ids(text)).sort(), found, text)
+        assert.deepEqual((await ids(text, { prefix: true })).sort(), found, `${text} while somebody types`)
+      }
+      const marked = async (text: string, id: string) =>
+        (await search.find(index, { text, highlight: ['body'] })).hits.find((hit) => hit.id === id)?.highlights.body
+      assert.equal(await marked('東京都', 'tokyo'), '<mark>東京都</mark>は日本の首都です。')
+      assert.equal(await marked('都', 'tokyo'), '東京<mark>都</mark>は日本の首<mark>都</mark>です。')
+      assert.equal(await marked('使う', 'mixed'), 'Rungを<mark>使う</mark>人は東京2020年に')
+      assert.equal(await marked('東京2020', 'mixed'), 'Rungを使う人は<mark>東京2020</mark>年に')
+      assert.equal(await marked('학교', 'korean'), '우리는 <mark>학교</mark>에서 공부했습니다')
+      assert.equal(await marked('ガラス', 'half'), '<mark>ｶﾞﾗｽ</mark>のﾃｰﾌﾞﾙ')
+    })
+
+    it('takes an emoji for a word', async () => {
+      const { put, ids } = fresh()
+      await put({
+        1: { body: 'shipped👍🏽today' },
+        2: { body: 'on call 👩‍💻 in 🇩🇪🇫🇷' },
+        3: { body: 'with ❤️, 1️⃣ and 👩💻' },
+        4: { body: '東京🗼' },
+      })
+      const expected: Record<string, string[]> = {
+        '👍🏽': ['1'],
+        '👍🏿': [],
+        '👍': [],
+        'shipped -👍🏽': [],
+        '👩‍💻': ['2'],
+        '👩': ['3'],
+        '🇩🇪': ['2'],
+        '🇪🇫': [],
+        '🇩🇪🇫🇷': ['2'],
+        '❤': ['3'],
+        '❤️': ['3'],
+        '1️⃣': ['3'],
+        '東京🗼': ['4'],
+        '🗼 東京': ['4'],
+        today: ['1'],
+      }
+      for (const [text, found] of Object.entries(expected)) assert.deepEqual(await ids(text), found, text)
+    })
+
+    it('marks what was found in a long text of any script', async () => {
+      const { index, put } = fresh('german')
+      const body = `${'Ein Satz mit Ärger & <Übel>. '.repeat(200)}Die Straßen 🚀 von 東京都 sind „schön“. ${'Noch ein Satz über alles. '.repeat(100)}`
+      await put({
+        1: { title: '日本語の記事。'.repeat(100).concat('データベース入門。', '日本語の記事。'.repeat(100)), body },
+      })
+      const highlights = async (text: string) =>
+        (await search.find(index, { text, highlight: ['title', 'body'] })).hits[0]!.highlights
+      assert.match((await highlights('STRASSE')).body!, /<mark>Straßen<\/mark> 🚀 von 東京都 sind „schön“\./)
+      assert.match((await highlights('🚀')).body!, /<mark>🚀<\/mark> von 東京都/)
+      assert.match((await highlights('京都')).body!, /東?<mark>京都<\/mark> sind/)
+      assert.match((await highlights('übel')).body!, /&amp; &lt;<mark>Übel<\/mark>&gt;\./)
+      const { title } = await highlights('データベース')
+      assert.match(title!, /^[^<]{0,60}<mark>データベース<\/mark>[^<]{10,60}$/)
+    })
+
+    it('finds what versions before have indexed as it was, and the rest after a rebuild', async () => {
+      const { index, ids } = fresh('simple')
+      const texts = { 1: 'Straße in İzmir', 2: '우리는 학교에서', 3: '東京都 の ΟΔΟΣ', 4: 'e\u0301te\u0301' }
+      const documents = Object.entries(texts).map(([id, body]) => ({
+        ...{ id, index: { module: 'm', name: index.name, language: index.language } },
+        document: { fields: [{ name: 'body', weight: 'D' as const, text: body }], marks: [] },
+      }))
+      await data.write(async (tx) => {
+        const { statement } = under.store.change(documents)
+        await tx`${statement}`
+      })
+      const old: Record<string, string> = {
+        straße: '1',
+        STRAßE: '1',
+        학교에서: '2',
+        東京都: '3',
+        'e\u0301te\u0301': '4',
+      }
+      for (const [text, id] of Object.entries(old)) {
+        assert.deepEqual(await ids(text), [id], text)
+        assert.deepEqual(await ids(`-${text} の`), id === '3' ? [] : ['3'], `without ${text}`)
+      }
+      assert.deepEqual(await ids('京都'), [])
+      const [hit] = (await search.find(index, { text: 'straße', highlight: ['body'] })).hits
+      assert.equal(hit!.highlights.body, '<mark>Straße</mark> in İzmir')
+      await search.rebuild(index, async function* () {
+        yield Object.entries(texts).map(([id, body]) => ({ id, document: { body } }))
+      })
+      const all = { ...old, STRASSE: '1', izmir: '1', 학교: '2', 京都: '3', οδος: '3', été: '4', ÉTÉ: '4' }
+      for (const [text, id] of Object.entries(all)) assert.deepEqual(await ids(text), [id], text)
+    })
+
+    it('finds a word of eight letters with any two typos, of four with any one, also as the beginning of one', async () => {
+      const { index, put } = fresh()
+      const random = seededRandom(7)
+      const letters = 'abcdefghijklmnopqrstuvwxyz'
+      const noise = Array.from({ length: 3_000 }, () =>
+        Array.from({ length: 4 + Math.floor(random() * 6) }, () => letters[Math.floor(random() * 26)]).join(''),
+      )
+      const words = [
+        'saxophone',
+        'database',
+        'elephant',
+        'keyboard',
+        'lighthouse',
+        'cake',
+        'river',
+        'bridge',
+        'kitchen',
+      ]
+      await put(Object.fromEntries(words.map((word) => [word, { title: word }])))
+      await put({ noise: { body: noise.join(' ') } })
+      const at = (word: string, least = 0) => least + Math.floor(random() * (word.length - least))
+      const typo = (word: string): string => {
+        const place = at(word)
+        const letter = letters[Math.floor(random() * 26)]!
+        return [
+          word.slice(0, place) + word.slice(place + 1),
+          word.slice(0, place) + letter + word.slice(place),
+          word.slice(0, place) + letter + word.slice(place + 1),
+          word.slice(0, place) + (word[place + 1] ?? '') + word[place] + word.slice(place + 2),
+        ][Math.floor(random() * 4)]!
+      }
+      const missed: string[] = []
+      let tried = 0
+      for (let n = 0; n < 300; n += 1) {
+        const word = words[n % words.length]!
+        const typed =
+          n < words.length * 2 && word === 'saxophone' ? 'saxofone' : word.length < 8 ? typo(word) : typo(typo(word))
+        // What is shorter than the limit may have fewer typos.
+        if (
+          noise.includes(typed) ||
+          words.includes(typed) ||
+          typed.length < 4 ||
+          (word.length >= 8 && typed.length < 8)
+        )
+          continue
+        const typos = (one: string) => typosBetween(typed, one, 2)
+        if (noise.some((one) => typos(one) <= typos(word))) continue
+        tried += 1
+        const prefix = n % 2 === 1
+        const { hits, corrected } = await search.find(index, { text: typed, prefix })
+        // What has the stem of the word is no typo to the index.
+        if (hits[0]?.id !== word || (corrected ?? word) !== word) missed.push(`${word} by ${typed}`)
+      }
+      assert.ok(tried > 150, String(tried))
+      assert.deepEqual(missed, [])
+      assert.equal((await search.find(index, { text: 'saxofone' })).corrected, 'saxophone')
+      assert.equal((await search.find(index, { text: 'Saxofone', prefix: true })).corrected, 'saxophone')
+      assert.equal((await search.find(index, { text: 'saxo', prefix: true })).corrected, undefined)
+    })
+
+    it('tells no correction that finds nothing', async () => {
+      const { index, put } = fresh()
+      await put({
+        1: { title: 'harbour', tag: 'sea' },
+        2: { title: 'harvest' },
+        3: { title: 'lighthouse' },
+        4: { title: 'bravely old' },
+        5: { title: 'bravery' },
+        6: { title: 'bravery' },
+      })
+      const find = async (text: string, filters = {}) => {
+        const { hits, corrected } = await search.find(index, { text, filters })
+        return [hits.map(({ id }) => id), corrected]
+      }
+      assert.deepEqual(await find('harbuor'), [['1'], 'harbour'])
+      assert.deepEqual(await find('harbuor lighthouse'), [[], undefined])
+      assert.deepEqual(await find('harbuor -harbour'), [[], undefined])
+      assert.deepEqual(await find('harbuor', { tag: ['land'] }), [[], undefined])
+      assert.deepEqual(await find('harbuor', { tag: ['sea'] }), [['1'], 'harbour'])
+      // As near as the commoner one, which stands in no document with the other word.
+      assert.deepEqual(await find('braveay old'), [['4'], 'bravely old'])
+    })
+
+    it('takes long texts of any script, and finds their words to the end', async () => {
+      const { put, ids } = fresh()
+      const han = (n: number) => String.fromCodePoint(0x4e00 + (n % 20_000))
+      const texts = {
+        all: Array.from({ length: 66_000 }, (_, n) => han(n * 7_919)).join(''),
+        plain: `${'日本の首都は東京です。'.repeat(5_500)}図書館`,
+        rare: Array.from({ length: 50_000 }, (_, n) => String.fromCodePoint(0x20000 + ((n * 7_919) % 42_000))).join(''),
+        emoji: Array.from({ length: 50_000 }, (_, n) => String.fromCodePoint(0x1f300 + (n % 700))).join(''),
+        thai: 'ภาษาไทย'.repeat(9_000),
+        hyphens: Array.from({ length: 9_000 }, (_, n) => `é${n.toString(36)}ä-ö${(n * 7).toString(36)}ü`).join(' '),
+        ligature: 'ﷺ'.repeat(66_000),
+        marks: `東${'\u0301'.repeat(90_000)}`,
+        family: '👩\u200d'.repeat(28_000),
+      }
+      for (const [id, body] of Object.entries(texts)) await put({ [id]: { title: `kept ${id}`, body } })
+      assert.deepEqual((await ids('kept')).sort(), Object.keys(texts).sort())
+      for (const [text, id] of [
+        [texts.all.slice(0, 40), 'all'],
+        ['首都は東京', 'plain'],
+        ['図書', 'plain'],
+        ['館', 'plain'],
+        [texts.rare.slice(0, 10), 'rare'],
+        ['ภาษาไทย', 'thai'],
+      ] as const)
+        assert.ok((await ids(text)).includes(id), id)
     })
 
     it('bounds its work where most documents match, and says so', async () => {

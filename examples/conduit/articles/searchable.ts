@@ -8,7 +8,7 @@ export const articleIndex = defineIndex('articles', {
   facets: ['tag', 'author'],
 })
 /** To be counted up with each change above: the app then fills the index anew. */
-export const indexVersion = 2
+export const indexVersion = 3
 
 type Searched = 'title' | 'tagList' | 'description' | 'body' | 'tag' | 'author'
 

@@ -35,8 +35,8 @@ export interface IndexKey {
 export type Change = { index: IndexKey; id: string } & ({ document: Prepared } | { document?: undefined })
 
 export interface Prepared {
-  /** In the order in which they are searched and kept. */
-  fields: readonly { name: string; weight: Weight; text: string }[]
+  /** In the order in which they are searched and kept. `form`: what is searched, where it is not the text itself. */
+  fields: readonly { name: string; weight: Weight; text: string; form?: string }[]
   /** `facet=value`. */
   marks: readonly string[]
 }

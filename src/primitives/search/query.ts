@@ -1,4 +1,5 @@
 import type { Suggestion, Term } from './answers.ts'
+import { queryFormOf } from './normal.ts'
 
 /** From what somebody typed to terms, and back to a corrected text. Pure. */
 
@@ -18,33 +19,25 @@ export function clean(text: string): string {
 }
 
 /**
- * Text that Postgres' parser takes apart in a time that grows with its length. With its square it grows for `_a_a_a…`, which could be a host or a
- * path at each of its signs, and for comments that are never closed (measured: 10 and 2.5 KB take 1.2 and 0.3 s). No word that people
- * look for has 65 letters and signs without a space.
- */
-export function separated(text: string): string {
-  return text
-    .replaceAll('<!', ' !')
-    .replace(/\S{65,}/gu, (run) => run.replace(/[^\p{L}\p{N}\p{M}]/gu, ' '))
-    .replace(/\S{255}/gu, '$& ')
-}
-
-/**
  * Words, "quoted phrases", and either with a minus in front. A quote without its other half is no quote.
  * Bounded: 300 characters, 12 terms.
  */
-export function tokensOf(given: string, prefix: boolean): { text: string; tokens: Token[] } {
+export function tokensOf(given: string, prefix: boolean, language: string): { text: string; tokens: Token[] } {
   const text = clean(given.slice(0, charsMax)).trim()
   const tokens: Token[] = []
-  for (const match of text.matchAll(/(?<=^|\s)(-?)"([^"]*)"|(?:(?<=^|\s)(-))?([^\s"]+)/gu)) {
+  for (const match of text.matchAll(/(?<=^|\s)([-－]?)["＂]([^"＂]*)["＂]|(?:(?<=^|\s)([-－]))?([^\s"＂]+)/gu)) {
     const [, minusPhrase, phrase, minusWord, word] = match
     const inner = phrase ?? word!
-    if (!/[\p{L}\p{N}]/u.test(inner)) continue
+    const { form: whole, exact } = queryFormOf(inner, language)
+    // What has no spaces may be long, and of many words.
+    const form = phrase === undefined && !exact ? whole.split(/\s+/, termsMax).join(' ') : whole
+    if (!/[\p{L}\p{N}]/u.test(form)) continue
     const at = match.index + match[0].indexOf(inner)
     tokens.push({
-      text: inner,
-      kind: phrase === undefined ? 'word' : 'phrase',
-      excluded: (minusPhrase ?? minusWord ?? '') === '-',
+      text: form,
+      plain: inner.toLowerCase() === form ? '' : inner,
+      kind: phrase === undefined && !exact ? 'word' : 'phrase',
+      excluded: (minusPhrase ?? minusWord ?? '') !== '',
       from: at,
       to: at + inner.length,
     })
@@ -63,8 +56,7 @@ function typosMax(length: number): number {
 const alternativesMax = 3
 
 /** The words that were probably meant: of the fewest typos, common ones first. */
-export function meant(typed: string, suggestions: readonly Suggestion[]): Suggestion[] {
-  const word = typed.toLowerCase()
+export function meant(word: string, suggestions: readonly Suggestion[]): Suggestion[] {
   const max = typosMax(word.length)
   const near = suggestions
     .map((suggestion) => ({ suggestion, typos: typosBetween(word, suggestion.word, max) }))
@@ -100,6 +92,12 @@ export function typosBetween(a: string, b: string, max: number): number {
   }
   const typos = last.at(-1)!
   return typos <= max ? typos : Number.POSITIVE_INFINITY
+}
+
+/** What has one of the words of these queries, whatever they ask beside that. */
+export function anyWordOf(queries: readonly string[]): string {
+  const words = queries.flatMap((query) => query.match(/'(?:[^'\\]|''|\\.)*'(?::\*)?/gs) ?? [])
+  return [...new Set(words)].join(' | ')
 }
 
 /** The text with other words in some places. */

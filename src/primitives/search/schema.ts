@@ -450,4 +450,214 @@ begin
 end $$;
 `,
   ),
+  /*
+   * Texts in the form of `normal.ts`. Functions of the versions before stay, and what these have indexed is found as it was; a rebuild puts it
+   * into the new form.
+   */
+  systemMigration(
+    '0015_search_scripts',
+    `
+-- Documents into one generation. What is as it was is left alone.
+create or replace function rung.search_put(g integer, language regconfig, documents jsonb, rebuilding boolean) returns void
+language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  stems text[];
+  levels integer[];
+  words text[];
+begin
+  execute format('
+    with given as materialized (
+      select d.id collate "C" as id, d.marks, d.fields, rung.search_level(d.id) as level
+      from jsonb_to_recordset($1) d (id text, marks text[], fields jsonb)
+    ), made as materialized (
+      select id, level, marks || array(select ''#'' || n from generate_series(1, level) n) as marks,
+        coalesce((select rung.search_concat(setweight(to_tsvector($2, coalesce(f.form, f.text)), f.weight::"char") order by f.at)
+          from rows from (jsonb_to_recordset(fields) as (text text, form text, weight text)) with ordinality f (text, form, weight, at)), '''') as vector,
+        (select jsonb_object_agg(f.name, f.text) from jsonb_to_recordset(fields) f (name text, text text)) as texts
+      from given
+    ), put as (
+      insert into rung.search_%1$s as old (id, vector, marks) select id, vector, marks from made order by id
+      on conflict (id) do update set vector = excluded.vector, marks = excluded.marks, gone = false
+        where not $3 and (old.vector <> excluded.vector or old.marks <> excluded.marks or old.gone)
+      returning id
+    ), kept as (
+      insert into rung.search_%1$s_text as old (id, texts)
+      select made.id, coalesce(texts, ''{}'') from made left join put on put.id = made.id -- a join, so that all lock documents before texts
+      where not $3 or put.id is not null order by made.id
+      on conflict (id) do update set texts = excluded.texts where old.texts <> excluded.texts
+    ), spelt as materialized (
+      select distinct w.lexeme collate "C" as word from given, jsonb_to_recordset(fields) f (text text, form text),
+        unnest(to_tsvector(''simple'', coalesce(f.form, f.text))) w
+      where w.lexeme ~ ''^[[:alpha:]]{2,40}$''
+        and w.lexeme !~ ''[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\ua66e\\uac00-\\ud7ff\\uf900-\\ufaff\\U00020000-\\U0003ffff]''
+    ), stemmed as materialized (
+      select distinct s.lexeme collate "C" as stem, level from made, unnest(vector) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+      union
+      select ''+'' || s.lexeme, level from made, unnest(ts_filter(vector, ''{a,b}'')) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+    )
+    select (select array_agg(word order by word) from spelt
+        where not exists (select from rung.search_%1$s_word known where known.word = spelt.word)),
+      array_agg(stem order by stem, level), array_agg(level order by stem, level)
+    from stemmed
+    where not exists (select from rung.search_%1$s_level known where known.stem = stemmed.stem and known.level = stemmed.level)', g)
+  into words, stems, levels using documents, language, rebuilding;
+  -- An end to what one can fill with invented words; about, as the last vacuum saw it.
+  if cardinality(words) > 0
+    and (select reltuples from pg_class where oid = format('rung.search_%s_word', g)::regclass) < 1000000 then
+    execute format('
+      insert into rung.search_%s_word (word, stem)
+      select word, stem from (
+        select word, (tsvector_to_array(to_tsvector($2, word)))[1] as stem from unnest($1) word
+      ) stemmed where stem is not null order by word on conflict do nothing', g) using words, language;
+  end if;
+  if cardinality(stems) > 0
+    and (select reltuples from pg_class where oid = format('rung.search_%s_level', g)::regclass) < 3000000 then
+    execute format('insert into rung.search_%s_level select * from unnest($1, $2) order by 1, 2 on conflict do nothing', g)
+      using stems, levels;
+  end if;
+end $$;
+
+
+-- Without one of its letters, or with two of them swapped.
+create function rung.search_variants(words text[]) returns text[] language sql immutable as $$
+  select array(
+    select overlay(word placing '' from at for 1) from unnest(words) word, generate_series(1, char_length(word)) at
+    union
+    select left(word, at - 1) || substr(word, at + 1, 1) || substr(word, at, 1) || substr(word, at + 2)
+    from unnest(words) word, generate_series(1, char_length(word) - 1) at
+  )
+$$;
+
+-- Each U+0003 stands for a word in between that may be any.
+create function rung.search_query(language regconfig, form text, kind text) returns tsquery language plpgsql stable as $$
+declare
+  whole tsquery;
+  part tsquery;
+  piece text;
+  distance integer := 0;
+begin
+  if kind <> 'phrase' then return plainto_tsquery(language, form); end if;
+  foreach piece in array string_to_array(form, chr(3)) loop
+    distance := distance + 1;
+    part := phraseto_tsquery(language, piece);
+    if numnode(part) > 0 then
+      whole := case when whole is null then part else tsquery_phrase(whole, part, distance) end;
+      distance := 1;
+    elsif btrim(piece) <> '' then
+      distance := distance + 1;
+    end if;
+  end loop;
+  return coalesce(whole, '');
+end $$;
+
+-- As the function of 0006. What is looked for comes in two forms, of which either will do: that of the texts, and where they differ that of texts
+-- which versions before this one have indexed. Candidates for a typo are bounded by their letters, and by all that two typos leave of the trigrams.
+create type rung.search_term_found as (
+  generation integer, documents real, typos boolean, query text, ranking text, docs integer, strong integer, suggestions jsonb
+);
+
+create function rung.search_look_up(of_module text, of_name text, language regconfig, texts text[], plains text[], kinds text[], doubtful boolean)
+returns setof rung.search_term_found
+language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  found_term rung.search_term_found;
+  trigrams text := rung.search_trigrams();
+  stems text[];
+  typed text;
+  letters integer;
+  variants text[];
+  near text;
+  known boolean;
+  first_words text := '^[^ ' || chr(3) || ']*(?:[ ' || chr(3) || ']+[^ ' || chr(3) || ']+){0,5}';
+begin
+  select live into found_term.generation from rung.search_index where module = of_module and name = of_name;
+  if not found then return; end if;
+  select reltuples into found_term.documents from pg_class
+    where oid = format('rung.search_%s', found_term.generation)::regclass;
+  found_term.typos := trigrams is not null;
+  for i in 1 .. cardinality(texts) loop
+    typed := texts[i];
+    letters := char_length(typed);
+    found_term.suggestions := '[]';
+    found_term.query := concat_ws(' | ', nullif(rung.search_query(language, typed, kinds[i])::text, ''),
+      nullif(rung.search_query(language, plains[i], kinds[i])::text, ''));
+    -- The rank of a long phrase, where a text repeats a word, takes more than the square of its length: six words rank as well.
+    if kinds[i] = 'phrase' then
+      found_term.ranking := concat_ws(' | ', nullif(rung.search_query(language, substring(typed from first_words), kinds[i])::text, ''),
+        nullif(rung.search_query(language, substring(plains[i] from first_words), kinds[i])::text, ''));
+    else
+      found_term.ranking := found_term.query;
+    end if;
+    execute format('
+      select coalesce(max(least_docs), 0), coalesce(max(least_strong), 0), array_agg(distinct s) from (
+        select s, min((1 << n) - 1) over form as least_docs, min((1 << n_strong) - 1) over form as least_strong from (
+          select form, s, (select count(*)::int from rung.search_%1$s_level l where l.stem = s) as n,
+            (select count(*)::int from rung.search_%1$s_level l where l.stem = ''+'' || s) as n_strong
+          from unnest($1) form, unnest(tsvector_to_array(to_tsvector($2, form))) s
+        ) counted window form as (partition by form)
+      ) forms', found_term.generation) into found_term.docs, found_term.strong, stems using array[typed, plains[i]], language;
+    if kinds[i] = 'phrase' or typed !~ '^[[:alpha:]]{1,40}$' then
+      return next found_term;
+      continue;
+    end if;
+    if kinds[i] = 'prefix' then
+      execute format('
+        select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'', (1 << n) - 1) order by n desc, word), ''[]'') from (
+          select stem, min(word) as word, max(n) as n from (
+            select word, stem, (select count(*)::int from rung.search_%1$s_level l where l.stem = begun.stem) as n
+            from (select word, stem from rung.search_%1$s_word where word >= $1 and word < $2 order by word limit 500) begun
+          ) counted group by stem order by n desc, stem limit 16
+        ) best', found_term.generation) into found_term.suggestions using typed, typed || chr(1114111);
+    end if;
+    if found_term.suggestions = '[]' and letters >= 4 and found_term.query <> '' then
+      execute format('select exists (select from rung.search_%s_word where stem = any($1))', found_term.generation)
+        into known using stems;
+      if known and doubtful and found_term.docs <= 7 then
+        execute format('select count(*) > 2 from (select from rung.search_%s where vector @@ $1::tsquery limit 3) few',
+          found_term.generation) into known using found_term.query;
+      end if;
+      if not known then
+        -- Letters swapped leave hardly a trigram of a short word, and letters too many are quickly tried too: both are looked up.
+        variants := rung.search_variants(array[typed]);
+        if letters between 8 and 13 then variants := rung.search_variants(variants); end if;
+        near := 'select word, stem from rung.search_%1$s_word where word = any($2) and word <> $1';
+        if trigrams is not null then
+          perform set_config('pg_trgm.similarity_threshold',
+            case when letters < 8 then 0.2 else least(0.3, (letters - 6.0) / (letters + 8) - 0.01) end::text, true);
+          near := near || ' union select word, stem from (
+            select word, stem from rung.search_%1$s_word
+            where word operator(%2$I.%%) $1 and char_length(word) between $3 - $4 and $3 + $4 and word <> $1
+              and char_length(translate(word, $1, '''')) <= $4 and char_length(translate($1, word, '''')) <= $4
+            order by %2$I.similarity(word, $1) desc, word limit 200
+          ) similar_words';
+        end if;
+        execute format('
+          select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'',
+            (1 << (select count(*)::int from rung.search_%1$s_level l where l.stem = near.stem)) - 1)), ''[]'')
+          from (' || near || ') near', found_term.generation, trigrams)
+        into found_term.suggestions using typed, variants, letters, case when letters < 8 then 1 else 2 end;
+      end if;
+    end if;
+    return next found_term;
+  end loop;
+end $$;
+
+-- Texts, and with marks those that are their own form. All of a text is marked: to look for its best piece takes the square of its length.
+create function rung.search_texts(g integer, language regconfig, query tsquery, ids text[], fields text[])
+returns table (id text, field text, text text, marked text) language plpgsql set enable_seqscan = off as $$
+begin
+  return query execute format('
+    select t.id::text, field, text, case when octet_length(text) = char_length(text) and text !~ ''<!|[^[:space:]]{65}''
+      then rung.search_marked($1, text, $2) end
+    from rung.search_%s_text t, unnest($4) field, left(t.texts ->> field, 10000) text
+    where t.id = any($3) and t.texts ? field', g)
+  using language, query, ids, fields;
+end $$;
+
+-- Signs of markup would be left out.
+create function rung.search_marked(language regconfig, form text, query tsquery) returns text language sql stable as $$
+  select ts_headline(language, translate(form, '<>&', '   '), query, 'HighlightAll=true,StartSel=' || chr(1) || ',StopSel=' || chr(2))
+$$;
+`,
+  ),
 ]

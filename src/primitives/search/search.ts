@@ -1,8 +1,9 @@
 import { RungError } from '../../kernel/errors.ts'
 import type { Riding } from '../data/rides.ts'
-import type { Found, Highlight, LookedUp } from './answers.ts'
+import type { Found, Highlight, LookedUp, Suggestion } from './answers.ts'
 import type { Change, IndexKey, Prepared, SearchStore, Weight } from './contract.ts'
-import { clean, meant, replaced, separated, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
+import { cut, formCostMax, formOf } from './normal.ts'
+import { anyWordOf, clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
 /** What can be found, and by what. Inert; its name belongs to the module that uses it. */
 export interface Index<Field extends string = string, Facet extends string = string> {
@@ -194,10 +195,12 @@ function idOf(index: Index, id: string | number): string {
 /** Fields are kept as far as the limit of a document reaches: a long text must not fail its transaction. */
 function prepared(index: Index, document: SearchDocument): Prepared {
   let left = documentBytesMax
+  const budget = { left: formCostMax }
   const fields = Object.entries(index.fields).map(([name, { weight = 'D' }]) => {
-    const text = cut(separated(clean(valuesOf(document[name]).join(' '))), left)
+    const text = cut(clean(valuesOf(document[name]).join(' ')), left)
     left -= Buffer.byteLength(text)
-    return { name, weight, text }
+    const form = formOf(text, index.language, budget)
+    return form === text ? { name, weight, text } : { name, weight, text, form }
   })
   const marks = new Set(index.facets.flatMap((facet) => valuesOf(document[facet]).map((value) => markOf(facet, value))))
   if (marks.size > marksMax) {
@@ -213,11 +216,6 @@ function prepared(index: Index, document: SearchDocument): Prepared {
   return { fields, marks: [...marks].sort() }
 }
 
-function cut(text: string, bytesMax: number): string {
-  if (Buffer.byteLength(text) <= bytesMax) return text
-  return Buffer.from(text).subarray(0, bytesMax).toString().replace(/�+$/, '')
-}
-
 function valuesOf(value: string | readonly string[] | null | undefined): readonly string[] {
   return value === undefined || value === null ? [] : typeof value === 'string' ? [value] : value
 }
@@ -229,10 +227,12 @@ function markOf(facet: string, value: string): string {
 /** The terms of a query with what the index says of them. */
 interface Planned {
   query: string
+  marking: string
   ranking: string
   thinning: number
   thinningStrong: number
-  corrected: string | undefined
+  /** The text with other words, and what is looked for by them alone; the likeliest first. */
+  corrections: readonly { text: string; query: string }[]
 }
 
 async function find(
@@ -253,7 +253,7 @@ async function find(
   known([...facets, ...Object.keys(filters)], index.facets)
   known(highlight, Object.keys(index.fields))
   const key = keyOf(module, index)
-  const { text, tokens } = tokensOf(query.text, prefix)
+  const { text, tokens } = tokensOf(query.text, prefix, index.language)
   const wanted = {
     filters: Object.entries(filters).flatMap(([facet, values]) =>
       values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, markBytesMax)))] : [],
@@ -277,10 +277,10 @@ async function find(
     const answer = await ask(false)
     if (answer === undefined && attempt < 3) continue // a rebuild has just ended: look again
     if (answer === undefined) return nothing
-    if (answer.total > 0 || answer.corrected !== undefined || !answer.typoTolerance) return answer
+    if (answer.total > 0) return answer
     // Nothing has all of these words: perhaps one of them is a typo that somebody else made too.
-    const again = await ask(true)
-    return again && again.total > 0 ? again : answer
+    const again = answer.typoTolerance ? await ask(true) : undefined
+    return again && again.total > 0 ? again : { ...answer, corrected: undefined }
   }
 
   async function ask(doubtful: boolean): Promise<SearchResult | undefined> {
@@ -288,7 +288,7 @@ async function find(
     const { generation, typos: typoTolerance } = looked
     if (generation === undefined) return nothing
     const planned = plan(text, tokens, looked)
-    if (!planned || (doubtful && planned.corrected === undefined)) return { ...nothing, typoTolerance }
+    if (!planned || (doubtful && planned.corrections.length === 0)) return { ...nothing, typoTolerance }
     const { query, ranking, thinningStrong } = planned
     let { thinning } = planned
     let found: Found | undefined
@@ -299,10 +299,23 @@ async function find(
       next = thinningAfter(found.total, thinning, candidatesMax)
     }
     if (!found) return undefined
+    let corrected = planned.corrections[0]
+    // What was found may have another word than the likeliest: none is told that finds nothing.
+    if (planned.corrections.length > 1) {
+      corrected = undefined
+      for (const one of planned.corrections) {
+        const byIt = { ...wanted, query: one.query, ranking: one.query, facets: [], limit: 1, offset: 0 }
+        const hits = await store.find({ ...byIt, generation, thinning, thinningStrong })
+        if (!hits) return undefined
+        if (hits.hits.length === 0) continue
+        corrected = one
+        break
+      }
+    }
     const ids = found.hits.map(({ id }) => id)
     const pieces =
       highlight.length > 0 && ids.length > 0
-        ? await store.highlight(key, { generation, query, ids, fields: highlight })
+        ? await store.highlight(key, { generation, query: planned.marking, ids, fields: highlight })
         : []
     if (!pieces) return undefined
     const highlights = Map.groupBy(pieces, ({ id }) => id)
@@ -322,7 +335,7 @@ async function find(
         ]),
       ),
       facetsAre: found.more ? 'estimated' : 'exact',
-      corrected: planned.corrected,
+      corrected: found.total > 0 || found.hits.length > 0 ? corrected?.text : undefined,
       typoTolerance,
     }
   }
@@ -334,21 +347,20 @@ function plan(text: string, tokens: readonly Token[], { terms, documents }: Look
   const excluded: string[] = []
   const docs: number[] = []
   const docsStrong: number[] = []
-  const corrections: { token: Token; word: string }[] = []
+  const corrected: { token: Token; others: readonly Suggestion[]; at: number }[] = []
   for (const [at, token] of tokens.entries()) {
     const { query, ranking: shorter, docs: own, strong, suggestions } = terms[at]!
     if (token.excluded) {
       if (query !== '') excluded.push(query)
       continue
     }
-    const begun = token.kind === 'prefix' && suggestions.length > 0
+    const begun = token.kind === 'prefix' && suggestions.some(({ word }) => word.startsWith(token.text))
     const others = begun ? suggestions.slice(0, beginningsMax) : meant(token.text, suggestions)
-    const [best] = others
-    if (!begun && best) corrections.push({ token, word: best.word })
     const alternatives = [...(query === '' ? [] : [query]), ...others.map((one) => one.query)]
     if (alternatives.length === 0) continue // too common to count
     const anyOf = alternatives.map((one) => `(${one})`).join(' | ')
     if (required.includes(`(${anyOf})`)) continue
+    if (!begun && others.length > 0) corrected.push({ token, others, at: required.length })
     required.push(`(${anyOf})`)
     ranking.push(`(${shorter ?? anyOf})`)
     const ofOthers = others.reduce((sum, one) => sum + one.docs, 0)
@@ -357,12 +369,22 @@ function plan(text: string, tokens: readonly Token[], { terms, documents }: Look
   }
   if (required.length === 0) return undefined
   const thinning = thinningOf(docs, documents, candidatesMax)
+  const queryOf = (all: readonly string[]) => [...all, ...excluded.map((one) => `!(${one})`)].join(' & ')
+  const most = Math.max(0, ...corrected.map(({ others }) => others.length))
+  const corrections = Array.from({ length: most }, (_, nth) => {
+    const words = corrected.map(({ token, others, at }) => ({ token, at, ...(others[nth] ?? others[0]!) }))
+    return {
+      text: replaced(text, words),
+      query: queryOf(required.map((one, at) => words.find((other) => other.at === at)?.query ?? one)),
+    }
+  })
   return {
-    query: [...required, ...excluded.map((one) => `!(${one})`)].join(' & '),
+    query: queryOf(required),
+    marking: anyWordOf(required),
     ranking: ranking.join(' & '),
     thinning,
     thinningStrong: thinningOf(docsStrong, documents, candidatesMax / 2),
-    corrected: corrections.length > 0 ? replaced(text, corrections) : undefined,
+    corrections,
   }
 }
 

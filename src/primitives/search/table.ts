@@ -4,8 +4,9 @@ import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
-import type { Highlight, LookedUp, Term } from './answers.ts'
+import type { LookedUp, Term } from './answers.ts'
 import type { Change, IndexKey, Prepared, Rebuild, SearchStore } from './contract.ts'
+import { alignedForm, pieceOf } from './normal.ts'
 
 const rebuildLost = 'RG002'
 const tableGone = '42P01'
@@ -22,7 +23,7 @@ export function tableSearch(database: Database): SearchStore {
         database,
         sql`
         select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${given.map(({ text }) => text)}::text[],
-          ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
+          ${given.map(({ plain }) => plain)}::text[], ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
       )
       const [first] = rows
       return {
@@ -30,9 +31,9 @@ export function tableSearch(database: Database): SearchStore {
         typos: first?.typos ?? true,
         // Known once the table was analysed.
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
-        terms: rows.map(({ query, docs, strong, suggestions }, at) => ({
+        terms: rows.map(({ query, ranking, docs, strong, suggestions }, at) => ({
           query,
-          ranking: begun(given[at]!, query, suggestions),
+          ranking: begun(given[at]!, query, suggestions) ?? (given[at]!.kind === 'phrase' ? ranking : undefined),
           docs,
           strong,
           suggestions: suggestions.map(({ word, stem, docs: of }) => ({ word, query: quoted(stem), docs: of })),
@@ -55,14 +56,31 @@ export function tableSearch(database: Database): SearchStore {
     },
 
     highlight({ language }, { generation, query, ids, fields }) {
-      return unlessGone(() =>
-        read<Highlight>(
+      return unlessGone(async () => {
+        const rows = await read<{ id: string; field: string; text: string; marked: string | null }>(
           database,
           sql`
-          select id, field, html from rung.search_highlight(${generation}, ${language}::regconfig, ${query}::tsquery,
+          select id, field, text, marked from rung.search_texts(${generation}, ${language}::regconfig, ${query}::tsquery,
             ${ids}::text[], ${fields}::text[])`,
-        ),
-      )
+        )
+        const pieces = rows.map((row) => ({ ...row, aligned: alignedForm(row.text, language) }))
+        const others = pieces.filter(({ marked }) => marked === null)
+        const marked =
+          others.length === 0
+            ? []
+            : await read<{ marked: string }>(
+                database,
+                sql`
+                select rung.search_marked(${language}::regconfig, form, ${query}::tsquery) as marked
+                from unnest(${others.map(({ aligned }) => aligned.form)}::text[]) with ordinality given (form, at) order by at`,
+              )
+        for (const [at, other] of others.entries()) other.marked = marked[at]!.marked
+        return pieces.map(({ id, field, text, aligned, marked }) => ({
+          id,
+          field,
+          html: pieceOf(text, aligned, marked!),
+        }))
+      })
     },
 
     rebuild: (index) => beginRebuild(database, index),
@@ -183,6 +201,7 @@ interface TermRow {
   documents: number
   typos: boolean
   query: string
+  ranking: string
   docs: number
   strong: number
   suggestions: { word: string; stem: string; docs: number }[]
@@ -196,10 +215,9 @@ interface FoundRow {
 
 /** Words that begin alike are ranked as one, and those beside it whose stem begins otherwise. */
 function begun({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
-  if (kind !== 'prefix' || words.length === 0) return undefined
-  const beginning = text.toLowerCase()
-  const others = words.flatMap(({ stem }) => (stem.startsWith(beginning) ? [] : [quoted(stem)]))
-  return [...(query === '' ? [] : [`(${query})`]), `${quoted(beginning)}:*`, ...others].join(' | ')
+  if (kind !== 'prefix' || !words.some(({ word }) => word.startsWith(text))) return undefined
+  const others = words.flatMap(({ stem }) => (stem.startsWith(text) ? [] : [quoted(stem)]))
+  return [...(query === '' ? [] : [`(${query})`]), `${quoted(text)}:*`, ...others].join(' | ')
 }
 
 /** A lexeme as the text form of a tsquery has it. */
