@@ -624,6 +624,9 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
       }
       assert.ok(tried > 150, String(tried))
       assert.deepEqual(missed, [])
+      await put({ other: { title: 'हिन्दी पुस्तकालय Великобритания' } })
+      assert.equal((await search.find(index, { text: 'पुस्तकलय' })).corrected, 'पुस्तकालय')
+      assert.equal((await search.find(index, { text: 'ВЕЛЕКОБРЕТАНИЯ' })).corrected, 'великобритания')
       assert.equal((await search.find(index, { text: 'saxofone' })).corrected, 'saxophone')
       assert.equal((await search.find(index, { text: 'Saxofone', prefix: true })).corrected, 'saxophone')
       assert.equal((await search.find(index, { text: 'saxo', prefix: true })).corrected, undefined)

@@ -8,7 +8,7 @@
  */
 
 /** Part of the form, and the part of the text that it stands for. */
-export interface Place {
+interface Place {
   at: number
   form: string
   from: number
@@ -80,7 +80,7 @@ export function alignedForm(text: string, language: string): { form: string; pla
 }
 
 /** Stands in a query's form for one word that need not be looked up, since the pairs beside it say as much. */
-export const skipped = '\u0003'
+const skipped = '\u0003'
 
 /** The form of something that is looked for. `exact`: it stands in one piece in texts, and no typo in it can be corrected. */
 export function queryFormOf(text: string, language: string): { form: string; exact: boolean } {

@@ -457,6 +457,42 @@ end $$;
   systemMigration(
     '0015_search_scripts',
     `
+-- Where the locale is C, trigrams are made of ASCII alone: one letter of it stands for each other one.
+create function rung.search_latin(word text) returns text language sql immutable strict as $$
+  select string_agg(case when ascii(letter) < 128 then letter else chr(97 + ascii(letter) % 26) end, '' order by at)
+  from string_to_table(word, null) with ordinality letters (letter, at)
+$$;
+
+-- Without the large index where a rebuild makes it once all is in: that is several times faster.
+create or replace function rung.search_create(of_module text, of_name text, indexed boolean) returns integer language plpgsql as $$
+declare
+  g integer;
+  trigrams text := rung.search_trigrams();
+begin
+  insert into rung.search_generation (module, name) values (of_module, of_name) returning generation into g;
+  execute format('create table rung.search_%s (
+    id text collate "C" primary key, vector tsvector not null, marks text[] not null, gone boolean not null default false
+  )', g);
+  -- Ranking reads vectors by the thousand: not from elsewhere.
+  execute format('alter table rung.search_%s alter column vector set storage main, set (toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05)', g);
+  -- A list of what is still to be put into the index would have to be read by every search.
+  if indexed then
+    execute format('create index on rung.search_%s using gin (vector, marks, ts_filter(vector, ''{a,b}''))
+      with (fastupdate = off)', g);
+  end if;
+  execute format('create table rung.search_%s_text (id text collate "C" primary key, texts jsonb not null)', g);
+  execute format('create table rung.search_%s_word (word text collate "C" primary key, stem text collate "C" not null)', g);
+  execute format('create index on rung.search_%s_word (stem)', g);
+  if trigrams is not null then
+    execute format('create index on rung.search_%s_word using gin (word %I.gin_trgm_ops) with (fastupdate = off)', g, trigrams);
+    execute format('create index search_%1$s_word_latin on rung.search_%1$s_word using gin (rung.search_latin(word) %2$I.gin_trgm_ops)
+      with (fastupdate = off) where octet_length(word) > char_length(word)', g, trigrams);
+  end if;
+  execute format('create table rung.search_%s_level (stem text collate "C", level smallint, primary key (stem, level))', g);
+  return g;
+end $$;
+
 -- Documents into one generation. What is as it was is left alone.
 create or replace function rung.search_put(g integer, language regconfig, documents jsonb, rebuilding boolean) returns void
 language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -488,12 +524,12 @@ begin
     ), spelt as materialized (
       select distinct w.lexeme collate "C" as word from given, jsonb_to_recordset(fields) f (text text, form text),
         unnest(to_tsvector(''simple'', coalesce(f.form, f.text))) w
-      where w.lexeme ~ ''^[[:alpha:]]{2,40}$''
+      where w.lexeme ~ ''^[[:alpha:]\\u0300-\\u036f\\u0591-\\u0dff]{2,40}$''
         and w.lexeme !~ ''[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\ua66e\\uac00-\\ud7ff\\uf900-\\ufaff\\U00020000-\\U0003ffff]''
     ), stemmed as materialized (
-      select distinct s.lexeme collate "C" as stem, level from made, unnest(vector) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+      select distinct s.lexeme collate "C" as stem, level from made, unnest(vector) s where s.lexeme ~ ''^[[:alpha:]\\u0300-\\u036f\\u0591-\\u0dff]{1,40}$''
       union
-      select ''+'' || s.lexeme, level from made, unnest(ts_filter(vector, ''{a,b}'')) s where s.lexeme ~ ''^[[:alpha:]]{1,40}$''
+      select ''+'' || s.lexeme, level from made, unnest(ts_filter(vector, ''{a,b}'')) s where s.lexeme ~ ''^[[:alpha:]\\u0300-\\u036f\\u0591-\\u0dff]{1,40}$''
     )
     select (select array_agg(word order by word) from spelt
         where not exists (select from rung.search_%1$s_word known where known.word = spelt.word)),
@@ -567,6 +603,7 @@ declare
   letters integer;
   variants text[];
   near text;
+  like_it text;
   known boolean;
   first_words text := '^[^ ' || chr(3) || ']*(?:[ ' || chr(3) || ']+[^ ' || chr(3) || ']+){0,5}';
 begin
@@ -596,7 +633,7 @@ begin
           from unnest($1) form, unnest(tsvector_to_array(to_tsvector($2, form))) s
         ) counted window form as (partition by form)
       ) forms', found_term.generation) into found_term.docs, found_term.strong, stems using array[typed, plains[i]], language;
-    if kinds[i] = 'phrase' or typed !~ '^[[:alpha:]]{1,40}$' then
+    if kinds[i] = 'phrase' or typed !~ '^[[:alpha:]\\u0300-\\u036f\\u0591-\\u0dff]{1,40}$' then
       return next found_term;
       continue;
     end if;
@@ -624,12 +661,16 @@ begin
         if trigrams is not null then
           perform set_config('pg_trgm.similarity_threshold',
             case when letters < 8 then 0.2 else least(0.3, (letters - 6.0) / (letters + 8) - 0.01) end::text, true);
-          near := near || ' union select word, stem from (
-            select word, stem from rung.search_%1$s_word
-            where word operator(%2$I.%%) $1 and char_length(word) between $3 - $4 and $3 + $4 and word <> $1
-              and char_length(translate(word, $1, '''')) <= $4 and char_length(translate($1, word, '''')) <= $4
-            order by %2$I.similarity(word, $1) desc, word limit 200
-          ) similar_words';
+          like_it := 'char_length(word) between $3 - $4 and $3 + $4 and word <> $1
+              and char_length(translate(word, $1, '''')) <= $4 and char_length(translate($1, word, '''')) <= $4';
+          near := near || ' union (select word, stem from rung.search_%1$s_word where word operator(%2$I.%%) $1 and ' || like_it || '
+            order by %2$I.similarity(word, $1) desc, word limit 200)';
+          -- Indexes that were made by versions before have it after a rebuild.
+          if to_regclass(format('rung.search_%s_word_latin', found_term.generation)) is not null then
+            near := near || ' union (select word, stem from rung.search_%1$s_word
+              where octet_length(word) > char_length(word) and rung.search_latin(word) operator(%2$I.%%) rung.search_latin($1) and ' || like_it || '
+              order by %2$I.similarity(rung.search_latin(word), rung.search_latin($1)) desc, word limit 200)';
+          end if;
         end if;
         execute format('
           select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'',
