@@ -57,6 +57,16 @@ export function pageTests(target: Target): void {
       assert.match(wrong.text, /role="alert"><ul><li>Email or password is wrong\./)
     })
 
+    it('a form of very many fields is refused before it is taken apart', async () => {
+      const send = (fields: number) =>
+        fetch(`${target().baseUrl}/login`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/x-www-form-urlencoded', 'sec-fetch-site': 'same-origin' },
+          body: 'a&'.repeat(fields),
+        })
+      assert.match(await (await send(500_000)).text(), /too many fields/)
+    })
+
     it('an article is written, changed and deleted, and everybody sees that at once', async () => {
       const [author, reader, anonymous] = [someone(), someone(), someone()]
       const { username } = await author.signUp()

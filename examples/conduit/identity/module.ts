@@ -6,6 +6,7 @@ import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
 import { authentication } from './authentication.ts'
 import { identityCalls } from './calls.ts'
+import { signUpLimit } from './passwords.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
 import { Login, Name, NewUser, OneProfile, OneUser, UserChanges } from './shapes.ts'
 import { secondsNow } from './tokens.ts'
@@ -46,6 +47,7 @@ export const identity = defineModule({
     http.post(
       '/api/users',
       {
+        config: { limits: signUpLimit },
         schema: {
           operationId: 'CreateUser',
           tags: ['User and Authentication'],

@@ -1,5 +1,5 @@
 import { hash, verify } from '@node-rs/argon2'
-import { RungError } from 'rung'
+import { type RouteLimit, RungError } from 'rung'
 
 /** OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, two passes, one lane. */
 const cost = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
@@ -9,7 +9,10 @@ const cost = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
  * at once, so many waiting, the rest is asked to come back.
  */
 const runningMax = 2
-const waitingMax = 200
+const waitingMax = 100
+
+/** Each new account is a hash: one address must not make all others wait for theirs. */
+export const signUpLimit: RouteLimit = { max: 100, per: '1m', by: 'address' }
 
 let running = 0
 const waiting: (() => void)[] = []

@@ -5,6 +5,7 @@ import { NewArticle } from '../articles/shapes.ts'
 import { isAvatarUrl } from '../avatars/places.ts'
 import { NewComment } from '../comments/shapes.ts'
 import { refuse } from '../errors.ts'
+import { signUpLimit } from '../identity/passwords.ts'
 import { Email, Login, NewUser, Password, Username } from '../identity/shapes.ts'
 import { articlePath, profilePath, type Viewer } from './layout.ts'
 import { signInPath } from './showing.ts'
@@ -56,7 +57,10 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
     '/register',
     {
       schema: { body: NewUser },
-      config: again((sent) => ({ title: 'Sign up · Conduit', main: signUp(sent), at: '/register' })),
+      config: {
+        limits: signUpLimit,
+        ...again((sent) => ({ title: 'Sign up · Conduit', main: signUp(sent), at: '/register' })),
+      },
     },
     async (request, reply) => {
       const { accountId } = await identity.register(request.body)

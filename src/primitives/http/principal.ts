@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { errorOf, partOf } from '../../kernel/errors.ts'
 import { currentScope } from '../../kernel/scope.ts'
 
 /** Who asks: what limits, records and sessions are kept by. */
@@ -9,11 +10,20 @@ export interface Principal {
   readonly plan?: string | undefined
 }
 
-/** Says who signed a request; `undefined` for the anonymous, also where what they show is no good. */
+/**
+ * Says who signed a request; `undefined` for the anonymous, also where what they show is no good (or an error of 400 to 499). Any other
+ * error means that it could not be found out.
+ */
 export type Identify = (request: FastifyRequest) => PromiseLike<Principal | undefined> | Principal | undefined
 
 const ways = Symbol('rung.identify')
-const known = new WeakMap<FastifyRequest, Promise<Principal | undefined>>()
+const known = new WeakMap<FastifyRequest, Promise<Found>>()
+
+interface Found {
+  principal?: Principal
+  /** Why it could not be found out. */
+  failure?: unknown
+}
 
 type Identifying = FastifyInstance & { [ways]?: Identify[] }
 
@@ -27,21 +37,35 @@ export function identifyBy(app: FastifyInstance, identify: Identify): void {
   ;(app as Identifying)[ways]!.push(identify)
 }
 
-/** Who sent this request, found out once. A way that fails (a token that is no good) has found nobody. */
-export function principalOf(request: FastifyRequest): Promise<Principal | undefined> {
-  let found = known.get(request)
-  if (!found) {
-    found = identify(request)
-    known.set(request, found)
+/** Who sent this request, found out once. A way that fails has found nobody. */
+export async function principalOf(request: FastifyRequest): Promise<Principal | undefined> {
+  return (await found(request)).principal
+}
+
+/**
+ * The same, for what must not take somebody for nobody.
+ * @throws what kept the app from finding it out
+ */
+export async function certainPrincipalOf(request: FastifyRequest): Promise<Principal | undefined> {
+  const { principal, failure } = await found(request)
+  if (principal === undefined && failure !== undefined) throw failure
+  return principal
+}
+
+function found(request: FastifyRequest): Promise<Found> {
+  let one = known.get(request)
+  if (!one) {
+    one = identify(request)
+    known.set(request, one)
   }
-  return found
+  return one
 }
 
 /**
  * The position of a client without cookies is known by who they are. So while that is being found out it is unknown, and what is read
  * for it is read as for a position that cannot be had: `recall` would wait for this very answer.
  */
-async function identify(request: FastifyRequest): Promise<Principal | undefined> {
+async function identify(request: FastifyRequest): Promise<Found> {
   const scope = currentScope()
   if (!scope?.recall) return askAll(request)
   const { recall, positionUnknown } = scope
@@ -55,14 +79,21 @@ async function identify(request: FastifyRequest): Promise<Principal | undefined>
   }
 }
 
-async function askAll(request: FastifyRequest): Promise<Principal | undefined> {
+async function askAll(request: FastifyRequest): Promise<Found> {
+  let failure: unknown
   for (const way of (request.server as Identifying)[ways] ?? []) {
     try {
       const principal = await way(request)
-      if (principal) return principal
-    } catch {
-      // the route's own check says what is wrong with it
+      if (principal) return { principal }
+    } catch (error) {
+      // A token that is no good: the route's own check says what is wrong with it.
+      if (!isRefusal(error)) failure = errorOf(error)
     }
   }
-  return undefined
+  return { failure }
+}
+
+function isRefusal(error: unknown): boolean {
+  const status = partOf(error, 'status') ?? partOf(error, 'statusCode')
+  return typeof status === 'number' && status >= 400 && status < 500
 }

@@ -186,7 +186,7 @@ function accountOf(request: FastifyRequest, account: (request: FastifyRequest) =
   }
   if (named === undefined || named === null) return undefined
   if (typeof named === 'string')
-    return named.normalize('NFKD').replace(/\p{M}/gu, '').trim().toUpperCase().toLowerCase()
+    return named.normalize('NFKD').replace(/\p{M}/gu, '').trim().toLowerCase().toUpperCase()
   throw new RungError('HTTP_VALIDATION', 'The account to sign in to must be a text.')
 }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { defineApp, defineModule, type HttpOptions } from 'rung'
 import { metrics } from '../../../src/observe/metrics.ts'
@@ -52,6 +54,7 @@ describe('under load', () => {
     routes(http) {
       http.get('/wait', () => new Promise((resolve) => gates.push(() => resolve({}))))
       http.get('/', async () => ({}))
+      http.post('/', async ({ body }) => body)
       http.get('/critical', config('critical'), async () => ({}))
       http.get('/sheddable', config('sheddable'), async () => ({}))
       http.get('/block/:ms', config('critical'), async (request) => {
@@ -96,6 +99,40 @@ describe('under load', () => {
       for (const route of ['/healthz', '/readyz']) assert.equal(await status(route), 200)
       assert.match(await (await ask('/metrics')).text(), /http_shed_total\{priority="normal"\} \d/)
     })
+  })
+
+  it('bodies that are slow in coming keep nobody else from being answered', async () => {
+    const other = await start({ shedding: { inFlightMax: 20 }, trustProxy: ['127.0.0.1'] })
+    const post = (from: string) =>
+      fetch(other.url, {
+        method: 'POST',
+        body: '{}',
+        headers: { 'content-type': 'application/json', 'x-forwarded-for': from },
+      })
+    const slow: { socket: Socket; answer: Promise<string> }[] = []
+    try {
+      for (let n = 0; n < 40; n += 1) {
+        const socket = connect(Number(new URL(other.url).port), '127.0.0.1')
+        const said = once(socket, 'data').then(String)
+        socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Forwarded-For: 10.0.0.1\r\n')
+        socket.write('Content-Length: 2\r\n\r\n{')
+        slow.push({ socket, answer: said })
+      }
+      const refused: string[] = []
+      for (const { answer } of slow) void answer.then((text) => refused.push(text))
+      await until(() => refused.length === 38, 'all but two are refused')
+      for (const text of refused)
+        assert.match(text, /^HTTP\/1.1 429 [\s\S]*Retry-After: 1[\s\S]*HTTP_TOO_MANY_REQUESTS/i)
+      assert.deepEqual([await status('/sheddable', other), (await post('10.0.0.2')).status], [200, 200])
+      assert.equal((await post('10.0.0.1')).status, 429)
+      for (const { socket } of slow) socket.write('}')
+      await until(() => refused.length === 40, 'those that were held are answered')
+      assert.match(refused.at(-1)!, /^HTTP\/1.1 200 /)
+      assert.equal((await post('10.0.0.1')).status, 200)
+    } finally {
+      for (const { socket } of slow) socket.destroy()
+      await other.stop()
+    }
   })
 
   it('a late event loop refuses what came meanwhile', async () => {

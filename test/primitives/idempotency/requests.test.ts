@@ -125,6 +125,17 @@ describe('a key', () => {
     assert.equal(await effects(key, 'first'), 1)
   })
 
+  it('is not used while it cannot be found out who asks: it would not be theirs the next time', async () => {
+    const key = randomUUID()
+    const away = await ask('/payments', { key, headers: { 'x-identify': 'away' } })
+    assert.deepEqual([away.status, away.code], [503, 'DATA_UNAVAILABLE'])
+    const [first, second] = [await ask('/payments', { key }), await ask('/payments', { key })]
+    assert.deepEqual([first.replayed, second.replayed], [false, true])
+    assert.equal(await effects(key, 'first'), 1)
+    const other = await ask('/payments', { key, headers: { 'x-identify': 'refused' } })
+    assert.deepEqual([other.status, other.replayed], [201, false], 'a token that is no good is nobody')
+  })
+
   it('belongs to its payload: body, path and query', async () => {
     const key = randomUUID()
     await ask('/fails/201', { key })

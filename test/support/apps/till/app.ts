@@ -12,6 +12,9 @@ const till = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
 
   identify: () => (request) => {
+    const trouble = request.headers['x-identify']
+    if (trouble === 'away') throw new RungError('DATA_UNAVAILABLE', 'Who asks cannot be found out. Try again.')
+    if (trouble === 'refused') throw Object.assign(new Error('a token that is no good'), { statusCode: 401 })
     const name = /^User (\w+)$/.exec(request.headers.authorization ?? '')?.[1]
     return name === undefined ? undefined : { id: name, plan: name.startsWith('pro') ? 'pro' : undefined }
   },
