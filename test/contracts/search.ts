@@ -229,6 +229,10 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
       assert.deepEqual(await ids('house -"red brick"'), ['3'])
       assert.deepEqual((await ids('"red brick" house')).sort(), ['1', '2'])
       assert.deepEqual(await ids('-house'), [])
+      await put({ 4: { body: 'To be, or not to be: that is the question, whether tis nobler in the mind to suffer' } })
+      assert.deepEqual(await ids('"to be or not to be that is the question whether"'), ['4'])
+      assert.deepEqual(await ids('"that is the question whether tis nobler in a mind to suffer"'), ['4'])
+      assert.deepEqual(await ids('"that is the question whether tis nobler in the body to suffer"'), [])
     })
 
     it('finds at least nine of ten words with one typo, and says what it looked for', async () => {

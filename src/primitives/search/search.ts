@@ -164,6 +164,7 @@ export function searchFor(module: string | undefined, store: SearchStore): Searc
             const piece = new Map<string, Prepared>()
             for (const { id, document } of batch.slice(at, at + batchMax)) {
               piece.set(idOf(index, id), prepared(index, document))
+              await new Promise(setImmediate) // a long text takes a while, and there are many
             }
             await rebuild.put(Array.from(piece, ([id, document]) => ({ id, document })))
             count += piece.size

@@ -33,7 +33,7 @@ export function tableSearch(database: Database): SearchStore {
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
         terms: rows.map(({ query, ranking, docs, strong, suggestions }, at) => ({
           query,
-          ranking: begun(given[at]!, query, suggestions) ?? (given[at]!.kind === 'phrase' ? ranking : undefined),
+          ranking: begun(given[at]!, query, suggestions) ?? (ranking || undefined),
           docs,
           strong,
           suggestions: suggestions.map(({ word, stem, docs: of }) => ({ word, query: quoted(stem), docs: of })),
@@ -63,7 +63,12 @@ export function tableSearch(database: Database): SearchStore {
           select id, field, text, marked from rung.search_texts(${generation}, ${language}::regconfig, ${query}::tsquery,
             ${ids}::text[], ${fields}::text[])`,
         )
-        const pieces = rows.map((row) => ({ ...row, aligned: alignedForm(row.text, language) }))
+        const pieces: ((typeof rows)[number] & { aligned: ReturnType<typeof alignedForm> })[] = []
+        for (const row of rows) {
+          // Beyond ASCII it takes some milliseconds for a long text: other requests come in between.
+          if (row.marked === null) await new Promise(setImmediate)
+          pieces.push({ ...row, aligned: alignedForm(row.text, language) })
+        }
         const others = pieces.filter(({ marked }) => marked === null)
         const marked =
           others.length === 0
