@@ -521,6 +521,13 @@ test('bodies and headers go through as the app takes them', { skip }, async () =
       assert.deepEqual([tooLong.status, JSON.parse(tooLong.body).code], [431, 'HTTP_TOO_LARGE'])
       assert.equal((await get(`/${'y'.repeat(20_000)}`)).status, 414)
       assert.equal((await get('/-/refused/413')).status, 404)
+      for (const [method, headers, status, code] of [
+        ['TRACE', {}, 405, 'HTTP_METHOD_NOT_ALLOWED'],
+        ['POST', { 'transfer-encoding': 'xchunked' }, 400, 'HTTP_BAD_REQUEST'],
+      ] as const) {
+        const refused = await askPage(server.url, '/', { method, headers })
+        assert.deepEqual([refused.status, JSON.parse(refused.body).code], [status, code])
+      }
     },
   )
 })

@@ -165,6 +165,7 @@ end
 local words = {
   ["400"] = { "HTTP_BAD_REQUEST", "The request is malformed", "The request cannot be read." },
   ["404"] = { "HTTP_NOT_FOUND", "There is nothing here", "There is nothing here." },
+  ["405"] = { "HTTP_METHOD_NOT_ALLOWED", "The method is not allowed here", "The method is not allowed here." },
   ["413"] = { "HTTP_TOO_LARGE", "The request is too large", "The body is larger than the app takes." },
   ["414"] = { "HTTP_TOO_LARGE", "The request is too large", "The address is longer than the app takes." },
   ["431"] = { "HTTP_TOO_LARGE", "The request is too large", "The headers are larger than the app takes." },

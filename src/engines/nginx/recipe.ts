@@ -242,6 +242,8 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
   server {
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
     error_page 400 /-/refused/400;
+    error_page 405 /-/refused/405; # TRACE and CONNECT
+    error_page 501 =400 /-/refused/400; # a transfer encoding that it does not know
     error_page 414 /-/refused/414;
     error_page 494 =431 /-/refused/431;
     error_page 404 /-/refused/404; # only what is nginx' own: the places above, asked for by a client

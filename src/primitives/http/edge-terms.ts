@@ -9,6 +9,7 @@ import { oncePromised } from './once.ts'
 const refusals: Record<string, readonly [ErrorCode, string]> = {
   400: ['HTTP_BAD_REQUEST', 'The request cannot be read. Check its address and its headers.'],
   404: ['HTTP_NOT_FOUND', 'There is nothing here.'],
+  405: ['HTTP_METHOD_NOT_ALLOWED', 'The method is not allowed here.'],
   413: ['HTTP_TOO_LARGE', 'The body is larger than the app takes. Send less.'],
   414: ['HTTP_TOO_LARGE', 'The address is longer than the app takes. Send a shorter one.'],
   431: ['HTTP_TOO_LARGE', 'The headers are larger than the app takes. Send less, for example fewer cookies.'],
