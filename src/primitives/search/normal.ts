@@ -241,9 +241,11 @@ function wordOf(cluster: string): string {
  */
 export function separated(text: string): string {
   const blank = (one: string) => ' '.repeat(one.length)
-  return text
-    .replaceAll('<!', ' !')
-    .replace(/\S{65,}/gu, (run) =>
-      run.replace(/[^\p{L}\p{N}\p{M}\u0003]/gu, blank).replace(/(\S{254})(\S)/gu, (_, most, one) => most + blank(one)),
-    )
+  return text.replaceAll('<!', ' !').replace(
+    /\S{65,}/gu,
+    (run) =>
+      run
+        .replace(/[^\p{L}\p{N}\p{M}\u0003]/gu, blank)
+        .replace(/\S+/gu, (word) => word.replace(/(.{254})(.)/guy, (_, most, one) => most + blank(one))), // sticky: it looks at no place twice
+  )
 }
