@@ -554,13 +554,19 @@ begin
 end $$;
 
 
--- Without one of its letters, or with two of them swapped.
-create function rung.search_variants(words text[]) returns text[] language sql immutable as $$
+-- Without one of its letters, or with neighbours swapped: once, or twice where two typos are allowed and leave hardly a trigram.
+create function rung.search_variants(word text) returns text[] language sql immutable as $$
+  with once as materialized (
+    select left(word, at - 1) || substr(word, at + 1, 1) || substr(word, at, 1) || substr(word, at + 2) as variant
+    from generate_series(1, char_length(word) - 1) at
+  )
   select array(
-    select overlay(word placing '' from at for 1) from unnest(words) word, generate_series(1, char_length(word)) at
-    union
-    select left(word, at - 1) || substr(word, at + 1, 1) || substr(word, at, 1) || substr(word, at + 2)
-    from unnest(words) word, generate_series(1, char_length(word) - 1) at
+    select overlay(word placing '' from at for 1) from generate_series(1, char_length(word)) at
+    union all
+    select variant from once
+    union all
+    select left(variant, at - 1) || substr(variant, at + 1, 1) || substr(variant, at, 1) || substr(variant, at + 2)
+    from once, generate_series(1, char_length(word) - 1) at where char_length(word) between 8 and 13
   )
 $$;
 
@@ -655,8 +661,7 @@ begin
       end if;
       if not known then
         -- Letters swapped leave hardly a trigram of a short word, and letters too many are quickly tried too: both are looked up.
-        variants := rung.search_variants(array[typed]);
-        if letters between 8 and 13 then variants := rung.search_variants(variants); end if;
+        variants := rung.search_variants(typed);
         near := 'select word, stem from rung.search_%1$s_word where word = any($2) and word <> $1';
         if trigrams is not null then
           perform set_config('pg_trgm.similarity_threshold',
@@ -668,15 +673,15 @@ begin
           -- Indexes that were made by versions before have it after a rebuild.
           if to_regclass(format('rung.search_%s_word_latin', found_term.generation)) is not null then
             near := near || ' union (select word, stem from rung.search_%1$s_word
-              where octet_length(word) > char_length(word) and rung.search_latin(word) operator(%2$I.%%) rung.search_latin($1) and ' || like_it || '
-              order by %2$I.similarity(rung.search_latin(word), rung.search_latin($1)) desc, word limit 200)';
+              where octet_length(word) > char_length(word) and rung.search_latin(word) operator(%2$I.%%) $5 and ' || like_it || '
+              order by %2$I.similarity(rung.search_latin(word), $5) desc, word limit 200)';
           end if;
         end if;
         execute format('
           select coalesce(jsonb_agg(jsonb_build_object(''word'', word, ''stem'', stem, ''docs'',
             (1 << (select count(*)::int from rung.search_%1$s_level l where l.stem = near.stem)) - 1)), ''[]'')
           from (' || near || ') near', found_term.generation, trigrams)
-        into found_term.suggestions using typed, variants, letters, case when letters < 8 then 1 else 2 end;
+        into found_term.suggestions using typed, variants, letters, case when letters < 8 then 1 else 2 end, rung.search_latin(typed);
       end if;
     end if;
     return next found_term;
