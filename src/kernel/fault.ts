@@ -27,13 +27,14 @@ const ownFolder = path.resolve(fileURLToPath(import.meta.url), '../..')
 /** Describes anything that was thrown, however odd: it never throws itself. */
 export function faultOf(thrown: unknown): Fault {
   const errors: FaultError[] = []
+  const places: string[] = []
   for (let error = thrown; errors.length < causesMax; ) {
     errors.push(describe(error))
+    places.push(callSite(attempt(() => String((error as Error).stack)) ?? ''))
     const cause = attempt(() => (error instanceof Error ? error.cause : undefined))
     if (cause === undefined) break
     error = cause
   }
-  const places = errors.map(({ stack }) => callSite(['', ...stack].join('\n')))
   const at = places.find((place) => place !== 'unknown')
   const frame = at === undefined ? undefined : codeFrame(at)
   return { errors, ...(at !== undefined && { at: relative(at) }), ...(frame !== undefined && { frame }) }
@@ -62,8 +63,17 @@ function describe(error: unknown): FaultError {
   }
 }
 
-/** The first frame that belongs neither to this library nor to Node or a dependency. */
+/**
+ * The first frame that belongs neither to this library nor to Node or a dependency. Of a file that cannot be parsed, the
+ * place that Node marks above its stack.
+ */
 export function callSite(stack: string, own = ownFolder): string {
+  const [, file, line] = /^(\/.*|file:.*|[A-Z]:\\.*):(\d+)\n/.exec(stack) ?? []
+  if (file !== undefined) {
+    const [, before = ''] = /\n( *)\^+ *\n/.exec(stack) ?? []
+    const place = `${file}:${line}:${before.length + 1}`
+    return file.startsWith('file:') ? withoutScheme(place) : place
+  }
   for (const line of stack.split('\n').slice(1)) {
     const match = /(?:\(|at (?:async )?)((?:file:\/\/)?\/?[^()]+?:\d+:\d+)\)?$/.exec(line)
     if (!match) continue

@@ -23,7 +23,7 @@ import { identifyBy } from '../primitives/http/principal.ts'
 import { shedRequests } from '../primitives/http/shedding.ts'
 import { idempotentRoutes } from '../primitives/idempotency/idempotency.ts'
 import { jobsOf } from '../primitives/jobs/jobs.ts'
-import { limitRequests } from '../primitives/limits/limits.ts'
+import { checkLimits, limitRequests } from '../primitives/limits/limits.ts'
 import { parseMailbox } from '../primitives/mail/address.ts'
 import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
@@ -40,6 +40,7 @@ import { keepWarm } from './keep-warm.ts'
 import type { Log } from './log.ts'
 import { openPrimitives, type Primitives, systemMigrations } from './primitives.ts'
 import { purgeLine } from './purge-cdn.ts'
+import { checkRouteConfigs } from './route-config.ts'
 import { deriveSecrets, storedRoot } from './secrets.ts'
 import {
   type DatabaseServer,
@@ -143,8 +144,10 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       secure: config.mode === 'production',
       trouble: (what, error) => log.debug({ event: 'position', what, err: error }, 'a position could not be had'),
     })
+    checkLimits(app.limits)
     if (config.limits === 'on')
       limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
+    checkRouteConfigs(http)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     const takers = new Map<string, TakeCounted>()
     const counts = new AnswerCounts(takers, (error) =>

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { App } from '../app/define-app.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { faultOf } from '../kernel/fault.ts'
 
 const candidates = ['app.ts', 'src/app.ts', 'app.js', 'src/app.js', 'app.mjs']
 
@@ -32,7 +33,9 @@ export async function loadApp(file: string | undefined, cwd: string): Promise<Ap
     exported = await import(pathToFileURL(found).href)
   } catch (cause) {
     if (isRungError(cause)) throw cause
-    throw new RungError('APP_NOT_FOUND', `${path.relative(cwd, found)} cannot be loaded: ${messageOf(cause)}`, {
+    const { at } = faultOf(cause)
+    const place = at === undefined ? '' : `${at}: `
+    throw new RungError('APP_NOT_FOUND', `${path.relative(cwd, found)} cannot be loaded: ${place}${messageOf(cause)}`, {
       cause,
     })
   }

@@ -48,6 +48,28 @@ test('the frame marks the place in TypeScript, whose types Node removes in place
   }
 })
 
+test('the frame marks where a file cannot be parsed', async () => {
+  const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))
+  try {
+    for (const [name, source, mark] of [
+      ['comma.ts', 'export const one = {\n  x: 1,,\n}\n', '2:8'],
+      ['end.ts', 'export default {', '1:1'],
+      ['enum.ts', 'const one = 1\nenum Color { Red }\n', '2:1'],
+      ['export.ts', "import { gone } from './one.ts'\n", '1:10'],
+    ] as const) {
+      writeFileSync(path.join(dir, 'one.ts'), 'export const one = 1\n')
+      const file = path.join(dir, name)
+      writeFileSync(file, source)
+      const error = await import(pathToFileURL(file).href).catch((thrown) => thrown)
+      const { at, frame } = faultOf(error)
+      assert.equal(at, `${file}:${mark}`)
+      assert.match(frame!, /^> /m)
+    }
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
 test('anything that is thrown can be described', () => {
   const hostile = new Error('x')
   for (const name of ['message', 'stack', 'name', 'cause', 'code'])

@@ -67,8 +67,6 @@ const failedStatus = new Set([401, 403])
 
 /** Refuses requests beyond the limits (429). After the observers, which see refusals too, and before the routes. */
 export function limitRequests(http: Http, limiter: Limiter, options: LimitOptions, database: Database): void {
-  checkLimits(options)
-
   http.addHook('onRequest', async (request, reply) => {
     const { system, limits } = request.routeOptions.config ?? {}
     if (system || limits === false || isOwnRequest(request)) return
@@ -208,14 +206,47 @@ function seconds(ms: number): number {
   return Math.ceil(ms / 1000)
 }
 
-function checkLimits({ user, address, plans, loginFailures }: LimitOptions): void {
-  for (const limit of [user, address, loginFailures?.account, loginFailures?.address, ...Object.values(plans ?? {})]) {
-    if (!limit) continue
-    if (!Number.isInteger(limit.max) || limit.max < 1 || toMs(limit.per) < 1_000) {
-      throw new RungError(
-        'APP_INVALID',
-        `A limit of ${limit.max} per ${limit.per} cannot be kept: max must be a whole number from 1, per at least 1s.`,
-      )
-    }
+/**
+ * Whether the limits of the app can be kept.
+ * @throws APP_INVALID
+ */
+export function checkLimits({ user, address, plans, loginFailures }: LimitOptions): void {
+  checkLimit('limits.user', user)
+  checkLimit('limits.address', address)
+  checkLimit('limits.loginFailures.account', loginFailures?.account)
+  checkLimit('limits.loginFailures.address', loginFailures?.address)
+  for (const [plan, limit] of Object.entries(plans ?? {})) checkLimit(`limits.plans.${plan}`, limit)
+}
+
+/**
+ * Whether the limits of a route can be kept; `where` begins the message.
+ * @throws APP_INVALID
+ */
+export function checkRouteLimits(where: string, limits: false | RouteLimit | readonly RouteLimit[] | undefined): void {
+  if (limits === undefined || limits === false) return
+  for (const limit of [limits].flat() as RouteLimit[]) {
+    checkLimit(where, limit, ['by'])
+    if (limit.by !== undefined && !['principal', 'address', 'everyone'].includes(limit.by))
+      throw new RungError('APP_INVALID', `${where}: by must be 'principal', 'address' or 'everyone'.`)
+  }
+}
+
+function checkLimit(where: string, limit: Limit | false | undefined, more: readonly string[] = []): void {
+  if (limit === undefined || limit === false) return
+  const { max, per, ...others } = Object(limit) as Partial<Limit>
+  const unknown = Object.keys(others).find((key) => !more.includes(key))
+  if (Number.isInteger(max) && max! >= 1 && perMs(per) >= 1_000 && unknown === undefined) return
+  throw new RungError(
+    'APP_INVALID',
+    `${where} has ${unknown === undefined ? `max ${max} and per ${per}` : `the key "${unknown}"`}. Write { max: 100, per: '1m' }: max is a whole number from 1, per a duration of at least '1s'.`,
+  )
+}
+
+/** Not a number where it is not a duration. */
+function perMs(per: Duration | undefined): number {
+  try {
+    return toMs(per!)
+  } catch {
+    return Number.NaN
   }
 }

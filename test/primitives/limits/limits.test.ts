@@ -168,6 +168,61 @@ describe('a limit', () => {
   })
 })
 
+describe("a route's config", () => {
+  const startWith = (config: object) => {
+    const loans = defineModule({
+      name: 'loans',
+      owner: 'tests',
+      routes: (http) => void http.post('/loans', { config }, async () => ({})),
+    })
+    return bootForTest(defineApp({ name: 'a', modules: [loans] }), postgres)
+  }
+
+  it('with a key that is nearly one of Rung stops the start', async () => {
+    for (const [key, meant] of [
+      ['idempotencey', 'idempotency'],
+      ['idempotent', 'idempotency'],
+      ['limit', 'limits'],
+      ['limitss', 'limits'],
+      ['cach', 'cache'],
+      ['Login', 'login'],
+      ['priorty', 'priority'],
+      ['sytem', 'system'],
+    ]) {
+      const message = `POST /loans: config has "${key}"; write ${meant}.`
+      await assert.rejects(startWith({ [key!]: 'required' }), { code: 'APP_INVALID', message })
+    }
+  })
+
+  it('with values that cannot be used stops the start, also where limits are off', async () => {
+    for (const [config, message] of [
+      [{ limits: { maxx: 5, per: '1m' } }, /config\.limits has the key "maxx"/],
+      [{ limits: { per: '1m' } }, /config\.limits has max undefined and per 1m/],
+      [
+        {
+          limits: [
+            { max: 5, per: '1m' },
+            { max: 5, per: '1 minute' },
+          ],
+        },
+        /has max 5 and per 1 minute/,
+      ],
+      [{ limits: { max: 5, per: '1m', by: 'adress' } }, /by must be/],
+      [{ limits: true }, /Write \{ max: 100, per: '1m' \}/],
+      [{ priority: 'critcal' }, /config\.priority must be one of critical, normal, sheddable/],
+    ] as const) {
+      const invalid = (error: { code: string; message: string }) =>
+        error.code === 'APP_INVALID' && error.message.startsWith('POST /loans: ') && message.test(error.message)
+      await assert.rejects(startWith(config), invalid, JSON.stringify(config))
+    }
+  })
+
+  it('may have keys of the app', async () => {
+    const keys = { refused: 1, page: 1, log: 1, plugin: 1, rateLimit: 1 }
+    running.push(await startWith({ ...keys, limits: { max: 5, per: '1m', by: 'everyone' }, priority: 'critical' }))
+  })
+})
+
 describe('failed sign-ins', () => {
   const logIn = (ask: Awaited<ReturnType<typeof start>>, email: string, password: string) =>
     ask('/login', {}, { email, password })

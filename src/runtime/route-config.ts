@@ -1,0 +1,42 @@
+import type { FastifyContextConfig } from 'fastify'
+import { RungError } from '../kernel/errors.ts'
+import type { Http } from '../primitives/http/contract.ts'
+import { checkRouteLimits } from '../primitives/limits/limits.ts'
+import { typosBetween } from '../primitives/search/query.ts'
+
+const known = [
+  'cache',
+  'documentedHeaders',
+  'idempotency',
+  'limits',
+  'login',
+  'priority',
+  'system',
+] as const satisfies readonly (keyof FastifyContextConfig)[]
+
+const priorities = ['critical', 'normal', 'sheddable']
+
+/**
+ * Refuses a route whose `config` has a key that is nearly one of Rung's, or a value that cannot be used. Apps may add keys
+ * of their own, so that the types cannot tell a misspelt key. Before the routes.
+ */
+export function checkRouteConfigs(http: Http): void {
+  http.addHook('onRoute', ({ method, url, config = {} }) => {
+    const route = `${method} ${url}`
+    for (const key of Object.keys(config)) {
+      if (known.some((name) => name === key)) continue
+      const meant = known.find((name) => isNearly(key, name))
+      if (meant) throw new RungError('APP_INVALID', `${route}: config has "${key}"; write ${meant}.`)
+    }
+    const { limits, priority } = config as FastifyContextConfig
+    if (priority !== undefined && !priorities.includes(priority))
+      throw new RungError('APP_INVALID', `${route}: config.priority must be one of ${priorities.join(', ')}.`)
+    checkRouteLimits(`${route}: config.limits`, limits)
+  })
+}
+
+/** In a short name two other letters make another word. */
+function isNearly(key: string, name: string): boolean {
+  const typosMax = name.length < 6 ? 1 : 2
+  return typosBetween(key.toLowerCase(), name.toLowerCase(), typosMax) <= typosMax
+}
