@@ -537,7 +537,9 @@ begin
     from stemmed
     where not exists (select from rung.search_%1$s_level known where known.stem = stemmed.stem and known.level = stemmed.level)', g)
   into words, stems, levels using documents, language, rebuilding;
-  -- An end to what one can fill with invented words; about, as the last vacuum saw it.
+  -- An end to what one can fill with invented words; about, as the last vacuum saw it. They are half of what a long text costs: no more of each than
+  -- an ordinary one brings.
+  words := words[1:2000 * jsonb_array_length(documents)];
   if cardinality(words) > 0
     and (select reltuples from pg_class where oid = format('rung.search_%s_word', g)::regclass) < 1000000 then
     execute format('
