@@ -103,6 +103,7 @@ export const errorCodes = {
   IDEMPOTENCY_VALUE: { status: 500, title: 'What a write returned cannot be kept' },
   IDEMPOTENCY_DIVERGED: { status: 500, title: 'A repeated request took another way than the first one' },
   // calls to others
+  OUTGOING_FAILED: { status: 502, title: 'Another service cannot be reached' },
   OUTGOING_TIMEOUT: { status: 504, title: 'Another service did not answer in time' },
   OUTGOING_OPEN: { status: 503, title: 'Another service fails and is left alone' },
   OUTGOING_FULL: { status: 503, title: 'Too many calls to another service are under way' },
@@ -127,6 +128,7 @@ export const errorCodes = {
   HTTP_OUTCOME_UNKNOWN: { status: 502, title: 'It is not known whether this was done' },
   HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
   HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after something in it was saved' },
+  HTTP_ANSWER_INVALID: { status: 500, title: 'An answer does not fit its schema' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
 } as const satisfies Record<string, { status: number; title: string }>
 

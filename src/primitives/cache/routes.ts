@@ -5,6 +5,7 @@ import { Html } from '../../kernel/html.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
 import { asPage, pageType } from '../http/pages.ts'
+import { unserializable } from '../http/problem.ts'
 import { varyBy } from '../http/vary.ts'
 import type { Cache, CacheOptions, LoadContext } from './cache.ts'
 import { contentKeyOf, contentReply, contentRequest } from './content-only.ts'
@@ -170,13 +171,21 @@ function pageOf(answer: unknown, reply: FastifyReply, url: string): Omit<Page, '
     throw new RungError('APP_INVALID', message)
   }
   const isText = typeof answer === 'string' || answer instanceof Html
-  // A route need not have a schema for its answer.
-  const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
-  const body = isText ? String(answer) : String(serialize(answer as Record<string, unknown>))
+  const body = isText ? String(answer) : jsonOf(answer as Record<string, unknown>, reply)
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
   const own = answer instanceof Html ? pageType : reply.getHeader('content-type')
   const type = typeof own === 'string' ? own : isText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8'
   return { body, etag, type }
+}
+
+function jsonOf(answer: Record<string, unknown>, reply: FastifyReply): string {
+  // A route need not have a schema for its answer.
+  const serialize = reply.getSerializationFunction('200') ?? JSON.stringify
+  try {
+    return String(serialize(answer))
+  } catch (error) {
+    throw unserializable(error, reply.request)
+  }
 }
 
 function matches(header: string | undefined, etag: string): boolean {

@@ -19,7 +19,7 @@ import { methodsAt } from './methods.ts'
 import { documentation } from './openapi.ts'
 import { answerPages, asPage } from './pages.ts'
 import { prepareIdentify } from './principal.ts'
-import { afterCommit, type Problem, toProblem, toRungError } from './problem.ts'
+import { afterCommit, type Problem, toProblem, toRungError, unserializable } from './problem.ts'
 import { onResponseEnd } from './response-end.ts'
 import type { SchemaTypes } from './route-types.ts'
 import { childOf, parseTraceparent } from './trace-context.ts'
@@ -80,6 +80,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     const isHidden = request.routeOptions.config?.system && (request.ips?.length ?? 0) > 1
     done(isHidden ? notFound(request) : undefined)
   })
+  noteSerializing(app)
   takeTheRest(app)
   await addCors(app, settings.cors)
   answerPages(app)
@@ -88,7 +89,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   return app.withTypeProvider<SchemaTypes>()
 
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const error = toRungError(thrown)
+    const error = serializing.delete(request) ? unserializable(thrown, request) : toRungError(thrown)
     const scope = scopes.get(request)
     // Who has too much to do does not write a line for each refusal as well; they are counted.
     const isRefusal = error.code === 'HTTP_OVERLOADED' && error.cause === undefined
@@ -163,6 +164,20 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): 
       }
     })
     runInScope(scope, done)
+  })
+}
+
+/** Requests whose answers are just being turned into text: what is thrown meanwhile is about the answer. */
+const serializing = new WeakSet<FastifyRequest>()
+
+function noteSerializing(app: FastifyInstance): void {
+  app.addHook('preSerialization', (request, _reply, payload, done) => {
+    serializing.add(request)
+    done(null, payload)
+  })
+  app.addHook('onSend', (request, _reply, payload, done) => {
+    serializing.delete(request)
+    done(null, payload)
   })
 }
 

@@ -1,5 +1,5 @@
-import type { FastifyError } from 'fastify'
-import { type ErrorCode, errorCodes, errorOf, isRungError, RungError } from '../../kernel/errors.ts'
+import type { FastifyError, FastifyRequest } from 'fastify'
+import { type ErrorCode, errorCodes, errorOf, isRungError, messageOf, RungError } from '../../kernel/errors.ts'
 import { type Fault, faultOf } from '../../kernel/fault.ts'
 import type { Scope } from '../../kernel/scope.ts'
 
@@ -67,6 +67,16 @@ export function toRungError(thrown: unknown): RungError {
     return new RungError(plain, message || errorCodes[plain].title, { cause: error, status: statusCode })
   }
   return new RungError('HTTP_INTERNAL', 'Something went wrong on the server.', { cause: error })
+}
+
+/** The error of an answer that could not be turned into text. */
+export function unserializable(thrown: unknown, { method, routeOptions }: FastifyRequest): RungError {
+  if (isRungError(thrown)) return thrown
+  const why = (routeOptions.schema as { response?: unknown } | undefined)?.response
+    ? 'does not fit its response schema'
+    : 'cannot be written as JSON'
+  const message = `The answer of ${method} ${routeOptions.url} ${why}: ${messageOf(thrown)} Change what the handler returns, or the schema.`
+  return new RungError('HTTP_ANSWER_INVALID', message, { cause: errorOf(thrown) })
 }
 
 /** Statuses that invite a client, or a proxy on its way, to send the request anew. */

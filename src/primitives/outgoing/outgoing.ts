@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import { after, sleep, systemClock } from '../../kernel/clock.ts'
-import { isRungError, messageOf, RungError } from '../../kernel/errors.ts'
+import { causesOf, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -31,7 +31,7 @@ export interface CallOptions {
 export interface Outgoing {
   /**
    * Runs `fn`; its `signal` aborts at the deadline and when the request is cancelled.
-   * @throws OUTGOING_TIMEOUT, OUTGOING_OPEN, OUTGOING_FULL, and whatever `fn` throws
+   * @throws OUTGOING_FAILED where the service cannot be reached, OUTGOING_TIMEOUT, OUTGOING_OPEN, OUTGOING_FULL, and whatever else `fn` throws
    */
   call<T>(fn: (signal: AbortSignal) => PromiseLike<T> | T, options?: CallOptions): Promise<T>
   /** `fetch`; GET, HEAD, OPTIONS, PUT and DELETE are idempotent. A last answer of 5xx is given as it is. */
@@ -122,10 +122,10 @@ export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing 
         return await attempt(fn, n)
       } catch (error) {
         const scope = currentScope()
-        if (!idempotent || n > retries || budget < 1 || scope?.cancelled) throw error
+        if (!idempotent || n > retries || budget < 1 || scope?.cancelled) throw failure(name, error)
         if (isRungError(error, 'OUTGOING_OPEN') || isRungError(error, 'OUTGOING_FULL')) throw error
         const pauseMs = backoffMs(n - 1, backoffBaseMs, backoffMaxMs)
-        if (systemClock.ticks() + pauseMs >= (scope?.deadlineAt ?? Number.POSITIVE_INFINITY)) throw error
+        if (systemClock.ticks() + pauseMs >= (scope?.deadlineAt ?? Number.POSITIVE_INFINITY)) throw failure(name, error)
         budget -= 1
         await sleep(pauseMs, scope?.signal)
       }
@@ -167,6 +167,27 @@ class Unwell extends Error {
 function late(name: string, ms: number): RungError {
   const message = `${name} did not answer within ${Math.max(0, Math.round(ms))} ms. Whether it did what it was asked is not known.`
   return new RungError('OUTGOING_TIMEOUT', message)
+}
+
+/** Of the system and of TLS, beside the errors of `fetch`. */
+const networkCodes =
+  /^(ECONN(REFUSED|RESET|ABORTED)|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|UND_ERR_\w+|ERR_TLS_\w+|\w*CERT\w*)$/
+
+/** Where the service could not be reached, an error that names it. What it refused is left to the app. */
+function failure(name: string, error: unknown): unknown {
+  if (isRungError(error)) return error
+  const causes = [...causesOf(error)]
+  const found = causes.find((cause) => networkCodes.test(String(partOf(cause, 'code'))))
+  const isOfFetch = causes[0] instanceof TypeError && /^(fetch failed|terminated)$/.test(causes[0].message)
+  if (!found && !isOfFetch) return error
+  const why = found ? found.message || partOf(found, 'code') : messageOf(causes.at(-1))
+  return new RungError(
+    'OUTGOING_FAILED',
+    `The call to ${name} failed: ${why}. Check that it runs and can be reached.`,
+    {
+      cause: error,
+    },
+  )
 }
 
 function outcomeOf(error: unknown, cancelled: Error | undefined): OutgoingDone['outcome'] {

@@ -303,6 +303,12 @@ describe('an error is answered as a problem', () => {
           throw thrown[(request.params as { what: string }).what]
         })
         const Other = Type.Object({ never: Type.String() })
+        const Book = Type.Object({ id: Type.Integer(), blurb: Type.String() })
+        const book = { schema: { response: { 200: Book } } }
+        http.get('/books/:id', book, async ({ params }) => JSON.parse((params as { id: string }).id))
+        const kept = { ...book, config: { cache: { ttl: '1m' as const, tags: ['books'] } } }
+        http.get('/kept/:id', kept, async ({ params }) => JSON.parse((params as { id: string }).id))
+        http.get('/bigint', async () => ({ id: 1n }))
         http.get('/schema', { schema: { response: { 409: Other } } }, async () => {
           throw new RungError('HTTP_CONFLICT', 'No.')
         })
@@ -322,6 +328,17 @@ describe('an error is answered as a problem', () => {
       assert.deepEqual([status, problem.code], [500, 'HTTP_INTERNAL'])
     })
   }
+
+  it('that does not fit the schema of the answer, and names the route', async () => {
+    for (const route of ['/books/:id', '/kept/:id'])
+      for (const answer of ['{"id":1}', '{"id":"one","blurb":"x"}', '[]']) {
+        const { status, problem } = await ask(running, route.replace(':id', encodeURIComponent(answer)), {}, 'GET')
+        assert.deepEqual([status, problem.code], [500, 'HTTP_ANSWER_INVALID'], `${route} ${answer}`)
+        assert.ok(String(problem.detail).startsWith(`The answer of GET ${route} does not fit its response schema: `))
+      }
+    const { problem } = await ask(running, '/bigint', {}, 'GET')
+    assert.match(String(problem.detail), /^The answer of GET \/bigint cannot be written as JSON: /)
+  })
 
   it('where the route has another schema for its status', async () => {
     const { status, problem } = await ask(running, '/schema', {}, 'GET')

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
-import { outgoing } from 'rung'
+import { outgoing, RungError } from 'rung'
 import { runInScope, Scope } from '../../../src/kernel/scope.ts'
 
 const fails =
@@ -163,6 +163,36 @@ describe('an outgoing fetch', () => {
   after(() => {
     server.closeAllConnections()
     server.close()
+  })
+
+  it('that cannot be reached is told with the name of the service', async () => {
+    const closed = createServer((request) => request.socket.destroy())
+    await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
+    const { port } = closed.address() as AddressInfo
+    const bank = outgoing('bank', { retries: 0 })
+    const failed = (error: RungError) => {
+      assert.deepEqual([error.code, error.status], ['OUTGOING_FAILED', 502])
+      assert.match(error.message, /^The call to bank failed: \S/)
+      return error.cause instanceof TypeError
+    }
+    const pay = () => bank.fetch(`http://localhost:${port}`, { method: 'POST' })
+    await assert.rejects(pay(), failed)
+    await new Promise((resolve) => closed.close(resolve))
+    for (const call of [
+      pay,
+      () => bank.fetch(`http://127.0.0.1:${port}`),
+      () => bank.call(() => fetch(`http://localhost:${port}`)),
+    ])
+      await assert.rejects(call(), failed)
+    const own = new RungError('DATA_UNAVAILABLE', 'x', {
+      cause: Object.assign(new Error('x'), { code: 'ECONNREFUSED' }),
+    })
+    await assert.rejects(
+      bank.call(() => Promise.reject(own)),
+      own,
+    )
+    await assert.rejects(bank.fetch('nowhere'), /Failed to parse URL/)
+    await assert.rejects(bank.fetch(url, { signal: AbortSignal.abort() }), { name: 'AbortError' })
   })
 
   it('repeats a GET, and no POST', async () => {
