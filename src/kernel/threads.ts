@@ -5,7 +5,7 @@ import { RungError } from './errors.ts'
 import { type Duration, type Size, toBytes, toMs } from './units.ts'
 
 /** Options of `inThread`, with the defaults named. */
-export interface ThreadOptions {
+export interface ThreadOptions<Input = unknown> {
   /** How long one call may run. Then its thread is ended, whatever it does. Default `1s`. */
   timeout?: Duration
   /** Threads at most; each is started when it is needed. Default: one less than there are cores, at least 1. */
@@ -14,10 +14,16 @@ export interface ThreadOptions {
   waitingMax?: number
   /** Memory of each thread. Default `128MiB`. */
   memoryMax?: Size
+  /**
+   * About how much a call has to do, in any unit, such as the length of a text. Of those that wait, small ones go first, and when too many
+   * wait the largest is refused: so whoever sends much waits, and not everybody else. Default: the first goes first, the last is refused.
+   */
+  costOf?: (input: Input) => number
 }
 
 interface Task {
   input: unknown
+  cost: number
   resolve(output: never): void
   reject(error: unknown): void
 }
@@ -55,7 +61,7 @@ parentPort.on('message', async ({ input }) => {
  */
 export function inThread<Input, Output>(
   module: URL,
-  { timeout = '1s', threads, waitingMax = 100, memoryMax = '128MiB' }: ThreadOptions = {},
+  { timeout = '1s', threads, waitingMax = 100, memoryMax = '128MiB', costOf = () => 0 }: ThreadOptions<Input> = {},
 ): (input: Input) => Promise<Output> {
   const timeoutMs = toMs(timeout)
   const threadsMax = threads ?? Math.max(1, availableParallelism() - 1)
@@ -134,17 +140,24 @@ export function inThread<Input, Output>(
     return thread
   }
 
+  function busy(): RungError {
+    return new RungError('THREAD_BUSY', 'Too many computations wait already. Try again in a moment.')
+  }
+
   function timedOut(): RungError {
     return new RungError('THREAD_TIMEOUT', `A computation took longer than its ${timeoutMs} ms. Give it less to do.`)
   }
 
   return (input) =>
     new Promise<Output>((resolve, reject) => {
-      const task: Task = { input, resolve, reject }
+      const task: Task = { input, cost: costOf(input), resolve, reject }
       const free = idle.pop()
       if (free) free.run(task)
       else if (count < threadsMax) start().run(task)
-      else if (waiting.length < waitingMax) waiting.push(task)
-      else reject(new RungError('THREAD_BUSY', 'Too many computations wait already. Try again in a moment.'))
+      else {
+        const larger = waiting.findIndex(({ cost }) => cost > task.cost)
+        waiting.splice(larger < 0 ? waiting.length : larger, 0, task)
+        if (waiting.length > waitingMax) waiting.pop()!.reject(busy())
+      }
     })
 }

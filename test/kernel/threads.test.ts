@@ -25,6 +25,23 @@ test('no more wait than may', async () => {
   )
 })
 
+test('small ones go before large ones, and of too many the largest is refused', async () => {
+  const compute = inThread<{ double: number }, number>(module, {
+    timeout: '1m',
+    threads: 1,
+    waitingMax: 2,
+    costOf: ({ double }) => double,
+  })
+  const order: number[] = []
+  const one = (double: number) =>
+    compute({ double }).then(
+      () => order.push(double),
+      ({ code }) => order.push(-double) && assert.equal(code, 'THREAD_BUSY'),
+    )
+  await Promise.all([50, 40, 30, 20].map(one)) // the first one runs
+  assert.deepEqual(order, [-40, 50, 20, 30])
+})
+
 test('whatever goes wrong in it is an error of that call alone', async () => {
   const compute = inThread<unknown, number>(module, { timeout: '1m', threads: 1 })
   for (const input of [

@@ -3,7 +3,10 @@ import type { default as render } from './render.ts'
 
 /** Up to this length even the worst text (`![[![[…`) takes about a millisecond: its time grows with the square of its length. */
 const inPlaceMax = 1_000
-const inOwnThread = inThread<string, string>(new URL('./render.ts', import.meta.url), { timeout: '250ms' })
+const inOwnThread = inThread<string, string>(new URL('./render.ts', import.meta.url), {
+  timeout: '250ms',
+  costOf: (text) => text.length,
+})
 let inPlace: Promise<typeof render> | undefined
 
 /**
