@@ -11,7 +11,7 @@ let inPlace: Promise<typeof render> | undefined
 
 /**
  * What people write, as HTML. What takes too long to render is shown as it was written.
- * @throws THREAD_BUSY while too many texts of others wait: nothing that must not be kept is returned for it
+ * @throws THREAD_BUSY while too many texts of others wait: it throws instead of returning a fallback, so that the fallback is not cached
  */
 export async function rendered(text: string): Promise<Html> {
   if (text.length <= inPlaceMax) {

@@ -169,7 +169,7 @@ local words = {
   ["413"] = { "HTTP_TOO_LARGE", "The request is too large", "The body is larger than the app takes." },
   ["414"] = { "HTTP_TOO_LARGE", "The request is too large", "The address is longer than the app takes." },
   ["431"] = { "HTTP_TOO_LARGE", "The request is too large", "The headers are larger than the app takes." },
-  ["502"] = { "HTTP_OUTCOME_UNKNOWN", "It is not known whether this was done", "The app's process ended before it answered. Look whether it was done before you send it again." },
+  ["502"] = { "HTTP_OUTCOME_UNKNOWN", "It is not known whether this was done", "The app did not answer, so it is not known whether this was done. Look before you send it again." },
   ["503"] = { "HTTP_OVERLOADED", "The server is busy", "The app cannot be reached at the moment. Try again." },
 }
 

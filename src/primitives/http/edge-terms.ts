@@ -15,7 +15,7 @@ const refusals: Record<string, readonly [ErrorCode, string]> = {
   431: ['HTTP_TOO_LARGE', 'The headers are larger than the app takes. Send less, for example fewer cookies.'],
   502: [
     'HTTP_OUTCOME_UNKNOWN',
-    'The process ended before it answered, so it is not known whether this was done. Look before you send it again.',
+    'The app did not answer, so it is not known whether this was done. Look before you send it again.',
   ],
   503: ['HTTP_OVERLOADED', 'The app cannot be reached at the moment. Try again.'],
 }

@@ -11,8 +11,8 @@ export interface Principal {
 }
 
 /**
- * Says who signed a request; `undefined` for the anonymous, also where what they show is no good (or an error of 400 to 499). Any other
- * error means that it could not be found out.
+ * Says who signed a request; `undefined` for the anonymous, also where what they show is no good (or an error with the status 401 or
+ * 403). Any other error means that it could not be found out.
  */
 export type Identify = (request: FastifyRequest) => PromiseLike<Principal | undefined> | Principal | undefined
 
@@ -37,16 +37,16 @@ export function identifyBy(app: FastifyInstance, identify: Identify): void {
   ;(app as Identifying)[ways]!.push(identify)
 }
 
-/** Who sent this request, found out once. A way that fails has found nobody. */
-export async function principalOf(request: FastifyRequest): Promise<Principal | undefined> {
+/** Who sent this request, found out once; nobody where it cannot be found out. For limits and the like, which must not fail. */
+export async function principalOrNobody(request: FastifyRequest): Promise<Principal | undefined> {
   return (await found(request)).principal
 }
 
 /**
- * The same, for what must not take somebody for nobody.
- * @throws what kept the app from finding it out
+ * Who sent this request; `undefined` for the anonymous.
+ * @throws what `identify` threw where it could not find it out
  */
-export async function certainPrincipalOf(request: FastifyRequest): Promise<Principal | undefined> {
+export async function principalOf(request: FastifyRequest): Promise<Principal | undefined> {
   const { principal, failure } = await found(request)
   if (principal === undefined && failure !== undefined) throw failure
   return principal
@@ -95,5 +95,5 @@ async function askAll(request: FastifyRequest): Promise<Found> {
 
 function isRefusal(error: unknown): boolean {
   const status = partOf(error, 'status') ?? partOf(error, 'statusCode')
-  return typeof status === 'number' && status >= 400 && status < 500
+  return status === 401 || status === 403
 }

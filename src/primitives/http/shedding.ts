@@ -19,11 +19,11 @@ export type Priority = 'critical' | 'normal' | 'sheddable'
 
 /** Options of the app, with the defaults named. */
 export interface SheddingOptions {
-  /** The event loop comes round this late, and normal requests are refused. Default 500 ms. */
+  /** Maximum delay of the event loop; beyond it normal requests are refused. Default 500 ms. */
   delayMax?: Duration
   /**
-   * So many requests are being answered, and further normal ones are refused; besides these so many bodies may be on their way, a tenth of
-   * them from one network. Default 1,000.
+   * Maximum requests in progress; beyond it normal requests are refused. As many further ones may be waiting for their bodies, a tenth of them
+   * from one network. Default 1,000.
    */
   inFlightMax?: number
 }

@@ -9,7 +9,7 @@ import type { Database } from '../data/contract.ts'
 import { ruleWrites } from '../data/rides.ts'
 import type { Http } from '../http/contract.ts'
 import { documentHeader } from '../http/openapi.ts'
-import { certainPrincipalOf } from '../http/principal.ts'
+import { principalOf } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
 import type { Answer, Held, Records } from './contract.ts'
@@ -208,7 +208,7 @@ export function idempotentRoutes(
  * cookies or addresses: those change by themselves between two tries, and the second try would be done again.
  */
 async function whoseKey(request: FastifyRequest): Promise<Buffer> {
-  const principal = await certainPrincipalOf(request) // taken for nobody once, it would be done again the next time
+  const principal = await principalOf(request) // taken for nobody once, it would be done again the next time
   return principal ? digestOf('principal', principal.id) : digestOf('anonymous', request.headers.authorization ?? '')
 }
 

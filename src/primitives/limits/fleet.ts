@@ -14,8 +14,8 @@ const lastingMs = 30_000
 export const alone: Fleet = { size: 1, seen() {} }
 
 /**
- * Believes more at once. Fewer only once that has been said for as long as a node is remembered: an engine that has lost its memory
- * knows of nobody until all have reported again. While nobody answers, the last answer holds.
+ * Raises `size` at once. Lowers it only after a lower count has been reported for `lastingMs`, because a restarted Redis knows no process
+ * until all have reported again. Keeps the last count while Redis does not answer.
  */
 export function countFleet(callRoll: (lastingMs: number) => Promise<number>, clock: Clock = systemClock): Fleet {
   let size = 1

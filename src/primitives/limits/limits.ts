@@ -7,7 +7,7 @@ import type { Database } from '../data/contract.ts'
 import { networkOf } from '../http/address.ts'
 import type { Http } from '../http/contract.ts'
 import { isOwnRequest } from '../http/own-request.ts'
-import { type Principal, principalOf } from '../http/principal.ts'
+import { type Principal, principalOrNobody } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
 import { tellLimit } from './channels.ts'
 import type { Ask, Limiter, Taken, Verdict } from './contract.ts'
@@ -70,7 +70,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
   http.addHook('onRequest', async (request, reply) => {
     const { system, limits } = request.routeOptions.config ?? {}
     if (system || limits === false || isOwnRequest(request)) return
-    const principal = await principalOf(request)
+    const principal = await principalOrNobody(request)
     const applied = [...ofApp(request, principal), ...ofRoute(request, principal, limits)]
     if (applied.length === 0) return
     const verdicts = await admit(applied)

@@ -4,7 +4,7 @@ import { atMost, systemClock } from '../../kernel/clock.ts'
 import { formatLsn, furthest, type Lsn, type Position, parseLsn } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import type { Http } from '../http/contract.ts'
-import { principalOf } from '../http/principal.ts'
+import { principalOrNobody } from '../http/principal.ts'
 import { keptMs, type PositionRecords } from './contract.ts'
 
 /** Told to observers: a cookie that nobody signed, or a record that could not be had. */
@@ -50,7 +50,7 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
   })
 
   async function recalled(request: FastifyRequest, scope: Scope): Promise<void> {
-    const principal = await principalOf(request)
+    const principal = await principalOrNobody(request)
     if (!principal) return
     try {
       const known = await records.find(principal.id)
@@ -67,7 +67,7 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
     const value = encodeURIComponent(`${text}.${sign(text)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
     reply.header('set-cookie', `${cookieName}=${value}; ${flags}`)
-    const principal = await principalOf(request)
+    const principal = await principalOrNobody(request)
     if (!principal) return
     const kept = records.put(principal.id, position).catch((error) => trouble('not-kept', error))
     await atMost(recordMsMax, kept)

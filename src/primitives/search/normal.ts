@@ -149,7 +149,8 @@ function folded(text: string, language: string): string {
  */
 export function pieceOf(text: string, { places }: { places: readonly Place[] }, marked: string): string {
   const spans = spansOf(places, marked)
-  const lengthMax = places.some(({ kind }) => kind === 'pair') ? 80 : 250
+  const pairs = places.filter(({ kind }) => kind === 'pair').length
+  const lengthMax = pairs > text.length / 4 ? 80 : 250
   const [first, last] = densest(spans, lengthMax)
   const spare = Math.max(0, lengthMax - (last.to - first.from))
   let from = Math.max(0, Math.min(first.from - Math.floor(spare / 3), text.length - lengthMax))

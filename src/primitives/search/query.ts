@@ -13,7 +13,7 @@ export interface Token extends Term {
 const charsMax = 300
 const termsMax = 12
 
-/** Text that the database takes and that means nothing to it: no control characters, no half characters, bounded. */
+/** Replaces control characters and lone surrogates, which Postgres refuses or which mark highlights. */
 export function clean(text: string): string {
   return text.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
 }

@@ -110,8 +110,8 @@ const limitMax = 100
 /** Commonest words with a beginning: the time that a look takes grows faster than their number. */
 const beginningsMax = 10
 const documentBytesMax = 200_000
-/** 255 characters of any script; less than half of what an index of Postgres takes. */
-const markBytesMax = 1_100
+/** Of a facet value, bytes. Less than half of what an index of Postgres takes. */
+const valueBytesMax = 1_000
 const marksMax = 200
 const batchMax = 100
 
@@ -208,10 +208,10 @@ function prepared(index: Index, document: SearchDocument): Prepared {
     throw new RungError('SEARCH_INVALID', `A document of index "${index.name}" has more than ${marksMax} facet values.`)
   }
   for (const mark of marks) {
-    if (Buffer.byteLength(mark) <= markBytesMax) continue
+    if (Buffer.byteLength(mark.slice(mark.indexOf('=') + 1)) <= valueBytesMax) continue
     throw new RungError(
       'SEARCH_INVALID',
-      `A facet value of index "${index.name}" is longer than ${markBytesMax} bytes. Facets are for short values; make it a field.`,
+      `A facet value of index "${index.name}" is longer than ${valueBytesMax} bytes. Facets are for short values; make it a field.`,
     )
   }
   return { fields, marks: [...marks].sort() }
@@ -257,7 +257,7 @@ async function find(
   const { text, tokens } = tokensOf(query.text, prefix, index.language)
   const wanted = {
     filters: Object.entries(filters).flatMap(([facet, values]) =>
-      values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, markBytesMax)))] : [],
+      values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, valueBytesMax + 1)))] : [],
     ),
     facets: [...new Set(facets)],
     candidatesMax,

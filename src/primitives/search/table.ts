@@ -179,7 +179,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   }
 }
 
-/** On a server that is new enough for the scope; ends with it. */
+/** Reads through the read pool; cancelled with the scope. */
 async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
   const scope = currentScope()
   if (scope?.cancelled) throw scope.cancelled
