@@ -16,6 +16,8 @@ const command: Command = {
     'Applies the pending migrations, each in a transaction of its own, under a lock that',
     'lets one process migrate at a time. "rung start" does the same before it serves.',
     'What would lock a large table for long is refused, with the safe way.',
+    'An applied file stays as it is: a change is a new file. "rung dev" applies a file as',
+    'soon as it is saved; to begin anew there, stop it and delete the data directory, .rung.',
   ].join('\n'),
   examples: ['rung migrate --status', 'rung migrate --dry-run', 'DATABASE_URL=postgres://… rung migrate'],
   options: {

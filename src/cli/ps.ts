@@ -4,10 +4,8 @@ import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Command, Input } from './command.ts'
+import { lacksOf } from './lacks.ts'
 import { dataDirOf, dataOption } from './rung-config.ts'
-
-/** `/readyz` itself waits 1 s for the database. */
-const readyWithinMs = 2_000
 
 const ps: Command = {
   name: 'ps',
@@ -80,14 +78,10 @@ async function partsOf(dataDir: string): Promise<Part[]> {
   ]
 }
 
-/** A process of the app runs, and serves, without what it needs: it says so itself. */
 async function withTrouble(part: Part): Promise<Part> {
   if (part.state !== 'running' || !/^(app|web|worker|both)\b/.test(part.name)) return part
-  const asked = await fetch(`http://${part.address}/readyz`, { signal: AbortSignal.timeout(readyWithinMs) })
-    .then((answer) => answer.json() as Promise<{ checks: { database?: boolean; redis?: boolean } }>)
-    .catch(() => undefined)
-  const lacks = asked && (asked.checks.database === false ? 'Postgres' : asked.checks.redis === false && 'Redis')
-  return lacks ? { ...part, trouble: `cannot use ${lacks}; its log says why` } : part
+  const trouble = await lacksOf(part.address)
+  return trouble === undefined ? part : { ...part, trouble }
 }
 
 function print(parts: readonly Part[], dataDir: string, out: Input['out']): void {

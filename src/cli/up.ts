@@ -22,6 +22,7 @@ import { onSameDisk, sameDiskWarning } from '../runtime/same-disk.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
+import { lacksOf } from './lacks.ts'
 import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
 import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
@@ -123,11 +124,19 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
     }
     if (!asked) {
       const startMs = Math.round(systemClock.ticks() - began)
-      if (json) out.json(factsOf(plan, topology, supervisor.states, { appFile, dataDir, startMs }))
+      const troubles = await Promise.all(
+        plan.parts.map((part) => (part.kind === 'app' ? lacksOf(part.address) : undefined)),
+      )
+      if (json) out.json(factsOf(plan, topology, supervisor.states, troubles, { appFile, dataDir, startMs }))
       else {
         const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
         const sendsMail = Boolean(env.RUNG_SMTP_URL) || (env.NODE_ENV || 'production') !== 'production'
-        await greet(plan, topology, { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs }, out)
+        await greet(
+          plan,
+          topology,
+          { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs, troubles },
+          out,
+        )
         if (backupDir !== undefined && (await onSameDisk(dataDir, path.resolve(cwd, backupDir)).catch(() => false)))
           out.note(sameDiskWarning(backupDir))
       }
@@ -202,6 +211,7 @@ function factsOf(
   plan: Plan,
   topology: Topology,
   states: readonly PartState[],
+  troubles: readonly (string | undefined)[],
   { appFile, dataDir, startMs }: { appFile: string; dataDir: string; startMs: number },
 ) {
   return {
@@ -210,7 +220,12 @@ function factsOf(
     url: plan.url,
     data: dataDir,
     pid: process.pid,
-    parts: plan.parts.map(({ name, address }, index) => ({ name, pid: states[index]!.pid, address })),
+    parts: plan.parts.map(({ name, address }, index) => ({
+      name,
+      pid: states[index]!.pid,
+      address,
+      trouble: troubles[index],
+    })),
     startMs,
   }
 }
@@ -224,7 +239,15 @@ async function greet(
     backupDir,
     sendsMail,
     startMs,
-  }: { app: string; place: string; backupDir: string | undefined; sendsMail: boolean; startMs: number },
+    troubles,
+  }: {
+    app: string
+    place: string
+    backupDir: string | undefined
+    sendsMail: boolean
+    startMs: number
+    troubles: readonly (string | undefined)[]
+  },
   out: Input['out'],
 ): Promise<void> {
   const line = (name: string, text: string) => out.line(`  ${name.padEnd(9)}  ${text}`)
@@ -239,16 +262,20 @@ async function greet(
   line('data', place)
   if (!sendsMail) line('mail', 'is written to the data directory and not sent: set RUNG_SMTP_URL')
   if (backupDir !== undefined) line('backups', backupDir)
-  for (const text of elsewhere(topology, plan.parts)) line('', text)
+  for (const [name, text] of elsewhere(topology, plan.parts)) line(name, text)
+  for (const [index, trouble] of troubles.entries()) if (trouble) line(plan.parts[index]!.name, `${trouble}: rung logs`)
   line('look', 'rung ps, rung logs -f')
   return lastLine(out, `  ${'stop'.padEnd(9)}  Ctrl-C, or: rung stop`)
 }
 
-function elsewhere({ data, cache, cdn }: Topology, parts: readonly Part[]): string[] {
+/** Engines that this command has not started. */
+function elsewhere({ data, cache, cdn }: Topology, parts: readonly Part[]): [name: string, text: string][] {
   const has = (kind: Part['kind']) => parts.some((part) => part.kind === kind)
   return [
-    ...(data.url !== undefined && !has('postgres') ? ['the Postgres that you named'] : []),
-    ...(cache.url !== undefined && !has('redis') ? ['the Redis that you named'] : []),
-    ...(cdn !== undefined ? ['the CDN that you named, which is purged'] : []),
+    ...(data.url !== undefined && !has('postgres')
+      ? [['postgres', 'yours, which runs elsewhere'] as [string, string]]
+      : []),
+    ...(cache.url !== undefined && !has('redis') ? [['redis', 'yours, which runs elsewhere'] as [string, string]] : []),
+    ...(cdn !== undefined ? [['cdn', `${cdn.name}, which is purged`] as [string, string]] : []),
   ]
 }

@@ -6,7 +6,7 @@ import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { AnswerCounts, type TakeCounted, takeEdgeCounts } from '../primitives/cache/counted.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
@@ -105,14 +105,18 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       connection: server.connection,
       migrations: await migrationsOf(app),
       ...(options.onMigration && { onEvent: options.onMigration }),
+    }).catch((error) => {
+      throw config.mode === 'development' && config.topology.data.engine === 'embedded'
+        ? orBeginAnew(error, config)
+        : error
     })
     const database = openDatabase(config.topology.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { layers, redis } = await openCache(config.topology, app.name, database, server.connection)
     if (redis && !redis.isUp) {
-      const why = redis.trouble === undefined ? '' : ` (${messageOf(redis.trouble)})`
-      const message = `Redis cannot be used${why}: each process loads, limits and looks sessions up for itself until it can. Check RUNG_REDIS_URL.`
+      const why = redis.trouble === undefined ? '' : `: ${messageOf(redis.trouble).replace(/\.+$/, '')}`
+      const message = `Redis cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
       log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
     }
     const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), {
@@ -251,6 +255,14 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
     migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
   )
   return [...systemMigrations, ...(await loadMigrations(sources))]
+}
+
+/** Where the data is only for trying things out, there is a shorter way than to restore a file. */
+function orBeginAnew(error: unknown, { dataDir }: Config): unknown {
+  if (!isRungError(error, 'MIGRATION_CHANGED')) return error
+  const place = path.relative(process.cwd(), dataDir) || '.'
+  const message = `${error.message} Or begin with an empty database: stop the app and delete its data directory, ${place}.`
+  return new RungError(error.code, message, { cause: error, facts: error.facts })
 }
 
 function mailNotSent(dataDir: string): string {

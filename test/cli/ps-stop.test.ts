@@ -66,18 +66,20 @@ test('a Postgres whose rung start was killed is listed, and ended by rung stop',
     assert.equal((await again.stop()).code, 0)
   }))
 
-test('rung ps tells which process cannot use its Redis', { skip: noRedis }, async () => {
+test('rung up and rung ps tell which process cannot use its Redis', { skip: noRedis }, async () => {
   const redis = await testRedis()
   try {
     await withScratch(async (scratch) => {
       const RUNG_REDIS_URL = redis.url.replace(/:[^:@]*@/, ':a-wrong-secret@')
-      await scratch.start({ up: '10k', args: ['--web', '1', '--worker', '0'], env: { RUNG_REDIS_URL } })
+      const up = await scratch.start({ up: '10k', args: ['--web', '1', '--worker', '0'], env: { RUNG_REDIS_URL } })
+      const web = up.parts!.find(({ name }) => name === 'web-1')
+      assert.equal(web?.trouble, 'cannot use Redis; its log says why')
       const people = scratch.launch({ command: ['ps'] })
       assert.equal((await people.exited).code, 0)
       assert.match(people.stdout(), /\nweb-1: cannot use Redis; its log says why\n/)
       const logs = scratch.launch({ command: ['logs', 'web-1'] })
       await logs.exited
-      assert.match(logs.stdout(), /WRONGPASS/)
+      assert.match(logs.stdout(), /Redis cannot be used: .*WRONGPASS.*[^.]\. Until it can/)
       assert.doesNotMatch(logs.stdout() + people.stdout(), /a-wrong-secret/)
     })
   } finally {

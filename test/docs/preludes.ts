@@ -4,12 +4,14 @@
  */
 const routes = `
 import type { Readable } from 'node:stream'
-import { type Http, type ModuleContext, RungError, defineJob, defineKey, principalOf } from 'rung'
+import { type Http, type ModuleContext, RungError, defineEvent, defineJob, defineKey, principalOf } from 'rung'
 import { Type } from 'typebox'
 
 const Payment = Type.Object({ amount: Type.Integer() })
 const Login = Type.Object({ email: Type.String(), password: Type.String() })
 const User = Type.Object({ id: Type.Integer() })
+const Note = Type.Object({ author: Type.Integer(), text: Type.String() })
+const noteWritten = defineEvent('notes.written', Type.Object({ author: Type.Integer() }))
 const sendReceipt = defineJob('till.send-receipt', Type.Object({ id: Type.Integer() }))
 declare const check: (login: { email: string; password: string }) => Promise<{ id: number; plan: string }>
 declare const accountOf: (principal: { id: string } | undefined) => Promise<object>
@@ -22,6 +24,7 @@ declare const pay: () => Promise<object>
 declare const rendered: (markdown: string) => string
 
 interface Uses {
+  accounts: { names(input: { ids: number[] }): Promise<{ id: number; name: string }[]> }
   articles: { one(input: { slug: string }): Promise<{ article: { body: string } }> }
 }
 

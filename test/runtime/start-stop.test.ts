@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -316,6 +316,33 @@ describe('a wrong start ends with a code and one sentence', { concurrency: 3 }, 
       await writeFile(app, 'export const app = 1')
       saysOnce(await startFails({ app }), 'APP_INVALID', /export default defineApp/)
       assert.ok(!existsSync(dataDir), 'nothing was begun')
+    }))
+
+  it('for an applied migration that was changed or deleted, and in development says how to begin anew', () =>
+    withScratch(async ({ dir, dataDir, launch, startFails }) => {
+      const index = new URL('../../src/index.ts', import.meta.url).href
+      const app = path.join(dir, 'app.ts')
+      const file = path.join(dir, 'migrations', '0001_note.sql')
+      await mkdir(path.dirname(file))
+      await writeFile(file, 'create table notes.note (id int primary key);')
+      await writeFile(
+        app,
+        `import { defineApp, defineModule } from '${index}'
+const notes = defineModule({ name: 'notes', owner: 'tests', migrations: new URL('./migrations/', import.meta.url) })
+export default defineApp({ name: 'notes', modules: [notes] })`,
+      )
+      copyTemplate(dataDir)
+      const NODE_ENV = 'development'
+      const first = launch({ app, env: { NODE_ENV } })
+      await first.started
+      sameExit(await first.stop(), 0)
+      await writeFile(file, 'create table notes.note (id bigint primary key);')
+      const anew = /Restore the file.* delete its data directory, \S+\.$/
+      saysOnce(await startFails({ app, env: { NODE_ENV } }), 'MIGRATION_CHANGED', anew)
+      await rm(file)
+      await writeFile(path.join(dir, 'migrations', '0002_other.sql'), 'create table notes.other (id int primary key);')
+      saysOnce(await startFails({ app, env: { NODE_ENV } }), 'MIGRATION_CHANGED', anew)
+      saysOnce(await startFails({ app }), 'MIGRATION_CHANGED', /its file is gone\. Restore the file\.$/)
     }))
 
   it('also in words', () =>

@@ -41,7 +41,7 @@ export interface Facts {
   pid: number
   postgresPid: number | undefined
   /** Of `rung up`. */
-  parts?: { name: string; pid: number; address: string }[]
+  parts?: { name: string; pid: number; address: string; trouble?: string }[]
 }
 
 export interface Exit {

@@ -374,7 +374,7 @@ export function toRedisError(error: unknown): RungError {
   const cause = new Error(said)
   const refused = (error as { name?: string } | undefined)?.name === 'ReplyError'
   if (!refused || passing.test(said)) return unreachable(said, cause)
-  return new RungError('REDIS_REFUSED', `Redis refused: ${said}.`, { cause })
+  return new RungError('REDIS_REFUSED', `Redis refused: ${said.replace(/\.$/, '')}.`, { cause })
 }
 
 function unreachable(why: string, cause?: Error): RungError {
