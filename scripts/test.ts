@@ -55,7 +55,8 @@ function run(list: readonly string[]): Promise<number> {
   const args = [
     '--conditions=rung-source',
     '--test',
-    '--test-timeout=1800000', // of a file too: one that leaves something open is ended, and has failed. No limit for slow machines
+    '--test-timeout=1800000', // for what hangs; no limit for slow machines
+    `--import=${path.join(root, 'test/support/left-open.ts')}`,
     '--test-concurrency=2',
     '--test-reporter=spec',
     ...list,
