@@ -11,6 +11,8 @@ export interface Command {
   /** What it does, for `--help`; plain text, 80 columns. */
   help: string
   examples: readonly string[]
+  /** How many words may follow the command; checked by the command itself where it is not given. */
+  wordsMax?: number
   options: Options
   /** Returns the exit code. */
   run(input: Input): Promise<number>
@@ -68,12 +70,16 @@ export function withOptions(env: Input['env'], { port, role, log }: Input['value
   }
 }
 
+/** @throws CONFIG_INVALID */
 export function parseInput(command: Command, args: readonly string[]) {
   const options: NonNullable<ParseArgsConfig['options']> = {}
   for (const [name, { type, short }] of Object.entries({ ...command.options, ...common }))
     options[name] = { type, ...(short !== undefined && { short }) }
   try {
-    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+    const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+    const more = parsed.positionals[command.wordsMax ?? Number.POSITIVE_INFINITY]
+    if (more !== undefined) throw new Error(`Unexpected argument "${more}"`)
+    return parsed
   } catch (cause) {
     const [first] = (cause as Error).message.split('. ')
     throw new RungError('CONFIG_INVALID', `${first}. See: rung ${command.name} --help`, { cause })

@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { parseEnv } from 'node:util'
 import { after } from '../kernel/clock.ts'
 import { type Command, logOption } from './command.ts'
 import { isWithin, watchSources } from './watch-sources.ts'
@@ -8,18 +10,26 @@ import { isWithin, watchSources } from './watch-sources.ts'
 const politeMsMax = 3_000
 const endMsMax = 2_000
 
+/** Read at each start of the app, since it is watched like its sources. */
+function envOf(folder: string): NodeJS.Dict<string> {
+  const file = path.join(folder, '.env')
+  return existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {}
+}
+
 const dev: Command = {
   name: 'dev',
   summary: 'start the app and restart it at every change',
   usage: 'rung dev [app-file] [options]',
+  wordsMax: 1,
   help: [
     'Like "rung start" with NODE_ENV=development: answers and the log show where an error',
     'was thrown, module borders and calls are checked. Restarts when a source file below this folder',
-    'changes, in whatever way it is saved.',
+    'changes, in whatever way it is saved. Reads .env of this folder; the environment wins over it.',
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
   options: { port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' }, log: logOption },
   run({ positionals, values, env, cwd, out }) {
+    const { RUNG_DATA, RUNG_BACKUP_DIR } = { ...envOf(cwd), ...env }
     const passed = (['port', 'log'] as const).flatMap((name) =>
       typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
     )
@@ -31,7 +41,7 @@ const dev: Command = {
     function launch(): void {
       const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
         cwd,
-        env: { ...env, NODE_ENV: env.NODE_ENV ?? 'development' },
+        env: { NODE_ENV: 'development', ...envOf(cwd), ...env },
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         detached: true, // Ctrl-C reaches this process, which passes it on
       })
@@ -75,7 +85,7 @@ const dev: Command = {
       const appDir = path.dirname(path.resolve(cwd, positionals[0] ?? 'app.ts'))
       const stopWatching = watchSources({
         roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
-        except: [env.RUNG_DATA || '.rung', ...(env.RUNG_BACKUP_DIR ? [env.RUNG_BACKUP_DIR] : [])].map((folder) =>
+        except: [RUNG_DATA || '.rung', ...(RUNG_BACKUP_DIR ? [RUNG_BACKUP_DIR] : [])].map((folder) =>
           path.resolve(cwd, folder),
         ),
         onChange([first, ...others]) {

@@ -18,6 +18,7 @@ const doctor: Command = {
   name: 'doctor',
   summary: 'look the database over and say what to do',
   usage: 'rung doctor [app-file] [options]',
+  wordsMax: 1,
   help: [
     'Looks at the database of the app, beside the running app or without it, or at',
     'the one in DATABASE_URL. It changes nothing and keeps no reader or writer',

@@ -12,6 +12,7 @@ const command: Command = {
   name: 'migrate',
   summary: 'apply, list or check migrations',
   usage: 'rung migrate [app-file] [options]',
+  wordsMax: 1,
   help: [
     'Applies the pending migrations, each in a transaction of its own, under a lock that',
     'lets one process migrate at a time. "rung start" does the same before it serves.',

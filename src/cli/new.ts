@@ -10,6 +10,7 @@ const command: Command = {
   name: 'new',
   summary: 'make a small app to begin with',
   usage: 'rung new <name>',
+  wordsMax: 1,
   help: 'Makes a folder with an app of one module: a migration, routes and a test.',
   examples: ['rung new my-app'],
   options: {},

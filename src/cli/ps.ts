@@ -11,6 +11,7 @@ const ps: Command = {
   name: 'ps',
   summary: 'what runs here, and how it is',
   usage: 'rung ps [options]',
+  wordsMax: 0,
   help: [
     'Lists what "rung up" or "rung start" runs on this data directory: process, state,',
     'how often it was started again and why, and since when it is in this state; also a',

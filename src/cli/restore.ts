@@ -15,6 +15,7 @@ const command: Command = {
   name: 'restore',
   summary: 'make a new data directory from a backup',
   usage: 'rung restore --to <time|latest> --into <dir> [options]',
+  wordsMax: 0,
   help: [
     'Makes a new data directory as the database was at that time: the newest base',
     'backup before it, and the log from there. It is started once to replay the log,',

@@ -82,3 +82,16 @@ export const dataOption = {
 export function textOf(value: string | boolean | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
+
+export const portOption = {
+  type: 'string',
+  value: 'number',
+  help: 'Where clients come in, instead of PORT (3000); 0 is any.',
+} as const
+export const webOption = { type: 'string', value: 'number', help: 'Processes that answer requests.' } as const
+export const workerOption = { type: 'string', value: 'number', help: 'Processes that run jobs.' } as const
+
+/** What these three change, by its place in the topology. */
+export function topologyOptions({ port, web, worker }: Input['values']): Readonly<Record<string, string | undefined>> {
+  return { 'http.port': textOf(port), 'processes.web': textOf(web), 'processes.worker': textOf(worker) }
+}

@@ -146,6 +146,7 @@ test('there is no note that nobody wrote', async () => {
     npx rung doctor # what the database says about the app
 
 \`app.ts\` lists the modules; \`notes/\` is one: a migration, routes, a schema for each.
+The guides are in \`node_modules/rung/docs/guides\`; begin with \`write-an-app.md\`.
 `,
   }
 }

@@ -22,6 +22,7 @@ const start: Command = {
   name: 'start',
   summary: 'start the app of this folder',
   usage: 'rung start [app-file] [options]',
+  wordsMax: 1,
   help: [
     'Starts the database (Postgres in .rung/, unless DATABASE_URL names one), applies',
     'migrations, and serves the app until Ctrl-C or SIGTERM.',

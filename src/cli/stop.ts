@@ -15,6 +15,7 @@ const stop: Command = {
   name: 'stop',
   summary: 'stop what runs here',
   usage: 'rung stop [options]',
+  wordsMax: 0,
   help: [
     'Tells the "rung up" or "rung start" of this data directory to stop, and waits until',
     'nothing of it runs any more; also ends a Postgres that outlived a killed one. Where',

@@ -1,7 +1,15 @@
 import path from 'node:path'
 import { describe } from '../topology/describe.ts'
 import type { Command, Input } from './command.ts'
-import { appFolder, rungAndApp, wantedTopology } from './rung-config.ts'
+import {
+  appFolder,
+  portOption,
+  rungAndApp,
+  topologyOptions,
+  wantedTopology,
+  webOption,
+  workerOption,
+} from './rung-config.ts'
 
 const command: Command = {
   name: 'topology',
@@ -27,10 +35,13 @@ const command: Command = {
     'All of it may be left out. With RUNG_BACKUP_DIR its own Postgres is archived.',
   ].join('\n'),
   examples: ['rung topology', 'rung topology 10k --json'],
-  options: {},
-  async run({ positionals, env, cwd, json, out }) {
+  options: { port: portOption, web: webOption, worker: workerOption },
+  async run({ positionals, values, env, cwd, json, out }) {
     const { rung, app } = rungAndApp(positionals)
-    const { topology, file } = await wantedTopology([...appFolder(app, cwd), cwd], env, { rung })
+    const { topology, file } = await wantedTopology([...appFolder(app, cwd), cwd], env, {
+      rung,
+      ...topologyOptions(values),
+    })
     const parts = describe(topology, env.RUNG_BACKUP_DIR)
     if (json) {
       out.json({ file: file ?? null, parts, topology: shown(topology) })

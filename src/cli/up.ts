@@ -23,7 +23,16 @@ import { storedRoot } from '../runtime/secrets.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Command, type Input, logOption, withOptions } from './command.ts'
 import { lacksOf } from './lacks.ts'
-import { dataDirOf, dataOption, rungAndApp, textOf, wantedTopology } from './rung-config.ts'
+import {
+  dataDirOf,
+  dataOption,
+  portOption,
+  rungAndApp,
+  topologyOptions,
+  wantedTopology,
+  webOption,
+  workerOption,
+} from './rung-config.ts'
 import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
 const up: Command = {
@@ -46,9 +55,9 @@ const up: Command = {
   ].join('\n'),
   examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
   options: {
-    port: { type: 'string', value: 'number', help: 'Where clients come in, instead of PORT (3000); 0 is any.' },
-    web: { type: 'string', value: 'number', help: 'Processes that answer requests.' },
-    worker: { type: 'string', value: 'number', help: 'Processes that run jobs.' },
+    port: portOption,
+    web: webOption,
+    worker: workerOption,
     log: logOption,
     data: dataOption,
   },
@@ -67,12 +76,7 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
   const began = systemClock.ticks()
   const { rung, app } = rungAndApp(positionals)
   const appFile = findApp(app, cwd)
-  const options = {
-    rung,
-    'http.port': textOf(values.port),
-    'processes.web': textOf(values.web),
-    'processes.worker': textOf(values.worker),
-  }
+  const options = { rung, ...topologyOptions(values) }
   const { topology: wanted } = await wantedTopology([path.dirname(appFile), cwd], env, options)
   const dataDir = dataDirOf(input)
   checkEngines(wanted)

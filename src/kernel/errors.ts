@@ -20,7 +20,7 @@ export const errorCodes = {
   // migrations
   MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },
   MIGRATION_CHANGED: { status: 500, title: 'An applied migration was changed' },
-  MIGRATION_UNSAFE: { status: 500, title: 'A migration would block a large table' },
+  MIGRATION_UNSAFE: { status: 500, title: 'A migration was refused' },
   MIGRATION_FAILED: { status: 500, title: 'A migration failed' },
   MIGRATION_LOCKED: { status: 503, title: 'A migration could not get its lock' },
   // data

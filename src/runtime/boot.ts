@@ -189,6 +189,11 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     })
     const parts = { ...primitives, files, mail, mailAsked, sessions, secret, takers }
     const { work, warms } = await addModules(app, config, parts, http, log)
+    for (const { name, job } of work.crons) {
+      if (work.jobs.some((one) => one.job.name === job.name)) continue
+      const message = `Cron "${name}" enqueues the job "${job.name}", which no module of this app handles. Add handle(…) to the work of a module.`
+      log.warn({ event: 'cron-unhandled' }, message)
+    }
     await subscribe(work, primitives)
     const purges = await openCdn(config.topology)
     if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs, purges ? [purgeLine(purges)] : []))

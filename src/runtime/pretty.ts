@@ -103,6 +103,7 @@ function placesIn(stack: string, hasCause: boolean): string[] {
 }
 
 function short(value: unknown): string {
+  if (typeof value === 'number') return String(Math.round(value * 100) / 100)
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
   return text.length > valueCharsMax ? `${text.slice(0, valueCharsMax - 1)}…` : text
 }

@@ -32,6 +32,24 @@ export const words = defineModule({
   return module
 }
 
+test('rung dev reads .env, also when it changes; the environment wins', () =>
+  withScratch(async ({ dir, launch }) => {
+    const folder = path.join(dir, 'tiny')
+    writeApp(folder, "({ word: [process.env.WORD, process.env.OTHER, process.env.NODE_ENV].join(' ') })")
+    writeFileSync(path.join(folder, '.env'), 'WORD="one" # a comment\nOTHER=file\n')
+    const dev = launch({ command: ['dev'], cwd: folder, env: { OTHER: 'environment' } })
+    const says = (word: string) =>
+      until(async () => {
+        const url = [...dev.stdout().matchAll(/app +(http:\S+)/g)].at(-1)?.[1]
+        const got = url && (await fetch(`${url}/word`).catch(() => undefined))
+        return got && (await got.text()) === `{"word":"${word} environment development"}`
+      }, `it says ${word}`)
+    await says('one')
+    writeFileSync(path.join(folder, '.env'), 'WORD=two\nOTHER=file\n')
+    await says('two')
+    assert.equal((await dev.stop()).code, 0)
+  }))
+
 test('rung dev restarts the app however a file is saved, and after a mistake', () =>
   withScratch(async ({ dir, launch }) => {
     const folder = path.join(dir, 'tiny')

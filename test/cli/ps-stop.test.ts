@@ -16,6 +16,8 @@ const statesOf = ({ result }: Awaited<ReturnType<typeof rung>>) =>
 test('rung ps and rung stop know a rung start, from its first moment', () =>
   withScratch(async (scratch) => {
     assert.deepEqual(await rung(scratch, 'ps'), { code: 1, result: { running: false } })
+    const wrong = await rung(scratch, 'ps', 'x')
+    assert.equal(wrong.result.error?.message, 'Unexpected argument "x". See: rung ps --help')
     const starting = scratch.launch()
     const first = await until(async () => {
       const listed = await rung(scratch, 'ps')

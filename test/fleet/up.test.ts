@@ -376,6 +376,7 @@ describe('rung topology', () => {
       assert.equal(table.code, 0, table.stderr)
       for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, line)
       assert.match(table.stdout, /^postgres +yours +Postgres at db$/m)
+      assert.match((await rung(['topology', '10k', '--web', '3'], dir, env)).stdout, /^web +3 /m)
       const { topology } = JSON.parse((await rung(['topology', '10k', '--json'], dir, env)).stdout) as {
         topology: { rung: string; data: { url: string } }
       }

@@ -19,6 +19,13 @@ test('a request: what was asked, status, duration, statements', () => {
   )
 })
 
+test('numbers are short', () => {
+  assert.equal(
+    line({ level: 'warn', msg: 'slow', durationMs: 43.801667999999836, rows: 12 }),
+    'TIME WARN  slow durationMs=43.8 rows=12',
+  )
+})
+
 test('an error with what caused it, without what is in Node', () => {
   const err = {
     name: 'RungError',

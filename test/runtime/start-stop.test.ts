@@ -327,14 +327,18 @@ describe('a wrong start ends with a code and one sentence', { concurrency: 3 }, 
       await writeFile(file, 'create table notes.note (id int primary key);')
       await writeFile(
         app,
-        `import { defineApp, defineModule } from '${index}'
-const notes = defineModule({ name: 'notes', owner: 'tests', migrations: new URL('./migrations/', import.meta.url) })
+        `import { cron, defineApp, defineJob, defineModule } from '${index}'
+import { Type } from '${import.meta.resolve('typebox')}'
+const tidy = defineJob('tidy', Type.Object({}))
+const work = () => [cron('0 0 1 1 *', tidy, {})]
+const notes = defineModule({ name: 'notes', owner: 'tests', migrations: new URL('./migrations/', import.meta.url), work })
 export default defineApp({ name: 'notes', modules: [notes] })`,
       )
       copyTemplate(dataDir)
       const NODE_ENV = 'development'
       const first = launch({ app, env: { NODE_ENV } })
       await first.started
+      assert.match(first.stdout(), /Cron \\?"tidy\\?" enqueues the job \\?"tidy\\?", which no module/)
       sameExit(await first.stop(), 0)
       await writeFile(file, 'create table notes.note (id bigint primary key);')
       const anew = /Restore the file.* delete its data directory, \S+\.$/

@@ -436,7 +436,7 @@ export class WriteSession {
     const text = forgotten.strings.join('?').replace(/\s+/g, ' ').trim()
     throw new RungError(
       'DATA_STATEMENT_UNUSED',
-      `A statement inside data.write was never awaited: ${text.slice(0, 120)}. Put an await before it; nothing was committed.`,
+      `A statement of a transaction was never awaited: ${text.slice(0, 120)}. Put an await before it; nothing was committed.`,
     )
   }
 

@@ -78,6 +78,7 @@ const ordered = [...states].sort((a, b) => b[0].length - a[0].length)
 
 interface PgError extends Error {
   code?: string
+  hint?: string
   routine?: string
   constraint?: string
   column?: string
@@ -158,11 +159,12 @@ export function toDataError(error: unknown, target: Target = 'read'): RungError 
   }
   // Postgres reports a full disk while extending a file as 53100, while writing the log as PANIC; some file systems as EIO.
   const [, code, sentence] = ordered.find(([prefix]) => state.startsWith(prefix))!
-  const { constraint, schema, table } = error as PgError
+  const { constraint, schema, table, hint } = error as PgError
   const message = state === '22P02' ? formMessage(error as PgError, sentence) : sentence
   const facts =
     constraint === undefined ? {} : { constraint, table: schema === undefined ? table : `${schema}.${table}` }
-  const text = code === 'DATA_STATEMENT' ? `${message} ${messageOf(error)} (SQLSTATE ${state}).` : message
+  const advice = hint === undefined ? '' : ` ${hint}`
+  const text = code === 'DATA_STATEMENT' ? `${message} ${messageOf(error)} (SQLSTATE ${state}).${advice}` : message
   return new RungError(code, text, { cause: error, facts })
 }
 

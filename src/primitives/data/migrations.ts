@@ -51,6 +51,7 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
         { cause },
       )
     })
+    let before = ''
     for (const name of names.sort(inOrder)) {
       if (name.startsWith('.')) continue
       if (!fileName.test(name)) {
@@ -59,6 +60,13 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
           `Module "${module}": ${name} is not a migration's name. Name it like 0001_create_article.sql.`,
         )
       }
+      if (numberOf(before) === numberOf(name)) {
+        throw new RungError(
+          'MIGRATION_INVALID',
+          `Module "${module}": ${before} and ${name} have the same number. Give the newer one the next number.`,
+        )
+      }
+      before = name
       const text = textOf(`${module}/${name}`, await readFile(new URL(name, folder)))
       all.push({ module, name, text, checksum: checksumOf(text), reads })
     }
@@ -68,8 +76,13 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
 
 /** By the number at the beginning, however many digits it has; then by name. */
 function inOrder(a: string, b: string): number {
-  const [x, y] = [a, b].map((name) => BigInt(/^\d*/.exec(name)![0] || 0)) as [bigint, bigint]
+  const [x, y] = [numberOf(a), numberOf(b)]
   return x < y || (x === y && a < b) ? -1 : 1
+}
+
+/** `-1` for a name without one. */
+function numberOf(name: string): bigint {
+  return BigInt(/^\d*/.exec(name)![0] || -1)
 }
 
 /** Without the mark that some editors put before UTF-8. */

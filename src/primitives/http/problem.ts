@@ -56,10 +56,15 @@ const byStatus: Record<number, ErrorCode> = {
 export function toRungError(thrown: unknown): RungError {
   const error = errorOf(thrown)
   if (isRungError(error)) return error
-  const { code, statusCode, validation, message } = error as Partial<FastifyError> & Error
-  if (Array.isArray(validation)) return new RungError('HTTP_VALIDATION', message, { cause: error })
+  const { code, statusCode, validation, validationContext, message } = error as Partial<FastifyError> & Error
+  if (validation?.[0]) {
+    const [field] = validation
+    const place = `${validationContext ?? 'body'}${field.instancePath}`
+    return new RungError('HTTP_VALIDATION', `${place} ${reason(field)}`, { cause: error })
+  }
   const foreign =
     foreignCodes[code ?? ''] ?? (error instanceof SyntaxError && statusCode === 400 ? 'HTTP_BAD_REQUEST' : undefined)
+  if (foreign === 'HTTP_MEDIA_TYPE') return new RungError(foreign, mediaType, { cause: error })
   if (foreign) return new RungError(foreign, message || errorCodes[foreign].title, { cause: error })
   // A plugin's own refusal keeps its status: a rate limiter's 429, a pressure gauge's 503.
   if (statusCode !== undefined && ((statusCode >= 400 && statusCode < 500) || statusCode === 503)) {
@@ -78,6 +83,9 @@ export function unserializable(thrown: unknown, { method, routeOptions }: Fastif
   const message = `The answer of ${method} ${routeOptions.url} ${why}: ${messageOf(thrown)} Change what the handler returns, or the schema.`
   return new RungError('HTTP_ANSWER_INVALID', message, { cause: errorOf(thrown) })
 }
+
+const mediaType =
+  'The route takes no body of this media type. Send one that it takes, such as Content-Type: application/json.'
 
 /** Statuses that invite a client, or a proxy on its way, to send the request anew. */
 const temporary = new Set([408, 425, 429, 503, 504, 507])

@@ -511,6 +511,15 @@ describe('a table that is changed under prepared statements', () => {
     await small.close()
   })
 
+  it('fails with what Postgres says, and with its hint', async () => {
+    const hint =
+      /column "totl" does not exist \(SQLSTATE 42703\)\. Perhaps you meant to reference the column "t\.total"\.$/
+    await assert.rejects(
+      data.read((sql) => sql`select totl from (select 1 as total) t`),
+      (error) => isRungError(error, 'DATA_STATEMENT') && hint.test(error.message),
+    )
+  })
+
   it('still fails where the statement is wrong now', async () => {
     const find = () => data.read((sql) => sql`select n from item where id = 1`)
     await find()

@@ -94,6 +94,16 @@ describe('migrations', () => {
     })
   })
 
+  it('of one module must not have the same number', async () => {
+    const files = { '0001_item.sql': 'create table item (id int);', '00001_other.sql': 'create table other (id int);' }
+    await withFiles(files, async (load) => {
+      await assert.rejects(
+        load(),
+        coded('MIGRATION_INVALID', /00001_other\.sql and 0001_item\.sql have the same number/),
+      )
+    })
+  })
+
   it('that were applied must not change, nor vanish, nor get one before them', async () => {
     await withFiles({ '0002_item.sql': 'create table item (id int);' }, async (load, folder) => {
       await migrate({ connection, migrations: await load() })

@@ -40,6 +40,7 @@ describe('requests that no route takes', () => {
       routes(http) {
         http.get('/things/:id', async () => ({}))
         http.put('/things/:id', async () => ({}))
+        http.get('/numbers/:n', { schema: { params: Type.Object({ n: Type.Integer() }) } }, async () => ({}))
         http.post('/things', { bodyLimit: 1_000 }, async ({ body }) => body)
         http.get('/stream', async (_request, reply) => {
           const before = reply.raw.listenerCount('close')
@@ -74,6 +75,23 @@ describe('requests that no route takes', () => {
     assert.equal(after, before)
     await (await fetch(`${running.url}/stream`)).text()
     await until(() => ended.length === 40, 'all were told of both ends')
+  })
+
+  it('with a wrong value are told the same in the detail and in the list of errors', async () => {
+    for (const [route, message] of [
+      ['/numbers/x', 'must be integer'],
+      ['/numbers/', 'must not be empty'],
+    ]) {
+      const { status, problem } = await ask(running, route!, {}, 'GET')
+      const errors = [{ in: 'params', path: '/n', message }]
+      assert.deepEqual([status, problem.detail, problem.errors], [422, `params/n ${message}`, errors])
+    }
+  })
+
+  it('with a body of another media type are told which to send', async () => {
+    const { status, problem } = await ask(running, '/things', { 'content-type': 'application/xml' })
+    assert.deepEqual([status, problem.code], [415, 'HTTP_MEDIA_TYPE'])
+    assert.match(String(problem.detail), /Content-Type: application\/json/)
   })
 
   it('with a body in another form are told so, and a large one is read to its end', async () => {
