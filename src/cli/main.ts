@@ -1,5 +1,5 @@
 import { errorCodes, errorOf, isRungError, messageOf, RungError } from '../kernel/errors.ts'
-import { faultOf } from '../kernel/fault.ts'
+import { codeFrame, faultOf } from '../kernel/fault.ts'
 import { type Command, helpText, type Input, type Output, parseInput } from './command.ts'
 
 /** Loaded by name only when asked for: `rung --help` must not load a database client. */
@@ -51,14 +51,15 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
 
 function report(error: unknown, json: boolean, env: Input['env'], out: Output): void {
   const code = isRungError(error) ? error.code : 'UNEXPECTED'
-  const { at, frame } = faultOf(error)
+  const facts = isRungError(error) ? error.facts : {}
+  const { at = facts.at } = faultOf(error) // of this process, or as a process that it has started told it
   if (json) {
-    const place = at !== undefined && { at }
-    out.json({ error: { code, message: messageOf(error), ...place, ...(isRungError(error) ? error.facts : {}) } })
+    out.json({ error: { code, message: messageOf(error), ...(at !== undefined && { at }), ...facts } })
     return
   }
   const title = isRungError(error) ? errorCodes[error.code].title : 'An unexpected error'
   out.note(`\n${title} (${code})\n${messageOf(error)}`)
+  const frame = typeof at === 'string' ? codeFrame(at) : undefined
   if (frame !== undefined) out.note(`\n${at}\n${frame}`)
   if (!isRungError(error) || env.RUNG_DEBUG) out.note(stackOf(error))
   const cause = isRungError(error) ? error.cause : undefined

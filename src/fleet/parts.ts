@@ -105,10 +105,11 @@ async function says(url: string, withinMs: number): Promise<boolean> {
   )
 }
 
-/** What the process said last, in the form of the command line: `Title (CODE)`, then a sentence. */
+/** What the process said last, in the form of the command line: `Title (CODE)`, then a sentence, then perhaps a place in the app. */
 async function ownWords(file: string, start: number): Promise<RungError | undefined> {
   const said = (await readFile(file).catch(() => Buffer.alloc(0))).subarray(start).toString()
-  const match = /^.* \(([A-Z_]+)\)\n([^\n]+)\n?$/m.exec(said)
-  const code = match?.[1] as ErrorCode | undefined
-  return code !== undefined && Object.hasOwn(errorCodes, code) ? new RungError(code, match![2]!) : undefined
+  const match = /^.* \(([A-Z_]+)\)\n([^\n]+)(?:\n\n([^\n]+:\d+:\d+))?\n?$/m.exec(said)
+  if (!match || !Object.hasOwn(errorCodes, match[1]!)) return undefined
+  const [, code, message, at] = match
+  return new RungError(code as ErrorCode, message!, { facts: at === undefined ? {} : { at } })
 }

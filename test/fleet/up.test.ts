@@ -324,6 +324,10 @@ describe('rung up', { skip }, () => {
       const failed = await startFails({ up: '10k', app })
       assert.equal(failed.error?.code, 'APP_INVALID', failed.stdout)
       assert.match(failed.error.message, /must export an app/)
+      await writeFile(app, 'export const one = 1\nexport default { one: 1,, }\n')
+      const unread = await startFails({ up: '10k', app })
+      assert.match(unread.error!.message, /app\.ts:2:25: Unexpected token/)
+      assert.match(String((unread.error as { at?: string }).at), /app\.ts:2:25$/)
       await nothingLeft(dataDir, [])
     }))
 
