@@ -342,6 +342,7 @@ describe('limits', () => {
         pid = row!.pid
         // Until the server has ended the session.
         while ((await data.read((sql) => sql`select 1 from pg_stat_activity where pid = ${pid}`)).length > 0);
+        await data.read((sql) => sql`select 1`) // what the server said before it went has been read by then
         await tx`select 1`
       }),
       (error) => isRungError(error, 'DATA_TIMEOUT') && /idle for too long/.test(error.message),
