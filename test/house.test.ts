@@ -11,7 +11,10 @@ const floors: Record<string, number> = {
   engines: 2,
   primitives: 3,
   app: 4,
+  backup: 4,
+  migrations: 4,
   runtime: 5,
+  doctor: 7,
   observe: 6,
   fleet: 6,
   cli: 9,
@@ -194,7 +197,7 @@ test('there is no circle of imports', () => {
 })
 
 test('no file is dead', () => {
-  const reached = new Set<string>(['index.ts', 'testing.ts', 'cli/bin.js'])
+  const reached = new Set<string>(['index.ts', 'testing.ts', 'cli/bin.js', 'kernel/own-text.ts'])
   for (const file of reached) for (const target of ownImports(file)) reached.add(target)
   assert.deepEqual(
     files.filter((file) => !reached.has(file)),

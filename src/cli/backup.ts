@@ -1,28 +1,19 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { type Catalogue, type Fault, readCatalogue, readCatalogues } from '../engines/postgres/backup/catalogue.ts'
-import { type Comparison, drill } from '../engines/postgres/backup/drill.ts'
-import { currentTimeline, ranges, type Window, windows } from '../engines/postgres/backup/policy.ts'
-import { verify } from '../engines/postgres/backup/verify.ts'
+import { type Catalogue, type Fault, readCatalogue, readCatalogues } from '../backup/catalogue.ts'
+import { type Comparison, drill } from '../backup/drill.ts'
+import { backUp, joinArchive, keepBackups, systemOf, type Tell, usable } from '../backup/keep.ts'
+import { currentTimeline, ranges, type Window, windows } from '../backup/policy.ts'
+import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
+import { verify } from '../backup/verify.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { every, systemClock } from '../kernel/clock.ts'
 import { isRungError, RungError } from '../kernel/errors.ts'
 import { formatLsn } from '../kernel/position.ts'
 import { formatBytes, formatMs } from '../kernel/units.ts'
-import {
-  backUp,
-  backupConnection,
-  backupDirOf,
-  joinArchive,
-  keepBackups,
-  refuseExternal,
-  systemOf,
-  type Tell,
-  usable,
-} from '../runtime/backups.ts'
+import { backupDirOf, backupSource, refuseExternal } from '../runtime/backups.ts'
 import type { Config } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
-import { onSameDisk, sameDiskWarning } from '../runtime/same-disk.ts'
 import { type DatabaseServer, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
 import { dataConfig } from './rung-config.ts'
@@ -108,10 +99,11 @@ async function once({ json, out }: Input, config: Config, server: DatabaseServer
   const sameDisk = await onSameDisk(config.dataDir, backupDir)
   if (sameDisk) out.note(sameDiskWarning(backupDir))
   const began = systemClock.ticks()
-  const archive = await joinArchive(server, backupDir)
+  const source = backupSource(config, server, backupDir)
+  const archive = await joinArchive(source.connection, backupDir)
   try {
     const onProgress = percent(out, 'copying the data')
-    const base = await backUp(config, server, { backupDir, archived: archive.reached, onProgress })
+    const base = await backUp(source, { archived: archive.reached, onProgress })
     const durationMs = Math.round(systemClock.ticks() - began)
     const secretKept = base.files.some(({ name }) => name === 'secret')
     const { bytes } = base.files[0]!
@@ -143,7 +135,7 @@ async function stream(input: Input, config: Config, server: DatabaseServer, back
     port === undefined
       ? undefined
       : await (await import('../observe/archiver-door.ts')).openArchiverDoor(port, backupDir)
-  const backups = await keepBackups({ config, server, backupDir, tell })
+  const backups = await keepBackups({ ...backupSource(config, server, backupDir), dataDir: config.dataDir, tell })
   const endStatus = every(statusEveryMs, () => {
     if (closeDoor) return // whoever wants to know asks there
     const { at, lsn, serverLsn } = backups.state()
@@ -258,8 +250,9 @@ async function runDrill({ out }: Input, config: Config, backupDir: string): Prom
   let result: DrillResult | undefined
   const began = systemClock.ticks()
   await withServer(config, async (server) => {
-    const system = await systemOf(backupConnection(server))
-    const archive = await joinArchive(server, backupDir)
+    const { connection } = backupSource(config, server, backupDir)
+    const system = await systemOf(connection)
+    const archive = await joinArchive(connection, backupDir)
     try {
       const found = await drill({
         connection: server.adminConnection,

@@ -8,7 +8,7 @@ import {
   type BaseTaken,
   backupFailed,
   baseTaken,
-} from '../engines/postgres/backup/channels.ts'
+} from '../backup/channels.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
 import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'

@@ -1,8 +1,8 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { every, systemClock } from '../kernel/clock.ts'
 import type { Http } from '../primitives/http/contract.ts'
-import { mergeSeen, readSeen, type Seen, seenFile } from './doctor/seen.ts'
 import type { NPlusOne } from './n-plus-one.ts'
+import { mergeSeen, readSeen, type Seen, seenFile } from './seen.ts'
 import type { SlowStatement } from './slow-statements.ts'
 
 /** Where what was seen is kept for `rung doctor`. */

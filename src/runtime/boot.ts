@@ -5,14 +5,16 @@ import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { AnyModule, ModuleContext } from '../app/define-module.ts'
 import type { Tx } from '../app/work.ts'
+import type { Tell } from '../backup/keep.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { loadMigrations, type MigrationEvent, migrate } from '../migrations/migrate.ts'
 import { AnswerCounts, type TakeCounted, takeEdgeCounts } from '../primitives/cache/counted.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { Declared } from '../primitives/cache/warming.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
-import { loadMigrations, type Migration, type MigrationEvent, migrate } from '../primitives/data/migrations.ts'
+import type { Migration } from '../primitives/data/migrations.ts'
 import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
 import { loadAssets } from '../primitives/http/assets.ts'
@@ -31,7 +33,7 @@ import { carryPositions } from '../primitives/positions/positions.ts'
 import { searchFor } from '../primitives/search/search.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
-import type { Tell } from './backups.ts'
+import { backupSource, refuseExternal } from './backups.ts'
 import { carriesCache, carryCache } from './carry-cache.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
@@ -96,9 +98,11 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     )
     undo.push(() => server.stop())
     if (config.backup.dir !== undefined && config.role !== 'worker') {
-      const { keepBackups } = await import('./backups.ts') // where nothing is archived it need not be in memory
+      const { keepBackups } = await import('../backup/keep.ts') // loaded only where something is archived
+      refuseExternal(config)
       const tell: Tell = (level, event, message, facts) => log[level]({ event, ...facts }, message)
-      const backups = await keepBackups({ config, server, backupDir: config.backup.dir, tell })
+      const source = backupSource(config, server, config.backup.dir)
+      const backups = await keepBackups({ ...source, dataDir: config.dataDir, tell })
       undo.push(() => backups.stop())
     }
     await migrate({

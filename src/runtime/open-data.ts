@@ -1,6 +1,6 @@
 import type { Data } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
-import { loadMigrations, migrate } from '../primitives/data/migrations.ts'
+import { loadMigrations, migrate } from '../migrations/migrate.ts'
 import { type Search, searchFor } from '../primitives/search/search.ts'
 import { readConfig } from './config.ts'
 import { boundaryGuard } from './guard.ts'

@@ -1,6 +1,6 @@
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
+import { migrate } from '../../src/migrations/migrate.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
-import { migrate } from '../../src/primitives/data/migrations.ts'
 import { type PostgresOptions, postgresDatabase } from '../../src/primitives/data/postgres.ts'
 import { systemMigrations } from '../../src/runtime/primitives.ts'
 import type { TestPostgres } from './postgres.ts'

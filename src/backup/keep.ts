@@ -1,0 +1,221 @@
+import { constants } from 'node:fs'
+import { access, mkdir, realpath } from 'node:fs/promises'
+import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
+import { every, sleep, systemClock } from '../kernel/clock.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { type Lsn, parseLsn } from '../kernel/position.ts'
+import { formatMs } from '../kernel/units.ts'
+import { type Archiver, type ArchiveState, startArchiver } from './archiver.ts'
+import { takeBase } from './base.ts'
+import { readCatalogue } from './catalogue.ts'
+import { backupFailed } from './channels.ts'
+import type { BaseManifest } from './layout.ts'
+import { currentTimeline, windows } from './policy.ts'
+import { removeExpendable } from './retention.ts'
+import { onSameDisk } from './same-disk.ts'
+
+/** A base backup a day: a restore replays at most a day's log. */
+const baseEveryMs = 86_400_000
+const lookEveryMs = 60_000
+/** More than this between the last archived position and now: worth a line. The target is 1 s. */
+const behindMs = 5_000
+const behindLookMs = 1_000
+
+export interface BackupSource {
+  /** Connection of the superuser to a database that always exists. */
+  connection: ConnectionConfig
+  backupDir: string
+  /** Files outside the database that a backup must hold, such as the root of the keys. */
+  alongside: readonly string[]
+  /** Number of base backups that are kept, and the log since the oldest of them. */
+  keep: number
+}
+
+/** Takes one base backup, then removes those that it makes expendable. */
+export async function backUp(
+  { keep, ...source }: BackupSource,
+  options: {
+    archived: Archiver['reached']
+    onProgress?: (doneBytes: number, totalBytes: number) => void
+    signal?: AbortSignal
+  },
+): Promise<BaseManifest> {
+  const base = await takeBase({ ...source, ...options })
+  await removeExpendable(await readCatalogue(source.backupDir, base.system), keep)
+  return base
+}
+
+/**
+ * Archives the log of a database until `stop` is called. Where another process, usually the app itself, already archives
+ * it, this only reads how far that process has come.
+ */
+export async function joinArchive(
+  connection: ConnectionConfig,
+  backupDir: string,
+): Promise<Pick<Archiver, 'reached' | 'stop'>> {
+  const archiver = startArchiver({ connection, backupDir, slot: 'temporary', persistent: false })
+  try {
+    await archiver.streaming
+    return archiver
+  } catch (error) {
+    await archiver.stop()
+    if (!isRungError(error, 'BACKUP_RUNNING')) throw error
+    const system = await systemOf(connection)
+    return { reached: (lsn) => reachedByOther(backupDir, system, lsn), async stop() {} }
+  }
+}
+
+export async function systemOf(connection: ConnectionConfig): Promise<string> {
+  const sql = await connectOnce(connection)
+  const { rows } = await sql
+    .query('select system_identifier::text as id from pg_control_system()')
+    .finally(() => sql.end())
+  return rows[0].id
+}
+
+/** An archiver advances its position each second, at least in time. */
+const otherAnswersWithinMs = 30_000
+
+async function reachedByOther(backupDir: string, system: string, lsn: Lsn): Promise<void> {
+  let giveUpAt = systemClock.ticks() + otherAnswersWithinMs
+  let seenAt = 0
+  for (;;) {
+    const position = currentTimeline(await readCatalogue(backupDir, system))?.position
+    if (position && parseLsn(position.lsn)! >= lsn) return
+    if (position && position.at > seenAt) {
+      seenAt = position.at
+      giveUpAt = systemClock.ticks() + otherAnswersWithinMs
+    }
+    if (systemClock.ticks() > giveUpAt) {
+      throw new RungError(
+        'BACKUP_FAILED',
+        `The process that archives to ${backupDir} has not moved on for ${otherAnswersWithinMs / 1000} s. Look into its log, or stop it, and run this again.`,
+      )
+    }
+    await sleep(100)
+  }
+}
+
+/** Writes one line to a log or a terminal. */
+export type Tell = (
+  level: 'debug' | 'info' | 'warn' | 'error',
+  event: string,
+  message: string,
+  facts?: { err?: unknown },
+) => void
+
+export interface KeepOptions extends BackupSource {
+  dataDir: string
+  tell: Tell
+}
+
+export interface KeptBackups {
+  state(): ArchiveState
+  stop(): Promise<void>
+}
+
+/**
+ * Backs up while the app runs: follows the log all the time, and takes a base backup each day and whenever the log could not
+ * be continued. A failing backup is reported and tried again; it never stops the app.
+ * @throws BACKUP_FAILED when the directory cannot be used at all
+ */
+export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): Promise<KeptBackups> {
+  const { connection } = options
+  const backupDir = await usable(options.backupDir)
+  const source = { ...options, backupDir }
+  if (await onSameDisk(dataDir, backupDir)) {
+    tell('warn', 'backup-same-disk', `${backupDir} is on the same disk as the data: when that fails, both are gone`)
+  }
+  const over = new AbortController()
+  let base: Promise<void> | undefined
+  let gap = false
+  let behind = false
+  let lastComplaint = ''
+
+  const archiver = startArchiver({
+    connection,
+    backupDir,
+    slot: 'kept',
+    persistent: true,
+    onEvent(event) {
+      if (event.kind === 'lost') return complain('archive-lost', event.error)
+      lastComplaint = ''
+      if (event.gap) tell('info', 'archive-begun', 'the archive begins here: a base backup is taken now')
+      else tell('debug', 'archive-continued', 'the archive goes on where it stopped')
+      gap ||= event.gap
+      lookForBase()
+    },
+  })
+
+  function complain(event: string, error: unknown): void {
+    if (backupFailed.hasSubscribers) backupFailed.publish({ backupDir, error })
+    if (messageOf(error) === lastComplaint) return
+    lastComplaint = messageOf(error)
+    tell('error', event, `backups do not work and are tried again: ${lastComplaint}`, { err: error })
+  }
+
+  async function takeBaseIfDue(): Promise<void> {
+    const { system } = archiver.state()
+    if (system === undefined || (!gap && !(await isDue(backupDir, system)))) return
+    const began = systemClock.ticks()
+    const { id } = await backUp(source, { archived: archiver.reached, signal: over.signal })
+    gap = false
+    tell('info', 'base-backup', `base backup ${id} taken in ${formatMs(systemClock.ticks() - began)}`)
+  }
+
+  function lookForBase(): void {
+    if (over.signal.aborted) return
+    base ??= takeBaseIfDue()
+      .catch((error) => {
+        if (!over.signal.aborted) complain('base-backup-failed', error)
+      })
+      .finally(() => {
+        base = undefined
+      })
+  }
+
+  function lookBehind(): void {
+    const { at } = archiver.state()
+    const lagMs = systemClock.now() - at
+    if (at === 0 || lagMs > behindMs === behind) return
+    behind = !behind
+    if (behind) tell('error', 'archive-behind', `the archive is ${formatMs(lagMs)} behind the database`)
+    else tell('warn', 'archive-caught-up', 'the archive has caught up with the database')
+  }
+
+  const stopLooking = [every(lookEveryMs, lookForBase), every(behindLookMs, lookBehind)]
+  return {
+    state: archiver.state,
+    async stop() {
+      for (const stop of stopLooking) stop()
+      over.abort()
+      await archiver.stop()
+      await base
+    },
+  }
+}
+
+/** @throws BACKUP_FAILED */
+export async function usable(backupDir: string): Promise<string> {
+  try {
+    await mkdir(backupDir, { recursive: true, mode: 0o700 })
+    await access(backupDir, constants.W_OK | constants.X_OK)
+    return await realpath(backupDir)
+  } catch (cause) {
+    throw new RungError(
+      'BACKUP_FAILED',
+      `The backup directory ${backupDir} cannot be written (${messageOf(cause)}). Make or mount it, or set RUNG_BACKUP_DIR to another one.`,
+      { cause },
+    )
+  }
+}
+
+/** No base backup that the log of now continues, or the newest is a day old. */
+async function isDue(backupDir: string, system: string): Promise<boolean> {
+  const catalogue = await readCatalogue(backupDir, system)
+  const timeline = currentTimeline(catalogue)
+  const newest = timeline && windows(catalogue, timeline).at(-1)
+  const current = timeline?.segments.at(-1)
+  if (!newest || newest.segments.at(-1) !== current) return true
+  return systemClock.now() - newest.base.finishedAt > baseEveryMs
+}

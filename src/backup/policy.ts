@@ -1,0 +1,126 @@
+import { parseLsn } from '../kernel/position.ts'
+import type { Catalogue, Segment, Timeline } from './catalogue.ts'
+import type { History } from './history.ts'
+import { type BaseManifest, indexOf, lsnOf, segmentName } from './layout.ts'
+
+/** What follows from a catalogue. Pure: which base backup for which time, what may go, what is not continuous. */
+
+/** What one base backup, with the log that follows it without a gap, can be restored to. Times in ms. */
+export interface Window {
+  base: BaseManifest
+  timeline: number
+  from: number
+  to: number
+  /** From the base backup's start, in order. */
+  segments: Segment[]
+}
+
+/** The timeline that was archived last: where the database went on. */
+export function currentTimeline({ timelines }: Catalogue): Timeline | undefined {
+  return timelines.toSorted((a, b) => lastAt(a) - lastAt(b)).at(-1)
+}
+
+/** The newest timeline of a database's own history that was archived; of others in the same archive it knows nothing. */
+export function archivedOf({ timelines }: Catalogue, { timelines: own }: History): Timeline | undefined {
+  const archived = own.map((id) => timelines.find((one) => one.id === id && one.segments.length > 0))
+  return archived.findLast((timeline) => timeline !== undefined)
+}
+
+export function lastAt({ position, segments }: Timeline): number {
+  return Math.max(position?.at ?? 0, segments.at(-1)?.at ?? 0)
+}
+
+/** Oldest first. A base backup whose own log is not all there gives no window. */
+export function windows(catalogue: Catalogue, timeline: Timeline): Window[] {
+  return catalogue.bases.flatMap((base) => {
+    const segments = logAfter(base, catalogue, timeline)
+    const last = segments.at(-1)
+    if (!last || lsnOf(last.index, last.bytes, base.segmentBytes) < parseLsn(base.stopLsn)!) return []
+    const from = base.finishedAt
+    return [{ base, timeline: timeline.id, from, to: Math.max(from, last.at), segments }]
+  })
+}
+
+/** The newest base backup before `time`, with the log up to it. */
+export function choose(all: readonly Window[], time: number | 'latest'): Window | undefined {
+  if (time === 'latest') return all.toSorted((a, b) => a.to - b.to || a.from - b.from).at(-1)
+  return all.filter(({ from, to }) => from <= time && time <= to).at(-1)
+}
+
+/** Windows that overlap or touch, as one. */
+export function ranges(all: readonly Window[]): { from: number; to: number }[] {
+  const merged: { from: number; to: number }[] = []
+  for (const { from, to } of all.toSorted((a, b) => a.from - b.from)) {
+    const last = merged.at(-1)
+    if (last && from <= last.to) last.to = Math.max(last.to, to)
+    else merged.push({ from, to })
+  }
+  return merged
+}
+
+/** Segments from the base backup's first on, along the timelines that lead to `timeline`, until the first gap. */
+function logAfter(base: BaseManifest, { timelines }: Catalogue, timeline: Timeline): Segment[] {
+  const { segmentBytes } = base
+  const way = [...timeline.ancestors, { timeline: timeline.id, end: undefined }]
+  const start = way.findIndex((part) => part.timeline === base.timeline)
+  const left = way[start]?.end
+  if (start === -1 || (left !== undefined && parseLsn(base.stopLsn)! > left)) return []
+  const found: Segment[] = []
+  let index = indexOf(parseLsn(base.startLsn)!, segmentBytes)
+  for (const part of way.slice(start)) {
+    const known = new Map(timelines.find(({ id }) => id === part.timeline)?.segments.map((one) => [one.index, one]))
+    // The segment in which a timeline was left is there again, as a whole, as the first of the next one.
+    const end = part.end === undefined ? Number.POSITIVE_INFINITY : indexOf(part.end, segmentBytes)
+    for (; index < end; index += 1) {
+      const segment = known.get(index)
+      if (!segment) return found
+      found.push(segment)
+      if (segment.bytes < segmentBytes) return found
+    }
+  }
+  return found
+}
+
+/** What a restore to `time` reads: a commit's time is taken when its record is written, a moment before it arrives here. */
+export function neededUntil(segments: readonly Segment[], time: number | 'latest'): Segment[] {
+  if (time === 'latest') return [...segments]
+  const past = segments.findIndex(({ openedAt }) => openedAt > time + 60_000)
+  return past === -1 ? [...segments] : segments.slice(0, past + 1)
+}
+
+/** All but the newest `keep` base backups, and the log that none of those needs. */
+export function expendable(
+  { bases, timelines }: Catalogue,
+  keep: number,
+): { bases: BaseManifest[]; segments: Segment[] } {
+  const kept = bases.slice(-keep)
+  const segments = timelines
+    .flatMap((timeline) => timeline.segments)
+    .filter(({ timeline, index, growing }) => {
+      const needed = kept.some((base) => base.timeline <= timeline && index >= firstIndex(base))
+      return kept.length > 0 && !growing && !needed
+    })
+  return { bases: bases.slice(0, -keep), segments }
+}
+
+function firstIndex({ startLsn, segmentBytes }: BaseManifest): number {
+  return indexOf(parseLsn(startLsn)!, segmentBytes)
+}
+
+/** Segments that were archived once, are not there, and are needed by a base backup. */
+export function missing({ bases, timelines }: Catalogue): string[] {
+  return timelines.flatMap(({ id, segments }) =>
+    segments.flatMap((segment, position) => {
+      if (!segment.continues) return []
+      const previous = segments[position - 1]
+      const first = previous ? previous.index + 1 : segment.index - 1
+      if (previous?.index === segment.index - 1) return []
+      const [base] = bases.filter((one) => one.timeline === id)
+      if (!base) return []
+      const from = Math.max(first, firstIndex(base))
+      return Array.from({ length: Math.max(0, segment.index - from) }, (_, n) =>
+        segmentName(id, from + n, base.segmentBytes),
+      )
+    }),
+  )
+}

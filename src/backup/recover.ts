@@ -1,0 +1,99 @@
+import { spawn } from 'node:child_process'
+import { chown, mkdir, writeFile } from 'node:fs/promises'
+import { tmpdir, totalmem } from 'node:os'
+import path from 'node:path'
+import type { PostgresBinaries } from '../engines/postgres/binaries.ts'
+import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
+import { serverArgs, socketDirFor, socketPort, superuser } from '../engines/postgres/recipe.ts'
+import type { Launcher } from '../engines/process/launcher.ts'
+import { sleep } from '../kernel/clock.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+
+/** Where a recovery ends. The end of the log is where it ends by itself. */
+export type Target = { kind: 'end' } | { kind: 'time'; at: number } | { kind: 'point'; name: string }
+
+export interface RecoveryOptions {
+  binaries: PostgresBinaries
+  launcher: Launcher
+  /** With `postgres/` in it: a copied data directory and, in its `pg_wal`, the log. */
+  root: string
+  timeline: number
+  target: Target
+  /** Position that the server has replayed, from time to time. */
+  onReplay?: (lsn: string) => void
+}
+
+/**
+ * Lets a server replay the log in `root`, gives the recovered server to `body`, and stops it.
+ * @throws RESTORE_FAILED with what the server said
+ */
+export async function recover<T>(
+  options: RecoveryOptions,
+  body: (connection: ConnectionConfig) => Promise<T>,
+): Promise<T> {
+  const { binaries, launcher, root, timeline, target } = options
+  const data = path.join(root, 'postgres')
+  const socketDir = socketDirFor(root, tmpdir())
+  await mkdir(socketDir, { recursive: true, mode: 0o700 })
+  const signal = path.join(data, 'recovery.signal')
+  await writeFile(signal, '', { mode: 0o600 })
+  if (launcher.uid !== undefined) for (const own of [socketDir, signal]) await chown(own, launcher.uid, launcher.gid!)
+  const settings = {
+    restore_command: 'false', // the log lies in pg_wal already, checked on its way there
+    recovery_target_timeline: String(timeline),
+    ...(target.kind === 'time' && { recovery_target_time: new Date(target.at).toISOString().replace('Z', '+00') }),
+    ...(target.kind === 'point' && { recovery_target_name: target.name }),
+    recovery_target_action: 'promote',
+    hot_standby: 'off', // nobody reads before it is done; and its settings need not match those of the server it came from
+    log_startup_progress_interval: '1s',
+  }
+  const args = serverArgs(data, { memoryBytes: Math.min(totalmem(), 1024 ** 3), socketDir, connectionsMax: 20 })
+  for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`)
+  const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args]
+  const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
+  const child = spawn(command!, rest, { ...identity, stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-20_000)
+    const lsn = [...text.matchAll(/current LSN: ([0-9A-F]+\/[0-9A-F]+)/g)].at(-1)
+    if (lsn) options.onReplay?.(lsn[1]!)
+  })
+  let ended = false
+  const exit = new Promise<void>((resolve) => {
+    child.once('error', (error) => {
+      said += messageOf(error)
+      resolve()
+    })
+    child.once('close', () => resolve())
+  }).then(() => {
+    ended = true
+  })
+  const connection = { host: socketDir, port: socketPort, user: superuser, database: 'postgres' }
+  try {
+    while (!ended) {
+      try {
+        await (await connectOnce(connection)).end()
+        break
+      } catch {
+        await sleep(50) // it replays; how long depends on the log
+      }
+    }
+    if (ended) throw failed(said)
+    return await body(connection)
+  } finally {
+    if (!ended) child.kill('SIGINT')
+    await exit
+  }
+}
+
+/** The log ended, and nothing in it was committed after the time that was asked for. */
+export const endedBeforeTarget = /recovery ended before configured recovery target was reached/
+
+function failed(said: string): RungError {
+  const lines = said.split('\n').filter((line) => /FATAL|PANIC|ERROR|HINT/.test(line))
+  const reason = (lines.length > 0 ? lines : said.trim().split('\n')).slice(-3).join(' ')
+  return new RungError(
+    'RESTORE_FAILED',
+    `Postgres could not recover from this backup: ${reason} Run rung backup verify, or restore to another time.`,
+  )
+}

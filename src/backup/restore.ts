@@ -1,0 +1,255 @@
+import { createHash, type Hash } from 'node:crypto'
+import { createReadStream, existsSync } from 'node:fs'
+import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { findBinaries, findPostgresLauncher } from '../engines/postgres/binaries.ts'
+import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
+import { writeMarker } from '../engines/postgres/data-dir.ts'
+import type { Launcher } from '../engines/process/launcher.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import type { Catalogue, Segment } from './catalogue.ts'
+import { checked, DamagedFile } from './content.ts'
+import { basesFolder, names, type SegmentManifest, type StoredFile, walFolder } from './layout.ts'
+import { neededUntil, type Window } from './policy.ts'
+import { endedBeforeTarget, recover, type Target } from './recover.ts'
+import { unseal } from './sealed.ts'
+import { readTar } from './tar.ts'
+import { segmentFile } from './verify.ts'
+
+export interface RestoreOptions {
+  catalogue: Catalogue
+  /** The base backup to begin with, and the log after it. */
+  window: Window
+  target: Target
+  /** A folder that does not exist or is empty; it becomes a data directory of Rung's. */
+  into: string
+  /** False for one that is thrown away: then its timeline need not be remembered. */
+  lasting: boolean
+  onProgress?: (stage: 'copy' | 'log' | 'replay', done: number | string, total?: number) => void
+  /** Looks at the recovered server before it is stopped. */
+  look?: (connection: ConnectionConfig) => Promise<void>
+}
+
+export interface Restored {
+  base: string
+  timeline: number
+  /** The last transaction that was replayed, ms; undefined where the base backup was all there was. */
+  lastTransactionAt: number | undefined
+  /** The app's root of keys was in the backup. */
+  withSecret: boolean
+}
+
+/**
+ * A new data directory from a base backup and the log. The folder becomes Rung's (`rung.json`) as the last step: one that was not
+ * finished cannot be started by mistake.
+ * @throws RESTORE_NOT_EMPTY, BACKUP_DAMAGED, RESTORE_FAILED
+ */
+export async function restore(options: RestoreOptions): Promise<Restored> {
+  const { into, window, catalogue } = options
+  const binaries = findBinaries()
+  const launcher = findPostgresLauncher(binaries)
+  await makeEmpty(into)
+  try {
+    const data = path.join(into, 'postgres')
+    const { base } = window
+    const from = path.join(basesFolder(catalogue.folder), base.id)
+    await makeFolder(data, launcher)
+    await unpack(from, base.files, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
+    const needed = neededUntil(window.segments, options.target.kind === 'time' ? options.target.at : 'latest')
+    for (const [done, segment] of needed.entries()) {
+      options.onProgress?.('log', done + 1, needed.length)
+      await placeSegment(catalogue.folder, segment, base.segmentBytes, path.join(data, 'pg_wal'), launcher)
+    }
+    for (const name of await readdir(walFolder(catalogue.folder))) {
+      if (name.endsWith('.history')) await place(path.join(walFolder(catalogue.folder), name), data, name, launcher)
+    }
+    const secrets = base.files.filter(({ name }) => name !== names.tar && name !== names.fileList)
+    for (const file of secrets) {
+      const handle = await open(path.join(into, file.name), 'wx', 0o600)
+      for await (const chunk of checked(path.join(from, file.name), file)) await handle.write(chunk)
+      await handle.sync()
+      await handle.close()
+    }
+    const facts = await replay(options, binaries, launcher)
+    if (options.lasting) await reserveTimeline(data, catalogue.folder, facts.timeline)
+    await writeMarker(into, path.join(into, `.rung.json-${process.pid}`))
+    return { base: base.id, ...facts, withSecret: secrets.length > 0 }
+  } catch (error) {
+    for (const name of await readdir(into)) await rm(path.join(into, name), { recursive: true, force: true })
+    if (!(error instanceof DamagedFile)) throw error
+    throw new RungError(
+      'BACKUP_DAMAGED',
+      `In ${catalogue.folder}, ${error.message}. Nothing was restored; rung backup verify names all that is damaged, and an older time may still be possible.`,
+      { cause: error },
+    )
+  }
+}
+
+async function makeEmpty(into: string): Promise<void> {
+  let there: string[]
+  try {
+    await mkdir(into, { recursive: true, mode: 0o700 })
+    there = await readdir(into)
+  } catch (cause) {
+    throw new RungError('RESTORE_FAILED', `${into} cannot be made (${messageOf(cause)}). Name another folder.`, {
+      cause,
+    })
+  }
+  if (there.length === 0) return
+  throw new RungError(
+    'RESTORE_NOT_EMPTY',
+    `${into} is not empty (it holds ${there.slice(0, 3).join(', ')}). Name a folder that does not exist yet: a restore never overwrites.`,
+  )
+}
+
+async function makeFolder(folder: string, owner: Launcher): Promise<void> {
+  await mkdir(folder, { mode: 0o700 })
+  if (owner.uid !== undefined) await chown(folder, owner.uid, owner.gid!)
+}
+
+async function openNew(file: string, owner: Launcher): Promise<FileHandle> {
+  const handle = await open(file, 'wx', 0o600)
+  if (owner.uid !== undefined) await handle.chown(owner.uid, owner.gid!)
+  return handle
+}
+
+/** The data directory; each file of it is compared with Postgres' own list as well. */
+async function unpack(
+  from: string,
+  files: readonly StoredFile[],
+  data: string,
+  owner: Launcher,
+  onProgress: (done: number, total: number) => void,
+): Promise<void> {
+  const tar = files.find(({ name }) => name === names.tar)!
+  const list = files.find(({ name }) => name === names.fileList)!
+  const chunks: Buffer[] = []
+  for await (const chunk of checked(path.join(from, list.name), list)) chunks.push(chunk)
+  const { Files } = JSON.parse(Buffer.concat(chunks).toString()) as { Files: { Path: string; Checksum: string }[] }
+  const expected = new Map(Files.map((file) => [file.Path, file.Checksum]))
+  let open: { name: string; handle: FileHandle; hash: Hash } | undefined
+  let done = 0
+
+  async function finish(): Promise<void> {
+    if (!open) return
+    await open.handle.close()
+    const checksum = expected.get(open.name)
+    if (checksum !== undefined && checksum !== open.hash.digest('hex')) {
+      throw new DamagedFile(names.tar, `holds a ${open.name} other than the one that was copied`)
+    }
+    expected.delete(open.name)
+    open = undefined
+  }
+
+  try {
+    for await (const part of readTar(checked(path.join(from, tar.name), tar))) {
+      if (Buffer.isBuffer(part)) {
+        open!.hash.update(part)
+        await open!.handle.write(part)
+        done += part.length
+        continue
+      }
+      await finish()
+      onProgress(done, tar.bytes)
+      const target = path.resolve(data, part.name)
+      if (target !== data && !target.startsWith(data + path.sep)) throw new DamagedFile(names.tar, `names ${part.name}`)
+      if (part.kind === 'link') throw new DamagedFile(names.tar, `holds a link (${part.name})`)
+      if (part.kind === 'file') {
+        open = { name: part.name, handle: await openNew(target, owner), hash: createHash('sha256') }
+      } else if (target !== data) await makeFolder(target, owner)
+    }
+  } catch (error) {
+    // Wrong bytes can be the reason of anything, and the checksum that tells so comes behind them.
+    for await (const _ of checked(path.join(from, tar.name), tar));
+    throw error
+  }
+  await finish()
+  const [lacking] = expected.keys()
+  if (lacking !== undefined) throw new DamagedFile(names.tar, `lacks ${lacking}`)
+}
+
+/** As a whole file: zeros are where the log ends. */
+async function placeSegment(folder: string, segment: Segment, segmentBytes: number, wal: string, owner: Launcher) {
+  const stored = await asStoredNow(folder, segment)
+  const file = segmentFile(folder, stored)
+  const handle = await openNew(path.join(wal, stored.name), owner)
+  try {
+    for await (const chunk of checked(file, stored)) await handle.write(chunk)
+    if (stored.growing) {
+      // What was written and not yet confirmed: each record of the log has a checksum of its own, and the first wrong one is the end.
+      const rest = createReadStream(file, { start: stored.bytes }) as AsyncIterable<Buffer>
+      for await (const chunk of rest) await handle.write(chunk)
+    }
+    await handle.truncate(segmentBytes)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** While earlier ones were copied, a growing segment may have become a complete one. */
+async function asStoredNow(folder: string, segment: Segment): Promise<Segment> {
+  const complete = { ...segment, growing: false }
+  const manifest = segmentFile(folder, complete).replace(/zst$/, 'json')
+  if (!segment.growing || existsSync(segmentFile(folder, segment)) || !existsSync(manifest)) return segment
+  const { bytes, sha256 } = unseal<SegmentManifest>(await readFile(manifest, 'utf8')) ?? segment
+  return { ...complete, bytes, sha256 }
+}
+
+async function place(file: string, data: string, name: string, owner: Launcher): Promise<void> {
+  const target = path.join(data, 'pg_wal', name)
+  await copyFile(file, target)
+  if (owner.uid !== undefined) await chown(target, owner.uid, owner.gid!)
+}
+
+async function replay(options: RestoreOptions, binaries: ReturnType<typeof findBinaries>, launcher: Launcher) {
+  const { into: root, window, target } = options
+  const attempt = (aim: Target) =>
+    recover(
+      {
+        binaries,
+        launcher,
+        root,
+        timeline: window.timeline,
+        target: aim,
+        onReplay: (lsn) => options.onProgress?.('replay', lsn),
+      },
+      async (connection) => {
+        const facts = await examine(connection)
+        await options.look?.(connection)
+        return facts
+      },
+    )
+  try {
+    return await attempt(target)
+  } catch (error) {
+    // The archive reaches beyond that time, only nothing was committed since: then the end of the log is that time.
+    if (target.kind !== 'time' || !endedBeforeTarget.test(messageOf(error))) throw error
+    return attempt({ kind: 'end' })
+  }
+}
+
+/** That it answers, and where it stands. */
+async function examine(connection: ConnectionConfig) {
+  const sql = await connectOnce(connection)
+  try {
+    const { rows } = await sql.query(
+      `select ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline,
+        (extract(epoch from pg_last_xact_replay_timestamp()) * 1000)::float8 as at`,
+    )
+    return { timeline: rows[0].timeline as number, lastTransactionAt: (rows[0].at ?? undefined) as number | undefined }
+  } finally {
+    await sql.end()
+  }
+}
+
+/** So that the next restore from this archive gets a number of its own. An archive that can only be read has nothing to mix up. */
+async function reserveTimeline(data: string, folder: string, timeline: number): Promise<void> {
+  const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`
+  const text = await readFile(path.join(data, 'pg_wal', name))
+  const handle = await open(path.join(walFolder(folder), name), 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error
+  })
+  await handle?.writeFile(text)
+  await handle?.sync()
+  await handle?.close()
+}

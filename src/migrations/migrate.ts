@@ -1,0 +1,460 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
+import { findNodes, parseSql, type Statement } from '../engines/postgres/parser.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { backoffMs } from '../kernel/random.ts'
+import { schemaOf } from '../primitives/data/boundary.ts'
+import { toDataError } from '../primitives/data/errors.ts'
+import { checksumOf, type Migration } from '../primitives/data/migrations.ts'
+import { type Finding, lintMigration, needsNoTransaction } from './lint.ts'
+
+/** A module's migrations, as the runner needs them. */
+export interface MigrationSource {
+  module: string
+  /** Folder of `0001_name.sql` files, applied in the order of their names. */
+  folder: URL
+  /** Other modules whose tables it declared to read. */
+  reads: readonly string[]
+}
+
+export interface MigrationState extends Pick<Migration, 'module' | 'name'> {
+  state: 'applied' | 'pending'
+  appliedAt: Date | undefined
+  durationMs: number | undefined
+}
+
+const fileName = /^\d{4,}[_-][a-z0-9_-]+\.sql$/
+
+/**
+ * All migrations, in order: modules as given, files by name.
+ * @throws MIGRATION_INVALID for a folder that cannot be read or a file with another name
+ */
+export async function loadMigrations(sources: readonly MigrationSource[]): Promise<Migration[]> {
+  const all: Migration[] = []
+  for (const { module, folder: given, reads } of sources) {
+    const folder = given.href.endsWith('/') ? given : new URL(`${given.href}/`)
+    const names = await readdir(folder).catch((cause) => {
+      throw new RungError(
+        'MIGRATION_INVALID',
+        `Module "${module}": the folder ${fileURLToPath(folder)} cannot be read. Create it, or correct the module's migrations.`,
+        { cause },
+      )
+    })
+    let before = ''
+    for (const name of names.sort(inOrder)) {
+      if (name.startsWith('.')) continue
+      if (!fileName.test(name)) {
+        throw new RungError(
+          'MIGRATION_INVALID',
+          `Module "${module}": ${name} is not a migration's name. Name it like 0001_create_article.sql.`,
+        )
+      }
+      if (numberOf(before) === numberOf(name)) {
+        throw new RungError(
+          'MIGRATION_INVALID',
+          `Module "${module}": ${before} and ${name} have the same number. Give the newer one the next number.`,
+        )
+      }
+      before = name
+      const text = textOf(`${module}/${name}`, await readFile(new URL(name, folder)))
+      all.push({ module, name, text, checksum: checksumOf(text), reads })
+    }
+  }
+  return all
+}
+
+/** By the number at the beginning, however many digits it has; then by name. */
+function inOrder(a: string, b: string): number {
+  const [x, y] = [numberOf(a), numberOf(b)]
+  return x < y || (x === y && a < b) ? -1 : 1
+}
+
+/** `-1` for a name without one. */
+function numberOf(name: string): bigint {
+  return BigInt(/^\d*/.exec(name)![0] || -1)
+}
+
+/** Without the mark that some editors put before UTF-8. */
+function textOf(file: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replaceAll('\r\n', '\n')
+  } catch (cause) {
+    throw new RungError('MIGRATION_INVALID', `Migration ${file} is not in UTF-8. Save it in that encoding.`, { cause })
+  }
+}
+
+interface AppliedRow {
+  module: string
+  name: string
+  checksum: string
+  applied_at: Date
+  duration_ms: number
+}
+
+/**
+ * Which migrations are still to be applied. Pure.
+ * @throws MIGRATION_CHANGED when an applied file was edited or removed, MIGRATION_INVALID when a new one sorts before it
+ */
+export function pendingOf(
+  migrations: readonly Migration[],
+  applied: readonly Pick<AppliedRow, 'module' | 'name' | 'checksum'>[],
+): Migration[] {
+  const byKey = new Map(migrations.map((migration) => [`${migration.module}/${migration.name}`, migration]))
+  const modules = new Set(migrations.map((migration) => migration.module))
+  const last = new Map<string, string>()
+  const done = new Set<string>()
+  for (const row of applied) {
+    const key = `${row.module}/${row.name}`
+    const file = byKey.get(key)
+    if (!file && !modules.has(row.module)) continue // a module that this app no longer has; its tables stay
+    if (!file) {
+      throw new RungError('MIGRATION_CHANGED', `Migration ${key} was applied, but its file is gone. Restore the file.`)
+    }
+    if (file.checksum !== row.checksum) {
+      throw new RungError(
+        'MIGRATION_CHANGED',
+        `Migration ${key} was changed after it was applied. Restore the file and put the change into a new migration.`,
+      )
+    }
+    done.add(key)
+    if (inOrder(last.get(row.module) ?? '', row.name) < 0) last.set(row.module, row.name)
+  }
+  const pending = migrations.filter((migration) => !done.has(`${migration.module}/${migration.name}`))
+  for (const { module, name } of pending) {
+    const newest = last.get(module)
+    if (newest !== undefined && inOrder(name, newest) < 0) {
+      throw new RungError(
+        'MIGRATION_INVALID',
+        `Migration ${module}/${name} sorts before ${newest}, which was applied already. Give it a higher number.`,
+      )
+    }
+  }
+  return pending
+}
+
+export type MigrationEvent =
+  | { kind: 'waiting'; detail: string }
+  | { kind: 'applying'; migration: Migration; index: number; total: number }
+  | { kind: 'applied'; migration: Migration; durationMs: number }
+  | { kind: 'retry'; migration: Migration; attempt: number }
+
+export interface MigrateOptions {
+  connection: ConnectionConfig
+  migrations: readonly Migration[]
+  onEvent?: (event: MigrationEvent) => void
+  /** How long a statement may wait for a table's lock before it steps back; everything behind it would wait too. Default 2 s. */
+  lockTimeoutMs?: number
+  /** How often a migration is tried again after that. Default 10. */
+  lockRetries?: number
+}
+
+const lockKey = 0x72756e68 // one migration run per database at a time
+const lockWaitMs = 60_000
+
+const bookkeeping = `
+  create schema if not exists rung;
+  create table if not exists rung.migration (
+    module text not null,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now(),
+    duration_ms double precision not null,
+    primary key (module, name)
+  );
+  create table if not exists rung.migration_attempt (module text, name text, checksum text, primary key (module, name));
+  -- The indexes that there were before its first try.
+  alter table rung.migration_attempt add column if not exists before oid[]`
+
+/** What is applied and what is pending. Changes nothing. */
+export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {
+  const client = await connect(options.connection)
+  try {
+    const applied = await readApplied(client)
+    const pending = new Set(pendingOf(options.migrations, applied))
+    const rows = new Map(applied.map((row) => [`${row.module}/${row.name}`, row]))
+    return options.migrations.map((migration) => {
+      const row = rows.get(`${migration.module}/${migration.name}`)
+      return {
+        module: migration.module,
+        name: migration.name,
+        state: pending.has(migration) ? 'pending' : 'applied',
+        appliedAt: row?.applied_at,
+        durationMs: row?.duration_ms,
+      }
+    })
+  } finally {
+    await client.end()
+  }
+}
+
+/**
+ * Lints the pending migrations, then applies them, each in a transaction of its own (`concurrently` outside one).
+ * @returns the migrations that were applied
+ * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED with what was applied before it kept
+ */
+export async function migrate(options: MigrateOptions): Promise<Migration[]> {
+  const client = await connect(options.connection)
+  try {
+    // The common start has nothing to do, and then takes no lock.
+    if (pendingOf(options.migrations, await readApplied(client)).length === 0) return []
+    await takeLock(client, options)
+    await client.query(bookkeeping)
+    const pending = pendingOf(options.migrations, await readApplied(client))
+    for (const migration of pending) refuseUnsafe(migration, await lint(migration))
+    for (const [index, migration] of pending.entries()) {
+      options.onEvent?.({ kind: 'applying', migration, index, total: pending.length })
+      const start = systemClock.ticks()
+      await apply(client, migration, options)
+      options.onEvent?.({ kind: 'applied', migration, durationMs: systemClock.ticks() - start })
+    }
+    return pending
+  } finally {
+    await client.end()
+  }
+}
+
+/** What the lint says of one migration; `overridden` findings carry the author's reason. */
+export async function lint(migration: Migration): Promise<Finding[]> {
+  const file = `${migration.module}/${migration.name}`
+  const statements = await parseSql(migration.text).catch((cause) => {
+    throw new RungError('MIGRATION_INVALID', `Migration ${file} is not valid SQL: ${messageOf(cause)}`, { cause })
+  })
+  return lintMigration({ ...migration, file, statements })
+}
+
+function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void {
+  const open = findings.filter((finding) => finding.overridden === undefined)
+  if (open.length === 0) return
+  const lines = open.map(
+    (finding) =>
+      `  line ${finding.line}, ${finding.rule}: ${finding.message}\n    ${finding.advice.replaceAll('\n', '\n    ')}`,
+  )
+  throw new RungError(
+    'MIGRATION_UNSAFE',
+    `Migration ${migration.module}/${migration.name} was refused; nothing was applied.\n${lines.join('\n')}\n  To do it all the same, add a comment: -- rung:allow <rule> <reason>`,
+    { facts: { findings: open.map(({ rule, file, line }) => ({ rule, file, line })) } },
+  )
+}
+
+async function connect(config: ConnectionConfig): Promise<Client> {
+  return connectOnce(config).catch((error) => {
+    throw toDataError(error)
+  })
+}
+
+async function readApplied(client: Client): Promise<AppliedRow[]> {
+  const { rows: exists } = await client.query(`select to_regclass('rung.migration') is not null as found`)
+  if (!exists[0].found) return []
+  const { rows } = await client.query('select * from rung.migration order by module, name')
+  return rows
+}
+
+async function takeLock(client: Client, options: MigrateOptions): Promise<void> {
+  const giveUpAt = systemClock.ticks() + lockWaitMs
+  for (let attempt = 0; ; attempt += 1) {
+    const { rows } = await client.query('select pg_try_advisory_lock($1) as locked', [lockKey])
+    if (rows[0].locked) return
+    if (systemClock.ticks() > giveUpAt) {
+      throw new RungError(
+        'MIGRATION_LOCKED',
+        'Another process has been migrating this database for a minute. Try again when it is done.',
+      )
+    }
+    if (attempt === 0) options.onEvent?.({ kind: 'waiting', detail: 'another process is migrating this database' })
+    await sleep(100)
+  }
+}
+
+async function apply(client: Client, migration: Migration, options: MigrateOptions): Promise<void> {
+  const retries = options.lockRetries ?? 10
+  const schema = schemaOf(migration.module)
+  const statements = await parseSql(migration.text)
+  await client.query(`create schema if not exists "${schema}"`)
+  await client.query(`set search_path = "${schema}", public`)
+  await client.query('set statement_timeout = 0')
+  const alone = needsNoTransaction(statements)
+  // What runs concurrently keeps nobody waiting, and waits itself for the transactions that were open before it.
+  await client.query(`set lock_timeout = ${alone ? 0 : Number(options.lockTimeoutMs ?? 2000)}`)
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      if (alone) await runAlone(client, migration, schema, statements)
+      else await runInTransaction(client, migration)
+      return
+    } catch (error) {
+      const failure = toDataError(error)
+      if (!isRungError(failure, 'DATA_LOCK_TIMEOUT') || attempt >= retries) {
+        if (isRungError(error, 'MIGRATION_FAILED')) throw error
+        throw new RungError(
+          'MIGRATION_FAILED',
+          `Migration ${migration.module}/${migration.name} failed${lineOf(error, migration.text)}: ${whole(error)} ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
+          { cause: error },
+        )
+      }
+      options.onEvent?.({ kind: 'retry', migration, attempt: attempt + 1 })
+      await sleep(backoffMs(attempt, 200, 5_000))
+    }
+  }
+}
+
+/** Postgres counts characters, and not the halves of which JavaScript makes some. */
+function lineOf(error: unknown, text: string): string {
+  const { position } = error as { position?: string }
+  if (!position) return ''
+  const before = Array.from(text).slice(0, Number(position) - 1)
+  return ` at line ${before.filter((character) => character === '\n').length + 1}`
+}
+
+/** All that Postgres says of it: which value is there twice, and what to do. */
+function whole(error: unknown): string {
+  const { detail, hint } = error as { detail?: string; hint?: string }
+  return [messageOf(error), detail, hint].flatMap((text) => (text ? [text.replace(/\.?$/, '.')] : [])).join(' ')
+}
+
+async function runInTransaction(client: Client, migration: Migration): Promise<void> {
+  const start = systemClock.ticks()
+  await client.query('begin')
+  try {
+    await client.query(migration.text)
+    await record(client, migration, systemClock.ticks() - start)
+    await client.query('commit')
+  } catch (error) {
+    await client.query('rollback').catch(() => {})
+    throw error
+  }
+}
+
+/**
+ * Outside a transaction the work and its record are two steps. A try that failed or was killed is recognised by what it left:
+ * an invalid index that was not there before is dropped, a whole one with the right definition is recorded.
+ */
+async function runAlone(
+  client: Client,
+  migration: Migration,
+  schema: string,
+  statements: readonly Statement[],
+): Promise<void> {
+  const start = systemClock.ticks()
+  const { module, name, checksum } = migration
+  const index = statements.flatMap(({ ast, text }) => findNodes(ast, 'IndexStmt').map((node) => ({ node, text })))[0]
+  const { rows: tries } = await client.query<{ checksum: string; before: number[] | null }>(
+    'select checksum, before from rung.migration_attempt where module = $1 and name = $2',
+    [module, name],
+  )
+  const isTried = tries.some((each) => each.checksum === checksum)
+  const now = async () => await indexesIn(client, schema)
+  const before = tries[0] ? tries[0].before : (await now()).map(({ oid }) => oid)
+  await client.query(
+    `insert into rung.migration_attempt (module, name, checksum, before) values ($1, $2, $3, $4)
+      on conflict (module, name) do update set checksum = excluded.checksum`,
+    [module, name, checksum, before],
+  )
+  const isMine = ({ oid, name }: Index) => (before !== null && !before.includes(oid)) || name === index?.node.idxname
+
+  async function dropLeftOvers(): Promise<void> {
+    for (const each of await now()) {
+      if (each.isValid || each.isBeingBuilt || !isMine(each)) continue
+      await client.query(`drop index concurrently if exists ${each.qualified}`)
+    }
+  }
+
+  async function isThere(): Promise<boolean> {
+    if (!index) return false
+    const named = (await now()).filter((each) => each.isValid && isMine(each))
+    if (named.length === 0) return false
+    const wanted = await definitionOf(client, index)
+    if (wanted === undefined || !(isTried || isOptional)) return false
+    if (named.some(({ definition }) => definition === wanted)) return true
+    const other = named.find((each) => each.name === index.node.idxname)
+    if (!other) return false
+    throw new RungError(
+      'MIGRATION_FAILED',
+      `Migration ${module}/${name} failed: there is an index ${other.qualified} with another definition. Drop it, or name the new one differently.`,
+    )
+  }
+  const isOptional = index?.node.if_not_exists === true
+
+  await dropLeftOvers()
+  if (!(await isThere())) {
+    try {
+      await client.query(isTried ? withIfExists(migration.text) : migration.text)
+    } catch (error) {
+      // A unique index that is invalid goes on refusing rows. Where this fails too, the next try does it.
+      await dropLeftOvers().catch(() => {})
+      throw error
+    }
+  }
+  await record(client, migration, systemClock.ticks() - start)
+}
+
+interface Index {
+  oid: number
+  name: string
+  /** As SQL. */
+  qualified: string
+  isValid: boolean
+  isBeingBuilt: boolean
+  /** Its table, and what it is as Postgres writes it, without its name. */
+  definition: string
+}
+
+async function indexesIn(client: Client, schema: string): Promise<Index[]> {
+  const { rows } = await client.query<Index>(
+    `select c.oid, c.relname as name, format('%I.%I', n.nspname, c.relname) as qualified, i.indisvalid as "isValid",
+      exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid) as "isBeingBuilt",
+      ${definition('c.oid', 'i.indrelid')} as definition
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1`,
+    [schema],
+  )
+  return rows
+}
+
+function definition(oid: string, table: string): string {
+  return `${table}::oid || ' ' || regexp_replace(pg_get_indexdef(${oid}), '^CREATE (UNIQUE )?INDEX .*? USING ', '\\1')`
+}
+
+const name = '(?:"(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*)'
+const indexHead = new RegExp(
+  `^(?:\\s|--[^\\n]*\\n|/\\*[\\s\\S]*?\\*/)*create\\s+(unique\\s+)?index\\s+concurrently\\s+(?:if\\s+not\\s+exists\\s+)?(?:${name}\\s+)?on\\s+(?:only\\s+)?(${name}(?:\\s*\\.\\s*${name})?)`,
+  'iu',
+)
+
+/** What Postgres makes of the statement: asked on an empty table with the same columns. `undefined` where that cannot be done. */
+async function definitionOf(client: Client, { text }: { text: string }): Promise<string | undefined> {
+  const [head, unique = '', table] = indexHead.exec(text) ?? []
+  if (head === undefined) return undefined
+  await client.query('begin')
+  try {
+    const { rows: tables } = await client.query<{ oid: number }>('select to_regclass($1)::oid as oid', [table])
+    await client.query(`create temp table rung_probe (like ${table})`)
+    await client.query(`create ${unique}index rung_probe_idx on pg_temp.rung_probe ${text.slice(head.length)}`)
+    const { rows } = await client.query(
+      `select ${definition("'pg_temp.rung_probe_idx'::regclass", String(tables[0]!.oid))} as found`,
+    )
+    return rows[0].found
+  } catch {
+    return undefined
+  } finally {
+    await client.query('rollback')
+  }
+}
+
+/** A drop that was done and not recorded is done. */
+function withIfExists(text: string): string {
+  return text.replace(/\b(drop\s+index\s+concurrently)\s+(?!if\s+exists\b)/gi, '$1 if exists ')
+}
+
+async function record(client: Client, migration: Migration, durationMs: number): Promise<void> {
+  await client.query('insert into rung.migration (module, name, checksum, duration_ms) values ($1, $2, $3, $4)', [
+    migration.module,
+    migration.name,
+    migration.checksum,
+    durationMs,
+  ])
+  await client.query('delete from rung.migration_attempt where module = $1 and name = $2', [
+    migration.module,
+    migration.name,
+  ])
+}
