@@ -109,6 +109,12 @@ export function pendingOf(
     const key = `${row.module}/${row.name}`
     const file = byKey.get(key)
     if (!file && !modules.has(row.module)) continue // a module that this app no longer has; its tables stay
+    if (row.module === 'rung' && file?.checksum !== row.checksum) {
+      throw new RungError(
+        'MIGRATION_CHANGED',
+        `This database has tables of another version of Rung (migration ${key} is not the same). Use that version, or an empty database.`,
+      )
+    }
     if (!file) {
       throw new RungError('MIGRATION_CHANGED', `Migration ${key} was applied, but its file is gone. Restore the file.`)
     }

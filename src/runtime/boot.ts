@@ -270,7 +270,7 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
 function orBeginAnew(error: unknown, { dataDir }: Config): unknown {
   if (!isRungError(error, 'MIGRATION_CHANGED')) return error
   const place = path.relative(process.cwd(), dataDir) || '.'
-  const message = `${error.message} Or begin with an empty database: stop the app and delete its data directory, ${place}.`
+  const message = `${error.message} To begin with an empty database, stop the app and delete its data directory, ${place}.`
   return new RungError(error.code, message, { cause: error, facts: error.facts })
 }
 

@@ -1,38 +1,29 @@
 import type { Tx } from '../app/work.ts'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { ownText } from '../kernel/own-text.ts'
 import { CacheCore } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
-import { cacheMigrations } from '../primitives/cache/schema.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { createData, type DataRoot, type Guard } from '../primitives/data/data.ts'
-import type { Migration } from '../primitives/data/migrations.ts'
+import { type Migration, systemMigration } from '../primitives/data/migrations.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import { publishIn } from '../primitives/events/events.ts'
-import { eventMigrations } from '../primitives/events/schema.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
-import { idempotencyMigrations } from '../primitives/idempotency/schema.ts'
 import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
-import { jobMigrations } from '../primitives/jobs/schema.ts'
-import { limitMigrations } from '../primitives/limits/schema.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
-import { searchMigrations } from '../primitives/search/schema.ts'
 import { indexingIn } from '../primitives/search/search.ts'
-import { sessionMigrations } from '../primitives/sessions/schema.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
 import { purgeItems } from './purge-cdn.ts'
 import { type CacheLayers, openMemoryCache, openQueues, openRecords, openSearchStore } from './wire.ts'
 
-/** Rung's own tables, before any module's; in the order of their numbers, since one that is applied on its own leaves the rest for later. */
-export const systemMigrations: readonly Migration[] = [
-  ...jobMigrations,
-  ...eventMigrations,
-  ...idempotencyMigrations,
-  ...limitMigrations,
-  ...sessionMigrations,
-  ...searchMigrations,
-  ...cacheMigrations,
-].sort((one, other) => (one.name < other.name ? -1 : 1))
+/** The primitives with tables of their own, in the order of dependency: each has one migration, `schema.sql`. */
+const withTables = ['jobs', 'events', 'idempotency', 'limits', 'sessions', 'search', 'cache'] as const
+
+/** Migrations of Rung's own tables, which are applied before those of any module. */
+export const systemMigrations: readonly Migration[] = withTables.map((primitive, index) =>
+  systemMigration(`000${index + 1}_${primitive}`, ownText(import.meta.url, `./../primitives/${primitive}/schema.sql`)),
+)
 
 /** What a process has to work with: the primitives on one database. */
 export interface Primitives {

@@ -541,38 +541,6 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
       assert.match(title!, /^[^<]{0,60}<mark>データベース<\/mark>[^<]{10,60}$/)
     })
 
-    it('finds what versions before have indexed as it was, and the rest after a rebuild', async () => {
-      const { index, ids } = fresh('simple')
-      const texts = { 1: 'Straße in İzmir', 2: '우리는 학교에서', 3: '東京都 の ΟΔΟΣ', 4: 'e\u0301te\u0301' }
-      const documents = Object.entries(texts).map(([id, body]) => ({
-        ...{ id, index: { module: 'm', name: index.name, language: index.language } },
-        document: { fields: [{ name: 'body', weight: 'D' as const, text: body }], marks: [] },
-      }))
-      await data.write(async (tx) => {
-        const { statement } = under.store.change(documents)
-        await tx`${statement}`
-      })
-      const old: Record<string, string> = {
-        straße: '1',
-        STRAßE: '1',
-        학교에서: '2',
-        東京都: '3',
-        'e\u0301te\u0301': '4',
-      }
-      for (const [text, id] of Object.entries(old)) {
-        assert.deepEqual(await ids(text), [id], text)
-        assert.deepEqual(await ids(`-${text} の`), id === '3' ? [] : ['3'], `without ${text}`)
-      }
-      assert.deepEqual(await ids('京都'), [])
-      const [hit] = (await search.find(index, { text: 'straße', highlight: ['body'] })).hits
-      assert.equal(hit!.highlights.body, '<mark>Straße</mark> in İzmir')
-      await search.rebuild(index, async function* () {
-        yield Object.entries(texts).map(([id, body]) => ({ id, document: { body } }))
-      })
-      const all = { ...old, STRASSE: '1', izmir: '1', 학교: '2', 京都: '3', οδος: '3', été: '4', ÉTÉ: '4' }
-      for (const [text, id] of Object.entries(all)) assert.deepEqual(await ids(text), [id], text)
-    })
-
     it('finds a word of eight letters with any two typos, of four with any one, also as the beginning of one', async () => {
       const { index, put } = fresh()
       const random = seededRandom(7)

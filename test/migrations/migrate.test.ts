@@ -123,6 +123,14 @@ describe('migrations', () => {
         ),
       coded('MIGRATION_CHANGED', /gone/),
     )
+    assert.throws(
+      () =>
+        pendingOf(
+          [{ module: 'rung', name: '0001_jobs', text: '', checksum: 'x', reads: [] }],
+          [{ module: 'rung', name: '0001_jobs', checksum: 'y' }],
+        ),
+      coded('MIGRATION_CHANGED', /another version of Rung.* an empty database/),
+    )
   })
 
   it('count as unchanged when only their line ends differ', async () => {

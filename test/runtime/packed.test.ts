@@ -35,7 +35,8 @@ describe('the package', () => {
     const files = stdout.trim().split('\n')
     for (const needed of ['package.json', 'dist/cli/bin.js', 'dist/index.js', 'dist/index.d.ts', 'dist/testing.js'])
       assert.ok(files.includes(`package/${needed}`), needed)
-    const allowed = /^package\/(package\.json|(README|LICENSE|CHANGELOG)[.\w]*|dist\/.*\.(js|d\.ts)|docs\/[\w/-]+\.md)$/
+    const allowed =
+      /^package\/(package\.json|(README|LICENSE|CHANGELOG)[.\w]*|dist\/.*\.(js|d\.ts|sql|lua)|docs\/[\w/-]+\.md)$/
     assert.deepEqual(
       files.filter((name) => !allowed.test(name)),
       [],

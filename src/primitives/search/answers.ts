@@ -1,7 +1,7 @@
 /** What goes back and forth between the policy and an adapter when something is looked for. */
 
-/** `text` is in the form of `normal.ts`; `plain` is what was typed, where documents of versions without that form may have it otherwise. */
-export type Term = { text: string; plain: string; kind: 'word' | 'prefix' | 'phrase' }
+/** `text` is in the form of `normal.ts`. */
+export type Term = { text: string; kind: 'word' | 'prefix' | 'phrase' }
 
 /** `ranking`: a shorter query that stands for all suggestions. `docs`: about how many documents have it, `strong`: have it in fields of weight A and B. `doubtful`: words that few documents have get suggestions too, not only those that none has. */
 export interface LookedUp {

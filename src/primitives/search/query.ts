@@ -35,7 +35,6 @@ export function tokensOf(given: string, prefix: boolean, language: string): { te
     const at = match.index + match[0].indexOf(inner)
     tokens.push({
       text: form,
-      plain: inner.toLowerCase() === form ? '' : inner,
       kind: phrase === undefined && !exact ? 'word' : 'phrase',
       excluded: (minusPhrase ?? minusWord ?? '') !== '',
       from: at,

@@ -23,7 +23,7 @@ export function tableSearch(database: Database): SearchStore {
         database,
         sql`
         select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${given.map(({ text }) => text)}::text[],
-          ${given.map(({ plain }) => plain)}::text[], ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
+          ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
       )
       const [first] = rows
       return {

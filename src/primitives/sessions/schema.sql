@@ -1,9 +1,3 @@
-import { type Migration, systemMigration } from '../data/migrations.ts'
-
-export const sessionMigrations: readonly Migration[] = [
-  systemMigration(
-    '0005_sessions',
-    `
 create table rung.session (
   id text primary key,
   digest bytea not null unique,
@@ -19,17 +13,10 @@ create table rung.session (
 ) with (fillfactor = 80);
 
 create index session_principal on rung.session (principal);
-`,
-  ),
-  systemMigration(
-    '0008_session_edition',
-    `
+
 create table rung.session_edition (
   number bigint not null default 1,
   engine text,
   only_row boolean primary key default true check (only_row)
 );
 insert into rung.session_edition default values;
-`,
-  ),
-]

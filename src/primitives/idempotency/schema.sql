@@ -1,10 +1,4 @@
-import { type Migration, systemMigration } from '../data/migrations.ts'
-
-/** Tokens come from a sequence: a record that was gone and is made anew must not get one that an old holder has. */
-export const idempotencyMigrations: readonly Migration[] = [
-  systemMigration(
-    '0003_idempotency',
-    `
+-- Tokens come from a sequence: a record that is made anew after it was deleted must not get a token that an old holder has.
 create sequence rung.idempotency_token;
 
 create table rung.idempotency (
@@ -79,6 +73,3 @@ begin
     update rung.idempotency set token = default, lease_until = null where key = of_key;
   end if;
 end $$;
-`,
-  ),
-]

@@ -1,9 +1,3 @@
-import { type Migration, systemMigration } from '../data/migrations.ts'
-
-export const eventMigrations: readonly Migration[] = [
-  systemMigration(
-    '0002_events',
-    `
 create table rung.subscription (
   event text not null,
   group_name text not null,
@@ -12,6 +6,3 @@ create table rung.subscription (
   seen_at timestamptz not null default now(),
   primary key (event, group_name)
 );
-`,
-  ),
-]

@@ -1,10 +1,4 @@
-import { type Migration, systemMigration } from '../data/migrations.ts'
-
-/** Rows live for an hour: as long as a node or a shared layer may have been away and still catch up. */
-export const cacheMigrations: readonly Migration[] = [
-  systemMigration(
-    '0007_cache',
-    `
+-- Rows live for an hour: as long as a process or a shared layer may have been away and still catch up.
 create table rung.invalidation (
   id bigint generated always as identity,
   xid xid8 not null default pg_current_xact_id(),
@@ -13,16 +7,9 @@ create table rung.invalidation (
 ) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
 create index on rung.invalidation (xid);
 create index on rung.invalidation using brin (at);
-`,
-  ),
-  systemMigration(
-    '0009_cache_figures',
-    `
+
 create unlogged table rung.cache_figures (
   process text primary key,
   at timestamptz not null,
   figures jsonb not null
 ) with (fillfactor = 50);
-`,
-  ),
-]
