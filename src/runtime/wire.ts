@@ -30,7 +30,8 @@ import type { PositionRecords } from '../primitives/positions/contract.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
-import { tableSessionEditions, tableSessions } from '../primitives/sessions/table.ts'
+import { rememberedSessions } from '../primitives/sessions/remembered.ts'
+import { tableSessions } from '../primitives/sessions/table.ts'
 import type { DataTopology, EdgeTopology, Topology } from '../topology/topology.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -253,17 +254,14 @@ export async function openLimiter(
   return insured(tableLimiter(database), memoryLimiter(), { database })
 }
 
-/** The table is the truth; Redis, where there is one, holds copies. */
+/** The table is the truth. Redis, where there is one, holds copies for all processes; otherwise each process remembers for itself. */
 export async function openSessions(
   app: string,
   database: Database,
   redis: RedisClient | undefined,
 ): Promise<SessionStore> {
   const table = tableSessions(database)
-  if (!redis) return table
-  const [{ redisSessionCopies }, { copiedSessions }] = await Promise.all([
-    import('../primitives/sessions/redis.ts'),
-    import('../primitives/sessions/copied.ts'),
-  ])
-  return copiedSessions(table, redisSessionCopies(redis, app), tableSessionEditions(database))
+  if (!redis) return rememberedSessions(table)
+  const { redisSessions } = await import('../primitives/sessions/redis.ts')
+  return redisSessions(redis, app, table)
 }

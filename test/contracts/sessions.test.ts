@@ -1,12 +1,11 @@
-import { randomBytes, randomUUID } from 'node:crypto'
 import { after, before } from 'node:test'
-import { copiedSessions } from '../../src/primitives/sessions/copied.ts'
-import { redisSessionCopies } from '../../src/primitives/sessions/redis.ts'
-import { tableSessionEditions, tableSessions } from '../../src/primitives/sessions/table.ts'
+import { copyMs } from '../../src/primitives/sessions/contract.ts'
+import { redisSessions } from '../../src/primitives/sessions/redis.ts'
+import { rememberedSessions } from '../../src/primitives/sessions/remembered.ts'
+import { tableSessions } from '../../src/primitives/sessions/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
-import { until } from '../support/process.ts'
-import { patientRedis, testRedis } from '../support/redis.ts'
+import { noRedis, patientRedis, testRedis } from '../support/redis.ts'
 import { sessionsContract } from './sessions.ts'
 
 let postgres: TestPostgres
@@ -17,32 +16,33 @@ after(() => postgres.stop())
 
 sessionsContract('table', async () => {
   const { database } = await openSystemTables(postgres)
-  return { store: tableSessions(database), close: () => database.close() }
+  return { store: tableSessions(database), other: tableSessions(database), close: () => database.close() }
 })
 
-sessionsContract('redis over table', async () => {
-  const { database } = await openSystemTables(postgres)
-  const redis = await testRedis()
-  const client = await patientRedis(redis.url)
-  const table = tableSessions(database)
-  let asked = 0
-  const find = (digest: Uint8Array) => {
-    asked += 1
-    return table.find(digest)
-  }
-  const store = copiedSessions({ ...table, find }, redisSessionCopies(client, 'test'), tableSessionEditions(database))
-  const digest = randomBytes(32)
-  await store.create({ id: randomUUID(), digest, principal: randomUUID(), plan: undefined, lifetimeMs: 600_000 })
-  await until(async () => {
-    const before = asked
-    return (await store.find(digest)) !== undefined && asked === before
-  }, 'copies are used')
-  return {
-    store,
-    async close() {
-      client.close()
-      await database.close()
-      await redis.stop()
-    },
-  }
-})
+sessionsContract(
+  'remembered by each process',
+  async () => {
+    const { database } = await openSystemTables(postgres)
+    const store = () => rememberedSessions(tableSessions(database))
+    return { store: store(), other: store(), close: () => database.close() }
+  },
+  copyMs,
+)
+
+if (noRedis === false) {
+  sessionsContract('redis over table', async () => {
+    const { database } = await openSystemTables(postgres)
+    const redis = await testRedis()
+    const clients = [await patientRedis(redis.url), await patientRedis(redis.url)] as const
+    const [store, other] = clients.map((client) => redisSessions(client, 'test', tableSessions(database)))
+    return {
+      store: store!,
+      other: other!,
+      async close() {
+        for (const client of clients) client.close()
+        await database.close()
+        await redis.stop()
+      },
+    }
+  })
+}

@@ -2,22 +2,30 @@ import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { NewSession, SessionStore } from '../../src/primitives/sessions/contract.ts'
+import type { ChangedSession, NewSession, SessionStore } from '../../src/primitives/sessions/contract.ts'
 import { until } from '../support/process.ts'
 
 const day = 86_400_000
 
-/** What every adapter of the sessions' contract keeps. */
-export function sessionsContract(
-  name: string,
-  open: () => Promise<{ store: SessionStore; close(): Promise<void> }>,
-): void {
+const idsOf = (changed: readonly ChangedSession[]) => changed.map(({ id }) => id).sort()
+
+export interface SessionsUnderTest {
+  store: SessionStore
+  /** The same sessions, as another process sees them. */
+  other: SessionStore
+  close(): Promise<void>
+}
+
+/** What every adapter of the sessions' contract keeps. `lateMs`: how long another process may still find a revoked session. */
+export function sessionsContract(name: string, open: () => Promise<SessionsUnderTest>, lateMs = 0): void {
   describe(`sessions contract: ${name}`, () => {
     let store: SessionStore
+    let other: SessionStore
     let close = async () => {}
     before(async () => {
       const opened = await open()
       store = opened.store
+      other = opened.other
       close = opened.close
     })
     after(() => close())
@@ -73,7 +81,7 @@ export function sessionsContract(
       const one = await fresh()
       await wait(60)
       assert.ok((await store.find(one.digest))!.idleMs >= 50)
-      await store.seen(one.id)
+      await store.touch(one.id)
       assert.ok((await store.find(one.digest))!.idleMs < 50)
     })
 
@@ -85,19 +93,42 @@ export function sessionsContract(
 
     it('revokes one, or all of a principal', async () => {
       const principal = randomUUID()
-      const [a, b, c, other] = [
+      const [a, b, c, stranger] = [
         await fresh({ principal }),
         await fresh({ principal }),
         await fresh({ principal }),
         await fresh(),
       ]
       assert.deepEqual((await store.list(principal)).map(({ id }) => id).sort(), [a.id, b.id, c.id].sort())
-      assert.equal(await store.revoke([a.id]), 1)
-      assert.equal(await store.revoke([a.id]), 0)
+      assert.deepEqual(idsOf(await store.revoke([a.id])), [a.id])
+      assert.deepEqual(await store.revoke([a.id]), [])
       assert.equal(await store.find(a.digest), undefined)
-      assert.equal(await store.revokeAll(principal), 2)
+      assert.deepEqual(idsOf(await store.revokeAll(principal)), [b.id, c.id].sort())
       assert.deepEqual([await store.find(b.digest), await store.find(c.digest)], [undefined, undefined])
-      assert.ok(await store.find(other.digest))
+      assert.ok(await store.find(stranger.digest))
+    })
+
+    it('shows a change to every process, whichever secret the session is found by', async () => {
+      const one = await fresh()
+      const [second, third] = [randomBytes(32), randomBytes(32)]
+      const seen = async () => {
+        const found = await Promise.all([one.digest, second, third].map((digest) => other.find(digest)))
+        return found.map((each) => each?.as)
+      }
+      const shows = async (expected: (string | undefined)[]) => {
+        await wait(lateMs)
+        assert.deepEqual(await seen(), expected)
+      }
+      await shows(['current', undefined, undefined])
+      await store.announce(one.id, second)
+      await store.promote(one.id, second, 60_000)
+      await shows(['previous', 'current', undefined])
+      await store.announce(one.id, third)
+      await shows(['previous', 'current', 'next'])
+      await store.promote(one.id, third, 60_000)
+      await shows([undefined, 'previous', 'current'])
+      await store.revoke([one.id])
+      await shows([undefined, undefined, undefined])
     })
 
     it('forgets what is over or idle, and only that', async () => {

@@ -1,28 +1,36 @@
 /**
- * What sessions ask of an adapter: records by the digest of a secret. Cookies, lifetimes and when to rotate are policy above it, in
- * `sessions.ts`.
+ * What sessions ask of an adapter: records that are found by the digest of a secret. Cookies, lifetimes and the time of a rotation are
+ * policy above it, in `sessions.ts`.
  *
  * What must hold on every adapter:
- * - only digests of secrets are kept: who can read the store can sign in as nobody;
- * - what was revoked is found by nobody from the moment that `revoke` returns, in any process;
- * - a secret that was replaced is found as `previous`, the one announced as `next`, and once that has been used it is `current`;
- *   announcing the same one again changes nothing;
- * - times are by one clock, that of the store.
+ * - only digests of secrets are kept, so nobody can sign in with what the store holds;
+ * - when `revoke` has returned, no process finds the session any more. The exceptions are a process that remembers sessions for itself,
+ *   and a process or a revocation that cannot reach the store's shared copies: these find it for one more second at most;
+ * - a secret that was replaced is found as `previous`, an announced one as `next`, and once it has been used as `current`. To announce
+ *   the same secret twice changes nothing;
+ * - times are measured by one clock, that of the store.
  */
 export interface SessionStore {
   create(session: NewSession): Promise<void>
-  find(digest: Uint8Array): Promise<Found | undefined>
-  /** It is in use: `idleMs` begins anew. */
-  seen(id: string): Promise<void>
-  /** Its holder has been told a new secret, and may or may not have heard it. */
+  find(digest: Uint8Array): Promise<FoundSession | undefined>
+  /** Notes that the session is in use: `idleMs` begins anew. */
+  touch(id: string): Promise<readonly ChangedSession[]>
+  /** Notes a new secret that the holder was told, and may or may not have received. */
   announce(id: string, next: Uint8Array): Promise<void>
-  /** The announced secret has been used: it is the current one; the one before is good for another `graceMs`. */
-  promote(id: string, next: Uint8Array, graceMs: number): Promise<void>
-  revoke(ids: readonly string[]): Promise<number>
-  revokeAll(principal: string): Promise<number>
+  /** Makes the announced secret the current one, since it was used. The one before is good for another `graceMs`. */
+  promote(id: string, next: Uint8Array, graceMs: number): Promise<readonly ChangedSession[]>
+  /** Returns the sessions that there were. */
+  revoke(ids: readonly string[]): Promise<readonly ChangedSession[]>
+  revokeAll(principal: string): Promise<readonly ChangedSession[]>
   list(principal: string): Promise<SessionInfo[]>
-  /** Forgets up to `max` that are over, or idle for longer than this. Gives how many. */
+  /** Deletes up to `max` sessions that are over, or idle for longer than this. Returns how many. */
   prune(idleMs: number, max: number): Promise<number>
+}
+
+/** What was known of these digests before the change does not hold any more. */
+export interface ChangedSession {
+  readonly id: string
+  readonly digests: readonly Uint8Array[]
 }
 
 export interface SessionInfo {
@@ -42,13 +50,18 @@ export interface NewSession {
   readonly lifetimeMs: number
 }
 
-export interface Found {
+export interface FoundSession {
   readonly session: SessionInfo
   readonly as: 'current' | 'next' | 'previous'
-  /** Since it was last seen, since its secret last changed. */
+  /** Time since its last use. */
   readonly idleMs: number
+  /** Time since its secret last changed. */
   readonly secretAgeMs: number
-  /** Until it is over; until a `previous` secret is no longer good. */
+  /** Time until the session is over. */
   readonly leftMs: number
+  /** Time until a `previous` secret is no longer good. */
   readonly graceMs: number
 }
+
+/** What was read of a session is used for this long. A revocation that cannot be told to others has reached them after it. */
+export const copyMs = 900

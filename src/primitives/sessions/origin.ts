@@ -4,9 +4,9 @@ import { RungError } from '../../kernel/errors.ts'
 const safe = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /**
- * A browser sends cookies along with what another site has made it send. It also says who made it: `Sec-Fetch-Site` (all current ones) or
- * `Origin`. Whoever sends neither is no browser, and nobody can make it do anything. The order is that of Go's
- * `http.CrossOriginProtection` (Filippo Valsorda, "CSRF", 2025).
+ * Refuses requests that a page of another site has made a browser send: the browser would add the cookie to them. A browser says where a
+ * request comes from, with `Sec-Fetch-Site` (all current ones) or `Origin`. A client that sends neither is not a browser, and no page
+ * can make it send anything. The order of the checks is that of Go's `http.CrossOriginProtection` (Filippo Valsorda, "CSRF", 2025).
  * @throws HTTP_CROSS_ORIGIN
  */
 export function checkOrigin(request: FastifyRequest, trusted: ReadonlySet<string>): void {
@@ -21,6 +21,6 @@ export function checkOrigin(request: FastifyRequest, trusted: ReadonlySet<string
   }
   throw new RungError(
     'HTTP_CROSS_ORIGIN',
-    'A page of another site sent this request with the cookie of a session. Name its origin in sessions.origins if it may.',
+    'A page of another site sent this request with the cookie of a session. If it may do that, add its origin to sessions.origins.',
   )
 }

@@ -13,10 +13,3 @@ create table rung.session (
 ) with (fillfactor = 80);
 
 create index session_principal on rung.session (principal);
-
-create table rung.session_edition (
-  number bigint not null default 1,
-  engine text,
-  only_row boolean primary key default true check (only_row)
-);
-insert into rung.session_edition default values;

@@ -5,52 +5,60 @@ import { uuid } from '../../kernel/random.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
 import { identifyBy, type Principal } from '../http/principal.ts'
-import type { Found, SessionInfo, SessionStore } from './contract.ts'
+import type { FoundSession, SessionInfo, SessionStore } from './contract.ts'
 import { checkOrigin } from './origin.ts'
 import { sessionTokens } from './token.ts'
 
-/** Options of the app, with the defaults named. */
+/** The app's options for sessions. */
 export interface SessionOptions {
-  /** Over when nobody has used it for so long. Default 7 d. */
+  /** A session that was not used for this long is over. Default 7 d. */
   idle?: Duration
-  /** Over in any case. Default 30 d. */
+  /** A session of this age is over. Default 30 d. */
   lifetime?: Duration
-  /** Its secret changes every so often. Default 1 h. */
+  /** The session's secret is replaced when it is this old. Default 1 h. */
   rotate?: Duration
-  /** Sent over https only, under a name with `__Host-`. Default: unless in development or a test. */
+  /** Whether the cookie is sent over https only, under a name with `__Host-`. Default: except in development and tests. */
   secure?: boolean
   /** Other origins whose pages may send requests with the cookie, `https://admin.example.com`. */
   origins?: readonly string[]
 }
 
-/** What a module holds. */
+/** Sessions as a module sees them. */
 export interface Sessions {
-  /** Begins a session with a secret of its own, whatever the request came with; that one is over. */
+  /**
+   * Begins a session with a secret of its own, sets its cookie, and ends the session that the request came with.
+   * @throws HTTP_CROSS_ORIGIN for a request that a page of another site has sent
+   */
   signIn(request: FastifyRequest, reply: FastifyReply, principal: Principal): Promise<SessionInfo>
+  /** Ends the session that the request came with, and removes its cookie. */
   signOut(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** The session that a request came with. */
+  /** Returns the session that a request came with. */
   of(request: FastifyRequest): Promise<SessionInfo | undefined>
+  /** Returns the sessions of a principal that are not over, the oldest first. */
   list(principal: string): Promise<SessionInfo[]>
-  /** Here at once, in other processes within a second. Gives whether there was one. */
+  /**
+   * Ends a session. When it returns every process refuses the session; without Redis the others do so within a second.
+   * @returns whether there was one
+   */
   revoke(id: string): Promise<boolean>
-  /** After a password was changed, an account was closed … Gives how many there were. */
+  /**
+   * Ends all sessions of a principal, for example after a change of the password. It holds as soon as `revoke` does.
+   * @returns how many there were
+   */
   revokeAll(principal: string): Promise<number>
 }
 
-/** What is known of a session is believed for so long: the time that a revocation needs to reach everybody. */
-const believedMs = 900
-const believedMax = 10_000
-/** Requests with the old cookie may still be under way. */
+/** After a rotation, requests with the old cookie may still be under way. */
 const graceMs = 30_000
 const pruneEveryMs = 60_000
 const pruneMax = 1_000
 
-interface Known {
-  found: Found | undefined
+interface KnownSession {
+  found: FoundSession | undefined
   token: string
 }
 
-/** Sessions in a cookie, beside tokens. Before the limits, which ask who it is. */
+/** Sessions in a cookie, beside tokens. Its hooks come before the limits, which ask for the principal. */
 export function cookieSessions(
   http: Http,
   store: SessionStore,
@@ -64,10 +72,7 @@ export function cookieSessions(
   const name = secure ? '__Host-session' : 'session'
   const trusted = new Set(options.origins ?? [])
   const tokens = sessionTokens(key)
-  const believed = new Map<string, { found: Found; at: number }>()
-  /** What was looked up while one came is not believed. */
-  let revocations = 0
-  const byRequest = new WeakMap<FastifyRequest, Promise<Known | undefined>>()
+  const byRequest = new WeakMap<FastifyRequest, Promise<KnownSession | undefined>>()
 
   http.addHook('onRequest', (request, _reply, done) => {
     try {
@@ -78,7 +83,7 @@ export function cookieSessions(
     }
   })
 
-  // The cookie is renewed with the answer to whatever came with it.
+  // A cookie is renewed with the answer to the request that came with it.
   http.addHook('onSend', async (request, reply, payload) => {
     const known = await byRequest.get(request)?.catch(() => undefined)
     if (known?.found && isDue(known.found) && !hasOwnCookie(reply)) {
@@ -87,7 +92,7 @@ export function cookieSessions(
         await store.announce(known.found.session.id, tokens.digest(next)!)
         setCookie(reply, next, known.found.leftMs)
       } catch (err) {
-        // An answer must not fail for it: the cookie that there is stays good, and is renewed by a later one.
+        // The answer must not fail for this: the current cookie stays good, and a later answer renews it.
         http.log.warn({ err }, 'a session was not renewed')
       }
     }
@@ -118,7 +123,7 @@ export function cookieSessions(
     return digest && { token: token!, digest }
   }
 
-  function lookUp(request: FastifyRequest): Promise<Known | undefined> {
+  function lookUp(request: FastifyRequest): Promise<KnownSession | undefined> {
     let known = byRequest.get(request)
     if (!known) {
       const signed = signedToken(request)
@@ -130,29 +135,21 @@ export function cookieSessions(
     return known
   }
 
-  async function find(digest: Buffer): Promise<Found | undefined> {
-    const at = systemClock.ticks() // before it is asked: what is believed is never older than that
-    const place = digest.toString('base64url')
-    const memory = believed.get(place)
-    if (memory && at - memory.at < believedMs) return memory.found
-    believed.delete(place)
-    const before = revocations
+  async function find(digest: Buffer): Promise<FoundSession | undefined> {
     const found = await store.find(digest)
     if (!found || found.idleMs > idleMs) return undefined
     const { id } = found.session
     if (found.as === 'previous' && found.graceMs <= 0) {
-      // Its successor is in use, so there are two who hold the session: one of them is a thief.
+      // Its successor is in use, so two parties hold the session, and one of them is a thief.
       await store.revoke([id])
       return undefined
     }
     if (found.as === 'next') await store.promote(id, digest, graceMs)
-    if (found.idleMs > Math.min(60_000, idleMs / 10)) await store.seen(id)
-    if (believed.size >= believedMax) believed.delete(believed.keys().next().value!)
-    if (before === revocations) believed.set(place, { found, at })
+    if (found.idleMs > Math.min(60_000, idleMs / 10)) await store.touch(id)
     return found
   }
 
-  function isDue({ as, secretAgeMs }: Found): boolean {
+  function isDue({ as, secretAgeMs }: FoundSession): boolean {
     return as === 'current' && secretAgeMs > rotateMs
   }
 
@@ -166,24 +163,17 @@ export function cookieSessions(
 
   function setCookie(reply: FastifyReply, value: string, maxAgeMs: number): void {
     const attributes = `Path=/; Max-Age=${Math.floor(maxAgeMs / 1000)}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
-    reply.header('set-cookie', `${name}=${value}; ${attributes}`) // Fastify adds to those that are there
+    reply.header('set-cookie', `${name}=${value}; ${attributes}`) // Fastify adds it to the cookies that are already set
     reply.header('cache-control', 'no-store')
   }
 
-  function forget(isMeant: (session: SessionInfo) => boolean): void {
-    revocations += 1
-    for (const [place, { found }] of believed) if (isMeant(found.session)) believed.delete(place)
-  }
-
   async function revoke(id: string): Promise<boolean> {
-    const there = (await store.revoke([id])) > 0
-    forget((session) => session.id === id)
-    return there
+    return (await store.revoke([id])).length > 0
   }
 
   return {
     async signIn(request, reply, principal) {
-      checkOrigin(request, trusted) // or another site could sign its visitors in as somebody else
+      checkOrigin(request, trusted) // otherwise another site could sign its visitors in as somebody else
       const before = await of(request)
       const token = tokens.fresh()
       const id = uuid()
@@ -210,15 +200,11 @@ export function cookieSessions(
     of,
     list: (principal) => store.list(principal),
     revoke,
-    async revokeAll(principal) {
-      const n = await store.revokeAll(principal)
-      forget((session) => session.principal === principal)
-      return n
-    },
+    revokeAll: async (principal) => (await store.revokeAll(principal)).length,
   }
 }
 
-/** For an app that has not asked for sessions. */
+/** Takes the place of sessions in an app that has none. */
 export const noSessions: Sessions = new Proxy({} as Sessions, {
   get() {
     throw new RungError('APP_INVALID', 'The app has no sessions. Write `sessions: {}` into defineApp.')

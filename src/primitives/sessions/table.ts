@@ -1,13 +1,12 @@
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { type Sql, sql } from '../data/sql.ts'
-import type { Found, SessionInfo, SessionStore } from './contract.ts'
-import type { SessionEditions } from './copies.ts'
+import type { ChangedSession, FoundSession, SessionInfo, SessionStore } from './contract.ts'
 
 type InfoRow = Omit<SessionInfo, 'plan'> & { plan: string | null }
-type FoundRow = InfoRow & Omit<Found, 'session'>
+type FoundRow = InfoRow & Omit<FoundSession, 'session'>
 
-/** Sessions as a table of the app's own Postgres. */
+/** Sessions in a table of the app's own Postgres. */
 export function tableSessions(database: Database): SessionStore {
   const run = <Row>(statement: Sql) => runAlone<Row>(database, statement)
 
@@ -30,9 +29,10 @@ export function tableSessions(database: Database): SessionStore {
       return { session: toInfo(session), as, idleMs, secretAgeMs, leftMs, graceMs }
     },
 
-    async seen(id) {
-      await run(sql`update rung.session set seen_at = clock_timestamp() where id = ${id}`)
-    },
+    touch: (id) =>
+      run<ChangedSession>(
+        sql`update rung.session set seen_at = clock_timestamp() where id = ${id} returning ${changed}`,
+      ),
 
     async announce(id, next) {
       await run(sql`
@@ -40,20 +40,16 @@ export function tableSessions(database: Database): SessionStore {
         where id = ${id} and next_digest is distinct from ${next} and digest <> ${next}`)
     },
 
-    async promote(id, next, graceMs) {
-      await run(sql`
+    promote: (id, next, graceMs) =>
+      run<ChangedSession>(sql`
         update rung.session set previous_digest = digest, previous_until = clock_timestamp() + ${ms(graceMs)}::interval,
           digest = next_digest, next_digest = null, rotated_at = clock_timestamp()
-        where id = ${id} and next_digest = ${next}`)
-    },
+        where id = ${id} and next_digest = ${next} returning ${changed}`),
 
-    async revoke(ids) {
-      return (await run(sql`delete from rung.session where id = any(${ids}) returning 1`)).length
-    },
+    revoke: (ids) => run<ChangedSession>(sql`delete from rung.session where id = any(${ids}) returning ${changed}`),
 
-    async revokeAll(principal) {
-      return (await run(sql`delete from rung.session where principal = ${principal} returning 1`)).length
-    },
+    revokeAll: (principal) =>
+      run<ChangedSession>(sql`delete from rung.session where principal = ${principal} returning ${changed}`),
 
     async list(principal) {
       const rows = await run<InfoRow>(sql`
@@ -73,20 +69,8 @@ export function tableSessions(database: Database): SessionStore {
   }
 }
 
-export function tableSessionEditions(database: Database): SessionEditions {
-  return {
-    async current() {
-      const [row] = await runAlone<{ number: string; engine: string | null }>(
-        database,
-        sql`select number::text as number, engine from rung.session_edition`,
-      )
-      return { number: row!.number, engine: row!.engine ?? undefined }
-    },
-    async renew(engine) {
-      await runAlone(database, sql`update rung.session_edition set number = number + 1, engine = ${engine ?? null}`)
-    },
-  }
-}
+/** Also a secret that a promotion has just replaced: it is the previous one now. */
+const changed = sql`id, array_remove(array[digest, next_digest, previous_digest], null) as digests`
 
 const info = sql`id, principal, plan, created_at as "createdAt", seen_at as "seenAt"`
 

@@ -1,14 +1,14 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { secret } from '../../kernel/random.ts'
 
-/** `<secret>.<signature>`, HMAC-SHA-256. What nobody has signed costs no look into the store. */
+/** `<secret>.<signature>`, HMAC-SHA-256. A token without a valid signature is refused without asking the store. */
 const format = /^([\w-]{43})\.([\w-]{43})$/
 
 export interface Tokens {
   fresh(): string
-  /** The one after this. The same in every process: of requests that rotate at the same time none loses. */
+  /** The token's successor. It is the same in every process, so requests that rotate a session at the same time agree. */
   next(token: string): string
-  /** What the store knows it by; `undefined` for one that nobody signed. */
+  /** The digest by which the store knows the token; `undefined` if its signature is wrong. */
   digest(token: string): Buffer | undefined
 }
 
