@@ -123,6 +123,7 @@ export function planFleet(topology: Topology, ground: Ground): Plan {
     ...(archived && { RUNG_BACKUP_DIR: undefined }), // one process archives
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: ground.dataDir,
+    RUNG_WEB: String(topology.processes.both + topology.processes.web),
     RUNG_POOL_READ: String(topology.data.readConnectionsMax),
     RUNG_POOL_WRITE: String(topology.data.writeConnectionsMax),
     DATABASE_URL: topology.data.url ?? databaseUrl(ground),

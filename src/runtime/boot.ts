@@ -154,7 +154,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     })
     checkLimits(app.limits)
     if (config.limits === 'on')
-      limitRequests(http, await openLimiter(config.topology.data, app.name, database, redis), app.limits, database)
+      limitRequests(http, await openLimiter(config, app.name, database, redis), app.limits, database)
     checkRouteConfigs(http)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     const takers = new Map<string, TakeCounted>()

@@ -23,6 +23,8 @@ export interface Config {
   drainMs: number
   /** `web` answers requests, `worker` runs jobs and handles events, `both` does both. */
   role: Role
+  /** How many processes answer requests, this one included. Without shared counts each admits its part of a limit. */
+  webProcesses: number
   /** What still runs at a stop has this long to end, ms. */
   graceMs: number
   backup: {
@@ -106,6 +108,7 @@ export function readConfig(env: Env, cwd: string): Config {
     logFormat: oneOf(env, 'RUNG_LOG', logFormats, 'auto'),
     drainMs: integer(env, 'RUNG_DRAIN_MS', 0, 0, 300_000),
     role,
+    webProcesses: integer(env, 'RUNG_WEB', preset.processes.both + preset.processes.web, 1, 10_000),
     graceMs: integer(env, 'RUNG_GRACE_MS', 10_000, 0, 3_600_000),
     logSample: share(env, 'RUNG_LOG_SAMPLE', mode === 'development' ? 1 : 0.01),
     backup: {

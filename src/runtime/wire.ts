@@ -4,7 +4,6 @@ import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import type { RedisClient } from '../engines/redis/client.ts'
 import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
-import { uuid } from '../kernel/random.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import type { CdnPurges } from '../primitives/cache/cdn.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
@@ -22,8 +21,7 @@ import type { Bell, Queue } from '../primitives/jobs/contract.ts'
 import { notifyBell } from '../primitives/jobs/notify.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
 import type { Limiter } from '../primitives/limits/contract.ts'
-import { countFleet } from '../primitives/limits/fleet.ts'
-import { insured } from '../primitives/limits/insured.ts'
+import { withLocalShare } from '../primitives/limits/local-share.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
 import type { PositionRecords } from '../primitives/positions/contract.ts'
@@ -236,22 +234,21 @@ export function openRecords(database: Database): Records {
   return tableRecords(database)
 }
 
-/** Of an embedded database there is one process that takes requests: it counts for itself. Others share their counts. */
+/** With an embedded database one process answers requests, and counts for itself. Several processes share their counts. */
 export async function openLimiter(
-  { engine }: DataTopology,
+  { topology, webProcesses: processes }: Config,
   app: string,
   database: Database,
   redis: RedisClient | undefined,
 ): Promise<Limiter> {
   const { memoryLimiter } = await import('../primitives/limits/memory.ts')
   if (redis) {
-    const { redisLimiter, redisRollCall } = await import('../primitives/limits/redis.ts')
-    const fleet = countFleet(redisRollCall(redis, app, uuid()))
-    return insured(redisLimiter(redis, app), memoryLimiter(), { database, fleet })
+    const { redisLimiter } = await import('../primitives/limits/redis.ts')
+    return withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes })
   }
-  if (engine === 'embedded') return memoryLimiter()
+  if (topology.data.engine === 'embedded') return memoryLimiter()
   const { tableLimiter } = await import('../primitives/limits/table.ts')
-  return insured(tableLimiter(database), memoryLimiter(), { database })
+  return withLocalShare(tableLimiter(database), memoryLimiter(), { database, processes })
 }
 
 /** The table is the truth. Redis, where there is one, holds copies for all processes; otherwise each process remembers for itself. */

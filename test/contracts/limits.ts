@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Ask, Limiter, Verdict } from '../../src/primitives/limits/contract.ts'
+import type { Limiter, Quota, Verdict } from '../../src/primitives/limits/contract.ts'
 import { until } from '../support/process.ts'
 
 /** Long enough that none of it leaves while a test runs. */
 const long = 600_000
 
-/** What every adapter of the limits' contract keeps. `open` gives two that share their store, as two processes do. */
+/** What every adapter of the limits' contract keeps. `open` returns two that share their store, as two processes do. */
 export function limitsContract(
   name: string,
   open: () => Promise<{ limiters: [Limiter, Limiter]; close(): Promise<void>; has?(key: string): Promise<boolean> }>,
@@ -27,18 +27,18 @@ export function limitsContract(
     })
     after(() => close())
 
-    const fresh = (max: number, windowMs = long): Ask => ({ key: randomUUID(), max, windowMs })
-    const take = async (ask: Ask, by = limiter): Promise<Verdict> => (await by.take([ask]))[0]!
+    const fresh = (max: number, windowMs = long): Quota => ({ key: randomUUID(), max, windowMs })
+    const take = async (quota: Quota, by = limiter): Promise<Verdict> => (await by.take([quota]))[0]!
     const admitted = (verdicts: readonly Verdict[]) => verdicts.filter((verdict) => verdict.admitted).length
 
     it('admits as many as are allowed, and says how many were', async () => {
-      const ask = fresh(3)
+      const quota = fresh(3)
       const verdicts = [
-        await take(ask),
-        await take(ask, other),
-        await take(ask),
-        await take(ask, other),
-        await take(ask),
+        await take(quota),
+        await take(quota, other),
+        await take(quota),
+        await take(quota, other),
+        await take(quota),
       ]
       assert.deepEqual(
         verdicts.map((one) => one.admitted),
@@ -52,8 +52,8 @@ export function limitsContract(
     })
 
     it('admits exactly as many of hundreds that come at once from everywhere', async () => {
-      const ask = fresh(100)
-      const verdicts = await Promise.all(Array.from({ length: 300 }, (_, n) => take(ask, n % 2 ? limiter : other)))
+      const quota = fresh(100)
+      const verdicts = await Promise.all(Array.from({ length: 300 }, (_, n) => take(quota, n % 2 ? limiter : other)))
       assert.equal(admitted(verdicts), 100)
       assert.deepEqual(
         verdicts
@@ -64,7 +64,7 @@ export function limitsContract(
       )
     })
 
-    it('answers several asks in their order, each by itself, also the same one twice', async () => {
+    it('answers several quotas in their order, each by itself, also the same one twice', async () => {
       const [a, b] = [fresh(1), fresh(5)]
       const verdicts = await limiter.take([b, a, a, b])
       assert.deepEqual(
@@ -88,28 +88,28 @@ export function limitsContract(
 
     it('keeps its promise of when one more comes back, and none comes earlier', async () => {
       const windowMs = 600
-      const ask = fresh(2, windowMs)
-      await take(ask)
+      const quota = fresh(2, windowMs)
+      await take(quota)
       const began = performance.now()
-      await take(ask, other)
-      const refused = await take(ask)
+      await take(quota, other)
+      const refused = await take(quota)
       assert.equal(refused.admitted, false)
       assert.ok(refused.nextMs > 0 && refused.nextMs <= windowMs, `${refused.nextMs}`)
       await wait(refused.nextMs + 2)
-      assert.equal((await take(ask, other)).admitted, true)
+      assert.equal((await take(quota, other)).admitted, true)
       // The second one counts until its own window has passed.
-      if (performance.now() - began < windowMs) assert.equal((await take(ask)).admitted, false)
+      if (performance.now() - began < windowMs) assert.equal((await take(quota)).admitted, false)
     })
 
     it('slides: no window holds more than is allowed, wherever it begins', async () => {
       const [max, windowMs] = [20, 400]
-      const ask = fresh(max, windowMs)
+      const quota = fresh(max, windowMs)
       const seen: { from: number; to: number }[] = []
       const ends = performance.now() + windowMs * 5
       const hammer = async (by: Limiter) => {
         while (performance.now() < ends) {
           const from = performance.now()
-          const one = await take(ask, by)
+          const one = await take(quota, by)
           if (one.admitted) seen.push({ from, to: performance.now() })
           else await wait(Math.random() * 20)
         }
@@ -124,26 +124,26 @@ export function limitsContract(
     })
 
     it('takes back', async () => {
-      const ask = fresh(2)
-      const [first] = [await take(ask), await take(ask, other)]
-      assert.equal((await take(ask)).admitted, false)
-      await limiter.giveBack([{ key: ask.key, slot: first.slot }])
-      assert.deepEqual([(await take(ask)).admitted, (await take(ask)).admitted], [true, false])
+      const quota = fresh(2)
+      const [first] = [await take(quota), await take(quota, other)]
+      assert.equal((await take(quota)).admitted, false)
+      await limiter.giveBack([first.receipt])
+      assert.deepEqual([(await take(quota)).admitted, (await take(quota)).admitted], [true, false])
       // More than was taken is not given.
-      await limiter.giveBack([...Array(9)].map(() => ({ key: ask.key, slot: first.slot })))
-      assert.equal(admitted([await take(ask), await take(ask), await take(ask), await take(ask)]) <= 2, true)
+      await limiter.giveBack(Array(9).fill(first.receipt))
+      assert.equal(admitted([await take(quota), await take(quota), await take(quota), await take(quota)]) <= 2, true)
       await limiter.giveBack([
         { key: randomUUID(), slot: 1 },
-        { key: ask.key, slot: 1 },
+        { key: quota.key, slot: 1 },
       ])
     })
 
     it('follows a limit that is changed', async () => {
-      const ask = fresh(1)
-      await take(ask)
-      assert.equal((await take(ask)).admitted, false)
-      assert.equal((await take({ ...ask, max: 3 })).admitted, true)
-      const lowered = await take({ ...ask, max: 1 })
+      const quota = fresh(1)
+      await take(quota)
+      assert.equal((await take(quota)).admitted, false)
+      assert.equal((await take({ ...quota, max: 3 })).admitted, true)
+      const lowered = await take({ ...quota, max: 1 })
       assert.deepEqual([lowered.admitted, lowered.used], [false, 2])
     })
 

@@ -61,6 +61,7 @@ describe('the plan of a fleet', () => {
       HOST: '127.0.0.1',
       RUNG_TOPOLOGY: '10k',
       RUNG_DATA: '/srv/data',
+      RUNG_WEB: '1',
       RUNG_POOL_READ: '10',
       RUNG_POOL_WRITE: '10',
       DATABASE_URL: 'postgres://app@/app?host=%2Fsrv%2Fdata%2Frun',

@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Database } from '../data/contract.ts'
 
-/** A request was refused, or the counts could not be reached: `LimitDecided`. */
+/** Tells that a request was refused, or that the counts could not be reached: `LimitDecided`. */
 export const limitDecided = channel('rung:limit')
 
 export interface LimitDecided {

@@ -10,49 +10,50 @@ import { isOwnRequest } from '../http/own-request.ts'
 import { type Principal, principalOrNobody } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
 import { tellLimit } from './channels.ts'
-import type { Ask, Limiter, Taken, Verdict } from './contract.ts'
+import type { Limiter, Quota, Verdict } from './contract.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Limits of this route beside those of the app; `false`: none at all. */
+    /** Limits of this route beside those of the app. `false` turns all limits off for it. */
     limits?: false | RouteLimit | readonly RouteLimit[]
     /**
-     * The route signs people in: its failures (401, 403) are limited, by address and by the account that this names. Asked when the
-     * body has been validated.
+     * Returns the account that a request signs in to. Failures of the route (401, 403) are limited by address and by this account. It is
+     * called when the body has been validated.
      */
     login?: (request: never) => string | undefined
   }
 }
 
-/** So many in any window of this length. */
+/** At most `max` requests in any window of the length `per`. */
 export interface Limit {
   max: number
   per: Duration
 }
 
 export interface RouteLimit extends Limit {
-  /** Whom it is kept for: who is signed in, else the address (default); always the address; or all together. */
+  /**
+   * Whose requests are counted together: the principal's, otherwise the address's (`principal`, the default), the address's, or
+   * everyone's.
+   */
   by?: 'principal' | 'address' | 'everyone'
 }
 
-/** Options of the app, with the defaults named. `false`: no such limit. */
+/** The app's options for limits. `false` turns a limit off. */
 export interface LimitOptions {
-  /** Of someone signed in. Default 100 per minute. */
+  /** For a principal. Default 100 per minute. */
   user?: Limit | false
-  /** Of an address, for those who are not signed in. Default 1,000 per minute. */
+  /** For an address, of requests without a principal. Default 1,000 per minute. */
   address?: Limit | false
-  /** Instead of `user`, by the principal's plan. */
+  /** In place of `user`, by the principal's plan. */
   plans?: Readonly<Record<string, Limit | false>>
-  /** Of failed sign-ins. Default 10 in 15 minutes for an account, 50 for an address. */
+  /** For failed sign-ins. Default 10 in 15 minutes for an account, 50 for an address. */
   loginFailures?: { account?: Limit | false; address?: Limit | false }
 }
 
-/** One limit as it is kept for one subject. */
-interface Applied {
+/** A limit as it applies to one subject. */
+interface AppliedLimit {
   name: string
-  max: number
-  windowMs: number
-  ask: Ask
+  quota: Quota
 }
 
 const defaults = {
@@ -65,7 +66,7 @@ const defaults = {
 const pruneEveryMs = 60_000
 const failedStatus = new Set([401, 403])
 
-/** Refuses requests beyond the limits (429). After the observers, which see refusals too, and before the routes. */
+/** Refuses requests beyond the limits (429). Its hook comes after the observers, which see refusals too, and before the routes. */
 export function limitRequests(http: Http, limiter: Limiter, options: LimitOptions, database: Database): void {
   http.addHook('onRequest', async (request, reply) => {
     const { system, limits } = request.routeOptions.config ?? {}
@@ -76,25 +77,25 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     const verdicts = await admit(applied)
     reply.header(
       'ratelimit-policy',
-      applied.map(({ name, max, windowMs }) => `"${name}";q=${max};w=${seconds(windowMs)}`).join(', '),
+      applied.map(({ name, quota }) => `"${name}";q=${quota.max};w=${seconds(quota.windowMs)}`).join(', '),
     )
-    reply.header('ratelimit', applied.map(({ name, max }, n) => state(name, max, verdicts[n]!)).join(', '))
+    reply.header('ratelimit', applied.map(({ name, quota }, n) => state(name, quota.max, verdicts[n]!)).join(', '))
     refuse(applied, verdicts)
   })
 
-  // The body names the account: so behind the validation, and behind the route's own hooks.
+  // The body names the account, so this hook comes behind the validation and the route's own hooks.
   http.addHook('onRoute', (route) => {
     const account = route.config?.login
     if (!account) return
     const hook = async (request: FastifyRequest, reply: FastifyReply) => {
       const applied = ofLogin(request, accountOf(request, account as never))
       if (applied.length === 0) return
-      // Taken before it is known to fail, and given back where it does not: of many that try at once no more get through.
+      // A unit is taken before the sign-in is tried and given back if it succeeds, so that no more get through of many at once.
       const verdicts = await admit(applied)
       refuse(applied, verdicts)
       onResponseEnd(reply.raw, () => {
-        // Who leaves before the answer could have been told "wrong" as well.
-        if (reply.raw.writableFinished && !failedStatus.has(reply.statusCode)) void giveBack(applied, verdicts)
+        // A client that leaves before the answer may have failed as well.
+        if (reply.raw.writableFinished && !failedStatus.has(reply.statusCode)) void giveBack(verdicts)
       })
     }
     route.preHandler = [...[route.preHandler ?? []].flat(), hook] as never
@@ -106,7 +107,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     done()
   })
 
-  function ofApp({ ip }: FastifyRequest, principal: Principal | undefined): Applied[] {
+  function ofApp({ ip }: FastifyRequest, principal: Principal | undefined): AppliedLimit[] {
     if (!principal) return one('address', options.address ?? defaults.address, networkOf(ip))
     const { id, plan } = principal
     const ofPlan = plan === undefined ? undefined : options.plans?.[plan]
@@ -118,7 +119,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     { ip, method, routeOptions }: FastifyRequest,
     principal: Principal | undefined,
     limits: readonly RouteLimit[] | RouteLimit | undefined,
-  ): Applied[] {
+  ): AppliedLimit[] {
     if (limits === undefined) return []
     return [limits].flat().flatMap((limit) => {
       const { by = 'principal' } = limit as RouteLimit
@@ -128,7 +129,7 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     })
   }
 
-  function ofLogin({ ip }: FastifyRequest, account: string | undefined): Applied[] {
+  function ofLogin({ ip }: FastifyRequest, account: string | undefined): AppliedLimit[] {
     const { account: ofAccount = defaults.account, address = defaults.loginAddress } = options.loginFailures ?? {}
     return [
       ...one('login-address', address, networkOf(ip)),
@@ -136,31 +137,29 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     ]
   }
 
-  async function admit(applied: readonly Applied[]): Promise<Verdict[]> {
-    const verdicts = await limiter.take(applied.map(({ ask }) => ask))
-    // A request that one limit refuses uses up none of the others: when it is told so, they have it back.
-    if (verdicts.some(({ admitted }) => !admitted)) await giveBack(applied, verdicts)
+  async function admit(applied: readonly AppliedLimit[]): Promise<Verdict[]> {
+    const verdicts = await limiter.take(applied.map(({ quota }) => quota))
+    // A request that one limit refuses uses up nothing of the others.
+    if (verdicts.some(({ admitted }) => !admitted)) await giveBack(verdicts)
     return verdicts
   }
 
-  async function giveBack(applied: readonly Applied[], verdicts: readonly Verdict[]): Promise<void> {
-    const taken: Taken[] = applied.flatMap(({ ask: { key } }, n) => {
-      const { admitted, slot, ownSlot } = verdicts[n]!
-      return admitted ? [{ key, slot, ownSlot }] : []
-    })
-    if (taken.length > 0) await limiter.giveBack(taken).catch(failed)
+  async function giveBack(verdicts: readonly Verdict[]): Promise<void> {
+    const receipts = verdicts.flatMap(({ receipt }) => receipt ?? [])
+    if (receipts.length > 0) await limiter.giveBack(receipts).catch(failed)
   }
 
-  function refuse(applied: readonly Applied[], verdicts: readonly Verdict[]): void {
+  function refuse(applied: readonly AppliedLimit[], verdicts: readonly Verdict[]): void {
     const refused = applied.flatMap((one, n) => (verdicts[n]!.admitted ? [] : [{ one, nextMs: verdicts[n]!.nextMs }]))
     if (refused.length === 0) return
     const { one, nextMs } = refused.reduce((a, b) => (b.nextMs > a.nextMs ? b : a))
+    const { max, windowMs } = one.quota
     tellLimit({ database, outcome: 'refused', limit: one.name })
     const retryAfterS = Math.max(1, seconds(nextMs))
     throw new RungError(
       'HTTP_TOO_MANY_REQUESTS',
-      `No more than ${one.max} in ${seconds(one.windowMs)} s are allowed here. Try again in ${retryAfterS} s.`,
-      { facts: { limit: one.name, max: one.max, windowS: seconds(one.windowMs), retryAfterS } },
+      `At most ${max} requests in ${seconds(windowMs)} s are allowed here. Try again in ${retryAfterS} s.`,
+      { facts: { limit: one.name, max, windowS: seconds(windowMs), retryAfterS } },
     )
   }
 
@@ -170,10 +169,10 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
 }
 
 /**
- * Ways of writing that are one account to some app or database are one here: spaces around it, upper and lower case, forms of Unicode,
- * accents (to Postgres `İ` is a capital `i`, to JavaScript it is one with a dot above). A limit that is too strict by that harms
- * nobody; one that each way of writing has for itself is none.
- * @throws HTTP_VALIDATION where the request names no account as a text
+ * Returns one text for all ways of writing that may be one account to an app or its database: spaces around it, upper and lower case,
+ * forms of Unicode, accents (to Postgres `İ` is a capital `i`, to JavaScript it is one with a dot above). Counting two accounts together
+ * harms nobody; counting each way of writing by itself is no limit.
+ * @throws HTTP_VALIDATION if the route's `login` does not return a text
  */
 function accountOf(request: FastifyRequest, account: (request: FastifyRequest) => unknown): string | undefined {
   let named: unknown
@@ -188,15 +187,15 @@ function accountOf(request: FastifyRequest, account: (request: FastifyRequest) =
   throw new RungError('HTTP_VALIDATION', 'The account to sign in to must be a text.')
 }
 
-function one(name: string, limit: Limit | false, subject: string): Applied[] {
+function one(name: string, limit: Limit | false, subject: string): AppliedLimit[] {
   if (limit === false) return []
   const windowMs = toMs(limit.per)
-  // A digest: a table of limits is no list of who was here.
+  // A digest, so that the table of limits is not a list of visitors.
   const key = createHash('sha256').update(`${name}\0${windowMs}\0${subject}`).digest('base64url').slice(0, 22)
-  return [{ name, max: limit.max, windowMs, ask: { key, max: limit.max, windowMs } }]
+  return [{ name, quota: { key, max: limit.max, windowMs } }]
 }
 
-/** What can still be used, and when that becomes more (draft-ietf-httpapi-ratelimit-headers, "RateLimit"). */
+/** The units that are left, and when there are more (draft-ietf-httpapi-ratelimit-headers, "RateLimit"). */
 function state(name: string, max: number, { admitted, used, nextMs }: Verdict): string {
   return `"${name}";r=${admitted ? Math.max(0, max - used) : 0};t=${seconds(nextMs)}`
 }

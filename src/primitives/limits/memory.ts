@@ -1,21 +1,21 @@
 import { type Clock, systemClock } from '../../kernel/clock.ts'
-import { type Ask, type Limiter, slotMsOf, type Taken, type Verdict } from './contract.ts'
+import { type Limiter, type Quota, type SlotReceipt, slotMsOf, type Verdict } from './contract.ts'
 
-/** What was admitted in the slots that are not empty, the oldest first. */
 interface Counted {
+  /** Those that are not empty, the oldest first. `last`: the time of the last admission. */
   slots: { slot: number; count: number; last: number }[]
-  /** When all of it has left the window, ms. */
+  /** When all of it has left the window. */
   endsAt: number
 }
 
-/** An address costs some 200 bytes. Beyond this the one that has been quiet for longest is forgotten. */
+/** A key takes about 200 bytes. Beyond this number the key that has been quiet for longest is forgotten. */
 const keysMax = 200_000
 
-/** Counts in this process: right where it is the only one that takes requests. A restart forgets them. */
-export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limiter {
+/** Counts in this process, for an app that has only one. A restart forgets them. */
+export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limiter<SlotReceipt> {
   const known = new Map<string, Counted>()
 
-  function take({ key, max: limit, windowMs }: Ask): Verdict {
+  function take({ key, max: limit, windowMs }: Quota): Verdict<SlotReceipt> {
     const now = clock.ticks()
     const slotMs = slotMsOf(windowMs)
     const slot = Math.floor(now / slotMs)
@@ -31,21 +31,22 @@ export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limite
         latest.last = now
       } else counted.slots.push({ slot, count: 1, last: now })
       counted.endsAt = now + windowMs
-      known.delete(key) // to the end: the first one is the one that has been quiet for longest
+      known.delete(key) // moves it to the end: the first key has been quiet for longest
       known.set(key, counted)
       if (known.size > max) known.delete(known.keys().next().value!)
     }
-    return { admitted, used, nextMs: untilLeft(counted, used - limit + 1, now, windowMs), slot }
+    const nextMs = untilLeft(counted, used - limit + 1, now, windowMs)
+    return { admitted, used, nextMs, receipt: admitted ? { key, slot } : undefined }
   }
 
-  function giveBack({ key, slot }: Taken): void {
+  function giveBack({ key, slot }: SlotReceipt): void {
     const found = known.get(key)?.slots.find((one) => one.slot === slot)
     if (found && found.count > 0) found.count -= 1
   }
 
   return {
-    take: async (asks) => asks.map(take),
-    giveBack: async (taken) => taken.forEach(giveBack),
+    take: async (quotas) => quotas.map(take),
+    giveBack: async (receipts) => receipts.forEach(giveBack),
     async prune() {
       const before = known.size
       const now = clock.ticks()
@@ -55,7 +56,7 @@ export function memoryLimiter(clock: Clock = systemClock, max = keysMax): Limite
   }
 }
 
-/** How long until `n` (at least one) of what was counted have left the window. */
+/** Returns the time until `n` units (at least one) have left the window. */
 function untilLeft({ slots }: Counted, n: number, now: number, windowMs: number): number {
   let left = 0
   const leaving = slots.find(({ count }) => {

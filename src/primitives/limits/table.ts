@@ -2,62 +2,67 @@ import { systemClock } from '../../kernel/clock.ts'
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
-import { type Ask, type Limiter, slotMsOf, type Verdict } from './contract.ts'
+import { type Limiter, type Quota, type SlotReceipt, slotMsOf, type Verdict } from './contract.ts'
+
+type TableVerdict = Verdict<SlotReceipt>
 
 interface Waiting {
-  ask: Ask
-  resolve(verdict: Verdict): void
+  quota: Quota
+  resolve(verdict: TableVerdict): void
   reject(error: unknown): void
 }
 
-interface Row extends Omit<Verdict, 'nextMs'> {
+interface Row {
   place: number
+  admitted: boolean
+  used: number
   next_ms: number
+  slot: number
 }
 
-/** Statements of one process that are under way at a time; what comes meanwhile goes out together with the next. */
+/** Statements of one process at a time. Requests that come meanwhile share the next one. */
 const underWayMax = 2
-/** Locks are held for as long as a statement takes. */
-const asksMax = 100
-/** A key that was refused is refused here for so long at most, without a question: a flood costs the database nothing. */
+/** In one statement, which holds the locks of all its keys. */
+const quotasMax = 100
+/** A key that was refused is refused from memory for up to this time, so a flood costs the database next to nothing. */
 const blockMsMax = 1_000
 const blockedMax = 10_000
 
-/** Counts in a table that all processes share. What is asked at the same time, by whichever requests, is one statement. */
-export function tableLimiter(database: Database): Limiter {
+/** Counts in a table that all processes share. Quotas that are asked for at the same time, by any requests, are one statement. */
+export function tableLimiter(database: Database): Limiter<SlotReceipt> {
   const waiting: Waiting[] = []
-  const blocked = new Map<string, { verdict: Verdict; at: number; max: number }>()
+  const blocked = new Map<string, { verdict: TableVerdict; at: number; max: number }>()
   let underWay = 0
 
-  function ask(one: Ask): Promise<Verdict> | Verdict {
-    const known = blocked.get(one.key)
+  function take(quota: Quota): Promise<TableVerdict> | TableVerdict {
+    const known = blocked.get(quota.key)
     if (known) {
       const past = systemClock.ticks() - known.at
-      if (past < Math.min(known.verdict.nextMs, blockMsMax) && one.max <= known.max)
+      if (past < Math.min(known.verdict.nextMs, blockMsMax) && quota.max <= known.max)
         return { ...known.verdict, nextMs: known.verdict.nextMs - past }
-      blocked.delete(one.key)
+      blocked.delete(quota.key)
     }
     return new Promise((resolve, reject) => {
-      waiting.push({ ask: one, resolve, reject })
-      if (waiting.length === 1) setImmediate(send) // with what else is asked in this turn
+      waiting.push({ quota, resolve, reject })
+      if (waiting.length === 1) setImmediate(send) // together with the others of this turn of the event loop
     })
   }
 
   async function send(): Promise<void> {
     if (underWay >= underWayMax || waiting.length === 0) return
     underWay += 1
-    const batch = waiting.splice(0, asksMax)
-    const asks = batch.map((one) => one.ask)
+    const batch = waiting.splice(0, quotasMax)
+    const quotas = batch.map((one) => one.quota)
     try {
       const rows = await runAlone<Row>(
         database,
-        sql`select * from rung.take_limits(${asks.map(({ key }) => key)}, ${asks.map(({ max }) => max)},
-          ${asks.map(({ windowMs }) => windowMs)}, ${asks.map(({ windowMs }) => slotMsOf(windowMs))})`,
+        sql`select * from rung.take_limits(${quotas.map(({ key }) => key)}, ${quotas.map(({ max }) => max)},
+          ${quotas.map(({ windowMs }) => windowMs)}, ${quotas.map(({ windowMs }) => slotMsOf(windowMs))})`,
       )
       for (const { place, admitted, used, next_ms: nextMs, slot } of rows) {
-        const verdict = { admitted, used, nextMs, slot }
-        const { ask: one, resolve } = batch[place - 1]!
-        if (!admitted) block(one, verdict)
+        const { quota, resolve } = batch[place - 1]!
+        const verdict = { admitted, used, nextMs, receipt: admitted ? { key: quota.key, slot } : undefined }
+        if (!admitted) block(quota, verdict)
         resolve(verdict)
       }
     } catch (error) {
@@ -68,20 +73,20 @@ export function tableLimiter(database: Database): Limiter {
     }
   }
 
-  function block({ key, max }: Ask, verdict: Verdict): void {
+  function block({ key, max }: Quota, verdict: TableVerdict): void {
     if (blocked.size >= blockedMax) blocked.delete(blocked.keys().next().value!)
     blocked.set(key, { verdict, at: systemClock.ticks(), max })
   }
 
   return {
-    take: (asks) => Promise.all(asks.map(ask)),
+    take: (quotas) => Promise.all(quotas.map(take)),
 
-    async giveBack(taken) {
+    async giveBack(receipts) {
       await runAlone(
         database,
-        sql`select rung.give_back_limits(${taken.map(({ key }) => key)}, ${taken.map(({ slot }) => slot)})`,
+        sql`select rung.give_back_limits(${receipts.map(({ key }) => key)}, ${receipts.map(({ slot }) => slot)})`,
       )
-      for (const { key } of taken) blocked.delete(key)
+      for (const { key } of receipts) blocked.delete(key)
     },
 
     async prune() {
