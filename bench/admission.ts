@@ -1,22 +1,34 @@
 import { LRUCache } from 'lru-cache'
-import { Bounded } from '../src/primitives/cache/bounded.ts'
+import { BoundedMap } from '../src/primitives/cache/bounded.ts'
 import type { Bench } from './run.ts'
 import { inWords, machineFacts, progress, rounded, spread, table } from './support/report.ts'
-import { bursts, drifting, looping, mixed, optimum, scanned, stationary, type Trace } from './support/traces.ts'
+import {
+  bursts,
+  conduitReads,
+  drifting,
+  looping,
+  mixed,
+  optimum,
+  scanned,
+  stationary,
+  type Trace,
+} from './support/traces.ts'
 
 const keys = 50_000
 const requests = 500_000
 const shares = [0.005, 0.01, 0.05, 0.1]
 const valueBytes = 1000
 const resident = 10_000
-const targets = { pointsBelowLruMax: 2, getsPerCpuSecond: 5_000_000 }
+const targets = { pointsBelowLruMax: 4, getsPerCpuSecond: 5_000_000 }
 
 const names = Array.from({ length: requests }, (_, n) => `article:${String(n).padStart(8, '0')}`)
 
 const traces: Record<string, (entries: number) => Trace> = {
   'Zipf 0.8': () => stationary(keys, requests, 0.8),
   'Zipf 0.99': () => stationary(keys, requests, 0.99),
-  'Zipf 1.2': () => stationary(keys, requests, 1.2),
+  'Zipf 1.1': () => stationary(keys, requests, 1.1),
+  'Conduit: lists, articles, profiles': () => conduitReads(requests),
+  'Zipf, new in 100': () => drifting(keys, requests, 0.99, 100),
   'Zipf, new in 20': () => drifting(keys, requests, 0.99, 20),
   'Zipf, new in 10': () => drifting(keys, requests, 0.99, 10),
   'Zipf and a scan': () => scanned(keys, requests, 0.99),
@@ -87,9 +99,9 @@ function hitsOfLru(trace: Trace, entries: number): number {
 
 /** With room for exactly as many entries. */
 function hitsOfOurs(trace: Trace, entries: number): number {
-  const one = new Bounded<number>({ bytesMax: 1e6 })
+  const one = new BoundedMap<number>({ bytesMax: 1e6 })
   one.set(names[0]!, 0, valueBytes)
-  const cache = new Bounded<number>({ bytesMax: entries * one.bytes })
+  const cache = new BoundedMap<number>({ bytesMax: entries * one.bytes })
   let hits = 0
   for (const key of trace) {
     if (cache.get(names[key]!) !== undefined) hits += 1
@@ -101,7 +113,7 @@ function hitsOfOurs(trace: Trace, entries: number): number {
 /** All that is asked for is there. Millions of gets for each second of CPU, round by round in turn. */
 function speed(rounds: number): Record<'ours' | 'lru' | 'map', number[]> {
   const trace = stationary(resident, requests, 0.99)
-  const ours = new Bounded<object>({ bytesMax: resident * 1500 })
+  const ours = new BoundedMap<object>({ bytesMax: resident * 1500 })
   const lru = new LRUCache<string, object>({ max: resident })
   const map = new Map<string, object>()
   for (const name of names.slice(0, resident)) {

@@ -52,6 +52,7 @@ const clients: Record<string, RegExp> = {
   'ajv-formats': /^kernel\/schema|^primitives\/http\//,
   typebox: /^app\/|^primitives\/jobs\//,
   cockatiel: /^primitives\/outgoing\/guard\.ts$/,
+  'lru-cache': /^primitives\/cache\/bounded\.ts$/,
   croner: /^primitives\/jobs\/cron\.ts$/,
   nodemailer: /^engines\/smtp\/client\.ts$/,
   'file-type': /^primitives\/files\/content-type\.ts$/,

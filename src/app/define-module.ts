@@ -1,6 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Cache } from '../primitives/cache/cache.ts'
-import type { Counted } from '../primitives/cache/counted.ts'
 import type { Warm } from '../primitives/cache/warming.ts'
 import type { Data as DataOf } from '../primitives/data/data.ts'
 import type { Files } from '../primitives/files/files.ts'
@@ -59,8 +58,6 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   work?: (context: ModuleContext<Uses>) => readonly Work[]
   /** What it wants in the cache before anybody asks for it: `warm`. At the start, and after the shared layer was emptied. */
   warm?: (context: ModuleContext<Uses>) => readonly Warm[]
-  /** Writes down how often kept answers were given that count for it (`cache: { counts }`): about once a second, many at once, in a transaction of this module. */
-  counted?: (context: ModuleContext<Uses>) => (counted: readonly Counted[], tx: Tx) => PromiseLike<unknown> | unknown
 }
 
 export type Module<C extends Calls = Calls, Uses extends ModuleMap = ModuleMap> = ModuleDefinition<C, Uses>

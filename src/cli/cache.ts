@@ -1,6 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import { formatBytes, formatMs } from '../kernel/units.ts'
-import type { Surveyed } from '../primitives/cache/bounded.ts'
+import type { EntryFacts } from '../primitives/cache/bounded.ts'
 import { type ProcessFigures, readFigures } from '../primitives/cache/figures.ts'
 import type { LayerFacts } from '../primitives/cache/layer.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'
@@ -89,8 +89,8 @@ async function show(input: Input): Promise<number> {
 
 interface Summed {
   groups: GroupStats[]
-  hottest: Surveyed[]
-  largest: Surveyed[]
+  hottest: EntryFacts[]
+  largest: EntryFacts[]
 }
 
 /** Of all processes together. */
@@ -112,9 +112,9 @@ function summed(processes: readonly ProcessFigures[]): Summed {
 function most(
   processes: readonly ProcessFigures[],
   what: 'hottest' | 'largest',
-  order: (a: Surveyed, b: Surveyed) => number,
-): Surveyed[] {
-  const byKey = new Map<string, Surveyed>()
+  order: (a: EntryFacts, b: EntryFacts) => number,
+): EntryFacts[] {
+  const byKey = new Map<string, EntryFacts>()
   for (const one of processes.flatMap((process) => process[what]).sort(order)) {
     if (!byKey.has(one.key)) byKey.set(one.key, one)
   }
@@ -180,7 +180,7 @@ function* warmedLine(processes: readonly ProcessFigures[]) {
   yield `warmed: ${count(sum('items'), 'item', 'items')} in ${formatMs(Math.max(...all.map(({ ms }) => ms)))}${failures}`
 }
 
-function* keyLines(head: string, keys: readonly Surveyed[]) {
+function* keyLines(head: string, keys: readonly EntryFacts[]) {
   yield ''
   yield `${head.padEnd(62)}${'uses'.padStart(5)}${'size'.padStart(12)}`
   for (const { key, uses, bytes } of keys) {

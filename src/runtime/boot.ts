@@ -9,7 +9,6 @@ import type { Tell } from '../backup/keep.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../migrations/migrate.ts'
-import { AnswerCounts, type TakeCounted, takeEdgeCounts } from '../primitives/cache/counted.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { Declared } from '../primitives/cache/warming.ts'
@@ -34,7 +33,6 @@ import { searchFor } from '../primitives/search/search.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import { backupSource, refuseExternal } from './backups.ts'
-import { carriesCache, carryCache } from './carry-cache.ts'
 import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
@@ -128,8 +126,6 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       off: config.cache === 'off',
     })
     undo.push(() => primitives.close())
-    if (carriesCache(config, layers))
-      undo.push(await carryCache({ core: primitives.cache, log: layers.log, app: app.name }, config, log))
     await primitives.cache.open()
     undo.push(
       keepFigures(primitives.cache, database, {
@@ -157,26 +153,16 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       limitRequests(http, await openLimiter(config, app.name, database, redis), app.limits, database)
     checkRouteConfigs(http)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
-    const takers = new Map<string, TakeCounted>()
-    const counts = new AnswerCounts(takers, (error) =>
-      log.warn({ event: 'counts-failed', err: error }, 'what answers count as was not written; it is tried again'),
-    )
-    undo.push(() => counts.close())
-    const { url: edgeUrl, secret: edgeSecret } = config.topology.edge
     cachedRoutes(http, {
       of: cacheOf,
       caughtUp: (purges) => primitives.cache.caughtUp(purges),
       tagHeader: await tagHeader(config.topology),
       cookies: ['session', '__Host-session'],
-      counts,
-      edgeCounts: edgeUrl !== undefined,
       off: config.cache === 'off',
     })
     idempotentRoutes(http, primitives.records, app.idempotency, database)
-    if (edgeSecret !== undefined && config.role !== 'worker') {
-      takeEdgeCounts(http, edgeSecret, counts)
-      tellEdge(http, edgeSecret)
-    }
+    const edgeSecret = config.topology.edge.secret
+    if (edgeSecret !== undefined && config.role !== 'worker') tellEdge(http, edgeSecret)
     const files = createFiles(await openFileStore(config), secret('rung/files-url'))
     await http.register(serveFiles(files))
     const { transport, inbox } = await openMail(config, log)
@@ -191,7 +177,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     const mailAsked = once(() => {
       if (inbox && config.mode === 'production') log.warn({ event: 'mail-not-sent' }, mailNotSent(config.dataDir))
     })
-    const parts = { ...primitives, files, mail, mailAsked, sessions, secret, takers }
+    const parts = { ...primitives, files, mail, mailAsked, sessions, secret }
     const { work, warms } = await addModules(app, config, parts, http, log)
     for (const { name, job } of work.crons) {
       if (work.jobs.some((one) => one.job.name === job.name)) continue
@@ -302,8 +288,6 @@ interface Parts extends Primitives {
   mailAsked(): void
   sessions: Sessions
   secret: Secrets
-  /** Who writes down what answers count as, by module. */
-  takers: Map<string, TakeCounted>
 }
 
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
@@ -346,11 +330,6 @@ async function addModules(
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes, identify } = module
-    const counted = module.counted?.(context)
-    if (counted) {
-      const { write } = context.data
-      parts.takers.set(module.name, (list) => write(async (tx) => void (await counted(list, tx))))
-    }
     if (config.role !== 'worker') {
       for (const warm of module.warm?.(context) ?? []) warms.push({ module: module.name, warm })
     }

@@ -143,6 +143,23 @@ export function browserTests(target: Target): void {
       }
     })
 
+    it('reports that an article is read, once in a tab, and not by its author', async () => {
+      const { page } = await browser.visit()
+      const api = conduitClient(target)
+      const author = await api.person()
+      const { slug } = await api.article(author)
+      const url = new URL(`/article/${slug}`, target().baseUrl).href
+      const reported = page.waitForResponse((answer) => answer.url().endsWith(`/api/articles/${slug}/views`))
+      await page.goto(url)
+      assert.equal((await reported).status(), 204)
+      await page.reload()
+      const read = async () =>
+        (expectBody(await api.get(`/articles/${slug}/views`, author.token)) as never as { views: { total: number } })
+          .views
+      await until(async () => (await read()).total > 0, 'the view is counted')
+      assert.equal((await read()).total, 1)
+    })
+
     it('can be used with the keyboard alone', async () => {
       const { page } = await browser.visit()
       await page.goto(new URL('/login', target().baseUrl).href)

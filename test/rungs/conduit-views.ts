@@ -13,6 +13,8 @@ export function viewTests(scene: Scene): void {
   const { api } = scene
   const viewsOf = async (author: Person, slug: string, query = '') =>
     (expectBody(await api.get(`${articlePath(slug)}/views${query}`, author.token)) as never as { views: Views }).views
+  const view = async (slug: string, reader?: Person) =>
+    void expectBody(await api.post(`${articlePath(slug)}/views`, undefined, reader?.token), 204)
   const counted = (author: Person, slug: string, total: number) =>
     until(async () => {
       const views = await viewsOf(author, slug)
@@ -21,27 +23,26 @@ export function viewTests(scene: Scene): void {
     }, `${total} views are counted`)
 
   describe('views', () => {
-    it('are counted for the author, his own aside', async () => {
+    it('are counted when a page reports them, except for those of the author', async () => {
       const [author, reader] = [await api.person(), await api.person()]
       const { slug } = await api.article(author)
       assert.deepEqual(await viewsOf(author, slug), { total: 0, days: [] })
-      await api.get(articlePath(slug), author.token)
-      await Promise.all(
-        Array.from({ length: 40 }, (_, n) => api.get(articlePath(slug), n % 2 ? reader.token : undefined)),
-      )
-      await api.get(`${articlePath(slug)}x`)
+      await view(slug, author)
+      await Promise.all(Array.from({ length: 40 }, (_, n) => view(slug, n % 2 ? reader : undefined)))
+      await api.get(articlePath(slug))
+      expectErrors(await api.post(`${articlePath(slug)}x/views`), 404, { article: ['not found'] })
       const { days } = await counted(author, slug, 40)
       assert.equal(
         days.reduce((sum, { count }) => sum + count, 0),
         40,
       )
-      for (let n = 0; n < 3; n += 1) await api.get(articlePath(slug))
+      for (let n = 0; n < 3; n += 1) await view(slug)
       await counted(author, slug, 43)
       const today = new Date().toISOString().slice(0, 10)
       assert.ok(days.every(({ day }) => day <= today))
     })
 
-    it('are few events, however many they are', async () => {
+    it('of many readers are published in few events', async () => {
       const author = await api.person()
       const articles = await Promise.all(Array.from({ length: 5 }, () => api.article(author)))
       const seen = async () => {
@@ -50,13 +51,13 @@ export function viewTests(scene: Scene): void {
       }
       const before = await seen()
       for (let round = 0; round < 20; round += 1) {
-        await Promise.all(articles.map(({ slug }) => api.get(articlePath(slug))))
+        await Promise.all(articles.map(({ slug }) => view(slug)))
       }
       for (const { slug } of articles) await counted(author, slug, 20)
       assert.ok((await seen()) - before < 20, `${(await seen()) - before} rows for 100 views`)
     })
 
-    it('come by day, the newest first', async () => {
+    it('are listed by day, the newest first', async () => {
       const author = await api.person()
       const { slug } = await api.article(author)
       await scene.query(
@@ -74,7 +75,7 @@ export function viewTests(scene: Scene): void {
       expectBody(await api.get(`${articlePath(slug)}/views?days=0`, author.token), 422)
     })
 
-    it('are their author’s to know', async () => {
+    it('can be read by the author only', async () => {
       const [author, other] = [await api.person(), await api.person()]
       const { slug } = await api.article(author)
       const path = `${articlePath(slug)}/views`
@@ -83,13 +84,13 @@ export function viewTests(scene: Scene): void {
       expectErrors(await api.get(`${articlePath(`${slug}x`)}/views`, author.token), 404, { article: ['not found'] })
     })
 
-    it('of an article that is deleted go with it', async () => {
+    it('of an article are deleted with it', async () => {
       const author = await api.person()
       const { slug } = await api.article(author)
-      await api.get(articlePath(slug))
+      await view(slug)
       expectBody(await api.remove(articlePath(slug), author.token), 204)
       const other = await api.article(author)
-      await api.get(articlePath(other.slug))
+      await view(other.slug)
       await counted(author, other.slug, 1)
       const orphans = await scene.query(
         'select from articles.view_day where not exists (select from articles.article where id = article_id)',

@@ -1,4 +1,3 @@
-import type { FastifyRequest } from 'fastify'
 import { cron, defineModule, handle, on } from 'rung'
 import { Type } from 'typebox'
 import { identity } from '../identity/module.ts'
@@ -12,7 +11,10 @@ import { tagsInUse } from './lists.ts'
 import { articleReading } from './reading.ts'
 import { fillOnce, reindex } from './reindex.ts'
 import { ArticleChanges, Found, Many, NewArticle, One, Query, SearchQuery, Slug, Views } from './shapes.ts'
-import { addViews, publishViews, viewOf, viewsOf } from './views.ts'
+import { addViews, viewCounter, viewsOf } from './views.ts'
+
+/** Of one client. Nobody reads faster. */
+const viewLimit = { max: 60, per: '1m' } as const
 
 /** Articles, their tags, who favours them, and the feed. */
 export const articles = defineModule({
@@ -29,14 +31,12 @@ export const articles = defineModule({
     handle(reindex, (_, run) => fillOnce(data, search, run)),
   ],
 
-  counted: () => (views, tx) => publishViews(tx, views),
-
   routes(http, context) {
-    const { data, calls } = context
+    const { data, calls, log } = context
     const who = calls.identity
     const reading = articleReading(context)
-    /** What a request's answer counts as: its handler has what that takes. */
-    const views = new WeakMap<FastifyRequest, string | undefined>()
+    const views = viewCounter(data, (err) => log.warn({ err }, 'views were not published; they go with the next ones'))
+    http.addHook('onClose', () => views.close())
     const tags = ['Articles']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
@@ -111,20 +111,27 @@ export const articles = defineModule({
           params: Slug,
           response: { 200: One, 401: Errors, 404: Errors, ...failures },
         },
-        config: {
-          cache: {
-            ttl: '1m',
-            grace: '10m',
-            tags: (_request, { article }) => tagsOfArticle(article),
-            counts: (request) => views.get(request),
-          },
-        },
+        config: { cache: { ttl: '1m', grace: '10m', tags: (_request, { article }) => tagsOfArticle(article) } },
       },
-      async (request) => {
-        const viewer = await viewerOf(request, who)
-        const shown = await reading.one(request.params.slug, viewer)
-        views.set(request, viewOf(shown, viewer))
-        return shown.answer
+      async (request) => (await reading.one(request.params.slug, await viewerOf(request, who))).answer,
+    )
+
+    // A page reports that somebody reads the article; pages themselves come from caches, which count nothing.
+    http.post(
+      '/api/articles/:slug/views',
+      {
+        schema: {
+          operationId: 'AddArticleView',
+          tags,
+          params: Slug,
+          response: { 204: Type.Null(), 401: Errors, 404: Errors, ...failures },
+        },
+        config: { limits: viewLimit },
+      },
+      async (request, reply) => {
+        const { id, authorId } = await reading.one(request.params.slug, null)
+        if (authorId !== (await viewerOf(request, who))) views.add(id)
+        return reply.status(204).send(null)
       },
     )
 

@@ -1,19 +1,41 @@
-import type { Counted, Data, SqlTag, Tx } from 'rung'
+import type { Data, SqlTag } from 'rung'
 import { refuse } from '../errors.ts'
 import { ArticlesViewed } from './events.ts'
 
-/** What an answer with an article counts as; its author's own reading is none. */
-export function viewOf({ id, authorId }: { id: number; authorId: number }, viewer: number | null): string | undefined {
-  return viewer === authorId ? undefined : `@articles/${id}`
+const publishEveryMs = 1_000
+
+/**
+ * Gathers the views of one process and publishes them once a second, as one event for all articles. A process that is killed loses
+ * the last second; a process that stops loses nothing.
+ */
+export function viewCounter(data: Data, onFailed: (error: unknown) => void) {
+  let gathered = new Map<number, number>()
+  const add = (articleId: number, n = 1) => gathered.set(articleId, (gathered.get(articleId) ?? 0) + n)
+
+  async function publish(): Promise<void> {
+    if (gathered.size === 0) return
+    const views = [...gathered]
+    gathered = new Map()
+    const day = new Date().toISOString().slice(0, 10)
+    try {
+      await data.write(async (tx) => tx.publish(ArticlesViewed, { day, views }))
+    } catch (error) {
+      onFailed(error)
+      for (const [articleId, n] of views) add(articleId, n) // with the next event
+    }
+  }
+
+  const timer = setInterval(publish, publishEveryMs)
+  return {
+    add: (articleId: number) => void add(articleId),
+    async close() {
+      clearInterval(timer)
+      await publish()
+    },
+  }
 }
 
-/** Views of all articles together, counted about once a second by every process and by the edge: one event for all of them. */
-export function publishViews(tx: Tx, counted: readonly Counted[]): void {
-  const views = counted.map(({ name, n }): [number, number] => [Number(name), n])
-  tx.publish(ArticlesViewed, { day: new Date().toISOString().slice(0, 10), views })
-}
-
-/** Adds to the days of the articles that there still are. In the order of their keys: two of these never wait in a circle. */
+/** Adds to the days of the articles that still exist, in the order of their keys, so that two of these statements cannot deadlock. */
 export async function addViews(tx: SqlTag, day: string, views: readonly (readonly [number, number])[]): Promise<void> {
   const [ids, counts] = [views.map(([id]) => id), views.map(([, n]) => n)]
   await tx`

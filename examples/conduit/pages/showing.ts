@@ -3,7 +3,6 @@ import { type Html, type Http, html, type RouteCache, RungError, rawHtml } from 
 import { type Static, Type } from 'typebox'
 import { offsetMax } from '../articles/search.ts'
 import type { Found, Many } from '../articles/shapes.ts'
-import { viewOf } from '../articles/views.ts'
 import { isAvatarUrl } from '../avatars/places.ts'
 import { refuse } from '../errors.ts'
 import { accountTag } from '../identity/tags.ts'
@@ -106,16 +105,10 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
     })
   })
 
-  /** What a request's answer counts as: its handler has what that takes. */
-  const views = new WeakMap<FastifyRequest, string | undefined>()
-  const counted: RouteCache = { ...shared, counts: (request) => views.get(request) }
-  const read = { schema: { params: Slug }, config: { cache: counted } }
-  http.get('/article/:slug', read, async (request) => {
+  http.get('/article/:slug', { schema: { params: Slug }, config: { cache: shared } }, async (request) => {
     const { slug } = request.params
-    const [shown, body] = await Promise.all([articles.one({ slug }), bodyOf(slug)])
-    const { id, article } = shown
+    const [{ id, article }, body] = await Promise.all([articles.one({ slug }), bodyOf(slug)])
     const viewer = viewerOf(request)
-    views.set(request, viewOf(shown, viewer?.id ?? null))
     const { username } = article.author
     const [discussion, standing, author] = await Promise.all([
       comments.on({ articleId: id }),

@@ -30,7 +30,6 @@ local function connect(socket, app)
   local host, port = app:match("^(.*):(%d+)$")
   return socket:connect(host, tonumber(port))
 end
-M.connect = connect
 
 -- Whether it answers at all, and what it says.
 local function ask(app)

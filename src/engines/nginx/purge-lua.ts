@@ -127,7 +127,7 @@ local content_headers = {
   ["referrer-policy"] = true, ["strict-transport-security"] = true, ["x-content-type-options"] = true, ["x-frame-options"] = true,
   ["cross-origin-opener-policy"] = true, ["cross-origin-embedder-policy"] = true, ["cross-origin-resource-policy"] = true,
   ["etag"] = true, ["last-modified"] = true, ["cache-control"] = true, ["cdn-cache-control"] = true, ["expires"] = true,
-  ["surrogate-control"] = true, ["surrogate-key"] = true, ["cache-tag"] = true, ["vary"] = true, ["edge-count"] = true,
+  ["surrogate-control"] = true, ["surrogate-key"] = true, ["cache-tag"] = true, ["vary"] = true,
   ["link"] = true, ["date"] = true, ["server"] = true, ["connection"] = true, ["transfer-encoding"] = true,
 }
 

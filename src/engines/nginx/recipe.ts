@@ -68,7 +68,6 @@ const compressedTypes = [
 ]
 
 export const purgeModule = 'rung_purge'
-export const countModule = 'rung_count'
 export const appModule = 'rung_app'
 
 export function nginxArgs(configFile: string, dir: string): string[] {
@@ -132,14 +131,9 @@ http {
   lua_shared_dict rung_pages 64m;
   lua_shared_dict rung_tags 16m;
   lua_shared_dict rung_locks 2m;
-  lua_shared_dict rung_counts 4m;
   lua_shared_dict rung_app 1m;
-  init_by_lua_block { require("${purgeModule}") require("${countModule}") require("${appModule}") }
-  init_worker_by_lua_block {
-    local apps, secret = { ${addresses} }, "${word(settings.secret)}"
-    require("${appModule}").start(secret, apps)
-    require("${countModule}").start("${word(instance)}", secret, apps)
-  }
+  init_by_lua_block { require("${purgeModule}") require("${appModule}") }
+  init_worker_by_lua_block { require("${appModule}").start("${word(settings.secret)}", { ${addresses} }) }
 
   access_log off;
   server_tokens off;
@@ -294,7 +288,6 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_set_header X-Rung-Purges ${word(instance)}.$rung_purges;
 ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
       proxy_hide_header Edge-Vary;
-      proxy_hide_header Edge-Count;
       proxy_hide_header X-Rung-Vary;
       proxy_hide_header Vary;
       proxy_hide_header X-Cache;
@@ -303,10 +296,6 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
       add_header Vary $rung_vary always;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
-      log_by_lua_block {
-        local name = ngx.var.rung_given
-        if name ~= "" then require("${countModule}").given(name) end
-      }
       error_page 502 504 = @down;
     }
     location @down {
@@ -341,17 +330,6 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
   map $rung_floor $rung_place {
     default $rung_page:$rung_floor;
     "" "";
-  }
-  # What an answer counts as that somebody reads, whole or as the one that he has; not a browser that fetches ahead.
-  map $request_method:$status:$http_sec_purpose $rung_read {
-    default 0;
-    GET:200: 1;
-    GET:304: 1;
-    "~^GET:(200|304):(?!.*prefetch)" 1;
-  }
-  map $rung_read $rung_given {
-    default "";
-    1 $upstream_http_edge_count;
   }
   map $upstream_addr $rung_ungated {
     volatile;

@@ -13,11 +13,9 @@ import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { appLua } from './app-lua.ts'
 import { type PageCacheAddress, pageCacheInstance, purgeTags } from './client.ts'
-import { countLua } from './count-lua.ts'
 import { purgeLua } from './purge-lua.ts'
 import {
   appModule,
-  countModule,
   type NginxSettings,
   nginxArgs,
   nginxCheckArgs,
@@ -128,7 +126,6 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       await rm(path.join(dir, 'gate.sock'), { force: true }) // left by one that was killed; it would be "in use"
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
-      await writeOwned(path.join(dir, `${countModule}.lua`), countLua, launcher)
       await writeOwned(path.join(dir, `${appModule}.lua`), appLua, launcher)
       await configure(settings)
     },

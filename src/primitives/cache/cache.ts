@@ -6,9 +6,9 @@ import { type Random, systemRandom } from '../../kernel/random.ts'
 import { currentScope, runInTime, Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Ride, Riding } from '../data/rides.ts'
-import { Bounded, type Surveyed } from './bounded.ts'
+import { BoundedMap, type EntryFacts } from './bounded.ts'
 import { BriefMap } from './brief.ts'
-import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
+import type { Bus, Invalidation, InvalidationLog } from './contract.ts'
 import type { EdgeCache } from './edge.ts'
 import { type Entry, type Lifetimes, type SharedEntry, type Stored, store, timesOf } from './entry.ts'
 import { Follower } from './follower.ts'
@@ -109,12 +109,6 @@ interface Flight {
   readonly promise: Promise<Landed>
 }
 
-/** What one process leaves to another: entries that were good when the log was read up to the mark, the hottest first. */
-export interface HandedOver {
-  mark: Mark
-  entries: readonly (readonly [key: string, entry: SharedEntry])[]
-}
-
 type Landed = Pick<Entry, 'value' | 'position'> & { readonly names: readonly string[] }
 
 /** One question, with what it is about in the forms in which it is needed. */
@@ -131,8 +125,6 @@ const defaults = { absentTtlMs: 10_000, hardTimeoutMs: 30_000 }
 /** Without news of the log for so long, what is in memory is only better than nothing. */
 const trustedMsMax = 1_000
 const errorsMax = 1_000
-/** Of the memory, for what another process has left. */
-const takenShareMax = 3 / 4
 
 /** What is cached for all modules, by one process. */
 export class CacheCore {
@@ -143,7 +135,7 @@ export class CacheCore {
   readonly #parts: CacheParts
   readonly #clock: Clock
   readonly #random: Random
-  readonly #entries: Bounded<Entry>
+  readonly #entries: BoundedMap<Entry>
   readonly #flights = new BriefMap<string, Flight>()
   readonly #errors = new Map<string, { error: unknown; until: number }>()
   /** Tags of what a load takes from the cache, by the load's scope. */
@@ -159,7 +151,7 @@ export class CacheCore {
     this.#parts = parts
     this.#clock = parts.clock ?? systemClock
     this.#random = parts.random ?? systemRandom
-    this.#entries = new Bounded({ bytesMax: parts.bytesMax, onLeave: (_key, { tags }) => this.#tags.release(tags) })
+    this.#entries = new BoundedMap({ bytesMax: parts.bytesMax, onLeave: (_key, { tags }) => this.#tags.release(tags) })
     this.#follower = new Follower({
       log: parts.log,
       bus: parts.bus,
@@ -190,7 +182,7 @@ export class CacheCore {
     }
   }
 
-  survey(max: number): Surveyed[] {
+  survey(max: number): EntryFacts[] {
     return this.#entries.survey(max)
   }
 
@@ -260,35 +252,6 @@ export class CacheCore {
   /** Resolves when all that was committed before is known here. */
   look(): Promise<void> {
     return this.#follower.look()
-  }
-
-  /** `undefined`: there is nothing. */
-  async handOver(): Promise<HandedOver | undefined> {
-    if (this.#entries.size === 0) return undefined
-    if (!this.#started) await this.#start()
-    await this.#follower.look()
-    const mark = this.#follower.mark! // from here on nothing is waited for: mark and entries are of one moment
-    const now = this.#clock.now()
-    const keys = this.#entries.survey(this.#entries.size).sort((a, b) => b.uses - a.uses)
-    const entries = keys.flatMap(({ key }): [string, SharedEntry][] => {
-      const { tags, asOf, ...entry } = this.#entries.peek(key)!
-      if (!unchanged(tags, asOf) || now >= Math.max(entry.freshUntil, entry.staleUntil)) return []
-      const json = JSON.stringify(entry.value)
-      return [[key, { ...entry, json, bytes: 2 * (json?.length ?? 0), names: tags.map(({ name }) => name) }]]
-    })
-    return { mark, entries }
-  }
-
-  /** Before anything else is done. All that the log held at the mark must be known to whoever gives it. */
-  async takeOver({ mark, entries }: HandedOver): Promise<void> {
-    const begun = { asOf: this.#tags.now, position: nowhere, names: undefined, tags: undefined }
-    for (const [key, entry] of entries) {
-      if (this.#entries.bytes > this.#parts.bytesMax * takenShareMax) break // what comes last must not displace what is hotter
-      this.#keep(key, entry, begun)
-      this.#entries.get(key) // it has been used: who comes new must be used more
-    }
-    this.#follower.resume(mark)
-    await this.#start()
   }
 
   async close(): Promise<void> {

@@ -40,11 +40,7 @@ const harmless = new Set(['method', 'routeOptions', 'server', 'log', 'is404'])
  * The request as the handler of a kept answer sees it. What is not part of the key (other headers, cookies, the host, the address, unknown
  * parts of the query) could end up in an answer that others get, so that it is refused.
  */
-export function contentRequest(
-  request: FastifyRequest,
-  { params, query, headers }: ContentKey,
-  rules: { otherHeaders: 'refused' | 'absent' },
-): FastifyRequest {
+export function contentRequest(request: FastifyRequest, { params, query, headers }: ContentKey): FastifyRequest {
   const { url: pattern } = request.routeOptions
   const refuse = (what: string): never => {
     throw new RungError(
@@ -63,7 +59,7 @@ export function contentRequest(
         get(known, name) {
           if (typeof name === 'symbol' || name in known) return Reflect.get(known, name)
           // A reader who had shown one of these would have got an answer of their own.
-          if (rules.otherHeaders === 'absent' || /^(authorization|cookie|toJSON)$/.test(name)) return undefined
+          if (/^(authorization|cookie|toJSON)$/.test(name)) return undefined
           return refuse(`headers[${JSON.stringify(name)}]`)
         },
       }),

@@ -19,10 +19,6 @@ export interface InvalidationLog {
   append(tags: readonly string[], appended: (id: number, at: Lsn | undefined) => void | Promise<void>): Ride
   /** Without a mark: no rows, only where to go on. */
   since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined }>
-  /** A row of its own with this tag. */
-  seal(tag: string): Promise<void>
-  /** Whose transactions its marks count: a copy of its rows elsewhere has another origin. */
-  origin(): Promise<string>
   /** Removes rows that are older; gives how many. */
   trim(olderThanMs: number): Promise<number>
 }

@@ -2,7 +2,7 @@ import { every, systemClock } from '../../kernel/clock.ts'
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
-import type { Surveyed } from './bounded.ts'
+import type { EntryFacts } from './bounded.ts'
 import type { CacheCore } from './cache.ts'
 import type { LayerFacts } from './layer.ts'
 import type { GroupStats, Warmed } from './stats.ts'
@@ -18,8 +18,8 @@ export interface Figures {
   /** What the last warming did, where there was one. */
   warmed: Warmed | null
   /** Of the entries that were looked at. */
-  hottest: Surveyed[]
-  largest: Surveyed[]
+  hottest: EntryFacts[]
+  largest: EntryFacts[]
 }
 
 export interface ProcessFigures extends Figures {
@@ -77,7 +77,7 @@ export function keepFigures(
 
 async function figuresOf(core: CacheCore): Promise<Figures> {
   const seen = core.survey(surveyMax)
-  const most = (compare: (a: Surveyed, b: Surveyed) => number) => [...seen].sort(compare).slice(0, shownMax)
+  const most = (compare: (a: EntryFacts, b: EntryFacts) => number) => [...seen].sort(compare).slice(0, shownMax)
   const { shared } = core
   return {
     groups: core.groups.all(),

@@ -76,17 +76,6 @@ export class Follower {
     ]
   }
 
-  /** How far it has read; what it was told of by then has been applied. */
-  get mark(): Mark | undefined {
-    return this.#mark
-  }
-
-  /** Goes on where somebody else stood, before the first look. */
-  resume(mark: Mark): void {
-    this.#mark = mark
-    this.#lastSuccessAt = this.#clock.ticks()
-  }
-
   async stop(): Promise<void> {
     this.#stopped = true
     for (const end of this.#ends) end()

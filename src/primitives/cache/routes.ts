@@ -9,7 +9,6 @@ import { unserializable } from '../http/problem.ts'
 import { varyBy } from '../http/vary.ts'
 import type { Cache, CacheOptions, LoadContext } from './cache.ts'
 import { contentKeyOf, contentReply, contentRequest } from './content-only.ts'
-import { type AnswerCounts, countText, isReading } from './counted.ts'
 import { edgeTag } from './edge.ts'
 import { tagTexts, textOf } from './keys.ts'
 
@@ -27,11 +26,6 @@ export interface RouteCache extends Pick<CacheOptions, 'ttl' | 'grace' | 'errorT
   tags: readonly string[] | ((request: Asked, answer: Answer) => readonly string[]) | 'inherit'
   /** Request headers that the answer depends on, beside those that say who asks. */
   vary?: readonly string[]
-  /**
-   * What the answer counts as each time that it is given, also by the edge, which does not ask the app: a name for the module's `counted`,
-   * `@articles/42` for that of the module `articles`. Asked for with each answer that is made, also for who is signed in.
-   */
-  counts?: (request: FastifyRequest & Asked, answer: Answer) => string | undefined | PromiseLike<string | undefined>
 }
 
 /** As the route's own schema says; types cannot follow it here. */
@@ -52,9 +46,6 @@ export interface CachedRoutesOptions {
   tagHeader: 'surrogate-key' | 'cache-tag' | undefined
   /** Cookies that say who asks. */
   cookies: readonly string[]
-  counts: AnswerCounts
-  /** It counts what it answers itself. */
-  edgeCounts: boolean
   /** Every answer is made. */
   off: boolean
 }
@@ -67,18 +58,13 @@ interface Page {
   tags: readonly string[]
   /** The same as the edge knows them: a hash each, too much work for every hit. */
   edgeTags: string
-  /** What it counts as. */
-  count?: string
 }
 
 /**
  * Answers to the anonymous are kept whole, as they go over the wire. Who says who he is gets an answer of his own, which no
  * cache on the way may store.
  */
-export function cachedRoutes(
-  http: Http,
-  { of, caughtUp, tagHeader, cookies, counts, edgeCounts, off }: CachedRoutesOptions,
-): void {
+export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies, off }: CachedRoutesOptions): void {
   const behind = new WeakSet<FastifyRequest>()
   if (tagHeader) {
     http.addHook('onRequest', (request, _reply, done) => {
@@ -97,35 +83,25 @@ export function cachedRoutes(
     if (route.method !== 'GET' && route.method !== 'HEAD') {
       throw new RungError('APP_INVALID', `${route.method} ${route.url} has a cache; only GET can have one.`)
     }
-    const { tags, vary = [], counts: countsAs, ...lifetimes } = cache
+    const { tags, vary = [], ...lifetimes } = cache
     const forEdge = lifetime(cache)
     const handler = route.handler as RouteHandlerMethod
     let pages: Cache | undefined
-    const countOf = async (request: FastifyRequest, answer: unknown) => {
-      const name = await countsAs?.(request, answer)
-      return name === undefined ? undefined : countText(request.routeOptions.config.module ?? '', name)
-    }
     route.handler = async function cached(request, reply) {
       const before = reply.getHeader('vary')
       if (!off) varyBy(reply, ['authorization', 'cookie', ...vary])
       if (off || isPersonal(request, cookies)) {
         if (!off) reply.header('cache-control', 'private, no-store')
-        const answer = await handler.call(this, request, reply)
-        const count = isReading(request) ? await countOf(request, answer) : undefined
-        if (count !== undefined) counts.count(count)
-        return answer
+        return handler.call(this, request, reply)
       }
       const module = request.routeOptions.config.module ?? ''
       const keyed = contentKeyOf(request, vary)
       const load = async ({ inherited }: LoadContext): Promise<Page> => {
-        const rules: Parameters<typeof contentRequest>[2] = { otherHeaders: 'refused' }
-        const asked = contentRequest(request, keyed, rules)
+        const asked = contentRequest(request, keyed)
         const answer = await handler.call(this, asked, contentReply(reply, asked))
-        rules.otherHeaders = 'absent' // `counts` is asked for other readers too, whose headers it may look at
-        const count = await countOf(asked, answer)
         const names = tags === 'inherit' ? inherited() : typeof tags === 'function' ? tags(asked, answer) : tags
         const edgeTags = tagTexts(module, names).map(edgeTag).join(' ')
-        return { ...pageOf(answer, reply, route.url), tags: names, edgeTags, ...(count !== undefined && { count }) }
+        return { ...pageOf(answer, reply, route.url), tags: names, edgeTags }
       }
       const parts = JSON.stringify([keyed.params, keyed.query, ...keyed.headers.values()])
       const key = `GET ${route.url}:${textOf([parts])}`
@@ -140,10 +116,6 @@ export function cachedRoutes(
         reply.header('edge-vary', [before, ...vary].filter(Boolean).join(', ') || 'none')
         const names = tagHeader === 'cache-tag' ? page.edgeTags.replaceAll(' ', ',') : page.edgeTags
         if (names !== '') reply.header(tagHeader, names)
-      }
-      if (page.count !== undefined) {
-        if (edgeCounts && request.headers['x-rung-purges'] !== undefined) reply.header('edge-count', page.count)
-        else if (isReading(request)) counts.count(page.count)
       }
       if (page.type === pageType) asPage(reply) // a 304 replaces the headers that its client has kept
       if (matches(request.headers['if-none-match'], page.etag)) return reply.status(304).send()

@@ -30,18 +30,6 @@ export function tableLog(database: Database): InvalidationLog {
       return { rows, mark: row!.mark, at: parseLsn(row!.lsn) }
     },
 
-    async seal(tag) {
-      await runAlone(database, sql`insert into rung.invalidation (tags) values (${[tag]})`)
-    },
-
-    async origin() {
-      const [row] = await runAlone<{ id: string }>(
-        database,
-        sql`select system_identifier || '/' || current_database() as id from pg_control_system()`,
-      )
-      return row!.id
-    },
-
     async trim(olderThanMs) {
       const gone = await runAlone(
         database,

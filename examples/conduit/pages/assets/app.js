@@ -1,7 +1,8 @@
 /**
  * What JavaScript adds: a form with `data-part` changes that part of the page and leaves the rest where it is; one with
  * `data-confirm` asks before it is sent; a file that is too large is told before it is sent; a part with `data-again` is looked at again until
- * it is done; days that are near are told as "3 hours ago". Without it everything works as well.
+ * it is done; days that are near are told as "3 hours ago"; an article that is read is reported, once in a tab. Without it
+ * everything else works as well.
  */
 document.addEventListener('submit', (event) => {
   const form = event.target
@@ -81,7 +82,17 @@ function tellTimes(root) {
   }
 }
 
+/** A hidden page (in another tab, or rendered ahead) is not read before it is shown. */
+function reportView() {
+  const views = document.querySelector('[data-views]')?.dataset.views
+  if (!views || document.visibilityState === 'hidden' || sessionStorage.getItem(views)) return
+  sessionStorage.setItem(views, 'reported')
+  navigator.sendBeacon(views)
+}
+
 tellTimes(document)
 lookAgainIn(500)
+reportView()
+document.addEventListener('visibilitychange', reportView)
 // A page from the browser's own memory is older than what was done since.
 addEventListener('pageshow', (event) => event.persisted && location.reload())

@@ -26,7 +26,8 @@ export function articlePage({ article, body, comments, standing, following }: Ar
         ${button(`${articlePath(slug)}/delete`, 'Delete', { look: 'danger', confirm: 'Delete this article for good?' })}`
       : html`${followButton(author.username, following, viewer, at)}${heart(article, standing, true)}`
   }</div>`
-  return html`<article class="article">
+  const reported = own ? null : html` data-views="/api/articles/${encodeURIComponent(slug)}/views"`
+  return html`<article class="article"${reported}>
     <header>
       <h1>${article.title}</h1>
       <p class="lead">${article.description}</p>
