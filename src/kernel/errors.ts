@@ -102,6 +102,7 @@ export const errorCodes = {
   IDEMPOTENCY_STREAM: { status: 500, title: 'A route with idempotency streams its answer' },
   IDEMPOTENCY_VALUE: { status: 500, title: 'What a write returned cannot be kept' },
   IDEMPOTENCY_DIVERGED: { status: 500, title: 'A repeated request took another way than the first one' },
+  IDEMPOTENCY_STEP_NAME: { status: 500, title: 'Two writes of a request cannot be told apart' },
   // calls to others
   OUTGOING_FAILED: { status: 502, title: 'Another service cannot be reached' },
   OUTGOING_TIMEOUT: { status: 504, title: 'Another service did not answer in time' },

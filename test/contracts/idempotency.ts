@@ -6,7 +6,7 @@ import { createData, type Data } from '../../src/primitives/data/data.ts'
 import { sqlState } from '../../src/primitives/data/errors.ts'
 import { expectationFailed, type Riding } from '../../src/primitives/data/rides.ts'
 import type { Sql, SqlTag } from '../../src/primitives/data/sql.ts'
-import type { Held, Records, Reserved } from '../../src/primitives/idempotency/contract.ts'
+import type { Holding, Records, Reserved } from '../../src/primitives/idempotency/contract.ts'
 import { until } from '../support/process.ts'
 
 const leaseMs = 60_000
@@ -38,14 +38,14 @@ export function idempotencyContract(name: string, open: () => Promise<{ records:
       return {
         ask,
         reserve: (more: Partial<typeof ask> = {}) => records.reserve({ ...ask, ...more }),
-        hold: async (more: Partial<typeof ask> = {}): Promise<Held & { steps: readonly Uint8Array[] }> => {
+        hold: async (more: Partial<typeof ask> = {}): Promise<Holding & { steps: readonly Uint8Array[] }> => {
           const reserved = await records.reserve({ ...ask, ...more })
           assert.ok(reserved.state === 'held', reserved.state)
           return { key: ask.key, token: reserved.token, steps: reserved.steps }
         },
       }
     }
-    const step = (held: Held, text: string) => data.write((tx) => tx.step(records.step(held, Buffer.from(text))))
+    const step = (held: Holding, text: string) => data.write((tx) => tx.step(records.step(held, Buffer.from(text))))
     const texts = (steps: readonly Uint8Array[]) => steps.map((bytes) => Buffer.from(bytes).toString())
     const isFenced = (error: unknown) => sqlState(error) === expectationFailed
     const lapsed = (take: () => Promise<Reserved>) =>

@@ -47,6 +47,8 @@ export interface WriteOptions {
   isolation?: Isolation
   /** How often the whole function may run again after a serialisation failure or a deadlock. Default 3. */
   retries?: number
+  /** Names this write among several of one request with an `Idempotency-Key`, so that a repetition can tell them apart. */
+  step?: string
 }
 
 export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
@@ -106,7 +108,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
         return fn(joinable(outer, module, options.isolation).tag as Tx)
       }
       const standing = currentWriteRule()
-      const rule = standing?.begin ? standing.begin({ module, fn }) : standing
+      const rule = standing?.begin ? standing.begin({ module, step: options.step }) : standing
       const known = rule?.recall?.()
       if (known) return known.value as T
       const retries = options.retries ?? 3

@@ -45,7 +45,8 @@ export interface WriteRule {
 
 export interface BeginningWrite {
   readonly module: string | undefined
-  readonly fn: (...args: never[]) => unknown
+  /** The name that its author gave it. */
+  readonly step: string | undefined
 }
 
 /** From now on the rule holds for every write in this scope. */

@@ -1,16 +1,16 @@
 import type { Sql } from '../data/sql.ts'
 
 /**
- * What idempotency asks of an adapter: a record for each key, which one process holds at a time. What a key is, which
- * answers are kept and how a handler is repeated is policy above it, in `idempotency.ts` and `steps.ts`.
+ * What idempotency asks of an adapter: a record for each key, which one process holds at a time. What a key is, which answers are kept
+ * and how a handler is repeated is policy above it, in `idempotency.ts` and `steps.ts`.
  *
  * What must hold on every adapter:
- * - of any number of processes that reserve one key, one gets it; the others get what there is;
- * - each reservation has a token that no other reservation ever had, also after the record was gone in between; whatever
- *   comes with another token changes nothing, and fails the transaction it rides (a fencing token);
- * - a step is kept when its transaction has committed, and only then. Whoever takes a record over gets all steps that have
- *   committed, and after that none is added by the one before;
- * - an answer is final, and given to everyone until it expires.
+ * - of any number of processes that reserve one key, one holds it; the others get its state;
+ * - each reservation has a token that no other reservation ever had, even if the record was deleted in between. A change with another
+ *   token has no effect, and fails the transaction it rides (a fencing token);
+ * - a step is kept when its transaction has committed, and only then. A process that takes a record over gets all steps that have
+ *   committed, and the holder before it can add none after that;
+ * - an answer is final, and returned to everyone until it expires.
  *
  * ```
  *           reserve               finish
@@ -22,19 +22,19 @@ import type { Sql } from '../data/sql.ts'
  * ```
  */
 export interface Records {
-  reserve(ask: Ask): Promise<Reserved>
-  /** For a transaction: keeps what it returned, and fails it unless the record is still held. */
-  step(held: Held, value: Uint8Array): Sql
-  /** Gives whether the record was still held. */
-  finish(held: Held, answer: Answer): Promise<boolean>
-  /** Whoever asks next gets the record at once; without steps there is none any more. */
-  release(held: Held): Promise<void>
-  extend(held: readonly Held[], leaseMs: number): Promise<void>
-  /** Forgets up to `max` records that have expired. Gives how many. */
+  reserve(reservation: Reservation): Promise<Reserved>
+  /** Returns a statement for a transaction: it keeps the transaction's value, and fails it unless the record is still held. */
+  step(holding: Holding, value: Uint8Array): Sql
+  /** Returns whether the record was still held. */
+  finish(holding: Holding, answer: Answer): Promise<boolean>
+  /** The next reservation gets the record at once. A record without steps is deleted. */
+  release(holding: Holding): Promise<void>
+  extend(holdings: readonly Holding[], leaseMs: number): Promise<void>
+  /** Deletes up to `max` records that have expired. Returns how many. */
   prune(max: number): Promise<number>
 }
 
-export interface Ask {
+export interface Reservation {
   /** A digest of principal, route and key. */
   readonly key: Uint8Array
   /** A digest of the payload. */
@@ -43,7 +43,7 @@ export interface Ask {
   readonly keepMs: number
 }
 
-export interface Held {
+export interface Holding {
   readonly key: Uint8Array
   readonly token: number
 }
@@ -57,6 +57,6 @@ export type Reserved =
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | readonly string[]>>
-  /** `null`: without one. */
+  /** `null` for an answer without a body. */
   readonly body: Uint8Array | null
 }

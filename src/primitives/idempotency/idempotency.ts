@@ -12,35 +12,35 @@ import { documentHeader } from '../http/openapi.ts'
 import { principalOf } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
-import type { Answer, Held, Records } from './contract.ts'
+import type { Answer, Holding, Records } from './contract.ts'
 import { digestOf, keptHeaders, parseKey } from './key.ts'
-import { handedOn, Steps } from './steps.ts'
+import { Steps, takenOver } from './steps.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route takes an `Idempotency-Key`: the same key has one effect and one answer. */
+    /** The route takes an `Idempotency-Key`: requests with the same key have one effect and one answer. */
     idempotency?: 'required' | 'optional'
   }
 }
 
-/** Options of the app, with the defaults named. */
+/** The app's options for idempotency. */
 export interface IdempotencyOptions {
-  /** An answer is given again for so long. Default 24 h. */
+  /** How long an answer is kept. Default 24 h. */
   keep?: Duration
-  /** After a process was killed, its requests can be taken over after so long. Default 5 s. */
+  /** How long after the end of a process its requests can be taken over. Default 5 s. */
   lease?: Duration
 }
 
-/** Made again by the key's next sender, or not about this request at all: never kept. */
+/** Answers that are never kept: a repetition may be answered otherwise. */
 const passing = new Set([401, 408, 425, 429])
 const unsafe = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 const pruneEveryMs = 60_000
-/** In one statement: short enough to be in nobody's way. */
+/** In one statement, so that it is short. */
 const pruneMax = 1_000
 
-/** One request that has its key to itself. */
-interface Trying {
-  held: Held
+/** A request that holds its key. */
+interface Attempt {
+  holding: Holding
   steps: Steps
   scope: Scope | undefined
   settled: boolean
@@ -48,7 +48,7 @@ interface Trying {
 
 /**
  * The IETF draft "The Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header), for routes that ask for it in
- * their `config`. Before the routes.
+ * their `config`. It must be called before routes are added.
  */
 export function idempotentRoutes(
   http: Http,
@@ -57,11 +57,11 @@ export function idempotentRoutes(
   database: Database,
 ): void {
   const [keepMs, leaseMs] = [toMs(keep), toMs(lease)]
-  const trying = new Set<Trying>()
-  const byRequest = new WeakMap<FastifyRequest, Trying>()
+  const attempts = new Set<Attempt>()
+  const byRequest = new WeakMap<FastifyRequest, Attempt>()
   const payloads = new WeakMap<FastifyRequest, Hash>()
 
-  // Hooks go behind those of the route: who may do this at all is settled before a key is taken, and bytes are those that leave.
+  // These hooks come behind those of the route: permissions are checked before a key is taken, and the bytes are those that are sent.
   http.addHook('onRoute', (route) => {
     const mode = (route.config as { idempotency?: 'required' | 'optional' } | undefined)?.idempotency
     if (mode === undefined || route.method === 'HEAD' || route.method === 'OPTIONS') return
@@ -71,7 +71,7 @@ export function idempotentRoutes(
     append(route, 'onSend', keepAnswer)
     documentHeader(route, 'Idempotency-Key', {
       description:
-        'A new UUID for each thing to be done, the same one when it is tried again: it is done once, and answered the same.',
+        'A new UUID for each operation, and the same one when the request is repeated. The operation is done once, and each repetition gets the same answer.',
       required: mode === 'required',
     })
   })
@@ -99,22 +99,22 @@ export function idempotentRoutes(
       if (mode === 'optional') return undefined
       throw new RungError(
         'IDEMPOTENCY_KEY_MISSING',
-        'This needs an Idempotency-Key header: a new UUID for each thing to be done, the same one when it is tried again.',
+        'The request has no Idempotency-Key header. Send a new UUID for each operation, and the same one when you repeat the request.',
       )
     }
     const { method, url } = request
     const route = `${method} ${request.routeOptions.url}`
     const body = payloads.get(request)?.digest() ?? ''
-    const ask = {
+    const reservation = {
       key: digestOf(await whoseKey(request), route, key),
       fingerprint: digestOf(url, request.headers['content-type'] ?? '', body),
     }
-    const reserved = await records.reserve({ ...ask, leaseMs, keepMs })
+    const reserved = await records.reserve({ ...reservation, leaseMs, keepMs })
     if (reserved.state === 'other-payload') {
       tell('other-payload')
       throw new RungError(
         'IDEMPOTENCY_PAYLOAD',
-        'This Idempotency-Key was used for another request. Make a new key for each thing to be done.',
+        'This Idempotency-Key was used for another request. Make a new key for each operation.',
       )
     }
     if (reserved.state === 'in-flight') {
@@ -130,58 +130,58 @@ export function idempotentRoutes(
       return replay(reply, reserved.answer)
     }
     tell(reserved.steps.length > 0 ? 'resumed' : 'first')
-    const held = { key: ask.key, token: reserved.token }
+    const holding = { key: reservation.key, token: reserved.token }
     const scope = currentScope()
-    const one = { held, steps: new Steps(records, held, reserved.steps), scope, settled: false }
+    const attempt = { holding, steps: new Steps(records, holding, reserved.steps), scope, settled: false }
     if (scope) {
-      ruleWrites(scope, one.steps)
+      ruleWrites(scope, attempt.steps)
       scope.repeatable = true
     }
-    byRequest.set(request, one)
-    trying.add(one)
-    onResponseEnd(reply.raw, () => trying.delete(one))
-    tellMoment('reserved', held)
+    byRequest.set(request, attempt)
+    attempts.add(attempt)
+    onResponseEnd(reply.raw, () => attempts.delete(attempt))
+    tellMoment('reserved', holding)
     return undefined
   }
 
   async function keepAnswer(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
-    const one = byRequest.get(request)
-    if (!one || one.settled) return payload
-    one.settled = true // an error from here on is answered without being kept
-    trying.delete(one)
+    const attempt = byRequest.get(request)
+    if (!attempt || attempt.settled) return payload
+    attempt.settled = true // the answer to an error from here on is not kept
+    attempts.delete(attempt)
     const status = reply.statusCode
-    if (status >= 500 || passing.has(status) || one.scope?.cancelled) {
-      await release(one.held)
+    if (status >= 500 || passing.has(status) || attempt.scope?.cancelled) {
+      await release(attempt.holding)
       return payload
     }
     try {
       const body = toBody(payload, request)
-      one.steps.checkComplete()
-      tellMoment('before-finish', one.held)
-      const kept = await records.finish(one.held, { status, headers: keptHeaders(reply.getHeaders()), body })
+      attempt.steps.checkComplete()
+      tellMoment('before-finish', attempt.holding)
+      const kept = await records.finish(attempt.holding, { status, headers: keptHeaders(reply.getHeaders()), body })
       if (!kept) {
         tell('lost')
-        throw handedOn()
+        throw takenOver()
       }
-      tellMoment('finished', one.held)
+      tellMoment('finished', attempt.holding)
       return payload
     } catch (error) {
-      await release(one.held)
+      await release(attempt.holding)
       clearHeaders(reply)
       throw error
     }
   }
 
-  /** Never fails, since an answer is on its way: where the record cannot be reached, its lease ends by itself. */
-  async function release(held: Held): Promise<void> {
-    await records.release(held).catch(failed)
+  /** Never fails, since an answer is on its way: a record that cannot be reached is free when its lease ends. */
+  async function release(holding: Holding): Promise<void> {
+    await records.release(holding).catch(failed)
   }
 
   const ends = [
-    // A request that was cancelled has nobody waiting for it: its lease just ends.
+    // Nobody waits for a cancelled request, so its lease may end.
     every(leaseMs / 3, () => {
-      const held = [...trying].filter(({ scope }) => !scope?.cancelled).map((one) => one.held)
-      if (held.length > 0) records.extend(held, leaseMs).catch(failed)
+      const holdings = [...attempts].filter(({ scope }) => !scope?.cancelled).map(({ holding }) => holding)
+      if (holdings.length > 0) records.extend(holdings, leaseMs).catch(failed)
     }),
     every(pruneEveryMs, () => void prune().catch(failed)),
   ]
@@ -204,11 +204,11 @@ export function idempotentRoutes(
 }
 
 /**
- * Keys are each sender's own. Senders whom the app knows are told apart by who they are; the others only by their `Authorization`. Not by
- * cookies or addresses: those change by themselves between two tries, and the second try would be done again.
+ * Each sender has keys of its own. Senders that the app knows are told apart by their principal, the others by their `Authorization` only.
+ * Cookies and addresses may change between two tries, and the second try would be done again.
  */
 async function whoseKey(request: FastifyRequest): Promise<Buffer> {
-  const principal = await principalOf(request) // taken for nobody once, it would be done again the next time
+  const principal = await principalOf(request) // throws where it cannot be found out: another sender's key would be taken
   return principal ? digestOf('principal', principal.id) : digestOf('anonymous', request.headers.authorization ?? '')
 }
 
@@ -227,11 +227,11 @@ function toBody(payload: unknown, request: FastifyRequest): Uint8Array | null {
   if (typeof (payload as { destroy?: unknown }).destroy === 'function') (payload as { destroy(): void }).destroy()
   throw new RungError(
     'IDEMPOTENCY_STREAM',
-    `${request.method} ${request.routeOptions.url} streams its answer, which cannot be given again. Answer with a value, or take idempotency off the route.`,
+    `${request.method} ${request.routeOptions.url} streams its answer, which cannot be kept. Answer with a value, or take idempotency off the route.`,
   )
 }
 
-/** Those of the answer that is not sent. */
+/** Removes the headers of an answer that is not sent. */
 function clearHeaders(reply: FastifyReply): void {
   for (const name of Object.keys(keptHeaders(reply.getHeaders()))) reply.removeHeader(name)
 }
@@ -242,7 +242,10 @@ function checkRoute({ method, url }: RouteOptions, mode: string): void {
     throw new RungError('APP_INVALID', `${method} ${url}: config.idempotency must be 'required' or 'optional'.`)
   }
   if (wrong !== undefined) {
-    throw new RungError('APP_INVALID', `${wrong} ${url} changes nothing and needs no idempotency; take it off.`)
+    throw new RungError(
+      'APP_INVALID',
+      `${wrong} ${url} changes nothing and needs no idempotency. Take config.idempotency off the route.`,
+    )
   }
 }
 

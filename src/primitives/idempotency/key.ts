@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { RungError } from '../../kernel/errors.ts'
 
-/** A String of RFC 8941 in its quotes, as the draft asks for, or the same without them, as most clients send it. */
+/** A string of RFC 8941 in its quotes, as the draft demands, or without them, as most clients send it. */
 const quoted = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"$/
 const bare = /^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,255}$/
 
 /**
- * The key in an `Idempotency-Key` header; `undefined` where there is none.
+ * Returns the key of an `Idempotency-Key` header, or `undefined` without the header.
  * @throws IDEMPOTENCY_KEY_INVALID
  */
 export function parseKey(header: string | string[] | undefined): string | undefined {
@@ -16,11 +16,11 @@ export function parseKey(header: string | string[] | undefined): string | undefi
   if (inner !== undefined) return inner
   throw new RungError(
     'IDEMPOTENCY_KEY_INVALID',
-    'The Idempotency-Key is malformed. Send one of 1 to 255 visible ASCII characters in double quotes, for example a UUID.',
+    'The Idempotency-Key is malformed. Send 1 to 255 visible ASCII characters in double quotes, for example a UUID.',
   )
 }
 
-/** Parts with their lengths: no two lists of parts give the same digest. */
+/** Digests the parts with their lengths, so that no two lists of parts have the same digest. */
 export function digestOf(...parts: readonly (string | Uint8Array)[]): Buffer {
   const hash = createHash('sha256')
   for (const part of parts) {
@@ -31,16 +31,16 @@ export function digestOf(...parts: readonly (string | Uint8Array)[]): Buffer {
 }
 
 /**
- * Headers that are not part of an answer: they belong to its connection or to this very request, or are set again by those who set
- * them the first time. Cookies are secrets of a session, of which nothing but a digest is stored anywhere.
+ * Headers that are not kept with an answer: they belong to its connection or to its request, or are set again when it is replayed.
+ * Cookies are secrets of a session, of which only a digest may be stored.
  */
-const left =
+const notKept =
   /^(connection|keep-alive|transfer-encoding|trailer|upgrade|date|content-length|set-cookie|x-request-id|traceparent|ratelimit.*|access-control-.*|vary|x-content-type-options|x-frame-options|referrer-policy|content-security-policy)$/
 
 export function keptHeaders(headers: Readonly<Record<string, unknown>>): Record<string, string | string[]> {
   const kept: Record<string, string | string[]> = {}
   for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || left.test(name)) continue
+    if (value === undefined || notKept.test(name)) continue
     kept[name] = Array.isArray(value) ? value.map(String) : String(value)
   }
   return kept

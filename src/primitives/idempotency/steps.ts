@@ -3,42 +3,39 @@ import { RungError } from '../../kernel/errors.ts'
 import { sqlState } from '../data/errors.ts'
 import { type BeginningWrite, expectationFailed, type Ride, type WriteRule } from '../data/rides.ts'
 import { type Moment, tellMoment } from './channels.ts'
-import type { Held, Records } from './contract.ts'
-import { digestOf } from './key.ts'
+import type { Holding, Records } from './contract.ts'
 
 /**
- * The outermost writes of a repeated request, numbered as they begin. What each returned is kept in the transaction that it was:
- * a later try gets that value, and the write does not run again.
+ * The outermost writes of a request with a key, numbered as they begin. What a write returned is kept in its own transaction: a later try
+ * gets that value, and the write does not run again.
  *
- * A try that takes another way than the one before must not be given the value of another write. So each step has a label, made
- * from the text of the function: where it is not the same the request is refused. The usual reason is a decision that was
- * read outside the write, and now comes out differently because of what the first try has written.
+ * A later try that makes other writes must not get the value of the wrong one. So the write at each number is also known by its module and
+ * the name that its author gave it (`step`), and a try is refused where they differ. The usual reason is a decision by a read outside the
+ * write, which sees what the first try has written. A module's only write in a request needs no name; a second one without a name of its
+ * own is refused.
  */
 export class Steps implements WriteRule {
   readonly #records: Records
-  readonly #held: Held
-  readonly #done = new Map<number, Step>()
-  #begun = 0
+  readonly #holding: Holding
+  readonly #committed: ReadonlyMap<number, Step>
+  readonly #begun: string[] = []
 
-  constructor(records: Records, held: Held, done: readonly Uint8Array[]) {
+  constructor(records: Records, holding: Holding, committed: readonly Uint8Array[]) {
     this.#records = records
-    this.#held = held
-    for (const bytes of done) {
-      const step = deserialize(bytes) as Step
-      this.#done.set(step.n, step)
-    }
+    this.#holding = holding
+    this.#committed = new Map(committed.map((bytes) => deserialize(bytes) as Step).map((step) => [step.n, step]))
   }
 
-  begin({ module, fn }: BeginningWrite): WriteRule {
-    const n = this.#begun++
-    const label = digestOf(module ?? '', String(fn))
-      .toString('base64url')
-      .slice(0, 16)
-    const known = this.#done.get(n)
-    if (known && known.label !== label) throw diverged(`write ${n + 1} is not the one that was committed`)
+  /** @throws IDEMPOTENCY_STEP_NAME when the request has begun a write of this name, IDEMPOTENCY_DIVERGED when an earlier try made another */
+  begin({ module = '', step = '' }: BeginningWrite): WriteRule {
+    const name = `${module} ${step}`
+    if (this.#begun.includes(name)) throw sameName(module, step)
+    const n = this.#begun.push(name)
+    const known = this.#committed.get(n)
+    if (known && known.name !== name) throw diverged(`its write ${n} is not the one that was committed`)
     return {
       recall: () => known && { value: known.value },
-      ride: (value) => this.#ride({ n, label, value }),
+      ride: (value) => this.#ride({ n, name, value }),
     }
   }
 
@@ -46,31 +43,32 @@ export class Steps implements WriteRule {
     return undefined // each write has a rule of its own
   }
 
-  /** @throws IDEMPOTENCY_DIVERGED when something was committed that this try did not come by */
+  /** @throws IDEMPOTENCY_DIVERGED when this try did not make a write that an earlier one has committed */
   checkComplete(): void {
-    for (const n of this.#done.keys()) {
-      if (n >= this.#begun) throw diverged(`write ${n + 1} was committed, and this time did not come`)
+    for (const n of this.#committed.keys()) {
+      if (n > this.#begun.length) throw diverged(`its write ${n} was not made again`)
     }
   }
 
   #ride(step: Step): Ride {
-    const statement = this.#records.step(this.#held, toBytes(step))
+    const statement = this.#records.step(this.#holding, toBytes(step))
     this.#tell('before-commit')
     return {
       statement,
-      failed: (error) => (sqlState(error) === expectationFailed ? handedOn(error) : error),
+      failed: (error) => (sqlState(error) === expectationFailed ? takenOver(error) : error),
       committed: () => this.#tell('committed'),
     }
   }
 
   #tell(at: Moment): void {
-    tellMoment(at, this.#held)
+    tellMoment(at, this.#holding)
   }
 }
 
 interface Step {
   n: number
-  label: string
+  /** `<module> <step>` */
+  name: string
   value: unknown
 }
 
@@ -80,23 +78,32 @@ function toBytes(step: Step): Uint8Array {
   } catch (cause) {
     throw new RungError(
       'IDEMPOTENCY_VALUE',
-      'data.write returned something that cannot be kept for a repetition of the request (a function, a class). Return plain values; nothing was committed.',
+      'data.write returned a value that cannot be kept for a repetition of the request (a function, for example), and nothing was committed. Return plain values.',
       { cause },
     )
   }
 }
 
-export function handedOn(cause?: unknown): RungError {
+/** The request's record has a new holder. */
+export function takenOver(cause?: unknown): RungError {
   return new RungError(
     'IDEMPOTENCY_IN_FLIGHT',
-    'The request took longer than its lease, and another one with its Idempotency-Key goes on. Ask again for its answer.',
+    'The request took longer than its lease, and another request with its Idempotency-Key has taken over. Ask again for the answer.',
     { cause, facts: { retryAfterS: 1 } },
   )
 }
 
-function diverged(what: string): RungError {
+function sameName(module: string, step: string): RungError {
+  const which = step === '' ? 'two writes without a name' : `two writes named "${step}"`
+  return new RungError(
+    'IDEMPOTENCY_STEP_NAME',
+    `A request with an Idempotency-Key made ${which} in module "${module}", which a repetition could not tell apart. Name each write: data.write(fn, { step: 'charge' }).`,
+  )
+}
+
+function diverged(how: string): RungError {
   return new RungError(
     'IDEMPOTENCY_DIVERGED',
-    `The request was repeated, and ${what}. Decide inside data.write what it does, so that a repetition takes the same way.`,
+    `The request was repeated, and ${how}. Decide inside data.write what it does, so that every try makes the same writes in the same order.`,
   )
 }

@@ -10,7 +10,7 @@ interface ReservedRow extends Answer {
   wait_ms: number
 }
 
-/** Records as a table of the app's own Postgres: a step rides the commit because it is the same commit. */
+/** Records in a table of the app's own Postgres: a step rides the commit because it is the same commit. */
 export function tableRecords(database: Database): Records {
   const run = <Row>(statement: Sql) => runAlone<Row>(database, statement)
 
@@ -46,10 +46,10 @@ export function tableRecords(database: Database): Records {
       await run(sql`select rung.release_idempotency(${key}, ${token})`)
     },
 
-    async extend(held, leaseMs) {
+    async extend(holdings, leaseMs) {
       await run(sql`
         update rung.idempotency r set lease_until = clock_timestamp() + ${ms(leaseMs)}::interval
-        from unnest(${held.map(({ key }) => key)}::bytea[], ${held.map(({ token }) => token)}::bigint[]) asked (key, token)
+        from unnest(${holdings.map(({ key }) => key)}::bytea[], ${holdings.map(({ token }) => token)}::bigint[]) asked (key, token)
         where r.key = asked.key and r.token = asked.token and status is null`)
     },
 

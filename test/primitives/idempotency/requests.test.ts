@@ -283,6 +283,12 @@ describe('a request with a key', () => {
     }
   })
 
+  it('is refused at a second write without a name, which a repetition could not tell from the first', async () => {
+    const key = randomUUID()
+    for (const _ of [1, 2]) assert.equal((await ask('/unnamed', { key })).code, 'IDEMPOTENCY_STEP_NAME')
+    assert.deepEqual([await effects(key, 'one'), await effects(key, 'two')], [1, 0])
+  })
+
   it('commits nothing that could not be given again', async () => {
     const key = randomUUID()
     assert.equal((await ask('/unkeepable', { key })).code, 'IDEMPOTENCY_VALUE')

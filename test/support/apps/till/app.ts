@@ -25,19 +25,25 @@ const till = defineModule({
     /** Two writes and a job; the answer holds what chance and the database have made. */
     http.post('/payments', once, async (request, reply) => {
       const { key } = request.body
-      const first = await data.write(async (tx) => {
-        const [row] = await tx<{
-          id: number
-        }>`insert into till.effect (kind, key) values ('first', ${key}) returning id`
-        return { id: row!.id, chance: Math.random(), at: new Date() }
-      })
-      const second = await data.write(async (tx) => {
-        const [row] = await tx<{
-          id: number
-        }>`insert into till.effect (kind, key) values ('second', ${key}) returning id`
-        tx.enqueue(sequel, { key })
-        return row!.id
-      })
+      const first = await data.write(
+        async (tx) => {
+          const [row] = await tx<{
+            id: number
+          }>`insert into till.effect (kind, key) values ('first', ${key}) returning id`
+          return { id: row!.id, chance: Math.random(), at: new Date() }
+        },
+        { step: 'first' },
+      )
+      const second = await data.write(
+        async (tx) => {
+          const [row] = await tx<{
+            id: number
+          }>`insert into till.effect (kind, key) values ('second', ${key}) returning id`
+          tx.enqueue(sequel, { key })
+          return row!.id
+        },
+        { step: 'second' },
+      )
       return reply
         .status(201)
         .header('location', `/payments/${first.id}`)
@@ -84,10 +90,18 @@ const till = defineModule({
       const { key } = request.body
       const [found] = await data.read((sql) => sql`select from till.effect where key = ${key}`)
       if (!found) {
-        await data.write((tx) => tx`insert into till.effect (kind, key) values ('a', ${key})`)
+        await data.write((tx) => tx`insert into till.effect (kind, key) values ('a', ${key})`, { step: 'a' })
         throw new Error('fails here the first time')
       }
-      if (key.endsWith('b')) await data.write((tx) => tx`insert into till.effect (kind, key) values ('b', ${key})`)
+      if (key.endsWith('b'))
+        await data.write((tx) => tx`insert into till.effect (kind, key) values ('b', ${key})`, { step: 'b' })
+      return {}
+    })
+
+    http.post('/unnamed', once, async (request) => {
+      for (const kind of ['one', 'two']) {
+        await data.write((tx) => tx`insert into till.effect (kind, key) values (${kind}, ${request.body.key})`)
+      }
       return {}
     })
 
