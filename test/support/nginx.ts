@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { edgeStatePath } from '../../src/engines/nginx/app-lua.ts'
+import { edgeStatePath } from '../../src/engines/nginx/edge-terms.ts'
 import {
   installedNginx,
   type PageCacheOptions,

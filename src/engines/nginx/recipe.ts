@@ -39,7 +39,9 @@ export interface NginxSettings {
   trustedProxies: readonly string[]
   /** The next cache in front of this one is told too what a page depends on. */
   tagsShown: boolean
-  /** How long a request waits while another fetches the same page, before it goes itself. */
+  /** How long a request waits for the app's answer. Longer than the app's own `requestTimeout`. */
+  answerMsMax: number
+  /** How long a request waits while another one fetches the same page, before it asks the app itself. */
   coalesceMsMax: number
 }
 
@@ -50,6 +52,7 @@ export const nginxDefaults = {
   sessionCookies: ['__Host-session', 'session'],
   trustedProxies: [],
   tagsShown: false,
+  answerMsMax: 60_000,
   coalesceMsMax: 200,
 } as const
 
@@ -94,12 +97,12 @@ export function nginxVersion(text: string) {
 /**
  * Two servers in one: the *front* has the cache; what it does not have it asks of the *gate*, which asks the app. The gate
  * sees when a fetch begins and when its headers come, which nginx tells nobody inside the front, and decides whether the
- * answer may be stored (`purge-lua.ts`). What cannot be cached goes to the app directly.
+ * answer may be stored (`purge.lua`). What cannot be cached goes to the app directly.
  *
  * - The gate is the first to go when nginx stops: what was let in then is asked of the app directly, and not kept.
  * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
  * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
- * - Which process is asked, and what is refused here, `app-lua.ts` decides. nginx' own count of failed attempts is off
+ * - Which process is asked, and what is refused here, `app.lua` decides. nginx' own count of failed attempts is off
  *   (`max_fails=0`): a client that breaks its own connection would count.
  * - What only those who run the app may see (`/metrics`) the app hides from whatever comes through here.
  * - Header lines up to 16 KiB, as Rung's own server takes them.
@@ -166,8 +169,8 @@ http {
   proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=${Math.ceil(settings.cacheBytesMax / 1024 ** 2)}m inactive=${Math.ceil(settings.idleMsMax / 1000)}s use_temp_path=off;
   proxy_http_version 1.1;
   proxy_connect_timeout 2s;
-  proxy_read_timeout 60s;
-  proxy_send_timeout 60s;
+  proxy_read_timeout ${settings.answerMsMax}ms;
+  proxy_send_timeout ${settings.answerMsMax}ms;
   proxy_request_buffering off;
   proxy_buffer_size 32k;
   proxy_buffers 8 32k;

@@ -11,9 +11,8 @@ import { askProgram } from '../process/ask-program.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
-import { appLua } from './app-lua.ts'
 import { type PageCacheAddress, pageCacheInstance, purgeTags } from './client.ts'
-import { purgeLua } from './purge-lua.ts'
+import { appLua, purgeLua } from './lua.ts'
 import {
   appModule,
   type NginxSettings,
@@ -126,7 +125,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       await rm(path.join(dir, 'gate.sock'), { force: true }) // left by one that was killed; it would be "in use"
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
-      await writeOwned(path.join(dir, `${appModule}.lua`), appLua, launcher)
+      await writeOwned(path.join(dir, `${appModule}.lua`), appLua(settings.answerMsMax), launcher)
       await configure(settings)
     },
     isReady: () => isReady(),

@@ -1,4 +1,5 @@
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { ownText } from '../../kernel/own-text.ts'
 import { secret } from '../../kernel/random.ts'
 import type { Read, SharedLayer } from './layer.ts'
 
@@ -143,94 +144,16 @@ function together(
  */
 const tagMs = 7_200_000
 
-/** `<run id> <epoch> <ms of the mark> <mark>` */
-const enterScript = defineScript(`
-local run, renew, mark, ageMax, fresh = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local about = redis.call('GET', KEYS[1])
-if about and renew == '0' then
-  local r, e, at, m = string.match(about, '^(%S+) (%S+) (%S+) (.+)$')
-  if r == run and now - tonumber(at) < ageMax then return { e, m } end
-end
-redis.call('SET', KEYS[1], run .. ' ' .. fresh .. ' ' .. string.format('%.0f', now) .. ' ' .. mark)
-redis.call('SET', KEYS[2], 1, 'PX', ARGV[6])
-return { fresh, mark }
-`)
+const lua = (name: string) => ownText(import.meta.url, `./redis/${name}.lua`)
+const inEpoch = lua('in-epoch')
+const withCount = inEpoch + lua('with-count')
 
-/** The epoch's line begins with the run id, which a caller of an epoch need not know. */
-const inEpoch = `
-local about = redis.call('GET', KEYS[1])
-local run, epoch = string.match(about or '', '^(%S+) (%S+)')
-if epoch ~= ARGV[1] then return false end
-`
-
-/** Where the counter was dropped, to make room, nothing can be compared any more: that ends the epoch. */
-const counted = `${inEpoch}
-local count = redis.call('GET', KEYS[2])
-if not count then
-  redis.call('DEL', KEYS[1])
-  return false
-end
-`
-
-/** An entry is known by its number and its refreshAt, as `coding.ts` puts them. A lease says when its load began: what comes of a load that began before the last invalidation is not waited for. */
-const openScript = defineScript(`${counted}
-local number = tonumber(count)
-if redis.call('GETRANGE', KEYS[4], 2, 17) ~= ARGV[5] then return { number, 2 } end
-local last = 0
-for i = 5, #KEYS do
-  local known = redis.call('GET', KEYS[i])
-  if known then redis.call('PEXPIRE', KEYS[i], ARGV[4]) else redis.call('SET', KEYS[i], count, 'PX', ARGV[4]) end
-  last = math.max(last, tonumber(known or count))
-end
-local holder = redis.call('GET', KEYS[3])
-local since, id = string.match(holder or '', '^(%d+) (.+)$')
-if holder and id ~= ARGV[2] and tonumber(since) >= last then return { number, 0 } end
-redis.call('SET', KEYS[3], count .. ' ' .. ARGV[2], 'PX', ARGV[3])
-return { number, 1 }
-`)
-
-/** An entry carries its own number where \`coding.ts\` puts it: a double, little-endian, from byte 2. */
-const storeScript = defineScript(`${counted}
-local mine, ttl, tagMs = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-if redis.call('GET', KEYS[3]) == ARGV[3] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[3]) end
-local good = true
-for i = 5, #KEYS do
-  local number = redis.call('GET', KEYS[i])
-  if not number then
-    redis.call('SET', KEYS[i], redis.call('INCR', KEYS[2]), 'PX', tagMs)
-    good = false
-  else
-    if tonumber(number) > mine then good = false end
-    if ttl + tagMs > redis.call('PTTL', KEYS[i]) then redis.call('PEXPIRE', KEYS[i], ttl + tagMs) end
-  end
-end
-if not good then return 0 end
-local there = redis.call('GETRANGE', KEYS[4], 2, 9)
-if #there == 8 and struct.unpack('<d', there) > mine then return 0 end
-redis.call('SET', KEYS[4], ARGV[6], 'PX', ttl)
-return 1
-`)
-
-const releaseScript = defineScript(`
-if string.match(redis.call('GET', KEYS[1]) or '', ' (.+)$') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-`)
-
-const invalidateScript = defineScript(`${counted}
-local number = redis.call('INCR', KEYS[2])
-for i = 3, #KEYS do redis.call('SET', KEYS[i], number, 'PX', ARGV[2]) end
-return number
-`)
-
-const markScript = defineScript(`${inEpoch}
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('SET', KEYS[1], run .. ' ' .. epoch .. ' ' .. now .. ' ' .. ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return 1
-`)
+const enterScript = defineScript(lua('enter'))
+const openScript = defineScript(withCount + lua('open'))
+const storeScript = defineScript(withCount + lua('store'))
+const releaseScript = defineScript(lua('release'))
+const invalidateScript = defineScript(withCount + lua('invalidate'))
+const markScript = defineScript(inEpoch + lua('mark'))
 
 function epochIn(about: Found | undefined): string | undefined {
   return about?.toString('latin1').split(' ', 2)[1]

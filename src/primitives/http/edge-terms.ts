@@ -1,27 +1,12 @@
 import type { FastifyRequest } from 'fastify'
-import { edgeStatePath, requestIdPlaceholder } from '../../engines/nginx/app-lua.ts'
-import { type ErrorCode, RungError } from '../../kernel/errors.ts'
+import { edgeRefusals, edgeStatePath, requestIdPlaceholder } from '../../engines/nginx/edge-terms.ts'
+import { RungError } from '../../kernel/errors.ts'
 import { sameText } from '../../kernel/same-text.ts'
 import type { Http } from './contract.ts'
 import { oncePromised } from './once.ts'
 
-/** What the edge refuses without the app, or instead of it. The texts are the app's, in its own form. */
-const refusals: Record<string, readonly [ErrorCode, string]> = {
-  400: ['HTTP_BAD_REQUEST', 'The request cannot be read. Check its address and its headers.'],
-  404: ['HTTP_NOT_FOUND', 'There is nothing here.'],
-  405: ['HTTP_METHOD_NOT_ALLOWED', 'The method is not allowed here.'],
-  413: ['HTTP_TOO_LARGE', 'The body is larger than the app takes. Send less.'],
-  414: ['HTTP_TOO_LARGE', 'The address is longer than the app takes. Send a shorter one.'],
-  431: ['HTTP_TOO_LARGE', 'The headers are larger than the app takes. Send less, for example fewer cookies.'],
-  502: [
-    'HTTP_OUTCOME_UNKNOWN',
-    'The app did not answer, so it is not known whether this was done. Look before you send it again.',
-  ],
-  503: ['HTTP_OVERLOADED', 'The app cannot be reached at the moment. Try again.'],
-}
-
-/** A hook for routes that only the edge may ask. */
-export function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void> {
+/** A hook for routes that only the edge may call. */
+function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void> {
   return async ({ headers }) => {
     if (sameText(headers.authorization ?? '', `Bearer ${secret}`)) return
     throw new RungError('HTTP_UNAUTHORIZED', 'This is for the edge of this app alone.')
@@ -29,8 +14,8 @@ export function onlyFromEdge(secret: string): (request: FastifyRequest) => Promi
 }
 
 /**
- * Tells the edge, which shows its secret, what it has to know of this process: that it answers, which bodies its routes take,
- * which of them take an Idempotency-Key, and how the app words a refusal. One line each; see `engines/nginx/app-lua.ts`. Before the routes.
+ * Answers the edge, which authenticates with its secret: which bodies the routes take, which routes take an Idempotency-Key, and how
+ * the app words each refusal, one line each (`engines/nginx/app.lua` reads them). Call it before the routes are added.
  */
 export function tellEdge(http: Http, secret: string): void {
   const terms = [`body ${http.initialConfig.bodyLimit} * *`]
@@ -47,12 +32,12 @@ export function tellEdge(http: Http, secret: string): void {
 
   http.get('/-/edge/refusals/:status', { ...hidden, onRequest }, async ({ params }) => {
     const { status } = params as { status: string }
-    const [code, message] = refusals[status]!
+    const [code, message] = edgeRefusals[status]!
     throw new RungError(code, message, { status: Number(status) })
   })
   const forms = oncePromised(() =>
     Promise.all(
-      Object.keys(refusals).map(async (status) => {
+      Object.keys(edgeRefusals).map(async (status) => {
         const { headers, payload } = await http.inject({
           url: `/-/edge/refusals/${status}`,
           headers: { authorization: `Bearer ${secret}`, 'x-request-id': requestIdPlaceholder },

@@ -1,18 +1,16 @@
-/**
- * Purging by tag, inside nginx. Its own cache knows keys only, and which tags a page has is known only when it has been
- * made. So every page has a *floor*, a number that is part of its cache key:
- *
- *   purge of a tag: counter + 1 is noted with the tag.
- *   request:        a page whose tags have a purge above its floor gets a new floor, above all: what was stored is never
- *                   looked up again, whatever is still under way to be stored.
- *   response:       its tags are noted with the page before it is stored. One whose fetch began before a purge of one of its
- *                   tags, or under a floor that is gone, is passed on to whoever asked and not stored.
- *
- * Floors come from the same counter and are never used twice, so a page that fell out of memory is merely fetched again.
- * Tags share 65,536 slots by their hash: that memory never runs out, and a shared slot only purges too much. Workers
- * share the memory; a page's entry is changed under a lock of its own, and who does not get it does not store.
- */
-export const purgeLua = String.raw`
+-- Purging by tag, inside nginx. Its own cache knows keys only, and the tags of a page are known only once it has been made. So every
+-- page has a floor, a number that is part of its cache key:
+--
+--   purge of a tag: counter + 1 is noted with the tag.
+--   request:        a page whose tags have a purge above its floor gets a new floor, above all others: what was stored is never looked
+--                   up again, even if a response is still on its way to be stored.
+--   response:       its tags are noted with the page before it is stored. If its fetch began before a purge of one of its tags, or
+--                   under a floor that is gone, it is passed on to the client and not stored.
+--
+-- Floors come from the same counter and are never used twice, so a page that was evicted is merely fetched again. Tags share 65,536
+-- slots by their hash: that memory never runs out, and a shared slot only purges too much. Workers share the memory. A page's entry is
+-- changed under a lock of its own; a worker that does not get the lock does not store.
+
 local pages, tags, locks = ngx.shared.rung_pages, ngx.shared.rung_tags, ngx.shared.rung_locks
 local slots_max, slot_count, lock_seconds, lock_tries = 1000, 65536, 2, 10000
 local M = {}
@@ -47,7 +45,7 @@ local function lock(page)
   return nil
 end
 
--- A worker that was suspended inside may have lost the lock meanwhile.
+-- A worker that was suspended while it held the lock may have lost it.
 local function set_and_unlock(page, token, text)
   if locks:get(page) ~= token then return false end
   local done = text == nil or pages:set(page, text)
@@ -55,7 +53,7 @@ local function set_and_unlock(page, token, text)
   return done
 end
 
--- The floor under which this page may be looked up, or nil: then it is not cached.
+-- Returns the page and the floor under which it may be looked up, or nil if it must not be cached.
 function M.enter(key)
   local page = ngx.md5(key)
   local floor, slots = read(page)
@@ -84,7 +82,7 @@ local function text_of(value)
   return value or ""
 end
 
--- Notes the tags; true when the response may be stored.
+-- Notes the tags. Returns whether the response may be stored.
 local function note(list)
   local page, floor, began = ngx.ctx.page, ngx.ctx.floor, ngx.ctx.began
   local seen, slots, count = {}, {}, 0
@@ -111,7 +109,7 @@ local function note(list)
   return set_and_unlock(page, token, string.format("%d:%s", floor, table.concat(slots, ",")))
 end
 
--- In seconds. For a shared cache: Surrogate-Control, then s-maxage, then what browsers are told.
+-- Returns seconds as text. Surrogate-Control comes first, then s-maxage, then what browsers are told.
 local function lifetime(surrogate, control, expires)
   local seconds = surrogate:match("max%-age%s*=%s*(%d+)")
     or control:match("s%-maxage%s*=%s*\"?(%d+)")
@@ -131,7 +129,7 @@ local content_headers = {
   ["link"] = true, ["date"] = true, ["server"] = true, ["connection"] = true, ["transfer-encoding"] = true,
 }
 
--- Everybody gets the headers of a kept answer: those that were for its first reader (limits, trace, origin) go.
+-- All readers get the headers of a kept answer, so headers for its first reader (limits, trace, origin) are removed.
 local function only_content(header, vary)
   local by_origin = vary:lower():find("origin", 1, true) or header["Access-Control-Allow-Origin"] == "*"
   for name in pairs(ngx.resp.get_headers(0)) do
@@ -140,7 +138,7 @@ local function only_content(header, vary)
   end
 end
 
--- Headers have come from the app. What the front is told is X-Accel-Expires alone; what the next cache is told, where there is one, are the tags.
+-- Headers have come from the app. The front is told X-Accel-Expires alone; the next cache, if there is one, is told the tags.
 function M.arrived(shown)
   local header = ngx.header
   local list = text_of(header["Surrogate-Key"]) .. "," .. text_of(header["Cache-Tag"])
@@ -151,13 +149,13 @@ function M.arrived(shown)
   if not shown then header["Surrogate-Control"], header["CDN-Cache-Control"] = nil, nil end
   header["Edge-Vary"] = nil
   if not ngx.ctx.page then return end
-  -- What clients are told, the front says again.
+  -- The front sends clients this Vary.
   if vary ~= "" then
     only_content(header, vary)
     header["X-Rung-Vary"] = text_of(header["Vary"])
     header["Vary"] = vary ~= "none" and vary or nil
   end
-  -- no-cache is for browsers, where shared caches are told something of their own.
+  -- no-cache is for browsers if shared caches are told something of their own.
   local personal = header["Set-Cookie"] ~= nil
     or control:find("private", 1, true) or control:find("no-store", 1, true) or surrogate:find("no-store", 1, true)
     or surrogate == "" and control:find("no-cache", 1, true)
@@ -199,10 +197,9 @@ function M.purge(secret)
   return answer(200, string.format('{"purged":%d}', count))
 end
 
--- How many there have been. A request takes this along, so that the app knows what it must have heard of.
+-- Returns how many purges there have been. Each request carries the number, so that the app knows how far it must have read the log.
 function M.purges()
   return tags:get("purges") or 0
 end
 
 return M
-`.trimStart()

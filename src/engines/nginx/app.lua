@@ -1,26 +1,22 @@
-/** Where the edge asks a process of the app how it is. Answered by `primitives/http/edge-terms.ts`. */
-export const edgeStatePath = '/-/edge/state'
-/** Stands in a kept refusal where the id of the request belongs. */
-export const requestIdPlaceholder = 'rung-edge-request-id'
+-- What nginx knows of the app's processes behind it, and what it decides from that.
+--
+-- Health. One worker asks every process each half second. A process that does not answer within a second leaves the rotation until it
+-- answers again. Nothing else takes it out: nginx' own count of failures includes connections that a client broke, so with it any
+-- client could take a server away from all others. If no process answers, all of them are tried.
+--
+-- Balancing. Round robin over the processes that answer. A GET that one process leaves unanswered for first_try_seconds is sent to
+-- another, within a budget of a tenth of all GETs: without the budget a slow database would double its own load. Any other method is
+-- sent again only if nothing of it was sent before: nginx by itself would repeat a DELETE or a PUT that may have been done.
+--
+-- Terms. The answer to the question above says which bodies the app takes, which routes take an Idempotency-Key and how the app words
+-- refusals. So the edge refuses a body that is too large before it is sent, and answers in the app's own form while the app is away.
+--
+-- lua.ts replaces the names between @ signs.
 
-/**
- * What nginx knows of the processes behind it, and what it decides from that.
- *
- * - *Health.* One worker asks every process each half second. A process that does not answer within a second leaves the rotation
- *   until it answers again. Nothing else takes it out: nginx' own count of failures includes connections that a client broke, so
- *   with it any client could take a server away from everybody. If no process answers, all of them are tried.
- * - *Balancing.* Round robin over those that answer. A GET that one process leaves unanswered for `first_try_seconds` is asked of
- *   another, within a budget of a tenth of all GETs: without it, a slow database would double its own load. Anything else is asked
- *   of another only if nothing of it was sent: nginx by itself would send a DELETE or a PUT that may have been done once more.
- * - *Terms.* The answer to the question above says which bodies the app takes, which routes take an Idempotency-Key and how the app
- *   words refusals, so that the edge refuses a body that is too large before it is sent, and answers in the app's own form, and
- *   truly, while the app is away.
- */
-export const appLua = String.raw`
 local balancer = require("ngx.balancer")
 local state = ngx.shared.rung_app
 local every_seconds, answer_ms = 0.5, 1000
-local connect_seconds, answer_seconds, first_try_seconds = 2, 60, 3
+local connect_seconds, answer_seconds, first_try_seconds = 2, @answer_seconds@, 3
 local budget_max, budget_share = 10, 0.1
 local apps, secret, turn, budget = {}, "", 0, budget_max
 local M = {}
@@ -31,13 +27,13 @@ local function connect(socket, app)
   return socket:connect(host, tonumber(port))
 end
 
--- Whether it answers at all, and what it says.
+-- Returns whether the app answers at all, and its terms.
 local function ask(app)
   local socket = ngx.socket.tcp()
   socket:settimeouts(answer_ms, answer_ms, answer_ms)
   local done = connect(socket, app)
   done = done and socket:send({
-    "GET ${edgeStatePath} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer ", secret, "\r\n\r\n",
+    "GET @state_path@ HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer ", secret, "\r\n\r\n",
   })
   local line = done and socket:receive("*l")
   local rest = line and line:find("^HTTP/1%.1 200 ") and socket:receive("*a")
@@ -64,7 +60,7 @@ function M.start(of_secret, of_apps)
   ngx.timer.every(every_seconds, look_at_all)
 end
 
--- One that answers and is not the last one; else any other; else the same again.
+-- Returns an app that answers and was not tried before, otherwise any other one, otherwise the same one again.
 local function choose(last)
   local count, other = #apps, nil
   turn = turn % count + 1
@@ -113,7 +109,7 @@ function M.balance()
 end
 
 local function pattern_of(path)
-  -- What stands for a parameter takes anything: the app itself decides in the end.
+  -- A parameter matches anything: the app itself decides in the end.
   local pattern = path:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*.*$", ".*"):gsub("[^/]*:[^/]*", "[^/]*")
   return "^" .. pattern .. "/?$"
 end
@@ -143,8 +139,8 @@ local function read_terms()
   return terms
 end
 
--- A body of this length is more than the app takes here. Only what is read whole before it is looked at has a limit of its route;
--- how much of a stream (a form with files, a picture) is taken, its handler decides.
+-- A route's limit holds for bodies that are read whole before the handler runs. For a stream (a form with files, a picture) the handler
+-- itself decides how much it reads.
 local function read_whole(type)
   return type == "" or type:find("^application/[%w.+-]*json") or type:find("^text/") or type:find("^application/x%-www%-form%-urlencoded")
 end
@@ -161,32 +157,23 @@ function M.too_large()
   return true
 end
 
-local words = {
-  ["400"] = { "HTTP_BAD_REQUEST", "The request is malformed", "The request cannot be read." },
-  ["404"] = { "HTTP_NOT_FOUND", "There is nothing here", "There is nothing here." },
-  ["405"] = { "HTTP_METHOD_NOT_ALLOWED", "The method is not allowed here", "The method is not allowed here." },
-  ["413"] = { "HTTP_TOO_LARGE", "The request is too large", "The body is larger than the app takes." },
-  ["414"] = { "HTTP_TOO_LARGE", "The request is too large", "The address is longer than the app takes." },
-  ["431"] = { "HTTP_TOO_LARGE", "The request is too large", "The headers are larger than the app takes." },
-  ["502"] = { "HTTP_OUTCOME_UNKNOWN", "It is not known whether this was done", "The app did not answer, so it is not known whether this was done. Look before you send it again." },
-  ["503"] = { "HTTP_OVERLOADED", "The server is busy", "The app cannot be reached at the moment. Try again." },
-}
+local refusals = @refusals@
 
--- In the app's own form where it has told it, else as a problem (RFC 9457).
+-- Answers in the app's own form if the app has told it, otherwise as a problem (RFC 9457).
 function M.refuse(name)
   local form = read_terms().refusals[name]
   local body = form and form.body
   if not form then
-    local code, title, detail = unpack(words[name])
+    local code, title, detail = unpack(refusals[name])
     body = string.format('{"type":"urn:rung:error:%s","title":"%s","status":%s,"code":"%s","detail":"%s","instance":"%s"}',
-      code, title, name, code, detail, "${requestIdPlaceholder}")
+      code, title, name, code, detail, "@request_id@")
   end
   ngx.status = tonumber(name)
   ngx.header["Content-Type"] = form and form.type or "application/problem+json"
   ngx.header["Cache-Control"] = "no-store"
   ngx.header["Retry-After"] = name == "503" and "1" or nil
   if ngx.req.get_method() == "HEAD" then return ngx.exit(ngx.OK) end
-  ngx.print((body:gsub("${requestIdPlaceholder.replaceAll('-', '%-')}", ngx.var.rung_request_id)))
+  ngx.print((body:gsub("@request_id_pattern@", ngx.var.rung_request_id)))
   return ngx.exit(ngx.OK)
 end
 
@@ -200,10 +187,9 @@ local function repeatable()
   return false
 end
 
--- No process has answered. Once a write has been sent to one, it may have been done: whoever sent it must not be told to try again.
+-- No process has answered. A write that was sent to one may have been done: its client must not be told to try again.
 function M.down()
   return M.refuse(was_sent() and not repeatable() and "502" or "503")
 end
 
 return M
-`.trimStart()

@@ -1,0 +1,26 @@
+import { errorCodes } from '../../kernel/errors.ts'
+import { ownText } from '../../kernel/own-text.ts'
+import { edgeRefusals, edgeStatePath, requestIdPlaceholder } from './edge-terms.ts'
+
+export const purgeLua = ownText(import.meta.url, './purge.lua')
+const appTemplate = ownText(import.meta.url, './app.lua')
+
+/** @param answerMsMax how long a request may wait for the app's answer */
+export function appLua(answerMsMax: number): string {
+  const values: Record<string, string> = {
+    state_path: edgeStatePath,
+    request_id: requestIdPlaceholder,
+    request_id_pattern: requestIdPlaceholder.replaceAll('-', '%-'),
+    answer_seconds: String(answerMsMax / 1_000),
+    refusals: refusalsTable(),
+  }
+  return appTemplate.replace(/@(\w+)@/g, (all, name) => values[name] ?? all)
+}
+
+function refusalsTable(): string {
+  const rows = Object.entries(edgeRefusals).map(([status, [code, detail]]) => {
+    const texts = [code, errorCodes[code].title, detail].map((text) => JSON.stringify(text))
+    return `  ["${status}"] = { ${texts.join(', ')} },\n`
+  })
+  return `{\n${rows.join('')}}`
+}
