@@ -6,6 +6,7 @@ import { advance, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import { type BatchLoad, batcher } from './batch.ts'
+import { cancelWithScope } from './cancel.ts'
 import {
   type StatementDone,
   statementDone,
@@ -235,10 +236,7 @@ async function observed(
   sent: () => Promise<Result> = () => connection.run(statement),
 ): Promise<Result> {
   const scope = currentScope()
-  let cancelling: Promise<void> | undefined
-  const forget = scope?.onCancel(() => {
-    cancelling = connection.cancel().catch(() => {})
-  })
+  const endCancel = cancelWithScope(connection)
   const startedAt = statementDone.hasSubscribers ? systemClock.now() : 0
   const start = startedAt === 0 ? 0 : systemClock.ticks()
   let result: Result | undefined
@@ -250,8 +248,7 @@ async function observed(
     failure = error as RungError
     throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
   } finally {
-    forget?.()
-    // The connection must not be given away while a cancel for it is under way: it would hit another's statement.
+    const cancelling = endCancel()
     if (cancelling) await cancelling
     if (startedAt !== 0) {
       const done: StatementDone = {

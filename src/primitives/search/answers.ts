@@ -1,21 +1,23 @@
-/** What goes back and forth between the policy and an adapter when something is looked for. */
+/** Types that pass between the policy and an adapter in a search. */
 
 /** `text` is in the form of `normal.ts`. */
 export type Term = { text: string; kind: 'word' | 'prefix' | 'phrase' }
 
-/** `ranking`: a shorter query that stands for all suggestions. `docs`: about how many documents have it, `strong`: have it in fields of weight A and B. `doubtful`: words that few documents have get suggestions too, not only those that none has. */
 export interface LookedUp {
-  /** Which generation was asked; none where nothing was ever indexed. */
+  /** The generation that was asked, or none if nothing was ever indexed. */
   generation: number | undefined
   typos: boolean
   terms: readonly {
     query: string
+    /** A shorter query that stands for all suggestions. */
     ranking: string | undefined
+    /** About how many documents have the term. */
     docs: number
+    /** About how many have it in fields of weight A and B. */
     strong: number
     suggestions: readonly Suggestion[]
   }[]
-  /** About as many as there are. */
+  /** About how many documents there are. */
   documents: number
 }
 
@@ -25,20 +27,20 @@ export interface Suggestion {
   docs: number
 }
 
-export interface Wanted {
+export interface MatchQuery {
   generation: number
-  /** Of the terms' `query`, put together with `&`, `|` and `!`. */
+  /** The terms' queries, combined with `&`, `|` and `!`. */
   query: string
-  /** The same with fewer words, by which what is found is ranked: each costs as much again for every candidate. */
+  /** A query with fewer words, by which the matches are ranked: each word costs as much again for every candidate. */
   ranking: string
-  /** One of each list. */
+  /** A document must have one mark of each list. */
   filters: readonly (readonly string[])[]
   facets: readonly string[]
-  /** Looks at one of 2^n documents. */
+  /** Only one of 2^n documents is looked at. */
   thinning: number
   /**
-   * Where not all that match are looked at, those are that have all words in fields of weight A and B, or one of 2^n of them;
-   * at most half as many.
+   * If not all matches are looked at, one of 2^n is looked at of those that have all words in fields of weight A and B, at most half as
+   * many.
    */
   thinningStrong: number
   candidatesMax: number
@@ -46,25 +48,25 @@ export interface Wanted {
   offset: number
 }
 
-/** `more`: not all that match were looked at. */
-export interface Found {
+export interface Matches {
   hits: readonly { id: string; score: number }[]
   total: number
+  /** Whether there are matches that were not looked at. */
   more: boolean
   facets: readonly { mark: string; count: number }[]
 }
 
 export interface Highlighted {
   generation: number
-  /** Has one of the words that are marked. */
+  /** Has the words that are to be marked. */
   query: string
   ids: readonly string[]
   fields: readonly string[]
 }
 
-/** HTML: text escaped, what was found between U+0001 and U+0002. */
 export interface Highlight {
   id: string
   field: string
+  /** Escaped text with the matches between U+0001 and U+0002. */
   html: string
 }

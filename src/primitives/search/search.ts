@@ -1,11 +1,11 @@
 import { RungError } from '../../kernel/errors.ts'
 import type { Riding } from '../data/rides.ts'
-import type { Found, Highlight, LookedUp, Suggestion } from './answers.ts'
+import type { Highlight, LookedUp, Matches, MatchQuery, Suggestion } from './answers.ts'
 import type { Change, IndexKey, Prepared, SearchStore, Weight } from './contract.ts'
 import { cut, formCostMax, formOf } from './normal.ts'
 import { anyWordOf, clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
-/** What can be found, and by what. Inert; its name belongs to the module that uses it. */
+/** Describes what is searched. Its name belongs to the module that uses it. */
 export interface Index<Field extends string = string, Facet extends string = string> {
   readonly name: string
   readonly language: Language
@@ -14,7 +14,7 @@ export interface Index<Field extends string = string, Facet extends string = str
 }
 
 export interface FieldOptions {
-  /** How much a word in it counts: A 1, B 0.4, C 0.2, D 0.1 (default). */
+  /** How much a word of the field counts: A 1, B 0.4, C 0.2, D 0.1 (default). */
   weight?: Weight
 }
 
@@ -34,37 +34,41 @@ const languages = [
   ],
   ...['romanian', 'russian', 'serbian', 'spanish', 'swedish', 'tamil', 'turkish', 'yiddish'],
 ] as const
-/** How words are stemmed, and which are too common to count; `simple`: not at all. */
+/** Decides how words are stemmed and which are too common to count. `simple` does neither. */
 export type Language = (typeof languages)[number]
 
-/** The values of fields and facets; what is absent or null is not searched. */
+/** Values of fields and facets. An absent value or null is not searched. */
 export type SearchDocument<Field extends string = string, Facet extends string = string> = {
   readonly [Name in Field | Facet]?: string | readonly string[] | null
 }
 
 /** Part of a transaction's handle. */
 export interface Indexing {
-  /** Puts the document into the index, in place of what was there under this id, when this transaction commits. */
+  /** Puts the document into the index when this transaction commits, in place of the one with this id. */
   index<Field extends string, Facet extends string>(
     index: Index<Field, Facet>,
     id: string | number,
     document: SearchDocument<Field, Facet>,
   ): void
-  /** Takes it out when this transaction commits. */
+  /** Removes the document from the index when this transaction commits. */
   unindex(index: Index, id: string | number): void
 }
 
-/** Search as a module sees it, outside transactions. */
+/** Search as a module sees it outside transactions. */
 export interface Search {
-  /** Documents that have all words of the text. Finds whatever was committed before. */
+  /**
+   * Finds documents that have all words of the text, among all that were committed before.
+   * @throws SEARCH_INVALID for fields or facets that the index does not have
+   */
   find<Field extends string, Facet extends string>(
     index: Index<Field, Facet>,
     query: SearchQuery<Field, Facet>,
   ): Promise<SearchResult<Field, Facet>>
   /**
-   * Fills the index anew while it is read and written, then switches to the new content at once: after a change of its
-   * definition, or where tables were written without it. `source` gives all documents, a batch at a time; it is called once
-   * the rebuild has begun, and must read from then on. Gives how many documents there were.
+   * Fills the index anew while it is read and written, then switches to the new content at once: after a change of its definition,
+   * or if tables were written without it. `source` yields all documents, a batch at a time. It is called when the rebuild has begun,
+   * and must not have read before that.
+   * @returns how many documents there were
    * @throws SEARCH_REBUILDING when another rebuild of this index runs
    */
   rebuild<Field extends string, Facet extends string>(
@@ -74,50 +78,52 @@ export interface Search {
 }
 
 export interface SearchQuery<Field extends string = string, Facet extends string = string> {
-  /** Words, "phrases", and either with a minus in front. Anything may stand here. */
+  /** Words, "phrases", and either with a minus in front. Any text is valid. */
   text: string
-  /** Documents that have one of the values of each facet. */
+  /** Only documents that have one of the values of each facet. */
   filters?: { readonly [Name in Facet]?: readonly string[] }
   /** Facets whose values are counted. */
   facets?: readonly Facet[]
   /** 1 … 100, default 20. */
   limit?: number
-  /** Default 0. Among the best 500. */
+  /** 0 … 500, default 0. */
   offset?: number
-  /** The last word may be the beginning of one: for results while somebody types. Default false. */
+  /** Whether the last word may be the beginning of a word, for results while somebody types. Default false. */
   prefix?: boolean
-  /** Fields of which `highlights` gives a piece of HTML. */
+  /** Fields of which `highlights` holds a piece as HTML. */
   highlight?: readonly Field[]
 }
 
 export interface SearchResult<Field extends string = string, Facet extends string = string> {
   hits: { id: string; score: number; highlights: { [Name in Field]?: string } }[]
-  /** How many documents match; where `totalIs` is `at least`, there are more. */
+  /** How many documents match, or of those that were looked at, if `totalIs` is `at least`. */
   total: number
   totalIs: 'exact' | 'at least'
-  /** The commonest values, at most 50 of a facet, with the number of matching documents. */
+  /** The most common values, at most 50 of a facet, with the number of matching documents. */
   facets: { [Name in Facet]?: { value: string; count: number }[] }
-  /** `estimated`: counted in a sample, as `totalIs` says, and scaled up. */
+  /** `estimated`: counted in a sample and scaled up. */
   facetsAre: 'exact' | 'estimated'
-  /** The text with the words that were looked for instead of misspelt ones. */
+  /** The text with the words that were searched in place of misspelt ones. */
   corrected: string | undefined
-  /** False where the server lacks pg_trgm: misspelt words are not corrected. */
+  /** False if the server lacks pg_trgm, so that misspelt words are not corrected. */
   typoTolerance: boolean
 }
 
 const candidatesMax = 500
 const limitMax = 100
-/** Commonest words with a beginning: the time that a look takes grows faster than their number. */
+/** Each rebuild that ends during a search costs one. */
+const attemptsMax = 4
+/** Most common words with a given beginning. The time of a search grows faster than their number. */
 const beginningsMax = 10
 const documentBytesMax = 200_000
-/** Of a facet value, bytes. Less than half of what an index of Postgres takes. */
+/** For a facet value. Less than half of what an index of Postgres takes. */
 const valueBytesMax = 1_000
 const marksMax = 200
 const batchMax = 100
 
 /**
  * Describes an index.
- * @throws APP_INVALID for names or options that mean nothing
+ * @throws APP_INVALID for invalid names or options
  */
 export function defineIndex<const Field extends string, const Facet extends string = never>(
   name: string,
@@ -126,18 +132,20 @@ export function defineIndex<const Field extends string, const Facet extends stri
   const { language, fields, facets = [] } = definition
   const invalid = (what: string) => new RungError('APP_INVALID', `Index "${name}": ${what}`)
   if (!/^[a-z][a-z0-9-]{0,62}$/.test(name)) throw invalid('write its name like articles or article-comments.')
-  if (!languages.includes(language)) throw invalid(`"${language}" is no language; one of ${languages.join(', ')}.`)
-  if (Object.keys(fields).length === 0) throw invalid('it needs a field.')
+  if (!languages.includes(language))
+    throw invalid(`"${language}" is not a language. Use one of ${languages.join(', ')}.`)
+  if (Object.keys(fields).length === 0) throw invalid('it has no field. Add one.')
   for (const one of [...Object.keys(fields), ...facets]) {
-    if (!/^[A-Za-z][A-Za-z0-9_]{0,62}$/.test(one)) throw invalid(`"${one}" is no name; letters, digits and _ make one.`)
+    if (!/^[A-Za-z][A-Za-z0-9_]{0,62}$/.test(one))
+      throw invalid(`"${one}" is not a valid name. Use letters, digits and _.`)
   }
   for (const { weight = 'D' } of Object.values<FieldOptions>(fields)) {
-    if (!/^[ABCD]$/.test(weight)) throw invalid(`"${weight}" is no weight; one of A, B, C, D.`)
+    if (!/^[ABCD]$/.test(weight)) throw invalid(`"${weight}" is not a weight. Use one of A, B, C, D.`)
   }
   return { name, language, fields, facets }
 }
 
-/** `index` and `unindex` of one transaction: the last change of each document goes out with the commit. */
+/** Returns `index` and `unindex` of one transaction. The last change of each document goes out with the commit. */
 export function indexingIn(riding: Riding, store: SearchStore): Indexing {
   const changes = new Map<string, Change>()
   function add(index: Index, id: string | number, document: SearchDocument | undefined): void {
@@ -159,12 +167,12 @@ export function searchFor(module: string | undefined, store: SearchStore): Searc
       let count = 0
       try {
         for await (const batch of source()) {
-          // In pieces: their locks are held for the length of one.
+          // In pieces, since each holds its locks to its end.
           for (let at = 0; at < batch.length; at += batchMax) {
             const piece = new Map<string, Prepared>()
             for (const { id, document } of batch.slice(at, at + batchMax)) {
               piece.set(idOf(index, id), prepared(index, document))
-              await new Promise(setImmediate) // a long text takes a while, and there are many
+              await new Promise(setImmediate) // a long text takes some milliseconds, and other requests wait
             }
             await rebuild.put(Array.from(piece, ([id, document]) => ({ id, document })))
             count += piece.size
@@ -193,7 +201,7 @@ function idOf(index: Index, id: string | number): string {
   )
 }
 
-/** Fields are kept as far as the limit of a document reaches: a long text must not fail its transaction. */
+/** Cuts fields to the limit of a document, since a long text must not fail its transaction. */
 function prepared(index: Index, document: SearchDocument): Prepared {
   let left = documentBytesMax
   const budget = { left: formCostMax }
@@ -225,14 +233,14 @@ function markOf(facet: string, value: string): string {
   return `${facet}=${clean(value)}`
 }
 
-/** The terms of a query with what the index says of them. */
+/** A query with what the index knows of its terms. */
 interface Planned {
   query: string
   marking: string
   ranking: string
   thinning: number
   thinningStrong: number
-  /** The text with other words, and what is looked for by them alone; the likeliest first. */
+  /** Texts with other words, and queries by those words only. The likeliest is first. */
   corrections: readonly { text: string; query: string }[]
 }
 
@@ -242,104 +250,154 @@ async function find(
   index: Index,
   query: SearchQuery,
 ): Promise<SearchResult> {
-  const known = (names: readonly string[], among: readonly string[]) => {
-    const other = names.find((name) => !among.includes(name))
-    if (other === undefined) return
-    throw new RungError(
-      'SEARCH_INVALID',
-      `Index "${index.name}" has no "${other}" of that kind. Add it to defineIndex.`,
-    )
+  checkNames(index, query)
+  const search: Searching = {
+    store,
+    key: keyOf(module, index),
+    facets: query.facets ?? [],
+    highlight: query.highlight ?? [],
+    bounds: boundsOf(query),
+    ...tokensOf(query.text, query.prefix ?? false, index.language),
   }
-  const { filters = {}, facets = [], highlight = [], prefix = false } = query
-  known([...facets, ...Object.keys(filters)], index.facets)
-  known(highlight, Object.keys(index.fields))
-  const key = keyOf(module, index)
-  const { text, tokens } = tokensOf(query.text, prefix, index.language)
-  const wanted = {
+  if (!search.tokens.some(({ excluded }) => !excluded)) return nothing(search)
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    const result = await searchOnce(search, false)
+    if (result === undefined) continue // a rebuild has just ended, so there is another generation
+    if (result.total > 0 || !result.typoTolerance) return result
+    // No document has all of these words. Perhaps one of them is a typo that some documents have too.
+    const again = await searchOnce(search, true)
+    return again && again.total > 0 ? again : { ...result, corrected: undefined }
+  }
+  return nothing(search)
+}
+
+/** A search that has been checked and taken apart. */
+interface Searching {
+  store: SearchStore
+  key: IndexKey
+  text: string
+  tokens: readonly Token[]
+  facets: readonly string[]
+  highlight: readonly string[]
+  bounds: Pick<MatchQuery, 'filters' | 'facets' | 'candidatesMax' | 'limit' | 'offset'>
+}
+
+/** @throws SEARCH_INVALID for a field or facet that the index does not have */
+function checkNames(index: Index, { filters = {}, facets = [], highlight = [] }: SearchQuery): void {
+  const fields = Object.keys(index.fields)
+  const unknown =
+    [...facets, ...Object.keys(filters)].find((name) => !index.facets.includes(name)) ??
+    highlight.find((name) => !fields.includes(name))
+  if (unknown === undefined) return
+  throw new RungError(
+    'SEARCH_INVALID',
+    `Index "${index.name}" has no "${unknown}" of that kind. Add it to defineIndex.`,
+  )
+}
+
+function boundsOf({ filters = {}, facets = [], limit, offset }: SearchQuery): Searching['bounds'] {
+  return {
     filters: Object.entries(filters).flatMap(([facet, values]) =>
       values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, valueBytesMax + 1)))] : [],
     ),
     facets: [...new Set(facets)],
     candidatesMax,
-    limit: whole(query.limit, 20, 1, limitMax),
-    offset: whole(query.offset, 0, 0, candidatesMax),
+    limit: whole(limit, 20, 1, limitMax),
+    offset: whole(offset, 0, 0, candidatesMax),
   }
-  const nothing: SearchResult = {
+}
+
+function nothing({ facets }: Searching, typoTolerance = true): SearchResult {
+  return {
     hits: [],
     total: 0,
     totalIs: 'exact',
     facets: Object.fromEntries(facets.map((facet) => [facet, []])),
     facetsAre: 'exact',
     corrected: undefined,
-    typoTolerance: true,
+    typoTolerance,
   }
-  if (!tokens.some(({ excluded }) => !excluded)) return nothing
-  for (let attempt = 0; ; attempt += 1) {
-    const answer = await ask(false)
-    if (answer === undefined && attempt < 3) continue // a rebuild has just ended: look again
-    if (answer === undefined) return nothing
-    if (answer.total > 0) return answer
-    // Nothing has all of these words: perhaps one of them is a typo that somebody else made too.
-    const again = answer.typoTolerance ? await ask(true) : undefined
-    return again && again.total > 0 ? again : { ...answer, corrected: undefined }
-  }
+}
 
-  async function ask(doubtful: boolean): Promise<SearchResult | undefined> {
-    const looked = await store.lookUp(key, tokens, doubtful)
-    const { generation, typos: typoTolerance } = looked
-    if (generation === undefined) return nothing
-    const planned = plan(text, tokens, looked)
-    if (!planned || (doubtful && planned.corrections.length === 0)) return { ...nothing, typoTolerance }
-    const { query, ranking, thinningStrong } = planned
-    let { thinning } = planned
-    let found: Found | undefined
-    for (let next: number | undefined = thinning; next !== undefined; ) {
-      thinning = next
-      found = await store.find({ ...wanted, generation, query, ranking, thinning, thinningStrong })
-      if (!found) return undefined
-      next = thinningAfter(found.total, thinning, candidatesMax)
-    }
-    if (!found) return undefined
-    let corrected = planned.corrections[0]
-    // What was found may have another word than the likeliest: none is told that finds nothing.
-    if (planned.corrections.length > 1) {
-      corrected = undefined
-      for (const one of planned.corrections) {
-        const byIt = { ...wanted, query: one.query, ranking: one.query, facets: [], limit: 1, offset: 0 }
-        const hits = await store.find({ ...byIt, generation, thinning, thinningStrong })
-        if (!hits) return undefined
-        if (hits.hits.length === 0) continue
-        corrected = one
-        break
-      }
-    }
-    const ids = found.hits.map(({ id }) => id)
-    const pieces =
-      highlight.length > 0 && ids.length > 0
-        ? await store.highlight(key, { generation, query: planned.marking, ids, fields: highlight })
-        : []
-    if (!pieces) return undefined
-    const highlights = Map.groupBy(pieces, ({ id }) => id)
-    const scale = 2 ** thinning
-    const counts = Map.groupBy(found.facets, ({ mark }) => mark.slice(0, mark.indexOf('=')))
-    return {
-      hits: found.hits.map(({ id, score }) => ({ id, score, highlights: marked(highlights.get(id) ?? []) })),
-      total: Math.max(found.total, found.hits.length),
-      totalIs: found.more ? 'at least' : 'exact',
-      facets: Object.fromEntries(
-        facets.map((facet) => [
-          facet,
-          (counts.get(facet) ?? []).map(({ mark, count }) => ({
-            value: mark.slice(facet.length + 1),
-            count: count * scale,
-          })),
-        ]),
-      ),
-      facetsAre: found.more ? 'estimated' : 'exact',
-      corrected: found.total > 0 || found.hits.length > 0 ? corrected?.text : undefined,
-      typoTolerance,
-    }
+/** `doubtful`: also words that few documents have may be typos. Returns `undefined` when the generation that it looked at was dropped. */
+async function searchOnce(search: Searching, doubtful: boolean): Promise<SearchResult | undefined> {
+  const { store, key, text, tokens, highlight } = search
+  const lookedUp = await store.lookUp(key, tokens, doubtful)
+  const { generation, typos } = lookedUp
+  if (generation === undefined) return nothing(search)
+  const planned = plan(text, tokens, lookedUp)
+  if (!planned || (doubtful && planned.corrections.length === 0)) return nothing(search, typos)
+  const sampled = await sample(search, generation, planned)
+  if (!sampled) return undefined
+  const { matches, thinning } = sampled
+  const hasMatches = matches.total > 0 || matches.hits.length > 0
+  const corrected = hasMatches ? await correction(search, generation, planned, thinning) : ''
+  if (corrected === undefined) return undefined
+  const ids = matches.hits.map(({ id }) => id)
+  const pieces =
+    highlight.length > 0 && ids.length > 0
+      ? await store.highlight(key, { generation, query: planned.marking, ids, fields: highlight })
+      : []
+  if (!pieces) return undefined
+  const highlights = Map.groupBy(pieces, ({ id }) => id)
+  return {
+    hits: matches.hits.map(({ id, score }) => ({ id, score, highlights: marked(highlights.get(id) ?? []) })),
+    total: Math.max(matches.total, matches.hits.length),
+    totalIs: matches.more ? 'at least' : 'exact',
+    facets: facetCounts(search, matches, 2 ** thinning),
+    facetsAre: matches.more ? 'estimated' : 'exact',
+    corrected: corrected || undefined,
+    typoTolerance: typos,
   }
+}
+
+/** Looks at samples of the documents until one is large enough. */
+async function sample(
+  { store, bounds }: Searching,
+  generation: number,
+  { query, ranking, thinning: first, thinningStrong }: Planned,
+): Promise<{ matches: Matches; thinning: number } | undefined> {
+  for (let thinning = first; ; ) {
+    const matches = await store.find({ ...bounds, generation, query, ranking, thinning, thinningStrong })
+    if (!matches) return undefined
+    const next = thinningAfter(matches.total, thinning, candidatesMax)
+    if (next === undefined) return { matches, thinning }
+    thinning = next
+  }
+}
+
+/**
+ * Returns the likeliest text with other words that finds something by itself: the matches may have another word than the likeliest.
+ * Returns '' if there is none, `undefined` when the generation was dropped.
+ */
+async function correction(
+  { store, bounds }: Searching,
+  generation: number,
+  { corrections, thinningStrong }: Planned,
+  thinning: number,
+): Promise<string | undefined> {
+  if (corrections.length <= 1) return corrections[0]?.text ?? ''
+  for (const { text, query } of corrections) {
+    const one = { ...bounds, query, ranking: query, facets: [], limit: 1, offset: 0 }
+    const matches = await store.find({ ...one, generation, thinning, thinningStrong })
+    if (!matches) return undefined
+    if (matches.hits.length > 0) return text
+  }
+  return ''
+}
+
+/** `scale`: how many documents one of the sample stands for. */
+function facetCounts({ facets }: Searching, matches: Matches, scale: number): SearchResult['facets'] {
+  const counts = Map.groupBy(matches.facets, ({ mark }) => mark.slice(0, mark.indexOf('=')))
+  return Object.fromEntries(
+    facets.map((facet) => [
+      facet,
+      (counts.get(facet) ?? []).map(({ mark, count }) => ({
+        value: mark.slice(facet.length + 1),
+        count: count * scale,
+      })),
+    ]),
+  )
 }
 
 function plan(text: string, tokens: readonly Token[], { terms, documents }: LookedUp): Planned | undefined {

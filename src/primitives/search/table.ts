@@ -1,6 +1,7 @@
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { runAlone } from '../data/alone.ts'
+import { cancelWithScope } from '../data/cancel.ts'
 import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
@@ -11,7 +12,7 @@ import { alignedForm, pieceOf } from './normal.ts'
 const rebuildLost = 'RG002'
 const tableGone = '42P01'
 
-/** Full text in the app's own Postgres: indexing rides the commit because it is the same commit. */
+/** Full-text search in the app's own Postgres: indexing rides the commit because it is the same commit. */
 export function tableSearch(database: Database): SearchStore {
   return {
     change(changes) {
@@ -29,7 +30,7 @@ export function tableSearch(database: Database): SearchStore {
       return {
         generation: first?.generation,
         typos: first?.typos ?? true,
-        // Known once the table was analysed.
+        // Unknown before the table was analysed.
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
         terms: rows.map(({ query, ranking, docs, strong, suggestions }, at) => ({
           query,
@@ -43,7 +44,7 @@ export function tableSearch(database: Database): SearchStore {
 
     find({ generation, query, ranking, filters, facets, thinning, thinningStrong, candidatesMax, limit, offset }) {
       return unlessGone(async () => {
-        const [row] = await read<{ found: FoundRow }>(
+        const [row] = await read<{ found: MatchesRow }>(
           database,
           sql`
           select rung.search_find(${generation}, ${query}::tsquery, ${ranking}::tsquery, ${JSON.stringify(filters)}::jsonb,
@@ -65,7 +66,7 @@ export function tableSearch(database: Database): SearchStore {
         )
         const pieces: ((typeof rows)[number] & { aligned: ReturnType<typeof alignedForm> })[] = []
         for (const row of rows) {
-          // Beyond ASCII it takes some milliseconds for a long text: other requests come in between.
+          // A long text that is not ASCII takes some milliseconds. Let other requests come in between.
           if (row.marked === null) await new Promise(setImmediate)
           pieces.push({ ...row, aligned: alignedForm(row.text, language) })
         }
@@ -103,7 +104,7 @@ async function unlessGone<Answer>(ask: () => Promise<Answer>): Promise<Answer | 
 
 async function beginRebuild(database: Database, { module, name, language }: IndexKey): Promise<Rebuild> {
   const run = <Row>(statement: Sql) => runAlone<Row>(database, statement)
-  // Held by a connection: it is gone the moment the process is.
+  // Its lock belongs to a connection, and so ends with the process.
   const holder = await database.connect('write', Number.POSITIVE_INFINITY)
   const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
   const release = async () => {
@@ -111,7 +112,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
     holder.release(freed === undefined || unlimited)
   }
   let unlimited = false
-  /** On the holder, which nobody else gets after this: what takes as long as the index is large. */
+  /** For statements whose time grows with the index. They run on the holder, which is closed afterwards. */
   const runUnlimited = async (statement: Sql) => {
     unlimited = true
     await holder.run(
@@ -125,7 +126,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
     if (rows[0]!.locked !== true) {
       throw new RungError(
         'SEARCH_REBUILDING',
-        `The index "${name}" of module "${module}" is being rebuilt. Wait for that rebuild, or end the process that does it.`,
+        `The index "${name}" of module "${module}" is being rebuilt. Wait for that rebuild, or end its process.`,
       )
     }
     const begun = await run<{ generation: number }>(
@@ -147,7 +148,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   async function end(finish: boolean): Promise<void> {
     try {
       if (finish) {
-        // Concurrently: those who write into the new generation do not wait for it.
+        // Concurrently, so that writers into the new generation do not wait for it.
         await runUnlimited(sql`create index concurrently on ${sql.id('rung', `search_${generation}`)}
           using gin (vector, marks, ts_filter(vector, '{a,b}')) with (fastupdate = off)`)
         await runUnlimited(sql`select rung.search_analyze(${generation})`)
@@ -155,7 +156,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
       const ended = await run<{ old: number }>(
         sql`select rung.search_rebuild_end(${module}, ${name}, ${generation}, ${finish}) as old`,
       )
-      // Readers keep the table for the length of their statements; what cannot be dropped now goes with the next rebuild.
+      // Readers lock the tables during their statements. The next rebuild drops what cannot be dropped now.
       await run(sql`select rung.search_drop(${ended[0]!.old})`).catch((error) => {
         if (!isRungError(error, 'DATA_LOCK_TIMEOUT')) throw error
       })
@@ -179,15 +180,12 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   }
 }
 
-/** Reads through the read pool; cancelled with the scope. */
+/** Runs a statement on the read pool. It is cancelled with the scope. */
 async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
   const scope = currentScope()
   if (scope?.cancelled) throw scope.cancelled
   const connection = await database.connect('read', scope?.deadlineAt ?? Number.POSITIVE_INFINITY)
-  let cancelling: Promise<void> | undefined
-  const forget = scope?.onCancel(() => {
-    cancelling = connection.cancel().catch(() => {})
-  })
+  const endCancel = cancelWithScope(connection)
   let broken = false
   try {
     return (await connection.run(compile(statement))).rows as Row[]
@@ -195,8 +193,7 @@ async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
     broken = isRungError(error, 'DATA_UNAVAILABLE')
     throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
   } finally {
-    forget?.()
-    if (cancelling) await cancelling
+    await endCancel()
     connection.release(broken)
   }
 }
@@ -212,20 +209,20 @@ interface TermRow {
   suggestions: { word: string; stem: string; docs: number }[]
 }
 
-interface FoundRow {
+interface MatchesRow {
   total: number
   hits: { id: string; score: number }[]
   facets: { mark: string; count: number }[]
 }
 
-/** Words that begin alike are ranked as one, and those beside it whose stem begins otherwise. */
+/** Ranks words with the same beginning as one term, and beside it those whose stem begins otherwise. */
 function begun({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
   if (kind !== 'prefix' || !words.some(({ word }) => word.startsWith(text))) return undefined
   const others = words.flatMap(({ stem }) => (stem.startsWith(text) ? [] : [quoted(stem)]))
   return [...(query === '' ? [] : [`(${query})`]), `${quoted(text)}:*`, ...others].join(' | ')
 }
 
-/** A lexeme as the text form of a tsquery has it. */
+/** Quotes a lexeme as in the text form of a tsquery. */
 function quoted(lexeme: string): string {
   return `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
 }
