@@ -2,24 +2,25 @@ import type { Lsn } from '../../kernel/position.ts'
 import type { Ride } from '../data/rides.ts'
 
 /**
- * What the cache asks of its adapters. Layers, coalescing, grace and who may see which entry are policy above, in `cache.ts`.
+ * What the cache asks of its adapters. Coalescing, grace and which reader may see which entry are policy above, in `reader.ts`; how an
+ * invalidation reaches all places is in `invalidator.ts`.
  *
- * The log is the truth: an invalidation is a row of the transaction that made it necessary, so it is there after a commit,
- * also when the process dies in between, and not after a rollback. Every node follows the log. The bus only says that there is
- * something new, the shared layer only saves loads; both may lose all they have.
+ * The log is the truth: an invalidation is a row of the transaction that made it necessary, so it is there after a commit, even if the
+ * process dies in between, and not after a rollback. Every node follows the log. The bus only says that there is something new, and the
+ * shared layer only saves loads; both may lose all they have.
  *
  * What must hold on every adapter of the log:
- * - `since` gives each committed row exactly once to who goes from mark to mark, also where a transaction that began early
+ * - a caller that goes from mark to mark gets each committed row from `since` exactly once, even if a transaction that began early
  *   commits late;
- * - what was committed before `since` was asked is in its answer, or was in an earlier one;
- * - its position covers the rows that it gives.
+ * - what was committed before `since` was called is in its answer, or was in an earlier one;
+ * - its position covers the rows that it returns.
  */
 export interface InvalidationLog {
-  /** For a transaction. `appended` is told the row's number once the commit is certain, and where in the log of the database it was. */
+  /** Returns a statement for a transaction. `appended` gets the row's number once the commit is certain, and its place in the database's log. */
   append(tags: readonly string[], appended: (id: number, at: Lsn | undefined) => void | Promise<void>): Ride
   /** Without a mark: no rows, only where to go on. */
   since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined }>
-  /** Removes rows that are older; gives how many. */
+  /** Removes older rows. Returns how many. */
   trim(olderThanMs: number): Promise<number>
 }
 
@@ -31,11 +32,31 @@ export interface Invalidation {
 /** Which transactions a reader of the log has seen: a snapshot, in Postgres' own text. */
 export type Mark = string
 
-/** Tells other processes that the log has grown. Coalesced; may lose a message. */
+/** Tells other processes that the log has grown. Messages are coalesced and may be lost. */
 export interface Bus {
-  /** The words say what the shared layer knows of already; they have no spaces. */
+  /** The words name what a place has been told already. They have no spaces. */
   ring(words: readonly string[]): void
-  /** Calls `heard` for what others ring; with nothing when it may have missed something. */
+  /** Calls `heard` for the messages of others, and without words if messages may have been missed. */
   listen(heard: (words: readonly string[]) => void): void
   close(): Promise<void>
+}
+
+/** Where entries or answers are kept outside this process: the shared layer, the edge. */
+export interface Place {
+  /** Under this name processes tell each other what the place knows. `undefined` while it cannot be told. */
+  readonly knownAs: string | undefined
+  /** Entries are taken from it into the memory of processes. */
+  readonly fillsMemory: boolean
+  /**
+   * Resolves when nothing with one of the tags is served any more.
+   * @returns the name under which the place knows; `undefined` if it could not be told, and will be before it is used again
+   */
+  invalidate(tags: readonly string[]): Promise<string | undefined>
+  close(): Promise<void>
+}
+
+/** A cache of pages in front of the app, which Rung can purge by tag. */
+export interface PageEdge {
+  /** Resolves when no request that begins from then on gets a page with one of these tags that was made before. `*` is all. */
+  purge(tags: readonly string[]): Promise<void>
 }

@@ -3,24 +3,24 @@
  * nothing of values, times and trust: those are policy above it, in `shared.ts`.
  *
  * What must hold on every adapter:
- * - invalidations are numbered by one counter; a tag has the number of its last one. A tag that is not known (it was never
- *   used, or the engine dropped it) is taken for invalidated: an entry that depends on it is useless;
- * - `store` keeps an entry only if none of its tags was invalidated after the number that `open` gave, and it never puts an older entry in the
- *   place of a newer one;
- * - all of that holds within one epoch. An engine that has lost or may have lost something (flushed, restarted, failed over) begins another one:
- *   nothing of the old is found any more, and calls with the old one are refused (`stale`);
- * - each call ends within a bound, also where the engine does not answer, and then fails.
+ * - invalidations are numbered by one counter, and a tag has the number of its last one. A tag that is not known (it was never
+ *   used, or was evicted) counts as invalidated: an entry that depends on it is not used;
+ * - `store` keeps an entry only if none of its tags was invalidated after the number that `open` returned, and it never replaces a
+ *   newer entry by an older one;
+ * - all of that holds within one epoch. An engine that may have lost something (flushed, restarted, failed over) begins another
+ *   epoch: nothing of the old one is found any more, and calls with the old one are refused (`stale`);
+ * - each call ends within a bound, even if the engine does not answer, and then fails.
  */
 export interface SharedLayer {
   /**
-   * The epoch that counts. Begins another one where there is none, where the engine is not the one that it was begun on, where its
-   * mark is too old, and with `renew`; `mark` is the mark of an epoch that begins.
+   * Returns the current epoch. Begins another one if there is none, if the engine is not the one on which it was begun, if its mark
+   * is too old, and with `renew`; `mark` is the mark of an epoch that begins.
    */
   enter(entering: { renew: boolean; mark: string; markAgeMsMax: number }): Promise<Epoch>
   read(epoch: string, key: string, tags: readonly string[]): Promise<Read | 'stale'>
   /**
-   * Makes the tags known, gives the number that counts now, and the lease of the key if nobody has it whose load began after the
-   * last invalidation of the tags. Unless there is another entry by now than `seen`: then it is worth a look.
+   * Makes the tags known, returns the current number, and takes the lease of the key unless a load has it that began after the last
+   * invalidation of the tags. If there is another entry by now than `seen`, only `changed` is returned.
    */
   open(
     epoch: string,
@@ -29,13 +29,13 @@ export interface SharedLayer {
     lease: { id: string; ms: number },
     seen: Buffer | undefined,
   ): Promise<Opened | 'stale'>
-  /** Ends the lease, if it is still this one's. */
+  /** Ends the lease, if it still has this id. */
   store(epoch: string, key: string, entry: Storing, leaseId: string): Promise<boolean | 'stale'>
   release(epoch: string, key: string, leaseId: string): Promise<void>
   invalidate(epoch: string, tags: readonly string[]): Promise<boolean | 'stale'>
-  /** How far the layer has been told what is in the log. */
+  /** Notes up to which mark of the log the layer has been told. */
   setMark(epoch: string, mark: string): Promise<true | 'stale'>
-  /** Calls `lost` when what was true of the engine need not be true any more. */
+  /** Calls `lost` when the engine may have become another one. */
   watch(lost: () => void): void
   facts(): Promise<LayerFacts>
   close(): Promise<void>
@@ -48,26 +48,26 @@ export interface Epoch {
 
 export interface Read {
   entry: Buffer | undefined
-  /** Of each tag asked for; `undefined` for one that is not known. */
+  /** One for each tag that was asked for; `undefined` if the tag is not known. */
   numbers: readonly (number | undefined)[]
 }
 
 export interface Opened {
   number: number
   leased: boolean
-  /** There is another entry by now. */
+  /** There is another entry by now than the one that was seen. */
   changed: boolean
 }
 
 export interface Storing {
   bytes: Buffer
-  /** What `open` gave. */
+  /** The number that `open` returned. */
   number: number
   tags: readonly string[]
   ttlMs: number
 }
 
-/** For people: what the engine holds. */
+/** Facts about the engine, shown to people. */
 export interface LayerFacts {
   engine: string
   keys: number

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { after, type Clock, sleep, systemClock } from '../../kernel/clock.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { decode, encode } from './coding.ts'
-import type { InvalidationLog } from './contract.ts'
+import type { InvalidationLog, Place } from './contract.ts'
 import type { SharedEntry } from './entry.ts'
 import type { Epoch, Read, SharedLayer } from './layer.ts'
 
@@ -49,7 +49,8 @@ const markAgeMsMax = 1_800_000
  * Down, nobody asks it and nobody waits for it. It keeps a mark: all that the log held by then it has been told. So a probe tells it
  * what came since, whoever has failed to do so, and nobody has to remember anything for it.
  */
-export class SharedCache {
+export class SharedCache implements Place {
+  readonly fillsMemory = true
   readonly #layer: SharedLayer
   readonly #options: SharedOptions
   readonly #clock: Clock
@@ -80,8 +81,8 @@ export class SharedCache {
     return this.#epoch !== undefined
   }
 
-  /** The one that is used now; what was told in another one is not known here. */
-  get epoch(): string | undefined {
+  /** The current epoch: what was told in another one is not known in this one. */
+  get knownAs(): string | undefined {
     return this.#epoch
   }
 

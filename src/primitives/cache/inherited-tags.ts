@@ -1,0 +1,19 @@
+import type { Scope } from '../../kernel/scope.ts'
+
+/** Collects the tags of the entries that a load reads from the cache, by the load's scope. */
+export class InheritedTags {
+  readonly #byScope = new WeakMap<Scope, Set<string>>()
+
+  begin(scope: Scope): Set<string> {
+    const names = new Set<string>()
+    this.#byScope.set(scope, names)
+    return names
+  }
+
+  /** Does nothing if the scope is not that of a load. */
+  add(scope: Scope | undefined, names: () => readonly string[]): void {
+    if (scope?.kind !== 'task') return
+    const collected = this.#byScope.get(scope)
+    if (collected) for (const name of names()) collected.add(name)
+  }
+}

@@ -1,0 +1,47 @@
+import type { Position } from '../../kernel/position.ts'
+import { BoundedMap, type EntryFacts } from './bounded.ts'
+import type { Entry, SharedEntry } from './entry.ts'
+import { Tags, unchanged } from './tags.ts'
+
+/** The entries in the memory of this process, and what it knows of their tags. */
+export class Memory {
+  readonly tags = new Tags()
+  readonly #entries: BoundedMap<Entry>
+
+  constructor(bytesMax: number) {
+    this.#entries = new BoundedMap({ bytesMax, onLeave: (_key, { tags }) => this.tags.release(tags) })
+  }
+
+  get entries(): number {
+    return this.#entries.size
+  }
+
+  get bytes(): number {
+    return this.#entries.bytes
+  }
+
+  /** Returns the entry, fresh or not, unless one of its tags was invalidated. */
+  find(key: string): Entry | undefined {
+    const entry = this.#entries.get(key)
+    if (entry === undefined || unchanged(entry.tags, entry.asOf)) return entry
+    this.#entries.delete(key)
+    return undefined
+  }
+
+  /** Keeps the entry, unless one of its tags was invalidated since its load began at `asOf`. */
+  keep(key: string, entry: SharedEntry, asOf: number): void {
+    const { value, position, names, refreshAt, freshUntil, staleUntil, bytes } = entry
+    const tags = this.tags.hold(names)
+    if (unchanged(tags, asOf)) {
+      this.#entries.set(key, { value, position, tags, asOf, refreshAt, freshUntil, staleUntil }, bytes)
+    } else this.tags.release(tags)
+  }
+
+  invalidate(names: readonly string[], position: Position): void {
+    this.tags.invalidate(names, position)
+  }
+
+  survey(max: number): EntryFacts[] {
+    return this.#entries.survey(max)
+  }
+}

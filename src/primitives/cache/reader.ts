@@ -1,0 +1,139 @@
+import { after } from '../../kernel/clock.ts'
+import { furthest, nowhere } from '../../kernel/position.ts'
+import { currentScope, type Scope } from '../../kernel/scope.ts'
+import { toMs } from '../../kernel/units.ts'
+import type { CacheOptions, Load } from './api.ts'
+import { type Entry, store } from './entry.ts'
+import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
+import { type Loaded, Loads, type LoadsParts, type ReadRequest, reaches } from './loads.ts'
+import type { Groups } from './stats.ts'
+
+export interface ReaderParts extends LoadsParts {
+  groups: Groups
+  /** Returns `undefined` once the log is followed, otherwise when it is. */
+  started(): Promise<void> | undefined
+  inTransaction(): boolean
+  /** Nothing is kept: every value is loaded. */
+  off: boolean
+}
+
+/**
+ * Answers `get`:
+ *
+ *     may this session be answered from here? (else: read the log first; if that fails: load without the cache)
+ *       → memory: a fresh entry, or one in its grace
+ *       → `loads.ts`: a pending load, the shared layer, the load
+ */
+export class Reader {
+  readonly #parts: ReaderParts
+  readonly #loads: Loads
+
+  constructor(parts: ReaderParts) {
+    this.#parts = parts
+    this.#loads = new Loads(parts)
+  }
+
+  get(module: string, key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>): Promise<unknown> {
+    const { groups, off, inTransaction } = this.#parts
+    const scope = currentScope()
+    const stats = groups.of(module, groupOf(key))
+    const request: ReadRequest = { key: keyText(module, key), module, options, load, scope, stats }
+    if (off || inTransaction()) return this.#bypass(request)
+    const waiting = this.#ready(scope)
+    if (waiting === undefined) return this.#read(request) // without a turn of the event loop: most reads are hits
+    return waiting.then((isUsable) => (isUsable ? this.#read(request) : this.#bypass(request)))
+  }
+
+  /**
+   * Returns `undefined` if all that the scope has seen is applied here. Otherwise resolves when it is, to false if the log cannot be read.
+   */
+  #ready(scope: Scope | undefined): Promise<boolean> | undefined {
+    const again = () => this.#ready(scope) ?? true
+    if (scope?.recall) return recalled(scope).then(again)
+    const behind = this.#parts.started() ?? (scope && this.#parts.invalidator.ensure(scope))
+    return behind?.then(again, () => false)
+  }
+
+  async #bypass({ load, scope, stats, module, options: { tags = [] } }: ReadRequest): Promise<unknown> {
+    stats.bypassed += 1
+    const signal = scope?.signal ?? new AbortController().signal
+    const { value } = store(await load({ signal, inherited: () => [] }))
+    // The load ran in the reader's own scope, where inherited tags were collected already.
+    if (tags !== 'inherit') {
+      const names = () => tagTexts(module, typeof tags === 'function' ? tags(value as never) : tags)
+      this.#parts.inherited.add(scope, names)
+    }
+    return value
+  }
+
+  #read(request: ReadRequest): Promise<unknown> {
+    const { key, scope, stats, options } = request
+    const { memory, invalidator, clock } = this.#parts
+    const now = clock.now()
+    const found = this.#skipsMemory() ? undefined : memory.find(key)
+    const entry = found && reaches(found, found.tags.length > 0, scope) ? found : undefined
+    if (entry && now < entry.freshUntil && invalidator.isCurrent) {
+      stats.hits += 1
+      if (now >= entry.refreshAt) this.#refresh(request)
+      return Promise.resolve(this.#seen(entry, scope))
+    }
+    const fallback = entry && now < Math.max(entry.freshUntil, entry.staleUntil) ? entry : undefined
+    const failure = this.#loads.failureOf(key, now)
+    if (failure) return fallback ? this.#serveGrace(request, fallback) : Promise.reject(failure.error)
+    if (!fallback) return this.#loads.join(request).then((loaded) => this.#seen(loaded, scope))
+    // A fresh entry while the log cannot be read is served only if the load fails.
+    const waitMs = now < fallback.freshUntil ? Number.POSITIVE_INFINITY : toMs(options.softTimeout ?? 0)
+    if (waitMs > 0) return this.#loadOrGrace(request, fallback, waitMs)
+    this.#refresh(request)
+    return this.#serveGrace(request, fallback)
+  }
+
+  #skipsMemory(): boolean {
+    return this.#parts.shared?.up === true && this.#parts.filling.isOn
+  }
+
+  /** Waits for the load so long, or until it fails; then serves the entry that there is. */
+  async #loadOrGrace(request: ReadRequest, fallback: Entry, waitMs: number): Promise<unknown> {
+    const { promise: late, resolve } = Promise.withResolvers<undefined>()
+    const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
+    try {
+      const loaded = await Promise.race([this.#loads.join(request), late])
+      if (loaded) return this.#seen(loaded, request.scope)
+    } catch {
+      // The load failed, and was counted there.
+    } finally {
+      forget()
+    }
+    return this.#serveGrace(request, fallback)
+  }
+
+  #serveGrace({ stats, scope }: ReadRequest, entry: Entry): Promise<unknown> {
+    stats.graces += 1
+    return Promise.resolve(this.#seen(entry, scope))
+  }
+
+  #refresh(request: ReadRequest): void {
+    if (!this.#loads.isPending(request.key)) void this.#loads.join(request).catch(() => {}) // counted there
+  }
+
+  /** Reading an entry advances the reader's position, and adds the entry's tags to the enclosing load. */
+  #seen(read: Loaded | Entry, scope: Scope | undefined): unknown {
+    if (scope !== undefined) {
+      if (read.position !== nowhere) scope.position = furthest(scope.position, read.position)
+      this.#parts.inherited.add(scope, () => ('names' in read ? read.names : read.tags.map(({ name }) => name)))
+    }
+    return read.value
+  }
+}
+
+/** Fetches the session's position once, however many readers wait for it. */
+function recalled(scope: Scope): Promise<void> {
+  const recall = scope.recall!
+  const { promise: once, resolve } = Promise.withResolvers<void>()
+  scope.recall = () => once // before `recall` runs: finding out who asks may read from the cache
+  const asked = recall().finally(() => {
+    scope.recall = undefined
+  })
+  resolve(asked)
+  return once
+}
