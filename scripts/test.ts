@@ -9,6 +9,7 @@ import path from 'node:path'
 import { startEmbedded } from '../src/engines/postgres/embedded.ts'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
+import { noPooler, poolerPackages } from '../test/support/pgbouncer.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
 const asked = process.argv.slice(2)
@@ -34,7 +35,8 @@ if (asked.length === 0) {
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
 spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, stdio: 'inherit' })
 
-if (noBrowser && canInstall()) await installDebian([browserPackages], (line) => console.log(line))
+const wanted = [...(noBrowser ? [browserPackages] : []), ...(noPooler ? [poolerPackages] : [])]
+if (wanted.length > 0 && canInstall()) await installDebian(wanted, (line) => console.log(line))
 
 const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: root }).sort()
 const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))

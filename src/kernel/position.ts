@@ -1,15 +1,22 @@
 /**
- * A position says how far a session has seen: for each database, a place in its write-ahead log. Positions only grow;
- * the larger of two covers both.
- *
- * A log sequence number is kept as a bigint of bytes (Postgres prints it as `HIGH/LOW`, both hexadecimal).
+ * A position says how much of the databases a session has seen: for each database, a place in its write-ahead log. It only
+ * moves forward; the larger of two covers both.
  */
+export type Position = ReadonlyMap<string, Place>
+
+/** A log sequence number in bytes, as Postgres prints it in the form `HIGH/LOW`, both hexadecimal. */
 export type Lsn = bigint
-export type Position = ReadonlyMap<string, Lsn>
+
+/**
+ * A place in the log of one database: its timeline in front of its log sequence number, `timeline * 2^64 + lsn`. A server that
+ * is promoted or restored begins a new timeline, so a place of a later timeline is further than any of an earlier one: what
+ * of the old timeline is not in the new one was never promised, and nobody must wait for it.
+ */
+export type Place = bigint
 
 export const nowhere: Position = new Map()
 
-/** Reads Postgres' `16/B374D848`; anything else is `undefined`, never a guess. */
+/** Parses Postgres' `16/B374D848`; returns `undefined` for anything else. */
 export function parseLsn(text: string): Lsn | undefined {
   const match = /^([0-9A-Fa-f]{1,8})\/([0-9A-Fa-f]{1,8})$/.exec(text)
   if (!match) return undefined
@@ -17,30 +24,53 @@ export function parseLsn(text: string): Lsn | undefined {
 }
 
 export function formatLsn(lsn: Lsn): string {
-  return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`
+  return `${hex(lsn >> 32n)}/${hex(lsn & 0xffffffffn)}`
 }
 
-/** `position`, moved forward to `lsn` on `database`; the same object when it already covers it. */
-export function advance(position: Position, database: string, lsn: Lsn): Position {
+/**
+ * The SQL expression of the place that a function such as `pg_current_wal_lsn()` returns, as text: `00000001/16/B374D848`. A
+ * segment's name begins with the timeline, and is right from the moment of a promotion on; only a primary knows it.
+ */
+export function placeSql(lsn: string): string {
+  return `left(pg_walfile_name(${lsn}), 8) || '/' || ${lsn}`
+}
+
+/** Parses `TIMELINE/HIGH/LOW`, all hexadecimal; returns `undefined` for anything else. */
+export function parsePlace(text: string): Place | undefined {
+  const match = /^([0-9A-Fa-f]{1,8})\/(.*)$/.exec(text)
+  const lsn = match && parseLsn(match[2]!)
+  return lsn == null ? undefined : (BigInt(`0x${match![1]}`) << 64n) | lsn
+}
+
+export function formatPlace(place: Place): string {
+  return `${hex(place >> 64n)}/${formatLsn(place & 0xffffffffffffffffn)}`
+}
+
+/** Returns `position` moved forward to `place` on `database`; the same object when it already covers it. */
+export function advance(position: Position, database: string, place: Place): Position {
   const known = position.get(database)
-  if (known !== undefined && known >= lsn) return position
-  return new Map(position).set(database, lsn)
+  if (known !== undefined && known >= place) return position
+  return new Map(position).set(database, place)
 }
 
-/** True when whoever has seen `position` misses nothing that `needed` has seen. */
+/** Returns whether a session at `position` misses nothing of what a session at `needed` has seen. */
 export function covers(position: Position, needed: Position): boolean {
-  for (const [database, lsn] of needed) {
+  for (const [database, place] of needed) {
     const known = position.get(database)
-    if (known === undefined || known < lsn) return false
+    if (known === undefined || known < place) return false
   }
   return true
 }
 
-/** The least position that covers both. */
+/** Returns the least position that covers both. */
 export function furthest(a: Position, b: Position): Position {
   if (a === b || b.size === 0) return a
   if (a.size === 0) return b
   const result = new Map(a)
-  for (const [database, lsn] of b) if (lsn > (result.get(database) ?? -1n)) result.set(database, lsn)
+  for (const [database, place] of b) if (place > (result.get(database) ?? -1n)) result.set(database, place)
   return result
+}
+
+function hex(value: bigint): string {
+  return value.toString(16).toUpperCase()
 }

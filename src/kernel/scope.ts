@@ -24,9 +24,9 @@ export class Scope {
   commitsInDoubt = 0
   /** All that was committed is recorded under the request's Idempotency-Key: sent once more, it is not done twice. */
   repeatable = false
-  /** Asked before the position is relied on, where it has yet to be fetched from a record. Once. */
+  /** Fetches the position from a record. `recallPosition` calls it, once. */
   recall: (() => Promise<void>) | undefined
-  /** There may be a position, and nobody can say which. */
+  /** The session may have a position that could not be fetched: only what was committed last is sure to cover it. */
   positionUnknown = false
   /** Rules for the writes in it, as `data/rides.ts` has them. A field: each run of a job has one, and a map of them all is slow. */
   writeRule: unknown
@@ -43,6 +43,20 @@ export class Scope {
   /** Set once the work has no reader any more: its deadline has passed, or its caller is gone. */
   get cancelled(): Error | undefined {
     return this.#cancelled
+  }
+
+  /** Fetches the position where it lies in a record. Called before the position is relied on; `undefined` where it is known. */
+  recallPosition(): Promise<void> | undefined {
+    const { recall } = this
+    if (!recall) return undefined
+    const { promise: once, resolve } = Promise.withResolvers<void>()
+    this.recall = () => once // before it begins, since finding out whose session it is sets it aside
+    resolve(
+      recall().finally(() => {
+        this.recall = undefined
+      }),
+    )
+    return once
   }
 
   /** For `fetch` and others that take a signal. Made on first use: most requests never need one. */

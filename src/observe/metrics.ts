@@ -18,6 +18,7 @@ import {
   type TransactionDone,
   transactionDone,
 } from '../primitives/data/channels.ts'
+import type { Target } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { type Shed, shed } from '../primitives/http/shedding.ts'
@@ -196,7 +197,7 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
     labelNames: ['target', 'state'],
     registers,
     collect() {
-      for (const target of ['read', 'write'] as const) {
+      for (const target of ['read', 'write', 'own'] as const) {
         const { max, total, idle, waiting } = data.database.counts(target)
         this.set({ target, state: 'max' }, max)
         this.set({ target, state: 'busy' }, total - idle)
@@ -206,7 +207,13 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
     },
   })
   const series = new Map<string, { observe(seconds: number): void }>()
-  const waitSeries = { read: waits.labels({ target: 'read' }), write: waits.labels({ target: 'write' }) }
+  const seriesOf = (target: Target) => waits.labels({ target })
+  const waitSeries = {
+    read: seriesOf('read'),
+    write: seriesOf('write'),
+    own: seriesOf('own'),
+    session: seriesOf('session'),
+  }
 
   listen<StatementDone>(http, data, statementDone, (done) => {
     const key = `${done.module}\0${done.target}\0${done.command}`

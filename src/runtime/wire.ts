@@ -92,9 +92,12 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
   }
 }
 
-export function openDatabase(topology: DataTopology, connection: ConnectionConfig): Database {
+/** The database of all modules that are given no other one. */
+export const mainDatabase = 'main'
+
+export function openDatabase(topology: DataTopology, connection: ConnectionConfig, name = mainDatabase): Database {
   return postgresDatabase({
-    name: 'main',
+    name,
     connection,
     connectionsMax: { read: topology.readConnectionsMax, write: topology.writeConnectionsMax },
     idleTimeoutMs: topology.idleTimeoutMs,

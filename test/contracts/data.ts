@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { isRungError } from '../../src/kernel/errors.ts'
-import type { Connection, Database, Target } from '../../src/primitives/data/contract.ts'
+import { parsePlace, placeSql } from '../../src/kernel/position.ts'
+import type { Connection, Database, Need, Target } from '../../src/primitives/data/contract.ts'
 
 const forever = Number.POSITIVE_INFINITY
+const reading: Need = { target: 'read', deadlineAt: forever }
 
 /** What every adapter of the data primitive keeps. `open` gives a database with pools of two connections each. */
-export function dataContract(name: string, open: () => Promise<Database>): void {
-  describe(`data contract: ${name}`, () => {
+export function dataContract(name: string, open: () => Promise<Database>, skip: string | false = false): void {
+  describe(`data contract: ${name}`, { skip }, () => {
     let database: Database
     before(async () => {
       database = await open()
@@ -131,19 +133,21 @@ export function dataContract(name: string, open: () => Promise<Database>): void 
     }
 
     it('waits for a free connection no longer than asked', async () => {
-      const held = await Promise.all([database.connect('read', forever), database.connect('read', forever)])
+      const held = await Promise.all([database.connect(reading), database.connect(reading)])
       assert.deepEqual(database.counts('read'), { max: 2, total: 2, idle: 0, waiting: 0 })
-      await assert.rejects(database.connect('read', performance.now() + 20), (error) =>
+      await assert.rejects(database.connect({ ...reading, deadlineAt: performance.now() + 20 }), (error) =>
         isRungError(error, 'DATA_POOL_TIMEOUT'),
       )
-      const next = database.connect('read', forever)
+      const next = database.connect(reading)
       for (const connection of held) connection.release()
       ;(await next).release()
     })
 
     it('keeps the pools of the targets apart', async () => {
-      const held = await Promise.all([database.connect('read', forever), database.connect('read', forever)])
-      await using(database, 'write', (connection) => connection.run(plain('select 1')))
+      const held = await Promise.all([database.connect(reading), database.connect(reading)])
+      for (const target of ['write', 'own', 'session'] as const) {
+        await using(database, target, (connection) => connection.run(plain('select 1')))
+      }
       for (const connection of held) connection.release()
     })
 
@@ -156,6 +160,43 @@ export function dataContract(name: string, open: () => Promise<Database>): void 
         await assert.rejects(running, (error) => isRungError(error, 'DATA_TIMEOUT'))
         assert.equal((await connection.run(plain('select 1'))).rowCount, 1)
       })
+    })
+
+    it('keeps a session lock of a session of its own, also between its transactions', async () => {
+      const lock = (connection: Connection) => connection.run(plain('select pg_try_advisory_lock(4711) as locked'))
+      await using(database, 'session', async (one) => {
+        assert.equal((await lock(one)).rows[0]!.locked, true)
+        for (let n = 0; n < 3; n += 1) await using(database, 'own', (other) => other.run(plain('select 1')))
+        await using(database, 'session', async (other) => assert.equal((await lock(other)).rows[0]!.locked, false))
+        await one.run(plain('select pg_advisory_unlock(4711)'))
+      })
+    })
+
+    it('shows a reader all that was committed up to its position', async () => {
+      for (let id = 200; id < 220; id += 1) {
+        const committed = await using(database, 'write', (connection) =>
+          Promise.all(
+            connection.runTogether([
+              { text: 'insert into thing values ($1, $2)', values: [id, 'new'], name: 'c6' },
+              { text: `select ${placeSql('pg_current_wal_lsn()')} as place`, values: [], name: 'c7' },
+            ]),
+          ),
+        )
+        const before = parsePlace(String(committed[1]!.rows[0]!.place))!
+        // The place that comes with the commit's own message is asked before it: one that covers the commit is asked after it.
+        const place = await using(database, 'write', async (connection) => {
+          const { rows } = await connection.run(plain(`select ${placeSql('pg_current_wal_lsn()')} as place`))
+          return parsePlace(String(rows[0]!.place))!
+        })
+        assert.ok(place >= before)
+        for (const atLeast of [place, 'all'] as const) {
+          const connection = await database.connect({ ...reading, atLeast })
+          const { rowCount, seen } = await connection.run(plain(`select from thing where id = ${id}`))
+          connection.release()
+          assert.equal(rowCount, 1)
+          if (database.lags) assert.ok(seen !== undefined && seen >= place, 'and says that it has seen as much')
+        }
+      }
     })
 
     it('replaces a connection that broke', async () => {
@@ -181,7 +222,7 @@ function plain(text: string) {
 }
 
 async function using<T>(database: Database, target: Target, fn: (connection: Connection) => Promise<T>): Promise<T> {
-  const connection = await database.connect(target, forever)
+  const connection = await database.connect({ target, deadlineAt: forever })
   try {
     return await fn(connection)
   } finally {

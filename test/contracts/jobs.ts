@@ -77,7 +77,7 @@ export function jobsContract(name: string, open: () => Promise<QueueUnderTest>):
       const [item] = await q.claim()
       assert.equal(item!.id, ref.id)
       assert.deepEqual(item!.payload, { text: "\0 💥 '" })
-      assert.match(item!.lsn, /^[0-9A-F]+\/[0-9A-F]+$/)
+      assert.match(item!.place, /^[0-9A-F]+\/[0-9A-F]+\/[0-9A-F]+$/)
     })
 
     it('does not pass over an item whose transaction commits late', async () => {

@@ -43,7 +43,7 @@ test('nothing that the environment says of another database reaches the embedded
           assert.deepEqual(rows, [{ role: 'app', database: 'app', encoding: 'UTF8', text: 'ä' }])
         }
         const database = await openPostgres(undefined as never, { connection: { url: urlOf(server.connection) } })
-        const reading = await database.connect('read', Number.POSITIVE_INFINITY)
+        const reading = await database.connect({ target: 'read', deadlineAt: Number.POSITIVE_INFINITY })
         assert.equal((await reading.run({ text: 'select 1', values: [], name: undefined })).rowCount, 1)
         reading.release()
         await database.close()

@@ -1,5 +1,5 @@
 /** A node of the cache as a process of its own: takes orders from its parent, ends with it. */
-import { formatLsn, type Lsn, parseLsn } from '../../src/kernel/position.ts'
+import { formatPlace, type Place, parsePlace } from '../../src/kernel/position.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
@@ -57,12 +57,12 @@ async function follow(order: Order): Promise<unknown> {
 process.on('disconnect', () => process.exit(0))
 process.on('message', async (order: Order) => {
   const scope = new Scope('request', 'test', 'test')
-  scope.position = new Map(order.position.map(([name, lsn]): [string, Lsn] => [name, parseLsn(lsn)!]))
+  scope.position = new Map(order.position.map(([name, place]): [string, Place] => [name, parsePlace(place)!]))
   const outcome = await runInScope(scope, () => follow(order)).then(
     (value) => ({ value }),
     (error) => ({ error: String(error) }),
   )
-  const position = Array.from(scope.position, ([name, lsn]): [string, string] => [name, formatLsn(lsn)])
+  const position = Array.from(scope.position, ([name, place]): [string, string] => [name, formatPlace(place)])
   report({ n: order.n, position, ...outcome })
 })
 process.send!('works')

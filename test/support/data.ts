@@ -5,6 +5,8 @@ import { type PostgresOptions, postgresDatabase } from '../../src/primitives/dat
 import { systemMigrations } from '../../src/runtime/primitives.ts'
 import type { TestPostgres } from './postgres.ts'
 
+export const testLimits = { statementTimeoutMs: 60_000, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 30_000 }
+
 /** The Postgres adapter on a fresh database. */
 export async function openPostgres(postgres: TestPostgres, options: Partial<PostgresOptions> = {}): Promise<Database> {
   return postgresDatabase({
@@ -12,7 +14,7 @@ export async function openPostgres(postgres: TestPostgres, options: Partial<Post
     connection: options.connection ?? (await postgres.createDatabase()),
     connectionsMax: { read: 5, write: 5 },
     idleTimeoutMs: 60_000,
-    limits: { statementTimeoutMs: 60_000, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 30_000 },
+    limits: testLimits,
     ...options,
   })
 }

@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { after } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { encode, parserOf } from './values.ts'
 
@@ -14,6 +15,11 @@ export interface ConnectionConfig {
   user?: string | undefined
   password?: string | undefined
   database?: string | undefined
+  /**
+   * A transaction pooler stands between: consecutive transactions may run in different sessions of the server. The pooler
+   * then makes the settings (`sessionSettings`), nothing is prepared by name, and LISTEN and session locks are refused.
+   */
+  pooled?: boolean | undefined
 }
 
 export interface SessionLimits {
@@ -34,10 +40,27 @@ function identity<T>(value: T): T {
   return value
 }
 
+/** Values are read from their texts: in the forms that `values.ts` knows, and with all their digits. */
+const exactText = { datestyle: 'ISO', intervalstyle: 'postgres', extra_float_digits: 1, bytea_output: 'hex' }
+
+/** What each session of the server must be set to; the connection says so itself, or the pooler in front of the server. */
+export function sessionSettings(limits: SessionLimits | undefined, readOnly: boolean): Record<string, string | number> {
+  return {
+    ...exactText,
+    ...(limits && {
+      statement_timeout: limits.statementTimeoutMs,
+      lock_timeout: limits.lockTimeoutMs,
+      idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
+    }),
+    ...(readOnly && { default_transaction_read_only: 'on' }),
+  }
+}
+
 function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefined, readOnly: boolean): pg.ClientConfig {
-  const { url, ...rest } = config
+  const { url, pooled, ...rest } = config
   const defined = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
   const isLocal = (config.host ?? socketOf(url))?.startsWith('/')
+  const settings = Object.entries(sessionSettings(limits, readOnly)).map(([name, value]) => `-c ${name}=${value}`)
   return {
     ...(isLocal && onSocket),
     ...(url === undefined ? {} : { connectionString: withPort(url.replace(optionsInUrl, '$1'), isLocal) }),
@@ -47,12 +70,8 @@ function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefine
     keepAlive: true,
     connectionTimeoutMillis: 5_000,
     types: pgTypes as never,
-    ...(limits && {
-      statement_timeout: limits.statementTimeoutMs,
-      lock_timeout: limits.lockTimeoutMs,
-      idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
-    }),
-    options: [optionsOf(url), exactText, readOnly ? '-c default_transaction_read_only=on' : ''].join(' ').trim(),
+    // A pooler refuses what it does not know in a startup message.
+    ...(pooled ? { replication: undefined } : { options: [optionsOf(url), ...settings].join(' ').trim() }),
   } as pg.ClientConfig
 }
 
@@ -73,9 +92,6 @@ function withPort(url: string, isLocal: boolean | undefined): string {
   return isLocal && !hasPort ? `${url}${url.includes('?') ? '&' : '?'}port=5432` : url
 }
 
-/** Values are read from their texts: in the forms that `values.ts` knows, and with all their digits. */
-const exactText = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c bytea_output=hex'
-
 /** `options` of a URL would replace ours: it is taken out of it and put before them. */
 const optionsInUrl = /([?&])options=([^&]*)&?/
 
@@ -84,13 +100,55 @@ function optionsOf(url: string | undefined): string {
   return found ? decodeURIComponent(found) : ''
 }
 
-/** One connection outside any pool, for set-up, locks and cancelling. */
+/** One connection outside any pool, for set-up and locks. */
 export async function connectOnce(config: ConnectionConfig): Promise<Client> {
   const client = new pg.Client(clientConfig(config, undefined, false))
   // A connection that dies while idle emits `error`; without a listener that would end the process.
   client.on('error', () => {})
   await client.connect()
   return client
+}
+
+const cancelMsMax = 5_000
+
+/**
+ * Asks the server to stop what the client's session runs. Resolves when the server, or the pooler that passes it on, has
+ * taken the request: it then closes the connection that it came by.
+ * Source: PostgreSQL documentation, "Canceling Requests in Progress".
+ */
+export function cancelSession(config: ConnectionConfig, client: PooledClient): Promise<void> {
+  const { processID, secretKey } = client as unknown as { processID: number; secretKey: number }
+  const other = new pg.Client(clientConfig(config, undefined, false)) as unknown as CancelClient
+  const { connection, host, port, ssl } = other
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const cancel = () => connection.cancel(processID, secretKey)
+  connection.once('connect', () => {
+    if (!ssl) cancel()
+    else if (connection.sslNegotiation !== 'direct') connection.requestSsl()
+  })
+  connection.once('sslconnect', cancel)
+  connection.once('end', resolve)
+  connection.on('error', reject)
+  if (host.startsWith('/')) connection.connect(`${host}/.s.PGSQL.${port}`)
+  else connection.connect(port, host)
+  const giveUp = after(cancelMsMax, () => connection.stream.destroy())
+  return promise.finally(giveUp)
+}
+
+/** What `pg` has and does not tell of in its types: its own `cancel` waits for nothing, and does not speak TLS. */
+interface CancelClient {
+  readonly host: string
+  readonly port: number
+  readonly ssl: unknown
+  readonly connection: {
+    readonly sslNegotiation: string
+    once(event: 'connect' | 'sslconnect' | 'end', listener: () => void): void
+    on(event: 'error', listener: (error: Error) => void): void
+    requestSsl(): void
+    connect(...address: [port: number, host: string] | [socket: string]): void
+    cancel(processId: number, secretKey: number): void
+    readonly stream: { destroy(): void }
+  }
 }
 
 export interface PoolConfig {
@@ -377,6 +435,7 @@ export async function listen(
   channel: string,
   heard: (payload: string) => void,
 ): Promise<Listening> {
+  if (config.pooled) throw new Error('LISTEN needs a session of its own, and a pooler has none for it')
   const client = await connectOnce(config)
   const closed = new Promise<void>((resolve) => client.once('end', () => resolve()))
   client.on('notification', ({ payload }) => heard(payload ?? ''))

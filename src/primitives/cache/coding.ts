@@ -9,7 +9,7 @@ import { frozen, type SharedEntry } from './entry.ts'
  *     1  u8   1 where the text is compressed
  *     2  f64  number of the last invalidation when its load began
  *     10 f64  refreshAt, 18 freshUntil, 26 staleUntil: ms since the epoch
- *     34 …    JSON: [tags, [database, lsn as hexadecimal text, …], value], the value left out where there is none
+ *     34 …    JSON: [tags, [database, place as hexadecimal text, …], value], the value left out where there is none
  *
  * All text is one document: each hit reads it, and taking lines apart first would cost more.
  */
@@ -21,7 +21,7 @@ const compressFrom = 2_048
 
 export function encode(entry: SharedEntry, number: number): Buffer {
   const { names, position, value, json = JSON.stringify(value), refreshAt, freshUntil, staleUntil } = entry
-  const places = Array.from(position, ([name, lsn]) => [name, lsn.toString(16)]).flat()
+  const places = Array.from(position, ([name, place]) => [name, place.toString(16)]).flat()
   const about = `${JSON.stringify(names)},${JSON.stringify(places)}`
   const plain = Buffer.from(json === undefined ? `[${about}]` : `[${about},${json}]`)
   const packed = plain.length >= compressFrom ? zstdCompressSync(plain) : plain

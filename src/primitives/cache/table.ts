@@ -1,4 +1,4 @@
-import { parseLsn } from '../../kernel/position.ts'
+import { parsePlace } from '../../kernel/position.ts'
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
@@ -21,13 +21,14 @@ export function tableLog(database: Database): InvalidationLog {
 
     async since(mark) {
       const seen = mark === undefined ? sql`false` : notSeen(mark)
-      const [row] = await runAlone<{ rows: [string, string[]][]; mark: string; lsn: string }>(
+      const [row] = await runAlone<{ rows: [string, string[]][]; mark: string; place: string }>(
         database,
-        sql`select pg_current_snapshot()::text as mark, pg_current_wal_lsn()::text as lsn,
+        sql`select pg_current_snapshot()::text as mark,
+          left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || pg_current_wal_lsn() as place,
           coalesce((select json_agg(json_build_array(id, tags)) from rung.invalidation where ${seen}), '[]') as rows`,
       )
       const rows = row!.rows.map(([id, tags]): Invalidation => ({ id: Number(id), tags }))
-      return { rows, mark: row!.mark, at: parseLsn(row!.lsn) }
+      return { rows, mark: row!.mark, at: parsePlace(row!.place) }
     },
 
     async trim(olderThanMs) {

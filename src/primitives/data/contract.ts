@@ -1,24 +1,44 @@
+import type { Place } from '../../kernel/position.ts'
+
 /**
- * What the data primitive asks of an adapter: connections to a database, by target. Everything else (scopes, positions,
- * transactions, retries, deadlines) is policy above it, in `data.ts`.
+ * What the data primitive asks of an adapter: connections to a database, by what they are for. Everything else (scopes,
+ * positions, transactions, retries, deadlines) is policy above it, in `data.ts`.
  *
  * What must hold on every adapter:
  * - a connection for `read` refuses to write, also where it leads to the primary (`DATA_READ_ONLY`);
  * - statements of one connection run in the order they were sent, and may be sent without waiting (one round trip);
  * - `connect` waits at most until `deadlineAt` and then throws `DATA_POOL_TIMEOUT`, or `DATA_UNAVAILABLE` when the
  *   database cannot be reached;
+ * - what a connection for `read` shows is never older than `atLeast`, and `seen` of its results covers all that they show;
+ * - connections for one target never take the place of those for another;
  * - a failed statement leaves a `RungError` with a `DATA_*` code and the driver's error as its cause.
  */
 export interface Database {
   /** The name under which positions are kept. */
   readonly name: string
-  connect(target: Target, deadlineAt: number): Promise<Connection>
+  /** Reads may be answered by servers that lag: a session's position must be known before it reads. */
+  readonly lags: boolean
+  connect(need: Need): Promise<Connection>
   counts(target: Target): PoolCounts
   close(): Promise<void>
 }
 
-/** `write` is the primary; `read` is any server that is new enough for the scope. */
-export type Target = 'read' | 'write'
+/**
+ * - `write`: the primary.
+ * - `read`: any server that is new enough.
+ * - `own`: the primary, for Rung's own look-ups and upkeep. They have a small pool, so that they never wait behind the app's
+ *   transactions.
+ * - `session`: the primary, in a session that no pooler shares, for session locks and settings. Few, and not for requests.
+ */
+export type Target = 'read' | 'write' | 'own' | 'session'
+
+export interface Need {
+  readonly target: Target
+  /** For `read`: what the reader has seen already. `all`: everything that was committed before, for a reader of unknown position. */
+  readonly atLeast?: Place | 'all' | undefined
+  /** On the monotonic clock, ms. */
+  readonly deadlineAt: number
+}
 
 export interface Connection {
   run(statement: Statement): Promise<Result>
@@ -52,6 +72,8 @@ export interface Result<Row = Record<string, unknown>> {
   readonly rowCount: number
   /** What the server did: `SELECT`, `UPDATE`, `COMMIT`, `ROLLBACK` … */
   readonly command: string
+  /** A place in the log that covers what was read; absent where all servers of the database show the same. */
+  readonly seen?: Place | undefined
 }
 
 export interface PoolCounts {

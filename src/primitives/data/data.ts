@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Pool } from '../../engines/postgres/client.ts'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { advance, parseLsn } from '../../kernel/position.ts'
+import { advance, parsePlace, placeSql } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import { type BatchLoad, batcher } from './batch.ts'
@@ -14,7 +14,7 @@ import {
   type TransactionDone,
   transactionDone,
 } from './channels.ts'
-import type { Connection, Database, Result, Statement, Target } from './contract.ts'
+import type { Connection, Database, Need, Result, Statement, Target } from './contract.ts'
 import { isOutdated, outcomeUnknown, sqlState, wasSent } from './errors.ts'
 import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
@@ -60,10 +60,13 @@ export type Guard = (text: string, module: string | undefined) => Promise<void> 
 export interface DataRoot<Tx extends SqlTag = SqlTag> {
   /** The data primitive as one module sees it. */
   forModule(module: string | undefined): Data<Tx>
-  /** True while the running code is inside an open `write`. */
+  /** Returns whether the running code is inside an open `write`, of this database or another. */
   inTransaction(): boolean
   readonly database: Database
 }
+
+/** The open read or write of the running code, on whichever database: a transaction of one cannot hold a write of another. */
+const open = new AsyncLocalStorage<Session>()
 
 const retryable = new Set(['40001', '40P01'])
 const statementStart =
@@ -73,7 +76,11 @@ const retryCapMs = 500
 const forever = Number.POSITIVE_INFINITY
 const commit: Statement = { text: 'commit', values: [], name: 'rung_commit' }
 const rollback: Statement = { text: 'rollback', values: [], name: undefined }
-const askPosition: Statement = { text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }
+const askPlace: Statement = {
+  text: `select ${placeSql('pg_current_wal_lsn()')} as place`,
+  values: [],
+  name: 'rung_place',
+}
 const begins: Record<Isolation, Statement> = {
   'read committed': { text: 'begin', values: [], name: 'rung_begin' },
   'repeatable read': { text: 'begin isolation level repeatable read', values: [], name: 'rung_begin_rr' },
@@ -89,16 +96,15 @@ export interface DataPolicy<Tx extends SqlTag> {
 
 /** The policy over one database. */
 export function createData<Tx extends SqlTag = SqlTag>(database: Database, policy: DataPolicy<Tx> = {}): DataRoot<Tx> {
-  const open = new AsyncLocalStorage<Session>()
   const { guard } = policy
   const extend = policy.extend as ExtendTx<SqlTag> | undefined
 
   function forModule(module: string | undefined): Data<Tx> {
-    const core: SessionCore = { database, guard, extend, module, open }
+    const core: SessionCore = { database, guard, extend, module }
 
     async function read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T> {
-      const outer = open.getStore()
-      if (outer instanceof WriteSession && !outer.ended) return fn(joinable(outer, module).tag)
+      const outer = openWrite(database)
+      if (outer) return fn(joinable(outer, core).tag)
       const session = new ReadSession(core)
       return fn(session.tag)
     }
@@ -106,7 +112,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
     async function write<T>(fn: (tx: Tx) => PromiseLike<T> | T, options: WriteOptions = {}): Promise<T> {
       const outer = open.getStore()
       if (outer instanceof WriteSession && !outer.ended) {
-        return fn(joinable(outer, module, options.isolation).tag as Tx)
+        return fn(joinable(outer, core, options.isolation).tag as Tx)
       }
       const standing = currentWriteRule()
       const rule = standing?.begin ? standing.begin({ module, step: options.step }) : standing
@@ -135,8 +141,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
     function batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value> {
       const together = batcher(load, read)
       return (key) => {
-        const outer = open.getStore()
-        if (!(outer instanceof WriteSession) || outer.ended) return together(key)
+        if (!openWrite(database)) return together(key)
         return read(async (sql) => (await load(sql, [key]))[0]!)
       }
     }
@@ -151,7 +156,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
           const outer = open.getStore()
           if (!(outer instanceof WriteSession)) return undefined
           if (outer.ended) throw ended()
-          return joinable(outer, module)
+          return joinable(outer, core)
         },
         statement: (connection, statement, waitMs) => observed(core, connection, statement, 'write', false, waitMs),
         guard: (text) => guard?.(text, module),
@@ -162,10 +167,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
 
   return {
     forModule,
-    inTransaction() {
-      const session = open.getStore()
-      return session instanceof WriteSession && !session.ended
-    },
+    inTransaction,
     database,
   }
 }
@@ -175,13 +177,30 @@ interface SessionCore {
   guard: Guard | undefined
   extend: ExtendTx<SqlTag> | undefined
   module: string | undefined
-  open: AsyncLocalStorage<Session>
 }
 
 type Session = ReadSession | WriteSession
 
-/** A transaction belongs to one module: over the wire, after an extraction, another could not join it either. */
-function joinable(session: WriteSession, module: string | undefined, isolation?: Isolation): WriteSession {
+/** Returns whether the running code is inside an open `write` of any database. */
+export function inTransaction(): boolean {
+  return openWrite() !== undefined
+}
+
+/** Returns the open `write` of the running code, if it is on this database. */
+function openWrite(database?: Database): WriteSession | undefined {
+  const session = open.getStore()
+  if (!(session instanceof WriteSession) || session.ended) return undefined
+  return database === undefined || session.core.database === database ? session : undefined
+}
+
+/** A transaction belongs to one module and one database: from nodes of its own another module could not join it either. */
+function joinable(session: WriteSession, { module, database }: SessionCore, isolation?: Isolation): WriteSession {
+  if (session.core.database !== database) {
+    throw new RungError(
+      'CALL_IN_TRANSACTION',
+      `The database "${database.name}" was used inside a transaction of the database "${session.core.database.name}", and would not be part of it. Use it before or after data.write.`,
+    )
+  }
   if (session.core.module !== module) {
     throw new RungError(
       'CALL_IN_TRANSACTION',
@@ -270,6 +289,15 @@ async function observed(
   }
 }
 
+/** What a read in the scope asks of the database. */
+export function toRead(database: Database, scope: Scope | undefined): Need {
+  return {
+    target: 'read',
+    atLeast: scope?.positionUnknown ? 'all' : scope?.position.get(database.name),
+    deadlineAt: scope?.deadlineAt ?? forever,
+  }
+}
+
 /** Holds a connection only while statements are in flight: no read can starve another of its second connection. */
 class ReadSession {
   readonly core: SessionCore
@@ -287,19 +315,21 @@ class ReadSession {
 
   async #run(piece: Piece): Promise<unknown[]> {
     const { core } = this
-    const outer = core.open.getStore()
-    if (outer instanceof WriteSession && !outer.ended) {
+    if (openWrite(core.database)) {
       throw new RungError(
         'DATA_OUTSIDE_TRANSACTION',
         'A statement of an outer read ran inside data.write and would not see what it wrote. Use the tx of the transaction.',
       )
     }
-    const deadlineAt = checkDeadline(currentScope())
+    const scope = currentScope()
+    checkDeadline(scope)
     const statement = compile(piece)
     const checking = core.guard?.(statement.text, core.module)
     if (checking) await checking
+    const { database } = core
+    if (database.lags) await scope?.recallPosition()
     const asked = this.#connection === undefined && statementDone.hasSubscribers ? systemClock.ticks() : 0
-    this.#connection ??= core.database.connect('read', deadlineAt)
+    this.#connection ??= database.connect(toRead(database, scope))
     const holding = this.#connection
     this.#inFlight += 1
     let connection: Connection | undefined
@@ -307,7 +337,9 @@ class ReadSession {
       connection = await holding
       checkDeadline(currentScope()) // the wait may have taken all the time there was
       const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
-      return (await observed(core, connection, statement, 'read', false, waitMs)).rows
+      const { rows, seen } = await observed(core, connection, statement, 'read', false, waitMs)
+      if (seen !== undefined && scope) scope.position = advance(scope.position, database.name, seen)
+      return rows
     } finally {
       this.#inFlight -= 1
       if (this.#inFlight === 0) {
@@ -359,7 +391,7 @@ export class WriteSession {
     if (checking) this.#barrier = this.#barrier ? this.#barrier.then(() => checking) : checking
     if (this.#barrier) await this.#barrier
     const asked = this.#connection === undefined ? systemClock.ticks() : 0
-    this.#connection ??= this.core.database.connect('write', deadlineAt)
+    this.#connection ??= this.core.database.connect({ target: 'write', deadlineAt })
     const connection = await this.#connection
     checkDeadline(currentScope())
     const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
@@ -390,7 +422,7 @@ export class WriteSession {
     const start = systemClock.ticks()
     let outcome: TransactionDone['outcome'] = 'rollback'
     try {
-      const value = await this.core.open.run(this, async () => fn(this.tag))
+      const value = await open.run(this, async () => fn(this.tag))
       this.#checkUnused()
       if (this.#barrier) await this.#barrier
       checkDeadline(currentScope()) // whoever was told "too late" must not find it done
@@ -399,7 +431,8 @@ export class WriteSession {
       if (own) rides.push(own)
       // A transaction of rides alone begins only now.
       if (rides.length > 0) {
-        this.#connection ??= this.core.database.connect('write', currentScope()?.deadlineAt ?? forever)
+        const deadlineAt = currentScope()?.deadlineAt ?? forever
+        this.#connection ??= this.core.database.connect({ target: 'write', deadlineAt })
         await this.#connection
       }
       this.ended = true
@@ -458,7 +491,7 @@ export class WriteSession {
       }
       const riding = rides.map(({ statement }) => compile(statement))
       const positioned = scope !== undefined || rides.some((ride) => ride.positioned)
-      const sent = this.#send(connection, positioned ? [...riding, commit, askPosition] : [...riding, commit])
+      const sent = this.#send(connection, positioned ? [...riding, commit, askPlace] : [...riding, commit])
       settle = inDoubt(scope)
       const [committed, at] = sent.slice(riding.length)
       asked = committed!
@@ -485,10 +518,10 @@ export class WriteSession {
       if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
       const answer = await at?.catch(() => undefined)
-      const lsn = parseLsn(String(answer?.rows[0]?.lsn))
-      if (scope && lsn !== undefined) scope.position = advance(scope.position, this.core.database.name, lsn)
+      const place = parsePlace(String(answer?.rows[0]?.place))
+      if (scope && place !== undefined) scope.position = advance(scope.position, this.core.database.name, place)
       for (const [index, answer] of answers.entries()) {
-        if (answer.status === 'fulfilled') after.push(rides[index]!.committed?.(answer.value.rows, lsn))
+        if (answer.status === 'fulfilled') after.push(rides[index]!.committed?.(answer.value.rows, place))
       }
     } catch (error) {
       broken = isRungError(error, 'DATA_UNAVAILABLE')

@@ -1,7 +1,7 @@
 import type { Pool } from '../../engines/postgres/client.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { advance, parseLsn } from '../../kernel/position.ts'
+import { advance, parsePlace, placeSql } from '../../kernel/position.ts'
 import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import type { Connection, Database, Result, Statement } from './contract.ts'
 import { outcomeUnknown } from './errors.ts'
@@ -77,7 +77,10 @@ class RoutedPool {
       )
     const scope = currentScope()
     const asked = systemClock.ticks()
-    const connection = await this.#route.database.connect('write', scope?.deadlineAt ?? Number.POSITIVE_INFINITY)
+    const connection = await this.#route.database.connect({
+      target: 'write',
+      deadlineAt: scope?.deadlineAt ?? Number.POSITIVE_INFINITY,
+    })
     const waitMs = systemClock.ticks() - asked
     return new RoutedClient(
       async (query, values) => {
@@ -121,9 +124,9 @@ class RoutedPool {
 
   async #advance(connection: Connection, scope: Scope): Promise<void> {
     // It is committed, whatever becomes of this question.
-    const answer = await connection.run(askPosition).catch(() => undefined)
-    const lsn = parseLsn(String(answer?.rows[0]?.lsn))
-    if (lsn !== undefined) scope.position = advance(scope.position, this.#route.database.name, lsn)
+    const answer = await connection.run(askPlace).catch(() => undefined)
+    const place = parsePlace(String(answer?.rows[0]?.place))
+    if (place !== undefined) scope.position = advance(scope.position, this.#route.database.name, place)
   }
 }
 
@@ -169,7 +172,11 @@ export class RoutedClient {
   }
 }
 
-const askPosition: Statement = { text: 'select pg_current_wal_lsn()::text as lsn', values: [], name: 'rung_lsn' }
+const askPlace: Statement = {
+  text: `select ${placeSql('pg_current_wal_lsn()')} as place`,
+  values: [],
+  name: 'rung_place',
+}
 const readsOnly = new Set(['SELECT', 'SHOW', 'EXPLAIN', 'BEGIN', 'START', 'ROLLBACK', 'SET', 'SAVEPOINT', 'RELEASE'])
 const readingText = /^\s*(select|show|explain|begin|start|set|savepoint|release|rollback|values|table|fetch)\b/i
 

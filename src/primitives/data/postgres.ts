@@ -1,6 +1,6 @@
 import {
   type ConnectionConfig,
-  connectOnce,
+  cancelSession,
   createPool,
   lastWordsOf,
   type PooledClient,
@@ -16,43 +16,52 @@ import { isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
 
 export interface PostgresOptions {
   name: string
+  /** The server itself. */
   connection: ConnectionConfig
+  /** A transaction pooler in front of it, with an address for each target, since it makes the settings of its sessions. */
+  pooler?: Record<Exclude<Target, 'session'>, ConnectionConfig> | undefined
   limits: SessionLimits
-  /** Connections for each target. */
-  connectionsMax: Record<Target, number>
+  /** Connections for each target. Default: 3 for Rung's own work, 4 for sessions. */
+  connectionsMax: { read: number; write: number; own?: number; session?: number }
   idleTimeoutMs: number
 }
 
-/** A pool for each target. Sessions of the read pool are read-only, also while both lead to the same server. */
+/** Limits of Rung's own statements: they are short, and upkeep works in small pieces. */
+const ownLimits: SessionLimits = {
+  statementTimeoutMs: 10_000,
+  lockTimeoutMs: 5_000,
+  idleInTransactionTimeoutMs: 10_000,
+}
+
+/** A pool for each target on one server. Sessions of the read pool are read-only, although they lead to the primary too. */
 export function postgresDatabase(options: PostgresOptions): Database {
-  const pools = {
-    read: pool(options, 'read'),
-    write: pool(options, 'write'),
-  }
+  const connectionsMax = { own: 3, session: 4, ...options.connectionsMax }
+  const addressOf = (target: Target) =>
+    ({ ...options.pooler, session: options.connection })[target] ?? options.connection
+  const pool = (target: Target) =>
+    createPool({
+      connection: addressOf(target),
+      limits: target === 'own' ? ownLimits : options.limits,
+      readOnly: target === 'read',
+      connectionsMax: connectionsMax[target],
+      idleTimeoutMs: options.idleTimeoutMs,
+    })
+  const pools = { read: pool('read'), write: pool('write'), own: pool('own'), session: pool('session') }
   return {
     name: options.name,
-    async connect(target, deadlineAt) {
+    lags: false,
+    async connect({ target, deadlineAt }) {
       const client = await checkOut(pools[target], deadlineAt)
-      return connection(client, options.connection, target)
+      return connection(client, addressOf(target), target)
     },
     counts(target) {
       const { totalCount, idleCount, waitingCount } = pools[target]
-      return { max: options.connectionsMax[target], total: totalCount, idle: idleCount, waiting: waitingCount }
+      return { max: connectionsMax[target], total: totalCount, idle: idleCount, waiting: waitingCount }
     },
     async close() {
-      await Promise.all([pools.read.end(), pools.write.end()])
+      await Promise.all(Object.values(pools).map((one) => one.end()))
     },
   }
-}
-
-function pool(options: PostgresOptions, target: Target) {
-  return createPool({
-    connection: options.connection,
-    limits: options.limits,
-    readOnly: target === 'read',
-    connectionsMax: options.connectionsMax[target],
-    idleTimeoutMs: options.idleTimeoutMs,
-  })
 }
 
 /** `pg`'s own limit covers connecting and waiting together; the scope's deadline may come first. */
@@ -84,7 +93,7 @@ function poolTimeout(cause?: unknown): RungError {
   )
 }
 
-/** With these the server says goodbye; the socket closes a moment later, and until then the pool would lend it out again. */
+/** States with which the server ends a session. The socket closes a moment later; until then the pool would lend it out again. */
 const endsSession = /^(08(?!P01)|57P|25P0[34])/
 
 function connection(client: PooledClient, config: ConnectionConfig, target: Target): Connection {
@@ -109,6 +118,9 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
     }
   }
+
+  const toQuery = ({ text, values, name, driver }: Statement): QueryConfig =>
+    ({ text, values, name: config.pooled ? undefined : name, ...driver }) as QueryConfig
 
   function send(statement: Statement): Promise<Result> {
     const query = toQuery(statement)
@@ -135,7 +147,7 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
     },
     runTogether: (statements) => queryTogether(client, statements.map(toQuery)).map(result),
     cancel() {
-      cancelling ??= cancelBackend(client, config).finally(() => {
+      cancelling ??= cancelSession(config, client).finally(() => {
         cancelling = undefined
       })
       return cancelling
@@ -147,14 +159,4 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       else giveBack()
     },
   }
-}
-
-function toQuery({ text, values, name, driver }: Statement): QueryConfig {
-  return { text, values, name, ...driver } as QueryConfig
-}
-
-async function cancelBackend(client: PooledClient, config: ConnectionConfig): Promise<void> {
-  const { processID } = client as PooledClient & { processID: number }
-  const other = await connectOnce(config)
-  await other.query('select pg_cancel_backend($1)', [processID]).finally(() => other.end())
 }

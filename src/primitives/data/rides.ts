@@ -1,5 +1,5 @@
 import type { RungError } from '../../kernel/errors.ts'
-import type { Lsn } from '../../kernel/position.ts'
+import type { Place } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import type { Sql, SqlTag } from './sql.ts'
 
@@ -17,7 +17,7 @@ export interface Ride {
    * Called with the statement's rows, once the commit is certain, with a place in the log that covers it (`undefined` where
    * that could not be asked any more). What it gives is waited for before the write is answered; it must not fail.
    */
-  committed?(rows: readonly Record<string, unknown>[], at: Lsn | undefined): void | Promise<void>
+  committed?(rows: readonly Record<string, unknown>[], at: Place | undefined): void | Promise<void>
 }
 
 /** An open transaction, as those see it who want to ride its commit. */

@@ -69,7 +69,7 @@ export interface Item extends Held {
   /** How long it could have run already, ms. */
   waitedMs: number
   /** A position that covers the commit which pushed it. */
-  lsn: string
+  place: string
 }
 
 export interface Progress {

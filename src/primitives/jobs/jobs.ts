@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../../kernel/errors.ts'
-import { formatLsn } from '../../kernel/position.ts'
+import { formatPlace } from '../../kernel/position.ts'
 import { type AsJson, jsonCheck } from '../../kernel/schema.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -152,7 +152,7 @@ export function currentContext(): Context {
   const position = scope.position.size === 0 ? undefined : [...scope.position]
   return {
     traceparent: scope.traceparent,
-    position: position && Object.fromEntries(position.map(([database, lsn]) => [database, formatLsn(lsn)])),
+    position: position && Object.fromEntries(position.map(([database, place]) => [database, formatPlace(place)])),
   }
 }
 

@@ -64,7 +64,7 @@ create table rung.job_turn (queue text primary key, last_key text not null);
 
 create type rung.claimed as (
   id bigint, token integer, queue text, name text, payload json, key text, failures integer, attempts_max integer,
-  context json, waited_ms double precision, lsn text
+  context json, waited_ms double precision, place text
 );
 
 -- Queues without rules between their items: each caller takes what nobody else has locked.
@@ -166,7 +166,7 @@ declare
   log_end text;
 begin
   if cardinality(ids) = 0 then return; end if;
-  log_end := pg_current_wal_insert_lsn();
+  log_end := left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '/' || pg_current_wal_insert_lsn();
   return query
     update rung.job set token = token + 1, lease_until = clock_timestamp() + lease, worker = by_worker
     where id = any(ids) and lease_until is null and dead_at is null

@@ -1,4 +1,4 @@
-import { runAlone } from '../data/alone.ts'
+import { ownDeadline, runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import type { Ride } from '../data/rides.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
@@ -40,7 +40,7 @@ export function tableQueue(database: Database): Queue {
           sql<Item>`select * from rung.hold(rung.free_jobs(${queues}, ${counts}), ${worker}, ${ms(leaseMs)})`,
         )
       }
-      const connection = await database.connect('write', Number.POSITIVE_INFINITY)
+      const connection = await database.connect({ target: 'own', deadlineAt: ownDeadline() })
       try {
         const results = await Promise.allSettled(statements.map((statement) => connection.run(compile(statement))))
         const items = results.flatMap((result) => (result.status === 'fulfilled' ? result.value.rows : []) as never[])

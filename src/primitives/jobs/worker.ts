@@ -1,6 +1,6 @@
 import { after, atMost, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { causesOf, errorOf, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
-import { advance, nowhere, type Position, parseLsn } from '../../kernel/position.ts'
+import { advance, nowhere, type Position, parsePlace } from '../../kernel/position.ts'
 import { backoffMs, systemRandom } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import type { Database } from '../data/contract.ts'
@@ -96,7 +96,7 @@ export class Worker {
   readonly #timers: (() => void)[] = []
   /** Whether somebody waits for the end of a run: the next one of its key. */
   readonly #hurried: boolean
-  #claimedAt: { lsn: string; position: Position } | undefined
+  #claimedAt: { place: string; position: Position } | undefined
   #outcomes: Outcome[] = []
   #settling: Promise<void> | undefined
   #loop: Promise<void> | undefined
@@ -205,9 +205,9 @@ export class Worker {
   }
 
   /** What the producer had seen, and its own commit. Most items of one claim have nothing else, and share it. */
-  #positionOf({ context, lsn }: Item): Position {
+  #positionOf({ context, place }: Item): Position {
     const { name } = this.#options.database
-    if (this.#claimedAt?.lsn !== lsn) this.#claimedAt = { lsn, position: moved(nowhere, name, lsn) }
+    if (this.#claimedAt?.place !== place) this.#claimedAt = { place, position: moved(nowhere, name, place) }
     let { position } = this.#claimedAt
     for (const database in context?.position) position = moved(position, database, context.position[database]!)
     return position
@@ -394,8 +394,8 @@ function announce(at: Moment, item: { id: number }): void {
 }
 
 function moved(position: Position, database: string, text: string): Position {
-  const lsn = parseLsn(text)
-  return lsn === undefined ? position : advance(position, database, lsn)
+  const place = parsePlace(text)
+  return place === undefined ? position : advance(position, database, place)
 }
 
 /** A handler that does not listen to its signal is left alone: its writes fail, and its place is free again. */

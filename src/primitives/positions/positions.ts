@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost, systemClock } from '../../kernel/clock.ts'
-import { formatLsn, furthest, type Lsn, type Position, parseLsn } from '../../kernel/position.ts'
+import { formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import type { Http } from '../http/contract.ts'
 import { principalOrNobody } from '../http/principal.ts'
@@ -62,7 +62,7 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
   }
 
   async function keep(request: FastifyRequest, reply: FastifyReply, position: Position): Promise<void> {
-    const places = Array.from(position, ([database, lsn]) => `${database}:${formatLsn(lsn)}`).join('+')
+    const places = Array.from(position, ([database, place]) => `${database}:${formatPlace(place)}`).join('+')
     const text = `${places}.${systemClock.now()}`
     const value = encodeURIComponent(`${text}.${sign(text)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
@@ -79,11 +79,11 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
     const [, places, at, mac] = match
     if (!timingSafeEqual(Buffer.from(sign(`${places}.${at}`)), Buffer.from(mac!))) return undefined
     if (systemClock.now() - Number(at) > 2 * keptMs) return new Map()
-    const position = new Map<string, Lsn>()
-    for (const place of places!.split('+')) {
-      const end = place.lastIndexOf(':')
-      const lsn = parseLsn(place.slice(end + 1))
-      if (lsn !== undefined) position.set(place.slice(0, end), lsn)
+    const position = new Map<string, Place>()
+    for (const text of places!.split('+')) {
+      const end = text.lastIndexOf(':')
+      const place = parsePlace(text.slice(end + 1))
+      if (place !== undefined) position.set(text.slice(0, end), place)
     }
     return position
   }

@@ -7,7 +7,10 @@ export function redisPositions(client: RedisClient, app: string): PositionRecord
   const keyOf = (principal: string) => `{${app}}:at:${createHash('sha256').update(principal).digest('base64url')}`
   return {
     async put(principal, position) {
-      const fields = Array.from(position, ([database, lsn]) => [database, lsn.toString(16).padStart(16, '0')]).flat()
+      const fields = Array.from(position, ([database, place]) => [
+        database,
+        place.toString(16).padStart(24, '0'),
+      ]).flat()
       if (fields.length > 0) await client.script(putScript, [keyOf(principal)], [keptMs, ...fields])
     },
     async find(principal) {

@@ -1,8 +1,9 @@
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { currentScope } from '../../kernel/scope.ts'
-import { runAlone } from '../data/alone.ts'
+import { ownDeadline, runAlone } from '../data/alone.ts'
 import { cancelWithScope } from '../data/cancel.ts'
 import type { Database } from '../data/contract.ts'
+import { toRead } from '../data/data.ts'
 import { sqlState } from '../data/errors.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
 import type { LookedUp, Term } from './answers.ts'
@@ -103,9 +104,9 @@ async function unlessGone<Answer>(ask: () => Promise<Answer>): Promise<Answer | 
 }
 
 async function beginRebuild(database: Database, { module, name, language }: IndexKey): Promise<Rebuild> {
-  const run = <Row>(statement: Sql) => runAlone<Row>(database, statement)
+  const run = <Row>(statement: Sql) => runAlone<Row>(database, statement, 'write')
   // Its lock belongs to a connection, and so ends with the process.
-  const holder = await database.connect('write', Number.POSITIVE_INFINITY)
+  const holder = await database.connect({ target: 'session', deadlineAt: ownDeadline() })
   const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
   const release = async () => {
     const freed = await holder.run(compile(sql`select pg_advisory_unlock(${key})`)).catch(() => undefined)
@@ -184,7 +185,8 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
 async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
   const scope = currentScope()
   if (scope?.cancelled) throw scope.cancelled
-  const connection = await database.connect('read', scope?.deadlineAt ?? Number.POSITIVE_INFINITY)
+  if (database.lags) await scope?.recallPosition()
+  const connection = await database.connect(toRead(database, scope))
   const endCancel = cancelWithScope(connection)
   let broken = false
   try {

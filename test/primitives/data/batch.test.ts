@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { isRungError } from '../../../src/kernel/errors.ts'
-import { formatLsn } from '../../../src/kernel/position.ts'
+import { formatPlace } from '../../../src/kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../../../src/kernel/scope.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../../src/primitives/data/data.ts'
@@ -82,14 +82,14 @@ describe('batch', () => {
     const seen: (string | undefined)[] = []
     const positionOf = data.batch(async (_sql, keys: readonly number[]) => {
       const at = currentScope()?.position.get('main')
-      seen.push(at === undefined ? undefined : formatLsn(at))
+      seen.push(at === undefined ? undefined : formatPlace(at))
       return keys
     })
     const writer = new Scope('request', 'w', 'POST /item')
     const reader = new Scope('request', 'r', 'GET /item')
     await runInScope(writer, () => data.write((tx) => tx`update item set n = 10 where id = 1`))
     await Promise.all([runInScope(reader, () => positionOf(1)), runInScope(writer, () => positionOf(2))])
-    assert.deepEqual(seen, [formatLsn(writer.position.get('main')!)])
+    assert.deepEqual(seen, [formatPlace(writer.position.get('main')!)])
     assert.equal(reader.position.get('main'), writer.position.get('main')) // and whoever saw it stays there
   })
 
