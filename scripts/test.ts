@@ -1,18 +1,27 @@
 /**
- * `npm test [-- file …]`: types, lint, then every test, on engines that it starts itself, and installs on Debian.
- * With CI=true a skipped test is a failure.
+ * `npm test [-- --lane name | file …]`: lint, types, then every test, those of one lane (`scripts/lanes.ts`), or those of some
+ * files, on engines that it starts itself and installs on Debian. With CI=true a skipped test is a failure.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { globSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { parseArgs } from 'node:util'
 import { startEmbedded } from '../src/engines/postgres/embedded.ts'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
 import { noPooler, poolerPackages } from '../test/support/pgbouncer.ts'
+import { laneNames, testFiles } from './lanes.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
-const asked = process.argv.slice(2)
+const { values, positionals: asked } = parseArgs({
+  allowPositionals: true,
+  options: { lane: { type: 'string' } },
+})
+if (values.lane !== undefined && !laneNames.includes(values.lane)) {
+  console.error(`There is no lane "${values.lane}"; choose one of ${laneNames.join(', ')}.`)
+  process.exit(2)
+}
 
 function step(name: string, command: string, args: readonly string[]): void {
   process.stdout.write(`${name} … `)
@@ -38,7 +47,7 @@ spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, 
 const wanted = [...(noBrowser ? [browserPackages] : []), ...(noPooler ? [poolerPackages] : [])]
 if (wanted.length > 0 && canInstall()) await installDebian(wanted, (line) => console.log(line))
 
-const files = asked.length > 0 ? asked : globSync('test/**/*.test.ts', { cwd: root }).sort()
+const files = asked.length > 0 ? asked : testFiles(root, values.lane)
 const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))
 const postgres = await startEmbedded({ root: dir, connectionsMax: 200 })
 let skipped = 0
@@ -61,6 +70,9 @@ function run(list: readonly string[]): Promise<number> {
     `--import=${path.join(root, 'test/support/left-open.ts')}`,
     '--test-concurrency=2',
     '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${path.join(root, 'test/support/slowest.ts')}`,
+    '--test-reporter-destination=stdout',
     ...list,
   ]
   const child = spawn(process.execPath, args, {
