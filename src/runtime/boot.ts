@@ -11,7 +11,7 @@ import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../migrations/migrate.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
-import type { Declared } from '../primitives/cache/warming.ts'
+import type { DeclaredWarm } from '../primitives/cache/warming.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
 import { createFiles, type FilesRoot } from '../primitives/files/files.ts'
@@ -297,10 +297,10 @@ async function addModules(
   parts: Parts,
   http: Http,
   log: Log,
-): Promise<{ work: AppWork; warms: Declared[] }> {
+): Promise<{ work: AppWork; warms: DeclaredWarm[] }> {
   const { data, files, mail, sessions, secret } = parts
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
-  const warms: Declared[] = []
+  const warms: DeclaredWarm[] = []
   const jobs = jobsOf(parts.queue)
   const rules = { checked: config.mode !== 'production', inTransaction: data.inTransaction }
   const exposed = new Map<string, unknown>()

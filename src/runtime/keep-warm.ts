@@ -1,7 +1,7 @@
 import { atMost } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
-import { type Declared, Warming } from '../primitives/cache/warming.ts'
+import { type DeclaredWarm, Warming } from '../primitives/cache/warming.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { askItself } from '../primitives/http/own-request.ts'
 import type { Log } from './log.ts'
@@ -13,7 +13,7 @@ const stopMsMax = 10_000
 
 /** Fills the cache at the start, and again each time the shared layer was emptied. Gives what ends it. */
 export async function keepWarm(
-  warms: readonly Declared[],
+  warms: readonly DeclaredWarm[],
   cache: CacheCore,
   http: Http,
   log: Log,

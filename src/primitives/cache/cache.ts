@@ -62,7 +62,7 @@ export class CacheCore {
       memory,
       places: [shared, edge].filter((place) => place !== undefined),
       outbox: parts.outbox,
-      onMark: (mark) => shared?.stands(mark),
+      onMark: (mark) => shared?.noteMark(mark),
     })
     this.#parts = parts
     this.#memory = memory

@@ -7,17 +7,17 @@ import type { CacheCore } from './cache.ts'
 import type { LayerFacts } from './layer.ts'
 import type { GroupStats, Warmed } from './stats.ts'
 
-/** What one process knows of its cache, for people. Counts are since its start. */
+/** What people are shown of the cache of one process. Counts are since its start. */
 export interface Figures {
   groups: GroupStats[]
   entries: number
   bytes: number
   bytesMax: number
-  /** Where there is a shared layer: whether it is used, and what it holds. */
+  /** Whether the shared layer is used, and what it holds. `null` if there is none. */
   shared: { up: boolean; facts: LayerFacts | null } | null
-  /** What the last warming did, where there was one. */
+  /** What the last warming did. */
   warmed: Warmed | null
-  /** Of the entries that were looked at. */
+  /** Of the entries that were surveyed. */
   hottest: EntryFacts[]
   largest: EntryFacts[]
 }
@@ -28,16 +28,16 @@ export interface ProcessFigures extends Figures {
 }
 
 const everyMs = 5_000
-/** Said again so often also where nothing has changed; who has not for thrice as long is gone. */
+/** Figures are written at least this often. A process that has not written for three times as long is gone. */
 const aliveMs = 10_000
 const goneMs = 30_000
-/** Some 2 ms for the hottest and the largest. */
+/** Finding the hottest and the largest of so many takes some 2 ms. */
 const surveyMax = 20_000
 const shownMax = 10
 
 /**
- * Each process writes down now and then what it knows of its cache: so whoever has the database can look at all of them, wherever they
- * are, and none needs a door for it. One that does not use its cache writes nothing.
+ * Writes the figures of this process to the database now and then, so that a tool with access to the database sees those of all
+ * processes. A process that does not use its cache writes nothing.
  */
 export function keepFigures(
   core: CacheCore,
@@ -84,7 +84,7 @@ async function figuresOf(core: CacheCore): Promise<Figures> {
     ...core.size,
     warmed: core.warmed ?? null,
     shared: shared ? { up: shared.up, facts: shared.up ? await shared.facts().catch(() => null) : null } : null,
-    hottest: most((a, b) => b.uses - a.uses), // of equals the one that was used last
+    hottest: most((a, b) => b.uses - a.uses), // a stable sort: of equals, the one that was used last
     largest: most((a, b) => b.bytes - a.bytes),
   }
 }
@@ -102,7 +102,7 @@ async function save(database: Database, process: string, figures: Figures): Prom
   )
 }
 
-/** Of all processes that run now. */
+/** Returns the figures of all processes that run now. */
 export async function readFigures(database: Database): Promise<ProcessFigures[]> {
   const [known] = await runAlone<{ yes: boolean }>(
     database,

@@ -8,35 +8,33 @@ export interface FollowerOptions {
   bus: Bus
   /** The name under which positions of the log's database are kept. */
   database: string
-  /** New rows, in no order. What it gives is waited for before the follower says that it has seen them. */
+  /** Applies new rows, which come in no order. The rows count as seen once it resolves. */
   apply(rows: readonly Invalidation[], position: Position): void | Promise<void>
-  /** Rows may have been missed. */
+  /** Called when rows may have been missed. */
   lost(): void
-  /** All that the log held at this mark has been applied. */
-  stands(mark: Mark): void
+  /** Called when all that the log held at this mark has been applied. */
+  onMark(mark: Mark): void
   failed(error: unknown): void
   clock?: Clock
 }
 
-/** So often it looks without being told to: a lost message is made good for by then. */
+/** The log is read at least this often, so that a lost message does no harm for longer. */
 const lookEveryMs = 200
-/** However often it is told, not more often than this. */
+/** The log is read at most this often because of messages. */
 const lookPauseMs = 5
 const trimEveryMs = 60_000
 const idsMax = 10_000
-/** Rows live this long; who was away for longer starts anew. */
+/** Rows are kept for this long. A process that was away for longer drops all that it has. */
 export const logKeptMs = 3_600_000
 
 /**
- * Follows the log of invalidations. What a session wrote may be anywhere in it; `ensure` says when all that its position
- * covers has been applied here.
+ * Follows the log of invalidations. `ensure` resolves when everything that a session's position covers has been applied here.
  *
- * Two ways to know that: (1) a look that began after the position was heard of has ended: what a session has been told is
- * visible to everybody. (2) the position is *less* than one that was read before the last look began, as an end of the database's
- * log or as another session's: a commit that the look did not see was answered after it, with a position at least as
- * high. Equal is not enough: a commit's record is written before the commit is visible, so a commit that is answered later may
- * be given the same position. (On a database where nothing else is written that costs a look for each request of who has just
- * written, until Postgres itself writes to its log, which it does within 15 s: LOG_SNAPSHOT_INTERVAL_MS.)
+ * There are two ways to know that: (1) a look at the log that began after the position was heard of has ended: what a session has been
+ * told is visible to all. (2) The position is *less* than one that was read before the last look began, as the end of the database's
+ * log or as another session's position: a commit that the look did not see was answered after it, with a position at least as high. Equal is not enough: a commit's record is written before the commit is visible, so a commit that is answered later may
+ * be given the same position. (On a database where nothing else is written, each request of a session that has just written
+ * costs a look, until Postgres itself writes to its log, within 15 s: LOG_SNAPSHOT_INTERVAL_MS.)
  */
 export class Follower {
   readonly #options: FollowerOptions
@@ -83,13 +81,13 @@ export class Follower {
     await this.#next?.catch(() => {})
   }
 
-  /** Its own rows are applied at their commit and need not be applied again. */
+  /** Notes a row of this process that was applied at its commit, and need not be applied again. */
   applied(id: number): void {
     if (this.#own.size >= idsMax) this.#own.clear() // then they are applied again
     this.#own.add(id)
   }
 
-  /** `undefined`: all that the scope's position covers is applied. Else when it will be; fails where the log cannot be read. */
+  /** Returns `undefined` if all that the scope's position covers is applied, otherwise when it is. Rejects if the log cannot be read. */
   ensure(scope: Scope): Promise<void> | undefined {
     const needed = scope.position.get(this.#options.database)
     if (scope.positionUnknown && !this.#covered.has(scope)) return this.#reach(scope, needed ?? 0n)
@@ -98,7 +96,7 @@ export class Follower {
     return covered !== undefined && needed <= covered ? undefined : this.#reach(scope, needed)
   }
 
-  /** Whether others' invalidations have been heard of lately. */
+  /** How long ago the log was last read. */
   behindMs(): number {
     return this.#clock.ticks() - this.#lastSuccessAt
   }
@@ -145,7 +143,7 @@ export class Follower {
       if (others.length > 0) await apply(others, position)
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
-      this.#options.stands(mark)
+      this.#options.onMark(mark)
       if (this.#end !== undefined && this.#end > this.#horizon) this.#horizon = this.#end
       this.#end = at
       this.#lastSuccessAt = this.#clock.ticks()
@@ -155,7 +153,7 @@ export class Follower {
     }
   }
 
-  /** Whether somebody said that this row, called by this word, need not be told to the shared layer. Once. */
+  /** Whether another process has said, by this word, that a place knows this row. Forgets the word. */
   isKnown(word: string): boolean {
     return this.#known.delete(word)
   }

@@ -50,7 +50,7 @@ export class Invalidator {
       failed,
       apply: (rows, position) => this.#apply(rows, position),
       lost: () => memory.tags.invalidateAll(nowhere),
-      stands: onMark,
+      onMark,
     })
   }
 

@@ -6,37 +6,37 @@ import type { InvalidationLog, Place } from './contract.ts'
 import type { SharedEntry } from './entry.ts'
 import type { Epoch, Read, SharedLayer } from './layer.ts'
 
-/** Leave to load, and to keep what comes of it if nothing was invalidated meanwhile. */
+/** Permission to load a value, and to store it if none of its tags was invalidated meanwhile. */
 export interface Ticket {
   kind: 'ticket'
   epoch: string
   key: string
   number: number
   leaseId: string
-  /** To be given out if the load fails. */
+  /** Served if the load fails. */
   graceful: SharedEntry | undefined
 }
 
 export interface SharedOptions {
   layer: SharedLayer
   log: InvalidationLog
-  /** Told when the layer is left alone, and when it is used again. */
+  /** Called when the layer is no longer used, and when it is used again. */
   changed(state: 'up' | 'down', cause: unknown): void
   clock?: Clock
 }
 
 const leaseMs = 5_000
-/** How long somebody else's load is waited for. */
+/** How long a process waits for a load of another one. */
 const waitMsMax = 2_000
 const waitStepMs = { base: 10, max: 50 }
-/** An engine that failed is tried again by one probe at a time, never by requests. */
+/** Waits between probes. An engine that failed is tried by one probe at a time, never by requests. */
 const probeMs = { base: 100, max: 2_000 }
-/** More news than this are not told one by one: all that the layer holds is given up. */
+/** If the layer has missed more rows than this, a new epoch begins instead of telling it each. */
 const newsMax = 10_000
 const newsAtOnce = 500
 const keptBeyondMs = 60_000
 const markEveryMs = 1_000
-/** The log keeps its rows twice as long. */
+/** Half of the time for which the log keeps its rows. */
 const markAgeMsMax = 1_800_000
 
 /**
@@ -46,8 +46,8 @@ const markAgeMsMax = 1_800_000
  *      ▲                                                    │
  *      └── a call failed, the connection was lost, a flush ─┘
  *
- * Down, nobody asks it and nobody waits for it. It keeps a mark: all that the log held by then it has been told. So a probe tells it
- * what came since, whoever has failed to do so, and nobody has to remember anything for it.
+ * While it is down, no request uses it or waits for it. The layer keeps a mark: it has been told all that the log held by then. A probe
+ * tells it what came since, so no process has to remember what it could not tell.
  */
 export class SharedCache implements Place {
   readonly fillsMemory = true
@@ -57,13 +57,13 @@ export class SharedCache implements Place {
   #epoch: string | undefined
   #epochLast: string | undefined
   #emptied = () => {}
-  /** Invalidations that it was not told of. */
+  /** How many invalidations the layer was not told. */
   #missed = 0
-  /** How often the engine may have become another one: what was learned of it before is worth nothing. */
+  /** How often the engine may have become another one. What was learned of it before no longer holds. */
   #losses = 0
   #probing: Promise<void> | undefined
   #failures = 0
-  #told: 'up' | 'down' | undefined
+  #reported: 'up' | 'down' | undefined
   #markedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
@@ -86,12 +86,12 @@ export class SharedCache implements Place {
     return this.#epoch
   }
 
-  /** From now on `emptied` is told when the layer is used and has nothing of what this process knew in it. */
+  /** Calls `emptied` whenever the layer is used again and has lost what it held. */
   onEmptied(emptied: () => void): void {
     this.#emptied = emptied
   }
 
-  /** Once; an engine that cannot be reached is tried again in the background. */
+  /** Probes once. An engine that cannot be reached is tried again in the background. */
   async start(): Promise<void> {
     await this.#probe().catch(() => {})
   }
@@ -107,7 +107,7 @@ export class SharedCache implements Place {
     return this.#layer.facts()
   }
 
-  /** A good entry; else leave to load it. `undefined`: the layer is down. */
+  /** Returns an entry that is good, or a ticket to load it, or `undefined` if the layer is down. */
   async find(
     key: string,
     names: readonly string[],
@@ -146,7 +146,7 @@ export class SharedCache implements Place {
     }
   }
 
-  /** False: not kept. */
+  /** Returns whether the entry was stored. */
   async store({ epoch, key, number, leaseId }: Ticket, entry: SharedEntry): Promise<boolean> {
     if (this.#epoch !== epoch) return false
     const ttlMs = Math.ceil(entry.staleUntil - this.#clock.now()) + keptBeyondMs
@@ -170,7 +170,7 @@ export class SharedCache implements Place {
     await this.#layer.release(epoch, key, leaseId).catch((error) => this.#down(error, epoch))
   }
 
-  /** Gives the epoch in which the layer knows; with `undefined` it will know before it is trusted again. */
+  /** Returns the epoch in which the layer knows, or `undefined` if it will be told before it is used again. */
   async invalidate(names: readonly string[]): Promise<string | undefined> {
     for (let epoch = this.#epoch; epoch !== undefined; epoch = this.#epoch) {
       try {
@@ -185,8 +185,8 @@ export class SharedCache implements Place {
     return undefined
   }
 
-  /** All that the log holds up to this mark has been told. */
-  stands(mark: string): void {
+  /** Notes in the layer that it has been told everything up to this mark. */
+  noteMark(mark: string): void {
     const epoch = this.#epoch
     const now = this.#clock.ticks()
     if (epoch === undefined || now - this.#markedAt < markEveryMs) return
@@ -197,23 +197,23 @@ export class SharedCache implements Place {
     )
   }
 
-  /** What fails late, in an epoch that has ended, says nothing of the next one. */
+  /** A late failure in an epoch that has ended says nothing about the next one. */
   #down(cause: unknown, epoch: string | undefined): undefined {
     if (this.#closed || epoch !== this.#epoch) return undefined
-    this.#tell('down', cause)
+    this.#report('down', cause)
     this.#epoch = undefined
-    this.#later()
+    this.#probeLater()
     return undefined
   }
 
-  /** Once for each change, however many notice it. */
-  #tell(state: 'up' | 'down', cause: unknown): void {
-    if (state === this.#told) return
-    this.#told = state
+  /** Reports each change once, however many calls notice it. */
+  #report(state: 'up' | 'down', cause: unknown): void {
+    if (state === this.#reported) return
+    this.#reported = state
     this.#options.changed(state, cause)
   }
 
-  #later(): void {
+  #probeLater(): void {
     if (this.#probing || this.#closed) return
     const waitMs = this.#failures === 0 ? 0 : probeMs.base + backoffMs(this.#failures, probeMs.base, probeMs.max)
     this.#probing = new Promise<void>((resolve) => void after(waitMs, resolve))
@@ -221,7 +221,7 @@ export class SharedCache implements Place {
       .catch(() => {})
       .finally(() => {
         this.#probing = undefined
-        if (this.#epoch === undefined) this.#later()
+        if (this.#epoch === undefined) this.#probeLater()
       })
   }
 
@@ -250,19 +250,19 @@ export class SharedCache implements Place {
       if (losses !== this.#losses) throw new Error('the connection was lost') // perhaps it is another one now, with the same epoch
       this.#epoch = epoch.id
       this.#failures = 0
-      this.#tell('up', undefined)
+      this.#report('up', undefined)
       if (epoch.id !== this.#epochLast) this.#emptied()
       this.#epochLast = epoch.id
     } catch (error) {
       this.#failures += 1
-      this.#tell('down', error)
-      this.#later()
+      this.#report('down', error)
+      this.#probeLater()
       throw error
     }
   }
 }
 
-/** No tag was invalidated after what this number counts. One that is not known counts as invalidated. */
+/** Whether no tag was invalidated after this number. A tag that is not known counts as invalidated. */
 function isCurrent({ numbers }: Read, number: number): boolean {
   for (const one of numbers) if (one === undefined || one > number) return false
   return true

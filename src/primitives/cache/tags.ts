@@ -1,18 +1,18 @@
 import { furthest, nowhere, type Position } from '../../kernel/position.ts'
 import { BriefMap } from './brief.ts'
 
-/** A tag, as this process knows it. Entries point to their tags: whether one is still good is a comparison of numbers. */
+/** What this process knows of a tag. Entries point to their tags, so that whether an entry is current is a comparison of numbers. */
 export interface Tag {
   readonly name: string
-  /** When it was last invalidated, on this process' own count of invalidations; 0 for never since it is known. */
+  /** When it was last invalidated, on this process' own count of invalidations; 0 if never. */
   at: number
-  /** How far whoever loads something with it must have seen the databases. */
+  /** A load of something with this tag must see at least this much of the databases. */
   position: Position
-  /** Entries and loads that point to it. */
+  /** How many entries and loads point to it. */
   held: number
 }
 
-/** Beyond so many, tags that nothing points to are forgotten, those that were invalidated first before others. */
+/** Above this, tags that nothing points to are forgotten, those that were invalidated first before others. */
 const tagsMax = 20_000
 
 /**
@@ -22,7 +22,7 @@ const tagsMax = 20_000
 export class Tags {
   #count = 0
   readonly #byName = new BriefMap<string, Tag>()
-  /** Of the tags that were forgotten: what is not known may have been invalidated at that time, and there. */
+  /** The latest invalidation of a forgotten tag: a tag that is not known may have been invalidated then, and at that position. */
   #forgottenAt = 0
   #forgottenPosition: Position = nowhere
 
@@ -34,7 +34,7 @@ export class Tags {
   /** Of the last invalidation, of whatever tag. */
   position: Position = nowhere
 
-  /** Gives the tags, and keeps them until `release`. */
+  /** Returns the tags, and keeps them until `release`. */
   hold(names: readonly string[]): Tag[] {
     return names.map((name) => {
       const tag = this.#tag(name)
@@ -46,7 +46,7 @@ export class Tags {
   release(tags: readonly Tag[]): void {
     for (const tag of tags) {
       tag.held -= 1
-      // Never invalidated: nobody can miss it.
+      // It was never invalidated, so forgetting it loses nothing.
       if (tag.held === 0 && tag.at <= this.#forgottenAt) this.#byName.delete(tag.name)
     }
   }
@@ -64,7 +64,7 @@ export class Tags {
     if (this.#byName.size > tagsMax) this.#forget()
   }
 
-  /** Everything that was loaded before is no longer good: the process may have missed something. */
+  /** Invalidates everything that was loaded before: the process may have missed something. */
   invalidateAll(position: Position): void {
     this.#count += 1
     this.#forgottenAt = this.#count
@@ -97,7 +97,7 @@ export class Tags {
   }
 }
 
-/** Whether all of them are as they were at that time. */
+/** Whether none of the tags was invalidated since. */
 export function unchanged(tags: readonly Tag[], since: number): boolean {
   for (let index = 0; index < tags.length; index += 1) if (tags[index]!.at > since) return false
   return true

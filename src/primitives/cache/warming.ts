@@ -8,37 +8,37 @@ import type { Warmed } from './stats.ts'
 /** What is hot, the hottest first. */
 export type HotList<Item> = readonly Item[] | (() => PromiseLike<readonly Item[]> | readonly Item[])
 
-/** What a module wants to have in the cache before anybody asks. Inert: made by `warm`. */
+/** What a module wants in the cache before the first request. Made by `warm`; does nothing by itself. */
 export interface Warm {
   readonly name: string
   readonly list: HotList<unknown>
-  /** Without it the list is one of paths. */
+  /** If it is left out, the list is one of paths. */
   readonly load: ((item: never) => unknown) | undefined
 }
 
-/** Paths of routes that keep their answers. `name` is for the log. */
+/** Warms paths of routes that keep their answers. `name` appears in the log. */
 export function warm(name: string, paths: HotList<string>): Warm
-/** `load` asks the cache for one of the list, as the module itself does. */
+/** Warms things: `load` asks the cache for one item of the list, as the module itself does. */
 export function warm<Item>(name: string, list: HotList<Item>, load: (item: Item) => unknown): Warm
 export function warm(name: string, list: HotList<unknown>, load?: (item: never) => unknown): Warm {
   return { name, list, load }
 }
 
 /** With the module that says so. */
-export interface Declared {
+export interface DeclaredWarm {
   module: string
   warm: Warm
 }
 
 export interface WarmingOptions {
   core: CacheCore
-  warms: readonly Declared[]
-  /** Asks a route for its answer. */
+  warms: readonly DeclaredWarm[]
+  /** Requests a path of this process. */
   visit(path: string): Promise<unknown>
-  /** Told of the first failure of each list. */
+  /** Called with the first failure of each list. */
   failed(name: string, error: unknown): void
   ended(warmed: Warmed): void
-  /** Items that are under way at once, and that begin in a second: so much of the database is left to those who ask. */
+  /** How many items load at once, and how many begin in a second. The rest of the database's capacity is left to requests. */
   concurrency?: number
   perSecond?: number
   clock?: Clock
@@ -48,7 +48,7 @@ const defaults = { concurrency: 4, perSecond: 250 }
 /** As long as a load of the cache may take. */
 const itemMsMax = 30_000
 
-/** Fills the cache with what the modules say is hot: one run at a time, and one more for all who ask meanwhile. */
+/** Fills the cache with what the modules list: one run at a time, and one more if it is asked for meanwhile. */
 export class Warming {
   readonly #options: WarmingOptions & typeof defaults
   readonly #clock: Clock
@@ -70,7 +70,7 @@ export class Warming {
     return this.#running
   }
 
-  /** Begins nothing more. Resolves when nothing is under way. */
+  /** Starts no more items. Resolves when none is running. */
   async stop(): Promise<void> {
     this.#stopped.abort()
     await this.#running
@@ -92,7 +92,7 @@ export class Warming {
   }
 
   /** One list, several items at a time. */
-  async #warm({ module, warm: { name, list, load } }: Declared, counts: Omit<Warmed, 'ms'>): Promise<void> {
+  async #warm({ module, warm: { name, list, load } }: DeclaredWarm, counts: Omit<Warmed, 'ms'>): Promise<void> {
     const { concurrency, perSecond, visit, failed } = this.#options
     const label = `${module}/${name}`
     const before = counts.failed
@@ -130,7 +130,7 @@ export class Warming {
   }
 }
 
-/** In a scope of its own, and no longer than a load may take: what hangs must not hold up the rest. */
+/** Runs in a scope of its own, and no longer than a load may take: an item that hangs must not hold up the rest. */
 function inTime<T>(label: string, fn: () => PromiseLike<T> | T): Promise<T> {
   const scope = new Scope('task', `warm:${label}:${uuid()}`, `warm ${label}`)
   const late = () =>

@@ -55,7 +55,7 @@ const articles = defineModule({
         }),
     )
 
-    // The whole answer is kept, for those who are not signed in.
+    // The whole answer is kept for readers who are not signed in.
     http.get('/titles', { config: { cache: { ttl: '1m', grace: '10m', tags: ['titles'] } } }, () =>
       data.read((sql) => sql`select slug, title from articles.article order by id desc limit 20`),
     )
