@@ -118,7 +118,7 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
 
 /** The hand-written app, on a Postgres with the same settings and the same rows. */
 async function startFloor(dataDir: string, key: Buffer): Promise<Contender> {
-  const server = await startEmbedded({ root: dataDir })
+  const server = await startEmbedded({ root: dataDir, connectionsMax: 60 })
   const child = startNode(['--conditions=rung-source', 'bench/floor.ts'], {
     DATABASE_HOST: server.connection.host!,
     TOKEN_KEY: key.toString('hex'),

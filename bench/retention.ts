@@ -25,7 +25,7 @@ const bench: Bench = {
   claim: 'a million finished jobs leave tables of a bounded size',
   async run({ json }) {
     const dir = await mkdtemp(path.join(tmpdir(), 'rung-bench-'))
-    const server = await startEmbedded({ root: dir })
+    const server = await startEmbedded({ root: dir, connectionsMax: 100 })
     try {
       const { connection } = server
       await migrate({ connection, migrations: systemMigrations })

@@ -6,9 +6,9 @@ import { sleep, systemClock } from './kernel/clock.ts'
 import { RungError } from './kernel/errors.ts'
 import { type ReadMessage, readMessage } from './primitives/mail/read-message.ts'
 import { boot } from './runtime/boot.ts'
-import { readConfig } from './runtime/config.ts'
 import { createLog } from './runtime/log.ts'
 import type { Primitives } from './runtime/primitives.ts'
+import { readBindings } from './topology/bindings.ts'
 
 export interface TestOptions {
   /** Settings by the names that they have in the environment: `{ RUNG_LIMITS: 'on' }`. `PORT` and `RUNG_DATA` are set already. */
@@ -40,10 +40,10 @@ const lookEveryMs = 20
 export async function startForTest(app: App, { env = {} }: TestOptions = {}): Promise<TestApp> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   try {
-    const config = readConfig({ NODE_ENV: 'test', LOG_LEVEL: 'warn', ...env, PORT: '0', RUNG_DATA: dir }, dir)
+    const bindings = readBindings({ NODE_ENV: 'test', LOG_LEVEL: 'warn', ...env, PORT: '0', RUNG_DATA: dir }, dir)
     let queue: Primitives['queue'] | undefined
-    const running = await boot(app, config, {
-      log: createLog(app.name, config.logLevel, { format: 'auto', frames: true }),
+    const running = await boot(app, bindings, {
+      log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
       extensions: [
         (_http, { primitives }) => {
           queue = primitives.queue

@@ -34,6 +34,7 @@ const roomsBelow: Record<string, readonly string[]> = {
   // Programs as processes: how they are found, started and ended is the same for each.
   'engines/postgres': ['engines/process'],
   'engines/redis': ['engines/process'],
+  'engines/cdn': ['engines/process'],
   'engines/nginx': ['engines/process'],
   // Whose draft it is.
   'engines/disk': ['engines/process'],

@@ -32,7 +32,7 @@ export interface Scene {
 
 /** Slugs from all over the table, and people who follow about twenty others. */
 export async function sceneOf(dataDir: string): Promise<Scene> {
-  const server = await attachEmbedded({ root: dataDir })
+  const server = await attachEmbedded({ root: dataDir, connectionsMax: 60 })
   const client = await connectOnce(server.connection)
   try {
     const slugs = await client.query(`select slug from articles.article order by md5(id::text) limit ${slugsMax}`)

@@ -1,14 +1,14 @@
 import conduit from '../../examples/conduit/app.ts'
 import { observe } from '../../src/observe/observe.ts'
 import { boot } from '../../src/runtime/boot.ts'
-import { readConfig } from '../../src/runtime/config.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 import { createLog } from '../../src/runtime/log.ts'
 
 /** Conduit as a process of its own, `observed` or bare. */
 
-const config = readConfig(process.env, process.cwd())
+const config = readBindings(process.env, process.cwd())
 const running = await boot(conduit, config, {
-  log: createLog(conduit.name, config.logLevel),
+  log: createLog(conduit.name, config.log.level),
   extensions: process.argv[2] === 'observed' ? [observe()] : [],
 })
 process.stdout.write(`${JSON.stringify({ url: running.url, postgresPid: running.server.pid() }, null, 2)}\n`)

@@ -12,11 +12,11 @@ import { isRungError, RungError } from '../kernel/errors.ts'
 import { formatLsn } from '../kernel/position.ts'
 import { formatBytes, formatMs } from '../kernel/units.ts'
 import { backupDirOf, backupSource, refuseExternal } from '../runtime/backups.ts'
-import type { Config } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { type DatabaseServer, startDatabaseServer } from '../runtime/wire.ts'
+import type { ToolBindings } from '../topology/bindings.ts'
 import type { Command, Input } from './command.ts'
-import { dataConfig } from './rung-config.ts'
+import { toolBindings } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const statusEveryMs = 5_000
@@ -43,6 +43,7 @@ const backup: Command = {
     'Exit code: 0 good, 1 an error, a damaged file or a difference.',
   ].join('\n'),
   examples: ['rung backup --to /mnt/backups', 'RUNG_BACKUP_DIR=/mnt/backups rung backup verify --drill'],
+  settings: ['backup', 'process.dataDir', 'process.config'],
   options: {
     to: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
     stream: { type: 'boolean', help: 'Archive the log until Ctrl-C.' },
@@ -50,15 +51,15 @@ const backup: Command = {
     drill: { type: 'boolean', help: 'With verify: restore to a temporary folder and compare.' },
   },
   async run(input) {
-    const { positionals, values, env, cwd } = input
+    const { positionals, values, cwd } = input
     const verb = verbOf(positionals, values)
-    const config = dataConfig(env, cwd)
-    const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOf(config)
-    if (verb === 'list') return list(input, config, backupDir)
-    if (verb === 'verify') return check(input, config, backupDir)
-    return withServer(config, async (server) => {
+    const bindings = await toolBindings(input)
+    const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOf(bindings)
+    if (verb === 'list') return list(input, bindings, backupDir)
+    if (verb === 'verify') return check(input, bindings, backupDir)
+    return withServer(bindings, async (server) => {
       const folder = await usable(backupDir)
-      return verb === 'stream' ? stream(input, config, server, folder) : once(input, config, server, folder)
+      return verb === 'stream' ? stream(input, bindings, server, folder) : once(input, bindings, server, folder)
     })
   },
 }
@@ -81,25 +82,30 @@ function verbOf(positionals: Input['positionals'], values: Input['values']): 'on
   throw new RungError('CONFIG_INVALID', `rung backup knows no "${said}". See: rung backup --help`)
 }
 
-async function withServer(config: Config, body: (server: DatabaseServer) => Promise<number>): Promise<number> {
-  refuseExternal(config)
-  if (!existsSync(path.join(config.dataDir, 'postgres'))) {
+async function withServer(bindings: ToolBindings, body: (server: DatabaseServer) => Promise<number>): Promise<number> {
+  refuseExternal(bindings)
+  if (!existsSync(path.join(bindings.dataDir, 'postgres'))) {
     throw new RungError(
       'CONFIG_INVALID',
-      `There is no database in ${config.dataDir}. Start the app first, or set RUNG_DATA.`,
+      `There is no database in ${bindings.dataDir}. Start the app first, or set RUNG_DATA.`,
     )
   }
   // A fleet starts its Postgres again itself; who did so beside it would keep it from that.
-  const how = (await runningFleet(config.dataDir)) ? 'join' : 'attach'
-  const server = await startDatabaseServer(config, createLog('backup', 'silent'), how)
+  const how = (await runningFleet(bindings.dataDir)) ? 'join' : 'attach'
+  const server = await startDatabaseServer(bindings, createLog('backup', 'silent'), how)
   return body(server).finally(() => server.stop())
 }
 
-async function once({ json, out }: Input, config: Config, server: DatabaseServer, backupDir: string): Promise<number> {
-  const sameDisk = await onSameDisk(config.dataDir, backupDir)
+async function once(
+  { json, out }: Input,
+  bindings: ToolBindings,
+  server: DatabaseServer,
+  backupDir: string,
+): Promise<number> {
+  const sameDisk = await onSameDisk(bindings.dataDir, backupDir)
   if (sameDisk) out.note(sameDiskWarning(backupDir))
   const began = systemClock.ticks()
-  const source = backupSource(config, server, backupDir)
+  const source = backupSource(bindings, server, backupDir)
   const archive = await joinArchive(source.connection, backupDir)
   try {
     const onProgress = percent(out, 'copying the data')
@@ -122,7 +128,12 @@ async function once({ json, out }: Input, config: Config, server: DatabaseServer
   }
 }
 
-async function stream(input: Input, config: Config, server: DatabaseServer, backupDir: string): Promise<number> {
+async function stream(
+  input: Input,
+  bindings: ToolBindings,
+  server: DatabaseServer,
+  backupDir: string,
+): Promise<number> {
   const { out, json, values } = input
   const stopped = stopOnSignal(input)
   const port = typeof values.port === 'string' ? portOf(values.port) : undefined
@@ -135,7 +146,7 @@ async function stream(input: Input, config: Config, server: DatabaseServer, back
     port === undefined
       ? undefined
       : await (await import('../observe/archiver-door.ts')).openArchiverDoor(port, backupDir)
-  const backups = await keepBackups({ ...backupSource(config, server, backupDir), dataDir: config.dataDir, tell })
+  const backups = await keepBackups({ ...backupSource(bindings, server, backupDir), dataDir: bindings.dataDir, tell })
   const endStatus = every(statusEveryMs, () => {
     if (closeDoor) return // whoever wants to know asks there
     const { at, lsn, serverLsn } = backups.state()
@@ -157,7 +168,7 @@ async function stream(input: Input, config: Config, server: DatabaseServer, back
   }
 }
 
-async function list({ json, out, cwd }: Input, config: Config, backupDir: string): Promise<number> {
+async function list({ json, out, cwd }: Input, bindings: ToolBindings, backupDir: string): Promise<number> {
   const catalogues = await readCatalogues(backupDir)
   const all = catalogues.map((catalogue) => {
     const current = currentTimeline(catalogue)
@@ -184,7 +195,8 @@ async function list({ json, out, cwd }: Input, config: Config, backupDir: string
     out.line(`No backups in ${place}. Make one: rung backup`)
     return 0
   }
-  if (existsSync(config.dataDir) && (await onSameDisk(config.dataDir, backupDir))) out.note(sameDiskWarning(backupDir))
+  if (existsSync(bindings.dataDir) && (await onSameDisk(bindings.dataDir, backupDir)))
+    out.note(sameDiskWarning(backupDir))
   for (const { catalogue, current, found } of all) listOne(out, catalogue, current?.id, found)
   return 0
 }
@@ -207,9 +219,9 @@ function listOne(out: Input['out'], catalogue: Catalogue, current: number | unde
   }
 }
 
-async function check(input: Input, config: Config, backupDir: string): Promise<number> {
+async function check(input: Input, bindings: ToolBindings, backupDir: string): Promise<number> {
   const { values, json, out } = input
-  if (values.drill) refuseExternal(config)
+  if (values.drill) refuseExternal(bindings)
   const catalogues = await readCatalogues(backupDir)
   if (catalogues.length === 0) {
     throw new RungError(
@@ -226,7 +238,7 @@ async function check(input: Input, config: Config, backupDir: string): Promise<n
     })
     faults.push(...found.map(({ file, what }) => ({ file: path.join(catalogue.system, file), what })))
   }
-  const compared = values.drill && faults.length === 0 ? await runDrill(input, config, backupDir) : undefined
+  const compared = values.drill && faults.length === 0 ? await runDrill(input, bindings, backupDir) : undefined
   const equal = compared?.tables.every((table) => table.equal) ?? true
   if (json) out.json({ backupDir, files, faults, ...(compared && { drill: { ...compared, equal } }) })
   else {
@@ -246,11 +258,11 @@ interface DrillResult {
   durationMs: number
 }
 
-async function runDrill({ out }: Input, config: Config, backupDir: string): Promise<DrillResult> {
+async function runDrill({ out }: Input, bindings: ToolBindings, backupDir: string): Promise<DrillResult> {
   let result: DrillResult | undefined
   const began = systemClock.ticks()
-  await withServer(config, async (server) => {
-    const { connection } = backupSource(config, server, backupDir)
+  await withServer(bindings, async (server) => {
+    const { connection } = backupSource(bindings, server, backupDir)
     const system = await systemOf(connection)
     const archive = await joinArchive(connection, backupDir)
     try {

@@ -4,12 +4,11 @@ import type { EntryFacts } from '../primitives/cache/bounded.ts'
 import { type ProcessFigures, readFigures } from '../primitives/cache/figures.ts'
 import type { LayerFacts } from '../primitives/cache/layer.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'
-import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
 import { openDatabase, openMemoryCache, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
-import { appFolder, existingData, wantedTopology } from './rung-config.ts'
+import { existingData, toolBindings } from './input-settings.ts'
 
 const cache: Command = {
   name: 'cache',
@@ -27,6 +26,7 @@ const cache: Command = {
     '              every process, as tx.invalidate does: within a quarter of a second',
   ].join('\n'),
   examples: ['rung cache', 'rung cache --json', 'rung cache invalidate articles article:7 articles'],
+  settings: ['data', 'cdn.name', 'cdn.id', 'process.dataDir', 'process.config'],
   options: {},
   run(input) {
     const [verb, ...rest] = input.positionals
@@ -38,26 +38,22 @@ const cache: Command = {
 export default cache
 
 async function open(input: Input) {
-  const config = existingData(readConfig(input.env, input.cwd), input.cwd)
-  // It signs nothing: without a need for keys, a database elsewhere needs no data directory here.
-  const keyless = { ...config, secret: config.secret ?? '' }
-  const server = await startDatabaseServer(keyless, createLog('rung', 'silent'), 'attach')
-  const database = openDatabase(config.topology.data, server.connection)
+  const bindings = existingData(await toolBindings(input), input.cwd)
+  const server = await startDatabaseServer(bindings, createLog('rung', 'silent'), 'attach')
+  const database = openDatabase(bindings.data, server.connection)
   const close = async () => {
     await database.close()
     await server.stop()
   }
-  return { database, connection: server.connection, close }
+  return { bindings, database, connection: server.connection, close }
 }
 
 async function invalidate(input: Input, [module, ...tags]: readonly string[]): Promise<number> {
   if (module === undefined || tags.length === 0) {
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
-  // Which CDN is to hear of it, the app's own file may say.
-  const { topology } = await wantedTopology([...appFolder(undefined, input.cwd), input.cwd], input.env, {})
-  const { database, connection, close } = await open(input)
-  const layers = openMemoryCache(topology, database, connection)
+  const { bindings, database, connection, close } = await open(input)
+  const layers = openMemoryCache(bindings, database, connection)
   const primitives = openPrimitives(database, connection, undefined, layers)
   try {
     await primitives.data.forModule(module).write(async (tx) => tx.invalidate(tags))

@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { RungError } from '../kernel/errors.ts'
+import { allSettings } from '../topology/read-settings.ts'
 
 /** One command of the CLI: a file each. */
 export interface Command {
@@ -10,8 +11,10 @@ export interface Command {
   usage: string
   /** What it does, for `--help`; plain text, 80 columns. */
   help: string
+  /** Which settings it reads: groups or single paths of their table. `--help` lists them. */
+  settings?: readonly string[]
   examples: readonly string[]
-  /** How many words may follow the command; checked by the command itself where it is not given. */
+  /** How many words may follow the command; without it the command itself checks them. */
   wordsMax?: number
   options: Options
   /** Returns the exit code. */
@@ -38,36 +41,29 @@ export interface Input {
   out: Output
 }
 
-/** Where a command writes; tests give another one. */
+/** Where a command writes. */
 export interface Output {
-  /** For the one who reads: a line. */
+  /** A line for people. */
   line(text?: string): void
-  /** For programs: one JSON document. */
+  /** One JSON document for programs. */
   json(value: unknown): void
   /** Progress and complaints; never mixed into the result. */
   note(text: string): void
 }
 
-/** Of the commands that run an app. */
-export const logOption: Option = {
-  type: 'string',
-  value: 'format',
-  help: 'Log lines: pretty (for people; default on a terminal) or json.',
+/** Options that are settings, from their table. */
+export function settingOptions(...paths: readonly string[]): Options {
+  return Object.fromEntries(
+    paths.map((path) => {
+      const { option, type, help, variable } = allSettings.get(path)!
+      return [option, { type: 'string', value: type.placeholder, help: `${help} Instead of ${variable}.` }]
+    }),
+  )
 }
 
 const common: Options = {
-  help: { type: 'boolean', help: 'This text.' },
-  json: { type: 'boolean', help: 'The result as one JSON document.' },
-}
-
-/** Options stand for variables of the environment. */
-export function withOptions(env: Input['env'], { port, role, log }: Input['values']): Input['env'] {
-  return {
-    ...env,
-    ...(typeof port === 'string' && { PORT: port }),
-    ...(typeof role === 'string' && { RUNG_ROLE: role }),
-    ...(typeof log === 'string' && { RUNG_LOG: log }),
-  }
+  help: { type: 'boolean', help: 'Show this text.' },
+  json: { type: 'boolean', help: 'Print the result as one JSON document.' },
 }
 
 /** @throws CONFIG_INVALID */
@@ -95,15 +91,38 @@ export function helpText(command: Command): string {
       ] as const,
   )
   const width = Math.max(...rows.map(([left]) => left.length))
+  const settings = settingLines(command.settings ?? [])
   return [
     `${command.usage}`,
     '',
     command.help,
     '',
     'Options:',
-    ...rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`),
+    ...rows.flatMap(([left, right]) => hanging(`  ${left.padEnd(width)}  `, right)),
+    ...(settings.length > 0 ? ['', 'Settings, by their variable and their name in rung.config.ts:', ...settings] : []),
     '',
     command.examples.length === 1 ? 'Example:' : 'Examples:',
     ...command.examples.map((example) => `  ${example}`),
   ].join('\n')
+}
+
+/** Each on two lines: its names, then what it is. */
+function settingLines(wanted: readonly string[]): string[] {
+  const isWanted = (path: string) => wanted.some((one) => path === one || path.startsWith(`${one}.`))
+  return [...allSettings]
+    .filter(([path]) => isWanted(path))
+    .flatMap(([path, { variable, inFile, help }]) => [
+      `  ${variable}${inFile ? `, ${path}` : ''}`,
+      ...hanging('      ', help),
+    ])
+}
+
+/** Text in 80 columns; its further lines begin below its first. */
+function hanging(head: string, text: string): string[] {
+  const lines = [head]
+  for (const word of text.split(' ')) {
+    if (lines.at(-1)!.length + word.length > 80) lines.push(' '.repeat(head.length))
+    lines[lines.length - 1] += `${word} `
+  }
+  return lines.map((line) => line.trimEnd())
 }

@@ -3,10 +3,13 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseEnv } from 'node:util'
 import { after } from '../kernel/clock.ts'
-import { type Command, logOption } from './command.ts'
+import { findApp } from '../runtime/load-app.ts'
+import { readSetting } from '../topology/read-settings.ts'
+import { settings } from '../topology/settings.ts'
+import { type Command, settingOptions } from './command.ts'
 import { isWithin, watchSources } from './watch-sources.ts'
 
-/** How long requests in hand may delay a restart. A second signal ends the app at once, the last one even one that hangs. */
+/** How long requests in hand may delay a restart. After it a second signal ends the app at once, and SIGKILL one that hangs. */
 const politeMsMax = 3_000
 const endMsMax = 2_000
 
@@ -23,14 +26,16 @@ const dev: Command = {
   wordsMax: 1,
   help: [
     'Like "rung start" with NODE_ENV=development: answers and the log show where an error',
-    'was thrown, module borders and calls are checked. Restarts when a source file below this folder',
-    'changes, in whatever way it is saved. Reads .env of this folder; the environment wins over it.',
+    'was thrown, module borders and calls are checked. Restarts when a source file',
+    'below this folder changes, in whatever way it is saved. Reads .env of this folder;',
+    'the environment wins over it. All settings: rung start --help.',
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
-  options: { port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' }, log: logOption },
+  options: settingOptions('http.port', 'log.format', 'process.dataDir'),
   run({ positionals, values, env, cwd, out }) {
-    const { RUNG_DATA, RUNG_BACKUP_DIR } = { ...envOf(cwd), ...env }
-    const passed = (['port', 'log'] as const).flatMap((name) =>
+    const sources = { env: { ...envOf(cwd), ...env }, options: values }
+    const ownFolders = [settings.process.dataDir, settings.backup.dir].map((one) => readSetting(one, sources))
+    const passed = ['port', 'log', 'data'].flatMap((name) =>
       typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
     )
     const args = ['start', ...positionals, ...passed]
@@ -82,12 +87,12 @@ const dev: Command = {
         }
         restarting = false
       }
-      const appDir = path.dirname(path.resolve(cwd, positionals[0] ?? 'app.ts'))
+      const appDir = path.dirname(
+        positionals[0] ? path.resolve(cwd, positionals[0]) : (findApp(undefined, cwd) ?? path.join(cwd, 'app.ts')),
+      )
       const stopWatching = watchSources({
         roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
-        except: [RUNG_DATA || '.rung', ...(RUNG_BACKUP_DIR ? [RUNG_BACKUP_DIR] : [])].map((folder) =>
-          path.resolve(cwd, folder),
-        ),
+        except: ownFolders.flatMap((folder) => (folder === undefined ? [] : [path.resolve(cwd, folder)])),
         onChange([first, ...others]) {
           const more = others.length === 0 ? '' : ` and ${others.length} more`
           out.note(`\n${path.relative(cwd, first!)}${more} changed, starting again …`)

@@ -12,7 +12,7 @@ import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
-import { dataConfig, existingData } from './rung-config.ts'
+import { existingData, toolBindings } from './input-settings.ts'
 
 const doctor: Command = {
   name: 'doctor',
@@ -34,17 +34,17 @@ const doctor: Command = {
     '',
     'Exit code: 0 nothing to act on, 1 an error, 2 something to act on.',
   ].join('\n'),
+  settings: ['data', 'process.dataDir', 'process.config'],
   examples: ['rung doctor', 'rung doctor src/app.ts --json', 'DATABASE_URL=postgres://… rung doctor'],
   options: {},
-  async run({ env, cwd, positionals, json, out }) {
-    const config = existingData(dataConfig(env, cwd), cwd)
+  async run(input) {
+    const { cwd, positionals, json, out } = input
+    const bindings = existingData(await toolBindings(input, positionals[0]), cwd)
     const app = await appAtHand(positionals[0], cwd)
-    // It signs nothing: without a need for keys, a database elsewhere needs no data directory here.
-    const keyless = { ...config, secret: config.secret ?? '' }
-    const server = await startDatabaseServer(keyless, createLog('doctor', 'silent'), 'attach')
+    const server = await startDatabaseServer(bindings, createLog('doctor', 'silent'), 'attach')
     try {
       const { facts, findings } = await examine(server.adminConnection, {
-        seen: await readSeen(config.dataDir),
+        seen: await readSeen(bindings.dataDir),
         onProgress: (done, total, experiment) => out.note(`[${done + 1}/${total}] ${subjectOf(experiment)}`),
       })
       const placed = await withMigrations(findings, app, cwd)

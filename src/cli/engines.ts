@@ -1,11 +1,8 @@
-import { nginxPackages } from '../engines/nginx/recipe.ts'
-import { installedNginx, nginxProblem } from '../engines/nginx/server.ts'
-import { installedPostgres } from '../engines/postgres/binaries.ts'
 import { canInstall, installDebian, type Packages } from '../engines/process/debian.ts'
-import { redisPackages } from '../engines/redis/recipe.ts'
-import { installedRedis, redisProblem } from '../engines/redis/server.ts'
+import type { Engine, EngineState } from '../engines/process/engine.ts'
+import { engines } from '../fleet/engines.ts'
 import { RungError } from '../kernel/errors.ts'
-import { type EngineName, engineFrom, engineNames } from '../topology/engines.ts'
+import { rungNames, rungs } from '../topology/catalog.ts'
 import type { Command, Input } from './command.ts'
 
 const command: Command = {
@@ -31,41 +28,23 @@ const command: Command = {
 }
 export default command
 
-interface State {
-  engine: EngineName
+interface Listed extends EngineState {
+  engine: string
+  /** The first rung that uses it. */
   from: string
-  product: string
-  version: string | null
-  path: string | null
-  /** Why it cannot be used; null when it can. */
-  problem: string | null
 }
 
-const look: Record<EngineName, () => Omit<State, 'engine' | 'from'>> = {
-  postgres() {
-    const found = installedPostgres()
-    return facts('Postgres', found, found ? undefined : 'Postgres was left out of the installation')
-  },
-  redis() {
-    const found = installedRedis()
-    return facts(found?.product ?? 'Redis', found, redisProblem(found))
-  },
-  nginx() {
-    const found = installedNginx()
-    return facts(found?.product ?? 'nginx', found, nginxProblem(found))
-  },
-}
+/** Those that run on this machine, from the inside outwards. */
+const onMachine = engines.filter(({ look }) => look !== undefined).reverse()
+const installable = onMachine.filter(({ packages }) => packages !== undefined)
 
-function facts(product: string, found: { version: string; path: string } | undefined, problem: string | undefined) {
-  return { product, version: found?.version ?? null, path: found?.path ?? null, problem: problem ?? null }
-}
-
-function stateOf(engine: EngineName): State {
-  return { engine, from: engineFrom[engine], ...look[engine]() }
+function stateOf(engine: Engine): Listed {
+  const from = rungNames.find((name) => engine.use(rungs[name]) === 'managed') ?? '-'
+  return { engine: engine.name, from, ...engine.look!() }
 }
 
 function list({ json, out }: Input): number {
-  const states = engineNames.map(stateOf)
+  const states = onMachine.map(stateOf)
   if (json) {
     out.json({ engines: states })
     return 0
@@ -78,12 +57,12 @@ function list({ json, out }: Input): number {
       engine,
       from,
       version === null ? 'missing' : `${product} ${version}`,
-      engine === 'postgres' && path ? 'comes with Rung' : (path ?? ''),
+      path !== null && !isInstallable(engine) ? 'comes with Rung' : (path ?? ''),
     )
   const bad = states.filter(({ problem }) => problem !== null)
   if (bad.length > 0) out.line()
   for (const { problem } of bad) out.line(shortened(`${problem}.`, 80))
-  const names = bad.map(({ engine }) => engine).filter(isOutside)
+  const names = bad.map(({ engine }) => engine).filter(isInstallable)
   if (names.length > 0) out.line(`\nTo install: rung engines install ${names.join(' ')}`)
   return 0
 }
@@ -93,30 +72,31 @@ function shortened(text: string, most: number): string {
   return text.length <= most ? text : `…${text.slice(1 - most)}`
 }
 
-const packages: Record<Exclude<EngineName, 'postgres'>, Packages> = { redis: redisPackages, nginx: nginxPackages }
-
-function isOutside(name: string): name is Exclude<EngineName, 'postgres'> {
-  return Object.hasOwn(packages, name)
+function isInstallable(name: string): boolean {
+  return installable.some((engine) => engine.name === name)
 }
 
 async function install({ json, out }: Input, names: readonly string[]): Promise<number> {
-  const unknown = names.find((name) => !isOutside(name))
+  const unknown = names.find((name) => !isInstallable(name))
   if (unknown !== undefined) {
-    const which = unknown === 'postgres' ? 'Postgres comes with Rung itself' : `There is no engine "${unknown}"`
-    throw new RungError('CONFIG_INVALID', `${which}. Can be installed: ${Object.keys(packages).join(', ')}.`)
+    const comesWithRung = onMachine.find(({ name }) => name === unknown)
+    const which = comesWithRung ? `${comesWithRung.product} comes with Rung itself` : `There is no engine "${unknown}"`
+    const possible = installable.map(({ name }) => name).join(', ')
+    throw new RungError('CONFIG_INVALID', `${which}. Can be installed: ${possible}.`)
   }
-  const wanted = (names.length > 0 ? names : Object.keys(packages)).filter(isOutside)
-  const missing = wanted.filter((name) => stateOf(name).problem !== null)
+  const wanted = installable.filter(({ name }) => names.length === 0 || names.includes(name))
+  const missing = wanted.filter((engine) => stateOf(engine).problem !== null)
+  const missingNames = missing.map(({ name }) => name)
   if (missing.length > 0) {
-    const needed = missing.map((name) => packages[name])
-    if (!canInstall()) throw byHand(missing, needed)
-    out.note(`installing ${missing.join(', ')}`)
+    const needed = missing.map(({ packages }) => packages!)
+    if (!canInstall()) throw byHand(missingNames, needed)
+    out.note(`installing ${missingNames.join(', ')}`)
     await installDebian(needed, out.note)
   }
   const states = wanted.map(stateOf)
   const still = states.find(({ problem }) => problem !== null)
   if (still) throw new RungError('ENGINE_MISSING', `${still.problem}, also after the installation.`)
-  if (json) out.json({ installed: missing, engines: states })
+  if (json) out.json({ installed: missingNames, engines: states })
   else for (const { product, version, path } of states) out.line(`${product} ${version}  ${path}`)
   return 0
 }

@@ -20,6 +20,7 @@ const events: Command = {
     '  drop    a group that no code has any more: its subscriptions and deliveries go',
   ].join('\n'),
   examples: ['rung events', 'rung events list --state dead --queue notifications', 'rung events drop old-group'],
+  settings: ['data', 'process.dataDir', 'process.config'],
   options: queueOptions,
   run(input) {
     return withQueues(input, async ({ queue, outbox }) => {

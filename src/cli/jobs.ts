@@ -23,6 +23,7 @@ const jobs: Command = {
     '  cancel  waiting ones never run, running ones are told to end',
   ].join('\n'),
   examples: ['rung jobs', 'rung jobs list --state dead', 'rung jobs retry --dead --queue send-mail'],
+  settings: ['data', 'process.dataDir', 'process.config'],
   options: queueOptions,
   run(input) {
     return withQueues(input, async ({ queue }) => {

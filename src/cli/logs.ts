@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { fleetDir } from '../fleet/plan.ts'
+import { fleetDir } from '../fleet/placement.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { sleep } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
-import type { Command } from './command.ts'
-import { dataDirOf, dataOption, textOf } from './rung-config.ts'
+import { type Command, settingOptions } from './command.ts'
+import { dataDirOf, textOf } from './input-settings.ts'
 
 const followEveryMs = 200
 const tailBytesMax = 1024 ** 2
@@ -24,7 +24,7 @@ const logs: Command = {
   options: {
     follow: { type: 'boolean', short: 'f', help: 'Show what comes, too.' },
     lines: { type: 'string', value: 'number', help: 'So many of each part (20).' },
-    data: dataOption,
+    ...settingOptions('process.dataDir'),
   },
   async run(input) {
     const { positionals, values, json, out } = input

@@ -7,7 +7,7 @@ import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
-import { dataConfig } from './rung-config.ts'
+import { toolBindings } from './input-settings.ts'
 
 const command: Command = {
   name: 'migrate',
@@ -21,6 +21,7 @@ const command: Command = {
     'An applied file stays as it is: a change is a new file. "rung dev" applies a file as',
     'soon as it is saved; to begin anew there, stop it and delete the data directory, .rung.',
   ].join('\n'),
+  settings: ['data', 'process.dataDir', 'process.config'],
   examples: ['rung migrate --status', 'rung migrate --dry-run', 'DATABASE_URL=postgres://… rung migrate'],
   options: {
     status: { type: 'boolean', help: 'List what is applied and what is pending.' },
@@ -28,11 +29,11 @@ const command: Command = {
     lint: { type: 'boolean', help: 'Check all files, applied or not; needs no database.' },
   },
   async run(input) {
-    const config = dataConfig(input.env, input.cwd)
+    const bindings = await toolBindings(input, input.positionals[0])
     const app = await loadApp(input.positionals[0], input.cwd)
     const migrations = await migrationsOf(app)
     if (input.values.lint) return showLint(input, migrations)
-    const server = await startDatabaseServer(config, createLog(app.name, 'silent'), 'attach')
+    const server = await startDatabaseServer(bindings, createLog(app.name, 'silent'), 'attach')
     try {
       const options = { connection: server.connection, migrations }
       if (input.values.status) return showStatus(input, await migrationStatus(options))

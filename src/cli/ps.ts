@@ -1,11 +1,11 @@
 import path from 'node:path'
-import { findRunning } from '../engines/postgres/embedded.ts'
+import { engines } from '../fleet/engines.ts'
 import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
-import type { Command, Input } from './command.ts'
+import { type Command, type Input, settingOptions } from './command.ts'
+import { dataDirOf } from './input-settings.ts'
 import { lacksOf } from './lacks.ts'
-import { dataDirOf, dataOption } from './rung-config.ts'
 
 const ps: Command = {
   name: 'ps',
@@ -18,7 +18,7 @@ const ps: Command = {
     'Postgres that outlived a killed "rung start". Ends with 1 when nothing runs.',
   ].join('\n'),
   examples: ['rung ps', 'rung ps --json'],
-  options: { data: dataOption },
+  options: settingOptions('process.dataDir'),
   async run(input) {
     const { cwd, json, out } = input
     const dataDir = dataDirOf(input)
@@ -52,31 +52,25 @@ interface Part {
   reason?: string | undefined
 }
 
-/** What runs without a fleet: `rung start`, or a Postgres that one which was killed has left. */
+/** What runs without a fleet: `rung start`, or an engine that outlived a killed one. */
 async function partsOf(dataDir: string): Promise<Part[]> {
   const started = await startedOn(dataDir)
-  const postgres = await findRunning(dataDir)
   const apps = started.map(({ process: { pid }, role, state, since, url }) => {
     return { name: role === 'both' ? 'app' : role, state, pid, restarts: 0, since, address: url.replace('http://', '') }
   })
-  if (!postgres) return apps
   const since = apps[0]?.since ?? systemClock.now()
-  const server = {
-    name: 'postgres',
-    state: 'running',
-    pid: postgres.pid,
-    restarts: 0,
-    since,
-    address: path.join(dataDir, 'run'),
-  }
-  if (apps.length > 0 || postgres.owned) return [...apps, server]
-  return [
-    {
-      ...server,
-      state: 'left',
-      trouble: 'what started it was killed; "rung start" takes it over, "rung stop" ends it',
-    },
-  ]
+  const parts = await Promise.all(
+    engines.map(async ({ part: name, findLeftover }): Promise<Part[]> => {
+      const found = await findLeftover?.(dataDir)
+      if (!found) return []
+      const { pid, address } = found
+      const server = { name, state: 'running', pid, restarts: 0, since, address }
+      if (apps.length > 0 || found.owned) return [server]
+      const trouble = 'what started it was killed; "rung start" takes it over, "rung stop" ends it'
+      return [{ ...server, state: 'left', trouble }]
+    }),
+  )
+  return [...apps, ...parts.flat()]
 }
 
 async function withTrouble(part: Part): Promise<Part> {

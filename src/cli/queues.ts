@@ -6,7 +6,7 @@ import type { Filter, ItemState, Listed, QueueCount } from '../primitives/jobs/i
 import { createLog } from '../runtime/log.ts'
 import { openDatabase, openQueues, startDatabaseServer } from '../runtime/wire.ts'
 import type { Input, Options } from './command.ts'
-import { dataConfig, existingData } from './rung-config.ts'
+import { existingData, toolBindings } from './input-settings.ts'
 
 /** What `rung jobs` and `rung events` share: both look into queues. */
 export interface QueueView {
@@ -32,9 +32,9 @@ export async function withQueues<T>(
   input: Input,
   fn: (queues: { queue: Queue; outbox: Outbox }) => Promise<T>,
 ): Promise<T> {
-  const config = existingData(dataConfig(input.env, input.cwd), input.cwd)
-  const server = await startDatabaseServer(config, createLog('rung', 'silent'), 'attach')
-  const database = openDatabase(config.topology.data, server.connection)
+  const bindings = existingData(await toolBindings(input), input.cwd)
+  const server = await startDatabaseServer(bindings, createLog('rung', 'silent'), 'attach')
+  const database = openDatabase(bindings.data, server.connection)
   try {
     return await fn(openQueues(database, server.connection))
   } finally {

@@ -9,7 +9,7 @@ import { formatMs } from '../kernel/units.ts'
 import { backupDirOf } from '../runtime/backups.ts'
 import { iso, percent, second } from './backup.ts'
 import type { Command, Input } from './command.ts'
-import { dataConfig } from './rung-config.ts'
+import { toolBindings } from './input-settings.ts'
 
 const command: Command = {
   name: 'restore',
@@ -44,12 +44,14 @@ const command: Command = {
       help: 'Which timeline; default: that of RUNG_DATA, else the one archived last.',
     },
   },
-  async run({ values, env, cwd, json, out }) {
+  async run(input) {
+    const { values, cwd, json, out } = input
     const text = wanted(values.to, 'to')
     const into = path.resolve(cwd, wanted(values.into, 'into'))
     const time = text === 'latest' ? text : parseTime(text)
-    const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(dataConfig(env, cwd))
-    const own = await historyOf(path.join(dataConfig(env, cwd).dataDir, 'postgres'))
+    const bindings = await toolBindings(input)
+    const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
+    const own = await historyOf(path.join(bindings.dataDir, 'postgres'))
     const catalogue = oneOf(await readCatalogues(from), values.system ?? own?.system, from, values.system !== undefined)
     const timeline = timelineOf(catalogue, values.timeline, own)
     const window = windowFor(catalogue, timeline, time)

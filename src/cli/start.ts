@@ -11,11 +11,12 @@ import { observe } from '../observe/observe.ts'
 import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
-import { type Config, readConfig } from '../runtime/config.ts'
-import { loadApp } from '../runtime/load-app.ts'
+import { loadApp, requireApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { outliveStrayErrors } from '../runtime/stray-errors.ts'
-import { type Command, type Input, logOption, withOptions } from './command.ts'
+import { type Bindings, bindingsOf } from '../topology/bindings.ts'
+import { type Command, type Input, settingOptions } from './command.ts'
+import { settingsOf } from './input-settings.ts'
 import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
@@ -25,22 +26,16 @@ const start: Command = {
   wordsMax: 1,
   help: [
     'Starts the database (Postgres in .rung/, unless DATABASE_URL names one), applies',
-    'migrations, and serves the app until Ctrl-C or SIGTERM.',
-    '',
-    'Environment: PORT, HOST, RUNG_DATA, DATABASE_URL, RUNG_SECRET, LOG_LEVEL, RUNG_LOG',
-    '(as --log), RUNG_LOG_SAMPLE (share of good requests logged, 0.01; in development 1),',
-    'RUNG_POOL_READ and',
-    'RUNG_POOL_WRITE (connections, 10), RUNG_DRAIN_MS (0), RUNG_ROLE, RUNG_GRACE_MS',
-    '(what runs at a stop has so long to end, 10000), RUNG_BACKUP_DIR (archive to it all',
-    'the time), RUNG_BACKUP_KEEP (base backups, 7), RUNG_SMTP_URL, RUNG_MAIL_FROM,',
-    'OTEL_EXPORTER_OTLP_ENDPOINT.',
+    'migrations, and serves the app until Ctrl-C or SIGTERM. Reads rung.config.ts beside',
+    'the app; the environment wins over it, options win over both. Engines besides',
+    'Postgres must already run: "rung up" starts them.',
   ].join('\n'),
+  settings: [
+    ...['rung', 'http', 'data', 'cache', 'cdn', 'mail', 'backup', 'log', 'limits', 'shedding', 'stop'],
+    ...['process', 'telemetry'],
+  ],
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
-  options: {
-    port: { type: 'string', value: 'number', help: 'Port, instead of PORT.' },
-    log: logOption,
-    role: { type: 'string', value: 'name', help: 'web, worker or both (default), instead of RUNG_ROLE.' },
-  },
+  options: settingOptions('http.port', 'log.format', 'process.role', 'process.dataDir'),
   async run(input) {
     const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
     return stopped(await serve(input))
@@ -48,17 +43,18 @@ const start: Command = {
 }
 export default start
 
-/** Starts the app and tells where everything is. */
+/** Starts the app and prints where everything is. */
 async function serve(input: Input): Promise<Running> {
   const began = systemClock.ticks()
-  const { env, cwd, positionals, values } = input
-  const config = readConfig(withOptions(env, values), cwd)
-  const app = await loadApp(positionals[0], cwd)
-  if (config.topology.data.engine === 'external') return startApp(input, config, app, began)
-  await openDataDir(config.dataDir)
-  const note = await noteStart(config.dataDir, config.role, app.name)
+  const { cwd, positionals } = input
+  const file = requireApp(positionals[0], cwd)
+  const bindings = bindingsOf(await settingsOf(input, { app: file }), cwd)
+  const app = await loadApp(file, cwd)
+  if (bindings.data.engine === 'external') return startApp(input, bindings, app, began)
+  await openDataDir(bindings.dataDir)
+  const note = await noteStart(bindings.dataDir, bindings.role, app.name)
   try {
-    const running = await startApp(input, config, app, began)
+    const running = await startApp(input, bindings, app, began)
     await note.running(running.url)
     return { ...running, stop: () => running.stop().finally(note.ended) }
   } catch (error) {
@@ -67,20 +63,20 @@ async function serve(input: Input): Promise<Running> {
   }
 }
 
-async function startApp({ env, cwd, json, out }: Input, config: Config, app: App, began: number): Promise<Running> {
-  if (config.topology.http.port !== 0)
-    await publicPort(config.dataDir, config.topology.http.host, config.topology.http.port)
+async function startApp({ cwd, json, out }: Input, bindings: Bindings, app: App, began: number): Promise<Running> {
+  const { host, port } = bindings.http
+  if (port !== 0) await publicPort(bindings.dataDir, host, port)
   const isFirst =
-    config.topology.data.engine === 'embedded' &&
-    config.role !== 'worker' &&
-    !existsSync(path.join(config.dataDir, 'postgres'))
-  if (isFirst && !json) out.note(`Making a database in ${path.relative(cwd, config.dataDir) || '.'}, this once …`)
-  const log = createLog(app.name, config.logLevel, {
-    format: config.logFormat === 'auto' && json ? 'json' : config.logFormat,
-    frames: config.mode !== 'production',
+    bindings.data.engine === 'embedded' &&
+    bindings.role !== 'worker' &&
+    !existsSync(path.join(bindings.dataDir, 'postgres'))
+  if (isFirst && !json) out.note(`Making a database in ${path.relative(cwd, bindings.dataDir) || '.'}, this once …`)
+  const log = createLog(app.name, bindings.log.level, {
+    format: bindings.log.format === 'auto' && json ? 'json' : bindings.log.format,
+    frames: bindings.mode !== 'production',
   })
-  const endTraces = await exportTraces(env, app.name)
-  const running = await boot(app, config, {
+  const endTraces = await exportTraces(bindings.telemetry, app.name)
+  const running = await boot(app, bindings, {
     log,
     extensions: [observe()],
     onMigration(event) {
@@ -92,25 +88,25 @@ async function startApp({ env, cwd, json, out }: Input, config: Config, app: App
   })
   const endStray = outliveStrayErrors(log)
   const { url } = running
-  const dataDir = config.topology.data.engine === 'embedded' ? path.relative(cwd, config.dataDir) || '.' : undefined
+  const dataDir = bindings.data.engine === 'embedded' ? path.relative(cwd, bindings.dataDir) || '.' : undefined
   const facts = {
     app: app.name,
-    rung: config.topology.rung,
-    role: config.role,
+    rung: bindings.rung,
+    role: bindings.role,
     url,
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
     metrics: `${url}${metricsPath}`,
-    data: dataDir === undefined ? 'DATABASE_URL' : path.resolve(config.dataDir),
+    data: dataDir === undefined ? 'DATABASE_URL' : path.resolve(bindings.dataDir),
     pid: process.pid,
     postgresPid: running.server.pid(),
     startMs: Math.round(systemClock.ticks() - began),
   }
   if (json) out.json(facts)
   else {
-    const as = config.role === 'both' ? '' : ` as ${config.role}`
+    const as = bindings.role === 'both' ? '' : ` as ${bindings.role}`
     out.line(`${app.name} runs at rung ${facts.rung}${as}, ready in ${formatMs(facts.startMs)}`)
-    if (config.role === 'worker') out.line(`  health     ${url}/readyz`)
+    if (bindings.role === 'worker') out.line(`  health     ${url}/readyz`)
     else {
       out.line(`  app        ${url}`)
       out.line(`  reference  ${facts.reference}`)

@@ -1,12 +1,12 @@
 import path from 'node:path'
-import { findRunning, stopFound } from '../engines/postgres/embedded.ts'
 import { identify, type Known, lives } from '../engines/process/pid-file.ts'
+import { engines } from '../fleet/engines.ts'
 import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
-import type { Command } from './command.ts'
-import { dataDirOf, dataOption } from './rung-config.ts'
+import { type Command, settingOptions } from './command.ts'
+import { dataDirOf } from './input-settings.ts'
 
 /** Requests in hand, then jobs, have their time. */
 const stopTimeoutMs = 180_000
@@ -22,7 +22,7 @@ const stop: Command = {
     'nothing runs there is nothing to do.',
   ].join('\n'),
   examples: ['rung stop', 'rung stop --data /var/lib/my-app'],
-  options: { data: dataOption },
+  options: settingOptions('process.dataDir'),
   async run(input) {
     const { cwd, json, out } = input
     const dataDir = dataDirOf(input)
@@ -32,20 +32,22 @@ const stop: Command = {
     for (const { pid } of owners) process.kill(pid, 'SIGTERM')
     await untilGone(owners)
     // What "rung up" starts ends with it.
-    const left = fleet ? undefined : await findRunning(dataDir)
-    if (left?.owned) {
+    const found = fleet ? [] : await Promise.all(engines.map(({ findLeftover }) => findLeftover?.(dataDir)))
+    const left = found.filter((one) => one !== undefined)
+    const used = left.find(({ owned }) => owned)
+    if (used) {
       throw new RungError(
         'DATA_DIR_IN_USE',
-        `Another command works on the Postgres of ${place} (process ${left.pid}). It stops by itself when that has ended.`,
+        `Another command uses the database of ${place} (process ${used.pid}). It stops by itself when that has ended.`,
       )
     }
-    if (left) await stopFound(dataDir, left)
-    if (owners.length === 0 && !left) {
+    for (const one of left) await one.stop()
+    if (owners.length === 0 && left.length === 0) {
       if (json) out.json({ stopped: false, data: dataDir })
       else out.line(`Nothing runs here (data directory ${place}).`)
       return 0
     }
-    if (json) out.json({ stopped: true, data: dataDir, pid: (owners[0] ?? left!).pid })
+    if (json) out.json({ stopped: true, data: dataDir, pid: (owners[0] ?? left[0]!).pid })
     else out.line(`Stopped what ran here (data directory ${place}).`)
     return 0
   },

@@ -1,15 +1,8 @@
 import path from 'node:path'
-import { describe } from '../topology/describe.ts'
-import type { Command, Input } from './command.ts'
-import {
-  appFolder,
-  portOption,
-  rungAndApp,
-  topologyOptions,
-  wantedTopology,
-  webOption,
-  workerOption,
-} from './rung-config.ts'
+import { deploymentOf, type LogicalPart } from '../fleet/deployment.ts'
+import { engines } from '../fleet/engines.ts'
+import { type Command, type Input, settingOptions } from './command.ts'
+import { rungAndApp, settingsOf } from './input-settings.ts'
 
 const command: Command = {
   name: 'topology',
@@ -22,29 +15,22 @@ const command: Command = {
     "  import { defineTopology } from 'rung'",
     '  export default defineTopology({',
     "    rung: '10k',",
-    '    data: { url, readConnectionsMax, writeConnectionsMax },  // DATABASE_URL, …',
-    "    cache: { url: 'redis://…' },            // RUNG_REDIS_URL: none is started",
-    "    edge: 'off',                            // RUNG_EDGE",
-    "    cdn: { name: 'fastly', id, url },       // RUNG_CDN (or off), RUNG_CDN_ID, …;",
-    '                                            // its token by RUNG_CDN_TOKEN alone',
-    '    processes: { web: 2, worker: 1 },       // RUNG_WEB, RUNG_WORKER',
-    "    http: { host: '0.0.0.0', port: 80 },    // HOST, PORT",
-    '    silentMsMax: 30_000,                    // RUNG_SILENT_MS',
+    "    cache: { url: 'redis://…' },  // then none is started",
+    "    edge: 'off',",
+    '    processes: { web: 2, worker: 1 },',
     '  })',
-    '',
-    'All of it may be left out. With RUNG_BACKUP_DIR its own Postgres is archived.',
   ].join('\n'),
+  settings: ['rung', 'processes', 'http', 'data', 'cache.url', 'edge', 'cdn', 'backup.dir', 'unresponsiveAfterMs'],
   examples: ['rung topology', 'rung topology 10k --json'],
-  options: { port: portOption, web: webOption, worker: workerOption },
-  async run({ positionals, values, env, cwd, json, out }) {
-    const { rung, app } = rungAndApp(positionals)
-    const { topology, file } = await wantedTopology([...appFolder(app, cwd), cwd], env, {
-      rung,
-      ...topologyOptions(values),
-    })
-    const parts = describe(topology, env.RUNG_BACKUP_DIR)
+  options: settingOptions('http.port', 'processes.web', 'processes.worker'),
+  async run(input) {
+    const { positionals, cwd, json, out } = input
+    const settings = await settingsOf(input, rungAndApp(positionals))
+    const { topology, parts } = deploymentOf(settings, engines)
+    const rows = parts.map(({ name, count, runs }) => ({ part: name, count, runs }))
+    const { file } = settings
     if (json) {
-      out.json({ file: file ?? null, parts, topology: shown(topology) })
+      out.json({ file: file ?? null, parts: rows, topology })
       return 0
     }
     print(topology.rung, parts, out)
@@ -54,20 +40,9 @@ const command: Command = {
 }
 export default command
 
-function print(rung: string, parts: ReturnType<typeof describe>, out: Input['out']): void {
+function print(rung: string, parts: readonly LogicalPart[], out: Input['out']): void {
   const row = (part: string, count: string, runs: string) => out.line(`${part.padEnd(11)}${count.padEnd(7)}${runs}`)
   out.line(`rung ${rung}`)
   row('part', 'count', 'what runs')
-  for (const { part, count, runs } of parts) row(part, count === 0 ? 'yours' : String(count), runs)
-}
-
-/** URLs may hold passwords, and what may purge is nobody's to see. */
-function shown(value: unknown): unknown {
-  return JSON.parse(
-    JSON.stringify(value, (key, inner) => {
-      if (key === 'token') return undefined
-      if (key !== 'url' || typeof inner !== 'string') return inner
-      return inner.replace(/\/\/[^/@]*@/, '//…@')
-    }),
-  )
+  for (const { name, count, runs } of parts) row(name, count === 0 ? 'yours' : String(count), runs)
 }

@@ -2,13 +2,13 @@ import { appendFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
-import { installedNginx, nginxProblem } from '../engines/nginx/server.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
-import { installedRedis, redisProblem } from '../engines/redis/server.ts'
-import { logOf, startPart } from '../fleet/parts.ts'
-import { fleetDir, type Part, type Plan, planFleet, portsNeeded } from '../fleet/plan.ts'
+import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
+import { engines } from '../fleet/engines.ts'
+import { partStarter } from '../fleet/parts.ts'
+import { fleetDir, type Plan, placeDeployment, portsNeeded } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
 import { keepLogsShort } from '../fleet/short-logs.ts'
 import { stateWriter } from '../fleet/state.ts'
@@ -17,22 +17,13 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import { formatMs } from '../kernel/units.ts'
-import { readConfig } from '../runtime/config.ts'
-import { findApp } from '../runtime/load-app.ts'
+import { requireApp } from '../runtime/load-app.ts'
+import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
-import type { Topology } from '../topology/topology.ts'
-import { type Command, type Input, logOption, withOptions } from './command.ts'
+import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
+import { type Command, type Input, settingOptions } from './command.ts'
+import { rungAndApp, settingsOf } from './input-settings.ts'
 import { lacksOf } from './lacks.ts'
-import {
-  dataDirOf,
-  dataOption,
-  portOption,
-  rungAndApp,
-  topologyOptions,
-  wantedTopology,
-  webOption,
-  workerOption,
-} from './rung-config.ts'
 import { lastLine, stopOnSignal } from './stop-on-signal.ts'
 
 const up: Command = {
@@ -41,28 +32,18 @@ const up: Command = {
   usage: 'rung up [rung] [app-file] [options]',
   help: [
     'Starts what the rung asks for, each part as a process of its own: Postgres, Redis,',
-    'nginx, and the app as web and worker. Starts again what dies. Ctrl-C or SIGTERM',
-    'stops all of it, from the edge inwards; nothing outlives this command.',
+    'nginx, and the app as web and worker. Restarts what dies or does not answer. Ctrl-C',
+    'or SIGTERM stops all of it, from the edge inwards; nothing outlives this command.',
     '',
     'rung.config.ts beside the app changes the topology, the environment wins over it,',
     'the options over both. See: rung topology --help. From another terminal: rung ps,',
-    'rung logs, rung stop.',
-    '',
-    'With RUNG_BACKUP_DIR a process of its own archives the database all the time.',
-    '',
-    'Environment: as of "rung start", and RUNG_EDGE (on, off), RUNG_WEB, RUNG_WORKER,',
-    'RUNG_SILENT_MS (what says nothing for so long is started again, 30000; 0: never).',
+    'rung logs, rung stop. With RUNG_BACKUP_DIR a process of its own archives the',
+    'database all the time. All settings of its processes: rung start --help.',
   ].join('\n'),
+  settings: ['rung', 'processes', 'http.host', 'http.port', 'data.url', 'cache.url', 'edge', 'unresponsiveAfterMs'],
   examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
-  options: {
-    port: portOption,
-    web: webOption,
-    worker: workerOption,
-    log: logOption,
-    data: dataOption,
-  },
-  async run(command) {
-    const input = { ...command, env: withOptions(command.env, { log: command.values.log }) }
+  options: settingOptions('http.port', 'processes.web', 'processes.worker', 'log.format', 'process.dataDir'),
+  async run(input) {
     const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
     return runFleet(input, stopped)
   },
@@ -72,19 +53,20 @@ export default up
 type Stopped = ReturnType<typeof stopOnSignal>
 
 async function runFleet(input: Input, stopped: Stopped): Promise<number> {
-  const { positionals, values, env, cwd, json, out } = input
+  const { positionals, cwd, json, out } = input
   const began = systemClock.ticks()
   const { rung, app } = rungAndApp(positionals)
-  const appFile = findApp(app, cwd)
-  const options = { rung, ...topologyOptions(values) }
-  const { topology: wanted } = await wantedTopology([path.dirname(appFile), cwd], env, options)
-  const dataDir = dataDirOf(input)
-  checkEngines(wanted)
+  const appFile = requireApp(app, cwd)
+  const settings = await settingsOf(input, { app: appFile, rung })
+  const deployment = deploymentOf(settings, engines)
+  const { topology } = deployment
+  const dataDir = dataDirOf(settings, cwd)
+  checkEngines(deployment)
   await openDataDir(dataDir)
   makeDir(fleetDir(dataDir), { prefix: [] })
   const claimed = await claim(fleetDir(dataDir), 'rung up')
   try {
-    const { topology, plan } = await planFor(wanted, appFile, dataDir, input)
+    const plan = await planFor(deployment, settings, appFile, input)
     const place = path.relative(cwd, dataDir) || '.'
     const startedAt = systemClock.now()
     const states = new Map<string, PartState>()
@@ -93,12 +75,12 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       app: appFile,
       url: plan.url,
       startedAt,
-      parts: plan.parts.map((part) => ({ ...states.get(part.name)!, address: part.address, log: logOf(part) })),
+      parts: plan.parts.map(({ name, address, log }) => ({ ...states.get(name)!, address, log })),
     }))
     const supervisor = supervise({
       parts: plan.parts,
-      start: startPart,
-      silentMsMax: topology.silentMsMax,
+      start: partStarter(),
+      unresponsiveAfterMs: topology.unresponsiveAfterMs,
       onChange(state) {
         writer.changed()
         if (state.state === 'restarting') noteRestart(plan, state)
@@ -107,7 +89,7 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
     })
     for (const state of supervisor.states) states.set(state.name, state)
     writer.changed()
-    const stopShortening = keepLogsShort(plan.parts.map(logOf))
+    const stopShortening = keepLogsShort(plan.parts.map(({ log }) => log))
     const stop = () => {
       stopShortening()
       return supervisor.stop().finally(() => writer.remove())
@@ -131,17 +113,18 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
       const troubles = await Promise.all(
         plan.parts.map((part) => (part.kind === 'app' ? lacksOf(part.address) : undefined)),
       )
-      if (json) out.json(factsOf(plan, topology, supervisor.states, troubles, { appFile, dataDir, startMs }))
+      if (json) out.json(factsOf(plan, topology.rung, supervisor.states, troubles, { appFile, dataDir, startMs }))
       else {
-        const backupDir = plan.parts.some(({ kind }) => kind === 'archiver') ? env.RUNG_BACKUP_DIR : undefined
-        const sendsMail = Boolean(env.RUNG_SMTP_URL) || (env.NODE_ENV || 'production') !== 'production'
+        const backupDir = topology.archived ? backupDirOf(settings, cwd) : undefined
+        const { mail, process } = settings.values
+        const sendsMail = mail.url !== undefined || process.mode !== 'production'
         await greet(
           plan,
-          topology,
+          deployment,
           { app: path.relative(cwd, appFile), place, backupDir, sendsMail, startMs, troubles },
           out,
         )
-        if (backupDir !== undefined && (await onSameDisk(dataDir, path.resolve(cwd, backupDir)).catch(() => false)))
+        if (backupDir !== undefined && (await onSameDisk(dataDir, backupDir).catch(() => false)))
           out.note(sameDiskWarning(backupDir))
       }
     }
@@ -161,47 +144,49 @@ async function stayUntil(code: Promise<number>): Promise<number> {
   return code.finally(() => over.abort())
 }
 
-/** Missing programs are told before anything is started. */
-function checkEngines({ cache, edge }: Topology): void {
-  const missing: [string, string][] = []
-  const redis = cache.engine === 'redis' && cache.url === undefined ? redisProblem(installedRedis()) : undefined
-  const nginx = edge.engine === 'nginx' ? nginxProblem(installedNginx()) : undefined
-  if (redis !== undefined) missing.push(['redis', redis])
-  if (nginx !== undefined) missing.push(['nginx', nginx])
+/** Missing programs are reported before anything is started. */
+function checkEngines({ parts }: Deployment): void {
+  const missing = parts.flatMap(({ count, kind }) => {
+    if (count === 0 || kind.type !== 'engine' || kind.engine.packages === undefined) return []
+    const problem = kind.engine.look?.().problem ?? undefined
+    return problem === undefined ? [] : [{ name: kind.engine.name, problem }]
+  })
   if (missing.length === 0) return
-  throw new RungError(
-    'ENGINE_MISSING',
-    `${missing.map(([, problem]) => problem).join(', and ')}. Run: rung engines install ${missing.map(([name]) => name).join(' ')}`,
-    { facts: { missing: missing.map(([name]) => name) } },
-  )
+  // As a sentence they read from the inside outwards.
+  const names = missing.map(({ name }) => name).reverse()
+  const problems = missing.map(({ problem }) => problem).reverse()
+  throw new RungError('ENGINE_MISSING', `${problems.join(', and ')}. Run: rung engines install ${names.join(' ')}`, {
+    facts: { missing: names },
+  })
 }
 
-/** With its ports, and every value that a process of the app will read looked at once, before anything is started. */
+/** The plan with its ports. Every value that a process of the app will read is checked before anything is started. */
 async function planFor(
-  wanted: Topology,
+  deployment: Deployment,
+  settings: LoadedSettings,
   appFile: string,
-  dataDir: string,
   { env, cwd }: Input,
-): Promise<{ topology: Topology; plan: Plan }> {
-  const port = await publicPort(dataDir, wanted.http.host, wanted.http.port)
-  const topology = { ...wanted, http: { ...wanted.http, port } }
-  const args = [...process.execArgv, process.argv[1]!]
-  const app = { program: process.execPath, args, file: appFile, cwd, env }
-  const plan = planFleet(topology, {
+): Promise<Plan> {
+  const dataDir = dataDirOf(settings, cwd)
+  const { host, port: wanted } = deployment.topology.http
+  const port = await publicPort(dataDir, host, wanted)
+  const plan = placeDeployment(deployment, settings, {
     dataDir,
     tmpDir: tmpdir(),
-    app,
-    ports: await freePorts(dataDir, portsNeeded(topology, app), port),
-    secrets: { root: env.RUNG_SECRET || (await storedRoot(dataDir)), redis: secret(), edge: secret() },
+    app: { program: process.execPath, args: [...process.execArgv, process.argv[1]!], file: appFile, cwd, env },
+    entry: { host, port },
+    ports: await freePorts(dataDir, portsNeeded(deployment), port),
+    rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
+    secretOf: () => secret(),
   })
-  for (const part of plan.parts) if ('env' in part) readConfig(part.env, cwd)
-  return { topology, plan }
+  for (const part of plan.parts) if (part.kind === 'app') readBindings(part.env, cwd)
+  return plan
 }
 
-/** What was killed could not say so itself. */
+/** A process that was killed could not write so itself. */
 function noteRestart({ parts }: Plan, { name, trouble }: PartState): void {
   const text = `${new Date(systemClock.now()).toISOString()} rung up: ${trouble}; starting it again\n`
-  appendFile(logOf(parts.find((part) => part.name === name)!), text).catch(() => {}) // the disk may be full
+  appendFile(parts.find((part) => part.name === name)!.log, text).catch(() => {}) // the disk may be full
 }
 
 function tell({ name, state, trouble, restarts, pid }: PartState, note: (text: string) => void): void {
@@ -213,14 +198,14 @@ function tell({ name, state, trouble, restarts, pid }: PartState, note: (text: s
 
 function factsOf(
   plan: Plan,
-  topology: Topology,
+  rung: string,
   states: readonly PartState[],
   troubles: readonly (string | undefined)[],
   { appFile, dataDir, startMs }: { appFile: string; dataDir: string; startMs: number },
 ) {
   return {
     app: appFile,
-    rung: topology.rung,
+    rung,
     url: plan.url,
     data: dataDir,
     pid: process.pid,
@@ -236,7 +221,7 @@ function factsOf(
 
 async function greet(
   plan: Plan,
-  topology: Topology,
+  { topology, parts }: Deployment,
   {
     app,
     place,
@@ -258,7 +243,7 @@ async function greet(
   out.line(`${app} runs at rung ${topology.rung}, ready in ${formatMs(startMs)}`)
   line('app', plan.url)
   for (const part of plan.parts)
-    if ('healthUrl' in part)
+    if (part.kind !== 'engine')
       line(
         part.name,
         `http://${part.address}/metrics${part.kind === 'app' && part.role !== 'worker' ? ', /reference' : ''}`,
@@ -266,20 +251,8 @@ async function greet(
   line('data', place)
   if (!sendsMail) line('mail', 'is written to the data directory and not sent: set RUNG_SMTP_URL')
   if (backupDir !== undefined) line('backups', backupDir)
-  for (const [name, text] of elsewhere(topology, plan.parts)) line(name, text)
+  for (const { name, runs, count } of parts) if (count === 0) line(name, `${runs}, which runs elsewhere`)
   for (const [index, trouble] of troubles.entries()) if (trouble) line(plan.parts[index]!.name, `${trouble}: rung logs`)
   line('look', 'rung ps, rung logs -f')
   return lastLine(out, `  ${'stop'.padEnd(9)}  Ctrl-C, or: rung stop`)
-}
-
-/** Engines that this command has not started. */
-function elsewhere({ data, cache, cdn }: Topology, parts: readonly Part[]): [name: string, text: string][] {
-  const has = (kind: Part['kind']) => parts.some((part) => part.kind === kind)
-  return [
-    ...(data.url !== undefined && !has('postgres')
-      ? [['postgres', 'yours, which runs elsewhere'] as [string, string]]
-      : []),
-    ...(cache.url !== undefined && !has('redis') ? [['redis', 'yours, which runs elsewhere'] as [string, string]] : []),
-    ...(cdn !== undefined ? [['cdn', `${cdn.name}, which is purged`] as [string, string]] : []),
-  ]
 }

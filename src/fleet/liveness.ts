@@ -1,14 +1,14 @@
 /**
- * Whether a part hangs: it lives, and says nothing. It is asked at a steady pace; a silence is a row of questions without an
+ * Whether a part hangs: it lives, and answers nothing. It is asked at a steady pace; a silence is a row of questions without an
  * answer. Pure: from times, monotonic and in ms, to a verdict.
  *
- * What must not be taken for a hang: a machine under load, on which any answer comes late; and a pause of the supervisor itself
- * (Ctrl-Z, a laptop that slept, a loop that was busy), after which every answer seems to be missing.
+ * Two things must not be mistaken for a hang: a machine under load, on which any answer comes late; and a pause of the
+ * supervisor itself (Ctrl-Z, a laptop that slept, a busy event loop), after which every answer seems to be missing.
  */
 
-export interface Asked {
+export interface Question {
   at: number
-  /** When the answer was there, or was waited for no longer. */
+  /** When the answer came, or was no longer waited for. */
   until: number
   answered: boolean
 }
@@ -19,24 +19,28 @@ export interface Silence {
   questions: number
 }
 
-/** So many in a row, however long each was waited for. */
+/** A silence is a hang only after this many questions, however long each was waited for. */
 const questionsMin = 6
 const paceMsMax = 5_000
 
-/** Between two questions; and so long each is waited for. */
-export function paceMs(silentMsMax: number): number {
-  return Math.min(paceMsMax, silentMsMax / questionsMin)
+/** Time between two questions; each is waited for as long. */
+export function paceMs(unresponsiveAfterMs: number): number {
+  return Math.min(paceMsMax, unresponsiveAfterMs / questionsMin)
 }
 
-/** The silence as it is after this question: none after an answer, and none where this process was not awake to hear one. */
-export function silenceAfter(before: Silence | undefined, asked: Asked, silentMsMax: number): Silence | undefined {
-  const wasAwake = (from: number, to: number) => to - from < 2 * paceMs(silentMsMax)
-  if (asked.answered || !wasAwake(asked.at, asked.until)) return undefined
-  if (before === undefined || !wasAwake(before.until, asked.at))
-    return { since: asked.at, until: asked.until, questions: 1 }
-  return { since: before.since, until: asked.until, questions: before.questions + 1 }
+/** The silence after this question: none after an answer, and none where this process was not awake to hear one. */
+export function silenceAfter(
+  before: Silence | undefined,
+  question: Question,
+  unresponsiveAfterMs: number,
+): Silence | undefined {
+  const wasAwake = (from: number, to: number) => to - from < 2 * paceMs(unresponsiveAfterMs)
+  if (question.answered || !wasAwake(question.at, question.until)) return undefined
+  if (before === undefined || !wasAwake(before.until, question.at))
+    return { since: question.at, until: question.until, questions: 1 }
+  return { since: before.since, until: question.until, questions: before.questions + 1 }
 }
 
-export function hangs({ since, until, questions }: Silence, silentMsMax: number): boolean {
-  return questions >= questionsMin && until - since >= silentMsMax
+export function hangs({ since, until, questions }: Silence, unresponsiveAfterMs: number): boolean {
+  return questions >= questionsMin && until - since >= unresponsiveAfterMs
 }

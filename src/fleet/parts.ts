@@ -1,71 +1,44 @@
 import { readFile, stat } from 'node:fs/promises'
-import { startPageCache } from '../engines/nginx/server.ts'
-import { startEmbedded } from '../engines/postgres/embedded.ts'
-import { logFileOf, startServer } from '../engines/process/server-process.ts'
-import { startRedis } from '../engines/redis/server.ts'
+import type { RunningPart } from '../engines/process/engine.ts'
+import { startServer } from '../engines/process/server-process.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
-import type { AppPart, ArchiverPart, Part, PostgresPart } from './plan.ts'
-import type { Started, SupervisorOptions } from './supervisor.ts'
+import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
+import type { CommandPart } from './placement.ts'
+import type { SupervisorOptions } from './supervisor.ts'
 
-/** How each kind of part is started. All of them end with this process, however it ends. */
-export const startPart: SupervisorOptions['start'] = async (part, over, mend) => {
-  switch (part.kind) {
-    case 'postgres':
-      return startPostgres(part, mend)
-    case 'redis': {
-      const { dir, socketPath, password } = part
-      const redis = await startRedis({ dir, listen: { socketPath }, password })
-      return { ...redis, answers: redis.isHealthy }
-    }
-    case 'edge': {
-      const { dir, listen, adminPort, secret, tagsShown, upstreams } = part
-      const edge = await startPageCache({ dir, listen, adminPort, secret, tagsShown, upstreams })
-      return { ...edge, answers: edge.isHealthy }
-    }
-    case 'app':
-    case 'archiver':
-      return startCommand(part, over)
+/**
+ * How parts are started. All of them end with this process, however it ends. Processes of the app say in `/healthz` how long
+ * a request may take, and how long they need to stop; engines in front of them are told.
+ */
+export function partStarter(): SupervisorOptions['start'] {
+  const requestTimeouts = new Map<string, number>()
+  return async (part, over, mend) => {
+    if (part.kind === 'engine')
+      return part.start({ mend, requestTimeoutMs: Math.max(0, ...requestTimeouts.values()) || requestTimeoutDefaultMs })
+    const { told, ...running } = await startCommand(part, over)
+    if (told().requestTimeoutMs !== undefined) requestTimeouts.set(part.name, told().requestTimeoutMs!)
+    return running
   }
 }
 
-export function logOf(part: Part): string {
-  return part.kind === 'postgres' ? `${part.root}/postgres.log` : logFileOf(part.dir)
-}
-
-/** It starts itself again when it dies. */
-async function startPostgres(
-  { root, connectionsMax }: PostgresPart,
-  mend: (trouble: string | undefined, pid?: number) => void,
-): Promise<Started> {
-  const server = await startEmbedded({
-    root,
-    connectionsMax,
-    endsWithOwner: true,
-    onEvent(event, detail) {
-      if (event === 'lost') mend(detail)
-      if (event === 'recovered') mend(undefined, server.pid())
-    },
-  })
-  const { promise: exited, resolve } = Promise.withResolvers<string>()
-  return {
-    pid: server.pid(),
-    exited,
-    answers: server.answers,
-    kill: server.kill,
-    stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
-  }
-}
-
-/** Migrations may take long; whoever waits can see that they do. */
-const appStartTimeoutMs = 3_600_000
+/** Migrations may take long; people who wait can see that they do. */
+const startTimeoutMs = 3_600_000
 const healthTimeoutMs = 1_000
 
-async function startCommand(part: AppPart | ArchiverPart, over: AbortSignal): Promise<Started> {
-  const { name, dir, program, args, cwd, env, address } = part
-  const logStart = await stat(logFileOf(dir)).then(
+/** What a process says of itself in `/healthz`. */
+interface Told {
+  requestTimeoutMs?: number
+  /** It stops within this time. */
+  stopTimeoutMs?: number
+}
+
+async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { told(): Told }> {
+  const { name, dir, program, args, cwd, env, address, log } = part
+  const logStart = await stat(log).then(
     ({ size }) => size,
     () => 0,
   )
+  let told: Told = {}
   try {
     const server = await startServer({
       name,
@@ -77,23 +50,25 @@ async function startCommand(part: AppPart | ArchiverPart, over: AbortSignal): Pr
       launcher: { prefix: [] },
       address,
       over,
-      startTimeoutMs: appStartTimeoutMs,
-      stopTimeoutMs: part.stopTimeoutMs,
-      isReady: () => isHealthy(part.healthUrl),
+      startTimeoutMs,
+      stopTimeoutMs: () => told.stopTimeoutMs ?? defaultStopTimeoutMs,
+      async isReady() {
+        const answer = await fetch(part.healthUrl, { signal: AbortSignal.timeout(healthTimeoutMs) })
+        const said: unknown = await answer.json()
+        if (answer.ok && typeof said === 'object' && said !== null) told = said
+        return answer.ok
+      },
     })
-    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs) }
+    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs), told: () => told }
   } catch (error) {
-    throw (await ownWords(logFileOf(dir), logStart)) ?? error
+    throw (await ownWords(log, logStart)) ?? error
   }
 }
 
-async function isHealthy(url: string): Promise<boolean> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(healthTimeoutMs) })
-  await response.body?.cancel()
-  return response.ok
-}
+/** Of a process that has not said how long it needs. */
+const defaultStopTimeoutMs = 60_000
 
-/** Anything. Who turns a connection away, since it has enough of them, does not hang. */
+/** Any answer counts. A process that turns a connection away, since it has enough of them, does not hang. */
 async function says(url: string, withinMs: number): Promise<boolean> {
   const late = AbortSignal.timeout(withinMs)
   return fetch(url, { signal: late }).then(

@@ -1,9 +1,9 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { ownerOf } from '../engines/process/pid-file.ts'
-import { fleetDir } from './plan.ts'
+import { fleetDir } from './placement.ts'
 import type { PartState } from './supervisor.ts'
 
-/** What `rung ps` in another terminal reads. No passwords. */
+/** What `rung ps` reads in another terminal; it holds no passwords. */
 export interface FleetState {
   rung: string
   app: string
@@ -14,13 +14,13 @@ export interface FleetState {
 
 /** A fleet that runs now. */
 export interface RunningFleet extends FleetState {
-  /** Of its supervisor. */
+  /** Process of its supervisor. */
   pid: number
 }
 
 const fileOf = (dataDir: string) => `${fleetDir(dataDir)}/state.json`
 
-/** One write after the other; what comes meanwhile is written once. */
+/** Writes one after the other; changes during a write are written together after it. */
 export function stateWriter(dataDir: string, look: () => FleetState) {
   const file = fileOf(dataDir)
   let writing: Promise<void> | undefined
@@ -48,7 +48,7 @@ export function stateWriter(dataDir: string, look: () => FleetState) {
   }
 }
 
-/** Nothing, where nobody holds the folder: what a killed supervisor left is history. */
+/** `undefined` where no supervisor holds the folder: the file of a killed one counts for nothing. */
 export async function runningFleet(dataDir: string): Promise<RunningFleet | undefined> {
   const pid = await ownerOf(fleetDir(dataDir))
   if (pid === undefined) return undefined

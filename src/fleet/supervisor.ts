@@ -1,8 +1,9 @@
+import type { RunningPart } from '../engines/process/engine.ts'
 import { atMost, sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
 import { backoffMs } from '../kernel/random.ts'
-import { type Asked, hangs, paceMs, type Silence, silenceAfter } from './liveness.ts'
-import type { Part } from './plan.ts'
+import { hangs, paceMs, type Question, type Silence, silenceAfter } from './liveness.ts'
+import type { Part } from './placement.ts'
 
 /**
  * Keeps the parts of a plan running.
@@ -11,14 +12,14 @@ import type { Part } from './plan.ts'
  *                        │            │ └─────hung, was ended─────► │
  *                        └────────────┴── stop, wave by wave ◄──────┘ ──► stopped
  *
- * A first start that fails stops everything and is told; later ones are tried again, forever, at most five seconds apart:
- * somebody sees them in `rung ps`, and what was a full disk or a taken port may be over.
+ * A first start that fails stops everything and is reported. Later starts are tried again, forever, at most five seconds
+ * apart: `rung ps` shows them, and a full disk or a taken port may not last.
  */
 export interface Supervisor {
-  /** When all answer for the first time. */
+  /** Resolves when all answer for the first time. */
   readonly ready: Promise<void>
   readonly states: readonly PartState[]
-  /** From the edge inwards. Legal at any time; twice is the same as once. */
+  /** Stops all parts, from the edge inwards. Legal at any time; twice is the same as once. */
   stop(): Promise<void>
 }
 
@@ -27,52 +28,41 @@ export interface PartState {
   state: 'waiting' | 'starting' | 'running' | 'restarting' | 'stopping' | 'stopped'
   pid: number | undefined
   restarts: number
-  /** When it came to this state, ms since the epoch. */
+  /** When this state began, ms since the epoch. */
   since: number
   /** Why it is not running. */
   trouble: string | undefined
-  /** Why it was started again the last time. */
+  /** Why it was restarted the last time. */
   reason: string | undefined
-}
-
-/** A part that answers. */
-export interface Started {
-  readonly pid: number | undefined
-  readonly exited: Promise<string>
-  /** Whether it says anything at all. */
-  answers(withinMs: number): Promise<boolean>
-  /** Ends it at once; `exited` or `mend` tells when it has. */
-  kill(): void
-  stop(): Promise<void>
 }
 
 export interface SupervisorOptions {
   parts: readonly Part[]
-  /** `mend`: for a part that sees to its own restarts, and tells of them. */
-  start(part: Part, over: AbortSignal, mend: (trouble: string | undefined, pid?: number) => void): Promise<Started>
-  /** What has said nothing for so long is ended and started again; 0 is never. */
-  silentMsMax: number
+  /** `mend`: for a part that restarts itself; it reports its trouble, and without an argument that it is back. */
+  start(part: Part, over: AbortSignal, mend: (trouble: string | undefined, pid?: number) => void): Promise<RunningPart>
+  /** A part that has not answered for this many ms is restarted; 0 is never. */
+  unresponsiveAfterMs: number
   /** After each change of a state. */
   onChange(state: PartState): void
 }
 
 const restartMs = { base: 100, cap: 5_000 }
-/** Whoever ran so long starts over with short pauses. */
+/** A part that ran for this long is first restarted after a short pause again. */
 const steadyMs = 30_000
 
-interface Node {
+interface Supervised {
   part: Part
   state: PartState
-  server: Started | undefined
-  /** It is being ended for this. */
+  server: RunningPart | undefined
+  /** Why it is being killed. */
   hung: string | undefined
-  /** Keeps it running; ends when it is no longer wanted. */
+  /** Restarts it whenever it ends; resolves at the stop. */
   keeping: Promise<void>
 }
 
-export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOptions): Supervisor {
+export function supervise({ parts, start, unresponsiveAfterMs, onChange }: SupervisorOptions): Supervisor {
   const over = new AbortController()
-  const nodes = parts.map((part): Node => {
+  const nodes = parts.map((part): Supervised => {
     const state: PartState = {
       name: part.name,
       state: 'waiting',
@@ -85,29 +75,29 @@ export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOpt
     return { part, state, server: undefined, hung: undefined, keeping: Promise.resolve() }
   })
 
-  function tell({ state }: Node, to: PartState['state'], facts: Partial<PartState> = {}): void {
+  function tell({ state }: Supervised, to: PartState['state'], facts: Partial<PartState> = {}): void {
     Object.assign(state, { state: to, since: systemClock.now(), ...facts })
     onChange(state)
   }
 
-  function tellRestarting(node: Node, trouble: string): void {
+  function tellRestarting(node: Supervised, trouble: string): void {
     const { state } = node
     if (state.state !== 'restarting') tell(node, 'restarting', { pid: undefined, trouble, reason: trouble })
     else if (state.trouble !== trouble) tell(node, 'restarting', { trouble })
   }
 
-  /** That it was killed says less than why it was. */
-  function causeOf(node: Node, trouble: string): string {
+  /** Why it was killed tells more than that it was killed. */
+  function causeOf(node: Supervised, trouble: string): string {
     const cause = node.hung ?? trouble
     node.hung = undefined
     return cause
   }
 
-  function tellBack(node: Node, pid = node.state.pid): void {
+  function tellBack(node: Supervised, pid = node.state.pid): void {
     tell(node, 'running', { pid, trouble: undefined, restarts: node.state.restarts + 1 })
   }
 
-  async function launch(node: Node): Promise<void> {
+  async function launch(node: Supervised): Promise<void> {
     node.server = undefined
     node.server = await start(node.part, over.signal, (trouble, pid) => {
       if (over.signal.aborted) return
@@ -117,7 +107,7 @@ export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOpt
     node.state.pid = node.server.pid
   }
 
-  async function keep(node: Node): Promise<void> {
+  async function keep(node: Supervised): Promise<void> {
     for (let attempt = 0; !over.signal.aborted; ) {
       const upAt = systemClock.ticks()
       let trouble = causeOf(node, await node.server!.exited)
@@ -137,35 +127,35 @@ export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOpt
     }
   }
 
-  /** Asks it again and again, and ends it when it hangs. What has just died, or starts, is not asked. */
-  async function listen(node: Node): Promise<void> {
+  /** Asks it at a steady pace, and kills it when it hangs. A part that starts or has just died is not asked. */
+  async function listen(node: Supervised): Promise<void> {
     let silence: Silence | undefined
     while (!over.signal.aborted) {
       const { server } = node
       const { state, since } = node.state
       const asked = await ask(state === 'running' ? server : undefined)
       const isSame = node.state.state === 'running' && node.state.since === since
-      silence = isSame ? silenceAfter(silence, asked, silentMsMax) : undefined
-      if (silence && hangs(silence, silentMsMax) && !over.signal.aborted) {
+      silence = isSame ? silenceAfter(silence, asked, unresponsiveAfterMs) : undefined
+      if (silence && hangs(silence, unresponsiveAfterMs) && !over.signal.aborted) {
         silence = undefined
-        node.hung = `did not answer for ${silentMsMax / 1000} s`
+        node.hung = `did not answer for ${unresponsiveAfterMs / 1000} s`
         tellRestarting(node, node.hung)
         server!.kill()
       }
-      await sleep(Math.max(0, asked.at + paceMs(silentMsMax) - systemClock.ticks()), over.signal)
+      await sleep(Math.max(0, asked.at + paceMs(unresponsiveAfterMs) - systemClock.ticks()), over.signal)
     }
   }
 
-  async function ask(server: Started | undefined): Promise<Asked> {
+  async function ask(server: RunningPart | undefined): Promise<Question> {
     const at = systemClock.ticks()
     let answered = server === undefined
-    const asked = server?.answers(2 * paceMs(silentMsMax)).then(
+    const asked = server?.answers(2 * paceMs(unresponsiveAfterMs)).then(
       (said) => {
         answered = said
       },
       () => {},
     )
-    await atMost(paceMs(silentMsMax), asked ?? Promise.resolve())
+    await atMost(paceMs(unresponsiveAfterMs), asked ?? Promise.resolve())
     return { at, until: systemClock.ticks(), answered }
   }
 
@@ -177,7 +167,7 @@ export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOpt
           await launch(node)
           tell(node, 'running')
           node.keeping = keep(node)
-          if (silentMsMax > 0) listen(node).catch(() => {}) // it ends with a wait that is over
+          if (unresponsiveAfterMs > 0) listen(node).catch(() => {}) // it ends with an aborted wait
         }),
       )
       const failed = outcomes.find((outcome) => outcome.status === 'rejected')
@@ -204,13 +194,13 @@ export function supervise({ parts, start, silentMsMax, onChange }: SupervisorOpt
     if (failures.length > 0) throw failures[0]
   }
 
-  function waves(number: (part: Part) => number): Node[][] {
+  function waves(number: (part: Part) => number): Supervised[][] {
     const byNumber = Map.groupBy(nodes, ({ part }) => number(part))
     return [...byNumber].sort(([a], [b]) => a - b).map(([, wave]) => wave)
   }
 
   const ready = startAll()
-  ready.catch(() => {}) // told to whoever waits for it
+  ready.catch(() => {}) // whoever waits for it gets the error
   let stopped: Promise<void> | undefined
   return {
     ready,

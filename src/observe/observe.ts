@@ -14,12 +14,12 @@ const sameLineEveryMs = 60_000
 
 /** Everything that watches a running app. What it sees is kept for the doctor, or given to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
-  return (http, { data, log, config, primitives }) => {
-    const seen = sightings ?? keepSightings(http, config.dataDir)
+  return (http, { data, log, bindings, primitives }) => {
+    const seen = sightings ?? keepSightings(http, bindings.dataDir)
     const { queue, cache } = primitives
-    const counters = metrics(http, data, { queue, cache, backupDir: config.backup.dir })
+    const counters = metrics(http, data, { queue, cache, backupDir: bindings.backup.dir })
     traces(http, data)
-    requestLog(http, data, config.logSample)
+    requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)
     cacheLog(http, data, log)
     const fresh = oncePer(sameLineEveryMs)

@@ -15,6 +15,7 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { parseTraceparent } from '../primitives/http/trace-context.ts'
 import { type RunBegin, type RunDone, runBegin, runDone } from '../primitives/jobs/channels.ts'
+import type { Bindings } from '../topology/bindings.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -140,19 +141,15 @@ function parentOf(header: unknown): Context {
  * @throws CONFIG_INVALID when the SDK is not installed
  */
 export async function exportTraces(
-  env: Readonly<Record<string, string | undefined>>,
-  service: string,
+  { endpoint, tracesEndpoint, sample, service }: Bindings['telemetry'],
+  app: string,
 ): Promise<() => Promise<void>> {
-  if (!env.OTEL_EXPORTER_OTLP_ENDPOINT && !env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) return async () => {}
-  const share = Number(env.OTEL_TRACES_SAMPLER_ARG ?? 1)
-  if (!(share >= 0 && share <= 1)) {
-    throw new RungError('CONFIG_INVALID', 'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1.')
-  }
+  if (endpoint === undefined && tracesEndpoint === undefined) return async () => {}
   const { sdk, exporter, resources, contexts } = await loadSdk()
   context.setGlobalContextManager(new contexts.AsyncLocalStorageContextManager().enable())
   const provider = new sdk.TracerProvider({
-    resource: resources.resourceFromAttributes({ 'service.name': env.OTEL_SERVICE_NAME ?? service }),
-    sampler: new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(share) }),
+    resource: resources.resourceFromAttributes({ 'service.name': service ?? app }),
+    sampler: new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(sample) }),
     spanProcessors: [new sdk.BatchSpanProcessor({ exporter: new exporter.OTLPTraceExporter() })],
   })
   trace.setGlobalTracerProvider(provider)

@@ -8,6 +8,8 @@ import type { Tx } from '../app/work.ts'
 import type { Tell } from '../backup/keep.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { sessionCookieNames } from '../kernel/http-facts.ts'
+import { parseMailbox } from '../kernel/mail-address.ts'
 import { loadMigrations, type MigrationEvent, migrate } from '../migrations/migrate.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
@@ -19,21 +21,20 @@ import { serveFiles } from '../primitives/files/serve.ts'
 import { loadAssets } from '../primitives/http/assets.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { tellEdge } from '../primitives/http/edge-terms.ts'
-import { createHttp } from '../primitives/http/http.ts'
+import { createHttp, requestTimeoutOf } from '../primitives/http/http.ts'
 import { identifyBy } from '../primitives/http/principal.ts'
 import { shedRequests } from '../primitives/http/shedding.ts'
 import { idempotentRoutes } from '../primitives/idempotency/idempotency.ts'
 import { jobsOf } from '../primitives/jobs/jobs.ts'
 import { checkLimits, limitRequests } from '../primitives/limits/limits.ts'
-import { parseMailbox } from '../primitives/mail/address.ts'
 import { serveInbox } from '../primitives/mail/inbox.ts'
 import { createMail, type MailRoot } from '../primitives/mail/mail.ts'
 import { carryPositions } from '../primitives/positions/positions.ts'
 import { searchFor } from '../primitives/search/search.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, noSessions, type Sessions } from '../primitives/sessions/sessions.ts'
+import type { Bindings } from '../topology/bindings.ts'
 import { backupSource, refuseExternal } from './backups.ts'
-import type { Config } from './config.ts'
 import { boundaryGuard } from './guard.ts'
 import { type Health, health } from './health.ts'
 import { keepWarm } from './keep-warm.ts'
@@ -52,6 +53,7 @@ import {
   openMail,
   openPositions,
   openSessions,
+  ownDataDir,
   startDatabaseServer,
   tagHeader,
 } from './wire.ts'
@@ -60,7 +62,7 @@ import { type AppWork, addWork, startWork, subscribe } from './work.ts'
 /** Something beside the app that wants its HTTP and its data: metrics, traces, a console. */
 export type Extension = (
   http: Http,
-  parts: { data: DataRoot<Tx>; server: DatabaseServer; log: Log; config: Config; primitives: Primitives },
+  parts: { data: DataRoot<Tx>; server: DatabaseServer; log: Log; bindings: Bindings; primitives: Primitives },
 ) => void | Promise<void>
 
 export interface BootOptions {
@@ -84,23 +86,24 @@ export interface Running {
  * From an app and a configuration to a running process. What fails stops what had been started.
  * @throws a RungError that says what to change
  */
-export async function boot(app: App, config: Config, options: BootOptions): Promise<Running> {
+export async function boot(app: App, bindings: Bindings, options: BootOptions): Promise<Running> {
   const { log } = options
   const undo: (() => Promise<unknown>)[] = []
   try {
+    if (bindings.data.engine === 'external' && bindings.secret === undefined) await ownDataDir(bindings)() // the root of the keys is kept there
     // Both take their time and neither needs the other.
     const [server, http] = await settled(
-      startDatabaseServer(config, log, config.role === 'worker' ? 'join' : 'own'),
-      createHttp(httpSettings(app, config, log)),
+      startDatabaseServer(bindings, log, bindings.role === 'worker' ? 'join' : 'own'),
+      createHttp(httpSettings(app, bindings, log)),
       (started) => started.stop(),
     )
     undo.push(() => server.stop())
-    if (config.backup.dir !== undefined && config.role !== 'worker') {
+    if (bindings.backup.dir !== undefined && bindings.role !== 'worker') {
       const { keepBackups } = await import('../backup/keep.ts') // loaded only where something is archived
-      refuseExternal(config)
+      refuseExternal(bindings)
       const tell: Tell = (level, event, message, facts) => log[level]({ event, ...facts }, message)
-      const source = backupSource(config, server, config.backup.dir)
-      const backups = await keepBackups({ ...source, dataDir: config.dataDir, tell })
+      const source = backupSource(bindings, server, bindings.backup.dir)
+      const backups = await keepBackups({ ...source, dataDir: bindings.dataDir, tell })
       undo.push(() => backups.stop())
     }
     await migrate({
@@ -108,22 +111,22 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       migrations: await migrationsOf(app),
       ...(options.onMigration && { onEvent: options.onMigration }),
     }).catch((error) => {
-      throw config.mode === 'development' && config.topology.data.engine === 'embedded'
-        ? orBeginAnew(error, config)
+      throw bindings.mode === 'development' && bindings.data.engine === 'embedded'
+        ? orBeginAnew(error, bindings)
         : error
     })
-    const database = openDatabase(config.topology.data, server.connection)
+    const database = openDatabase(bindings.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const { layers, redis } = await openCache(config.topology, app.name, database, server.connection)
+    const { layers, redis } = await openCache(bindings, app.name, database, server.connection)
     if (redis && !redis.isUp) {
       const why = redis.trouble === undefined ? '' : `: ${messageOf(redis.trouble).replace(/\.+$/, '')}`
       const message = `Redis cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
       log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
     }
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), {
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), {
       ...layers,
-      off: config.cache === 'off',
+      off: !bindings.cache.enabled,
     })
     undo.push(() => primitives.close())
     await primitives.cache.open()
@@ -136,60 +139,63 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
     )
     const root = primitives.data
     const state: Health = { draining: false }
-    health(http, root, state, redis)
+    const requestTimeoutMs = requestTimeoutOf(app.http)
+    const { drainMs, graceMs } = bindings
+    const stopTimeoutMs = drainMs + requestTimeoutMs + graceMs + closingMs
+    health(http, root, state, redis, { requestTimeoutMs, stopTimeoutMs })
     for (const extension of options.extensions ?? [])
-      await extension(http, { data: root, server, log, config, primitives })
-    if (config.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)
-    const secret = deriveSecrets(config.secret ?? (await storedRoot(config.dataDir)))
-    const sessions = startSessions(app, config, http, await openSessions(app.name, database, redis), secret)
+      await extension(http, { data: root, server, log, bindings, primitives })
+    if (bindings.shedding === 'on' && app.http.shedding !== false) shedRequests(http, app.http.shedding ?? {}, database)
+    const secret = deriveSecrets(bindings.secret ?? (await storedRoot(bindings.dataDir)))
+    const sessions = startSessions(app, bindings, http, await openSessions(app.name, database, redis), secret)
     carryPositions(http, {
-      records: await openPositions(config.topology.data, app.name, redis),
+      records: await openPositions(bindings.data, app.name, redis),
       key: secret('rung positions'),
-      secure: config.mode === 'production',
+      secure: bindings.mode === 'production',
       trouble: (what, error) => log.debug({ event: 'position', what, err: error }, 'a position could not be had'),
     })
     checkLimits(app.limits)
-    if (config.limits === 'on')
-      limitRequests(http, await openLimiter(config, app.name, database, redis), app.limits, database)
+    if (bindings.limits === 'on')
+      limitRequests(http, await openLimiter(bindings, app.name, database, redis), app.limits, database)
     checkRouteConfigs(http)
     const cacheOf = (module: string) => primitives.cache.forModule(module, root.forModule(module).write)
     cachedRoutes(http, {
       of: cacheOf,
       caughtUp: (purges) => primitives.cache.caughtUp(purges),
-      tagHeader: await tagHeader(config.topology),
-      cookies: ['session', '__Host-session'],
-      off: config.cache === 'off',
+      tagHeader: await tagHeader(bindings),
+      cookies: Object.values(sessionCookieNames),
+      off: !bindings.cache.enabled,
     })
     idempotentRoutes(http, primitives.records, app.idempotency, database)
-    const edgeSecret = config.topology.edge.secret
-    if (edgeSecret !== undefined && config.role !== 'worker') tellEdge(http, edgeSecret)
-    const files = createFiles(await openFileStore(config), secret('rung/files-url'))
+    if (bindings.edge && bindings.role !== 'worker') tellEdge(http, bindings.edge.secret)
+    const files = createFiles(await openFileStore(bindings), secret('rung/files-url'))
     await http.register(serveFiles(files))
-    const { transport, inbox } = await openMail(config, log)
+    const { transport, inbox } = await openMail(bindings, log)
     undo.push(() => transport.close())
     const mail = createMail({
       transport,
-      from: parseMailbox(config.topology.mail.from)!,
+      from: parseMailbox(bindings.mail.from)!,
       idKey: secret('rung/mail-id'),
       inTransaction: root.inTransaction,
     })
-    if (inbox && config.mode !== 'production') await http.register(serveInbox(inbox))
+    if (inbox && bindings.mode !== 'production') await http.register(serveInbox(inbox))
     const mailAsked = once(() => {
-      if (inbox && config.mode === 'production') log.warn({ event: 'mail-not-sent' }, mailNotSent(config.dataDir))
+      if (inbox && bindings.mode === 'production') log.warn({ event: 'mail-not-sent' }, mailNotSent(bindings.dataDir))
     })
     const parts = { ...primitives, files, mail, mailAsked, sessions, secret }
-    const { work, warms } = await addModules(app, config, parts, http, log)
+    const { work, warms } = await addModules(app, bindings, parts, http, log)
     for (const { name, job } of work.crons) {
       if (work.jobs.some((one) => one.job.name === job.name)) continue
       const message = `Cron "${name}" enqueues the job "${job.name}", which no module of this app handles. Add handle(…) to the work of a module.`
       log.warn({ event: 'cron-unhandled' }, message)
     }
     await subscribe(work, primitives)
-    const purges = await openCdn(config.topology)
-    if (config.role !== 'web') undo.push(startWork(work, primitives, config.graceMs, purges ? [purgeLine(purges)] : []))
+    const purges = await openCdn(bindings)
+    if (bindings.role !== 'web')
+      undo.push(startWork(work, primitives, bindings.graceMs, purges ? [purgeLine(purges)] : []))
     undo.push(() => http.close())
-    if (config.cache === 'on' && warms.length > 0) undo.push(await keepWarm(warms, primitives.cache, http, log))
-    await listen(http, config)
+    if (bindings.cache.enabled && warms.length > 0) undo.push(await keepWarm(warms, primitives.cache, http, log))
+    await listen(http, bindings)
     let stopping: Promise<void> | undefined
     return {
       url: urlOf(http),
@@ -198,7 +204,7 @@ export async function boot(app: App, config: Config, options: BootOptions): Prom
       server,
       stop() {
         state.draining = true
-        stopping ??= sleep(config.drainMs).then(() => stopAll(undo))
+        stopping ??= sleep(bindings.drainMs).then(() => stopAll(undo))
         return stopping
       },
     }
@@ -223,6 +229,8 @@ async function settled<A, B>(
   return [a.value, b.value]
 }
 
+/** At a stop, besides requests and jobs: connections to engines are closed, what is counted is written down. */
+const closingMs = 20_000
 /** Work that hangs in a transaction must not keep the process, and its database, from stopping. */
 const closeMsMax = 10_000
 
@@ -232,15 +240,15 @@ async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void>
   if (failures.length > 0) throw failures[0]
 }
 
-function httpSettings(app: App, config: Config, log: Log) {
+function httpSettings(app: App, bindings: Bindings, log: Log) {
   const own = app.http.trustProxy ?? []
   return {
     title: app.name,
     ...app.http,
     // What is not a list is the app author's mistake, and is told as such.
-    trustProxy: Array.isArray(own) ? [...own, ...config.trustProxy] : own,
+    trustProxy: Array.isArray(own) ? [...own, ...bindings.http.trustProxy] : own,
     logger: log.child({}),
-    revealing: config.mode !== 'production',
+    revealing: bindings.mode !== 'production',
   }
 }
 
@@ -253,7 +261,7 @@ export async function migrationsOf(app: App): Promise<Migration[]> {
 }
 
 /** Where the data is only for trying things out, there is a shorter way than to restore a file. */
-function orBeginAnew(error: unknown, { dataDir }: Config): unknown {
+function orBeginAnew(error: unknown, { dataDir }: Bindings): unknown {
   if (!isRungError(error, 'MIGRATION_CHANGED')) return error
   const place = path.relative(process.cwd(), dataDir) || '.'
   const message = `${error.message} To begin with an empty database, stop the app and delete its data directory, ${place}.`
@@ -274,9 +282,9 @@ function once(fn: () => void): () => void {
 
 type Secrets = (purpose: string) => Uint8Array
 
-function startSessions(app: App, config: Config, http: Http, store: SessionStore, secret: Secrets): Sessions {
+function startSessions(app: App, bindings: Bindings, http: Http, store: SessionStore, secret: Secrets): Sessions {
   if (!app.sessions) return noSessions
-  const secure = config.mode === 'production'
+  const secure = bindings.mode === 'production'
   // No module's name has a blank.
   return cookieSessions(http, store, app.sessions, { key: secret('rung sessions'), secure })
 }
@@ -293,7 +301,7 @@ interface Parts extends Primitives {
 /** Routes are added where requests are taken; what the modules do off the request path is known everywhere. */
 async function addModules(
   app: App,
-  config: Config,
+  bindings: Bindings,
   parts: Parts,
   http: Http,
   log: Log,
@@ -302,7 +310,7 @@ async function addModules(
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
   const warms: DeclaredWarm[] = []
   const jobs = jobsOf(parts.queue)
-  const rules = { checked: config.mode !== 'production', inTransaction: data.inTransaction }
+  const rules = { checked: bindings.mode !== 'production', inTransaction: data.inTransaction }
   const exposed = new Map<string, unknown>()
   for (const module of app.modules) {
     const calls: Record<string, unknown> = {}
@@ -310,7 +318,7 @@ async function addModules(
       calls[alias] = exposed.get(used.name)
     }
     const assets = await loadAssets(module.name, module.assets)
-    if (config.role !== 'worker') assets.serve(http)
+    if (bindings.role !== 'worker') assets.serve(http)
     const context: ModuleContext = {
       data: data.forModule(module.name),
       jobs,
@@ -330,11 +338,11 @@ async function addModules(
     exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes, identify } = module
-    if (config.role !== 'worker') {
+    if (bindings.role !== 'worker') {
       for (const warm of module.warm?.(context) ?? []) warms.push({ module: module.name, warm })
     }
     if (identify) identifyBy(http, identify(context))
-    if (routes && config.role !== 'worker') {
+    if (routes && bindings.role !== 'worker') {
       // In a context of its own: a hook or decorator of one module does not reach another.
       await http.register(async (scoped) => {
         scoped.addHook('onRoute', (route) => {
@@ -347,8 +355,8 @@ async function addModules(
   return { work, warms }
 }
 
-async function listen(http: Http, config: Config): Promise<void> {
-  const { host, port } = config.topology.http
+async function listen(http: Http, bindings: Bindings): Promise<void> {
+  const { host, port } = bindings.http
   const { level } = http.log
   http.log.level = 'warn' // whoever starts the app tells where it listens
   try {

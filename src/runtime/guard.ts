@@ -2,7 +2,7 @@ import { parseSql } from '../engines/postgres/parser.ts'
 import { RungError } from '../kernel/errors.ts'
 import { foreignTables, touched } from '../primitives/data/boundary.ts'
 import type { Guard } from '../primitives/data/data.ts'
-import type { Mode } from './config.ts'
+import type { Mode } from '../topology/settings.ts'
 import type { Log } from './log.ts'
 
 /**

@@ -3,9 +3,8 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 
 /**
- * `/healthz`: this process answers; whoever restarts processes asks it. `/readyz`: it can do its work now; a balancer asks
- * it. A process that drains, or has lost its database, is healthy and not ready. Without its Redis it is ready: it is slower, and
- * says so, for `rung ps`.
+ * `/healthz`: this process answers; the supervisor asks it. `/readyz`: it can do its work now; a balancer asks it. A process
+ * that drains, or has lost its database, is healthy and not ready. Without its Redis it is ready but slower, and `rung ps` shows it.
  */
 export interface Health {
   draining: boolean
@@ -13,11 +12,24 @@ export interface Health {
 
 const databaseAnswersWithinMs = 1_000
 
-export function health(http: Http, root: DataRoot, state: Health, redis: { readonly isUp: boolean } | undefined): void {
+/** What `/healthz` tells the supervisor. */
+export interface OwnLimits {
+  requestTimeoutMs: number
+  /** This process stops within this time. */
+  stopTimeoutMs: number
+}
+
+export function health(
+  http: Http,
+  root: DataRoot,
+  state: Health,
+  redis: { readonly isUp: boolean } | undefined,
+  limits: OwnLimits,
+): void {
   const data = root.forModule(undefined)
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
-  http.get('/healthz', hidden, async () => ({ status: 'ok' }))
+  http.get('/healthz', hidden, async () => ({ status: 'ok', ...limits }))
 
   http.get('/readyz', hidden, async (_request, reply) => {
     const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp }

@@ -1,6 +1,6 @@
 import { type LoggerOptions, pino } from 'pino'
 import { errorOf } from '../kernel/errors.ts'
-import type { LogFormat, LogLevel } from './config.ts'
+import type { LogFormat, LogLevel } from '../topology/settings.ts'
 import { prettyLine } from './pretty.ts'
 
 /** What must never be printed, wherever it hides in a logged object. */

@@ -2,8 +2,9 @@ import type { Data } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
 import { loadMigrations, migrate } from '../migrations/migrate.ts'
 import { type Search, searchFor } from '../primitives/search/search.ts'
-import { readConfig } from './config.ts'
+import { toolBindingsOf } from '../topology/bindings.ts'
 import { boundaryGuard } from './guard.ts'
+import { loadSettings } from './load-settings.ts'
 import { createLog } from './log.ts'
 import { openPrimitives, systemMigrations } from './primitives.ts'
 import { openDatabase, openMemoryCache, startDatabaseServer } from './wire.ts'
@@ -20,7 +21,7 @@ export interface OpenDataOptions {
   name: string
   /** Whose tables there are; each has the Postgres schema of its name. */
   modules: readonly { name: string; migrations?: URL; reads?: readonly string[] }[]
-  /** Instead of those of the process: DATABASE_URL, RUNG_DATA, NODE_ENV, LOG_LEVEL, RUNG_POOL_READ, RUNG_POOL_WRITE. */
+  /** Instead of the environment of the process. Over it goes nothing; below it, `rung.config.ts` is read as by every command. */
   env?: Readonly<Record<string, string | undefined>>
   /** `own` (default) starts the database and refuses one in use; `attach` joins a running app's. */
   server?: 'own' | 'attach'
@@ -29,13 +30,14 @@ export interface OpenDataOptions {
 }
 
 /**
- * Starts or finds the database as `rung start` would, applies the migrations, and gives the data primitive.
+ * Starts or finds the database as `rung start` would, applies the migrations, and returns the data primitive.
  * @throws what `rung start` would
  */
 export async function openData(options: OpenDataOptions): Promise<OpenData> {
-  const config = readConfig(options.env ?? process.env, process.cwd())
-  const log = createLog(options.name, config.logLevel)
-  const server = await startDatabaseServer(config, log, options.server)
+  const cwd = process.cwd()
+  const bindings = toolBindingsOf(await loadSettings({ env: options.env ?? process.env }, cwd), cwd)
+  const log = createLog(options.name, bindings.log.level)
+  const server = await startDatabaseServer(bindings, log, options.server)
   try {
     const sources = options.modules.flatMap(({ name, migrations, reads }) =>
       migrations ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
@@ -44,11 +46,11 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
       connection: server.connection,
       migrations: [...systemMigrations, ...(await loadMigrations(sources))],
     })
-    const { statementTimeoutMs = config.topology.data.statementTimeoutMs } = options
-    const database = openDatabase({ ...config.topology.data, statementTimeoutMs }, server.connection)
+    const { statementTimeoutMs = bindings.data.statementTimeoutMs } = options
+    const database = openDatabase({ ...bindings.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const layers = openMemoryCache(config.topology, database, server.connection)
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(config.mode, reads, log), layers)
+    const layers = openMemoryCache(bindings, database, server.connection)
+    const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), layers)
     function known(module: string): string {
       if (reads.has(module)) return module
       throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)

@@ -1,8 +1,6 @@
-import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import type { RedisClient } from '../engines/redis/client.ts'
-import { parseSmtpUrl } from '../engines/smtp/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import type { CdnPurges } from '../primitives/cache/cdn.ts'
@@ -30,8 +28,9 @@ import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { rememberedSessions } from '../primitives/sessions/remembered.ts'
 import { tableSessions } from '../primitives/sessions/table.ts'
-import type { DataTopology, EdgeTopology, Topology } from '../topology/topology.ts'
-import type { Config } from './config.ts'
+import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
+import type { DataLimits } from '../topology/topology.ts'
+import { parseSmtpUrl } from '../topology/urls.ts'
 import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
@@ -53,24 +52,19 @@ export interface DatabaseServer {
 
 /** `attach`: for a tool beside a running app, whose server it then uses. `join`: for a worker, which waits for it. */
 export async function startDatabaseServer(
-  config: Config,
+  { data, dataDir }: Pick<ToolBindings, 'data' | 'dataDir'>,
   log: Log,
   how: 'own' | 'attach' | 'join' = 'own',
 ): Promise<DatabaseServer> {
-  const { data } = config.topology
   if (data.engine === 'external') {
     const connection = { url: data.url }
-    if (config.secret === undefined) {
-      const { openDataDir } = await import('../engines/postgres/data-dir.ts')
-      await openDataDir(config.dataDir) // only the root of the keys is kept there
-    }
     await tryOut(connection)
     return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
   }
   const { attachEmbedded, joinEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
   return { own: startEmbedded, attach: attachEmbedded, join: joinEmbedded }[how]({
-    root: config.dataDir,
-    connectionsMax: Math.max(60, data.readConnectionsMax + data.writeConnectionsMax + 20, availableParallelism() * 20),
+    root: dataDir,
+    connectionsMax: data.connectionsMax,
     onEvent(event, detail) {
       const level =
         event === 'lost' || event === 'full' ? 'error' : event === 'recovered' || event === 'freed' ? 'warn' : 'debug'
@@ -95,13 +89,13 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
 /** The database of all modules that are given no other one. */
 export const mainDatabase = 'main'
 
-export function openDatabase(topology: DataTopology, connection: ConnectionConfig, name = mainDatabase): Database {
+export function openDatabase(limits: DataLimits, connection: ConnectionConfig, name = mainDatabase): Database {
   return postgresDatabase({
     name,
     connection,
-    connectionsMax: { read: topology.readConnectionsMax, write: topology.writeConnectionsMax },
-    idleTimeoutMs: topology.idleTimeoutMs,
-    limits: topology,
+    connectionsMax: { read: limits.readConnectionsMax, write: limits.writeConnectionsMax },
+    idleTimeoutMs: limits.idleTimeoutMs,
+    limits,
   })
 }
 
@@ -114,7 +108,7 @@ export function openQueues(
 
 /** The memory layer alone: processes hear of each other through the database. */
 export function openMemoryCache(
-  { cdn }: Pick<Topology, 'cdn'>,
+  { cdn }: Pick<ToolBindings, 'cdn'>,
   database: Database,
   connection: ConnectionConfig,
 ): CacheLayers {
@@ -122,13 +116,13 @@ export function openMemoryCache(
 }
 
 /** In which header caches in front are told what an answer depends on. The page cache understands each of them. */
-export async function tagHeader({ cdn, edge }: Pick<Topology, 'cdn' | 'edge'>) {
+export async function tagHeader({ cdn, edge }: Pick<Bindings, 'cdn' | 'edge'>) {
   if (cdn) return (await import('../engines/cdn/client.ts')).tagHeaderOf(cdn.name)
-  return edge.url === undefined ? undefined : 'surrogate-key'
+  return edge && 'surrogate-key'
 }
 
 /** Who purges the CDN, where there is one. */
-export async function openCdn({ cdn }: Pick<Topology, 'cdn'>): Promise<CdnPurges | undefined> {
+export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges | undefined> {
   if (cdn === undefined) return undefined
   const [{ purgeCdn }, { CdnPurges }] = await Promise.all([
     import('../engines/cdn/client.ts'),
@@ -138,7 +132,7 @@ export async function openCdn({ cdn }: Pick<Topology, 'cdn'>): Promise<CdnPurges
 }
 
 export async function openCache(
-  { cache: { engine, url, memoryBytesMax }, edge, cdn }: Pick<Topology, 'cache' | 'edge' | 'cdn'>,
+  { cache: { shared: binding, memoryBytesMax }, edge, cdn }: Pick<Bindings, 'cache' | 'edge' | 'cdn'>,
   app: string,
   database: Database,
   connection: ConnectionConfig,
@@ -146,38 +140,37 @@ export async function openCache(
   const memory: CacheLayers = {
     ...openMemoryCache({ cdn }, database, connection),
     bytesMax: memoryBytesMax,
-    ...(edge.url !== undefined && { edge: await openEdge(edge, database) }),
+    ...(edge && { edge: await openEdge(edge, database) }),
   }
-  if (engine === 'memory') return { layers: memory }
+  if (binding === undefined) return { layers: memory }
+  const { url } = binding
   const [{ openRedis }, { redisLayer }, { redisBus }, { SharedCache }] = await Promise.all([
     import('../engines/redis/client.ts'),
     import('../primitives/cache/redis.ts'),
     import('../primitives/cache/redis-bus.ts'),
     import('../primitives/cache/shared.ts'),
   ])
-  const redis = await openRedis({ url: url!, name: app })
+  const redis = await openRedis({ url, name: app })
   const failed = (error: unknown) => tellCache({ database, event: 'bus-failed', error })
   const shared = new SharedCache({
     layer: redisLayer(redis, app),
     log: memory.log,
     changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
   })
-  return { layers: { ...memory, shared, bus: redisBus({ client: redis, url: url!, app, failed }) }, redis }
+  return { layers: { ...memory, shared, bus: redisBus({ client: redis, url, app, failed }) }, redis }
 }
 
-async function openEdge({ url, secret }: EdgeTopology, database: Database): Promise<EdgeCache> {
+async function openEdge({ url, secret }: EdgeBinding, database: Database): Promise<EdgeCache> {
   const [{ EdgeCache }, { nginxEdge }] = await Promise.all([
     import('../primitives/cache/edge.ts'),
     import('../primitives/cache/nginx.ts'),
   ])
-  return new EdgeCache(nginxEdge({ url: url!, secret: secret! }), (error) =>
-    tellCache({ database, event: 'edge-failed', error }),
-  )
+  return new EdgeCache(nginxEdge({ url, secret }), (error) => tellCache({ database, event: 'edge-failed', error }))
 }
 
 /** Of an embedded database there is one process that takes requests: it knows them all. */
 export async function openPositions(
-  { engine }: DataTopology,
+  { engine }: Pick<DataBinding, 'engine'>,
   app: string,
   redis: RedisClient | undefined,
 ): Promise<PositionRecords> {
@@ -193,24 +186,24 @@ export function openSearchStore(database: Database): SearchStore {
   return tableSearch(database)
 }
 
-export async function openFileStore(config: Config): Promise<FileStore> {
+export async function openFileStore(bindings: Bindings): Promise<FileStore> {
   const { diskFiles } = await import('../primitives/files/disk.ts')
-  return diskFiles({ folder: path.join(config.dataDir, 'files'), prepare: ownDataDir(config) })
+  return diskFiles({ folder: path.join(bindings.dataDir, 'files'), prepare: ownDataDir(bindings) })
 }
 
 /** With the inbox where mail is written and not sent. */
-export async function openMail(config: Config, log: Log): Promise<{ transport: MailTransport; inbox?: Inbox }> {
-  const { engine, url } = config.topology.mail
-  if (engine === 'smtp') {
+export async function openMail(bindings: Bindings, log: Log): Promise<{ transport: MailTransport; inbox?: Inbox }> {
+  const { mail } = bindings
+  if (mail.engine === 'smtp') {
     const { smtpMail } = await import('../primitives/mail/smtp.ts')
-    return { transport: smtpMail(parseSmtpUrl(url!)!) }
+    return { transport: smtpMail(parseSmtpUrl(mail.url)!) }
   }
   const { emlMail } = await import('../primitives/mail/eml.ts')
   const eml = await emlMail({
-    folder: path.join(config.dataDir, 'mail'),
-    prepare: ownDataDir(config),
+    folder: path.join(bindings.dataDir, 'mail'),
+    prepare: ownDataDir(bindings),
     onWritten(file) {
-      const level = config.mode === 'production' ? 'warn' : 'info'
+      const level = bindings.mode === 'production' ? 'warn' : 'info'
       log[level]({ event: 'mail-written', file }, 'A mail was written and not sent: there is no RUNG_SMTP_URL.')
     },
   })
@@ -218,11 +211,11 @@ export async function openMail(config: Config, log: Log): Promise<{ transport: M
 }
 
 /** Where the database is elsewhere, the data directory comes to be with the first thing that is kept in it. */
-export function ownDataDir(config: Config): () => Promise<unknown> {
+export function ownDataDir({ dataDir }: Pick<ToolBindings, 'dataDir'>): () => Promise<unknown> {
   let owned: Promise<unknown> | undefined
   async function own(): Promise<void> {
     const { openDataDir } = await import('../engines/postgres/data-dir.ts')
-    await openDataDir(config.dataDir)
+    await openDataDir(dataDir)
   }
   return () => {
     owned ??= own().catch((error) => {
@@ -239,7 +232,7 @@ export function openRecords(database: Database): Records {
 
 /** With an embedded database one process answers requests, and counts for itself. Several processes share their counts. */
 export async function openLimiter(
-  { topology, webProcesses: processes }: Config,
+  { data, webProcesses: processes }: Pick<Bindings, 'data' | 'webProcesses'>,
   app: string,
   database: Database,
   redis: RedisClient | undefined,
@@ -249,7 +242,7 @@ export async function openLimiter(
     const { redisLimiter } = await import('../primitives/limits/redis.ts')
     return withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes })
   }
-  if (topology.data.engine === 'embedded') return memoryLimiter()
+  if (data.engine === 'embedded') return memoryLimiter()
   const { tableLimiter } = await import('../primitives/limits/table.ts')
   return withLocalShare(tableLimiter(database), memoryLimiter(), { database, processes })
 }

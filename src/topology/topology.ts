@@ -1,73 +1,80 @@
-/** What runs where, as data. A rung is one of these; `rung.config.ts` and the environment change single values. */
+/**
+ * What should run, as data: which engines, and how many processes. Where each of them is found, bindings.ts says. A rung is
+ * one of these; settings change single values.
+ */
 export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
   readonly cache: CacheTopology
-  readonly edge: EdgeTopology
-  /** In front of everything, run by somebody else. */
+  /** `nginx`: a page cache in front of the processes that answer requests. */
+  readonly edge: { readonly engine: 'none' | 'nginx' }
+  /** In front of everything, run by its vendor. */
   readonly cdn: CdnTopology | undefined
   /** `disk`: in the data directory. */
   readonly files: { readonly engine: 'disk' }
-  readonly mail: MailTopology
-  /** Where clients come in: at the edge, or at the one process that answers. */
+  /** `eml`: written into the data directory, for people to look at. `smtp`: sent through a server. */
+  readonly mail: { readonly engine: 'eml' | 'smtp' }
+  /** Whether the log of the database is archived all the time. */
+  readonly archived: boolean
+  /** Where clients come in: at the edge, otherwise at the one process that answers. */
   readonly http: { readonly host: string; readonly port: number }
   /** How many processes of each role. */
-  readonly processes: { readonly both: number; readonly web: number; readonly worker: number }
-  /** What has not answered for so long is ended and started again; 0 is never. */
-  readonly silentMsMax: number
+  readonly processes: Readonly<Record<Role, number>>
+  /** A part that has not answered for this many ms is restarted; 0 turns this off. */
+  readonly unresponsiveAfterMs: number
 }
 
 export type RungName = '1k' | '10k'
 
-export interface DataTopology {
+/** `web` answers requests, `worker` runs jobs and handles events, `both` does both. */
+export const roles = ['both', 'web', 'worker'] as const
+export type Role = (typeof roles)[number]
+
+export interface DataTopology extends DataLimits {
   /** `embedded`: Rung starts its own Postgres in the data directory. `external`: one that runs already. */
   readonly engine: 'embedded' | 'external'
-  /** Of an external Postgres, `postgres://…`. */
-  readonly url: string | undefined
-  /** Connections of one process. Reads and writes have a pool each, so that neither starves the other. */
+}
+
+/** Of one process. Reads and writes have a pool each, so that neither starves the other. */
+export interface DataLimits {
   readonly readConnectionsMax: number
   readonly writeConnectionsMax: number
+  /** A connection that is unused for this long is closed. */
   readonly idleTimeoutMs: number
-  /** A statement that runs longer is ended by the server. */
+  /** The server ends a statement that runs longer. */
   readonly statementTimeoutMs: number
   readonly lockTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
 }
 
 export interface CacheTopology {
-  /** `memory`: each process for itself. `redis`: with a second layer that all processes share. */
-  readonly engine: 'memory' | 'redis'
-  /** Of Redis or Valkey, `redis://…`. */
-  readonly url: string | undefined
-  /** Of the memory layer of one process. */
+  /** `memory`: each process for itself. `redis`, `external`: with a second layer that all processes share, run by Rung or already there. */
+  readonly engine: 'memory' | 'redis' | 'external'
+  /** Size of the memory layer of one process. */
   readonly memoryBytesMax: number
 }
 
-export interface EdgeTopology {
-  /** `nginx`: a page cache in front of the processes that answer. */
-  readonly engine: 'none' | 'nginx'
-  /** Of its own door, by which pages are purged: `http://127.0.0.1:9001`. */
-  readonly url: string | undefined
-  readonly secret: string | undefined
-}
-
-export type CdnName = 'fastly' | 'cloudflare'
+export const cdnNames = ['fastly', 'cloudflare'] as const
+export type CdnName = (typeof cdnNames)[number]
 
 export interface CdnTopology {
   readonly name: CdnName
-  /** Of its API, where it is not the vendor's own. */
-  readonly url: string | undefined
-  /** Of the service (Fastly), the zone (Cloudflare). */
+  /** Of the service (Fastly) or the zone (Cloudflare). */
   readonly id: string
-  /** May purge. Comes by the environment alone, and is never shown. */
-  readonly token: string
 }
 
-export interface MailTopology {
-  /** `eml`: written into the data directory, for people to look at. `smtp`: through a server. */
-  readonly engine: 'eml' | 'smtp'
-  /** Of the server, `smtp://…`. */
-  readonly url: string | undefined
-  /** Who sends where a mail does not say: `Shop <shop@example.org>`. */
-  readonly from: string
+/** Connections besides those of the pools: migrations, the job bell, tools. */
+const otherConnections = 20
+/** Enough for two processes: `rung start` and then `rung up 10k` need the same number, so Postgres is not restarted in between. */
+const connectionsMin = 60
+
+/** How many connections the database must take: the only formula of `max_connections`. */
+export function databaseConnections({ data, processes }: Pick<Topology, 'data' | 'processes'>): number {
+  const count = processes.both + processes.web + processes.worker
+  return Math.max(connectionsMin, count * (data.readConnectionsMax + data.writeConnectionsMax) + otherConnections)
+}
+
+/** Processes that answer requests. */
+export function webProcesses({ processes }: Pick<Topology, 'processes'>): number {
+  return processes.both + processes.web
 }

@@ -31,7 +31,7 @@ test('nothing that the environment says of another database reaches the embedded
   Object.assign(process.env, foreign)
   try {
     await withTempDir(async (root) => {
-      const server = await startEmbedded({ root })
+      const server = await startEmbedded({ root, connectionsMax: 100 })
       try {
         // As the app connects, and as the processes of `rung up` do.
         for (const connection of [server.connection, { url: urlOf(server.connection) }]) {

@@ -10,7 +10,6 @@ import { inspect } from 'node:util'
 import {
   defineScript,
   openRedis,
-  parseRedisUrl,
   type RedisClient,
   subscribeRedis,
   withoutPassword,
@@ -19,6 +18,7 @@ import { redisConfig, redisUrl, redisVersion } from '../../src/engines/redis/rec
 import { startRedis } from '../../src/engines/redis/server.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
+import { parseRedisUrl } from '../../src/topology/urls.ts'
 import { blackHole, freePort } from '../support/ports.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { ended, isRunning, processesOn, until } from '../support/process.ts'

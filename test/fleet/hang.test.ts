@@ -21,7 +21,7 @@ describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    up = scratch.launch({ up: '10k', env: { RUNG_SILENT_MS: '3000', RUNG_BACKUP_DIR: backupDirOf(scratch) } })
+    up = scratch.launch({ up: '10k', env: { RUNG_UNRESPONSIVE_MS: '3000', RUNG_BACKUP_DIR: backupDirOf(scratch) } })
     facts = await up.started
   })
   after(() => scratch?.end())

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { hangs, paceMs, type Silence, silenceAfter } from '../../src/fleet/liveness.ts'
 
 interface Course {
-  silentMsMax?: number
+  unresponsiveAfterMs?: number
   /** What the part does at a time. */
   answers(at: number): boolean
   /** By how much a wait of the supervisor is longer than it was meant to be. */
@@ -13,14 +13,14 @@ interface Course {
 const hour = 3_600_000
 
 /** When a part is taken to hang, on a clock of its own; nothing for an hour without that. */
-function hungAt({ silentMsMax = 30_000, answers, lateMs = () => 0 }: Course): number | undefined {
-  const pace = paceMs(silentMsMax)
+function hungAt({ unresponsiveAfterMs = 30_000, answers, lateMs = () => 0 }: Course): number | undefined {
+  const pace = paceMs(unresponsiveAfterMs)
   let silence: Silence | undefined
   for (let at = 0; at < hour; ) {
     const answered = answers(at)
     const until = at + (answered ? 5 : pace) + lateMs(at)
-    silence = silenceAfter(silence, { at, until, answered }, silentMsMax)
-    if (silence && hangs(silence, silentMsMax)) return until
+    silence = silenceAfter(silence, { at, until, answered }, unresponsiveAfterMs)
+    if (silence && hangs(silence, unresponsiveAfterMs)) return until
     at = Math.max(until, at + pace)
   }
   return undefined
@@ -31,8 +31,8 @@ describe('a part that is asked whether it answers', () => {
     assert.equal(hungAt({ answers: () => true }), undefined)
     assert.equal(hungAt({ answers: () => false }), 30_000)
     assert.equal(hungAt({ answers: (at) => at < 60_000 }), 90_000)
-    assert.equal(hungAt({ answers: () => false, silentMsMax: 3_000 }), 3_000)
-    assert.equal(hungAt({ answers: () => false, silentMsMax: 600_000 }), 600_000)
+    assert.equal(hungAt({ answers: () => false, unresponsiveAfterMs: 3_000 }), 3_000)
+    assert.equal(hungAt({ answers: () => false, unresponsiveAfterMs: 600_000 }), 600_000)
   })
 
   it('is spared by one answer in that time', () => {

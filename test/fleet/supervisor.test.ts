@@ -1,20 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { planFleet } from '../../src/fleet/plan.ts'
-import { type PartState, type Started, supervise } from '../../src/fleet/supervisor.ts'
-import { topologyOf } from '../../src/topology/changes.ts'
+import type { RunningPart } from '../../src/engines/process/engine.ts'
+import { type PartState, supervise } from '../../src/fleet/supervisor.ts'
+import { planOf } from '../support/plan.ts'
 import { until } from '../support/process.ts'
 
-const { parts } = planFleet(topologyOf({ env: {}, options: { rung: '10k' } }), {
-  dataDir: '/d',
-  tmpDir: '/tmp',
-  app: { program: 'node', args: [], file: 'app.ts', cwd: '/', env: {} },
-  ports: [1, 2, 3],
-  secrets: { root: 'r', redis: 's', edge: 'e' },
-})
+const { parts } = planOf({ options: { rung: '10k' } })
 
 /** Parts that do as they are told, and what happened to them. */
-function stage(fail: (name: string, start: number) => Error | undefined = () => undefined, silentMsMax = 0) {
+function stage(fail: (name: string, start: number) => Error | undefined = () => undefined, unresponsiveAfterMs = 0) {
   const told: string[] = []
   const starts = new Map<string, number>()
   const die = new Map<string, (how: string) => void>()
@@ -22,8 +16,8 @@ function stage(fail: (name: string, start: number) => Error | undefined = () => 
   const silent = new Set<string>()
   const supervisor = supervise({
     parts,
-    silentMsMax,
-    async start({ name }): Promise<Started> {
+    unresponsiveAfterMs,
+    async start({ name }): Promise<RunningPart> {
       const count = (starts.get(name) ?? 0) + 1
       starts.set(name, count)
       const error = fail(name, count)

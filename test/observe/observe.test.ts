@@ -12,7 +12,7 @@ import { worthALine } from '../../src/observe/request-log.ts'
 import type { SlowStatement } from '../../src/observe/slow-statements.ts'
 import { exportTraces } from '../../src/observe/traces.ts'
 import type { Running } from '../../src/runtime/boot.ts'
-import { readConfig } from '../../src/runtime/config.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 import { bootForTest } from '../support/app.ts'
 import shop from '../support/apps/shop/app.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../support/postgres.ts'
@@ -131,14 +131,9 @@ describe('lock waits', () => {
   it('that were given up are kept as such', async () => {
     const seen: SlowStatement[] = []
     const url = urlOf(await postgres.createDatabase())
-    const { topology } = readConfig({ DATABASE_URL: url }, '/')
-    const impatient = {
-      ...topology,
-      data: { ...topology.data, lockTimeoutMs: 150 },
-      http: { ...topology.http, port: 0 },
-    }
+    const data = { ...readBindings({ DATABASE_URL: url }, '/').data, lockTimeoutMs: 150 }
     const watching = observe({ slow: (statement) => void seen.push(statement), nPlusOne() {} })
-    const app = await bootForTest(shop, postgres, { topology: impatient }, [watching])
+    const app = await bootForTest(shop, postgres, { data }, [watching])
     try {
       const data = app.data.forModule('stock')
       await data.write((tx) => tx`insert into stock.item (id, n) values (1, 1)`)
@@ -225,7 +220,7 @@ describe('traces', () => {
     const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
     // The exporter reads its endpoint from the process itself.
     process.env.OTEL_EXPORTER_OTLP_ENDPOINT = endpoint
-    const end = await exportTraces({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, 'shop')
+    const end = await exportTraces(readBindings({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, '/').telemetry, 'shop')
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
     const answer = await fetch(`${running.url}/items/1`, {
       headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` },

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Extension, Running } from '../../src/runtime/boot.ts'
-import { type Config, readConfig } from '../../src/runtime/config.ts'
+import { type Bindings, readBindings } from '../../src/topology/bindings.ts'
 import { bootForTest } from '../support/app.ts'
 import album from '../support/apps/album/app.ts'
 import shop from '../support/apps/shop/app.ts'
@@ -20,7 +20,7 @@ describe('files and mail in an app', () => {
   let dir: string
   let postgres: TestPostgres
   let running: Running
-  const start = (overrides: Partial<Config> = {}, settings: Record<string, string> = {}) =>
+  const start = (overrides: Partial<Bindings> = {}, settings: Record<string, string> = {}) =>
     bootForTest(album, postgres, { dataDir: dir, ...overrides }, [], settings)
   before(async () => {
     dir = path.join(await mkdtemp(path.join(tmpdir(), 'rung-test-')), 'data')
@@ -150,14 +150,14 @@ describe('files and mail in an app', () => {
 })
 
 describe('the settings of mail', () => {
-  const read = (env: Record<string, string>) => () => readConfig(env, '/')
+  const read = (env: Record<string, string>) => () => readBindings(env, '/')
   const from = { RUNG_MAIL_FROM: 'shop@example.org' }
 
   it('say what is wrong, and no password', () => {
     const wrong: [Record<string, string>, RegExp][] = [
       [{ RUNG_SMTP_URL: 'http://u:hunter2@a', ...from }, /RUNG_SMTP_URL must have the form smtp:/],
       [{ RUNG_SMTP_URL: 'smtp://u:hunter2@a:b@c d', ...from }, /RUNG_SMTP_URL must have the form smtp:/],
-      [{ RUNG_SMTP_URL: 'smtp://u:hunter2@a' }, /RUNG_SMTP_URL needs RUNG_MAIL_FROM/],
+      [{ RUNG_SMTP_URL: 'smtp://u:hunter2@a' }, /A mail server needs a sender .* RUNG_MAIL_FROM/],
       [{ RUNG_MAIL_FROM: 'Shop' }, /RUNG_MAIL_FROM is "Shop"; it must be an address/],
     ]
     for (const [env, message] of wrong) {
@@ -171,8 +171,8 @@ describe('the settings of mail', () => {
   })
 
   it('name the server and who sends', () => {
-    const { mail } = readConfig({ RUNG_SMTP_URL: 'smtp://a', ...from }, '/').topology
+    const { mail } = readBindings({ RUNG_SMTP_URL: 'smtp://a', ...from }, '/')
     assert.deepEqual(mail, { engine: 'smtp', url: 'smtp://a', from: 'shop@example.org' })
-    assert.deepEqual(readConfig({}, '/').topology.mail, { engine: 'eml', url: undefined, from: 'rung@localhost' })
+    assert.deepEqual(readBindings({}, '/').mail, { engine: 'eml', from: 'rung@localhost' })
   })
 })

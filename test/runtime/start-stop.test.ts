@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { openDataDir } from '../../src/engines/postgres/data-dir.ts'
 import { observe } from '../../src/observe/observe.ts'
-import { readConfig } from '../../src/runtime/config.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 import { bootForTest } from '../support/app.ts'
 import ledger from '../support/apps/ledger/app.ts'
 import { idsIn, write } from '../support/ledger.ts'
@@ -253,7 +253,7 @@ describe('a wrong start ends with a code and one sentence', { concurrency: 3 }, 
     for (const [name, values] of Object.entries(settings)) {
       for (const value of values) {
         assert.throws(
-          () => readConfig({ [name]: value }, '/nowhere'),
+          () => readBindings({ [name]: value }, '/nowhere'),
           (error: Error & { code: string }) => {
             assert.equal(error.code, 'CONFIG_INVALID')
             assert.match(error.message, new RegExp(`^[^\n]*${name}[^\n]*$`))

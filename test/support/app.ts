@@ -3,15 +3,15 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { App } from '../../src/app/define-app.ts'
 import { type BootOptions, boot, type Running } from '../../src/runtime/boot.ts'
-import { type Config, readConfig } from '../../src/runtime/config.ts'
 import { createLog } from '../../src/runtime/log.ts'
+import { type Bindings, readBindings } from '../../src/topology/bindings.ts'
 import { type TestPostgres, urlOf } from './postgres.ts'
 
 /** Boots an app in this process, on a database of its own of a test Postgres, on a free port, with a data directory that is gone after its stop. */
 export async function bootForTest(
   app: App,
   postgres: TestPostgres,
-  overrides: Partial<Config> = {},
+  overrides: Partial<Bindings> = {},
   extensions: BootOptions['extensions'] = [],
   settings: Record<string, string> = {},
 ): Promise<Running> {
@@ -25,12 +25,12 @@ export async function bootForTest(
   }
   const dir =
     overrides.dataDir === undefined && !env.RUNG_DATA ? await mkdtemp(path.join(tmpdir(), 'rung-test-')) : undefined
-  const config = { ...readConfig(env, process.cwd()), ...(dir && { dataDir: dir }), ...overrides }
+  const config = { ...readBindings(env, process.cwd()), ...(dir && { dataDir: dir }), ...overrides }
   const forget = async () => {
     if (dir) await rm(dir, { recursive: true, force: true })
   }
   try {
-    const running = await boot(app, config, { log: createLog('test', config.logLevel), extensions })
+    const running = await boot(app, config, { log: createLog('test', config.log.level), extensions })
     return { ...running, stop: () => running.stop().finally(forget) }
   } catch (error) {
     await forget()

@@ -30,7 +30,7 @@ export async function testPostgres(): Promise<TestPostgres> {
     return serve({ host: shared, port: 5432, user: 'rung', database: 'postgres' }, async () => {})
   }
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-  const server = await startEmbedded({ root: dir })
+  const server = await startEmbedded({ root: dir, connectionsMax: 100 })
   return serve({ ...server.adminConnection, database: 'postgres' }, async () => {
     await server.stop()
     await rm(dir, { recursive: true, force: true })

@@ -2,8 +2,8 @@
 import { subscribe } from 'node:diagnostics_channel'
 import type { Limit } from 'rung'
 import { boot } from '../../src/runtime/boot.ts'
-import { readConfig } from '../../src/runtime/config.ts'
 import { createLog } from '../../src/runtime/log.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 import till from './apps/till/app.ts'
 
 const { url, at, user } = JSON.parse(process.argv[2]!) as {
@@ -20,7 +20,7 @@ if (at) {
     if (seen === at.nth) process.kill(process.pid, 'SIGKILL')
   })
 }
-const config = readConfig(
+const config = readBindings(
   {
     PORT: '0',
     NODE_ENV: 'production',
@@ -34,7 +34,7 @@ const config = readConfig(
   process.cwd(),
 )
 const running = await boot(user ? { ...till, limits: { user } } : till, config, {
-  log: createLog('till', config.logLevel),
+  log: createLog('till', config.log.level),
 })
 process.on('disconnect', () => process.exit(0))
 process.send!(running.url)

@@ -1,6 +1,7 @@
 import { systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
-import type { CdnName, CdnTopology } from '../../topology/topology.ts'
+import type { CdnBinding } from '../../topology/bindings.ts'
+import type { CdnName } from '../../topology/topology.ts'
 
 /** What a CDN calls things, and how it wants to be asked. */
 interface Vendor {
@@ -48,7 +49,7 @@ const callMsMax = 10_000
  * When it resolves, the CDN has accepted the purge of every page with one of these tags.
  * @throws CDN_PURGE_FAILED, with `retryAfterS` where the CDN says when to come again; purging again is harmless
  */
-export async function purgeCdn({ name, url, id, token }: CdnTopology, tags: readonly string[]): Promise<void> {
+export async function purgeCdn({ name, url, id, token }: CdnBinding, tags: readonly string[]): Promise<void> {
   const vendor = vendors[name]
   for (let at = 0; at < tags.length; at += vendor.tagsMax) {
     const { path, init } = vendor.request(id, token, tags.slice(at, at + vendor.tagsMax))

@@ -1,3 +1,4 @@
+import { requestTimeoutDefaultMs, sessionCookieNames } from '../../kernel/http-facts.ts'
 /** How to run nginx as a page cache, as text: nothing here touches the machine. */
 export const nginxLeast = '1.20'
 /** OpenResty is nginx with Lua built in. */
@@ -39,8 +40,8 @@ export interface NginxSettings {
   trustedProxies: readonly string[]
   /** The next cache in front of this one is told too what a page depends on. */
   tagsShown: boolean
-  /** How long a request waits for the app's answer. Longer than the app's own `requestTimeout`. */
-  answerMsMax: number
+  /** How long a request may take, as the app says. */
+  requestTimeoutMs: number
   /** How long a request waits while another one fetches the same page, before it asks the app itself. */
   coalesceMsMax: number
 }
@@ -49,10 +50,10 @@ export const nginxDefaults = {
   connectionsMax: 10_000,
   cacheBytesMax: 1024 ** 3,
   idleMsMax: 3_600_000,
-  sessionCookies: ['__Host-session', 'session'],
+  requestTimeoutMs: requestTimeoutDefaultMs,
+  sessionCookies: Object.values(sessionCookieNames),
   trustedProxies: [],
   tagsShown: false,
-  answerMsMax: 60_000,
   coalesceMsMax: 200,
 } as const
 
@@ -69,6 +70,11 @@ const compressedTypes = [
     'application/atom+xml',
   ],
 ]
+
+/** The app itself ends a request that takes too long. Only an app that does not answer at all is given up here. */
+export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'requestTimeoutMs'>): number {
+  return requestTimeoutMs + 30_000
+}
 
 export const purgeModule = 'rung_purge'
 export const appModule = 'rung_app'
@@ -119,7 +125,7 @@ export function nginxConfig(settings: NginxSettings): string {
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
 worker_processes ${settings.workers};
 worker_rlimit_nofile ${files};
-worker_shutdown_timeout 30s;
+worker_shutdown_timeout ${settings.requestTimeoutMs}ms;
 daemon off;
 pid ${quote(`${dir}/nginx.pid`)};
 error_log stderr warn;
@@ -169,8 +175,8 @@ http {
   proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=${Math.ceil(settings.cacheBytesMax / 1024 ** 2)}m inactive=${Math.ceil(settings.idleMsMax / 1000)}s use_temp_path=off;
   proxy_http_version 1.1;
   proxy_connect_timeout 2s;
-  proxy_read_timeout ${settings.answerMsMax}ms;
-  proxy_send_timeout ${settings.answerMsMax}ms;
+  proxy_read_timeout ${answerTimeoutMs(settings)}ms;
+  proxy_send_timeout ${answerTimeoutMs(settings)}ms;
   proxy_request_buffering off;
   proxy_buffer_size 32k;
   proxy_buffers 8 32k;

@@ -14,6 +14,7 @@ import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { type PageCacheAddress, pageCacheInstance, purgeTags } from './client.ts'
 import { appLua, purgeLua } from './lua.ts'
 import {
+  answerTimeoutMs,
   appModule,
   type NginxSettings,
   nginxArgs,
@@ -125,12 +126,12 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       await rm(path.join(dir, 'gate.sock'), { force: true }) // left by one that was killed; it would be "in use"
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
-      await writeOwned(path.join(dir, `${appModule}.lua`), appLua(settings.answerMsMax), launcher)
+      await writeOwned(path.join(dir, `${appModule}.lua`), appLua(answerTimeoutMs(settings)), launcher)
       await configure(settings)
     },
     isReady: () => isReady(),
     stopSignal: 'SIGQUIT', // requests in hand are finished
-    stopTimeoutMs: 35_000, // its own patience is 30 s, as long as a request may take
+    stopTimeoutMs: settings.requestTimeoutMs + 5_000, // it waits itself for as long as a request may take
     address: `ports ${settings.listen.port} and ${settings.adminPort}`,
   })
 

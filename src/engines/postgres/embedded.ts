@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { availableParallelism, tmpdir, totalmem } from 'node:os'
+import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
@@ -60,7 +60,8 @@ export interface OwnedPostgres extends EmbeddedPostgres {
 export interface EmbeddedOptions {
   /** The `.rung` folder. */
   root: string
-  connectionsMax?: number
+  /** `max_connections`; see `databaseConnections` of the topology. */
+  connectionsMax: number
   /** Of a fleet: a watchdog ends it (a fast shutdown) when this process is dead. */
   endsWithOwner?: boolean
   /** Called on state changes worth a line in the log. */
@@ -93,7 +94,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
   const settings: PostgresSettings = {
     memoryBytes: totalmem(),
     socketDir,
-    connectionsMax: options.connectionsMax ?? Math.max(60, availableParallelism() * 20),
+    connectionsMax: options.connectionsMax,
   }
   const socket = { host: socketDir, port: socketPort }
   const keeperConnection = { ...socket, user: superuser, database: 'postgres' }

@@ -45,8 +45,8 @@ export interface ServerOptions {
   /** Where it listens, for messages. */
   address: string
   startTimeoutMs?: number
-  /** How long it has between the polite signal and the end. */
-  stopTimeoutMs?: number
+  /** How long it has between the polite signal and the end, in ms; a function is asked at the stop. */
+  stopTimeoutMs?: number | (() => number)
   /** Politely; SIGTERM unless given. */
   stopSignal?: NodeJS.Signals
   /** Where it runs; its own folder unless given. */
@@ -118,7 +118,8 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
     child.ref()
     child.kill(signal)
     const patience = new AbortController()
-    await Promise.race([exited, sleep(stopTimeoutMs, patience.signal).catch(() => {})])
+    const patienceMs = typeof stopTimeoutMs === 'number' ? stopTimeoutMs : stopTimeoutMs()
+    await Promise.race([exited, sleep(patienceMs, patience.signal).catch(() => {})])
     patience.abort()
     if (isRunning(child)) killGroup(child.pid!)
     await exited

@@ -3,6 +3,7 @@ import type { Redis, RedisOptions } from 'ioredis'
 import { after, every, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { backoffMs } from '../../kernel/random.ts'
+import { parseRedisUrl } from '../../topology/urls.ts'
 
 /** The only door to `ioredis`. Loaded with the first connection. */
 export type Argument = string | number | Buffer
@@ -315,41 +316,6 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
     autoResubscribe: false,
     retryStrategy: (attempt) => 10 + backoffMs(attempt, 20, (options.reconnectMsMax ?? 1_000) - 10),
     ...other,
-  }
-}
-
-export interface RedisAddress {
-  host: string | undefined
-  port: number | undefined
-  /** Of a Unix socket, instead of host and port. */
-  path: string | undefined
-  tls: boolean
-  username: string | undefined
-  password: string | undefined
-  db: number
-}
-
-/** `redis://user:password@host:6379/0`, `rediss://host`, `redis+unix://:password@localhost/run/redis.sock?db=1`; else `undefined`. */
-export function parseRedisUrl(text: string): RedisAddress | undefined {
-  const url = URL.parse(text)
-  if (!url || !/^(redis|rediss|redis\+unix):$/.test(url.protocol) || url.hash !== '') return undefined
-  const local = url.protocol === 'redis+unix:'
-  const number = local ? (url.searchParams.get('db') ?? '0') : url.pathname.replace(/^\//, '') || '0'
-  if (!/^\d{1,4}$/.test(number) || (!local && url.search !== '')) return undefined
-  if (local ? !/^(localhost)?$/.test(url.hostname) || url.pathname.length < 2 : url.hostname === '') return undefined
-  try {
-    const [username, password, path] = [url.username, url.password, url.pathname].map(decodeURIComponent)
-    return {
-      host: local ? undefined : url.hostname.replace(/^\[|\]$/g, ''),
-      port: local ? undefined : url.port === '' ? 6379 : Number(url.port),
-      path: local ? path : undefined,
-      tls: url.protocol === 'rediss:',
-      username: username || undefined,
-      password: password || undefined,
-      db: Number(number),
-    }
-  } catch {
-    return undefined // a percent sign that encodes nothing
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Transporter } from 'nodemailer'
+import type { SmtpServer } from '../../topology/urls.ts'
 
 /** The only door to `nodemailer`: composing a message, and handing it to a server. Loaded with the first mail. */
 export interface MessageParts {
@@ -41,34 +42,6 @@ export async function composeMessage({ headers, ...parts }: MessageParts): Promi
 
 function asWritten(value: string): string | object {
   return value.startsWith('<') ? { prepared: true, foldLines: false, value } : value
-}
-
-/** What a URL of a mail server says. */
-export interface SmtpServer {
-  host: string
-  port: number
-  /** TLS from the first byte, as `smtps://` says. */
-  secure: boolean
-  auth: { user: string; pass: string } | undefined
-}
-
-/** `smtp://user:password@host:587`, `smtps://host`; `undefined` for anything else. */
-export function parseSmtpUrl(text: string): SmtpServer | undefined {
-  const url = URL.parse(text)
-  if (!url || !/^smtps?:$/.test(url.protocol) || url.hostname === '' || url.pathname.length > 1) return undefined
-  if (url.search !== '' || url.hash !== '') return undefined
-  const secure = url.protocol === 'smtps:'
-  try {
-    const [user, pass] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
-    return {
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: url.port === '' ? (secure ? 465 : 587) : Number(url.port),
-      secure,
-      auth: user === '' ? undefined : { user, pass },
-    }
-  } catch {
-    return undefined // a percent sign that encodes nothing
-  }
 }
 
 export interface SmtpClient {

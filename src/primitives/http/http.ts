@@ -9,6 +9,7 @@ import Fastify, {
 import { after, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { Html } from '../../kernel/html.ts'
+import { requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
 import { uuid } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
@@ -31,12 +32,17 @@ export interface HttpSettings extends HttpOptions {
   revealing: boolean
 }
 
+/** How long a request may take, in ms. */
+export function requestTimeoutOf({ requestTimeout }: Pick<HttpOptions, 'requestTimeout'>): number {
+  return requestTimeout === undefined ? requestTimeoutDefaultMs : toMs(requestTimeout)
+}
+
 /**
  * A Fastify with Rung's manners: a scope for each request, limits, validation, problem+json, request ids, trace context,
  * security headers, OpenAPI. Nothing listens yet.
  */
 export async function createHttp(settings: HttpSettings): Promise<Http> {
-  const requestTimeoutMs = toMs(settings.requestTimeout ?? '30s')
+  const requestTimeoutMs = requestTimeoutOf(settings)
   const headersTimeoutMs = toMs(settings.headersTimeout ?? '10s')
   const app: FastifyInstance = Fastify({
     loggerInstance: settings.logger,
@@ -139,7 +145,7 @@ const scopes = new WeakMap<FastifyRequest, Scope>()
  * Gives each request its scope, deadline and ids; also on a Fastify that Rung did not make:
  * `requestScopes(fastify)`, before its routes.
  */
-export function requestScopes(app: FastifyInstance, requestTimeoutMs = 30_000): void {
+export function requestScopes(app: FastifyInstance, requestTimeoutMs = requestTimeoutDefaultMs): void {
   app.addHook('onRequest', (request, reply, done) => {
     const id = incomingId(request.headers['x-request-id']) ?? request.id
     const scope = new Scope('request', id, `${request.method} ${request.routeOptions.url ?? '(none)'}`)

@@ -2,9 +2,9 @@ import { createHmac } from 'node:crypto'
 import { composeMessage, type MessageParts } from '../../engines/smtp/client.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { Html } from '../../kernel/html.ts'
+import { type Address, control, domainOf, type Mailbox, parseAddress } from '../../kernel/mail-address.ts'
 import { uuid } from '../../kernel/random.ts'
 import { formatBytes, toBytes } from '../../kernel/units.ts'
-import { type Address, control, domainOf, type Mailbox, parseAddress } from './address.ts'
 import type { MailTransport } from './contract.ts'
 
 export interface Mail {

@@ -1,5 +1,6 @@
-import { openSmtp, type SmtpClient, type SmtpFailure, type SmtpServer } from '../../engines/smtp/client.ts'
+import { openSmtp, type SmtpClient, type SmtpFailure } from '../../engines/smtp/client.ts'
 import { RungError } from '../../kernel/errors.ts'
+import type { SmtpServer } from '../../topology/urls.ts'
 import type { MailTransport } from './contract.ts'
 
 /** Mail through a server. Connects with the first one. */

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { every, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { sessionCookieNames } from '../../kernel/http-facts.ts'
 import { uuid } from '../../kernel/random.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
@@ -69,7 +70,7 @@ export function cookieSessions(
   const lifetimeMs = toMs(options.lifetime ?? '30d')
   const rotateMs = toMs(options.rotate ?? '1h')
   const secure = options.secure ?? secureMode
-  const name = secure ? '__Host-session' : 'session'
+  const name = secure ? sessionCookieNames.secure : sessionCookieNames.plain
   const trusted = new Set(options.origins ?? [])
   const tokens = sessionTokens(key)
   const byRequest = new WeakMap<FastifyRequest, Promise<KnownSession | undefined>>()

@@ -5,7 +5,6 @@ export const rung1k: Topology = {
   rung: '1k',
   data: {
     engine: 'embedded',
-    url: undefined,
     readConnectionsMax: 10,
     writeConnectionsMax: 10,
     idleTimeoutMs: 60_000,
@@ -13,12 +12,13 @@ export const rung1k: Topology = {
     lockTimeoutMs: 5_000,
     idleInTransactionTimeoutMs: 15_000,
   },
-  cache: { engine: 'memory', url: undefined, memoryBytesMax: 32 * 1024 ** 2 },
-  edge: { engine: 'none', url: undefined, secret: undefined },
+  cache: { engine: 'memory', memoryBytesMax: 32 * 1024 ** 2 },
+  edge: { engine: 'none' },
   cdn: undefined,
   files: { engine: 'disk' },
-  mail: { engine: 'eml', url: undefined, from: 'rung@localhost' },
+  mail: { engine: 'eml' },
+  archived: false,
   http: { host: '127.0.0.1', port: 3000 },
   processes: { both: 1, web: 0, worker: 0 },
-  silentMsMax: 30_000, // as long as a request may take
+  unresponsiveAfterMs: 30_000,
 }

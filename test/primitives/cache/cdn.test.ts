@@ -11,7 +11,7 @@ import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import { isRungError, RungError } from '../../../src/kernel/errors.ts'
 import { CdnPurges } from '../../../src/primitives/cache/cdn.ts'
 import { edgeTag } from '../../../src/primitives/cache/edge.ts'
-import { readConfig } from '../../../src/runtime/config.ts'
+import { readBindings } from '../../../src/topology/bindings.ts'
 import type { CdnName } from '../../../src/topology/topology.ts'
 import { bootForTest } from '../../support/app.ts'
 import magazine from '../../support/apps/articles/app.ts'
@@ -181,7 +181,7 @@ describe('behind a CDN', () => {
     it(`${name}: answers say what they depend on, and who changes that has it purged, twice`, async () => {
       const api = await purgeApi([status(500), status(429, { 'retry-after': '1' })])
       const connection = await postgres.createDatabase()
-      const app = await bootForTest(magazine, postgres, { logLevel: 'silent' }, [], {
+      const app = await bootForTest(magazine, postgres, {}, [], {
         ...settings(api.url, name),
         DATABASE_URL: urlOf(connection),
       })
@@ -281,25 +281,26 @@ describe('behind a CDN', () => {
 
   it('is configured as a whole or not at all', () => {
     const whole = settings('https://api.example.org/v4', 'cloudflare')
-    assert.deepEqual(readConfig(whole, '/').topology.cdn, {
+    assert.deepEqual(readBindings(whole, '/').cdn, {
       name: 'cloudflare',
       url: 'https://api.example.org/v4',
       id: 'the-id',
       token: 'the-token',
     })
     for (const none of [{}, { RUNG_CDN_TOKEN: 'x' }, { ...whole, RUNG_CDN: 'off' }])
-      assert.equal(readConfig(none, '/').topology.cdn, undefined)
+      assert.equal(readBindings(none, '/').cdn, undefined)
     for (const [change, about] of [
       [{ RUNG_CDN: 'akamai' }, /RUNG_CDN is "akamai"; it must be one of fastly, cloudflare/],
-      [{ RUNG_CDN: '' }, /RUNG_CDN_ID is of no use without RUNG_CDN/],
-      [{ RUNG_CDN_ID: '' }, /RUNG_CDN needs RUNG_CDN_ID/],
-      [{ RUNG_CDN_ID: 'a/b' }, /RUNG_CDN needs RUNG_CDN_ID/],
-      [{ RUNG_CDN_TOKEN: 'with a blank' }, /RUNG_CDN needs RUNG_CDN_TOKEN/],
+      [{ RUNG_CDN: '' }, /A CDN needs its name\. Set cdn\.name in rung\.config\.ts, or RUNG_CDN\./],
+      [{ RUNG_CDN_ID: '' }, /A CDN needs the id .* or RUNG_CDN_ID/],
+      [{ RUNG_CDN_ID: 'a/b' }, /RUNG_CDN_ID is "a\/b"; it must be the id/],
+      [{ RUNG_CDN_TOKEN: 'with a blank' }, /RUNG_CDN_TOKEN must be a token/],
+      [{ RUNG_CDN_TOKEN: '' }, /A CDN needs RUNG_CDN_TOKEN/],
       [{ RUNG_CDN_URL: 'api.example.org' }, /RUNG_CDN_URL is/],
       [{ RUNG_CDN_URL: 'https://api.example.org/' }, /without a slash/],
     ] as const) {
       assert.throws(
-        () => readConfig({ ...whole, ...change }, '/'),
+        () => readBindings({ ...whole, ...change }, '/'),
         (error) => {
           assert.ok(isRungError(error, 'CONFIG_INVALID'))
           assert.match(error.message, about)

@@ -10,7 +10,7 @@ let postgres: TestPostgres
 let running: Running
 before(async () => {
   postgres = await testPostgres()
-  running = await bootForTest(magazine, postgres, { logLevel: 'error' })
+  running = await bootForTest(magazine, postgres, {}, [], { LOG_LEVEL: 'error' })
 })
 after(async () => {
   await running?.stop()

@@ -135,9 +135,9 @@ describe('warming at the start', () => {
   })
 
   it('is left out where nothing is kept, and where no requests are taken', async () => {
-    for (const overrides of [{ cache: 'off' }, { role: 'worker' }] as const) {
+    for (const settings of [{ RUNG_CACHE: 'off' }, { RUNG_ROLE: 'worker' }]) {
       const { app, loads } = shop()
-      await (await bootForTest(app, postgres, overrides)).stop()
+      await (await bootForTest(app, postgres, {}, [], settings)).stop()
       assert.deepEqual(loads, [])
     }
   })

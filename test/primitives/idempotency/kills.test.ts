@@ -7,8 +7,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import { seededRandom } from '../../../src/kernel/random.ts'
 import { boot } from '../../../src/runtime/boot.ts'
-import { readConfig } from '../../../src/runtime/config.ts'
 import { createLog } from '../../../src/runtime/log.ts'
+import { readBindings } from '../../../src/topology/bindings.ts'
 import till from '../../support/apps/till/app.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
@@ -68,7 +68,7 @@ function post(url: string, key: string): Promise<Answer> {
 it(`${kills} kills: one effect and one answer for each key, whoever asks how often`, async (context) => {
   const url = urlOf(await postgres.createDatabase())
   const secret = 'a secret of the tests, long enough to be one'
-  const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', DATABASE_URL: url, RUNG_SECRET: secret }, process.cwd())
+  const config = readBindings({ PORT: '0', LOG_LEVEL: 'silent', DATABASE_URL: url, RUNG_SECRET: secret }, process.cwd())
   const log = createLog('till', 'silent')
   const home = await boot(till, { ...config, limits: 'off' }, { log }) // makes the tables; runs the jobs
   const random = seededRandom(409)

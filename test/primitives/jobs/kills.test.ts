@@ -30,7 +30,7 @@ const children = new Set<ChildProcess>()
 
 before(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-  server = await startEmbedded({ root: dir })
+  server = await startEmbedded({ root: dir, connectionsMax: 100 })
   await migrate({ connection: server.connection, migrations: systemMigrations })
   const client = await connectOnce(server.connection)
   await client.query(orderTables)

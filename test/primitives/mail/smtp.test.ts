@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { inspect } from 'node:util'
-import { parseSmtpUrl } from '../../../src/engines/smtp/client.ts'
 import { type ErrorCode, isRungError } from '../../../src/kernel/errors.ts'
 import type { MailTransport } from '../../../src/primitives/mail/contract.ts'
 import { smtpMail } from '../../../src/primitives/mail/smtp.ts'
+import { parseSmtpUrl } from '../../../src/topology/urls.ts'
 import { startSmtp, type TestSmtp } from '../../support/smtp.ts'
 
 const content = Buffer.from('Subject: x\r\n\r\nx\r\n')

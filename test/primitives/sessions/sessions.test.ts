@@ -3,8 +3,7 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { defineApp, defineModule, principalOf, type SessionOptions } from 'rung'
 import type { Running } from '../../../src/runtime/boot.ts'
-import type { Config } from '../../../src/runtime/config.ts'
-import { rung1k } from '../../../src/topology/rungs/1k.ts'
+import type { Bindings } from '../../../src/topology/bindings.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
@@ -43,7 +42,7 @@ const module = defineModule({
   },
 })
 
-async function start(sessions: SessionOptions | undefined = {}, overrides: Partial<Config> = {}) {
+async function start(sessions: SessionOptions | undefined = {}, overrides: Partial<Bindings> = {}) {
   const app = defineApp({ name: 'a', modules: [module], ...(sessions && { sessions }) })
   const one = await bootForTest(app, postgres, overrides)
   running.push(one)
@@ -193,9 +192,8 @@ describe('revoking', () => {
   it('holds at once here, and within a second in every other process', async () => {
     const user = await start()
     const { url } = running.at(-1)!.server.connection as { url: string }
-    const data = { ...rung1k.data, engine: 'external' as const, url }
-    const other = await bootForTest(defineApp({ name: 'a', modules: [module], sessions: {} }), postgres, {
-      topology: { ...rung1k, data, http: { host: '127.0.0.1', port: 0 } },
+    const other = await bootForTest(defineApp({ name: 'a', modules: [module], sessions: {} }), postgres, {}, [], {
+      DATABASE_URL: url,
     })
     running.push(other)
     const elsewhere = browser(other.url)

@@ -1,0 +1,36 @@
+import { type Engine, stateOf } from '../process/engine.ts'
+import { logFileOf } from '../process/server-process.ts'
+import { nginxPackages } from './recipe.ts'
+import { installedNginx, nginxProblem, startPageCache } from './server.ts'
+
+/** The page cache in front of the processes that answer requests. */
+export const nginx: Engine = {
+  name: 'nginx',
+  product: 'nginx',
+  part: 'edge',
+  side: 'front',
+  packages: nginxPackages,
+  ports: 1,
+  look() {
+    const found = installedNginx()
+    return stateOf(found?.product ?? 'nginx', found, nginxProblem(found))
+  },
+  use: ({ edge }) => (edge.engine === 'nginx' ? 'managed' : 'none'),
+  describe: (_, entry) => `nginx, the page cache, at ${entry}`,
+  place({ dirFor, listen, ports, secret, upstreams, topology }) {
+    const dir = dirFor('gate.sock')
+    const adminPort = ports[0]!
+    const options = { dir, listen, adminPort, secret, upstreams, tagsShown: topology.cdn !== undefined }
+    return {
+      address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
+      dir,
+      log: logFileOf(dir),
+      options,
+      environment: { RUNG_EDGE_URL: `http://127.0.0.1:${adminPort}`, RUNG_EDGE_SECRET: secret },
+      async start({ requestTimeoutMs }) {
+        const server = await startPageCache({ ...options, requestTimeoutMs })
+        return { ...server, answers: server.isHealthy }
+      },
+    }
+  },
+}

@@ -1,0 +1,60 @@
+import path from 'node:path'
+import { databaseConnections } from '../../topology/topology.ts'
+import { placeOf } from '../../topology/urls.ts'
+import { type Engine, type EngineEvents, type RunningPart, stateOf } from '../process/engine.ts'
+import { installedPostgres } from './binaries.ts'
+import { type EmbeddedOptions, findRunning, startEmbedded, stopFound } from './embedded.ts'
+import { appDatabase, appRole, socketDirFor } from './recipe.ts'
+
+/** The database: it comes with Rung, and restarts itself. */
+export const postgres: Engine = {
+  name: 'postgres',
+  product: 'Postgres',
+  check: 'database',
+  part: 'postgres',
+  side: 'behind',
+  look() {
+    const found = installedPostgres()
+    return stateOf('Postgres', found, found ? undefined : 'Postgres was left out of the installation')
+  },
+  use: ({ data }) => (data.engine === 'embedded' ? 'managed' : 'external'),
+  describe: ({ data: { url } }) =>
+    url === undefined ? 'Postgres 18, in the data directory' : `Postgres at ${placeOf(url)}`,
+  place({ dataDir, tmpDir, topology }) {
+    const socketDir = socketDirFor(dataDir, tmpDir)
+    const options = { root: dataDir, connectionsMax: databaseConnections(topology), endsWithOwner: true }
+    return {
+      address: socketDir,
+      dir: dataDir,
+      log: path.join(dataDir, 'postgres.log'),
+      options,
+      // Only its owner may enter the folder of the socket, so the role of the app has no password.
+      environment: {
+        DATABASE_URL: `postgres://${appRole}@/${appDatabase}?host=${encodeURIComponent(socketDir)}`,
+      },
+      start: (events) => start(options, events),
+    }
+  },
+  async findLeftover(dataDir) {
+    const found = await findRunning(dataDir)
+    return found && { ...found, address: path.join(dataDir, 'run'), stop: () => stopFound(dataDir, found) }
+  },
+}
+
+async function start(options: EmbeddedOptions, { mend }: EngineEvents): Promise<RunningPart> {
+  const server = await startEmbedded({
+    ...options,
+    onEvent(event, detail) {
+      if (event === 'lost') mend(detail)
+      if (event === 'recovered') mend(undefined, server.pid())
+    },
+  })
+  const { promise: exited, resolve } = Promise.withResolvers<string>()
+  return {
+    pid: server.pid(),
+    exited,
+    answers: server.answers,
+    kill: server.kill,
+    stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
+  }
+}

@@ -1,0 +1,126 @@
+import type { Engine } from '../engines/process/engine.ts'
+import { RungError } from '../kernel/errors.ts'
+import type { Settings } from '../topology/read-settings.ts'
+import { type Role, type Topology, webProcesses } from '../topology/topology.ts'
+import { topologyOf } from '../topology/topology-of.ts'
+
+/**
+ * What runs, and what needs what, wherever it runs: placement.ts puts it on this machine, an export writes it for another
+ * system. Pure.
+ */
+export interface Deployment {
+  readonly topology: Topology
+  /** From the clients inwards. */
+  readonly parts: readonly LogicalPart[]
+}
+
+export interface LogicalPart {
+  readonly name: string
+  /** How many of it Rung runs; 0: it runs elsewhere. */
+  readonly count: number
+  /** What it does, in words. */
+  readonly runs: string
+  readonly kind: EnginePart | AppPart | ArchiverPart
+  /** Parts that answer before this one is started. */
+  readonly needs: readonly string[]
+  /** Parts that are stopped after this one, besides those that it needs. */
+  readonly stopsBefore: readonly string[]
+}
+
+interface EnginePart {
+  readonly type: 'engine'
+  readonly engine: Engine
+}
+interface AppPart {
+  readonly type: 'app'
+  readonly role: Role
+}
+interface ArchiverPart {
+  readonly type: 'archiver'
+}
+
+const partOfRole: Readonly<Record<Role, string>> = { both: 'app', web: 'web', worker: 'worker' }
+
+/** @throws CONFIG_INVALID for several web processes with nothing in front of them */
+export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readonly Engine[]): Deployment {
+  const topology = topologyOf(settings)
+  if (topology.edge.engine === 'none' && webProcesses(topology) > 1) {
+    throw new RungError(
+      'CONFIG_INVALID',
+      'Several web processes need the edge in front of them. Leave it on, or have one web process.',
+    )
+  }
+  const { host, port } = topology.http
+  const entry = `${host}:${port}`
+  const used = engines.filter((engine) => engine.use(topology) !== 'none')
+  const isManaged = (engine: Engine) => engine.use(topology) === 'managed'
+  const managed = (side: Engine['side']) => used.filter((engine) => engine.side === side && isManaged(engine))
+  const apps = (['both', 'web', 'worker'] as const).filter((role) => topology.processes[role] > 0)
+  const answering = apps.filter((role) => role !== 'worker').map((role) => partOfRole[role])
+  const behind = managed('behind').map(({ part }) => part)
+  const fronts = managed('front')
+
+  const enginePart = (engine: Engine): LogicalPart => ({
+    name: engine.part,
+    count: isManaged(engine) ? 1 : 0,
+    runs: engine.describe(settings.values, entry),
+    kind: { type: 'engine', engine },
+    needs: [
+      ...(engine.needs ?? []),
+      ...(engine.side === 'front'
+        ? [...fronts.slice(fronts.indexOf(engine) + 1).map(({ part }) => part), ...answering]
+        : []),
+    ],
+    stopsBefore: [],
+  })
+  const appPart = (role: Role): LogicalPart => ({
+    name: partOfRole[role],
+    count: topology.processes[role],
+    runs: appInWords(role, topology, fronts.length > 0 ? 'behind the edge' : `at ${entry}`),
+    kind: { type: 'app', role },
+    needs: behind,
+    // What still answers may enqueue work; the archive outlives all who write.
+    stopsBefore: [...(role === 'worker' ? [] : ['worker']), 'archiver'],
+  })
+  const archiver: LogicalPart = {
+    name: 'archiver',
+    count: 1,
+    runs: `archives the log of Postgres to ${settings.values.backup.dir}`,
+    kind: { type: 'archiver' },
+    needs: ['postgres'],
+    stopsBefore: [],
+  }
+  return {
+    topology,
+    parts: [
+      ...used.filter(({ side }) => side === 'front').map(enginePart),
+      ...apps.map(appPart),
+      ...used.filter(({ side }) => side === 'behind').map(enginePart),
+      ...(topology.archived ? [archiver] : []),
+    ],
+  }
+}
+
+function appInWords(role: Role, { data }: Topology, at: string): string {
+  const pools = `${data.readConnectionsMax} + ${data.writeConnectionsMax} connections each`
+  if (role === 'worker') return `runs jobs, handles events; ${pools}`
+  return `${role === 'both' ? 'answers and runs jobs' : 'answers requests'}, ${at}; ${pools}`
+}
+
+/** In which wave each part starts, and in which it stops, counted from the inside: a wave is complete before the next one begins. */
+export function wavesOf({ parts }: Deployment): ReadonlyMap<string, { start: number; stop: number }> {
+  const depth = (name: string, links: (part: LogicalPart) => readonly string[]): number => {
+    const part = parts.find((one) => one.name === name)
+    if (!part || part.count === 0) return -1
+    return 1 + Math.max(-1, ...links(part).map((other) => depth(other, links)))
+  }
+  return new Map(
+    parts.map(({ name }) => [
+      name,
+      {
+        start: depth(name, ({ needs }) => needs),
+        stop: depth(name, ({ needs, stopsBefore }) => [...needs, ...stopsBefore]),
+      },
+    ]),
+  )
+}

@@ -1,0 +1,224 @@
+import { createHash } from 'node:crypto'
+import path from 'node:path'
+import type { EngineEvents, PlacedEngine, RunningPart } from '../engines/process/engine.ts'
+import { logFileOf } from '../engines/process/server-process.ts'
+import { environmentOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
+import { noConfig } from '../topology/settings.ts'
+import type { Role } from '../topology/topology.ts'
+import { type Deployment, type LogicalPart, wavesOf } from './deployment.ts'
+
+/** From a deployment to the processes of this machine: their ports, sockets, folders, command lines and environments. Pure. */
+export interface Plan {
+  /** Where clients come in. */
+  readonly url: string
+  /** From the clients inwards. */
+  readonly parts: readonly Part[]
+}
+
+export type Part = EnginePart | CommandPart
+
+interface Common {
+  readonly name: string
+  /** Parts of a lower wave answer before this one is started. */
+  readonly startWave: number
+  /** Parts of a higher wave have ended before this one is stopped. */
+  readonly stopWave: number
+  /** Where it listens, for people: without passwords. */
+  readonly address: string
+  /** Its own folder. */
+  readonly dir: string
+  readonly log: string
+}
+
+export interface EnginePart extends Common {
+  readonly kind: 'engine'
+  readonly engine: string
+  /** What it is started with. */
+  readonly options: object
+  start(events: EngineEvents): Promise<RunningPart>
+}
+
+/** One of Rung's own commands. */
+export interface CommandPart extends Common {
+  readonly kind: 'app' | 'archiver'
+  readonly role: Role | undefined
+  readonly program: string
+  readonly args: readonly string[]
+  readonly cwd: string
+  /** Its whole environment. */
+  readonly env: Env
+  readonly healthUrl: string
+}
+
+export type Env = Readonly<Record<string, string | undefined>>
+
+/** What a placement stands on: everything that neither the topology nor a setting decides. */
+export interface Site {
+  /** Absolute. */
+  readonly dataDir: string
+  readonly tmpDir: string
+  /** `program …args start file --role web` is a process of the app. */
+  readonly app: { program: string; args: readonly string[]; file: string; cwd: string; env: Env }
+  /** Where clients come in; its port is a real one. */
+  readonly entry: { host: string; port: number }
+  /** Free ones, as many as `portsNeeded`. */
+  readonly ports: readonly number[]
+  /** The root of all keys. */
+  readonly rootSecret: string
+  /** A random word for a part. */
+  secretOf(part: string): string
+}
+
+const local = '127.0.0.1'
+
+/** Ports besides the one on which clients come in. */
+export function portsNeeded({ parts }: Deployment): number {
+  const listening = parts.map(({ kind, count }) => {
+    if (kind.type !== 'engine') return count
+    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports ?? 0))
+  })
+  return listening.reduce((sum, count) => sum + count, 0) - 1
+}
+
+export function placeDeployment(deployment: Deployment, { given }: Pick<Settings, 'given'>, site: Site): Plan {
+  const { topology, parts } = deployment
+  const { app, dataDir, entry } = site
+  const free = [...site.ports]
+  const take = (count: number) => free.splice(0, count)
+  const waves = wavesOf(deployment)
+  const inherited = withoutSettings(app.env)
+
+  const running = parts.filter(({ count }) => count > 0)
+  const enginesOf = (side: 'front' | 'behind') =>
+    running.flatMap((part) => (part.kind.type === 'engine' && part.kind.engine.side === side ? [part.kind.engine] : []))
+  const fronts = enginesOf('front')
+  const isBehind = fronts.length > 0
+
+  // Private ports in the order in which people read the parts.
+  const extra = new Map(fronts.map((engine) => [engine.part, take(engine.ports ?? 0)]))
+  const listens = new Map(
+    fronts.map((engine, index) => [engine.part, index === 0 ? entry : { host: local, port: take(1)[0]! }]),
+  )
+  const instances = running.flatMap(({ name, count, kind }) =>
+    kind.type !== 'app'
+      ? []
+      : Array.from({ length: count }, (_, index) => {
+          const isEntry = !isBehind && kind.role !== 'worker'
+          const at = isEntry ? entry : { host: local, port: take(1)[0]! }
+          return { part: name, name: `${name}-${index + 1}`, role: kind.role, ...at }
+        }),
+  )
+  const answering = instances.filter(({ role }) => role !== 'worker').map((one) => addressOf(one))
+
+  const placed = new Map<string, PlacedEngine>()
+  for (const engine of [...fronts, ...enginesOf('behind')]) {
+    const next = fronts[fronts.indexOf(engine) + 1]
+    const where = engine.place?.({
+      topology,
+      dataDir,
+      tmpDir: site.tmpDir,
+      dirFor: (socket) => dirFor(site, engine.part, socket),
+      ports: extra.get(engine.part) ?? take(engine.ports ?? 0),
+      listen: listens.get(engine.part) ?? entry,
+      upstreams: engine.side === 'front' && next ? [addressOf(listens.get(next.part)!)] : answering,
+      secret: site.secretOf(engine.part),
+    })
+    if (where) placed.set(engine.part, where)
+  }
+
+  const shared: Env = {
+    ...inherited,
+    ...environmentOf(given),
+    ...Object.assign({}, ...[...placed.values()].map(({ environment }) => environment)),
+    ...(topology.archived && { RUNG_BACKUP_DIR: undefined }), // the archiver alone archives
+    RUNG_CONFIG: noConfig,
+    RUNG_TOPOLOGY: topology.rung,
+    RUNG_DATA: dataDir,
+    RUNG_SECRET: site.rootSecret,
+  }
+
+  function command(name: string, part: string, at: { host: string; port: number }) {
+    const address = addressOf(at)
+    const dir = partDir(dataDir, name)
+    return {
+      name,
+      ...inWaves(part),
+      address,
+      dir,
+      log: logFileOf(dir),
+      program: app.program,
+      cwd: app.cwd,
+      healthUrl: `http://${address}/healthz`,
+    }
+  }
+  function inWaves(part: string) {
+    const { start, stop } = waves.get(part)!
+    return { startWave: start, stopWave: stop }
+  }
+
+  function partsOf({ name, kind }: LogicalPart): Part[] {
+    if (kind.type === 'engine') {
+      const { address, dir, log, options, start } = placed.get(name)!
+      return [{ kind: 'engine', engine: kind.engine.name, name, ...inWaves(name), address, dir, log, options, start }]
+    }
+    if (kind.type === 'archiver') {
+      const port = take(1)[0]!
+      return [
+        {
+          kind: 'archiver',
+          role: undefined,
+          ...command(name, name, { host: local, port }),
+          args: [...app.args, 'backup', '--stream', '--port', String(port)],
+          // It needs nothing of the app: neither its keys nor its engines.
+          env: {
+            ...inherited,
+            ...environmentOf(given, (one) => /^(backup|log)\.|^process\.mode$/.test(one)),
+            RUNG_CONFIG: noConfig,
+            RUNG_DATA: dataDir,
+          },
+        },
+      ]
+    }
+    return instances
+      .filter(({ part }) => part === name)
+      .map(({ role, host, port, ...instance }) => ({
+        kind: 'app',
+        role,
+        ...command(instance.name, name, { host, port }),
+        args: [...app.args, 'start', app.file, '--role', role],
+        env: {
+          ...shared,
+          HOST: host,
+          PORT: String(port),
+          RUNG_ROLE: role,
+          // What is in front runs on this machine, and says for whom it asks.
+          ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: believing(shared.RUNG_TRUST_PROXY) }),
+        },
+      }))
+  }
+  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf) }
+}
+
+function believing(proxies: string | undefined): string {
+  return proxies === undefined ? local : `${proxies},${local}`
+}
+
+export function fleetDir(dataDir: string): string {
+  return path.join(dataDir, 'fleet')
+}
+
+function partDir(dataDir: string, name: string): string {
+  return path.join(fleetDir(dataDir), name)
+}
+
+/** A Unix socket's path is limited to 103 bytes on macOS: below a deep data directory its folder is a private one elsewhere. */
+function dirFor({ dataDir, tmpDir }: Site, name: string, socket = ''): string {
+  const dir = partDir(dataDir, name)
+  if (socket === '' || Buffer.byteLength(`${dir}/${socket}`) <= 103) return dir
+  return path.join(tmpDir, `rung-${createHash('sha256').update(dir).digest('hex').slice(0, 12)}`)
+}
+
+function addressOf({ host, port }: { host: string; port: number }): string {
+  if (host === '0.0.0.0' || host === '::') return `localhost:${port}`
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}

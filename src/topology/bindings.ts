@@ -1,0 +1,187 @@
+import path from 'node:path'
+import { RungError } from '../kernel/errors.ts'
+import { readSettings, type Settings, type Sources, waysToSet } from './read-settings.ts'
+import type { LogFormat, LogLevel, Mode } from './settings.ts'
+import {
+  type CdnTopology,
+  type DataLimits,
+  databaseConnections,
+  type Role,
+  type RungName,
+  type Topology,
+  webProcesses,
+} from './topology.ts'
+import { topologyOf } from './topology-of.ts'
+
+/** Where everything is, for one process: the only configuration that a running process reads. Complete and checked. */
+export interface Bindings extends ToolBindings {
+  readonly role: Role
+  readonly http: {
+    readonly host: string
+    /** 0: any free one. */
+    readonly port: number
+    /** Proxies whose `X-Forwarded-For` is believed, besides those that the app names. */
+    readonly trustProxy: readonly string[]
+  }
+  readonly cache: {
+    readonly enabled: boolean
+    /** Size of the memory layer of this process. */
+    readonly memoryBytesMax: number
+    /** The layer that all processes share. */
+    readonly shared: { readonly engine: 'redis'; readonly url: string } | undefined
+  }
+  readonly cdn: CdnBinding | undefined
+  /** The page cache in front of this process, by its own door. */
+  readonly edge: EdgeBinding | undefined
+  readonly files: { readonly engine: 'disk' }
+  readonly mail: MailBinding
+  /** Processes that answer requests, in the whole fleet. */
+  readonly webProcesses: number
+  readonly limits: 'on' | 'off'
+  readonly shedding: 'on' | 'off'
+  /** From "not ready" to the last accepted connection, in ms: the time that a balancer needs to notice. */
+  readonly drainMs: number
+  /** Jobs that run at a stop have this long to end, in ms. */
+  readonly graceMs: number
+  readonly telemetry: Settings['values']['telemetry']
+}
+
+/** What a tool needs that works on the data alone, beside the app or without it. */
+export interface ToolBindings {
+  readonly rung: RungName
+  readonly mode: Mode
+  /** The `.rung` folder; absolute. */
+  readonly dataDir: string
+  /** Root of all keys; one that is not given is made, and kept in the data directory. */
+  readonly secret: string | undefined
+  readonly data: DataBinding
+  /** In front of everything; what is invalidated is purged there by the processes of the app. */
+  readonly cdn: CdnTopology | undefined
+  readonly backup: {
+    /** Absolute. Nothing is archived where it is not given. */
+    readonly dir: string | undefined
+    /** Base backups that are kept, with the log since the oldest of them. */
+    readonly keep: number
+  }
+  readonly log: {
+    readonly level: LogLevel
+    readonly format: LogFormat
+    /** Share of successful requests that get a log line, 0 to 1. */
+    readonly sample: number
+  }
+}
+
+export type DataBinding = DataLimits &
+  (
+    | { readonly engine: 'external'; readonly url: string }
+    /** In the data directory. `connectionsMax`: `max_connections` of a server that this process starts. */
+    | { readonly engine: 'embedded'; readonly connectionsMax: number }
+  )
+
+/** `url`: of its own door, `http://127.0.0.1:9001`. */
+export interface EdgeBinding {
+  readonly engine: 'nginx'
+  readonly url: string
+  readonly secret: string
+}
+
+export interface CdnBinding extends CdnTopology {
+  /** The vendor's own API where it is not given. */
+  readonly url: string | undefined
+  readonly token: string
+}
+
+/** `from`: the sender of mail that names none, `Shop <shop@example.org>`. */
+export type MailBinding =
+  | { readonly engine: 'eml'; readonly from: string }
+  | { readonly engine: 'smtp'; readonly url: string; readonly from: string }
+
+/**
+ * @param cwd what relative folders are relative to
+ * @throws CONFIG_INVALID where the rung needs something that no setting names
+ */
+export function bindingsOf(settings: Settings, cwd: string): Bindings {
+  const { values, given } = settings
+  const { cache, process } = values
+  const topology = topologyOf(settings)
+  if (topology.cache.engine === 'redis') {
+    throw invalid(
+      `Rung ${topology.rung} needs Redis. Start everything with "rung up", or set ${waysToSet('cache.url')}, or set RUNG_TOPOLOGY=1k.`,
+    )
+  }
+  // The web process beside a worker has the port of the file and of the rung: a worker answers for its health and figures alone.
+  const ownPort = process.role !== 'worker' || (given.has('http.port') && given.get('http.port')!.from !== 'file')
+  return {
+    ...toolBindingsOf(settings, cwd),
+    role: process.role,
+    http: { ...values.http, port: ownPort ? values.http.port : 0 },
+    cache: {
+      enabled: cache.enabled === 'on',
+      memoryBytesMax: topology.cache.memoryBytesMax,
+      shared: cache.url === undefined ? undefined : { engine: 'redis', url: cache.url },
+    },
+    cdn: cdnOf(topology.cdn, values.cdn),
+    edge: edgeOf(process),
+    files: topology.files,
+    mail: mailOf(values.mail),
+    webProcesses: webProcesses(topology),
+    limits: values.limits,
+    shedding: values.shedding,
+    ...values.stop,
+    telemetry: values.telemetry,
+  }
+}
+
+/** @throws CONFIG_INVALID */
+export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
+  const { values } = settings
+  const topology = topologyOf(settings)
+  return {
+    rung: topology.rung,
+    mode: values.process.mode,
+    dataDir: dataDirOf(settings, cwd),
+    secret: values.process.secret,
+    data: dataOf(topology, values.data.url),
+    cdn: topology.cdn,
+    backup: { ...values.backup, dir: backupDirOf(settings, cwd) },
+    log: values.log,
+  }
+}
+
+/** Of a process that is told everything by its environment. */
+export function readBindings(env: Sources['env'], cwd: string): Bindings {
+  return bindingsOf(readSettings({ env }), cwd)
+}
+
+export function dataDirOf({ values }: Settings, cwd: string): string {
+  return path.resolve(cwd, values.process.dataDir)
+}
+
+export function backupDirOf({ values }: Settings, cwd: string): string | undefined {
+  return values.backup.dir === undefined ? undefined : path.resolve(cwd, values.backup.dir)
+}
+
+function dataOf(topology: Topology, url: string | undefined): DataBinding {
+  const { engine: _, ...limits } = topology.data
+  return url === undefined
+    ? { ...limits, engine: 'embedded', connectionsMax: databaseConnections(topology) }
+    : { ...limits, engine: 'external', url }
+}
+
+function edgeOf({ edgeUrl: url, edgeSecret: secret }: Settings['values']['process']): EdgeBinding | undefined {
+  return url === undefined || secret === undefined ? undefined : { engine: 'nginx', url, secret }
+}
+
+function cdnOf(cdn: CdnTopology | undefined, { url, token }: Settings['values']['cdn']): CdnBinding | undefined {
+  if (cdn === undefined) return undefined
+  if (token === undefined) throw invalid('A CDN needs RUNG_CDN_TOKEN, a token that may purge, and nothing else.')
+  return { ...cdn, url, token }
+}
+
+function mailOf({ url, from = 'rung@localhost' }: Settings['values']['mail']): MailBinding {
+  return url === undefined ? { engine: 'eml', from } : { engine: 'smtp', url, from }
+}
+
+function invalid(message: string): RungError {
+  return new RungError('CONFIG_INVALID', message)
+}

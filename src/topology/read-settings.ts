@@ -1,0 +1,173 @@
+import { RungError } from '../kernel/errors.ts'
+import { rungs } from './catalog.ts'
+import { noCdn, type Setting, settings, type Table, type Values, type ValuesOf } from './settings.ts'
+
+/** Where settings come from. Options win over the environment, and the environment wins over the file. */
+export interface Sources {
+  /** The default export of the file. */
+  file?: unknown
+  env: Readonly<Record<string, string | undefined>>
+  /** By their names without dashes. Those that are no settings are ignored. */
+  options?: Readonly<Record<string, string | boolean | undefined>>
+}
+
+/** A value that somebody gave, and by which name: `PORT`, `--port`, `http.port of rung.config.ts`. */
+export interface Given {
+  value: unknown
+  from: 'file' | 'environment' | 'option'
+  called: string
+}
+
+export interface Settings<V = Values> {
+  /** Complete: with the defaults. */
+  readonly values: V
+  /** By path; those that have their default are not in it. */
+  readonly given: ReadonlyMap<string, Given>
+}
+
+/** Every row of a table, by its path: `data.url`. */
+export function rowsOf(table: Table): ReadonlyMap<string, Setting> {
+  return new Map(
+    Object.entries(table).flatMap(([name, entry]): [string, Setting][] =>
+      isSetting(entry) ? [[name, entry]] : [...rowsOf(entry)].map(([path, row]) => [`${name}.${path}`, row]),
+    ),
+  )
+}
+
+export const allSettings = rowsOf(settings)
+
+/**
+ * All settings, checked.
+ * @throws CONFIG_INVALID with one sentence that names the value as its author wrote it
+ */
+export function readSettings(sources: Sources): Settings {
+  const given = readGiven(settings, sources)
+  const mode = (given.get('process.mode')?.value as Values['process']['mode'] | undefined) ?? 'production'
+  const preset = rungs[(given.get('rung')?.value as Values['rung'] | undefined) ?? '1k']
+  const values = fill(settings, given, (row) => row.default({ preset, mode }))
+  checkTogether(values)
+  return { values, given }
+}
+
+/** One setting, whatever the others are. */
+export function readSetting<T>(row: Setting<T>, sources: Omit<Sources, 'file'>): T {
+  const given = readGiven({ row }, sources).get('row')
+  return given ? (given.value as T) : row.default({ preset: rungs['1k'], mode: 'production' })
+}
+
+/**
+ * What the sources say of a table: Rung's own, or one of a module of the app.
+ * @throws CONFIG_INVALID
+ */
+export function readGiven(table: Table, { file, env, options = {} }: Sources): ReadonlyMap<string, Given> {
+  const rows = rowsOf(table)
+  const given = new Map(file === undefined ? [] : fromFile(file, rows))
+  for (const [path, row] of rows) {
+    const fromEnvironment = env[row.variable]
+    if (fromEnvironment !== undefined && fromEnvironment !== '')
+      given.set(path, parsed(row, fromEnvironment, 'environment', row.variable))
+    const option = row.option === undefined ? undefined : options[row.option]
+    if (typeof option === 'string') given.set(path, parsed(row, option, 'option', `--${row.option}`))
+  }
+  return given
+}
+
+export function fill<T extends Table>(
+  table: T,
+  given: ReadonlyMap<string, Given>,
+  otherwise: (row: Setting) => unknown,
+  above = '',
+): ValuesOf<T> {
+  const entries = Object.entries(table).map(([name, entry]) => {
+    const path = `${above}${name}`
+    if (!isSetting(entry)) return [name, fill(entry, given, otherwise, `${path}.`)]
+    return [name, given.has(path) ? given.get(path)!.value : otherwise(entry)]
+  })
+  return Object.fromEntries(entries) as ValuesOf<T>
+}
+
+/**
+ * Given settings as variables of the environment, for a child process that reads no file.
+ * @param wanted the paths that the child needs; all unless given
+ */
+export function environmentOf(given: Settings['given'], wanted: (path: string) => boolean = () => true) {
+  const env: Record<string, string> = {}
+  for (const [path, { value }] of given) {
+    const row = allSettings.get(path)
+    if (row && wanted(path)) env[row.variable] = row.type.format(value as never)
+  }
+  return env
+}
+
+/** An environment without the variables that are settings: what a child process inherits as it is. */
+export function withoutSettings(env: Sources['env']): Record<string, string | undefined> {
+  const own = new Set([...allSettings.values()].map(({ variable }) => variable))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !own.has(name)))
+}
+
+/** How people may set it: `cdn.id in rung.config.ts, or RUNG_CDN_ID`. */
+export function waysToSet(path: string): string {
+  const { inFile, variable } = allSettings.get(path)!
+  return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
+}
+
+function checkTogether({ cdn, mail, process }: Values): void {
+  if (cdn.name === undefined && (cdn.id !== undefined || cdn.url !== undefined))
+    throw invalid(`A CDN needs its name. Set ${waysToSet('cdn.name')}.`)
+  if (cdn.name !== undefined && cdn.name !== noCdn && cdn.id === undefined)
+    throw invalid(`A CDN needs the id of its service or zone. Set ${waysToSet('cdn.id')}.`)
+  if (mail.url !== undefined && mail.from === undefined)
+    throw invalid(`A mail server needs a sender of the mail. Set ${waysToSet('mail.from')}.`)
+  if (process.edgeUrl !== undefined && process.edgeSecret === undefined)
+    throw invalid('RUNG_EDGE_URL needs RUNG_EDGE_SECRET, the word that the page cache asks for.')
+}
+
+function* fromFile(file: unknown, rows: ReadonlyMap<string, Setting>): Generator<[string, Given]> {
+  if (!isPlain(file)) throw invalid('rung.config.ts must export an object: export default defineTopology({ … })')
+  for (const [path, value] of leaves(file, rows, '')) {
+    const row = rows.get(path)
+    if (row === undefined)
+      throw invalid(`rung.config.ts has "${path}", which is not a setting. docs/settings.md lists them all.`)
+    if (!row.inFile)
+      throw invalid(`rung.config.ts has "${path}". Remove it, and set ${row.variable} in the environment.`)
+    if (value !== undefined) yield [path, checked(row, value, 'file', `${path} of rung.config.ts`)]
+  }
+}
+
+function* leaves(
+  value: Record<string, unknown>,
+  rows: ReadonlyMap<string, Setting>,
+  above: string,
+): Generator<[path: string, value: unknown]> {
+  for (const [name, inner] of Object.entries(value)) {
+    const path = `${above}${name}`
+    const isGroup = [...rows.keys()].some((one) => one.startsWith(`${path}.`))
+    if (isGroup && isPlain(inner)) yield* leaves(inner, rows, `${path}.`)
+    else yield [path, inner]
+  }
+}
+
+function parsed(row: Setting, text: string, from: Given['from'], called: string): Given {
+  return checked(row, row.type.parse(text), from, called)
+}
+
+function checked({ type, secret }: Setting, value: unknown, from: Given['from'], called: string): Given {
+  if (type.accepts(value)) return { value, from, called }
+  throw invalid(
+    secret
+      ? `${called} must ${type.must} (its value is not shown here).`
+      : `${called} is ${JSON.stringify(value)}; it must ${type.must}.`,
+  )
+}
+
+function isSetting(entry: Setting | Table): entry is Setting {
+  return typeof (entry as Setting).variable === 'string'
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function invalid(message: string): RungError {
+  return new RungError('CONFIG_INVALID', message)
+}

@@ -1,0 +1,80 @@
+import { isIP } from 'node:net'
+
+/** How the values of a setting look: in the environment and on the command line as text, in `rung.config.ts` as `T`. */
+export interface SettingType<T> {
+  /** Reads text. What cannot be read is returned as it is, and `accepts` refuses it. */
+  parse(text: string): unknown
+  accepts(value: unknown): boolean
+  /** The inverse of `parse`. */
+  format(value: T): string
+  /** Completes "PORT must …". */
+  must: string
+  /** Stands for the value in `--help`. */
+  placeholder: string
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+const asIs = { parse: (text: string): unknown => text, format: (value: string) => value }
+
+export function text<T extends string = string>(
+  accepts: (value: string) => boolean,
+  must: string,
+  placeholder = 'text',
+): SettingType<T> {
+  return { ...asIs, accepts: (value) => isText(value) && accepts(value), must, placeholder }
+}
+
+export function oneOf<const T extends string>(allowed: readonly T[]): SettingType<T> {
+  return text((value) => allowed.some((one) => one === value), `be one of ${allowed.join(', ')}`, 'name')
+}
+
+export const onOrOff = oneOf(['on', 'off'])
+
+/** `orZero`: 0 is accepted too, and means this. */
+export function whole(least: number, most: number, orZero?: string): SettingType<number> {
+  const range = `a whole number from ${least} to ${most}`
+  return {
+    parse: (digits) => (/^\d+$/.test(digits) ? Number(digits) : digits),
+    accepts: (value) =>
+      Number.isInteger(value) &&
+      ((Number(value) >= least && Number(value) <= most) || (orZero !== undefined && value === 0)),
+    format: String,
+    must: orZero === undefined ? `be ${range}` : `be 0, for ${orZero}, or ${range}`,
+    placeholder: 'number',
+  }
+}
+
+/** A share: 0 to 1. */
+export const share: SettingType<number> = {
+  parse: (digits) => (/^\d*\.?\d+$/.test(digits) ? Number(digits) : digits),
+  accepts: (value) => typeof value === 'number' && value >= 0 && value <= 1,
+  format: String,
+  must: 'be a number from 0 to 1',
+  placeholder: 'number',
+}
+
+/** Addresses and networks; as text with commas between them. */
+export const networks: SettingType<readonly string[]> = {
+  parse: (list) =>
+    list
+      .split(',')
+      .map((one) => one.trim())
+      .filter(Boolean),
+  accepts: (value) => Array.isArray(value) && value.every(isNetwork),
+  format: (list) => list.join(','),
+  must: 'name addresses or networks: 127.0.0.1, 10.0.0.0/8',
+  placeholder: 'networks',
+}
+
+function isNetwork(value: unknown): boolean {
+  if (!isText(value)) return false
+  const [host, bits, ...more] = value.split('/')
+  const family = isIP(host!)
+  const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+  return family !== 0 && fits && more.length === 0
+}
+
+/** A URL that may hold a password; `form` shows one. */
+export function url(accepts: (value: string) => boolean, form: string): SettingType<string> {
+  return text(accepts, `have the form ${form}, with signs like @ : / in a password written as %40 %3A %2F`, 'url')
+}

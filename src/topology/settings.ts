@@ -1,0 +1,357 @@
+import { parseMailbox } from '../kernel/mail-address.ts'
+import { rungNames } from './catalog.ts'
+import { networks, oneOf, onOrOff, type SettingType, share, text, url, whole } from './setting-types.ts'
+import { cdnNames, roles, type Topology } from './topology.ts'
+import { isPostgresUrl, parseRedisUrl, parseSmtpUrl } from './urls.ts'
+
+/**
+ * The only table of settings. The parser, the environment of child processes, `--help`, docs/settings.md and the type of
+ * `rung.config.ts` are made from it. Its nesting is that of the file: `data.url` is `{ data: { url } }` there.
+ */
+export interface Setting<T = unknown, F extends boolean = boolean> {
+  readonly type: SettingType<NonNullable<T>>
+  readonly variable: string
+  /** Name of the option on the command line, without dashes. */
+  readonly option: string | undefined
+  /** Whether `rung.config.ts`, which is committed, may contain it. */
+  readonly inFile: F
+  /** Its value is never shown: it is a secret, or may hold a password. */
+  readonly secret: boolean
+  /** One sentence. */
+  readonly help: string
+  default(context: DefaultContext): T
+}
+
+/** Some defaults depend on the rung, some on the mode. */
+export interface DefaultContext {
+  readonly preset: Topology
+  readonly mode: Mode
+}
+
+const modes = ['development', 'test', 'production'] as const
+/** `development` and `test` show where an error was thrown. A broken module border is reported in the first, and fails in the second. */
+export type Mode = (typeof modes)[number]
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+export const logFormats = ['auto', 'pretty', 'json'] as const
+export type LogFormat = (typeof logFormats)[number]
+
+interface Row<F> {
+  env: string
+  help: string
+  option?: string
+  file?: F
+  secret?: boolean
+}
+
+/** A value, or how it follows from the rung and the mode. */
+interface Default<T> {
+  default: T | ((context: DefaultContext) => T)
+}
+
+/** One row. Without a default its value may be `undefined`. */
+export function setting<T, const F extends boolean = true>(
+  type: SettingType<T>,
+  row: Row<F> & Default<NoInfer<T>>,
+): Setting<T, F>
+export function setting<T, const F extends boolean = true>(type: SettingType<T>, row: Row<F>): Setting<T | undefined, F>
+export function setting<T>(
+  type: SettingType<T>,
+  { env, help, option, file = true, secret = false, ...rest }: Row<boolean> & Partial<Default<T>>,
+): Setting<T | undefined> {
+  const otherwise = rest.default
+  return {
+    type: type as Setting<T>['type'],
+    variable: env,
+    option,
+    inFile: file,
+    secret,
+    help,
+    default: (context) =>
+      typeof otherwise === 'function' ? (otherwise as (context: DefaultContext) => T)(context) : otherwise,
+  }
+}
+
+/** Rows by their names in the file, nested as they are there. */
+export interface Table {
+  readonly [name: string]: Setting | Table
+}
+
+/** The value that switches off a CDN that the file names. */
+export const noCdn = 'off' as const
+/** The value of RUNG_CONFIG with which no file is read. */
+export const noConfig = 'none'
+
+const connections = whole(1, 1000)
+const milliseconds = (most: number) => whole(0, most)
+const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
+
+export const settings = {
+  rung: setting(oneOf(rungNames), {
+    env: 'RUNG_TOPOLOGY',
+    option: 'rung',
+    default: '1k',
+    help: 'The rung: which engines and processes there are.',
+  }),
+  processes: {
+    web: setting(whole(1, 64), {
+      env: 'RUNG_WEB',
+      option: 'web',
+      help: 'Processes that answer requests; the rung says how many otherwise.',
+    }),
+    worker: setting(whole(0, 64), {
+      env: 'RUNG_WORKER',
+      option: 'worker',
+      help: 'Processes that run jobs and handle events.',
+    }),
+  },
+  http: {
+    host: setting(
+      text((value) => /^[\w.:-]+$/.test(value), 'be a name or an address', 'address'),
+      { env: 'HOST', default: ({ preset }) => preset.http.host, help: 'The address on which clients come in.' },
+    ),
+    port: setting(whole(0, 65_535), {
+      env: 'PORT',
+      option: 'port',
+      default: ({ preset }) => preset.http.port,
+      help: 'The port on which clients come in; 0 is any free one.',
+    }),
+    trustProxy: setting(networks, {
+      env: 'RUNG_TRUST_PROXY',
+      default: [],
+      help: 'Proxies in front whose X-Forwarded-For is believed, besides those that the app names.',
+    }),
+  },
+  data: {
+    url: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
+      env: 'DATABASE_URL',
+      secret: true,
+      help: 'A Postgres that runs already; without it Rung starts one in the data directory.',
+    }),
+    readConnectionsMax: setting(connections, {
+      env: 'RUNG_POOL_READ',
+      default: ({ preset }) => preset.data.readConnectionsMax,
+      help: 'Connections of each process for reads.',
+    }),
+    writeConnectionsMax: setting(connections, {
+      env: 'RUNG_POOL_WRITE',
+      default: ({ preset }) => preset.data.writeConnectionsMax,
+      help: 'Connections of each process for writes.',
+    }),
+  },
+  cache: {
+    url: setting(
+      url((value) => parseRedisUrl(value) !== undefined, 'redis://:password@host:6379 or rediss://…'),
+      {
+        env: 'RUNG_REDIS_URL',
+        secret: true,
+        help: 'A Redis or Valkey that runs already, as the layer of the cache that all processes share.',
+      },
+    ),
+    memoryMib: setting(whole(1, 100_000), {
+      env: 'RUNG_CACHE_MIB',
+      default: ({ preset }) => preset.cache.memoryBytesMax / 1024 ** 2,
+      help: 'Memory for the cache of each process, in MiB.',
+    }),
+    enabled: setting(onOrOff, {
+      env: 'RUNG_CACHE',
+      default: 'on',
+      help: 'off: every value is loaded and every answer made, for measurements.',
+    }),
+  },
+  edge: setting(onOrOff, {
+    env: 'RUNG_EDGE',
+    default: ({ preset }) => (preset.edge.engine === 'none' ? 'off' : 'on'),
+    help: 'The page cache in front of the processes that answer requests.',
+  }),
+  cdn: {
+    name: setting(oneOf([...cdnNames, noCdn]), {
+      env: 'RUNG_CDN',
+      help: 'A CDN in front of everything, which is purged by tags.',
+    }),
+    id: setting(
+      text((value) => /^[\w-]+$/.test(value), 'be the id of the service (Fastly) or the zone (Cloudflare)', 'id'),
+      { env: 'RUNG_CDN_ID', help: 'The service (Fastly) or the zone (Cloudflare).' },
+    ),
+    url: setting(
+      text(
+        (value) => /^https?:\/\/[^?#@]*[^/?#@]$/.test(value) && URL.canParse(value),
+        'have the form https://api.example.org, without a slash at its end',
+        'url',
+      ),
+      { env: 'RUNG_CDN_URL', help: 'The purge API, where it is not the vendor’s own.' },
+    ),
+    token: setting(text(isWord, 'be a token that may purge, without blanks'), {
+      env: 'RUNG_CDN_TOKEN',
+      file: false,
+      secret: true,
+      help: 'A token that may purge the CDN, and nothing else.',
+    }),
+  },
+  mail: {
+    url: setting(
+      url((value) => parseSmtpUrl(value) !== undefined, 'smtp://user:password@host:587 or smtps://…'),
+      {
+        env: 'RUNG_SMTP_URL',
+        secret: true,
+        help: 'The server that sends mail; without it mail is written into the data directory.',
+      },
+    ),
+    from: setting(
+      text(
+        (value) => parseMailbox(value) !== undefined,
+        'be an address such as shop@example.org or Shop <shop@example.org>',
+        'address',
+      ),
+      { env: 'RUNG_MAIL_FROM', help: 'The sender of mail that names none; needed with a mail server.' },
+    ),
+  },
+  backup: {
+    dir: setting(text(Boolean, 'name a folder', 'folder'), {
+      env: 'RUNG_BACKUP_DIR',
+      help: 'Rung’s own Postgres is archived to this folder all the time.',
+    }),
+    keep: setting(whole(1, 10_000), {
+      env: 'RUNG_BACKUP_KEEP',
+      default: 7,
+      help: 'Base backups that are kept, with the log since the oldest of them.',
+    }),
+  },
+  log: {
+    level: setting(oneOf(logLevels), { env: 'LOG_LEVEL', default: 'info', help: 'The least level that is logged.' }),
+    format: setting(oneOf(logFormats), {
+      env: 'RUNG_LOG',
+      option: 'log',
+      default: 'auto',
+      help: 'Log lines for people or for programs; auto: for people on a terminal.',
+    }),
+    sample: setting(share, {
+      env: 'RUNG_LOG_SAMPLE',
+      default: ({ mode }) => (mode === 'development' ? 1 : 0.01),
+      help: 'Share of successful requests that get a log line; failed and slow ones always do.',
+    }),
+  },
+  limits: setting(onOrOff, {
+    env: 'RUNG_LIMITS',
+    default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
+    help: 'Rate limits; off for load tests.',
+  }),
+  shedding: setting(onOrOff, {
+    env: 'RUNG_SHEDDING',
+    default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
+    help: 'Refusing requests under too much load; off for load tests.',
+  }),
+  stop: {
+    drainMs: setting(milliseconds(300_000), {
+      env: 'RUNG_DRAIN_MS',
+      default: 0,
+      help: 'After SIGTERM: /readyz answers no for this many ms before the port closes, for a balancer.',
+    }),
+    graceMs: setting(milliseconds(3_600_000), {
+      env: 'RUNG_GRACE_MS',
+      default: 10_000,
+      help: 'Jobs that run at a stop have this many ms to end.',
+    }),
+  },
+  unresponsiveAfterMs: setting(whole(1_000, 3_600_000, 'never'), {
+    env: 'RUNG_UNRESPONSIVE_MS',
+    default: ({ preset }) => preset.unresponsiveAfterMs,
+    help: 'A part of rung up that has not answered for this many ms is restarted; 0 is never.',
+  }),
+  /** Of one process or one command: these never stand in the file. */
+  process: {
+    mode: setting(oneOf(modes), {
+      env: 'NODE_ENV',
+      file: false,
+      default: 'production',
+      help: 'development and test show in answers where an error was thrown; test also fails on module borders.',
+    }),
+    dataDir: setting(text(Boolean, 'name a folder', 'folder'), {
+      env: 'RUNG_DATA',
+      option: 'data',
+      file: false,
+      default: '.rung',
+      help: 'The data directory.',
+    }),
+    config: setting(text(Boolean, `name a file, or be ${noConfig}`, 'file'), {
+      env: 'RUNG_CONFIG',
+      file: false,
+      help: 'The file of settings instead of rung.config.ts; none: no file is read.',
+    }),
+    role: setting(oneOf(roles), {
+      env: 'RUNG_ROLE',
+      option: 'role',
+      file: false,
+      default: 'both',
+      help: 'What this process does: answer requests (web), run jobs and handle events (worker), or both.',
+    }),
+    secret: setting(
+      text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),
+      {
+        env: 'RUNG_SECRET',
+        file: false,
+        secret: true,
+        help: 'The root of all keys; without it one is made and kept in the data directory.',
+      },
+    ),
+    edgeUrl: setting(
+      text(
+        (value) => /^https?:\/\/[^/?#@]+$/.test(value) && URL.canParse(value),
+        'have the form http://127.0.0.1:9001, without a path',
+        'url',
+      ),
+      { env: 'RUNG_EDGE_URL', file: false, help: 'The page cache’s own door, by which pages are purged.' },
+    ),
+    edgeSecret: setting(text(isWord, 'be a word without blanks'), {
+      env: 'RUNG_EDGE_SECRET',
+      file: false,
+      secret: true,
+      help: 'What the page cache’s own door asks for.',
+    }),
+  },
+  /** Read by the OpenTelemetry SDK as well, from the environment. */
+  telemetry: {
+    endpoint: setting(text(Boolean, 'be a URL', 'url'), {
+      env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+      file: false,
+      help: 'Where spans go; this needs the OpenTelemetry SDK.',
+    }),
+    tracesEndpoint: setting(text(Boolean, 'be a URL', 'url'), {
+      env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+      file: false,
+      help: 'Where spans go, as a whole address.',
+    }),
+    sample: setting(share, {
+      env: 'OTEL_TRACES_SAMPLER_ARG',
+      file: false,
+      default: 1,
+      help: 'Share of traces that are recorded.',
+    }),
+    service: setting(text(Boolean, 'be a name'), {
+      env: 'OTEL_SERVICE_NAME',
+      file: false,
+      help: 'The name of the service in traces; otherwise that of the app.',
+    }),
+  },
+} as const
+
+/** The values of a table, nested as it is. */
+export type ValuesOf<T> = { readonly [K in keyof T]: T[K] extends Setting<infer V> ? V : ValuesOf<T[K]> }
+
+/** What a file may say of a table: everything may be left out. */
+export type FileOf<T> = {
+  -readonly [K in keyof T as T[K] extends Setting<unknown, false> ? never : K]?: T[K] extends Setting<infer V>
+    ? NonNullable<V>
+    : FileOf<T[K]>
+}
+
+export type Values = ValuesOf<typeof settings>
+
+/** What `rung.config.ts` may say: `export default defineTopology({ rung: '10k', … })`. */
+export type TopologyChanges = Omit<FileOf<typeof settings>, 'process' | 'telemetry'>
+
+/** For the types; it changes nothing. */
+export function defineTopology(changes: TopologyChanges): TopologyChanges {
+  return changes
+}

@@ -1,0 +1,36 @@
+import { rungs } from './catalog.ts'
+import type { Settings } from './read-settings.ts'
+import { noCdn } from './settings.ts'
+import type { Topology } from './topology.ts'
+
+/** What should run: the rung, with what the settings change of it. */
+export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
+  const { data, cache, cdn, http } = values
+  const preset = rungs[values.rung]
+  return {
+    ...preset,
+    data: {
+      ...preset.data,
+      engine: data.url === undefined ? 'embedded' : 'external',
+      readConnectionsMax: data.readConnectionsMax,
+      writeConnectionsMax: data.writeConnectionsMax,
+    },
+    cache: {
+      engine: cache.url === undefined ? preset.cache.engine : 'external',
+      memoryBytesMax: cache.memoryMib * 1024 ** 2,
+    },
+    edge: { engine: values.edge === 'on' ? 'nginx' : 'none' },
+    cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },
+    mail: { engine: values.mail.url === undefined ? 'eml' : 'smtp' },
+    archived: data.url === undefined && values.backup.dir !== undefined,
+    http: { host: http.host, port: http.port },
+    processes: processesOf(preset, values.processes),
+    unresponsiveAfterMs: values.unresponsiveAfterMs,
+  }
+}
+
+/** Where one process does both, a given number of either splits it. */
+function processesOf({ processes }: Topology, { web, worker }: Settings['values']['processes']): Topology['processes'] {
+  if (web === undefined && worker === undefined) return processes
+  return { both: 0, web: web ?? Math.max(1, processes.web), worker: worker ?? Math.max(1, processes.worker) }
+}

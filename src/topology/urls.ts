@@ -1,0 +1,71 @@
+/** `postgres://user:password@host:5432/name`. One with a socket, `postgres://user@/name?host=/folder`, names no host. */
+export function isPostgresUrl(text: string): boolean {
+  return /^postgres(ql)?:\/\//.test(text) && URL.canParse(text.replace('@/', '@folder/'))
+}
+
+export interface RedisAddress {
+  host: string | undefined
+  port: number | undefined
+  /** Of a Unix socket, instead of a host and a port. */
+  path: string | undefined
+  tls: boolean
+  username: string | undefined
+  password: string | undefined
+  db: number
+}
+
+/** `redis://user:password@host:6379/0`, `rediss://host`, `redis+unix://:password@localhost/run/redis.sock?db=1`; else `undefined`. */
+export function parseRedisUrl(text: string): RedisAddress | undefined {
+  const url = URL.parse(text)
+  if (!url || !/^(redis|rediss|redis\+unix):$/.test(url.protocol) || url.hash !== '') return undefined
+  const local = url.protocol === 'redis+unix:'
+  const number = local ? (url.searchParams.get('db') ?? '0') : url.pathname.replace(/^\//, '') || '0'
+  if (!/^\d{1,4}$/.test(number) || (!local && url.search !== '')) return undefined
+  if (local ? !/^(localhost)?$/.test(url.hostname) || url.pathname.length < 2 : url.hostname === '') return undefined
+  try {
+    const [username, password, path] = [url.username, url.password, url.pathname].map(decodeURIComponent)
+    return {
+      host: local ? undefined : url.hostname.replace(/^\[|\]$/g, ''),
+      port: local ? undefined : url.port === '' ? 6379 : Number(url.port),
+      path: local ? path : undefined,
+      tls: url.protocol === 'rediss:',
+      username: username || undefined,
+      password: password || undefined,
+      db: Number(number),
+    }
+  } catch {
+    return undefined // a percent sign that encodes nothing
+  }
+}
+
+export interface SmtpServer {
+  host: string
+  port: number
+  /** TLS from the first byte; otherwise STARTTLS where the server offers it. */
+  secure: boolean
+  auth: { user: string; pass: string } | undefined
+}
+
+/** `smtp://user:password@host:587` or `smtps://host`; else `undefined`. */
+export function parseSmtpUrl(text: string): SmtpServer | undefined {
+  const url = URL.parse(text)
+  if (!url || !/^smtps?:$/.test(url.protocol) || url.hostname === '' || url.pathname.length > 1) return undefined
+  if (url.search !== '' || url.hash !== '') return undefined
+  const secure = url.protocol === 'smtps:'
+  try {
+    const [user, pass] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
+    return {
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port === '' ? (secure ? 465 : 587) : Number(url.port),
+      secure,
+      auth: user === '' ? undefined : { user, pass },
+    }
+  } catch {
+    return undefined // a percent sign that encodes nothing
+  }
+}
+
+/** Where an address without a password may be shown: the host and the port, or "its socket". */
+export function placeOf(url: string): string {
+  return URL.parse(url.replace('@/', '@folder/'))?.host.replace('folder', 'its socket') || 'its socket'
+}

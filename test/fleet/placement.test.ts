@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Engine } from '../../src/engines/process/engine.ts'
+import { engines } from '../../src/fleet/engines.ts'
+import type { Part } from '../../src/fleet/placement.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
+import { appsOf, planOf } from '../support/plan.ts'
+
+const rungs = { '1k': { rung: '1k' }, '10k': { rung: '10k' } }
+
+function optionsOf(parts: readonly Part[], name: string): Record<string, unknown> {
+  const part = parts.find((one) => one.name === name)
+  assert.ok(part?.kind === 'engine', name)
+  return part.options as Record<string, unknown>
+}
+const bindingsOf = ({ env }: { env: Record<string, string | undefined> }) => readBindings(env, '/srv')
+
+describe('the plan of a fleet', () => {
+  it('at 10k is an edge, a web process, a worker, Redis and Postgres', () => {
+    const { url, parts, needed } = planOf()
+    assert.equal(url, 'http://127.0.0.1:3000')
+    assert.equal(needed, 3)
+    assert.deepEqual(
+      parts.map(({ name, address }) => [name, address]),
+      [
+        ['edge', '127.0.0.1:3000'],
+        ['web-1', '127.0.0.1:20002'],
+        ['worker-1', '127.0.0.1:20003'],
+        ['redis', '/srv/data/fleet/redis/redis.sock'],
+        ['postgres', '/srv/data/run'],
+      ],
+    )
+    assert.deepEqual(optionsOf(parts, 'edge'), {
+      dir: '/srv/data/fleet/edge',
+      listen: { host: '127.0.0.1', port: 3000 },
+      adminPort: 20_001,
+      secret: 'edge-secret',
+      tagsShown: false,
+      upstreams: ['127.0.0.1:20002'],
+    })
+  })
+
+  it('starts from the inside, and stops from the outside', () => {
+    const { parts } = planOf({ env: { RUNG_BACKUP_DIR: 'backups' } })
+    const wavesBy = (wave: (part: Part) => number) =>
+      [...Map.groupBy(parts, wave)].sort(([a], [b]) => a - b).map(([, wave]) => wave.map(({ name }) => name).sort())
+    assert.deepEqual(
+      wavesBy(({ startWave }) => startWave),
+      [['postgres', 'redis'], ['archiver', 'web-1', 'worker-1'], ['edge']],
+    )
+    assert.deepEqual(
+      wavesBy(({ stopWave }) => -stopWave),
+      [['edge'], ['web-1'], ['worker-1'], ['archiver'], ['postgres', 'redis']],
+    )
+  })
+
+  it('tells each process of the app everything by its environment, and nothing secret on its command line', () => {
+    const env = { PATH: '/bin', LOG_LEVEL: 'warn', PORT: '1', RUNG_ROLE: 'both', RUNG_CONFIG: 'mine.ts' }
+    const [web, worker] = appsOf(planOf({ env }).parts)
+    assert.deepEqual(web!.args, ['bin.js', 'start', '/srv/app.ts', '--role', 'web'])
+    const shared = {
+      PATH: '/bin',
+      LOG_LEVEL: 'warn',
+      HOST: '127.0.0.1',
+      RUNG_CONFIG: 'none',
+      RUNG_TOPOLOGY: '10k',
+      RUNG_DATA: '/srv/data',
+      DATABASE_URL: 'postgres://app@/app?host=%2Fsrv%2Fdata%2Frun',
+      RUNG_SECRET: 'a root of all keys, long enough to be one',
+      RUNG_REDIS_URL: 'redis+unix://:redis-secret@localhost/srv/data/fleet/redis/redis.sock',
+      RUNG_EDGE_URL: 'http://127.0.0.1:20001',
+      RUNG_EDGE_SECRET: 'edge-secret',
+    }
+    assert.deepEqual(web!.env, { ...shared, PORT: '20002', RUNG_ROLE: 'web', RUNG_TRUST_PROXY: '127.0.0.1' })
+    assert.deepEqual(worker!.env, { ...shared, PORT: '20003', RUNG_ROLE: 'worker' })
+    const behind = appsOf(planOf({ env: { RUNG_TRUST_PROXY: '10.0.0.0/8' } }).parts)
+    assert.equal(behind[0]!.env.RUNG_TRUST_PROXY, '10.0.0.0/8,127.0.0.1')
+  })
+
+  it('hands on what the file says, by the environment alone', () => {
+    const file = { processes: { web: 2 }, log: { sample: 0.5 }, data: { readConnectionsMax: 7 }, limits: 'off' }
+    const { parts } = planOf({ file })
+    for (const app of appsOf(parts)) {
+      const { webProcesses, log, data, limits } = bindingsOf(app as never)
+      assert.deepEqual([webProcesses, log.sample, data.readConnectionsMax, limits], [2, 0.5, 7, 'off'])
+    }
+  })
+
+  it('hands on the CDN of the topology, and none that was switched off', () => {
+    const file = { cdn: { name: 'fastly', id: 'abc' } }
+    const on = planOf({ file, env: { RUNG_CDN_TOKEN: 't' } })
+    for (const app of appsOf(on.parts))
+      assert.deepEqual(bindingsOf(app as never).cdn, { name: 'fastly', id: 'abc', url: undefined, token: 't' })
+    assert.equal(optionsOf(on.parts, 'edge').tagsShown, true)
+    const off = planOf({ file, env: { RUNG_CDN_TOKEN: 't', RUNG_CDN: 'off' } })
+    for (const app of appsOf(off.parts)) assert.equal(bindingsOf(app as never).cdn, undefined)
+    assert.equal(optionsOf(off.parts, 'edge').tagsShown, false)
+  })
+
+  it('has several web processes behind the edge, and connections for all', () => {
+    const { parts, needed } = planOf({ options: { rung: '10k', web: '3' } })
+    assert.equal(needed, 5)
+    assert.deepEqual(optionsOf(parts, 'edge').upstreams, ['127.0.0.1:20002', '127.0.0.1:20003', '127.0.0.1:20004'])
+    assert.equal(optionsOf(parts, 'postgres').connectionsMax, 100)
+  })
+
+  it('needs the same Postgres as rung start, which climbing to 10k then need not restart', () => {
+    for (const env of [{}, { RUNG_POOL_READ: '30' }]) {
+      const { data } = readBindings({ ...env, RUNG_TOPOLOGY: '10k', RUNG_REDIS_URL: 'redis://r' }, '/srv')
+      const planned = optionsOf(planOf({ env }).parts, 'postgres').connectionsMax
+      assert.equal(data.engine === 'embedded' && data.connectionsMax, planned)
+    }
+    const { data } = readBindings({}, '/srv')
+    assert.equal(
+      data.engine === 'embedded' && data.connectionsMax,
+      optionsOf(planOf().parts, 'postgres').connectionsMax,
+    )
+  })
+
+  it('has one process that archives, which knows nothing of the app, where a backup directory is named', () => {
+    const env = {
+      ...{ PATH: '/bin', LOG_LEVEL: 'warn', RUNG_BACKUP_DIR: 'backups', RUNG_BACKUP_KEEP: '3' },
+      ...{
+        RUNG_SECRET: 'another root of keys, long enough to be one',
+        RUNG_SMTP_URL: 'smtp://m',
+        RUNG_MAIL_FROM: 'a@b.c',
+      },
+    }
+    const { parts, needed } = planOf({ env })
+    assert.equal(needed, 4)
+    const archiver = parts.at(-1)!
+    assert.ok(archiver.kind === 'archiver')
+    assert.deepEqual(archiver.args, ['bin.js', 'backup', '--stream', '--port', '20004'])
+    assert.deepEqual(archiver.env, {
+      ...{ PATH: '/bin', LOG_LEVEL: 'warn', RUNG_BACKUP_DIR: 'backups', RUNG_BACKUP_KEEP: '3' },
+      ...{ RUNG_CONFIG: 'none', RUNG_DATA: '/srv/data' },
+    })
+    for (const app of appsOf(parts)) assert.equal(bindingsOf(app as never).backup.dir, undefined)
+    const theirs = planOf({ env, file: { data: { url: 'postgres://db/app' } } })
+    assert.ok(theirs.parts.every(({ kind }) => kind !== 'archiver'))
+    assert.equal(appsOf(theirs.parts)[0]!.env.RUNG_BACKUP_DIR, 'backups', 'the app refuses it')
+  })
+
+  it('starts no engine that is somebody else’s', () => {
+    const { parts } = planOf({ file: { data: { url: 'postgres://db/app' }, cache: { url: 'redis://r' } } })
+    assert.deepEqual(
+      parts.map(({ name }) => name),
+      ['edge', 'web-1', 'worker-1'],
+    )
+    const { DATABASE_URL, RUNG_REDIS_URL } = appsOf(parts)[0]!.env
+    assert.deepEqual([DATABASE_URL, RUNG_REDIS_URL], ['postgres://db/app', 'redis://r'])
+  })
+
+  it('without an edge lets the web process have the port, and believe nobody', () => {
+    const { parts, needed, url } = planOf({ file: { edge: 'off', http: { host: '0.0.0.0', port: 80 } } })
+    const [web] = appsOf(parts)
+    assert.equal(needed, 1)
+    assert.equal(url, 'http://localhost:80')
+    assert.deepEqual([web!.env.HOST, web!.env.PORT, web!.env.RUNG_TRUST_PROXY], ['0.0.0.0', '80', undefined])
+    assert.equal(web!.env.RUNG_EDGE_URL, undefined)
+    assert.equal(web!.healthUrl, 'http://localhost:80/healthz')
+  })
+
+  it('at 1k is one process and Postgres', () => {
+    const { parts } = planOf({ options: rungs['1k'] })
+    assert.deepEqual(
+      parts.map(({ name }) => name),
+      ['app-1', 'postgres'],
+    )
+    assert.equal(appsOf(parts)[0]!.env.RUNG_REDIS_URL, undefined)
+  })
+
+  it('keeps the paths of sockets short', () => {
+    const { parts } = planOf({ site: { dataDir: `/srv/${'deep/'.repeat(20)}data` } })
+    const redis = optionsOf(parts, 'redis') as { listen: { socketPath: string } }
+    assert.match(redis.listen.socketPath, /^\/tmp\/rung-[0-9a-f]{12}\/redis\.sock$/)
+    assert.match(String(optionsOf(parts, 'edge').dir), /^\/tmp\/rung-[0-9a-f]{12}$/)
+  })
+})
+
+describe('another engine', () => {
+  const state = { product: 'x', version: '1', path: '/bin/x', problem: null }
+  const running = {
+    pid: 1,
+    exited: new Promise<string>(() => {}),
+    answers: async () => true,
+    kill() {},
+    async stop() {},
+  }
+
+  it('between the app and Postgres is one object and one entry of the list', () => {
+    const pooler: Engine = {
+      ...{ name: 'pooler', product: 'a pooler', part: 'pooler', side: 'behind', needs: ['postgres'], ports: 1 },
+      look: () => state,
+      use: () => 'managed',
+      describe: () => 'pools the connections of all processes',
+      place: ({ dirFor, ports: [port] }) => ({
+        ...{ address: `127.0.0.1:${port}`, dir: dirFor(), log: `${dirFor()}/server.log`, options: { port } },
+        environment: { DATABASE_URL: `postgres://app@127.0.0.1:${port}/app` },
+        start: async () => running,
+      }),
+    }
+    const { parts, needed, deployment } = planOf({ engines: [...engines, pooler] })
+    assert.equal(needed, 4)
+    const wave = (name: string) => parts.find((part) => part.name === name)!
+    assert.ok(wave('postgres').startWave < wave('pooler').startWave)
+    assert.ok(wave('pooler').startWave < wave('web-1').startWave)
+    assert.ok(wave('postgres').stopWave < wave('pooler').stopWave)
+    assert.ok(wave('pooler').stopWave < wave('worker-1').stopWave)
+    for (const { env } of appsOf(parts)) assert.match(env.DATABASE_URL!, /^postgres:\/\/app@127\.0\.0\.1:2000\d\/app$/)
+    assert.equal(deployment.parts.find(({ name }) => name === 'pooler')!.count, 1)
+  })
+
+  it('in front of the page cache takes the port of the clients, and passes on to it', () => {
+    const balancer: Engine = {
+      ...{ name: 'balancer', product: 'a balancer', part: 'balancer', side: 'front' },
+      look: () => state,
+      use: () => 'managed',
+      describe: (_, entry) => `balances at ${entry}`,
+      place: ({ dirFor, listen, upstreams }) => ({
+        ...{ address: `${listen.host}:${listen.port}`, dir: dirFor(), log: '', options: { listen, upstreams } },
+        environment: {},
+        start: async () => running,
+      }),
+    }
+    const { parts, url } = planOf({ engines: [balancer, ...engines] })
+    assert.equal(url, 'http://127.0.0.1:3000')
+    const edge = optionsOf(parts, 'edge').listen as { port: number }
+    assert.deepEqual(optionsOf(parts, 'balancer'), {
+      listen: { host: '127.0.0.1', port: 3000 },
+      upstreams: [`127.0.0.1:${edge.port}`],
+    })
+    const wave = (name: string) => parts.find((part) => part.name === name)!
+    assert.ok(wave('edge').startWave < wave('balancer').startWave)
+  })
+})

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { defineTopology } from 'rung'
+import { deploymentOf } from '../../src/fleet/deployment.ts'
+import { engines } from '../../src/fleet/engines.ts'
+import { bindingsOf } from '../../src/topology/bindings.ts'
+import { rungs } from '../../src/topology/catalog.ts'
+import {
+  allSettings,
+  environmentOf,
+  fill,
+  readGiven,
+  readSettings,
+  type Sources,
+} from '../../src/topology/read-settings.ts'
+import { whole } from '../../src/topology/setting-types.ts'
+import { setting } from '../../src/topology/settings.ts'
+import { topologyOf as topologyFrom } from '../../src/topology/topology-of.ts'
+
+const topologyOf = (sources: Sources) => topologyFrom(readSettings(sources))
+
+describe('the topology of an app', () => {
+  it('is that of the rung where nothing is said', () => {
+    assert.deepEqual(topologyOf({ env: {} }), rungs['1k'])
+    assert.deepEqual(topologyOf({ env: {}, options: { rung: '10k' } }), rungs['10k'])
+    assert.deepEqual(topologyOf({ file: { rung: '10k' }, env: { PATH: '/bin', PORT: '' } }), rungs['10k'])
+  })
+
+  it('takes the command line before the environment, and that before the file', () => {
+    const file = defineTopology({ rung: '10k', http: { port: 1 }, edge: 'off', cache: { url: 'redis://file' } })
+    assert.equal(topologyOf({ file, env: {} }).http.port, 1)
+    assert.equal(topologyOf({ file, env: { PORT: '2' } }).http.port, 2)
+    assert.equal(topologyOf({ file, env: { PORT: '2' }, options: { port: '3' } }).http.port, 3)
+    assert.equal(topologyOf({ file, env: {} }).edge.engine, 'none')
+    assert.equal(topologyOf({ file, env: { RUNG_EDGE: 'on' } }).edge.engine, 'nginx')
+    const { cache } = readSettings({ file, env: { RUNG_REDIS_URL: 'rediss://:a%40b@env:1/2' } }).values
+    assert.equal(cache.url, 'rediss://:a%40b@env:1/2')
+  })
+
+  it('names engines of yours', () => {
+    const url = 'postgres://me:pw@db.example.org/app'
+    const file = { data: { url }, cache: { url: 'redis://:pw@r:1' } }
+    const { data, cache } = topologyOf({ file, env: {} })
+    assert.deepEqual([data.engine, cache.engine], ['external', 'external'])
+    const bound = bindingsOf(readSettings({ file, env: {} }), '/')
+    assert.deepEqual(
+      [bound.data.engine === 'external' && bound.data.url, bound.cache.shared?.url],
+      [url, file.cache.url],
+    )
+    assert.equal(topologyOf({ env: { DATABASE_URL: 'postgres://app@/app?host=%2Ftmp' } }).data.engine, 'external')
+  })
+
+  it('restarts a part that has not answered for half a minute, or as is said', () => {
+    assert.equal(topologyOf({ env: {} }).unresponsiveAfterMs, 30_000)
+    const file = { unresponsiveAfterMs: 0 }
+    assert.equal(topologyOf({ file, env: {} }).unresponsiveAfterMs, 0)
+    assert.equal(topologyOf({ file, env: { RUNG_UNRESPONSIVE_MS: '60000' } }).unresponsiveAfterMs, 60_000)
+  })
+
+  it('has a CDN in front, whose token comes by the environment alone', () => {
+    const file = defineTopology({ rung: '10k', cdn: { name: 'fastly', id: 'abc' } })
+    assert.deepEqual(topologyOf({ file, env: {} }).cdn, { name: 'fastly', id: 'abc' })
+    const env = { RUNG_CDN: 'cloudflare', RUNG_CDN_ID: 'zone', RUNG_CDN_URL: 'https://api.example.org/v4' }
+    const own = { name: 'cloudflare', id: 'zone' }
+    assert.deepEqual(topologyOf({ file, env }).cdn, own)
+    assert.deepEqual(topologyOf({ env }).cdn, own)
+    assert.equal(topologyOf({ file, env: { RUNG_CDN: 'off' } }).cdn, undefined)
+    assert.equal(topologyOf({ env: { RUNG_CDN_TOKEN: 't' } }).cdn, undefined)
+  })
+
+  it('splits the one process where the number of either is said', () => {
+    assert.deepEqual(topologyOf({ env: { RUNG_WEB: '3' }, options: { rung: '10k' } }).processes, {
+      both: 0,
+      web: 3,
+      worker: 1,
+    })
+    assert.deepEqual(topologyOf({ file: { processes: { worker: 2 } }, env: {} }).processes, {
+      both: 0,
+      web: 1,
+      worker: 2,
+    })
+  })
+})
+
+describe('the bindings of a process', () => {
+  const bound = (env: Sources['env'], options: Sources['options'] = {}, file?: unknown) =>
+    bindingsOf(readSettings({ env, options, file }), '/srv')
+
+  it('are complete, or the start is refused', () => {
+    assert.throws(
+      () => bound({ RUNG_TOPOLOGY: '10k' }),
+      /^RungError: Rung 10k needs Redis\. .*RUNG_REDIS_URL.*RUNG_TOPOLOGY=1k/,
+    )
+    const cdn = { cdn: { name: 'fastly', id: 'x' } }
+    assert.throws(() => bound({}, {}, cdn), /A CDN needs RUNG_CDN_TOKEN/)
+    assert.equal(bound({ RUNG_CDN_TOKEN: 't' }, {}, cdn).cdn?.token, 't')
+  })
+
+  it('give a worker a port of its own, unless one is named for it', () => {
+    const file = { http: { port: 8080 } }
+    assert.equal(bound({}, { role: 'web' }, file).http.port, 8080)
+    assert.equal(bound({}, { role: 'worker' }, file).http.port, 0)
+    assert.equal(bound({ PORT: '9000' }, { role: 'worker' }, file).http.port, 9000)
+  })
+
+  it('have folders that are absolute, and defaults of their mode', () => {
+    const { dataDir, backup, limits } = bound({ NODE_ENV: 'test', RUNG_BACKUP_DIR: 'b' })
+    assert.deepEqual([dataDir, backup.dir, limits], ['/srv/.rung', '/srv/b', 'off'])
+  })
+})
+
+describe('the table of settings', () => {
+  it('has each name once', () => {
+    const variables = [...allSettings.values()].map(({ variable }) => variable)
+    assert.deepEqual(variables, [...new Set(variables)])
+    const options = [...allSettings.values()].flatMap(({ option }) => option ?? [])
+    assert.deepEqual(options, [...new Set(options)])
+  })
+
+  it('writes values for a child process that reads them back', () => {
+    const file = {
+      rung: '10k',
+      processes: { web: 2 },
+      log: { sample: 0.25 },
+      http: { trustProxy: ['10.0.0.0/8', '::1'] },
+    }
+    const settings = readSettings({ file, env: { RUNG_GRACE_MS: '5' } })
+    const again = readSettings({ env: environmentOf(settings.given) })
+    assert.deepEqual(again.values, settings.values)
+  })
+
+  it('may be that of a module of the app', () => {
+    const table = { payment: { triesMax: setting(whole(1, 9), { env: 'PAYMENT_TRIES', default: 3, help: 'Tries.' }) } }
+    const read = (env: Sources['env']) =>
+      fill(table, readGiven(table, { env }), (row) => row.default({ preset: rungs['1k'], mode: 'test' }))
+    assert.equal(read({}).payment.triesMax, 3)
+    assert.equal(read({ PAYMENT_TRIES: '5' }).payment.triesMax, 5)
+    assert.throws(() => read({ PAYMENT_TRIES: '10' }), /PAYMENT_TRIES is 10; it must be a whole number from 1 to 9\./)
+  })
+})
+
+describe('a setting that is wrong', () => {
+  const wrong: [what: string, sources: Sources, says: RegExp][] = [
+    [
+      'a rung that is not there',
+      { file: { rung: '100k' }, env: {} },
+      /^rung of rung.config.ts is "100k"; it must be one of 1k, 10k\.$/,
+    ],
+    [
+      'a word that means nothing',
+      { file: { redis: {} }, env: {} },
+      /^rung.config.ts has "redis", which is not a setting/,
+    ],
+    ['one deeper', { file: { cache: { uri: 'x' } }, env: {} }, /"cache.uri"/],
+    [
+      'a silence that is too short',
+      { env: { RUNG_UNRESPONSIVE_MS: '500' } },
+      /^RUNG_UNRESPONSIVE_MS is 500; it must be 0, for never, or a whole number from 1000 to 3600000\.$/,
+    ],
+    ['a value instead of a group', { file: { cache: 'redis://x' }, env: {} }, /"cache"/],
+    ['no object', { file: null, env: {} }, /must export an object/],
+    [
+      'a number as text',
+      { file: { http: { port: '80' } }, env: {} },
+      /^http.port of rung.config.ts is "80"; it must be a whole number/,
+    ],
+    ['a port that is none', { env: { PORT: '70000' } }, /^PORT is 70000; it must be a whole number from 0 to 65535\.$/],
+    ['half a process', { env: {}, options: { web: '1.5' } }, /^--web is "1.5"/],
+    [
+      'a URL of another kind',
+      { file: { cache: { url: 'http://:hidden@x' } }, env: {} },
+      /^cache.url of rung.config.ts must have the form .*\(its value is not shown here\)\.$/,
+    ],
+    ['a URL that is none', { env: { RUNG_REDIS_URL: 'redis://:hid/den@x:1' } }, /^RUNG_REDIS_URL must have/],
+    ['a database of another kind', { env: { DATABASE_URL: 'mysql://hidden' } }, /^DATABASE_URL must have/],
+    ['neither on nor off', { env: { RUNG_EDGE: 'yes' } }, /^RUNG_EDGE is "yes"; it must be one of on, off\.$/],
+    [
+      'a CDN that nobody knows',
+      { file: { cdn: { name: 'akamai', id: 'x' } }, env: {} },
+      /^cdn.name of rung.config.ts is "akamai"; it must be one of fastly, cloudflare, off\.$/,
+    ],
+    ['one without an id', { file: { cdn: { name: 'fastly' } }, env: {} }, /^A CDN needs the id of its service/],
+    ['an id without a name', { env: { RUNG_CDN_ID: 'x' } }, /^A CDN needs its name\. Set cdn\.name/],
+    [
+      'an id that is none',
+      { file: { cdn: { name: 'fastly', id: 'a/b' } }, env: {} },
+      /^cdn.id of rung.config.ts is "a\/b"/,
+    ],
+    [
+      'a purge API with a slash at its end',
+      { file: { cdn: { name: 'fastly', id: 'x', url: 'https://api.example.org/' } }, env: {} },
+      /^cdn.url of rung.config.ts is .* without a slash at its end\.$/,
+    ],
+    [
+      'a token in a file',
+      { file: { cdn: { name: 'fastly', id: 'x', token: 'hidden' } }, env: {} },
+      /^rung.config.ts has "cdn.token"\. Remove it, and set RUNG_CDN_TOKEN/,
+    ],
+    [
+      'several without an edge',
+      { file: { rung: '10k', edge: 'off' }, env: { RUNG_WEB: '2' } },
+      /^Several web processes need the edge/,
+    ],
+  ]
+  for (const [what, sources, says] of wrong) {
+    it(`refuses ${what}, in one sentence`, () => {
+      assert.throws(
+        () => deploymentOf(readSettings(sources), engines),
+        (error: Error & { code: string }) => {
+          assert.equal(error.code, 'CONFIG_INVALID')
+          assert.match(error.message, says)
+          assert.doesNotMatch(error.message, /hid|\n/)
+          return true
+        },
+      )
+    })
+  }
+
+  it('can be told without its passwords', () => {
+    const cdn = { RUNG_CDN: 'cloudflare', RUNG_CDN_ID: '023e105f4ecef8ad9ca31a8372d0c353', RUNG_CDN_TOKEN: 'hidden' }
+    const env = { DATABASE_URL: 'postgres://me:hidden@db:5/app', RUNG_REDIS_URL: 'redis://:hidden@r:6', ...cdn }
+    const parts = deploymentOf(readSettings({ env, options: { rung: '10k' } }), engines).parts
+    assert.deepEqual(
+      parts.map(({ name, count }) => [name, count]),
+      [
+        ['cdn', 0],
+        ['edge', 1],
+        ['web', 1],
+        ['worker', 1],
+        ['redis', 0],
+        ['postgres', 0],
+      ],
+    )
+    const words = parts.map(({ runs }) => runs).join()
+    assert.doesNotMatch(words, /hidden/)
+    assert.match(words, /r:6.*db:5/)
+    for (const { runs } of parts) assert.ok(runs.length <= 62, runs)
+  })
+})
