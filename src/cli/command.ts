@@ -1,6 +1,8 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { RungError } from '../kernel/errors.ts'
+import { rungs } from '../topology/catalog.ts'
 import { allSettings } from '../topology/read-settings.ts'
+import type { Setting } from '../topology/settings.ts'
 
 /** One command of the CLI: a file each. */
 export interface Command {
@@ -111,10 +113,17 @@ function settingLines(wanted: readonly string[]): string[] {
   const isWanted = (path: string) => wanted.some((one) => path === one || path.startsWith(`${one}.`))
   return [...allSettings]
     .filter(([path]) => isWanted(path))
-    .flatMap(([path, { variable, inFile, help }]) => [
-      `  ${variable}${inFile ? `, ${path}` : ''}`,
-      ...hanging('      ', help),
+    .flatMap(([path, row]) => [
+      `  ${row.variable}${row.inFile ? `, ${path}` : ''}${usual(row)}`,
+      ...hanging('      ', row.help),
     ])
+}
+
+/** The default, where there is one: ` (3000)`. */
+function usual({ type, ...row }: Setting): string {
+  const value = row.default({ preset: rungs['1k'], mode: 'production' })
+  const text = value === undefined ? '' : type.format(value as never)
+  return text === '' ? '' : ` (${text})`
 }
 
 /** Text in 80 columns; its further lines begin below its first. */

@@ -31,7 +31,7 @@ const start: Command = {
     'Postgres must already run: "rung up" starts them.',
   ].join('\n'),
   settings: [
-    ...['rung', 'http', 'data', 'cache', 'cdn', 'mail', 'backup', 'log', 'limits', 'shedding', 'stop'],
+    ...['rung', 'processes', 'http', 'data', 'cache', 'cdn', 'mail', 'backup', 'log', 'limits', 'shedding', 'stop'],
     ...['process', 'telemetry'],
   ],
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
@@ -55,7 +55,7 @@ async function serve(input: Input): Promise<Running> {
   const note = await noteStart(bindings.dataDir, bindings.role, app.name)
   try {
     const running = await startApp(input, bindings, app, began)
-    await note.running(running.url)
+    await note.running(running)
     return { ...running, stop: () => running.stop().finally(note.ended) }
   } catch (error) {
     await note.ended()

@@ -8,8 +8,8 @@ import { RungError } from '../kernel/errors.ts'
 import { type Command, settingOptions } from './command.ts'
 import { dataDirOf } from './input-settings.ts'
 
-/** Requests in hand, then jobs, have their time. */
-const stopTimeoutMs = 180_000
+/** For processes that do not say how long they need, since they only start. */
+const leastTimeoutMs = 180_000
 
 const stop: Command = {
   name: 'stop',
@@ -28,10 +28,12 @@ const stop: Command = {
     const dataDir = dataDirOf(input)
     const place = path.relative(cwd, dataDir) || '.'
     const fleet = await runningFleet(dataDir)
-    const owners = fleet ? [identify(fleet.pid)] : (await startedOn(dataDir)).map((started) => started.process)
+    const started = fleet ? [] : await startedOn(dataDir)
+    const owners = fleet ? [identify(fleet.pid)] : started.map((one) => one.process)
+    const told = (fleet ? [fleet] : started).map(({ stopTimeoutMs }) => stopTimeoutMs)
     for (const { pid } of owners) process.kill(pid, 'SIGTERM')
-    await untilGone(owners)
-    // What "rung up" starts ends with it.
+    await untilGone(owners, Math.max(leastTimeoutMs, ...told))
+    // Everything that "rung up" has started ends with it.
     const found = fleet ? [] : await Promise.all(engines.map(({ findLeftover }) => findLeftover?.(dataDir)))
     const left = found.filter((one) => one !== undefined)
     const used = left.find(({ owned }) => owned)
@@ -54,7 +56,7 @@ const stop: Command = {
 }
 export default stop
 
-async function untilGone(owners: readonly Known[]): Promise<void> {
+async function untilGone(owners: readonly Known[], stopTimeoutMs: number): Promise<void> {
   const began = systemClock.ticks()
   for (let running = owners; running.length > 0; running = running.filter(lives)) {
     if (systemClock.ticks() - began > stopTimeoutMs) {

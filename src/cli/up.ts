@@ -69,17 +69,20 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
     const plan = await planFor(deployment, settings, appFile, input)
     const place = path.relative(cwd, dataDir) || '.'
     const startedAt = systemClock.now()
+    const { start, slowestStopMs } = partStarter()
+    const stopWaves = new Set(plan.parts.map(({ stopWave }) => stopWave)).size
     const states = new Map<string, PartState>()
     const writer = stateWriter(dataDir, () => ({
       rung: topology.rung,
       app: appFile,
       url: plan.url,
       startedAt,
+      stopTimeoutMs: stopWaves * slowestStopMs(),
       parts: plan.parts.map(({ name, address, log }) => ({ ...states.get(name)!, address, log })),
     }))
     const supervisor = supervise({
       parts: plan.parts,
-      start: partStarter(),
+      start,
       unresponsiveAfterMs: topology.unresponsiveAfterMs,
       onChange(state) {
         writer.changed()

@@ -10,14 +10,19 @@ import type { SupervisorOptions } from './supervisor.ts'
  * How parts are started. All of them end with this process, however it ends. Processes of the app say in `/healthz` how long
  * a request may take, and how long they need to stop; engines in front of them are told.
  */
-export function partStarter(): SupervisorOptions['start'] {
-  const requestTimeouts = new Map<string, number>()
-  return async (part, over, mend) => {
-    if (part.kind === 'engine')
-      return part.start({ mend, requestTimeoutMs: Math.max(0, ...requestTimeouts.values()) || requestTimeoutDefaultMs })
-    const { told, ...running } = await startCommand(part, over)
-    if (told().requestTimeoutMs !== undefined) requestTimeouts.set(part.name, told().requestTimeoutMs!)
-    return running
+export function partStarter(): { start: SupervisorOptions['start']; slowestStopMs(): number } {
+  const toldBy = new Map<string, Told>()
+  const most = (what: keyof Told, otherwise: number) =>
+    Math.max(...[...toldBy.values()].map((told) => told[what] ?? 0), 0) || otherwise
+  return {
+    async start(part, over, mend) {
+      if (part.kind === 'engine')
+        return part.start({ mend, requestTimeoutMs: most('requestTimeoutMs', requestTimeoutDefaultMs) })
+      const { told, ...running } = await startCommand(part, over)
+      toldBy.set(part.name, told)
+      return running
+    },
+    slowestStopMs: () => most('stopTimeoutMs', defaultStopTimeoutMs),
   }
 }
 
@@ -32,7 +37,7 @@ interface Told {
   stopTimeoutMs?: number
 }
 
-async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { told(): Told }> {
+async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { told: Told }> {
   const { name, dir, program, args, cwd, env, address, log } = part
   const logStart = await stat(log).then(
     ({ size }) => size,
@@ -59,7 +64,7 @@ async function startCommand(part: CommandPart, over: AbortSignal): Promise<Runni
         return answer.ok
       },
     })
-    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs), told: () => told }
+    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs), told }
   } catch (error) {
     throw (await ownWords(log, logStart)) ?? error
   }

@@ -14,6 +14,8 @@ export interface Started {
   since: number
   /** Where it answers, once it does. */
   url: string
+  /** After a signal it has ended within this time. */
+  stopTimeoutMs: number
 }
 
 const folderOf = (dataDir: string) => path.join(dataDir, 'started')
@@ -22,15 +24,17 @@ const folderOf = (dataDir: string) => path.join(dataDir, 'started')
 export async function noteStart(dataDir: string, role: string, app: string) {
   const folder = folderOf(dataDir)
   const file = path.join(folder, `${process.pid}.json`)
-  async function write(state: Started['state'], url: string): Promise<void> {
-    const started: Started = { process: identify(process.pid), role, app, state, since: systemClock.now(), url }
+  async function write(state: Started['state'], url: string, stopTimeoutMs: number): Promise<void> {
+    const since = systemClock.now()
+    const started: Started = { process: identify(process.pid), role, app, state, since, url, stopTimeoutMs }
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await writeFile(`${file}.new`, JSON.stringify(started), { mode: 0o600 })
     await rename(`${file}.new`, file)
   }
-  await write('starting', '').catch(() => {}) // a full disk must not keep an app from starting
+  await write('starting', '', 0).catch(() => {}) // a full disk must not keep an app from starting
   return {
-    running: (url: string) => write('running', url).catch(() => {}),
+    running: ({ url, stopTimeoutMs }: Pick<Started, 'url' | 'stopTimeoutMs'>) =>
+      write('running', url, stopTimeoutMs).catch(() => {}),
     ended: () => rm(file, { force: true }),
   }
 }

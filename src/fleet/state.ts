@@ -9,6 +9,8 @@ export interface FleetState {
   app: string
   url: string
   startedAt: number
+  /** After a signal everything has ended within this time. */
+  stopTimeoutMs: number
   parts: (PartState & { address: string; log: string })[]
 }
 
@@ -53,7 +55,7 @@ export async function runningFleet(dataDir: string): Promise<RunningFleet | unde
   const pid = await ownerOf(fleetDir(dataDir))
   if (pid === undefined) return undefined
   const text = await readFile(fileOf(dataDir), 'utf8').catch(() => undefined)
-  const nothingYet: FleetState = { rung: '', app: '', url: '', startedAt: 0, parts: [] }
+  const nothingYet: FleetState = { rung: '', app: '', url: '', startedAt: 0, stopTimeoutMs: 0, parts: [] }
   try {
     return { ...(text === undefined ? nothingYet : (JSON.parse(text) as FleetState)), pid }
   } catch {

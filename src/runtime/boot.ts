@@ -78,6 +78,8 @@ export interface Running {
   readonly http: Http
   readonly data: DataRoot<Tx>
   readonly server: DatabaseServer
+  /** `stop` resolves within this time. */
+  readonly stopTimeoutMs: number
   /** Stops taking requests, finishes those in hand, closes the database. Twice is the same as once. */
   stop(): Promise<void>
 }
@@ -88,6 +90,8 @@ export interface Running {
  */
 export async function boot(app: App, bindings: Bindings, options: BootOptions): Promise<Running> {
   const { log } = options
+  const requestTimeoutMs = requestTimeoutOf(app.http)
+  const stopTimeoutMs = bindings.drainMs + requestTimeoutMs + bindings.graceMs + closingMs
   const undo: (() => Promise<unknown>)[] = []
   try {
     if (bindings.data.engine === 'external' && bindings.secret === undefined) await ownDataDir(bindings)() // the root of the keys is kept there
@@ -127,6 +131,7 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), {
       ...layers,
       off: !bindings.cache.enabled,
+      requestTimeoutMs,
     })
     undo.push(() => primitives.close())
     await primitives.cache.open()
@@ -139,9 +144,6 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     )
     const root = primitives.data
     const state: Health = { draining: false }
-    const requestTimeoutMs = requestTimeoutOf(app.http)
-    const { drainMs, graceMs } = bindings
-    const stopTimeoutMs = drainMs + requestTimeoutMs + graceMs + closingMs
     health(http, root, state, redis, { requestTimeoutMs, stopTimeoutMs })
     for (const extension of options.extensions ?? [])
       await extension(http, { data: root, server, log, bindings, primitives })
@@ -202,6 +204,7 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
       http,
       data: root,
       server,
+      stopTimeoutMs,
       stop() {
         state.draining = true
         stopping ??= sleep(bindings.drainMs).then(() => stopAll(undo))

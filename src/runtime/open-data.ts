@@ -25,6 +25,8 @@ export interface OpenDataOptions {
   env?: Readonly<Record<string, string | undefined>>
   /** `own` (default) starts the database and refuses one in use; `attach` joins a running app's. */
   server?: 'own' | 'attach'
+  /** How long a request of the app may take, in ms: a CDN is purged again after it. Default 30 s. */
+  requestTimeoutMs?: number
   /** Ms; 0 for none. Default: what the topology says. */
   statementTimeoutMs?: number
 }
@@ -49,7 +51,11 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const { statementTimeoutMs = bindings.data.statementTimeoutMs } = options
     const database = openDatabase({ ...bindings.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const layers = openMemoryCache(bindings, database, server.connection)
+    const { requestTimeoutMs } = options
+    const layers = {
+      ...openMemoryCache(bindings, database, server.connection),
+      ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
+    }
     const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), layers)
     function known(module: string): string {
       if (reads.has(module)) return module

@@ -1,5 +1,6 @@
 import type { Tx } from '../app/work.ts'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
 import { ownText } from '../kernel/own-text.ts'
 import { CacheCore } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
@@ -57,7 +58,9 @@ export function openPrimitives(
     ...layers,
     database: database.name,
     // Nobody is woken: they are for later.
-    outbox: layers.cdn ? (names) => queue.push(purgeItems(names)) : undefined,
+    outbox: layers.cdn
+      ? (names) => queue.push(purgeItems(names, layers.requestTimeoutMs ?? requestTimeoutDefaultMs))
+      : undefined,
     inTransaction: () => primitives.data.inTransaction(),
     failed: (error) => tellCache({ database, event: 'log-failed', error }),
   })

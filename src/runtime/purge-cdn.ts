@@ -5,20 +5,23 @@ import { currentContext } from '../primitives/jobs/jobs.ts'
 import type { Line } from '../primitives/jobs/worker.ts'
 
 const name = 'rung.purge-cdn'
-/**
- * Not at once: by the first time every process has heard of the invalidation, and makes no old page any more. By the second, every
- * answer that began before it has ended: one that was slow may have reached the CDN after the first purge.
- */
-const afterMs = [300, 35_000]
-/** They only wait for each other: one call is for many. */
+/** By then every process has heard of the invalidation, and makes no old page any more. */
+const heardAfterMs = 300
+/** Beyond the time that a request may take. */
+const marginMs = 5_000
+/** One call purges for many jobs, which only wait for each other. */
 const concurrency = 1_000
 /** With the backoff below some eight hours. Then they are dead letters, and `rung jobs retry --dead` does them. */
 const attemptsMax = 100
 
-/** What rides a commit with invalidations: the purges of the CDN, as jobs. */
-export function purgeItems(names: readonly string[]): NewItem[] {
+/**
+ * Jobs that ride a commit with its invalidations and purge the CDN, twice: an answer that began before the commit and was slow
+ * may reach the CDN after the first purge, but not after the second.
+ * @param requestTimeoutMs how long a request of the app may take
+ */
+export function purgeItems(names: readonly string[], requestTimeoutMs: number): NewItem[] {
   const payload = JSON.stringify({ tags: names.map(edgeTag) })
-  return afterMs.map((delayMs) => ({
+  return [heardAfterMs, requestTimeoutMs + marginMs].map((delayMs) => ({
     queue: name,
     name,
     payload,

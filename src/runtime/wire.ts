@@ -39,6 +39,8 @@ export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared' | 'edge'> &
   Partial<Pick<CacheParts, 'bytesMax' | 'off'>> & {
     /** One stands in front, and hears of invalidations through the outbox. */
     cdn?: boolean
+    /** How long a request of the app may take. */
+    requestTimeoutMs?: number
   }
 
 /** An engine that this process itself runs, or one that runs elsewhere. */

@@ -148,15 +148,21 @@ function* leaves(
 }
 
 function parsed(row: Setting, text: string, from: Given['from'], called: string): Given {
-  return checked(row, row.type.parse(text), from, called)
+  return checked(row, row.type.parse(text), from, called, text)
 }
 
-function checked({ type, secret }: Setting, value: unknown, from: Given['from'], called: string): Given {
+function checked(
+  { type, secret }: Setting,
+  value: unknown,
+  from: Given['from'],
+  called: string,
+  written: unknown = value,
+): Given {
   if (type.accepts(value)) return { value, from, called }
   throw invalid(
     secret
       ? `${called} must ${type.must} (its value is not shown here).`
-      : `${called} is ${JSON.stringify(value)}; it must ${type.must}.`,
+      : `${called} is ${JSON.stringify(written)}; it must ${type.must}.`,
   )
 }
 

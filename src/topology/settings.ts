@@ -98,12 +98,12 @@ export const settings = {
     web: setting(whole(1, 64), {
       env: 'RUNG_WEB',
       option: 'web',
-      help: 'Processes that answer requests; the rung says how many otherwise.',
+      help: 'Processes that answer requests; where limits cannot be counted together, each admits its part of them.',
     }),
     worker: setting(whole(0, 64), {
       env: 'RUNG_WORKER',
       option: 'worker',
-      help: 'Processes that run jobs and handle events.',
+      help: 'Processes that run jobs and handle events; like the number of the others, it is otherwise that of the rung.',
     }),
   },
   http: {

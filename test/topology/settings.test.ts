@@ -135,7 +135,7 @@ describe('the table of settings', () => {
       fill(table, readGiven(table, { env }), (row) => row.default({ preset: rungs['1k'], mode: 'test' }))
     assert.equal(read({}).payment.triesMax, 3)
     assert.equal(read({ PAYMENT_TRIES: '5' }).payment.triesMax, 5)
-    assert.throws(() => read({ PAYMENT_TRIES: '10' }), /PAYMENT_TRIES is 10; it must be a whole number from 1 to 9\./)
+    assert.throws(() => read({ PAYMENT_TRIES: '10' }), /PAYMENT_TRIES is "10"; it must be a whole number from 1 to 9\./)
   })
 })
 
@@ -155,7 +155,7 @@ describe('a setting that is wrong', () => {
     [
       'a silence that is too short',
       { env: { RUNG_UNRESPONSIVE_MS: '500' } },
-      /^RUNG_UNRESPONSIVE_MS is 500; it must be 0, for never, or a whole number from 1000 to 3600000\.$/,
+      /^RUNG_UNRESPONSIVE_MS is "500"; it must be 0, for never, or a whole number from 1000 to 3600000\.$/,
     ],
     ['a value instead of a group', { file: { cache: 'redis://x' }, env: {} }, /"cache"/],
     ['no object', { file: null, env: {} }, /must export an object/],
@@ -164,7 +164,11 @@ describe('a setting that is wrong', () => {
       { file: { http: { port: '80' } }, env: {} },
       /^http.port of rung.config.ts is "80"; it must be a whole number/,
     ],
-    ['a port that is none', { env: { PORT: '70000' } }, /^PORT is 70000; it must be a whole number from 0 to 65535\.$/],
+    [
+      'a port that is none',
+      { env: { PORT: '70000' } },
+      /^PORT is "70000"; it must be a whole number from 0 to 65535\.$/,
+    ],
     ['half a process', { env: {}, options: { web: '1.5' } }, /^--web is "1.5"/],
     [
       'a URL of another kind',
