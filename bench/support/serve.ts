@@ -1,8 +1,8 @@
 import conduit from '../../examples/conduit/app.ts'
 import { observe } from '../../src/observe/observe.ts'
 import { boot } from '../../src/runtime/boot.ts'
-import { readBindings } from '../../src/topology/bindings.ts'
 import { createLog } from '../../src/runtime/log.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 
 /** Conduit as a process of its own, `observed` or bare. */
 
