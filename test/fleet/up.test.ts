@@ -310,7 +310,7 @@ describe('rung up', { skip }, () => {
         assert.match(failed.error!.message, /^rung\.config\.ts has "cache"/)
         await writeFile(path.join(dir, 'rung.config.ts'), 'export default { cdn: { name: "fastly", id: "x" } }\n')
         const keyless = await startFails({ up: '10k', env: { RUNG_CDN_TOKEN: '' } })
-        assert.match(keyless.error!.message, /^RUNG_CDN needs RUNG_CDN_TOKEN, a token that may purge/)
+        assert.match(keyless.error!.message, /^A CDN needs RUNG_CDN_TOKEN, a token that may purge/)
       } finally {
         other.close()
       }
