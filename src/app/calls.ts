@@ -3,67 +3,80 @@ import { RungError } from '../kernel/errors.ts'
 import { jsonCheck } from '../kernel/schema.ts'
 import type { ReadOnly } from '../primitives/http/route-types.ts'
 
+export interface CallSchema {
+  readonly input: TSchema
+  readonly output: TSchema
+}
+
+export type CallSchemas = Readonly<Record<string, CallSchema>>
+
 /**
- * What a module exposes to others. In process now, over the wire once the module runs on nodes of its own: so arguments
- * and results have schemas and are plain JSON, and a call is never part of the caller's transaction.
+ * What a module offers to others, apart from how it does it. Callers import this alone, so that the module may run in this
+ * process or on nodes of its own: arguments and results have schemas and are plain JSON, and a call is never part of the
+ * caller's transaction.
  */
-export interface Call<Input extends TSchema = TSchema, Output extends TSchema = TSchema> {
-  readonly input: Input
-  readonly output: Output
-  run(input: Static<Input>): Result<Output>
+export interface CallsContract<S extends CallSchemas = CallSchemas> {
+  readonly module: string
+  readonly schemas: S
 }
 
-/** It is only read: a value of the cache, which is frozen, will do. */
-type Result<Output extends TSchema> = PromiseLike<ReadOnly<Static<Output>>> | ReadOnly<Static<Output>>
-
-export function call<Input extends TSchema, Output extends TSchema>(
-  input: Input,
-  output: Output,
-  run: (input: Static<Input>) => Result<Output>,
-): Call<Input, Output> {
-  return { input, output, run }
+/**
+ * Declares the calls of a module.
+ *
+ * @example
+ * export const accountsCalls = defineCalls('accounts', {
+ *   names: { input: Type.Object({ ids: Type.Array(Type.Integer()) }), output: Type.Array(Type.String()) },
+ * })
+ */
+export function defineCalls<S extends CallSchemas>(module: string, schemas: S): CallsContract<S> {
+  return { module, schemas }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a record of calls of any schemas; each keeps its own types
-export type Calls = Record<string, Call<any, any>>
+// biome-ignore lint/suspicious/noExplicitAny: contracts of any schemas; each keeps its own types
+export type AnyCalls = CallsContract<any>
 
-/** The same calls as the caller sees them. */
-export type CallsFor<C extends Calls> = {
-  readonly [Name in keyof C]: C[Name] extends Call<infer Input, infer Output>
-    ? (input: Static<Input>) => Promise<Static<Output>>
-    : never
+/** The calls of a contract as callers see them. */
+export type CallsOf<C extends AnyCalls> = {
+  readonly [Name in keyof C['schemas']]: (
+    input: Static<C['schemas'][Name]['input']>,
+  ) => Promise<Static<C['schemas'][Name]['output']>>
 }
+
+/** The calls of a contract as their module implements them. A result is only read: a frozen value of the cache will do. */
+export type CallHandlers<C extends AnyCalls = CallsContract> = {
+  readonly [Name in keyof C['schemas']]: (
+    input: Static<C['schemas'][Name]['input']>,
+  ) => Result<Static<C['schemas'][Name]['output']>>
+}
+
+type Result<Output> = PromiseLike<ReadOnly<Output>> | ReadOnly<Output>
 
 export interface CallRules {
-  /** Check both sides against their schemas and pass copies, as the wire would: development and tests. */
+  /** Check both sides against their schemas and pass copies of values and errors, as between processes: development and tests. */
   checked: boolean
   inTransaction(): boolean
 }
 
-/** Calls that run in this process. */
-export function localCalls<C extends Calls>(module: string, calls: C, rules: CallRules): CallsFor<C> {
-  const entries = Object.entries(calls).map(([name, definition]) => [
-    name,
-    localCall(`${module}.${name}`, definition, rules),
-  ])
-  return Object.fromEntries(entries)
-}
+/** How a call reaches its handler. */
+export type Send = (name: string, input: unknown) => PromiseLike<unknown> | unknown
 
-function localCall(name: string, definition: Call, rules: CallRules): (input: unknown) => Promise<unknown> {
-  const asJson = rules.checked
-    ? {
-        input: jsonCheck(definition.input, 'CALL_INVALID', `The input of ${name}`),
-        output: jsonCheck(definition.output, 'CALL_INVALID', `The output of ${name}`),
+/** Returns the calls of a contract, sent by `send`. */
+export function callsBy<C extends AnyCalls>({ module, schemas }: C, send: Send, rules: CallRules): CallsOf<C> {
+  const calls = Object.entries(schemas as CallSchemas).map(([call, schema]) => {
+    const name = `${module}.${call}`
+    const input = jsonCheck(schema.input, 'CALL_INVALID', `The input of ${name}`)
+    const output = jsonCheck(schema.output, 'CALL_INVALID', `The output of ${name}`)
+    async function run(value: unknown): Promise<unknown> {
+      if (rules.inTransaction()) {
+        throw new RungError(
+          'CALL_IN_TRANSACTION',
+          `${name} was called inside data.write. It would not be part of the transaction; call it before or after.`,
+        )
       }
-    : undefined
-  return async (input) => {
-    if (rules.inTransaction()) {
-      throw new RungError(
-        'CALL_IN_TRANSACTION',
-        `${name} was called inside data.write. It would not be part of the transaction; call it before or after.`,
-      )
+      if (!rules.checked) return send(call, value)
+      return output(await send(call, input(value).value)).value
     }
-    if (!asJson) return definition.run(input)
-    return asJson.output(await definition.run(asJson.input(input).value)).value
-  }
+    return [call, run]
+  })
+  return Object.fromEntries(calls)
 }

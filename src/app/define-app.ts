@@ -3,7 +3,8 @@ import type { HttpOptions } from '../primitives/http/contract.ts'
 import type { IdempotencyOptions } from '../primitives/idempotency/idempotency.ts'
 import type { LimitOptions } from '../primitives/limits/limits.ts'
 import type { SessionOptions } from '../primitives/sessions/sessions.ts'
-import type { AnyModule } from './define-module.ts'
+import type { AnyCalls } from './calls.ts'
+import type { AnyModule, UsedCalls } from './define-module.ts'
 
 export interface App {
   readonly name: string
@@ -45,12 +46,36 @@ export function defineApp(definition: AppDefinition): App {
     byName.set(module.name, module)
   }
   const { http = {}, idempotency = {}, limits = {}, sessions } = definition
-  return { name, modules: ordered(byName), http, idempotency, limits, sessions }
+  const inOrder = ordered(byName)
+  checkCalls(byName)
+  return { name, modules: inOrder, http, idempotency, limits, sessions }
 }
 
 function needs(module: AnyModule): string[] {
-  const used = Object.values(module.uses ?? {}) as AnyModule[]
-  return [...used.map((other) => other.name), ...(module.reads ?? [])]
+  return [...usedBy(module).map((calls) => calls.module), ...(module.reads ?? [])]
+}
+
+function usedBy(module: AnyModule): AnyCalls[] {
+  return Object.values((module.uses ?? {}) as UsedCalls)
+}
+
+/** A caller and a module must mean the same contract, and each that is exposed must be answered. */
+function checkCalls(byName: ReadonlyMap<string, AnyModule>): void {
+  for (const { name, exposes, calls } of byName.values()) {
+    if ((exposes === undefined) !== (calls === undefined)) {
+      throw invalid(
+        `Module "${name}" has ${exposes ? 'exposes without calls' : 'calls without exposes'}; it needs both.`,
+      )
+    }
+    if (exposes && exposes.module !== name)
+      throw invalid(`Module "${name}" exposes the calls of "${exposes.module}". Name "${name}" in its defineCalls.`)
+  }
+  for (const module of byName.values()) {
+    for (const calls of usedBy(module)) {
+      if (byName.get(calls.module)?.exposes === calls) continue
+      throw invalid(`Module "${module.name}" uses calls of "${calls.module}" that this module does not expose.`)
+    }
+  }
 }
 
 /** Depth first: those that are used come before those that use them. */

@@ -9,14 +9,14 @@ import type { Jobs } from '../primitives/jobs/jobs.ts'
 import type { Mail } from '../primitives/mail/mail.ts'
 import type { Search } from '../primitives/search/search.ts'
 import type { Sessions } from '../primitives/sessions/sessions.ts'
-import type { Calls, CallsFor } from './calls.ts'
+import type { AnyCalls, CallHandlers, CallSchemas, CallsContract, CallsOf } from './calls.ts'
 import type { Tx, Work } from './work.ts'
 
 /** The data primitive as an app has it: its transactions also publish and enqueue. */
 export type Data = DataOf<Tx>
 
 /** What a module's functions get: the primitives, each as this module may use it. */
-export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
+export interface ModuleContext<Uses extends UsedCalls = UsedCalls> {
   readonly data: Data
   readonly jobs: Jobs
   readonly files: Files
@@ -24,8 +24,8 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
   readonly sessions: Sessions
   readonly search: Search
   readonly cache: Cache
-  /** What the modules in `uses` expose. */
-  readonly calls: { readonly [Name in keyof Uses]: CallsFor<CallsOf<Uses[Name]>> }
+  /** The calls of `uses`. */
+  readonly calls: { readonly [Name in keyof Uses]: CallsOf<Uses[Name]> }
   readonly log: FastifyBaseLogger
   /** Where browsers find a file of the module's `assets`. @throws APP_INVALID where there is none */
   asset(name: string): string
@@ -37,7 +37,7 @@ export interface ModuleContext<Uses extends ModuleMap = ModuleMap> {
  * One part of an app, with an owner. It owns the Postgres schema of its name (`user-profiles` → `user_profiles`) and
  * nobody else's; other modules are reached through the calls they expose.
  */
-export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
+export interface ModuleDefinition<S extends CallSchemas, Uses extends UsedCalls> {
   /** Kebab-case. */
   name: string
   /** The team that answers for it. */
@@ -46,11 +46,14 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   migrations?: URL
   /** Folder of files for browsers: styles, scripts, pictures. Their URLs have a hash of the content, and are kept for ever. */
   assets?: URL
-  /** Modules whose calls it makes. */
+  /** The calls of other modules that it makes, by the names that it gives them. */
   uses?: Uses
   /** Names of modules whose tables its statements read. Pins both to one database: they cannot be split later. */
   reads?: readonly string[]
-  calls?: (context: ModuleContext<Uses>) => C
+  /** The calls that it offers, as `defineCalls` made them … */
+  exposes?: CallsContract<S>
+  /** … and how it answers each of them. */
+  calls?: (context: ModuleContext<Uses>) => CallHandlers<CallsContract<S>>
   /** Says who signed a request, for limits and keys: the module that knows the accounts has it. */
   identify?: (context: ModuleContext<Uses>) => Identify
   routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
@@ -60,17 +63,15 @@ export interface ModuleDefinition<C extends Calls, Uses extends ModuleMap> {
   warm?: (context: ModuleContext<Uses>) => readonly Warm[]
 }
 
-export type Module<C extends Calls = Calls, Uses extends ModuleMap = ModuleMap> = ModuleDefinition<C, Uses>
+export type Module<S extends CallSchemas = CallSchemas, Uses extends UsedCalls = UsedCalls> = ModuleDefinition<S, Uses>
 // biome-ignore lint/suspicious/noExplicitAny: modules of any calls; each keeps its own types
 export type AnyModule = Module<any, any>
-export type ModuleMap = Record<string, AnyModule>
-// biome-ignore lint/suspicious/noExplicitAny: only the first parameter is of interest
-export type CallsOf<M> = M extends Module<infer C, any> ? C : never
+export type UsedCalls = Readonly<Record<string, AnyCalls>>
 
-/** Inert: describes, does nothing. */
+/** Describes a module. It is inert: nothing runs before the app is started. */
 // biome-ignore lint/complexity/noBannedTypes: a module that exposes or uses nothing has an empty record
-export function defineModule<C extends Calls = {}, Uses extends ModuleMap = {}>(
-  definition: ModuleDefinition<C, Uses>,
-): Module<C, Uses> {
+export function defineModule<S extends CallSchemas = {}, Uses extends UsedCalls = {}>(
+  definition: ModuleDefinition<S, Uses>,
+): Module<S, Uses> {
   return definition
 }

@@ -46,6 +46,22 @@ export function formatPlace(place: Place): string {
   return `${hex(place >> 64n)}/${formatLsn(place & 0xffffffffffffffffn)}`
 }
 
+/** A position as plain JSON: places by database, each as `formatPlace` writes it. */
+export type PositionJson = Readonly<Record<string, string>>
+
+export function positionToJson(position: Position): PositionJson {
+  return Object.fromEntries(Array.from(position, ([database, place]) => [database, formatPlace(place)]))
+}
+
+/** Returns the position; what is not a place is left out. */
+export function positionFromJson(json: PositionJson): Position {
+  const places = Object.entries(json).flatMap(([database, text]): [string, Place][] => {
+    const place = parsePlace(text)
+    return place === undefined ? [] : [[database, place]]
+  })
+  return new Map(places)
+}
+
 /** Returns `position` moved forward to `place` on `database`; the same object when it already covers it. */
 export function advance(position: Position, database: string, place: Place): Position {
   const known = position.get(database)

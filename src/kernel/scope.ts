@@ -2,6 +2,14 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { after } from './clock.ts'
 import { nowhere, type Position } from './position.ts'
 
+/** Who acts: what limits, records and sessions are kept by. */
+export interface Principal {
+  /** Stable and unique in the app: an account's id. */
+  readonly id: string
+  /** Of the app's own plans; limits may differ by it. */
+  readonly plan?: string | undefined
+}
+
 /**
  * A scope is one unit of work: a request, one run of a job, one delivery of an event. It travels by `AsyncLocalStorage`,
  * so that helpers need no extra argument, and holds what belongs to the unit of work as a whole.
@@ -28,6 +36,8 @@ export class Scope {
   recall: (() => Promise<void>) | undefined
   /** The session may have a position that could not be fetched: only what was committed last is sure to cover it. */
   positionUnknown = false
+  /** Whose work it is, once that has been found out. */
+  principal: Principal | undefined
   /** Rules for the writes in it, as `data/rides.ts` has them. A field: each run of a job has one, and a map of them all is slow. */
   writeRule: unknown
   #cancelled: Error | undefined
@@ -94,7 +104,7 @@ export function inDoubt(scope: Scope | undefined): () => void {
   }
 }
 
-export type ScopeKind = 'request' | 'job' | 'event' | 'task'
+export type ScopeKind = 'request' | 'job' | 'event' | 'task' | 'call'
 
 const storage = new AsyncLocalStorage<Scope>()
 

@@ -1,9 +1,9 @@
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { localCalls } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
-import type { AnyModule, ModuleContext } from '../app/define-module.ts'
+import type { ModuleContext, UsedCalls } from '../app/define-module.ts'
+import { localCalls } from '../app/local-calls.ts'
 import type { Tx } from '../app/work.ts'
 import type { Tell } from '../backup/keep.ts'
 import { atMost, sleep } from '../kernel/clock.ts'
@@ -317,8 +317,8 @@ async function addModules(
   const exposed = new Map<string, unknown>()
   for (const module of app.modules) {
     const calls: Record<string, unknown> = {}
-    for (const [alias, used] of Object.entries((module.uses ?? {}) as Record<string, AnyModule>)) {
-      calls[alias] = exposed.get(used.name)
+    for (const [alias, used] of Object.entries((module.uses ?? {}) as UsedCalls)) {
+      calls[alias] = exposed.get(used.module)
     }
     const assets = await loadAssets(module.name, module.assets)
     if (bindings.role !== 'worker') assets.serve(http)
@@ -338,7 +338,7 @@ async function addModules(
       asset: assets.urlOf,
       secret: (purpose) => secret(`${module.name}/${purpose}`),
     }
-    exposed.set(module.name, localCalls(module.name, module.calls?.(context) ?? {}, rules))
+    if (module.exposes) exposed.set(module.name, localCalls(module.exposes, module.calls!(context), rules))
     addWork(work, module.name, module.work?.(context) ?? [], parts)
     const { routes, identify } = module
     if (bindings.role !== 'worker') {

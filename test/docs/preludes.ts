@@ -75,6 +75,7 @@ SNIPPET
 
 const tour = `
 import { type Static, Type } from 'typebox'
+import { identityCalls } from '../../examples/conduit/identity/contract.ts'
 import { identity } from '../../examples/conduit/identity/module.ts'
 
 const Slug = Type.Object({ slug: Type.String() })

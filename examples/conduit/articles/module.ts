@@ -1,11 +1,12 @@
 import { cron, defineModule, handle, on } from 'rung'
 import { Type } from 'typebox'
-import { identity } from '../identity/module.ts'
+import { identityCalls } from '../identity/contract.ts'
 import { Envelope, Errors, failures, Paging } from '../schemas.ts'
 import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { createArticle, deleteArticle, setFavorite, updateArticle } from './articles.ts'
 import { tagsOfArticle, tagsOfList, tagsTag } from './cached.ts'
-import { articleCalls } from './calls.ts'
+import { answers } from './calls.ts'
+import { articleCalls } from './contract.ts'
 import { ArticlesViewed } from './events.ts'
 import { tagsInUse } from './lists.ts'
 import { articleReading } from './reading.ts'
@@ -21,9 +22,10 @@ export const articles = defineModule({
   name: 'articles',
   owner: 'publishing',
   migrations: new URL('./migrations/', import.meta.url),
-  uses: { identity },
+  uses: { identity: identityCalls },
 
-  calls: (context) => articleCalls(context.data, context.cache, articleReading(context)),
+  exposes: articleCalls,
+  calls: (context) => answers(context.data, context.cache, articleReading(context)),
 
   work: ({ data, search }) => [
     on(ArticlesViewed, ({ payload: { day, views } }, tx) => addViews(tx, day, views)),

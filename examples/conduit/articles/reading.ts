@@ -1,6 +1,6 @@
 import type { ModuleContext } from 'rung'
 import type { Static } from 'typebox'
-import type { identity } from '../identity/module.ts'
+import type { IdentityCalls, identityCalls } from '../identity/contract.ts'
 import { pageMax } from '../schemas.ts'
 import { type ArticleRow, articleBatch } from './articles.ts'
 import { tagsOfArticle } from './cached.ts'
@@ -8,7 +8,7 @@ import { type Filter, feedBatch, type ListedRow, listBatch, type Page } from './
 import { searchArticles } from './search.ts'
 import type { Found, Many, Query, SearchQuery } from './shapes.ts'
 
-export type Uses = { identity: typeof identity }
+export type Uses = { identity: typeof identityCalls }
 type Viewer = number | null
 type Asked = Static<typeof Query>
 type ListAsked = { [Name in keyof Asked]: Asked[Name] | undefined } & Pick<Asked, 'limit' | 'offset'>
@@ -91,7 +91,7 @@ const nothingFound: Static<typeof Found> = {
 }
 
 /** Rows and their authors, as clients see them. The authors of a page come by one call. */
-function presenter(who: ModuleContext<Uses>['calls']['identity']) {
+function presenter(who: IdentityCalls) {
   async function authorsOf(rows: readonly ListedRow[], viewer: number | null, others: readonly number[] = []) {
     const ids = [...new Set([...rows.map((row) => row.author_id), ...others])]
     const profiles = await who.profiles({ ids, viewer })

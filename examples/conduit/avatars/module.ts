@@ -1,19 +1,15 @@
 import { Readable } from 'node:stream'
-import { call, cron, defineModule, handle, isRungError } from 'rung'
+import { cron, defineModule, handle, isRungError } from 'rung'
 import { Type } from 'typebox'
 import { refuse } from '../errors.ts'
-import { identity } from '../identity/module.ts'
-import { AccountId, Envelope, Errors, failures, NullableText } from '../schemas.ts'
+import { identityCalls } from '../identity/contract.ts'
+import { Envelope, Errors, failures } from '../schemas.ts'
 import { onlySignedIn, signedIn } from '../viewer.ts'
+import { Avatar, avatarCalls } from './contract.ts'
 import { takeForms } from './forms.ts'
 import { keyIn } from './places.ts'
 import { avatarOf, makeSizes, receive, removeAvatar, resize, sweep, sweepUploads, tidy, tidyUp } from './uploads.ts'
 
-const Avatar = Type.Object({
-  state: Type.Union([Type.Literal('none'), Type.Literal('processing'), Type.Literal('ready'), Type.Literal('failed')]),
-  error: NullableText(),
-  image: NullableText(),
-})
 const One = Envelope('avatar', Avatar)
 const picture = { schema: Type.Unsafe<unknown>({}) }
 const Picture = { content: { 'image/png': picture, 'image/jpeg': picture, 'image/webp': picture } }
@@ -23,14 +19,15 @@ export const avatars = defineModule({
   name: 'avatars',
   owner: 'accounts',
   migrations: new URL('./migrations/', import.meta.url),
-  uses: { identity },
+  uses: { identity: identityCalls },
 
+  exposes: avatarCalls,
   calls: ({ data }) => ({
-    of: call(AccountId, Avatar, ({ accountId }) => avatarOf(data, accountId)),
-    remove: call(AccountId, Type.Null(), async ({ accountId }) => {
+    of: ({ accountId }) => avatarOf(data, accountId),
+    remove: async ({ accountId }) => {
       await removeAvatar(data, accountId)
       return null
-    }),
+    },
   }),
 
   work: ({ data, files }) => [

@@ -1,14 +1,14 @@
-import { call, defineModule, on } from 'rung'
+import { defineModule, on } from 'rung'
 import { Type } from 'typebox'
+import { articleCalls } from '../articles/contract.ts'
 import { ArticleDeleted } from '../articles/events.ts'
-import { articles } from '../articles/module.ts'
-import { identity } from '../identity/module.ts'
-import { AccountId, Envelope, Errors, failures, PageAsked } from '../schemas.ts'
+import { identityCalls } from '../identity/contract.ts'
+import { Envelope, Errors, failures } from '../schemas.ts'
 import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { articleNamed } from './article.ts'
-import { discussionCalls } from './calls.ts'
+import { answers } from './calls.ts'
 import { addComment, commentsOn, deleteComment, removeComments } from './comments.ts'
-import { countOf, writtenBy } from './kept.ts'
+import { commentCalls } from './contract.ts'
 import { Comment, NewComment, present } from './shapes.ts'
 
 const Slug = Type.Object({ slug: Type.String() })
@@ -21,25 +21,10 @@ export const comments = defineModule({
   name: 'comments',
   owner: 'community',
   migrations: new URL('./migrations/', import.meta.url),
-  uses: { identity, articles },
+  uses: { identity: identityCalls, articles: articleCalls },
 
-  calls: ({ data, cache, calls }) => ({
-    ...discussionCalls(data, cache, calls),
-    writtenBy: call(
-      PageAsked,
-      Type.Array(
-        Type.Object({
-          id: Type.Integer(),
-          articleId: Type.Integer(),
-          body: Type.String(),
-          createdAt: Type.String(),
-          updatedAt: Type.String(),
-        }),
-      ),
-      (asked) => writtenBy(data, asked),
-    ),
-    countOf: call(AccountId, Type.Object({ comments: Type.Integer() }), ({ accountId }) => countOf(data, accountId)),
-  }),
+  exposes: commentCalls,
+  calls: ({ data, cache, calls }) => answers(data, cache, calls),
 
   work: () => [on(ArticleDeleted, ({ payload }, tx) => removeComments(tx, payload.articleId))],
 

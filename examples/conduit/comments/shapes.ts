@@ -1,6 +1,5 @@
-import type { ModuleContext } from 'rung'
 import { Type } from 'typebox'
-import type { identity } from '../identity/module.ts'
+import type { IdentityCalls } from '../identity/contract.ts'
 import { Filled, Profile } from '../schemas.ts'
 import type { CommentRow } from './comments.ts'
 
@@ -13,10 +12,8 @@ export const Comment = Type.Object({
   author: Profile,
 })
 
-export type Identity = ModuleContext<{ identity: typeof identity }>['calls']['identity']
-
 /** Comments with their authors, who come by one call. */
-export async function present(who: Identity, rows: readonly CommentRow[], viewer: number | null) {
+export async function present(who: IdentityCalls, rows: readonly CommentRow[], viewer: number | null) {
   const profiles = await who.profiles({ ids: [...new Set(rows.map((row) => row.author_id))], viewer })
   const authors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
   return rows.map((row) => ({

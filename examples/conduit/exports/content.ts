@@ -1,13 +1,8 @@
-import type { ModuleContext } from 'rung'
-import type { articles } from '../articles/module.ts'
-import type { comments } from '../comments/module.ts'
-import type { identity } from '../identity/module.ts'
+import type { ArticleCalls } from '../articles/contract.ts'
+import type { CommentCalls } from '../comments/contract.ts'
+import type { IdentityCalls } from '../identity/contract.ts'
 
-export type Calls = ModuleContext<{
-  identity: typeof identity
-  articles: typeof articles
-  comments: typeof comments
-}>['calls']
+export type Calls = { identity: IdentityCalls; articles: ArticleCalls; comments: CommentCalls }
 
 /** Articles have long bodies: a page of them is 10 MB at most. */
 const articlesAtOnce = 20

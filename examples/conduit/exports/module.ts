@@ -1,8 +1,8 @@
 import { cron, defineModule, handle } from 'rung'
 import { Type } from 'typebox'
-import { articles } from '../articles/module.ts'
-import { comments } from '../comments/module.ts'
-import { identity } from '../identity/module.ts'
+import { articleCalls } from '../articles/contract.ts'
+import { commentCalls } from '../comments/contract.ts'
+import { identityCalls } from '../identity/contract.ts'
 import { Envelope, Errors, failures, NullableText } from '../schemas.ts'
 import { onlySignedIn, signedIn } from '../viewer.ts'
 import { exportOf, present, removeEnded, removeOld, requestExport, write, writeExport } from './exports.ts'
@@ -27,7 +27,7 @@ export const exportsModule = defineModule({
   name: 'exports',
   owner: 'accounts',
   migrations: new URL('./migrations/', import.meta.url),
-  uses: { identity, articles, comments },
+  uses: { identity: identityCalls, articles: articleCalls, comments: commentCalls },
 
   work: ({ data, files, calls }) => [
     handle(writeExport, (input, run) => write({ data, files, calls }, input, run)),

@@ -5,7 +5,8 @@ import { Envelope, Errors, failures } from '../schemas.ts'
 import { onlySignedIn, signedIn, viewerOf } from '../viewer.ts'
 import { type Account, findAccount, logIn, register, setAvatar, updateAccount } from './accounts.ts'
 import { authentication } from './authentication.ts'
-import { identityCalls } from './calls.ts'
+import { answers } from './calls.ts'
+import { identityCalls } from './contract.ts'
 import { signUpLimit } from './passwords.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
 import { Login, Name, NewUser, OneProfile, OneUser, UserChanges } from './shapes.ts'
@@ -20,7 +21,8 @@ export const identity = defineModule({
   owner: 'accounts',
   migrations: new URL('./migrations/', import.meta.url),
 
-  calls: (context) => identityCalls(context.data, context.sessions, authentication(context)),
+  exposes: identityCalls,
+  calls: (context) => answers(context.data, context.sessions, authentication(context)),
 
   work: () => [on(AvatarChanged, ({ payload }, tx) => setAvatar(tx, payload))],
 

@@ -1,11 +1,11 @@
 import { cron, defineModule, handle, on } from 'rung'
 import { Type } from 'typebox'
+import { articleCalls } from '../articles/contract.ts'
 import { ArticleDeleted, ArticleFavorited } from '../articles/events.ts'
-import { articles } from '../articles/module.ts'
 import { CommentAdded } from '../comments/events.ts'
 import { refuse } from '../errors.ts'
+import { identityCalls } from '../identity/contract.ts'
 import { AccountFollowed } from '../identity/events.ts'
-import { identity } from '../identity/module.ts'
 import { Envelope, Errors, failures, Paging, Profile, pageMax, Page as TextPage } from '../schemas.ts'
 import { onlySignedIn, signedIn } from '../viewer.ts'
 import { deliverDigest, enqueueDue, findDigests, sendDigest } from './digest.ts'
@@ -44,7 +44,7 @@ export const notifications = defineModule({
   name: 'notifications',
   owner: 'community',
   migrations: new URL('./migrations/', import.meta.url),
-  uses: { identity, articles },
+  uses: { identity: identityCalls, articles: articleCalls },
 
   work: ({ data, mail, calls, secret }) => {
     const links = unsubscribeLinks(secret('unsubscribe'))

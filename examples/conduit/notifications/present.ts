@@ -1,9 +1,8 @@
-import type { ModuleContext } from 'rung'
-import type { articles } from '../articles/module.ts'
-import type { identity } from '../identity/module.ts'
+import type { ArticleCalls } from '../articles/contract.ts'
+import type { IdentityCalls } from '../identity/contract.ts'
 import type { Kind, NotificationRow } from './notifications.ts'
 
-type Calls = ModuleContext<{ identity: typeof identity; articles: typeof articles }>['calls']
+type Calls = { identity: IdentityCalls; articles: ArticleCalls }
 
 /** A notification as its reader sees it. */
 export interface Shown {

@@ -1,8 +1,8 @@
 import { defineModule, warm } from 'rung'
-import { articles } from '../articles/module.ts'
-import { avatars } from '../avatars/module.ts'
-import { comments } from '../comments/module.ts'
-import { identity } from '../identity/module.ts'
+import { articleCalls } from '../articles/contract.ts'
+import { avatarCalls } from '../avatars/contract.ts'
+import { commentCalls } from '../comments/contract.ts'
+import { identityCalls } from '../identity/contract.ts'
 import { actions } from './actions.ts'
 import { articlePath, pageSize } from './layout.ts'
 import { showing } from './showing.ts'
@@ -15,7 +15,7 @@ import { prepare } from './visit.ts'
 export const pages = defineModule({
   name: 'pages',
   owner: 'web',
-  uses: { identity, articles, comments, avatars },
+  uses: { identity: identityCalls, articles: articleCalls, comments: commentCalls, avatars: avatarCalls },
   assets: new URL('./assets/', import.meta.url),
 
   // What everybody comes by, and where they go from there.

@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { Html, Http, ModuleContext, Problem } from 'rung'
-import type { articles } from '../articles/module.ts'
-import type { avatars } from '../avatars/module.ts'
-import type { comments } from '../comments/module.ts'
+import type { articleCalls } from '../articles/contract.ts'
+import type { avatarCalls } from '../avatars/contract.ts'
+import type { commentCalls } from '../comments/contract.ts'
 import { conduitErrors, refuse } from '../errors.ts'
-import type { identity } from '../identity/module.ts'
+import type { identityCalls } from '../identity/contract.ts'
 import { accountTag } from '../identity/tags.ts'
 import type { Filled, Messages } from './forms.ts'
 import { type Content, layoutWith, type Viewer } from './layout.ts'
@@ -18,10 +18,10 @@ declare module 'fastify' {
 }
 
 export type Context = ModuleContext<{
-  identity: typeof identity
-  articles: typeof articles
-  comments: typeof comments
-  avatars: typeof avatars
+  identity: typeof identityCalls
+  articles: typeof articleCalls
+  comments: typeof commentCalls
+  avatars: typeof avatarCalls
 }>
 
 /** Who looks, and what every page has around it. */

@@ -1,14 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errorOf, partOf } from '../../kernel/errors.ts'
-import { currentScope } from '../../kernel/scope.ts'
-
-/** Who asks: what limits, records and sessions are kept by. */
-export interface Principal {
-  /** Stable and unique in the app: an account's id. */
-  readonly id: string
-  /** Of the app's own plans; limits may differ by it. */
-  readonly plan?: string | undefined
-}
+import { currentScope, type Principal } from '../../kernel/scope.ts'
 
 /**
  * Says who signed a request; `undefined` for the anonymous, also where what they show is no good (or an error with the status 401 or
@@ -84,7 +76,10 @@ async function askAll(request: FastifyRequest): Promise<Found> {
   for (const way of (request.server as Identifying)[ways] ?? []) {
     try {
       const principal = await way(request)
-      if (principal) return { principal }
+      if (!principal) continue
+      const scope = currentScope()
+      if (scope) scope.principal = principal
+      return { principal }
     } catch (error) {
       // A token that is no good: the route's own check says what is wrong with it.
       if (!isRefusal(error)) failure = errorOf(error)

@@ -1,3 +1,4 @@
+import type { PositionJson } from '../../kernel/position.ts'
 export interface NewItem {
   queue: string
   name: string
@@ -23,7 +24,7 @@ export type Priority = 0 | 1 | 2
 export interface Context {
   traceparent?: string | undefined
   /** Positions by database: the consumer reads at least what the producer had seen. */
-  position?: Record<string, string> | undefined
+  position?: PositionJson | undefined
 }
 
 /** As JSON; nothing for an item that brings nothing along. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../../kernel/errors.ts'
-import { formatPlace } from '../../kernel/position.ts'
+import { positionToJson } from '../../kernel/position.ts'
 import { type AsJson, jsonCheck } from '../../kernel/schema.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -149,11 +149,8 @@ export function keyText(key: string | number | undefined): string | undefined {
 export function currentContext(): Context {
   const scope = currentScope()
   if (!scope) return {}
-  const position = scope.position.size === 0 ? undefined : [...scope.position]
-  return {
-    traceparent: scope.traceparent,
-    position: position && Object.fromEntries(position.map(([database, place]) => [database, formatPlace(place)])),
-  }
+  const position = scope.position.size === 0 ? undefined : positionToJson(scope.position)
+  return { traceparent: scope.traceparent, position }
 }
 
 /** `enqueue` of one transaction: items are collected, and go out together with the commit. */

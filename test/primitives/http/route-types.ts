@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { call } from '../../../src/app/calls.ts'
+import { type CallHandlers, defineCalls } from '../../../src/app/calls.ts'
 import type { Cache } from '../../../src/primitives/cache/cache.ts'
 import { defineKey } from '../../../src/primitives/cache/keys.ts'
 import type { Http } from '../../../src/primitives/http/contract.ts'
@@ -25,5 +25,7 @@ export function routes(http: Http, cache: Cache): unknown {
   // @ts-expect-error a number is no name of an account
   http.post('/login', { schema: { body: Login }, config: { login: ({ body }) => body.age } }, async () => 1)
 
-  return call(Type.Object({ id: Type.Integer() }), Note, ({ id }) => find(id))
+  const contract = defineCalls('notes', { find: { input: Type.Object({ id: Type.Integer() }), output: Note } })
+  const handlers: CallHandlers<typeof contract> = { find: ({ id }) => find(id) }
+  return handlers
 }

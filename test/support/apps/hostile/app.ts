@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
 import {
-  call,
   cron,
   defineApp,
+  defineCalls,
   defineEvent,
   defineIndex,
   defineJob,
@@ -35,14 +35,20 @@ const keyed = defineJob('hostile.keyed', Value, {
 })
 const notes = defineIndex('notes', { language: 'simple', fields: { text: {} } })
 
+const helperCalls = defineCalls('helper', {
+  throws: { input: Value, output: Type.Any() },
+  returns: { input: Value, output: Type.Any() },
+})
+
 const helper = defineModule({
   name: 'helper',
   owner: 'tests',
+  exposes: helperCalls,
   calls: () => ({
-    throws: call(Value, Type.Any(), ({ value }) => {
+    throws: ({ value }) => {
       throw make(value)
-    }),
-    returns: call(Value, Type.Any(), ({ value }) => make(value) as never),
+    },
+    returns: ({ value }) => make(value) as never,
   }),
 })
 
@@ -59,7 +65,7 @@ const hooks = [
 const main = defineModule({
   name: 'hostile',
   owner: 'tests',
-  uses: { helper },
+  uses: { helper: helperCalls },
 
   identify: () => (request) => {
     if (request.headers['x-identify'] === undefined) return undefined

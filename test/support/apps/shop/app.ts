@@ -1,20 +1,24 @@
-import { call, defineApp, defineModule, RungError } from 'rung'
+import { defineApp, defineCalls, defineModule, RungError } from 'rung'
 import { Type } from 'typebox'
+
+export const stockCalls = defineCalls('stock', {
+  levels: {
+    input: Type.Object({ ids: Type.Array(Type.Integer()) }),
+    output: Type.Array(Type.Object({ id: Type.Integer(), n: Type.Integer() })),
+  },
+})
 
 /** A small app of two modules for tests of the runtime: one that behaves, one that reaches over its border. */
 export const stock = defineModule({
   name: 'stock',
   owner: 'warehouse',
   migrations: new URL('./stock/migrations/', import.meta.url),
+  exposes: stockCalls,
   calls: ({ data }) => ({
-    levels: call(
-      Type.Object({ ids: Type.Array(Type.Integer()) }),
-      Type.Array(Type.Object({ id: Type.Integer(), n: Type.Integer() })),
-      ({ ids }) =>
-        data.read(
-          (sql) => sql<{ id: number; n: number }>`select id, n from stock.item where id = any(${ids}) order by id`,
-        ),
-    ),
+    levels: ({ ids }) =>
+      data.read(
+        (sql) => sql<{ id: number; n: number }>`select id, n from stock.item where id = any(${ids}) order by id`,
+      ),
   }),
   routes(http, { data }) {
     const Item = Type.Object({ id: Type.Integer({ minimum: 1 }), n: Type.Integer() })
@@ -72,7 +76,7 @@ export const orders = defineModule({
   name: 'orders',
   owner: 'sales',
   migrations: new URL('./orders/migrations/', import.meta.url),
-  uses: { stock },
+  uses: { stock: stockCalls },
   routes(http, { data, calls }) {
     http.get('/levels', async () => calls.stock.levels({ ids: [1, 2] }))
     http.get('/across', async () => data.read((sql) => sql`select count(*)::int as n from stock.item`))

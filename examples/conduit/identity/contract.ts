@@ -1,0 +1,39 @@
+import { type CallsOf, defineCalls } from 'rung'
+import { Type } from 'typebox'
+import { AccountId, NullableText, PageAsked, Profile } from '../schemas.ts'
+import { Login, NewUser, UserChanges } from './shapes.ts'
+
+const Id = Type.Integer({ minimum: 1 })
+const text = Type.String()
+const Viewer = Type.Union([Id, Type.Null()])
+const Numbered = Type.Intersect([Type.Object({ id: Id }), Profile])
+const OneAccount = Type.Object({ accountId: Id })
+
+/** What other modules may ask of identity. */
+export const identityCalls = defineCalls('identity', {
+  register: { input: NewUser, output: OneAccount },
+  /** Refused (401) where it is not the password. */
+  logIn: { input: Login, output: OneAccount },
+  change: { input: Type.Object({ accountId: Id, changes: UserChanges }), output: OneAccount },
+  profile: { input: Type.Object({ username: text, viewer: Viewer }), output: Numbered },
+  follow: { input: Type.Object({ viewer: Id, username: text, following: Type.Boolean() }), output: Type.Null() },
+  authenticate: { input: Type.Object({ token: text }), output: Type.Union([OneAccount, Type.Null()]) },
+  profiles: { input: Type.Object({ ids: Type.Array(Id), viewer: Viewer }), output: Type.Array(Numbered) },
+  idOf: { input: Type.Object({ username: text }), output: Viewer },
+  followedBy: { input: AccountId, output: Type.Array(Id) },
+  addressOf: {
+    input: AccountId,
+    output: Type.Union([Type.Object({ email: text, username: text }), Type.Null()]),
+  },
+  accountOf: {
+    input: AccountId,
+    output: Type.Union([
+      Type.Object({ username: text, email: text, bio: NullableText(), image: NullableText(), createdAt: text }),
+      Type.Null(),
+    ]),
+  },
+  followsOf: { input: PageAsked, output: Type.Array(Type.Object({ id: Id, username: text, followedAt: text })) },
+  followsCount: { input: AccountId, output: Type.Object({ follows: Type.Integer() }) },
+})
+
+export type IdentityCalls = CallsOf<typeof identityCalls>

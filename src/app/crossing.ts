@@ -1,0 +1,124 @@
+import { systemClock } from '../kernel/clock.ts'
+import { type ErrorCode, errorCodes, errorOf, isRungError, RungError } from '../kernel/errors.ts'
+import { furthest, type PositionJson, positionFromJson, positionToJson } from '../kernel/position.ts'
+import { uuid } from '../kernel/random.ts'
+import { currentScope, type Principal, runInTime, Scope } from '../kernel/scope.ts'
+import type { CallHandlers, Send } from './calls.ts'
+
+/**
+ * What crosses between two processes with a call: its input and what of the caller's scope goes with it; back come its output
+ * or its error, and what the callee has seen. All of it is plain JSON.
+ *
+ *   caller's scope ── CallMessage ──► a scope of the callee's own: same trace, deadline, position and principal
+ *                  ◄── CallReply ──── output or error; a position that covers what the callee has read and written
+ */
+export interface CallMessage {
+  readonly name: string
+  readonly input: unknown
+  readonly traceparent?: string | undefined
+  /** Time that is left to the caller, ms. Clocks of two machines differ; time left does not. */
+  readonly timeLeftMs?: number | undefined
+  readonly position: PositionJson
+  /** The session's position could not be found out: reads go where all commits are seen. */
+  readonly positionUnknown?: boolean | undefined
+  readonly principal?: Principal | undefined
+}
+
+export interface CallReply {
+  readonly output?: unknown
+  readonly error?: CrossedError | undefined
+  readonly position: PositionJson
+  /** Something was committed, and is not recorded as a step that a repeated request skips. */
+  readonly wrote: boolean
+}
+
+/** An error without its cause and its stack, which stay in the log of the process where it was thrown. */
+export interface CrossedError {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly status: number
+  readonly facts: Readonly<Record<string, unknown>>
+}
+
+/** Sends a message to the process of the callee, and returns its reply. The signal aborts when nobody waits for that any more. */
+export type Transport = (message: CallMessage, signal?: AbortSignal) => Promise<CallReply>
+
+/** Returns a `Send` that carries the running scope to another process and brings back what was seen there. */
+export function sendOver(transport: Transport): Send {
+  return async (name, input) => {
+    const scope = currentScope()
+    if (scope?.cancelled) throw scope.cancelled
+    await scope?.recallPosition()
+    const message: CallMessage = {
+      name,
+      input,
+      traceparent: scope?.traceparent,
+      timeLeftMs: timeLeft(scope),
+      position: positionToJson(scope?.position ?? new Map()),
+      positionUnknown: scope?.positionUnknown || undefined,
+      principal: scope?.principal,
+    }
+    const reply = await transport(message, scope?.signal).catch((error) => {
+      throw scope?.cancelled ?? error
+    })
+    if (scope) {
+      scope.position = furthest(scope.position, positionFromJson(reply.position))
+      if (reply.wrote) {
+        scope.wrote = true
+        scope.repeatable = false
+      }
+    }
+    if (reply.error) throw thrownFrom(reply.error)
+    return reply.output
+  }
+}
+
+/** Runs the handler that a message names, in a scope made from it. Never rejects. */
+export async function answerCall(handlers: CallHandlers, message: CallMessage): Promise<CallReply> {
+  const scope = new Scope('call', uuid(), message.name)
+  scope.traceparent = message.traceparent
+  scope.position = positionFromJson(message.position)
+  scope.positionUnknown = message.positionUnknown ?? false
+  scope.principal = message.principal
+  const { timeLeftMs = Number.POSITIVE_INFINITY } = message
+  scope.deadlineAt = systemClock.ticks() + timeLeftMs
+  const seen = () => ({ position: positionToJson(scope.position), wrote: scope.wrote })
+  try {
+    const handler = Object.hasOwn(handlers, message.name) ? handlers[message.name] : undefined
+    if (!handler)
+      throw new RungError('CALL_INVALID', `There is no call "${message.name}". Do both sides have one version?`)
+    const run = async () => handler(message.input as never)
+    const output = await runInTime(scope, timeLeftMs, () => late(message.name), run)
+    return { output, ...seen() }
+  } catch (error) {
+    return { error: toCrossed(error), ...seen() }
+  }
+}
+
+/** Returns the error as the caller would get it from another process, with the original as its cause. */
+export function crossed(error: unknown): RungError {
+  return thrownFrom(toCrossed(error), error)
+}
+
+function toCrossed(thrown: unknown): CrossedError {
+  const error = errorOf(thrown)
+  if (isRungError(error)) {
+    const { code, message, status, facts } = error
+    return { code, message, status, facts }
+  }
+  return { code: 'HTTP_INTERNAL', message: 'The called module failed; its log says why.', status: 500, facts: {} }
+}
+
+function thrownFrom({ code, message, status, facts }: CrossedError, cause?: unknown): RungError {
+  const known = Object.hasOwn(errorCodes, code) ? code : 'HTTP_INTERNAL'
+  return new RungError(known, message, { status, facts: { ...facts }, ...(cause !== undefined && { cause }) })
+}
+
+function timeLeft(scope: Scope | undefined): number | undefined {
+  if (!scope || scope.deadlineAt === Number.POSITIVE_INFINITY) return undefined
+  return Math.max(0, scope.deadlineAt - systemClock.ticks())
+}
+
+function late(name: string): RungError {
+  return new RungError('HTTP_TIMEOUT', `The call ${name} ran out of the time that its caller had left.`)
+}
