@@ -63,15 +63,18 @@ export interface CdnTopology {
   readonly id: string
 }
 
-/** Connections besides those of the pools: migrations, the job bell, tools. */
+/** Connections of each process besides its pools: for Rung's own statements, and two that listen to others. */
+const ownConnections = 5
+/** Connections of no process: migrations, rebuilds of an index, tools. */
 const otherConnections = 20
 /** Enough for two processes: `rung start` and then `rung up 10k` need the same number, so Postgres is not restarted in between. */
-const connectionsMin = 60
+const connectionsMin = 70
 
 /** How many connections the database must take: the only formula of `max_connections`. */
 export function databaseConnections({ data, processes }: Pick<Topology, 'data' | 'processes'>): number {
   const count = processes.both + processes.web + processes.worker
-  return Math.max(connectionsMin, count * (data.readConnectionsMax + data.writeConnectionsMax) + otherConnections)
+  const ofEach = data.readConnectionsMax + data.writeConnectionsMax + ownConnections
+  return Math.max(connectionsMin, count * ofEach + otherConnections)
 }
 
 /** Processes that answer requests. */
