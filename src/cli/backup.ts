@@ -71,7 +71,7 @@ function portOf(text: string): number {
   throw new RungError('CONFIG_INVALID', `--port is "${text}"; it must be a whole number from 1 to 65535.`)
 }
 
-/** Which of the four it is; an option that it would ignore is an error. */
+/** Which of the four commands is meant. An option that it would ignore is an error. */
 function verbOf(positionals: Input['positionals'], values: Input['values']): 'once' | 'stream' | 'list' | 'verify' {
   const options = ['stream', 'port', 'drill'].filter((name) => values[name] !== undefined)
   const said = [...positionals, ...options.map((name) => `--${name}`)].join(' ')
@@ -90,7 +90,7 @@ async function withServer(bindings: ToolBindings, body: (server: DatabaseServer)
       `There is no database in ${bindings.dataDir}. Start the app first, or set RUNG_DATA.`,
     )
   }
-  // A fleet starts its Postgres again itself; who did so beside it would keep it from that.
+  // A fleet restarts its Postgres itself; a second start beside it would keep it from that.
   const how = (await runningFleet(bindings.dataDir)) ? 'join' : 'attach'
   const server = await startDatabaseServer(bindings, createLog('backup', 'silent'), how)
   return body(server).finally(() => server.stop())
@@ -148,7 +148,7 @@ async function stream(
       : await (await import('../observe/archiver-door.ts')).openArchiverDoor(port, backupDir)
   const backups = await keepBackups({ ...backupSource(bindings, server, backupDir), dataDir: bindings.dataDir, tell })
   const endStatus = every(statusEveryMs, () => {
-    if (closeDoor) return // whoever wants to know asks there
+    if (closeDoor) return // it can be asked there
     const { at, lsn, serverLsn } = backups.state()
     if (at === 0) return
     const behind = Number(serverLsn > lsn ? serverLsn - lsn : 0n)
@@ -297,7 +297,7 @@ function printDrill(out: Input['out'], { base, tables, durationMs }: DrillResult
   )
 }
 
-/** How far it is, a line each second. */
+/** Reports progress, at most a line each second. */
 export function percent(out: Input['out'], what: string): (done: number, total: number) => void {
   let toldAt = systemClock.ticks()
   return (done, total) => {
@@ -311,7 +311,7 @@ export function iso(time: number): string {
   return new Date(time).toISOString()
 }
 
-/** To the second before. */
+/** Cut to whole seconds. */
 export function second(time: number): string {
   return iso(time).slice(0, 19).replace('T', ' ')
 }

@@ -89,7 +89,7 @@ interface Summed {
   largest: EntryFacts[]
 }
 
-/** Of all processes together. */
+/** The figures of all processes together. */
 function summed(processes: readonly ProcessFigures[]): Summed {
   const groups = new Map<string, GroupStats>()
   for (const one of processes.flatMap((process) => process.groups)) {
@@ -122,7 +122,7 @@ const asked = (one: GroupStats) => saved(one) + one.loads + one.bypassed
 const total = (of: readonly GroupStats[], count: (one: GroupStats) => number) =>
   of.reduce((sum, one) => sum + count(one), 0)
 
-/** 80 columns. */
+/** In 80 columns. */
 function* linesOf({ groups, hottest, largest, processes }: Summed & { processes: readonly ProcessFigures[] }) {
   const sum = (key: 'entries' | 'bytes' | 'bytesMax') => processes.reduce((n, one) => n + one[key], 0)
   const all = total(groups, asked)
@@ -167,7 +167,7 @@ function* sharedLines(processes: readonly ProcessFigures[]) {
     yield `shared: ${down} of ${count(shared.length, 'process', 'processes')} cannot use it at the moment; see RUNG_REDIS_URL`
 }
 
-/** Of the process that took longest. A process of an older version does not tell. */
+/** The warming of the process that took longest. */
 function* warmedLine(processes: readonly ProcessFigures[]) {
   const all = processes.flatMap(({ warmed }) => warmed ?? [])
   if (all.length === 0) return
@@ -184,7 +184,7 @@ function* keyLines(head: string, keys: readonly EntryFacts[]) {
   }
 }
 
-/** Keys are made of what users send. */
+/** Keys may contain what users have sent. */
 function printable(text: string): string {
   return text.replace(/\p{C}/gu, '?')
 }

@@ -4,10 +4,10 @@ import { rungs } from '../topology/catalog.ts'
 import { allSettings } from '../topology/read-settings.ts'
 import type { Setting } from '../topology/settings.ts'
 
-/** One command of the CLI: a file each. */
+/** A command of the command line; each has a file of its own. */
 export interface Command {
   name: string
-  /** Half a sentence for the list of commands. */
+  /** A phrase for the list of commands. */
   summary: string
   /** `rung start [app-file]` */
   usage: string
@@ -30,7 +30,7 @@ export interface Option {
   /** One letter: `-f`. */
   short?: string
   help: string
-  /** Shown for a value: `--port <number>`. */
+  /** Placeholder of the value: `--port <number>`. */
   value?: string
 }
 

@@ -9,7 +9,7 @@ import { settings } from '../topology/settings.ts'
 import { type Command, settingOptions } from './command.ts'
 import { isWithin, watchSources } from './watch-sources.ts'
 
-/** How long requests in hand may delay a restart. After it a second signal ends the app at once, and SIGKILL one that hangs. */
+/** Requests in hand may delay a restart for this long; then a second signal ends the app at once, and SIGKILL ends one that hangs. */
 const politeMsMax = 3_000
 const endMsMax = 2_000
 
@@ -55,7 +55,7 @@ const dev: Command = {
         child = undefined
         if (ending || started.killed) return
         if (code === 0)
-          over() // it was not asked to: nobody reads its output any more
+          over() // it ended unasked: nobody reads its output any more
         else out.note('\nThe app ended. Waiting for a change …')
       })
     }

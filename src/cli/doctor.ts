@@ -58,7 +58,7 @@ const doctor: Command = {
 }
 export default doctor
 
-/** The app is a help here, not a condition; but one that was named must be there. */
+/** Without an app there are findings too; but an app that was named must exist. */
 async function appAtHand(file: string | undefined, cwd: string): Promise<App | undefined> {
   return loadApp(file, cwd).catch((error) => {
     if (file !== undefined) throw error
@@ -68,7 +68,7 @@ async function appAtHand(file: string | undefined, cwd: string): Promise<App | u
 
 type Placed = Finding & { migration?: string }
 
-/** Where an index belongs: the next migration of the module that owns the table. */
+/** An index belongs in the next migration of the module that owns the table. */
 async function withMigrations(findings: readonly Finding[], app: App | undefined, cwd: string): Promise<Placed[]> {
   if (!app) return [...findings]
   const next = new Map<string, number>()

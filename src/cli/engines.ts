@@ -67,7 +67,7 @@ function list({ json, out }: Input): number {
   return 0
 }
 
-/** The end of a path tells more than its beginning. */
+/** Shortened at its beginning: the end of a path says more. */
 function shortened(text: string, most: number): string {
   return text.length <= most ? text : `…${text.slice(1 - most)}`
 }

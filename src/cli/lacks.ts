@@ -3,7 +3,7 @@ import { engines } from '../fleet/engines.ts'
 /** `/readyz` itself waits 1 s for the database. */
 const readyWithinMs = 2_000
 
-/** What a process of the app cannot use, by its own account: it may run, and serve, without an engine. `undefined` where it lacks nothing. */
+/** An engine that a process of the app cannot use, as it says itself: it may run, and answer, without it. `undefined` where it lacks nothing. */
 export async function lacksOf(address: string): Promise<string | undefined> {
   const answer = await fetch(`http://${address}/readyz`, { signal: AbortSignal.timeout(readyWithinMs) })
     .then((response) => response.json() as Promise<{ checks: Record<string, boolean | undefined> }>)

@@ -17,18 +17,18 @@ const logs: Command = {
   usage: 'rung logs [name …] [options]',
   help: [
     'Shows the last lines of each part, or of those named: web is all of web-1, web-2 …',
-    'Also those of parts that have ended. With -f it goes on until Ctrl-C; with --json',
-    'too, each line is then a document of its own.',
+    'Parts that have ended are included. With -f it goes on until Ctrl-C; with -f and',
+    '--json each line is a document of its own.',
   ].join('\n'),
   examples: ['rung logs', 'rung logs web -f', 'rung logs postgres --lines 200'],
   options: {
-    follow: { type: 'boolean', short: 'f', help: 'Show what comes, too.' },
-    lines: { type: 'string', value: 'number', help: 'So many of each part (20).' },
+    follow: { type: 'boolean', short: 'f', help: 'Go on showing new lines.' },
+    lines: { type: 'string', value: 'number', help: 'Lines of each part (20).' },
     ...settingOptions('process.dataDir'),
   },
   async run(input) {
     const { positionals, values, json, out } = input
-    process.stdout.once('error', () => process.exit(0)) // `rung logs | head`: nobody reads on
+    process.stdout.once('error', () => process.exit(0)) // `rung logs | head` has read enough
     const dataDir = dataDirOf(input)
     const files = choose(await logFiles(dataDir), positionals, dataDir)
     const follow = values.follow === true
@@ -62,7 +62,7 @@ interface LogFile {
   file: string
 }
 
-/** Those that run now, and those whose folders are still there. */
+/** The logs of parts that run now, and of those whose folders still exist. */
 async function logFiles(dataDir: string): Promise<LogFile[]> {
   const running = (await runningFleet(dataDir))?.parts.map(({ name, log }) => ({ name, file: log })) ?? []
   const folders = await readdir(fleetDir(dataDir), { withFileTypes: true }).catch(() => [])
@@ -93,7 +93,7 @@ function countOf(text = '20'): number {
   return Number(text)
 }
 
-/** Whole lines since the last call; a file that has become shorter has begun anew. */
+/** Returns whole lines since the last call; a file that has become shorter is read from its beginning. */
 function reader({ name, file }: LogFile) {
   let at = 0
   let rest = ''

@@ -52,7 +52,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
 function report(error: unknown, json: boolean, env: Input['env'], out: Output): void {
   const code = isRungError(error) ? error.code : 'UNEXPECTED'
   const facts = isRungError(error) ? error.facts : {}
-  const { at = facts.at } = faultOf(error) // of this process, or as a process that it has started told it
+  const { at = facts.at } = faultOf(error) // of this process, or as a process that it started has reported it
   if (json) {
     out.json({ error: { code, message: messageOf(error), ...(at !== undefined && { at }), ...facts } })
     return
@@ -82,7 +82,7 @@ async function overview(): Promise<string> {
     'Commands:',
     ...all.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
-    'rung <command> --help tells more of each. Every command takes --json.',
+    'rung <command> --help describes each of them. Every command takes --json.',
   ].join('\n')
 }
 

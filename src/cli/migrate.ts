@@ -87,7 +87,7 @@ function showStatus({ json, out }: Input, states: readonly MigrationState[]): nu
   return 0
 }
 
-/** Exit code 1 when something would be refused. */
+/** @returns 1 when a migration would be refused, otherwise 0 */
 async function showLint({ json, out }: Input, migrations: readonly Migration[], withText = false): Promise<number> {
   const results: { migration: Migration; findings: Finding[] }[] = []
   for (const migration of migrations) results.push({ migration, findings: await lint(migration) })

@@ -18,8 +18,8 @@ export async function ownPackage(): Promise<OwnPackage> {
 }
 
 /**
- * The packed file that a Rung in `folder` was installed from, or was packed into, as far as that is known and it is still
- * there. An app cannot name Rung by its version: on npm that name belongs to another project.
+ * The packed file from which the Rung in `folder` was installed, or into which it was packed; `undefined` where that is not
+ * known or the file does not exist any more. An app cannot name Rung by its version: on npm that name belongs to another project.
  */
 export async function packedFile(folder: string, version: string): Promise<string | undefined> {
   const modules = path.dirname(folder)
@@ -30,7 +30,7 @@ export async function packedFile(folder: string, version: string): Promise<strin
   return known !== undefined && existsSync(known) ? known : undefined
 }
 
-/** What npm wrote down beside the packages that it installed. */
+/** npm records the origin of the packages that it installs. */
 async function installedFrom(modules: string, name: string): Promise<string | undefined> {
   try {
     const lock = JSON.parse(await readFile(path.join(modules, '.package-lock.json'), 'utf8'))

@@ -102,7 +102,7 @@ function age(ms: number): string {
   return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} d`
 }
 
-/** The end of a path tells more than its beginning. */
+/** Shortened at its beginning: the end of a path says more. */
 function tail(text: string, most: number): string {
   return text.length <= most ? text : `…${text.slice(1 - most)}`
 }

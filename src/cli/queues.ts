@@ -13,16 +13,16 @@ export interface QueueView {
   /** `job` or `delivery`. */
   noun: string
   ofEvents: boolean
-  /** How the queue is called for people, and back. */
+  /** From the name of a queue to the one that people see, and back. */
   label(queue: string): string
   queueOf(label: string): string
 }
 
 export const queueOptions: Options = {
-  queue: { type: 'string', value: 'name', help: 'Only of this queue.' },
+  queue: { type: 'string', value: 'name', help: 'Only this queue.' },
   state: { type: 'string', value: 'state', help: 'waiting, delayed, running, dead, done or cancelled.' },
-  limit: { type: 'string', value: 'number', help: 'At most so many, newest first. Default 20.' },
-  dead: { type: 'boolean', help: 'With retry: all dead ones (of the queue).' },
+  limit: { type: 'string', value: 'number', help: 'At most this many, newest first (20).' },
+  dead: { type: 'boolean', help: 'With retry: all dead ones, of the queue where one is named.' },
 }
 
 const states: readonly string[] = ['waiting', 'delayed', 'running', 'dead', 'done', 'cancelled'] satisfies ItemState[]

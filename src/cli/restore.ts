@@ -96,7 +96,7 @@ function wanted(value: unknown, name: string): string {
 function parseTime(text: string): number {
   const zoned = /(Z|[+-]\d\d:?\d\d)$/i.test(text.slice(10)) ? text : `${text}Z`
   const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)[T ]\d\d:\d\d/.exec(text)?.map(Number) ?? []
-  // Date.parse takes the 30th of February for the 2nd of March.
+  // Date.parse reads the 30th of February as the 2nd of March.
   const isDate = day !== undefined && day >= 1 && day <= new Date(Date.UTC(year!, month!, 0)).getUTCDate()
   const time = isDate ? Date.parse(zoned.replace(' ', 'T')) : Number.NaN
   if (!Number.isNaN(time)) return time
@@ -108,7 +108,7 @@ function parseTime(text: string): number {
 
 function oneOf(all: readonly Catalogue[], wanted: unknown, from: string, isNamed: boolean): Catalogue {
   const withBases = all.filter(({ bases }) => bases.length > 0)
-  // The one of RUNG_DATA is only preferred: it may never have been archived here.
+  // The database of RUNG_DATA is only preferred: it may never have been archived here.
   const system = isNamed || withBases.some((one) => one.system === wanted) ? wanted : undefined
   const found = withBases.filter((catalogue) => system === undefined || catalogue.system === system)
   if (found.length === 1) return found[0]!

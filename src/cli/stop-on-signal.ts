@@ -4,8 +4,8 @@ import { messageOf } from '../kernel/errors.ts'
 import type { Input } from './command.ts'
 
 /**
- * Listens for signals from now on, and for the end of whoever reads standard output. What it returns waits for the first of
- * them, drains and stops what runs, and returns the exit code. A second signal ends at once.
+ * Listens for signals from now on, and for the end of the reader of standard output. The returned function waits for the first
+ * of them, drains and stops what runs, and resolves with the exit code. A second signal ends the process at once.
  */
 export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: { stop(): Promise<unknown> }) => Promise<number> {
   const asked = Promise.withResolvers<void>()
@@ -24,7 +24,7 @@ export function stopOnSignal({ out }: Pick<Input, 'out'>): (running: { stop(): P
     asked.resolve()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  // Started by `rung dev`: when that is gone, however it ended, nobody is left to stop this process.
+  // Started by `rung dev`: when that has ended, in whatever way, nothing else would stop this process.
   process.once('disconnect', () => onSignal('SIGTERM'))
   process.channel?.unref() // listening for that end keeps no process alive
   whenUnread(() => stopBecause('Nobody reads the output any more: '))
@@ -52,8 +52,8 @@ function whenUnread(fn: () => void): void {
 const readerEndsMs = 300
 
 /**
- * The last line of a start. After it an app may be silent for hours, and a pipe without a reader is only noticed by a write: so in a
- * pipe it comes a moment later than those before it.
+ * Prints the last line of a start. After it an app may be silent for hours, and only a write notices that a pipe has no reader:
+ * into a pipe it is written a moment later than the lines before it.
  */
 export async function lastLine(out: Input['out'], text: string): Promise<void> {
   if (isPipe(1)) await sleep(readerEndsMs)
@@ -64,6 +64,6 @@ function isPipe(descriptor: number): boolean {
   try {
     return fstatSync(descriptor).isFIFO()
   } catch {
-    return false // it was closed by whoever started this process
+    return false // the parent process has closed it
   }
 }

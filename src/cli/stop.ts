@@ -8,7 +8,7 @@ import { RungError } from '../kernel/errors.ts'
 import { type Command, settingOptions } from './command.ts'
 import { dataDirOf } from './input-settings.ts'
 
-/** For processes that do not say how long they need, since they only start. */
+/** For processes that have not said yet how long they need. */
 const leastTimeoutMs = 180_000
 
 const stop: Command = {

@@ -137,7 +137,7 @@ async function runFleet(input: Input, stopped: Stopped): Promise<number> {
   }
 }
 
-/** Engines do not keep this process alive; with all of them elsewhere nothing else would. */
+/** Keeps the process alive: engines do not, and all of them may run elsewhere. */
 async function stayUntil(code: Promise<number>): Promise<number> {
   const over = new AbortController()
   const stay = async () => {
@@ -155,7 +155,7 @@ function checkEngines({ parts }: Deployment): void {
     return problem === undefined ? [] : [{ name: kind.engine.name, problem }]
   })
   if (missing.length === 0) return
-  // As a sentence they read from the inside outwards.
+  // Named from the inside outwards, as `rung engines` lists them.
   const names = missing.map(({ name }) => name).reverse()
   const problems = missing.map(({ problem }) => problem).reverse()
   throw new RungError('ENGINE_MISSING', `${problems.join(', and ')}. Run: rung engines install ${names.join(' ')}`, {

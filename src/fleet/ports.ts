@@ -6,7 +6,7 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 const first = 20_000
 const span = 10_000
 
-/** So many ports that are free now, the same ones for the same data directory where possible. */
+/** @returns ports that are free now; the same ones for the same data directory where possible */
 export async function freePorts(dataDir: string, count: number, except?: number): Promise<number[]> {
   const begin = createHash('sha256').update(dataDir).digest().readUInt32BE() % span
   const found: number[] = []
@@ -19,7 +19,7 @@ export async function freePorts(dataDir: string, count: number, except?: number)
 }
 
 /**
- * For clients. 0 is any.
+ * The port on which clients come in; for 0 it is any free one.
  * @throws PORT_IN_USE, CONFIG_INVALID before anything is started
  */
 export async function publicPort(dataDir: string, host: string, port: number): Promise<number> {

@@ -5,15 +5,15 @@ const bytesMax = 50 * 1024 ** 2
 const lookEveryMs = 10_000
 
 /**
- * A fleet runs for months: a log that has grown large goes to `….1`, and begins anew. Whoever writes it appends and need
- * not know; what is written in that very moment may be lost.
+ * A fleet runs for months: a log that has grown large is copied to `….1` and truncated. Its writer appends and need not know;
+ * lines that are written at that very moment may be lost.
  */
 export function keepLogsShort(files: readonly string[]): () => void {
   let looking = false
   return every(lookEveryMs, async () => {
     if (looking) return
     looking = true
-    for (const file of files) await shorten(file, bytesMax).catch(() => {}) // it is not there, or the disk is full
+    for (const file of files) await shorten(file, bytesMax).catch(() => {}) // the file does not exist, or the disk is full
     looking = false
   })
 }

@@ -14,13 +14,13 @@ export interface Started {
   since: number
   /** Where it answers, once it does. */
   url: string
-  /** After a signal it has ended within this time. */
+  /** After a signal it ends within this time, in ms. */
   stopTimeoutMs: number
 }
 
 const folderOf = (dataDir: string) => path.join(dataDir, 'started')
 
-/** Writes down that this process starts, for `rung ps` and `rung stop`. The data directory is there. */
+/** Records that this process starts, for `rung ps` and `rung stop`. The data directory exists. */
 export async function noteStart(dataDir: string, role: string, app: string) {
   const folder = folderOf(dataDir)
   const file = path.join(folder, `${process.pid}.json`)
@@ -39,7 +39,7 @@ export async function noteStart(dataDir: string, role: string, app: string) {
   }
 }
 
-/** Those that run now, the first started first. What was killed is forgotten. */
+/** @returns those that run now, the oldest first; records of killed ones are removed */
 export async function startedOn(dataDir: string): Promise<Started[]> {
   const folder = folderOf(dataDir)
   const found: Started[] = []

@@ -9,7 +9,7 @@ export interface FleetState {
   app: string
   url: string
   startedAt: number
-  /** After a signal everything has ended within this time. */
+  /** After a signal everything ends within this time, in ms. */
   stopTimeoutMs: number
   parts: (PartState & { address: string; log: string })[]
 }

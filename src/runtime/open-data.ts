@@ -9,7 +9,7 @@ import { createLog } from './log.ts'
 import { openPrimitives, systemMigrations } from './primitives.ts'
 import { openDatabase, openMemoryCache, startDatabaseServer } from './wire.ts'
 
-/** The data primitive, and search, alone: for a program that is no Rung app. */
+/** The data primitive and search alone, for a program that is not a Rung app. */
 export interface OpenData {
   /** As one of the modules has it. */
   data(module: string): Data
@@ -21,7 +21,7 @@ export interface OpenDataOptions {
   name: string
   /** Whose tables there are; each has the Postgres schema of its name. */
   modules: readonly { name: string; migrations?: URL; reads?: readonly string[] }[]
-  /** Instead of the environment of the process. Over it goes nothing; below it, `rung.config.ts` is read as by every command. */
+  /** Instead of the environment of the process. It wins over `rung.config.ts`, which is read as by every command. */
   env?: Readonly<Record<string, string | undefined>>
   /** `own` (default) starts the database and refuses one in use; `attach` joins a running app's. */
   server?: 'own' | 'attach'

@@ -3,13 +3,13 @@ import type { Topology } from '../../topology/topology.ts'
 import type { Packages } from './debian.ts'
 
 /**
- * Everything that the rest of the house knows of an outside system. Each has one, in `engine.ts` of its folder, and one line
- * in fleet/engines.ts. Its npm client is in `client.ts` beside it.
+ * Everything that the rest of the house knows of an outside system: one object, in `engine.ts` of its folder, and one line in
+ * fleet/engines.ts. A process of the app loads only its `client.ts`, which imports its npm package.
  */
 export interface Engine {
-  /** As in `rung engines install redis`. */
+  /** Its name in `rung engines install redis`. */
   readonly name: string
-  /** As people call it. */
+  /** The name that people know. */
   readonly product: string
   /** Under which name `/readyz` of a process of the app says whether it can use it. */
   readonly check?: string
@@ -21,7 +21,7 @@ export interface Engine {
   readonly needs?: readonly string[]
   /** How it is installed, where it does not come with Rung. */
   readonly packages?: Packages
-  /** What of it is on this machine. An engine without this never runs here. */
+  /** What is installed on this machine. An engine without this never runs here. */
   look?(): EngineState
   /** Whether a topology uses it, and whether Rung runs it. */
   use(topology: Topology): 'none' | 'managed' | 'external'
@@ -31,7 +31,7 @@ export interface Engine {
   readonly ports?: number
   /** How it runs on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
-  /** A server of its that outlived the process that started it, on this data directory. */
+  /** A server of this data directory that outlived the process that started it. */
   findLeftover?(dataDir: string): Promise<Leftover | undefined>
 }
 
