@@ -140,7 +140,7 @@ describe('answers that are kept', () => {
   it('tell an edge what they depend on, kept or not', async () => {
     const behind = await bootForTest(defineApp({ name: 'shop', modules: [shop] }), postgres, {}, [], {
       RUNG_EDGE_URL: 'http://127.0.0.1:9',
-      RUNG_EDGE_SECRET: 'a word of the tests',
+      RUNG_EDGE_SECRET: 'a-word-of-the-tests',
     })
     for (let n = 0; n < 2; n += 1) {
       const { headers } = await fetch(`${behind.url}/things/h`)
