@@ -60,7 +60,7 @@ export class Scope {
     const { recall } = this
     if (!recall) return undefined
     const { promise: once, resolve } = Promise.withResolvers<void>()
-    this.recall = () => once // before it begins, since finding out whose session it is sets it aside
+    this.recall = () => once // before `recall` runs: finding out who asks may read from the cache
     resolve(
       recall().finally(() => {
         this.recall = undefined

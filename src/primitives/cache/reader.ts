@@ -49,7 +49,8 @@ export class Reader {
    */
   #ready(scope: Scope | undefined): Promise<boolean> | undefined {
     const again = () => this.#ready(scope) ?? true
-    if (scope?.recall) return recalled(scope).then(again)
+    const recalled = scope?.recallPosition()
+    if (recalled) return recalled.then(again)
     const behind = this.#parts.started() ?? (scope && this.#parts.invalidator.ensure(scope))
     return behind?.then(again, () => false)
   }
@@ -124,16 +125,4 @@ export class Reader {
     }
     return read.value
   }
-}
-
-/** Fetches the session's position once, however many readers wait for it. */
-function recalled(scope: Scope): Promise<void> {
-  const recall = scope.recall!
-  const { promise: once, resolve } = Promise.withResolvers<void>()
-  scope.recall = () => once // before `recall` runs: finding out who asks may read from the cache
-  const asked = recall().finally(() => {
-    scope.recall = undefined
-  })
-  resolve(asked)
-  return once
 }
