@@ -35,8 +35,9 @@ const handlers: CallHandlers<typeof contract> = {
   fail: () => {
     throw new TypeError('a secret of the implementation')
   },
-  context: () => {
+  context: async () => {
     const scope = currentScope()!
+    await scope.recallPosition()
     return {
       traceparent: scope.traceparent,
       seen: String(scope.position.get('main')),
@@ -143,14 +144,14 @@ export function callsContract(name: string, open: OpenCalls): void {
       })
     })
 
-    it('fetches a position that lies in a record before it goes along', async () => {
+    it('lets the handler know a position that lies in a record', async () => {
       const seen = await inScope((scope) => {
         scope.recall = async () => {
           scope.position = advance(scope.position, 'main', 6n)
         }
-        return calls.context({}).then((context) => scope.recallPosition() ?? context)
+        return calls.context({})
       })
-      if (seen !== undefined) assert.equal(seen.seen, '6')
+      assert.equal(seen.seen, '6')
     })
 
     for (const fails of [false, true]) {

@@ -2,7 +2,6 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Pool } from '../../engines/postgres/client.ts'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { advance, parsePlace, placeSql } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import { type BatchLoad, batcher } from './batch.ts'
@@ -16,6 +15,7 @@ import {
 } from './channels.ts'
 import type { Connection, Database, Need, Result, Statement, Target } from './contract.ts'
 import { isOutdated, outcomeUnknown, sqlState, wasSent } from './errors.ts'
+import { askPlace, noteSeen, placeIn } from './place.ts'
 import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
 import { compile, makeTag, type Piece, type Sql, type SqlTag } from './sql.ts'
@@ -76,11 +76,6 @@ const retryCapMs = 500
 const forever = Number.POSITIVE_INFINITY
 const commit: Statement = { text: 'commit', values: [], name: 'rung_commit' }
 const rollback: Statement = { text: 'rollback', values: [], name: undefined }
-const askPlace: Statement = {
-  text: `select ${placeSql('pg_current_wal_lsn()')} as place`,
-  values: [],
-  name: 'rung_place',
-}
 const begins: Record<Isolation, Statement> = {
   'read committed': { text: 'begin', values: [], name: 'rung_begin' },
   'repeatable read': { text: 'begin isolation level repeatable read', values: [], name: 'rung_begin_rr' },
@@ -338,7 +333,7 @@ class ReadSession {
       checkDeadline(currentScope()) // the wait may have taken all the time there was
       const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
       const { rows, seen } = await observed(core, connection, statement, 'read', false, waitMs)
-      if (seen !== undefined && scope) scope.position = advance(scope.position, database.name, seen)
+      noteSeen(scope, database, seen)
       return rows
     } finally {
       this.#inFlight -= 1
@@ -518,8 +513,8 @@ export class WriteSession {
       if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
       const answer = await at?.catch(() => undefined)
-      const place = parsePlace(String(answer?.rows[0]?.place))
-      if (scope && place !== undefined) scope.position = advance(scope.position, this.core.database.name, place)
+      const place = placeIn(answer)
+      noteSeen(scope, this.core.database, place)
       for (const [index, answer] of answers.entries()) {
         if (answer.status === 'fulfilled') after.push(rides[index]!.committed?.(answer.value.rows, place))
       }

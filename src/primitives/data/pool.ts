@@ -1,10 +1,10 @@
 import type { Pool } from '../../engines/postgres/client.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { advance, parsePlace, placeSql } from '../../kernel/position.ts'
 import { currentScope, inDoubt, type Scope } from '../../kernel/scope.ts'
 import type { Connection, Database, Result, Statement } from './contract.ts'
 import { outcomeUnknown } from './errors.ts'
+import { askPlace, noteSeen, placeIn } from './place.ts'
 
 /** Where the pool sends its statements: into the open transaction, or to the primary. */
 export interface PoolRoute {
@@ -124,9 +124,7 @@ class RoutedPool {
 
   async #advance(connection: Connection, scope: Scope): Promise<void> {
     // It is committed, whatever becomes of this question.
-    const answer = await connection.run(askPlace).catch(() => undefined)
-    const place = parsePlace(String(answer?.rows[0]?.place))
-    if (place !== undefined) scope.position = advance(scope.position, this.#route.database.name, place)
+    noteSeen(scope, this.#route.database, placeIn(await connection.run(askPlace).catch(() => undefined)))
   }
 }
 
@@ -172,11 +170,6 @@ export class RoutedClient {
   }
 }
 
-const askPlace: Statement = {
-  text: `select ${placeSql('pg_current_wal_lsn()')} as place`,
-  values: [],
-  name: 'rung_place',
-}
 const readsOnly = new Set(['SELECT', 'SHOW', 'EXPLAIN', 'BEGIN', 'START', 'ROLLBACK', 'SET', 'SAVEPOINT', 'RELEASE'])
 const readingText = /^\s*(select|show|explain|begin|start|set|savepoint|release|rollback|values|table|fetch)\b/i
 

@@ -1,6 +1,6 @@
 import { after, atMost, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { causesOf, errorOf, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
-import { advance, nowhere, type Position, parsePlace } from '../../kernel/position.ts'
+import { furthest, type Position, positionFromJson } from '../../kernel/position.ts'
 import { backoffMs, systemRandom } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import type { Database } from '../data/contract.ts'
@@ -207,10 +207,9 @@ export class Worker {
   /** What the producer had seen, and its own commit. Most items of one claim have nothing else, and share it. */
   #positionOf({ context, place }: Item): Position {
     const { name } = this.#options.database
-    if (this.#claimedAt?.place !== place) this.#claimedAt = { place, position: moved(nowhere, name, place) }
-    let { position } = this.#claimedAt
-    for (const database in context?.position) position = moved(position, database, context.position[database]!)
-    return position
+    if (this.#claimedAt?.place !== place) this.#claimedAt = { place, position: positionFromJson({ [name]: place }) }
+    const { position } = this.#claimedAt
+    return context?.position ? furthest(position, positionFromJson(context.position)) : position
   }
 
   #begin(state: LineState): void {
@@ -391,11 +390,6 @@ function held({ id, token }: Item): { id: number; token: number } {
 
 function announce(at: Moment, item: { id: number }): void {
   if (moment.hasSubscribers) moment.publish({ at, item })
-}
-
-function moved(position: Position, database: string, text: string): Position {
-  const place = parsePlace(text)
-  return place === undefined ? position : advance(position, database, place)
 }
 
 /** A handler that does not listen to its signal is left alone: its writes fail, and its place is free again. */

@@ -5,6 +5,7 @@ import { cancelWithScope } from '../data/cancel.ts'
 import type { Database } from '../data/contract.ts'
 import { toRead } from '../data/data.ts'
 import { sqlState } from '../data/errors.ts'
+import { noteSeen } from '../data/place.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
 import type { LookedUp, Term } from './answers.ts'
 import type { Change, IndexKey, Prepared, Rebuild, SearchStore } from './contract.ts'
@@ -190,7 +191,9 @@ async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
   const endCancel = cancelWithScope(connection)
   let broken = false
   try {
-    return (await connection.run(compile(statement))).rows as Row[]
+    const { rows, seen } = await connection.run(compile(statement))
+    noteSeen(scope, database, seen)
+    return rows as Row[]
   } catch (error) {
     broken = isRungError(error, 'DATA_UNAVAILABLE')
     throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
