@@ -10,7 +10,7 @@ import { type Migration, systemMigration } from '../primitives/data/migrations.t
 import type { Outbox } from '../primitives/events/contract.ts'
 import { publishIn } from '../primitives/events/events.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
-import type { Bell, Queue } from '../primitives/jobs/contract.ts'
+import type { Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { indexingIn } from '../primitives/search/search.ts'
@@ -32,7 +32,7 @@ export interface Primitives {
   queue: Queue
   outbox: Outbox
   searchStore: SearchStore
-  bell: Bell
+  signals: Signals
   records: Records
   cache: CacheCore
   /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
@@ -42,20 +42,21 @@ export interface Primitives {
 
 export function openPrimitives(
   database: Database,
-  connection: ConnectionConfig,
+  signals: Signals,
   guard: Guard | undefined,
-  layers: CacheLayers = openMemoryCache({ cdn: undefined }, database, connection),
+  layers: CacheLayers = openMemoryCache({ cdn: undefined }, database),
 ): Primitives {
-  const { queue, outbox, bell } = openQueues(database, connection)
+  const { queue, outbox } = openQueues(database)
   const searchStore = openSearchStore(database)
 
   function pushed(queues: ReadonlySet<string>): void {
-    if (!primitives.worker?.wake(queues)) bell.ring(queues)
+    if (!primitives.worker?.wake(queues)) signals.send('jobs', queues)
   }
 
   const cache = new CacheCore({
     bytesMax: rung1k.cache.memoryBytesMax,
     ...layers,
+    signals,
     database: database.name,
     // Nobody is woken: they are for later.
     outbox: layers.cdn
@@ -78,12 +79,12 @@ export function openPrimitives(
     queue,
     outbox,
     searchStore,
-    bell,
+    signals,
     records: openRecords(database),
     worker: undefined,
     async close() {
       await cache.close()
-      await bell.close()
+      await signals.close()
     },
   }
   return primitives

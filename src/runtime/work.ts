@@ -48,7 +48,7 @@ export function startWork(
   graceMs: number,
   own: readonly Line[] = [],
 ): () => Promise<void> {
-  const { data, queue, bell } = primitives
+  const { data, queue, signals } = primitives
   const worker = new Worker({
     queue,
     lines: [...jobLines(work.jobs), ...groupLines(work.consumed), ...own],
@@ -57,7 +57,7 @@ export function startWork(
   })
   worker.start()
   primitives.worker = worker
-  bell.listen((queues) => worker.wake(queues))
+  signals.listen('jobs', (queues) => worker.wake(queues))
   const endCron = startCron(work.crons, data.forModule(undefined), data.database)
   return async () => {
     await endCron()

@@ -4,7 +4,8 @@ import type { Ride, Riding } from '../data/rides.ts'
 import type { Cache, CachedOptions, CacheOptions, Invalidating, Load } from './api.ts'
 import { batched } from './batch.ts'
 import type { EntryFacts } from './bounded.ts'
-import type { Bus, InvalidationLog, Place } from './contract.ts'
+import type { Signals } from '../signals/signals.ts'
+import type { InvalidationLog, Place } from './contract.ts'
 import type { Stored } from './entry.ts'
 import { Filling } from './filling.ts'
 import { InheritedTags } from './inherited-tags.ts'
@@ -26,7 +27,7 @@ export interface CacheParts {
   inTransaction(): boolean
   /** Nothing is kept: every value is loaded. */
   off?: boolean
-  bus: Bus
+  signals: Signals
   shared?: SharedCache | undefined
   edge?: Place | undefined
   /** What else rides a commit with invalidations: for caches that can only be told later. */
@@ -150,7 +151,6 @@ export class CacheCore {
   async close(): Promise<void> {
     await this.#starting?.catch(() => {})
     await this.#invalidator.close()
-    await this.#parts.bus.close()
     await this.#parts.shared?.close()
     await this.#parts.edge?.close()
   }

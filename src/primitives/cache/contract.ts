@@ -6,7 +6,7 @@ import type { Ride } from '../data/rides.ts'
  * invalidation reaches all places is in `invalidator.ts`.
  *
  * The log is the truth: an invalidation is a row of the transaction that made it necessary, so it is there after a commit, even if the
- * process dies in between, and not after a rollback. Every node follows the log. The bus only says that there is something new, and the
+ * process dies in between, and not after a rollback. Every node follows the log. Signals only say that there is something new, and the
  * shared layer only saves loads; both may lose all they have.
  *
  * What must hold on every adapter of the log:
@@ -31,15 +31,6 @@ export interface Invalidation {
 
 /** Which transactions a reader of the log has seen: a snapshot, in Postgres' own text. */
 export type Mark = string
-
-/** Tells other processes that the log has grown. Messages are coalesced and may be lost. */
-export interface Bus {
-  /** The words name what a place has been told already. They have no spaces. */
-  ring(words: readonly string[]): void
-  /** Calls `heard` for the messages of others, and without words if messages may have been missed. */
-  listen(heard: (words: readonly string[]) => void): void
-  close(): Promise<void>
-}
 
 /** Where entries or answers are kept outside this process: the shared layer, the edge. */
 export interface Place {

@@ -1,11 +1,12 @@
 import { after, type Clock, every, systemClock } from '../../kernel/clock.ts'
 import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
-import type { Bus, Invalidation, InvalidationLog, Mark } from './contract.ts'
+import type { Signals } from '../signals/signals.ts'
+import type { Invalidation, InvalidationLog, Mark } from './contract.ts'
 
 export interface FollowerOptions {
   log: InvalidationLog
-  bus: Bus
+  signals: Signals
   /** The name under which positions of the log's database are kept. */
   database: string
   /** Applies new rows, which come in no order. The rows count as seen once it resolves. */
@@ -64,8 +65,8 @@ export class Follower {
   /** Until the first look has been made, nothing must be kept. */
   async start(): Promise<void> {
     await this.look()
-    this.#options.bus.listen((words) => {
-      for (const word of words) this.#known.add(word)
+    this.#options.signals.listen('cache', (words) => {
+      for (const word of words ?? []) this.#known.add(word)
       this.#tell()
     })
     this.#ends = [

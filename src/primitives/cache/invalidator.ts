@@ -3,14 +3,15 @@ import { advance, type Lsn, nowhere, type Position } from '../../kernel/position
 import type { Scope } from '../../kernel/scope.ts'
 import type { Ride, Riding } from '../data/rides.ts'
 import type { Invalidating } from './api.ts'
-import type { Bus, Invalidation, InvalidationLog, Mark, Place } from './contract.ts'
+import type { Signals } from '../signals/signals.ts'
+import type { Invalidation, InvalidationLog, Mark, Place } from './contract.ts'
 import { Follower } from './follower.ts'
 import { ownTagTexts } from './keys.ts'
 import type { Memory } from './memory.ts'
 
 export interface InvalidatorOptions {
   log: InvalidationLog
-  bus: Bus
+  signals: Signals
   /** The database whose log it is. */
   database: string
   memory: Memory
@@ -30,7 +31,7 @@ const trustedMsMax = 1_000
 /**
  * Drops what a commit has made useless, in the memory of this process and in the places that processes share.
  *
- *     own commit ──────────────────────▶ memory, then each place, then the bus: which places know
+ *     own commit ──────────────────────▶ memory, then each place, then a signal: which places know
  *     log (the commits of others) ─────▶ memory, then each place that its writer has not told
  */
 export class Invalidator {
@@ -40,11 +41,11 @@ export class Invalidator {
   #purges: string | undefined
 
   constructor(options: InvalidatorOptions) {
-    const { log, bus, database, clock, failed, memory, onMark } = options
+    const { log, signals, database, clock, failed, memory, onMark } = options
     this.#options = options
     this.#follower = new Follower({
       log,
-      bus,
+      signals,
       database,
       clock,
       failed,
@@ -112,7 +113,7 @@ export class Invalidator {
 
   /** Applies a commit of this process, before its writer is answered. */
   async #committed(id: number, names: readonly string[], at: Lsn | undefined): Promise<void> {
-    const { memory, places, bus, database } = this.#options
+    const { memory, places, signals, database } = this.#options
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     memory.invalidate(names, position)
     const words: string[] = []
@@ -123,7 +124,7 @@ export class Invalidator {
       else if (place.fillsMemory) isApplied = false
     }
     if (isApplied) this.#follower.applied(id)
-    bus.ring(words)
+    signals.send('cache', words)
   }
 
   /** Applies what others have committed. A writer that has not told a place may be dead, so this process tells it. */
@@ -150,7 +151,7 @@ function namesOf(rows: readonly Invalidation[]): string[] {
   return [...new Set(rows.flatMap(({ tags }) => tags))]
 }
 
-/** Sent over the bus. During a failover two nodes may use two engines: what one engine was told, the other does not know. */
+/** Sent with a signal. During a failover two nodes may use two engines: what one engine was told, the other does not know. */
 function knownIn(knownAs: string, id: number): string {
   return `${knownAs}:${id}`
 }

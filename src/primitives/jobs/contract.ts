@@ -41,14 +41,3 @@ export interface Queue {
   /** `retry`: dead ones, and those that wait for another try, run now. `cancel`: waiting ones go, running ones are told. */
   change(ids: readonly number[], how: 'retry' | 'cancel'): Promise<number>
 }
-
-/**
- * Tells workers in other processes that there is work. It may be late or lost: they also look by themselves. It is rung
- * after the author's commit, never in it: a NOTIFY in a transaction makes commits wait for each other.
- */
-export interface Bell {
-  ring(queues: ReadonlySet<string>): void
-  /** Calls `heard` for what others ring; also when it may have missed something. */
-  listen(heard: (queues?: ReadonlySet<string>) => void): void
-  close(): Promise<void>
-}
