@@ -10,7 +10,7 @@ import { migrate } from '../src/migrations/migrate.ts'
 import { defineEvent } from '../src/primitives/events/events.ts'
 import { defineJob } from '../src/primitives/jobs/jobs.ts'
 import { openPrimitives, systemMigrations } from '../src/runtime/primitives.ts'
-import { openDatabase } from '../src/runtime/wire.ts'
+import { openDatabase, openSignals } from '../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from '../src/runtime/work.ts'
 import { rung1k } from '../src/topology/rungs/1k.ts'
 import type { Bench } from './run.ts'
@@ -30,7 +30,7 @@ const bench: Bench = {
       const { connection } = server
       await migrate({ connection, migrations: systemMigrations })
       const database = openDatabase({ ...rung1k.data, writeConnectionsMax: 30 }, connection)
-      const primitives = openPrimitives(database, connection, undefined)
+      const primitives = openPrimitives(database, await openSignals(database, connection))
       const data = primitives.data.forModule('bench')
       const job = defineJob('bench.job', Type.Object({ n: Type.Integer() }), { concurrency: 24 })
       const Happened = defineEvent('bench.happened', Type.Object({ n: Type.Integer() }))

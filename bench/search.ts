@@ -7,7 +7,7 @@ import { seededRandom } from '../src/kernel/random.ts'
 import { migrate } from '../src/migrations/migrate.ts'
 import { defineIndex, type Search, type SearchQuery, searchFor } from '../src/primitives/search/search.ts'
 import { openPrimitives, type Primitives, systemMigrations } from '../src/runtime/primitives.ts'
-import { openDatabase } from '../src/runtime/wire.ts'
+import { openDatabase, openSignals } from '../src/runtime/wire.ts'
 import { rung1k } from '../src/topology/rungs/1k.ts'
 import type { Bench } from './run.ts'
 import { machineFacts, progress, rounded, spread, table } from './support/report.ts'
@@ -46,7 +46,7 @@ async function measure({ connection }: EmbeddedPostgres, rounds: number, json: b
     { ...rung1k.data, writeConnectionsMax: 8, statementTimeoutMs: 0, lockTimeoutMs: 30_000 },
     connection,
   )
-  const primitives = openPrimitives(database, connection, undefined)
+  const primitives = openPrimitives(database, await openSignals(database, connection))
   try {
     const search = searchFor('bench', primitives.searchStore)
     const vocabulary = vocabularyOf(40_000)

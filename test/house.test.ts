@@ -25,7 +25,8 @@ const separateRooms = ['primitives', 'engines']
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
   'primitives/search': ['primitives/data'],
-  'primitives/cache': ['primitives/data', 'primitives/http'],
+  'primitives/cache': ['primitives/data', 'primitives/http', 'primitives/signals'],
+  'primitives/signals': ['primitives/data'],
   'primitives/positions': ['primitives/http'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
@@ -78,13 +79,10 @@ const lazy = [
 const adapters: Record<string, string> = {
   'primitives/data/postgres.ts': 'data',
   'primitives/jobs/table.ts': 'jobs',
-  'primitives/jobs/notify.ts': 'jobs',
   'primitives/events/table.ts': 'events',
   'primitives/search/table.ts': 'search',
   'primitives/cache/table.ts': 'cache',
-  'primitives/cache/notify.ts': 'cache',
   'primitives/cache/redis.ts': 'cache',
-  'primitives/cache/redis-bus.ts': 'cache',
   'primitives/cache/nginx.ts': 'cache',
   'primitives/positions/memory.ts': 'positions',
   'primitives/positions/redis.ts': 'positions',
@@ -97,6 +95,8 @@ const adapters: Record<string, string> = {
   'primitives/limits/redis.ts': 'limits',
   'primitives/sessions/table.ts': 'sessions',
   'primitives/sessions/redis.ts': 'sessions',
+  'primitives/signals/notify.ts': 'signals',
+  'primitives/signals/redis.ts': 'signals',
 }
 
 /** Holds the text of another app's files. */

@@ -1,12 +1,13 @@
 import { openRedis } from '../../src/engines/redis/client.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
-import { redisBus } from '../../src/primitives/cache/redis-bus.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import type { SqlTag } from '../../src/primitives/data/sql.ts'
+import { redisLine } from '../../src/primitives/signals/redis.ts'
+import { signalsOver } from '../../src/primitives/signals/signals.ts'
 
 /** What one process of the rung `10k` has of the cache. */
 export interface CacheNode {
@@ -18,17 +19,21 @@ export interface CacheNode {
 export async function openCacheNode(database: Database, url: string, bytesMax: number): Promise<CacheNode> {
   const client = await openRedis({ url, commandTimeoutMs: 5_000 })
   const log = tableLog(database)
+  const signals = signalsOver(
+    redisLine({ client, url, app: 'bench' }, () => {}),
+    () => {},
+  )
   const core = new CacheCore({
     log,
     bytesMax,
     database: database.name,
     shared: new SharedCache({ layer: redisLayer(client, 'bench'), log, changed() {} }),
-    bus: redisBus({ client, url, app: 'bench', failed() {} }),
+    signals,
     inTransaction: () => root.inTransaction(),
     failed() {},
   })
   const root = createData<SqlTag & Invalidating>(database, { extend: (riding) => core.invalidatingIn(riding) })
   const data = root.forModule('bench')
   await core.open()
-  return { data, cache: core.forModule('bench', data.write), close: () => core.close() }
+  return { data, cache: core.forModule('bench', data.write), close: () => core.close().then(() => signals.close()) }
 }

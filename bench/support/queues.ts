@@ -7,7 +7,7 @@ import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { defineEvent } from '../../src/primitives/events/events.ts'
 import { defineJob } from '../../src/primitives/jobs/jobs.ts'
 import { openPrimitives } from '../../src/runtime/primitives.ts'
-import { openDatabase } from '../../src/runtime/wire.ts'
+import { openDatabase, openSignals } from '../../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork } from '../../src/runtime/work.ts'
 import { rung1k } from '../../src/topology/rungs/1k.ts'
 
@@ -39,7 +39,7 @@ async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
     { ...rung1k.data, writeConnectionsMax: poolMax, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 },
     connection,
   )
-  const primitives = openPrimitives(database, connection, undefined)
+  const primitives = openPrimitives(database, await openSignals(database, connection))
   const data: Data = primitives.data.forModule('bench')
   const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {
     concurrency,

@@ -6,7 +6,7 @@ import type { LayerFacts } from '../primitives/cache/layer.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'
 import { createLog } from '../runtime/log.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
-import { openDatabase, openMemoryCache, startDatabaseServer } from '../runtime/wire.ts'
+import { openDatabase, openMemoryCache, openSignals, startDatabaseServer } from '../runtime/wire.ts'
 import type { Command, Input } from './command.ts'
 import { existingData, toolBindings } from './input-settings.ts'
 
@@ -53,8 +53,8 @@ async function invalidate(input: Input, [module, ...tags]: readonly string[]): P
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
   const { bindings, database, connection, close } = await open(input)
-  const layers = openMemoryCache(bindings, database, connection)
-  const primitives = openPrimitives(database, connection, undefined, layers)
+  const layers = openMemoryCache(bindings, database)
+  const primitives = openPrimitives(database, await openSignals(database, connection), undefined, layers)
   try {
     await primitives.data.forModule(module).write(async (tx) => tx.invalidate(tags))
   } finally {

@@ -36,7 +36,7 @@ export async function withQueues<T>(
   const server = await startDatabaseServer(bindings, createLog('rung', 'silent'), 'attach')
   const database = openDatabase(bindings.data, server.connection)
   try {
-    return await fn(openQueues(database, server.connection))
+    return await fn(openQueues(database))
   } finally {
     await database.close()
     await server.stop()

@@ -19,7 +19,7 @@ export function cacheLog(http: Http, data: DataRoot, log: Log): void {
     } else if (event === 'shared-up' && isDown) {
       isDown = false
       log.warn({ event: 'cache-shared-up' }, 'the shared layer of the cache is used again')
-    } else if (event === 'log-failed' || event === 'bus-failed' || event === 'edge-failed') {
+    } else if (event === 'log-failed' || event === 'edge-failed') {
       log.debug({ event: `cache-${event}`, err: error }, `cache: ${event}${error ? `: ${messageOf(error)}` : ''}`)
     }
   })

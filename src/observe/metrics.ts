@@ -27,6 +27,7 @@ import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import { type LimitDecided, limitDecided } from '../primitives/limits/channels.ts'
 import { type OutgoingDone, outgoingDone } from '../primitives/outgoing/outgoing.ts'
+import { type SignalFailure, signalFailed } from '../primitives/signals/channels.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -437,13 +438,12 @@ function observeCache(http: Http, data: DataRoot, cache: CacheCore, registers: R
   }
   const failures = new Counter({
     name: 'cache_failures_total',
-    help: 'Times that the log of invalidations could not be read, the bus failed, or the shared layer was given up.',
+    help: 'Times that the log of invalidations could not be read, the edge could not be told, or the shared layer was given up.',
     labelNames: ['part'],
     registers,
   })
   const parts: Partial<Record<CacheNews['event'], string>> = {
     'log-failed': 'log',
-    'bus-failed': 'bus',
     'edge-failed': 'edge',
     'shared-down': 'shared',
   }
@@ -451,4 +451,10 @@ function observeCache(http: Http, data: DataRoot, cache: CacheCore, registers: R
     const part = parts[event]
     if (part) failures.inc({ part })
   })
+  const signals = new Counter({
+    name: 'signal_failures_total',
+    help: 'Times that a signal to the other processes could not be sent, or the line that carries signals was lost.',
+    registers,
+  })
+  listen<SignalFailure>(http, data, signalFailed, () => signals.inc())
 }

@@ -52,7 +52,9 @@ import {
   openLimiter,
   openMail,
   openPositions,
+  openRedis,
   openSessions,
+  openSignals,
   ownDataDir,
   startDatabaseServer,
   tagHeader,
@@ -122,13 +124,15 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     const database = openDatabase(bindings.data, server.connection)
     undo.push(() => atMost(closeMsMax, database.close()))
     const reads = new Map(app.modules.map((module) => [module.name, module.reads ?? []] as const))
-    const { layers, redis } = await openCache(bindings, app.name, database, server.connection)
-    if (redis && !redis.isUp) {
-      const why = redis.trouble === undefined ? '' : `: ${messageOf(redis.trouble).replace(/\.+$/, '')}`
-      const message = `Redis cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
-      log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
-    }
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), {
+    const redis = await openRedis(bindings, app.name, log)
+    const layers = await openCache(bindings, app.name, database, redis)
+    const { shared } = bindings.cache
+    const signals = await openSignals(
+      database,
+      server.connection,
+      redis && shared && { client: redis, url: shared.url, app: app.name },
+    )
+    const primitives = openPrimitives(database, signals, boundaryGuard(bindings.mode, reads, log), {
       ...layers,
       off: !bindings.cache.enabled,
       requestTimeoutMs,

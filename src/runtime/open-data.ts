@@ -7,7 +7,7 @@ import { boundaryGuard } from './guard.ts'
 import { loadSettings } from './load-settings.ts'
 import { createLog } from './log.ts'
 import { openPrimitives, systemMigrations } from './primitives.ts'
-import { openDatabase, openMemoryCache, startDatabaseServer } from './wire.ts'
+import { openDatabase, openMemoryCache, openSignals, startDatabaseServer } from './wire.ts'
 
 /** The data primitive and search alone, for a program that is not a Rung app. */
 export interface OpenData {
@@ -53,10 +53,11 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { requestTimeoutMs } = options
     const layers = {
-      ...openMemoryCache(bindings, database, server.connection),
+      ...openMemoryCache(bindings, database),
       ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
     }
-    const primitives = openPrimitives(database, server.connection, boundaryGuard(bindings.mode, reads, log), layers)
+    const signals = await openSignals(database, server.connection)
+    const primitives = openPrimitives(database, signals, boundaryGuard(bindings.mode, reads, log), layers)
     function known(module: string): string {
       if (reads.has(module)) return module
       throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)

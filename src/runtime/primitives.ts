@@ -1,5 +1,4 @@
 import type { Tx } from '../app/work.ts'
-import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
 import { ownText } from '../kernel/own-text.ts'
 import { CacheCore } from '../primitives/cache/cache.ts'
@@ -14,6 +13,7 @@ import type { Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { indexingIn } from '../primitives/search/search.ts'
+import type { Signals } from '../primitives/signals/signals.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
 import { purgeItems } from './purge-cdn.ts'
 import { type CacheLayers, openMemoryCache, openQueues, openRecords, openSearchStore } from './wire.ts'
@@ -43,7 +43,7 @@ export interface Primitives {
 export function openPrimitives(
   database: Database,
   signals: Signals,
-  guard: Guard | undefined,
+  guard?: Guard,
   layers: CacheLayers = openMemoryCache({ cdn: undefined }, database),
 ): Primitives {
   const { queue, outbox } = openQueues(database)

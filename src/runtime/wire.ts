@@ -6,7 +6,6 @@ import type { CacheParts } from '../primitives/cache/cache.ts'
 import type { CdnPurges } from '../primitives/cache/cdn.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
 import type { EdgeCache } from '../primitives/cache/edge.ts'
-import { notifyBus } from '../primitives/cache/notify.ts'
 import { tableLog } from '../primitives/cache/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase } from '../primitives/data/postgres.ts'
@@ -15,8 +14,7 @@ import { tableOutbox } from '../primitives/events/table.ts'
 import type { FileStore } from '../primitives/files/contract.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
 import { tableRecords } from '../primitives/idempotency/table.ts'
-import type { Bell, Queue } from '../primitives/jobs/contract.ts'
-import { notifyBell } from '../primitives/jobs/notify.ts'
+import type { Queue } from '../primitives/jobs/contract.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
 import type { Limiter } from '../primitives/limits/contract.ts'
 import { withLocalShare } from '../primitives/limits/local-share.ts'
@@ -28,6 +26,9 @@ import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { rememberedSessions } from '../primitives/sessions/remembered.ts'
 import { tableSessions } from '../primitives/sessions/table.ts'
+import { tellSignals } from '../primitives/signals/channels.ts'
+import { notifyLine } from '../primitives/signals/notify.ts'
+import { type Signals, signalsOver } from '../primitives/signals/signals.ts'
 import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
 import type { DataLimits } from '../topology/topology.ts'
 import { parseSmtpUrl } from '../topology/urls.ts'
@@ -35,7 +36,7 @@ import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
-export type CacheLayers = Pick<CacheParts, 'log' | 'bus' | 'shared' | 'edge'> &
+export type CacheLayers = Pick<CacheParts, 'log' | 'shared' | 'edge'> &
   Partial<Pick<CacheParts, 'bytesMax' | 'off'>> & {
     /** One stands in front, and hears of invalidations through the outbox. */
     cdn?: boolean
@@ -101,20 +102,41 @@ export function openDatabase(limits: DataLimits, connection: ConnectionConfig, n
   })
 }
 
-export function openQueues(
-  database: Database,
-  connection: ConnectionConfig,
-): { queue: Queue; outbox: Outbox; bell: Bell } {
-  return { queue: tableQueue(database), outbox: tableOutbox(database), bell: notifyBell(database, connection) }
+export function openQueues(database: Database): { queue: Queue; outbox: Outbox } {
+  return { queue: tableQueue(database), outbox: tableOutbox(database) }
 }
 
-/** The memory layer alone: processes hear of each other through the database. */
-export function openMemoryCache(
-  { cdn }: Pick<ToolBindings, 'cdn'>,
+export async function openRedis(
+  { cache: { shared } }: Pick<Bindings, 'cache'>,
+  app: string,
+  log: Log,
+): Promise<RedisClient | undefined> {
+  if (shared === undefined) return undefined
+  const { openRedis } = await import('../engines/redis/client.ts')
+  const redis = await openRedis({ url: shared.url, name: app })
+  if (!redis.isUp) {
+    const why = redis.trouble === undefined ? '' : `: ${messageOf(redis.trouble).replace(/\.+$/, '')}`
+    const message = `Redis cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
+    log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
+  }
+  return redis
+}
+
+/** Signals between all processes of the app: over Redis where there is one, otherwise over the database's own NOTIFY. */
+export async function openSignals(
   database: Database,
   connection: ConnectionConfig,
-): CacheLayers {
-  return { log: tableLog(database), bus: notifyBus(database, connection), cdn: cdn !== undefined }
+  redis?: { client: RedisClient; url: string; app: string },
+): Promise<Signals> {
+  const failed = (error: unknown) => tellSignals({ database, error })
+  if (redis === undefined) return signalsOver(notifyLine(database, connection, failed), failed)
+  const { redisLine } = await import('../primitives/signals/redis.ts')
+  return signalsOver(redisLine(redis, failed), failed)
+}
+
+/** The memory layer alone. */
+export function openMemoryCache({ cdn }: Pick<ToolBindings, 'cdn'>, database: Database): CacheLayers {
+  return { log: tableLog(database), cdn: cdn !== undefined }
 }
 
 /** In which header caches in front are told what an answer depends on. The page cache understands each of them. */
@@ -134,32 +156,27 @@ export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges
 }
 
 export async function openCache(
-  { cache: { shared: binding, memoryBytesMax }, edge, cdn }: Pick<Bindings, 'cache' | 'edge' | 'cdn'>,
+  { cache: { memoryBytesMax }, edge, cdn }: Pick<Bindings, 'cache' | 'edge' | 'cdn'>,
   app: string,
   database: Database,
-  connection: ConnectionConfig,
-): Promise<{ layers: CacheLayers; redis?: RedisClient }> {
+  redis: RedisClient | undefined,
+): Promise<CacheLayers> {
   const memory: CacheLayers = {
-    ...openMemoryCache({ cdn }, database, connection),
+    ...openMemoryCache({ cdn }, database),
     bytesMax: memoryBytesMax,
     ...(edge && { edge: await openEdge(edge, database) }),
   }
-  if (binding === undefined) return { layers: memory }
-  const { url } = binding
-  const [{ openRedis }, { redisLayer }, { redisBus }, { SharedCache }] = await Promise.all([
-    import('../engines/redis/client.ts'),
+  if (redis === undefined) return memory
+  const [{ redisLayer }, { SharedCache }] = await Promise.all([
     import('../primitives/cache/redis.ts'),
-    import('../primitives/cache/redis-bus.ts'),
     import('../primitives/cache/shared.ts'),
   ])
-  const redis = await openRedis({ url, name: app })
-  const failed = (error: unknown) => tellCache({ database, event: 'bus-failed', error })
   const shared = new SharedCache({
     layer: redisLayer(redis, app),
     log: memory.log,
     changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
   })
-  return { layers: { ...memory, shared, bus: redisBus({ client: redis, url, app, failed }) }, redis }
+  return { ...memory, shared }
 }
 
 async function openEdge({ url, secret }: EdgeBinding, database: Database): Promise<EdgeCache> {

@@ -4,9 +4,9 @@ import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import type { InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import { EdgeCache, edgeTag } from '../../src/primitives/cache/edge.ts'
 import { nginxEdge } from '../../src/primitives/cache/nginx.ts'
-import { notifyBus } from '../../src/primitives/cache/notify.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
+import { openSignals } from '../../src/runtime/wire.ts'
 import { type CacheNode, createThings, eventually, openNode, openRedisNode, openThing } from '../support/cache.ts'
 import { openSystemTables } from '../support/data.ts'
 import { askPage, testPageCache, testUpstream } from '../support/nginx.ts'
@@ -42,10 +42,12 @@ async function openNodes(
 }
 
 cacheContract('memory, table, notify', () =>
-  openNodes(async ({ database, connection, log }) => openNode({ database, log, bus: notifyBus(database, connection) })),
+  openNodes(async ({ database, connection, log }) =>
+    openNode({ database, log, signals: await openSignals(database, connection) }),
+  ),
 )
 
-cacheContract('memory and redis, table, redis-bus', async () => {
+cacheContract('memory and redis, table, signals over redis', async () => {
   const redis = await testRedis()
   return openNodes(
     ({ database, log }) => openRedisNode({ database, log, url: redis.url }),
@@ -53,7 +55,7 @@ cacheContract('memory and redis, table, redis-bus', async () => {
   )
 })
 
-cacheContract('memory and redis in a cluster that is asked at the wrong node, table, redis-bus', async () => {
+cacheContract('memory and redis in a cluster that is asked at the wrong node, table, signals over redis', async () => {
   const cluster = await testRedisCluster()
   const url = await cluster.urlBeside('test')
   return openNodes(
@@ -112,7 +114,7 @@ test('page edge: nginx: what was written is new at the edge when its writer is a
   const pageCache = await testPageCache(apps.map(({ address }) => address))
   const edge = () => new EdgeCache(nginxEdge(pageCache.server.admin), () => {})
   const under = await openNodes(async ({ database, connection, log }) =>
-    openNode({ database, log, bus: notifyBus(database, connection), edge: edge() }),
+    openNode({ database, log, signals: await openSignals(database, connection), edge: edge() }),
   )
   const ask = async () => {
     const { headers, body } = await askPage(pageCache.server.url, '/page')

@@ -1,5 +1,4 @@
 import { after, before } from 'node:test'
-import { notifyBell } from '../../src/primitives/jobs/notify.ts'
 import { tableQueue } from '../../src/primitives/jobs/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
@@ -12,12 +11,10 @@ before(async () => {
 after(() => postgres.stop())
 
 jobsContract('table', async () => {
-  const { database, connection } = await openSystemTables(postgres)
-  const bell = notifyBell(database, connection)
+  const { database } = await openSystemTables(postgres)
   return {
     queue: tableQueue(database),
-    bell,
     database,
-    close: () => bell.close().then(() => database.close()),
+    close: () => database.close(),
   }
 })

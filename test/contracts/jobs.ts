@@ -6,13 +6,12 @@ import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import type { Riding } from '../../src/primitives/data/rides.ts'
 import type { SqlTag } from '../../src/primitives/data/sql.ts'
-import type { Bell, Queue } from '../../src/primitives/jobs/contract.ts'
+import type { Queue } from '../../src/primitives/jobs/contract.ts'
 import type { Ask, Item, NewItem, Outcome } from '../../src/primitives/jobs/items.ts'
 import { until } from '../support/process.ts'
 
 export interface QueueUnderTest {
   queue: Queue
-  bell: Bell
   database: Database
   close(): Promise<void>
 }
@@ -321,14 +320,6 @@ export function jobsContract(name: string, open: () => Promise<QueueUnderTest>):
       for (const [key, items] of Map.groupBy(claimed, (item) => item.key)) assert.ok(items.length <= 2, String(key))
       await settle(claimed.slice(0, 3), { kind: 'done' })
       assert.equal((await q.claim()).length, 3)
-    })
-
-    it('rings those who listen', async () => {
-      const heard: (ReadonlySet<string> | undefined)[] = []
-      under.bell.listen((queues) => heard.push(queues))
-      await until(() => heard.length > 0, 'it listens')
-      under.bell.ring(new Set(['x', 'y']))
-      await until(() => heard.some((queues) => queues?.has('x') && queues.has('y')), 'it was heard')
     })
   })
 }

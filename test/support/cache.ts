@@ -4,15 +4,16 @@ import { openRedis } from '../../src/engines/redis/client.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
-import type { Bus, InvalidationLog } from '../../src/primitives/cache/contract.ts'
+import type { InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import type { EdgeCache } from '../../src/primitives/cache/edge.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
-import { redisBus } from '../../src/primitives/cache/redis-bus.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
 import { runAlone } from '../../src/primitives/data/alone.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import { type SqlTag, sql } from '../../src/primitives/data/sql.ts'
+import { redisLine } from '../../src/primitives/signals/redis.ts'
+import { type Signals, signalsOver } from '../../src/primitives/signals/signals.ts'
 
 /** What one process has of the cache. */
 export interface CacheNode {
@@ -25,7 +26,7 @@ export interface CacheNode {
 export interface NodeParts {
   database: Database
   log: InvalidationLog
-  bus: Bus
+  signals: Signals
   shared?: SharedCache | undefined
   edge?: EdgeCache | undefined
   bytesMax?: number | undefined
@@ -41,6 +42,8 @@ export function openNode({ database, bytesMax = 10_000_000, ...parts }: NodePart
   })
   const root = createData<SqlTag & Invalidating>(database, { extend: (riding) => core.invalidatingIn(riding) })
   const data = root.forModule('m')
+  const closeCore = core.close.bind(core)
+  core.close = () => closeCore().then(() => parts.signals.close())
   return { core, data, cache: core.forModule('m', data.write), shared: parts.shared }
 }
 
@@ -64,33 +67,38 @@ export function gate(): { open(): void; opened: Promise<void> } {
   return { open: resolve, opened: promise }
 }
 
-export interface RedisNodeParts extends Omit<NodeParts, 'bus' | 'shared'> {
+export interface RedisNodeParts extends Omit<NodeParts, 'signals' | 'shared'> {
   url: string
-  /** Of the bus, where it is another one. */
-  busUrl?: string | undefined
+  /** Of the Redis that carries the signals, if it is another one. */
+  signalsUrl?: string | undefined
   /** As the shared layer sees it. */
   sharedLog?: InvalidationLog
-  /** All messages are lost, those that it sends and those that it should hear. */
+  /** All signals are lost, those that it sends and those that it should hear. */
   deaf?: boolean | undefined
 }
 
-/** With Redis as shared layer and bus, as a process of the rung `10k` has it. */
+/** With Redis as shared layer and for signals, as a process of the rung `10k` has it. */
 export async function openRedisNode(parts: RedisNodeParts): Promise<CacheNode> {
-  const { database, log, sharedLog = log, bytesMax, url, busUrl = url, deaf } = parts
+  const { database, log, sharedLog = log, bytesMax, url, signalsUrl = url, deaf } = parts
   const client = await openRedis({ url })
-  const messages = busUrl === url ? client : await openRedis({ url: busUrl })
+  const carrier = signalsUrl === url ? client : await openRedis({ url: signalsUrl })
   const shared = new SharedCache({ layer: redisLayer(client, 'test'), log: sharedLog, changed() {} })
-  const bus = deaf ? silence : redisBus({ client: messages, url: busUrl, app: 'test', failed() {} })
-  const closed = async () => {
-    await bus.close()
-    messages.close()
+  const signals = deaf
+    ? silence
+    : signalsOver(
+        redisLine({ client: carrier, url: signalsUrl, app: 'test' }, () => {}),
+        () => {},
+      )
+  const close = async () => {
+    await signals.close()
+    carrier.close()
   }
-  const node = openNode({ database, log, bytesMax, shared, bus: { ...bus, close: closed } })
+  const node = openNode({ database, log, bytesMax, shared, signals: { ...signals, close } })
   await node.core.open()
   return node
 }
 
-const silence: Bus = { ring() {}, listen() {}, async close() {} }
+const silence: Signals = { send() {}, listen() {}, async close() {} }
 
 /** Where things are kept. */
 export async function createThings(database: Database): Promise<void> {

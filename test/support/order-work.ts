@@ -6,7 +6,7 @@ import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { defineEvent } from '../../src/primitives/events/events.ts'
 import { defineJob } from '../../src/primitives/jobs/jobs.ts'
 import { openPrimitives, type Primitives } from '../../src/runtime/primitives.ts'
-import { openDatabase } from '../../src/runtime/wire.ts'
+import { openDatabase, openSignals } from '../../src/runtime/wire.ts'
 import { type AppWork, addWork } from '../../src/runtime/work.ts'
 import { rung1k } from '../../src/topology/rungs/1k.ts'
 
@@ -29,11 +29,11 @@ export const fail = defineJob('orders.fail', Type.Object({ id: Type.Integer() })
 /** Waits until a row says go; then writes. */
 export const slow = defineJob('orders.slow', Type.Object({ id: Type.Integer() }))
 
-export function openOrders(connection: ConnectionConfig): {
+export async function openOrders(connection: ConnectionConfig): Promise<{
   primitives: Primitives
   data: Data
   close(): Promise<void>
-} {
+}> {
   const database = openDatabase(
     {
       ...rung1k.data,
@@ -44,7 +44,7 @@ export function openOrders(connection: ConnectionConfig): {
     },
     connection,
   )
-  const primitives = openPrimitives(database, connection, undefined)
+  const primitives = openPrimitives(database, await openSignals(database, connection))
   const close = () => primitives.close().then(() => database.close())
   return { primitives, data: primitives.data.forModule('orders'), close }
 }

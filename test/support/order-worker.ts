@@ -7,7 +7,7 @@ import { dieAt, openOrders, orderWork } from './order-work.ts'
 
 const { connection, leaseMs, at } = JSON.parse(process.argv[2]!)
 dieAt(at)
-const orders = openOrders(connection)
+const orders = await openOrders(connection)
 const work = orderWork(orders)
 const worker = new Worker({
   queue: orders.primitives.queue,
@@ -17,7 +17,7 @@ const worker = new Worker({
   leaseMs,
 })
 worker.start()
-orders.primitives.bell.listen((queues) => worker.wake(queues))
+orders.primitives.signals.listen('jobs', (queues) => worker.wake(queues))
 process.on('disconnect', () => process.exit(0))
 process.on('SIGTERM', async () => {
   await worker.stop(10_000)

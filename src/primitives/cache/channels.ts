@@ -6,7 +6,7 @@ export const cacheNews = channel('rung:cache')
 
 export interface CacheNews {
   database: Database
-  event: 'log-failed' | 'bus-failed' | 'edge-failed' | 'shared-down' | 'shared-up'
+  event: 'log-failed' | 'edge-failed' | 'shared-down' | 'shared-up'
   error?: unknown
 }
 

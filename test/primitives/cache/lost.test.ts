@@ -215,7 +215,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
       const [thing] = await fleet.things(1)
       assert.equal(await thing!.get(behind), 0)
       // Its messages come from the new one already, its entries from the old one still.
-      const split = await fleet.node({ busUrl: second.url, ...bare })
+      const split = await fleet.node({ signalsUrl: second.url, ...bare })
       const ahead = await fleet.node({ url: second.url })
       await behind.core.close()
       assert.equal(await thing!.get(split), 0)

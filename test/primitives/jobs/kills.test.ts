@@ -25,7 +25,7 @@ const moments = ['claimed', 'before-run', 'after-run', 'before-settle', 'after-s
 
 let dir: string
 let server: EmbeddedPostgres
-let orders: ReturnType<typeof openOrders>
+let orders: Awaited<ReturnType<typeof openOrders>>
 const children = new Set<ChildProcess>()
 
 before(async () => {
@@ -35,7 +35,7 @@ before(async () => {
   const client = await connectOnce(server.connection)
   await client.query(orderTables)
   await client.end()
-  orders = openOrders(server.connection)
+  orders = await openOrders(server.connection)
   await subscribe(orderWork(orders), orders.primitives)
 })
 after(async () => {

@@ -13,6 +13,7 @@ import { defineJob, type JobOptions, jobsOf } from '../../../src/primitives/jobs
 import type { JobRun } from '../../../src/primitives/jobs/work.ts'
 import { noRetry } from '../../../src/primitives/jobs/worker.ts'
 import { openPrimitives, type Primitives } from '../../../src/runtime/primitives.ts'
+import { openSignals } from '../../../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from '../../../src/runtime/work.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
@@ -34,8 +35,8 @@ describe('a worker', () => {
     postgres = await testPostgres()
     const opened = await openSystemTables(postgres)
     database = opened.database
-    primitives = openPrimitives(database, opened.connection, undefined)
-    other = openPrimitives(database, opened.connection, undefined)
+    primitives = openPrimitives(database, await openSignals(database, opened.connection))
+    other = openPrimitives(database, await openSignals(database, opened.connection))
     data = primitives.data.forModule('m')
     await data.pool.query('create schema m; create table m.effect (name text not null, n int not null)')
   })
