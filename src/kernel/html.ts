@@ -31,7 +31,7 @@ export function rawHtml(text: string): Html {
 
 const signs: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 
-function escaped(value: HtmlValue): string {
+export function escaped(value: HtmlValue): string {
   if (value === null || value === undefined || value === false) return ''
   if (value instanceof Html) return String(value)
   if (Array.isArray(value)) return value.map(escaped).join('')

@@ -1,26 +1,27 @@
-import type { Suggestion, Term } from './answers.ts'
-import { queryFormOf } from './normal.ts'
+import type { Suggestion, Term } from './contract.ts'
+import { queryFormOf } from './form.ts'
 
-/** From what somebody typed to terms, and back to a corrected text. Pure. */
+/** From typed text to terms, and back to a corrected text. Pure. */
 
 export interface Token extends Term {
   excluded: boolean
-  /** Where it stands in the cleaned text. */
+  /** Its place in the cleaned text. */
   from: number
   to: number
 }
 
 const charsMax = 300
 const termsMax = 12
+const alternativesMax = 3
 
-/** Replaces control characters and lone surrogates, which Postgres refuses or which mark highlights. */
+/** Replaces control characters and lone surrogates: Postgres refuses some of them, and some mark highlights. */
 export function clean(text: string): string {
   return text.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
 }
 
 /**
- * Words, "quoted phrases", and either with a minus in front. A quote without its other half is no quote.
- * Bounded: 300 characters, 12 terms.
+ * Returns the words and "quoted phrases" of a text, each perhaps excluded by a minus in front. A quote without a partner is ignored.
+ * At most 300 characters and 12 terms are read.
  */
 export function tokensOf(given: string, prefix: boolean, language: string): { text: string; tokens: Token[] } {
   const text = clean(given.slice(0, charsMax)).trim()
@@ -29,16 +30,17 @@ export function tokensOf(given: string, prefix: boolean, language: string): { te
     const [, minusPhrase, phrase, minusWord, word] = match
     const inner = phrase ?? word!
     const { form: whole, exact } = queryFormOf(inner, language)
-    // What has no spaces may be long, and of many words.
-    const form = phrase === undefined && !exact ? whole.split(/\s+/, termsMax).join(' ') : whole
+    const isWord = phrase === undefined && !exact
+    // Without a space, a "word" may be long and consist of many words.
+    const form = isWord ? whole.split(/\s+/, termsMax).join(' ') : whole
     if (!/[\p{L}\p{N}]/u.test(form)) continue
-    const at = match.index + match[0].indexOf(inner)
+    const from = match.index + match[0].indexOf(inner)
     tokens.push({
       text: form,
-      kind: phrase === undefined && !exact ? 'word' : 'phrase',
-      excluded: (minusPhrase ?? minusWord ?? '') !== '',
-      from: at,
-      to: at + inner.length,
+      kind: isWord ? 'word' : 'phrase',
+      excluded: Boolean(minusPhrase || minusWord),
+      from,
+      to: from + inner.length,
     })
     if (tokens.length === termsMax) break
   }
@@ -47,36 +49,28 @@ export function tokensOf(given: string, prefix: boolean, language: string): { te
   return { text, tokens }
 }
 
-/** How many typos a word of this length may have. */
-function typosMax(length: number): number {
-  return length < 4 ? 0 : length < 8 ? 1 : 2
-}
-
-const alternativesMax = 3
-
-/** The words that were probably meant: of the fewest typos, common ones first. */
+/** Returns the suggestions with the fewest typos, the most common first. Words of 4 letters may have one typo, words of 8 two. */
 export function meant(word: string, suggestions: readonly Suggestion[]): Suggestion[] {
-  const max = typosMax(word.length)
-  const near = suggestions
-    .map((suggestion) => ({ suggestion, typos: typosBetween(word, suggestion.word, max) }))
-    .filter(({ typos }) => typos <= max)
-  const least = Math.min(...near.map(({ typos }) => typos))
-  const seen = new Set<string>()
-  return near
+  const max = word.length < 4 ? 0 : word.length < 8 ? 1 : 2
+  const near = suggestions.map((suggestion) => ({ ...suggestion, typos: typosBetween(word, suggestion.word, max) }))
+  const least = Math.min(max, ...near.map(({ typos }) => typos))
+  const nearest = near
     .filter(({ typos }) => typos === least)
-    .map(({ suggestion }) => suggestion)
     .sort((a, b) => b.docs - a.docs || (a.word < b.word ? -1 : 1))
-    .filter(({ query }) => !seen.has(query) && seen.add(query))
-    .slice(0, alternativesMax)
+  const byQuery = new Map<string, Suggestion>()
+  for (const one of nearest) if (!byQuery.has(one.query)) byQuery.set(one.query, one)
+  return [...byQuery.values()].slice(0, alternativesMax)
 }
 
-/** Letters dropped, inserted, replaced, or swapped with their neighbour (optimal string alignment); more than `max` is ∞. */
+/**
+ * Returns how many letters were dropped, inserted, replaced or swapped with their neighbour (optimal string alignment), or ∞ if more
+ * than `max`.
+ */
 export function typosBetween(a: string, b: string, max: number): number {
   const [from, to] = [[...a], [...b]]
   if (Math.abs(from.length - to.length) > max) return Number.POSITIVE_INFINITY
   let before: number[] = []
-  let last = to.map((_, at) => at)
-  last.push(to.length)
+  let last = Array.from({ length: to.length + 1 }, (_, at) => at)
   for (let i = 1; i <= from.length; i += 1) {
     const row = [i]
     for (let j = 1; j <= to.length; j += 1) {
@@ -93,13 +87,13 @@ export function typosBetween(a: string, b: string, max: number): number {
   return typos <= max ? typos : Number.POSITIVE_INFINITY
 }
 
-/** What has one of the words of these queries, whatever they ask beside that. */
+/** Returns a query for any single word of these queries, whatever else they ask for. */
 export function anyWordOf(queries: readonly string[]): string {
   const words = queries.flatMap((query) => query.match(/'(?:[^'\\]|''|\\.)*'(?::\*)?/gs) ?? [])
   return [...new Set(words)].join(' | ')
 }
 
-/** The text with other words in some places. */
+/** Returns the text with other words in place of some tokens. */
 export function replaced(text: string, by: readonly { token: Token; word: string }[]): string {
   let result = ''
   let at = 0
@@ -111,8 +105,8 @@ export function replaced(text: string, by: readonly { token: Token; word: string
 }
 
 /**
- * Looks at one of 2^n documents, so that about `candidatesMax` of those looked at match, and no list of the index is read
- * further than 16 times that. Takes the words for independent of each other.
+ * Returns n, so that of one of 2^n documents about `candidatesMax` match, and no list of the index is read further than 16 times that.
+ * Assumes that words are independent of each other.
  */
 export function thinningOf(docs: readonly number[], documents: number, candidatesMax: number): number {
   const all = Math.max(documents, 1)
@@ -125,18 +119,18 @@ function thinningFor(matching: number, candidatesMax: number): number {
   return Math.min(20, Math.max(0, Math.ceil(Math.log2(matching / candidatesMax))))
 }
 
+/** A sample with hardly any match is a bad estimate, so the next sample is at most 2^8 as large. */
+const deeperMax = 8
+
 /**
- * What to look at after this; nothing when it was enough. Words come together more or less often than by chance, so the
- * first look is a guess, and the second knows by how much it was wrong: few are all looked at, of many a sample will do.
+ * Returns the next, larger sample to read, or `undefined` if the last one was large enough. Words occur together more or less often than
+ * by chance, so the first sample is a guess; its result says by how much it was wrong. If few match, all are read.
  */
 export function thinningAfter(found: number, thinning: number, candidatesMax: number): number | undefined {
   if (thinning === 0) return undefined
   const sample = Math.max(found, 1)
   const estimate = sample * 2 ** thinning
-  const few = estimate * (1 - 1 / Math.sqrt(sample)) <= 1.2 * candidatesMax // a standard deviation off
+  const few = estimate * (1 - 1 / Math.sqrt(sample)) <= 1.2 * candidatesMax // less one standard deviation
   if (!few && found >= candidatesMax / 16) return undefined
   return Math.max(thinning - deeperMax, few ? 0 : thinningFor(estimate, candidatesMax))
 }
-
-/** Next to nothing in a sample is a bad estimate: the next one is at most 2^8 as large. */
-const deeperMax = 8

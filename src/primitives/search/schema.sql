@@ -1,15 +1,15 @@
--- Each generation of an index has tables of its own. The first write makes them and they are dropped whole, so an index is only as
--- large as its own words, and removing it leaves nothing to vacuum.
+-- Each generation of an index has tables of its own. The first write creates them, and they are dropped whole, so an index is only as
+-- large as its own words, and dropping it leaves nothing to vacuum.
 --
---   search_7        documents: the words with places and weights, and marks: facets and samples (below)
+--   search_7        documents: the words with positions and weights, and marks, which are facets and samples (below)
 --   search_7_text   the texts, for highlights
 --   search_7_word   every spelling with its stem; misspelt words and beginnings of words are compared with these
---   search_7_level  how common a stem is; with a + in front: how common it is in fields of weight A and B (below)
+--   search_7_level  how common a stem is, or, with a + in front, how common it is in fields of weight A and B (below)
 --
 -- Counting without contention. A document's level is the number of zeros at the end of its id's hash: half of all documents have
 -- level 0, a quarter level 1, and so on. A stem gets one row for each level at which a document has it, so n documents leave about
--- log2(n) rows (Flajolet and Martin, 1985). Rows are only inserted, and only when they are new: writers of common words do not
--- meet. The same level marks a document as part of samples of a half, a quarter, and so on, with which the index itself thins out
+-- log2(n) rows (Flajolet and Martin, 1985). Rows are only inserted, and only if they are new, so writers of common words do not
+-- wait for each other. The same level marks a document as part of samples of a half, a quarter, and so on, with which the index itself thins out
 -- the matches of a common word.
 --
 -- The functions set planner options of their own, so that they use the indexes whatever the statistics say at the moment.
@@ -32,14 +32,9 @@ create table rung.search_index (
 create aggregate rung.search_concat (tsvector) (sfunc = tsvector_concat, stype = tsvector, initcond = '');
 
 -- The schema of pg_trgm; null where the server lacks it or this role may not create it.
-create function rung.search_trigrams() returns text language plpgsql as $$
-declare
-  found_schema text;
-begin
-  select n.nspname into found_schema
-  from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm';
-  return found_schema;
-end $$;
+create function rung.search_trigrams() returns text language sql stable as $$
+  select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm'
+$$;
 
 -- rung:allow opaque Creates an extension where that is possible; locks nothing that is in use.
 do $$ begin
@@ -48,7 +43,7 @@ exception when others then
   raise notice 'no pg_trgm: %', sqlerrm;
 end $$;
 
--- In the locale C trigrams consist of ASCII letters only, so one ASCII letter stands for each other letter.
+-- In the locale C, trigrams consist of ASCII letters only, so each other letter is replaced by an ASCII letter.
 create function rung.search_latin(word text) returns text language sql immutable strict as $$
   select string_agg(case when ascii(letter) < 128 then letter else chr(97 + ascii(letter) % 26) end, '' order by at)
   from string_to_table(word, null) with ordinality letters (letter, at)
@@ -65,7 +60,7 @@ begin
   return 20;
 end $$;
 
--- `indexed`: with the large index. A rebuild makes that after it has put in all documents, which is several times faster.
+-- `indexed`: with the large index. A rebuild creates that after it has put all documents, which is several times faster.
 create function rung.search_create(of_module text, of_name text, indexed boolean) returns integer language plpgsql as $$
 declare
   g integer;
@@ -102,7 +97,7 @@ begin
 end $$;
 
 -- Writers share the lock until they have committed. A rebuild takes it exclusively when it begins and when it switches, and so waits
--- for the writers that do not know of it yet. In isolation levels above read committed the row may be older than the lock.
+-- for writers that do not know of it yet. In isolation levels above read committed the row may be older than the lock.
 create function rung.search_open(of_module text, of_name text) returns rung.search_index language plpgsql as $$
 declare
   found_index rung.search_index;
@@ -223,7 +218,7 @@ begin
   end loop;
 end $$;
 
--- Creates a new generation beside the live one, and drops what an earlier rebuild has left.
+-- Creates a new generation beside the live one, and drops those that earlier rebuilds have left.
 create function rung.search_rebuild_begin(of_module text, of_name text) returns integer language plpgsql as $$
 declare
   of_index rung.search_index;
@@ -248,11 +243,6 @@ begin
     raise exception 'this rebuild has been given up' using errcode = 'RG002';
   end if;
   perform rung.search_put(g, language, documents, true);
-end $$;
-
-create function rung.search_analyze(g integer) returns void language plpgsql as $$
-begin
-  execute format('analyze rung.search_%1$s, rung.search_%1$s_word, rung.search_%1$s_level', g);
 end $$;
 
 -- Returns the generation that is no longer read. A transaction of its own drops it, since that may have to wait for readers.
@@ -443,20 +433,16 @@ begin
   return answer;
 end $$;
 
--- Returns texts, and those that are their own form also with marks. Postgres marks the whole text: choosing its best piece would take the
--- square of its length.
-create function rung.search_texts(g integer, language regconfig, query tsquery, ids text[], fields text[])
-returns table (id text, field text, text text, marked text) language plpgsql set enable_seqscan = off as $$
+create function rung.search_texts(g integer, ids text[], fields text[])
+returns table (id text, field text, text text) language plpgsql set enable_seqscan = off as $$
 begin
   return query execute format($sql$
-    select t.id::text, field, text, case when octet_length(text) = char_length(text) and text !~ '<!|[^[:space:]]{65}'
-      then rung.search_marked($1, text, $2) end
-    from rung.search_%s_text t, unnest($4) field, left(t.texts ->> field, 10000) text
-    where t.id = any($3) and t.texts ? field$sql$, g)
-  using language, query, ids, fields;
+    select t.id::text, field, left(t.texts ->> field, 10000)
+    from rung.search_%s_text t, unnest($2) field where t.id = any($1) and t.texts ? field$sql$, g)
+  using ids, fields;
 end $$;
 
--- `ts_headline` would leave out what looks like markup.
+-- Marks the whole text: ts_headline would take quadratic time to choose the best piece. It would also omit whatever looks like markup.
 create function rung.search_marked(language regconfig, form text, query tsquery) returns text language sql stable as $$
   select ts_headline(language, translate(form, '<>&', '   '), query, 'HighlightAll=true,StartSel=' || chr(1) || ',StopSel=' || chr(2))
 $$;

@@ -1,11 +1,21 @@
 import { RungError } from '../../kernel/errors.ts'
 import type { Riding } from '../data/rides.ts'
-import type { Highlight, LookedUp, Matches, MatchQuery, Suggestion } from './answers.ts'
-import type { Change, IndexKey, Prepared, SearchStore, Weight } from './contract.ts'
-import { cut, formCostMax, formOf } from './normal.ts'
+import {
+  type Change,
+  GenerationDropped,
+  type IndexKey,
+  type LookedUp,
+  type Matches,
+  type MatchQuery,
+  type Prepared,
+  type SearchStore,
+  type Suggestion,
+  type Weight,
+} from './contract.ts'
+import { cut, formCostMax, formOf } from './form.ts'
 import { anyWordOf, clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
-/** Describes what is searched. Its name belongs to the module that uses it. */
+/** Describes what is searched. Its name belongs to the module that uses it: another module's index of the same name is another index. */
 export interface Index<Field extends string = string, Facet extends string = string> {
   readonly name: string
   readonly language: Language
@@ -14,7 +24,7 @@ export interface Index<Field extends string = string, Facet extends string = str
 }
 
 export interface FieldOptions {
-  /** How much a word of the field counts: A 1, B 0.4, C 0.2, D 0.1 (default). */
+  /** Rank of a word in this field: A 1, B 0.4, C 0.2, D 0.1 (default). */
   weight?: Weight
 }
 
@@ -34,17 +44,17 @@ const languages = [
   ],
   ...['romanian', 'russian', 'serbian', 'spanish', 'swedish', 'tamil', 'turkish', 'yiddish'],
 ] as const
-/** Decides how words are stemmed and which are too common to count. `simple` does neither. */
+/** Decides how words are stemmed and which are too common to be searched. `simple` does neither. */
 export type Language = (typeof languages)[number]
 
-/** Values of fields and facets. An absent value or null is not searched. */
+/** Values of fields and facets. A missing value or null is not searched. */
 export type SearchDocument<Field extends string = string, Facet extends string = string> = {
   readonly [Name in Field | Facet]?: string | readonly string[] | null
 }
 
-/** Part of a transaction's handle. */
+/** The part of a transaction's handle that changes indexes. */
 export interface Indexing {
-  /** Puts the document into the index when this transaction commits, in place of the one with this id. */
+  /** Puts the document into the index when this transaction commits, and replaces the one with this id. */
   index<Field extends string, Facet extends string>(
     index: Index<Field, Facet>,
     id: string | number,
@@ -54,22 +64,23 @@ export interface Indexing {
   unindex(index: Index, id: string | number): void
 }
 
-/** Search as a module sees it outside transactions. */
+/** Search as a module uses it outside transactions. */
 export interface Search {
   /**
-   * Finds documents that have all words of the text, among all that were committed before.
+   * Finds committed documents that have all words of the text, the best first.
    * @throws SEARCH_INVALID for fields or facets that the index does not have
+   * @example const { hits } = await search.find(articles, { text: 'postgres queue', highlight: ['title'] })
    */
   find<Field extends string, Facet extends string>(
     index: Index<Field, Facet>,
     query: SearchQuery<Field, Facet>,
   ): Promise<SearchResult<Field, Facet>>
   /**
-   * Fills the index anew while it is read and written, then switches to the new content at once: after a change of its definition,
-   * or if tables were written without it. `source` yields all documents, a batch at a time. It is called when the rebuild has begun,
-   * and must not have read before that.
-   * @returns how many documents there were
-   * @throws SEARCH_REBUILDING when another rebuild of this index runs
+   * Fills the index again while it is read and written, then switches to the new content at one instant. Needed after a change of its
+   * definition, or if tables were written without it.
+   * @param source yields all documents in batches. It must read them only after it was called, since the rebuild has begun by then
+   * @returns the number of documents
+   * @throws SEARCH_REBUILDING if another rebuild of this index runs
    */
   rebuild<Field extends string, Facet extends string>(
     index: Index<Field, Facet>,
@@ -78,7 +89,7 @@ export interface Search {
 }
 
 export interface SearchQuery<Field extends string = string, Facet extends string = string> {
-  /** Words, "phrases", and either with a minus in front. Any text is valid. */
+  /** Words and "phrases"; a minus in front of one excludes documents that have it. Any text is valid. */
   text: string
   /** Only documents that have one of the values of each facet. */
   filters?: { readonly [Name in Facet]?: readonly string[] }
@@ -88,42 +99,49 @@ export interface SearchQuery<Field extends string = string, Facet extends string
   limit?: number
   /** 0 … 500, default 0. */
   offset?: number
-  /** Whether the last word may be the beginning of a word, for results while somebody types. Default false. */
+  /** Whether the last word may be the beginning of a word, for results while a user types. Default false. */
   prefix?: boolean
-  /** Fields of which `highlights` holds a piece as HTML. */
+  /** Fields of which `highlights` contains a piece. */
   highlight?: readonly Field[]
 }
 
 export interface SearchResult<Field extends string = string, Facet extends string = string> {
+  /** `highlights` are HTML: escaped text with matches in `<mark>`. */
   hits: { id: string; score: number; highlights: { [Name in Field]?: string } }[]
-  /** How many documents match, or of those that were looked at, if `totalIs` is `at least`. */
+  /** Number of documents that match; of those that were read, if `totalIs` is `at least`. */
   total: number
   totalIs: 'exact' | 'at least'
-  /** The most common values, at most 50 of a facet, with the number of matching documents. */
+  /** The most common values of each facet, at most 50, with the number of matching documents. */
   facets: { [Name in Facet]?: { value: string; count: number }[] }
-  /** `estimated`: counted in a sample and scaled up. */
+  /** `estimated` if they were counted in a sample and scaled up. */
   facetsAre: 'exact' | 'estimated'
-  /** The text with the words that were searched in place of misspelt ones. */
+  /** The text with the words that were searched in place of misspelt words, if there were any. */
   corrected: string | undefined
-  /** False if the server lacks pg_trgm, so that misspelt words are not corrected. */
+  /** False if the server lacks pg_trgm: then only swapped and surplus letters are corrected. */
   typoTolerance: boolean
 }
 
 const candidatesMax = 500
 const limitMax = 100
-/** Each rebuild that ends during a search costs one. */
+/** A search starts again when a rebuild ends during it. */
 const attemptsMax = 4
-/** Most common words with a given beginning. The time of a search grows faster than their number. */
+/** Searched words with a given beginning, the most common ones. The time of a search grows faster than their number. */
 const beginningsMax = 10
 const documentBytesMax = 200_000
-/** For a facet value. Less than half of what an index of Postgres takes. */
+/** Limit of a facet value: less than half of the largest key in an index of Postgres. */
 const valueBytesMax = 1_000
 const marksMax = 200
 const batchMax = 100
 
 /**
- * Describes an index.
+ * Describes an index, for `tx.index`, `tx.unindex` and `search.find`.
  * @throws APP_INVALID for invalid names or options
+ * @example
+ * const articles = defineIndex('articles', {
+ *   language: 'english',
+ *   fields: { title: { weight: 'A' }, body: {} },
+ *   facets: ['tag'],
+ * })
  */
 export function defineIndex<const Field extends string, const Facet extends string = never>(
   name: string,
@@ -145,7 +163,7 @@ export function defineIndex<const Field extends string, const Facet extends stri
   return { name, language, fields, facets }
 }
 
-/** Returns `index` and `unindex` of one transaction. The last change of each document goes out with the commit. */
+/** Returns `index` and `unindex` of one transaction. The last change of each document rides the commit. */
 export function indexingIn(riding: Riding, store: SearchStore): Indexing {
   const changes = new Map<string, Change>()
   function add(index: Index, id: string | number, document: SearchDocument | undefined): void {
@@ -167,19 +185,19 @@ export function searchFor(module: string | undefined, store: SearchStore): Searc
       let count = 0
       try {
         for await (const batch of source()) {
-          // In pieces, since each holds its locks to its end.
+          // In pieces, since each holds its locks until it ends.
           for (let at = 0; at < batch.length; at += batchMax) {
             const piece = new Map<string, Prepared>()
             for (const { id, document } of batch.slice(at, at + batchMax)) {
               piece.set(idOf(index, id), prepared(index, document))
-              await new Promise(setImmediate) // a long text takes some milliseconds, and other requests wait
+              await new Promise(setImmediate) // a long text takes some milliseconds; let other requests run
             }
             await rebuild.put(Array.from(piece, ([id, document]) => ({ id, document })))
             count += piece.size
           }
         }
       } catch (error) {
-        await rebuild.abandon().catch(() => {}) // the next rebuild clears it away
+        await rebuild.abandon().catch(() => {}) // the next rebuild removes it
         throw error
       }
       await rebuild.finish()
@@ -201,7 +219,7 @@ function idOf(index: Index, id: string | number): string {
   )
 }
 
-/** Cuts fields to the limit of a document, since a long text must not fail its transaction. */
+/** Cuts fields to the limit of a document: a long text must not fail its transaction. */
 function prepared(index: Index, document: SearchDocument): Prepared {
   let left = documentBytesMax
   const budget = { left: formCostMax }
@@ -233,15 +251,14 @@ function markOf(facet: string, value: string): string {
   return `${facet}=${clean(value)}`
 }
 
-/** A query with what the index knows of its terms. */
-interface Planned {
-  query: string
-  marking: string
-  ranking: string
-  thinning: number
-  thinningStrong: number
-  /** Texts with other words, and queries by those words only. The likeliest is first. */
-  corrections: readonly { text: string; query: string }[]
+/** A search after its names were checked and its text was taken apart. */
+interface Request {
+  store: SearchStore
+  key: IndexKey
+  text: string
+  tokens: readonly Token[]
+  highlight: readonly string[]
+  bounds: Pick<MatchQuery, 'filters' | 'facets' | 'candidatesMax' | 'limit' | 'offset'>
 }
 
 async function find(
@@ -251,51 +268,39 @@ async function find(
   query: SearchQuery,
 ): Promise<SearchResult> {
   checkNames(index, query)
-  const search: Searching = {
+  const request: Request = {
     store,
     key: keyOf(module, index),
-    facets: query.facets ?? [],
     highlight: query.highlight ?? [],
     bounds: boundsOf(query),
     ...tokensOf(query.text, query.prefix ?? false, index.language),
   }
-  if (!search.tokens.some(({ excluded }) => !excluded)) return nothing(search)
-  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    const result = await searchOnce(search, false)
-    if (result === undefined) continue // a rebuild has just ended, so there is another generation
-    if (result.total > 0 || !result.typoTolerance) return result
-    // No document has all of these words. Perhaps one of them is a typo that some documents have too.
-    const again = await searchOnce(search, true)
-    return again && again.total > 0 ? again : { ...result, corrected: undefined }
+  if (request.tokens.every(({ excluded }) => excluded)) return nothing(request)
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const result = await searchOnce(request, false)
+      if (result.total > 0 || !result.typoTolerance) return result
+      // No document has all of these words. One of them may be a typo that a few documents have too.
+      const again = await searchOnce(request, true)
+      return again.total > 0 ? again : { ...result, corrected: undefined }
+    } catch (error) {
+      if (!(error instanceof GenerationDropped) || attempt === attemptsMax) throw error
+    }
   }
-  return nothing(search)
 }
 
-/** A search that has been checked and taken apart. */
-interface Searching {
-  store: SearchStore
-  key: IndexKey
-  text: string
-  tokens: readonly Token[]
-  facets: readonly string[]
-  highlight: readonly string[]
-  bounds: Pick<MatchQuery, 'filters' | 'facets' | 'candidatesMax' | 'limit' | 'offset'>
-}
-
-/** @throws SEARCH_INVALID for a field or facet that the index does not have */
 function checkNames(index: Index, { filters = {}, facets = [], highlight = [] }: SearchQuery): void {
-  const fields = Object.keys(index.fields)
   const unknown =
     [...facets, ...Object.keys(filters)].find((name) => !index.facets.includes(name)) ??
-    highlight.find((name) => !fields.includes(name))
+    highlight.find((name) => !Object.hasOwn(index.fields, name))
   if (unknown === undefined) return
   throw new RungError(
     'SEARCH_INVALID',
-    `Index "${index.name}" has no "${unknown}" of that kind. Add it to defineIndex.`,
+    `Index "${index.name}" has no field or facet "${unknown}". Add it to defineIndex.`,
   )
 }
 
-function boundsOf({ filters = {}, facets = [], limit, offset }: SearchQuery): Searching['bounds'] {
+function boundsOf({ filters = {}, facets = [], limit, offset }: SearchQuery): Request['bounds'] {
   return {
     filters: Object.entries(filters).flatMap(([facet, values]) =>
       values ? [values.slice(0, marksMax).map((value) => markOf(facet, value.slice(0, valueBytesMax + 1)))] : [],
@@ -307,87 +312,77 @@ function boundsOf({ filters = {}, facets = [], limit, offset }: SearchQuery): Se
   }
 }
 
-function nothing({ facets }: Searching, typoTolerance = true): SearchResult {
+function nothing({ bounds }: Request, typoTolerance = true): SearchResult {
   return {
     hits: [],
     total: 0,
     totalIs: 'exact',
-    facets: Object.fromEntries(facets.map((facet) => [facet, []])),
+    facets: Object.fromEntries(bounds.facets.map((facet) => [facet, []])),
     facetsAre: 'exact',
     corrected: undefined,
     typoTolerance,
   }
 }
 
-/** `doubtful`: also words that few documents have may be typos. Returns `undefined` when the generation that it looked at was dropped. */
-async function searchOnce(search: Searching, doubtful: boolean): Promise<SearchResult | undefined> {
-  const { store, key, text, tokens, highlight } = search
+/** @param doubtful whether words that few documents have may be typos too */
+async function searchOnce(request: Request, doubtful: boolean): Promise<SearchResult> {
+  const { store, key, tokens, highlight, bounds } = request
   const lookedUp = await store.lookUp(key, tokens, doubtful)
   const { generation, typos } = lookedUp
-  if (generation === undefined) return nothing(search)
-  const planned = plan(text, tokens, lookedUp)
-  if (!planned || (doubtful && planned.corrections.length === 0)) return nothing(search, typos)
-  const sampled = await sample(search, generation, planned)
-  if (!sampled) return undefined
-  const { matches, thinning } = sampled
-  const hasMatches = matches.total > 0 || matches.hits.length > 0
-  const corrected = hasMatches ? await correction(search, generation, planned, thinning) : ''
-  if (corrected === undefined) return undefined
+  if (generation === undefined) return nothing(request)
+  const planned = plan(request, lookedUp)
+  if (!planned || (doubtful && planned.corrections.length === 0)) return nothing(request, typos)
+  const { query, ranking, marking, thinningStrong, corrections } = planned
+  const base: MatchQuery = { ...bounds, generation, query, ranking, thinning: planned.thinning, thinningStrong }
+  const { matches, thinning } = await sample(store, base)
   const ids = matches.hits.map(({ id }) => id)
+  const corrected =
+    ids.length > 0 || matches.total > 0 ? await correction(store, { ...base, thinning }, corrections) : undefined
   const pieces =
     highlight.length > 0 && ids.length > 0
-      ? await store.highlight(key, { generation, query: planned.marking, ids, fields: highlight })
+      ? await store.highlight(key, { generation, query: marking, ids, fields: highlight })
       : []
-  if (!pieces) return undefined
-  const highlights = Map.groupBy(pieces, ({ id }) => id)
+  const piecesById = Map.groupBy(pieces, ({ id }) => id)
   return {
-    hits: matches.hits.map(({ id, score }) => ({ id, score, highlights: marked(highlights.get(id) ?? []) })),
-    total: Math.max(matches.total, matches.hits.length),
+    hits: matches.hits.map((hit) => ({
+      ...hit,
+      highlights: Object.fromEntries((piecesById.get(hit.id) ?? []).map(({ field, html }) => [field, html])),
+    })),
+    total: Math.max(matches.total, ids.length),
     totalIs: matches.more ? 'at least' : 'exact',
-    facets: facetCounts(search, matches, 2 ** thinning),
+    facets: facetCounts(bounds.facets, matches, 2 ** thinning),
     facetsAre: matches.more ? 'estimated' : 'exact',
-    corrected: corrected || undefined,
+    corrected,
     typoTolerance: typos,
   }
 }
 
-/** Looks at samples of the documents until one is large enough. */
-async function sample(
-  { store, bounds }: Searching,
-  generation: number,
-  { query, ranking, thinning: first, thinningStrong }: Planned,
-): Promise<{ matches: Matches; thinning: number } | undefined> {
-  for (let thinning = first; ; ) {
-    const matches = await store.find({ ...bounds, generation, query, ranking, thinning, thinningStrong })
-    if (!matches) return undefined
+/** Reads larger and larger samples of the documents until one is large enough. */
+async function sample(store: SearchStore, query: MatchQuery): Promise<{ matches: Matches; thinning: number }> {
+  for (let { thinning } = query; ; ) {
+    const matches = await store.find({ ...query, thinning })
     const next = thinningAfter(matches.total, thinning, candidatesMax)
     if (next === undefined) return { matches, thinning }
     thinning = next
   }
 }
 
-/**
- * Returns the likeliest text with other words that finds something by itself: the matches may have another word than the likeliest.
- * Returns '' if there is none, `undefined` when the generation was dropped.
- */
+/** Returns the likeliest corrected text that finds something by itself: the matches may have another word than the likeliest. */
 async function correction(
-  { store, bounds }: Searching,
-  generation: number,
-  { corrections, thinningStrong }: Planned,
-  thinning: number,
+  store: SearchStore,
+  query: MatchQuery,
+  corrections: Plan['corrections'],
 ): Promise<string | undefined> {
-  if (corrections.length <= 1) return corrections[0]?.text ?? ''
-  for (const { text, query } of corrections) {
-    const one = { ...bounds, query, ranking: query, facets: [], limit: 1, offset: 0 }
-    const matches = await store.find({ ...one, generation, thinning, thinningStrong })
-    if (!matches) return undefined
-    if (matches.hits.length > 0) return text
+  if (corrections.length <= 1) return corrections[0]?.text
+  for (const { text, query: corrected } of corrections) {
+    const one = { ...query, query: corrected, ranking: corrected, facets: [], limit: 1, offset: 0 }
+    if ((await store.find(one)).hits.length > 0) return text
   }
-  return ''
+  return undefined
 }
 
-/** `scale`: how many documents one of the sample stands for. */
-function facetCounts({ facets }: Searching, matches: Matches, scale: number): SearchResult['facets'] {
+/** @param scale how many documents one document of the sample stands for */
+function facetCounts(facets: readonly string[], matches: Matches, scale: number): SearchResult['facets'] {
   const counts = Map.groupBy(matches.facets, ({ mark }) => mark.slice(0, mark.indexOf('=')))
   return Object.fromEntries(
     facets.map((facet) => [
@@ -400,57 +395,74 @@ function facetCounts({ facets }: Searching, matches: Matches, scale: number): Se
   )
 }
 
-function plan(text: string, tokens: readonly Token[], { terms, documents }: LookedUp): Planned | undefined {
-  const required: string[] = []
-  const ranking: string[] = []
+/** A query in the terms of the adapter. */
+interface Plan {
+  query: string
+  marking: string
+  ranking: string
+  thinning: number
+  thinningStrong: number
+  /** Texts with other words, and queries for those words only. The likeliest is first. */
+  corrections: readonly { text: string; query: string }[]
+}
+
+/** Returns `undefined` if all words are too common to be searched. */
+function plan({ text, tokens }: Request, { terms, documents }: LookedUp): Plan | undefined {
+  const required = new Map<
+    string,
+    { token: Token; ranking: string; docs: number; strong: number; meant: Suggestion[] }
+  >()
   const excluded: string[] = []
-  const docs: number[] = []
-  const docsStrong: number[] = []
-  const corrected: { token: Token; others: readonly Suggestion[]; at: number }[] = []
   for (const [at, token] of tokens.entries()) {
-    const { query, ranking: shorter, docs: own, strong, suggestions } = terms[at]!
+    const { query: own, ranking, docs, strong, suggestions } = terms[at]!
     if (token.excluded) {
-      if (query !== '') excluded.push(query)
+      if (own !== '') excluded.push(`!(${own})`)
       continue
     }
     const begun = token.kind === 'prefix' && suggestions.some(({ word }) => word.startsWith(token.text))
     const others = begun ? suggestions.slice(0, beginningsMax) : meant(token.text, suggestions)
-    const alternatives = [...(query === '' ? [] : [query]), ...others.map((one) => one.query)]
-    if (alternatives.length === 0) continue // too common to count
-    const anyOf = alternatives.map((one) => `(${one})`).join(' | ')
-    if (required.includes(`(${anyOf})`)) continue
-    if (!begun && others.length > 0) corrected.push({ token, others, at: required.length })
-    required.push(`(${anyOf})`)
-    ranking.push(`(${shorter ?? anyOf})`)
-    const ofOthers = others.reduce((sum, one) => sum + one.docs, 0)
-    docs.push(own + ofOthers)
-    docsStrong.push(strong + ofOthers)
+    const alternatives = [own, ...others.map(({ query }) => query)].filter((query) => query !== '')
+    if (alternatives.length === 0) continue
+    const query = alternatives.map((one) => `(${one})`).join(' | ')
+    if (required.has(query)) continue
+    const docsOfOthers = others.reduce((sum, one) => sum + one.docs, 0)
+    required.set(query, {
+      token,
+      ranking: `(${ranking ?? query})`,
+      docs: docs + docsOfOthers,
+      strong: strong + docsOfOthers,
+      meant: begun ? [] : others,
+    })
   }
-  if (required.length === 0) return undefined
-  const thinning = thinningOf(docs, documents, candidatesMax)
-  const queryOf = (all: readonly string[]) => [...all, ...excluded.map((one) => `!(${one})`)].join(' & ')
-  const most = Math.max(0, ...corrected.map(({ others }) => others.length))
-  const corrections = Array.from({ length: most }, (_, nth) => {
-    const words = corrected.map(({ token, others, at }) => ({ token, at, ...(others[nth] ?? others[0]!) }))
+  if (required.size === 0) return undefined
+  const words = [...required.values()]
+  const queryOf = (queries: readonly string[]) => [...queries.map((one) => `(${one})`), ...excluded].join(' & ')
+  const corrections = Array.from({ length: Math.max(...words.map((word) => word.meant.length)) }, (_, nth) => {
+    const chosen = (word: { meant: Suggestion[] }) => word.meant[nth] ?? word.meant[0]
     return {
-      text: replaced(text, words),
-      query: queryOf(required.map((one, at) => words.find((other) => other.at === at)?.query ?? one)),
+      text: replaced(
+        text,
+        words.flatMap((one) => (chosen(one) ? [{ token: one.token, word: chosen(one)!.word }] : [])),
+      ),
+      query: queryOf([...required].map(([query, one]) => chosen(one)?.query ?? query)),
     }
   })
   return {
-    query: queryOf(required),
-    marking: anyWordOf(required),
-    ranking: ranking.join(' & '),
-    thinning,
-    thinningStrong: thinningOf(docsStrong, documents, candidatesMax / 2),
+    query: queryOf([...required.keys()]),
+    marking: anyWordOf([...required.keys()]),
+    ranking: words.map(({ ranking }) => ranking).join(' & '),
+    thinning: thinningOf(
+      words.map(({ docs }) => docs),
+      documents,
+      candidatesMax,
+    ),
+    thinningStrong: thinningOf(
+      words.map(({ strong }) => strong),
+      documents,
+      candidatesMax / 2,
+    ),
     corrections,
   }
-}
-
-function marked(pieces: readonly Highlight[]): Record<string, string> {
-  return Object.fromEntries(
-    pieces.map(({ field, html }) => [field, html.replaceAll('\u0001', '<mark>').replaceAll('\u0002', '</mark>')]),
-  )
 }
 
 function whole(given: number | undefined, standard: number, least: number, most: number): number {

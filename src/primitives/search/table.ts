@@ -7,10 +7,19 @@ import { toRead } from '../data/data.ts'
 import { sqlState } from '../data/errors.ts'
 import { noteSeen } from '../data/place.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
-import type { LookedUp, Term } from './answers.ts'
-import type { Change, IndexKey, Prepared, Rebuild, SearchStore } from './contract.ts'
-import { alignedForm, pieceOf } from './normal.ts'
+import {
+  type Change,
+  GenerationDropped,
+  type IndexKey,
+  type LookedUp,
+  type Rebuild,
+  type SearchStore,
+  type Term,
+} from './contract.ts'
+import { alignedForm } from './form.ts'
+import { pieceOf } from './highlight.ts'
 
+/** SQLSTATEs: raised by `schema.sql`, and `undefined_table`. */
 const rebuildLost = 'RG002'
 const tableGone = '42P01'
 
@@ -32,7 +41,7 @@ export function tableSearch(database: Database): SearchStore {
       return {
         generation: first?.generation,
         typos: first?.typos ?? true,
-        // Unknown before the table was analysed.
+        // The estimate is -1 until the table is analysed.
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
         terms: rows.map(({ query, ranking, docs, strong, suggestions }, at) => ({
           query,
@@ -44,69 +53,59 @@ export function tableSearch(database: Database): SearchStore {
       }
     },
 
-    find({ generation, query, ranking, filters, facets, thinning, thinningStrong, candidatesMax, limit, offset }) {
-      return unlessGone(async () => {
-        const [row] = await read<{ found: MatchesRow }>(
-          database,
-          sql`
-          select rung.search_find(${generation}, ${query}::tsquery, ${ranking}::tsquery, ${JSON.stringify(filters)}::jsonb,
-            ${facets}::text[], ${thinning}, ${thinningStrong}, ${candidatesMax}, ${limit}, ${offset}) as found`,
-        )
-        const { total, hits, facets: counts } = row!.found
-        const more = thinning > 0 || total > candidatesMax
-        return { hits, total: Math.min(total, candidatesMax), more, facets: counts }
-      })
+    async find({
+      generation,
+      query,
+      ranking,
+      filters,
+      facets,
+      thinning,
+      thinningStrong,
+      candidatesMax,
+      limit,
+      offset,
+    }) {
+      const [row] = await read<{ found: MatchesRow }>(
+        database,
+        sql`
+        select rung.search_find(${generation}, ${query}::tsquery, ${ranking}::tsquery, ${JSON.stringify(filters)}::jsonb,
+          ${facets}::text[], ${thinning}, ${thinningStrong}, ${candidatesMax}, ${limit}, ${offset}) as found`,
+      )
+      const { total, hits, facets: counts } = row!.found
+      const more = thinning > 0 || total > candidatesMax
+      return { hits, total: Math.min(total, candidatesMax), more, facets: counts }
     },
 
-    highlight({ language }, { generation, query, ids, fields }) {
-      return unlessGone(async () => {
-        const rows = await read<{ id: string; field: string; text: string; marked: string | null }>(
-          database,
-          sql`
-          select id, field, text, marked from rung.search_texts(${generation}, ${language}::regconfig, ${query}::tsquery,
-            ${ids}::text[], ${fields}::text[])`,
-        )
-        const pieces: ((typeof rows)[number] & { aligned: ReturnType<typeof alignedForm> })[] = []
-        for (const row of rows) {
-          // A long text that is not ASCII takes some milliseconds. Let other requests come in between.
-          if (row.marked === null) await new Promise(setImmediate)
-          pieces.push({ ...row, aligned: alignedForm(row.text, language) })
-        }
-        const others = pieces.filter(({ marked }) => marked === null)
-        const marked =
-          others.length === 0
-            ? []
-            : await read<{ marked: string }>(
-                database,
-                sql`
-                select rung.search_marked(${language}::regconfig, form, ${query}::tsquery) as marked
-                from unnest(${others.map(({ aligned }) => aligned.form)}::text[]) with ordinality given (form, at) order by at`,
-              )
-        for (const [at, other] of others.entries()) other.marked = marked[at]!.marked
-        return pieces.map(({ id, field, text, aligned, marked }) => ({
-          id,
-          field,
-          html: pieceOf(text, aligned, marked!),
-        }))
-      })
+    async highlight({ language }, { generation, query, ids, fields }) {
+      const rows = await read<{ id: string; field: string; text: string }>(
+        database,
+        sql`select * from rung.search_texts(${generation}, ${ids}::text[], ${fields}::text[])`,
+      )
+      const aligned: ReturnType<typeof alignedForm>[] = []
+      for (const { text } of rows) {
+        aligned.push(alignedForm(text, language))
+        await new Promise(setImmediate) // a long text takes some milliseconds; let other requests run
+      }
+      const marked = await read<{ marked: string }>(
+        database,
+        sql`
+        select rung.search_marked(${language}::regconfig, form, ${query}::tsquery) as marked
+        from unnest(${aligned.map(({ form }) => form)}::text[]) with ordinality given (form, at) order by at`,
+      )
+      return rows.map(({ id, field, text }, at) => ({
+        id,
+        field,
+        html: pieceOf(text, aligned[at]!.places, marked[at]!.marked),
+      }))
     },
 
     rebuild: (index) => beginRebuild(database, index),
   }
 }
 
-async function unlessGone<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
-  try {
-    return await ask()
-  } catch (error) {
-    if (sqlState(error) === tableGone) return undefined
-    throw error
-  }
-}
-
 async function beginRebuild(database: Database, { module, name, language }: IndexKey): Promise<Rebuild> {
   const run = <Row>(statement: Sql) => runAlone<Row>(database, statement, 'write')
-  // Its lock belongs to a connection, and so ends with the process.
+  // The lock belongs to a session, so it ends with the process.
   const holder = await database.connect({ target: 'session', deadlineAt: ownDeadline() })
   const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
   const release = async () => {
@@ -114,7 +113,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
     holder.release(freed === undefined || unlimited)
   }
   let unlimited = false
-  /** For statements whose time grows with the index. They run on the holder, which is closed afterwards. */
+  /** Runs a statement whose time grows with the index, on the holder, which is closed afterwards. */
   const runUnlimited = async (statement: Sql) => {
     unlimited = true
     await holder.run(
@@ -150,10 +149,11 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   async function end(finish: boolean): Promise<void> {
     try {
       if (finish) {
+        const table = (suffix: string) => sql.id('rung', `search_${generation}${suffix}`)
         // Concurrently, so that writers into the new generation do not wait for it.
-        await runUnlimited(sql`create index concurrently on ${sql.id('rung', `search_${generation}`)}
+        await runUnlimited(sql`create index concurrently on ${table('')}
           using gin (vector, marks, ts_filter(vector, '{a,b}')) with (fastupdate = off)`)
-        await runUnlimited(sql`select rung.search_analyze(${generation})`)
+        await runUnlimited(sql`analyze ${table('')}, ${table('_word')}, ${table('_level')}`)
       }
       const ended = await run<{ old: number }>(
         sql`select rung.search_rebuild_end(${module}, ${name}, ${generation}, ${finish}) as old`,
@@ -170,7 +170,7 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   }
   return {
     async put(documents) {
-      const json = JSON.stringify(documents.map(({ id, document }) => rowOf(id, document)))
+      const json = JSON.stringify(documents.map(({ id, document }) => ({ id, ...document })))
       await run(
         sql`select rung.search_rebuild_put(${module}, ${name}, ${generation}, ${language}::regconfig, ${json}::jsonb)`,
       ).catch((error) => {
@@ -182,7 +182,10 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
   }
 }
 
-/** Runs a statement on the read pool. It is cancelled with the scope. */
+/**
+ * Runs a statement on the read pool. It is cancelled with the scope.
+ * @throws GenerationDropped if its tables no longer exist
+ */
 async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
   const scope = currentScope()
   if (scope?.cancelled) throw scope.cancelled
@@ -196,6 +199,7 @@ async function read<Row>(database: Database, statement: Sql): Promise<Row[]> {
     return rows as Row[]
   } catch (error) {
     broken = isRungError(error, 'DATA_UNAVAILABLE')
+    if (sqlState(error) === tableGone) throw new GenerationDropped()
     throw scope?.cancelled && isRungError(error, 'DATA_TIMEOUT') ? scope.cancelled : error
   } finally {
     await endCancel()
@@ -220,7 +224,7 @@ interface MatchesRow {
   facets: { mark: string; count: number }[]
 }
 
-/** Ranks words with the same beginning as one term, and beside it those whose stem begins otherwise. */
+/** Returns a query that ranks words with the same beginning as one term, plus those whose stem begins differently. */
 function begun({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
   if (kind !== 'prefix' || !words.some(({ word }) => word.startsWith(text))) return undefined
   const others = words.flatMap(({ stem }) => (stem.startsWith(text) ? [] : [quoted(stem)]))
@@ -232,15 +236,11 @@ function quoted(lexeme: string): string {
   return `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
 }
 
-function rowOf(id: string, { fields, marks }: Prepared) {
-  return { id, marks, fields }
-}
-
 function groupsOf(changes: readonly Change[]) {
   const byIndex = Map.groupBy(changes, ({ index }) => `${index.module} ${index.name} ${index.language}`)
   return [...byIndex.values()].map((group) => {
     const { module, name, language } = group[0]!.index
-    const puts = group.flatMap((change) => (change.document ? [rowOf(change.id, change.document)] : []))
+    const puts = group.flatMap((change) => (change.document ? [{ id: change.id, ...change.document }] : []))
     const removals = group.flatMap((change) => (change.document ? [] : [change.id]))
     return { module, name, language, puts, removals: removals.sort() }
   })
