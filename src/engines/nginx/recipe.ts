@@ -323,7 +323,7 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
     "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:$" "Accept-Encoding";
     "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:(?!.*accept-encoding)" "$rung_own_vary, Accept-Encoding";
   }
-  # Assets are compressed ahead, and better than here.
+  # The app compresses assets, with Brotli too.
   map $uri $rung_encodings {
     default "";
     "~^/-/assets/" $http_accept_encoding;

@@ -1,8 +1,8 @@
 import { isIPv6 } from 'node:net'
 
 /**
- * Whom an address stands for. Whoever has one IPv6 address has the 2^64 of its network as well (RFC 6177), so that is what counts;
- * an IPv4 address in IPv6 form is that IPv4 address.
+ * Returns the network under which an address is counted. A client with one IPv6 address has the other 2^64 of its network too (RFC 6177),
+ * so the /64 is counted. An IPv4 address in IPv6 form is that IPv4 address.
  */
 export function networkOf(address: string | undefined): string {
   if (address === undefined || address === '') return 'local' // a Unix socket

@@ -2,19 +2,12 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { brotliCompress, constants, gzip } from 'node:zlib'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { messageOf, RungError } from '../../kernel/errors.ts'
-import { acceptedEncoding } from './compression.ts'
-import { oncePromised } from './once.ts'
-import { varyBy } from './vary.ts'
 
 const prefix = '/-/assets'
-/** They are held in memory; what is larger is a file (`files.url`), or belongs to a CDN. */
+/** Assets are held in memory. A larger file belongs into the file store (`files.url`) or on a CDN. */
 const bytesMax = 4 * 1024 ** 2
-/** Smaller ones are one packet with or without it. */
-const compressedFrom = 1_024
 
 const types: Record<string, string> = {
   css: 'text/css; charset=utf-8',
@@ -37,24 +30,23 @@ interface Asset {
   name: string
   type: string
   etag: string
-  /** By content encoding. */
-  forms: Map<'br' | 'gzip' | 'identity', () => Promise<Buffer> | Buffer>
+  content: Buffer
 }
 
 /** A module's files for browsers. */
 export interface Assets {
   /**
-   * Where browsers find `style.css`: under a name that has its hash, so that they may keep it for ever.
-   * @throws APP_INVALID where there is no such file
+   * Returns the path of a file, such as `style.css`. The path contains the file's hash, so browsers may keep the file for ever.
+   * @throws APP_INVALID if there is no such file
    */
   urlOf(name: string): string
   serve(app: FastifyInstance): void
 }
 
 /**
- * Reads a folder, once. A name with a hash that is not the current one is answered with what there is now and kept by nobody: while
- * processes are replaced, pages of the one ask for files of the other.
- * @throws APP_INVALID
+ * Reads a folder, once. A path with an outdated hash is answered with the current file, which nobody keeps: while processes are replaced,
+ * a page from one process loads files from another.
+ * @throws APP_INVALID if the folder cannot be read, or a file is too large or of an unknown type
  */
 export async function loadAssets(module: string, folder: URL | undefined): Promise<Assets> {
   const assets = new Map<string, Asset>()
@@ -62,15 +54,12 @@ export async function loadAssets(module: string, folder: URL | undefined): Promi
   for (const [name, file] of root === undefined ? [] : await filesIn(module, root)) {
     assets.set(name, assetOf(name, await readFile(file)))
   }
-  const urlOf = ({ name }: Asset) => `${prefix}/${module}/${name}`
   return {
     urlOf(name) {
       const asset = assets.get(name)
-      if (asset) return urlOf(asset)
-      throw new RungError(
-        'APP_INVALID',
-        `Module "${module}" has no asset "${name}"${root === undefined ? ': it names no folder of `assets`' : ` in ${root}`}.`,
-      )
+      if (asset) return `${prefix}/${module}/${asset.name}`
+      const reason = root === undefined ? 'The module has no folder of `assets`' : `There is no such file in ${root}`
+      throw new RungError('APP_INVALID', `Module "${module}" has no asset "${name}". ${reason}.`)
     },
     serve(app) {
       if (assets.size === 0) return
@@ -78,10 +67,17 @@ export async function loadAssets(module: string, folder: URL | undefined): Promi
         `${prefix}/${module}/*`,
         { schema: { hide: true }, config: { limits: false, priority: 'critical' } as never },
         (request, reply) => {
-          const asked = (request.params as { '*': string })['*']
-          const asset = assets.get(asked) ?? assets.get(asked.replace(/\.[\w-]{12}(\.[^./]+)$/, '$1'))
+          const requested = (request.params as { '*': string })['*']
+          const asset = assets.get(requested) ?? assets.get(requested.replace(/\.[\w-]{12}(\.[^./]+)$/, '$1'))
           if (!asset) return reply.callNotFound()
-          return send(asset, asset.name === asked, request, reply)
+          const isCurrent = asset.name === requested
+          reply.headers({
+            'cache-control': isCurrent ? 'public, max-age=31536000, immutable' : 'no-cache',
+            'content-type': asset.type,
+            etag: asset.etag,
+          })
+          const known = request.headers['if-none-match']?.replace(/^W\//, '') // weak if it was sent compressed
+          return known === asset.etag ? reply.status(304).send() : reply.send(asset.content)
         },
       )
     },
@@ -105,54 +101,15 @@ function assetOf(name: string, content: Buffer): Asset {
   if (!type)
     throw new RungError(
       'APP_INVALID',
-      `The asset "${name}" is of a kind that is not known. Known are: ${Object.keys(types).join(', ')}.`,
+      `The asset "${name}" has an unknown type. Use one of: ${Object.keys(types).join(', ')}.`,
     )
   if (content.length > bytesMax) {
     throw new RungError(
       'APP_INVALID',
-      `The asset "${name}" has ${content.length} bytes; ${bytesMax} are the most. Put it into files, or on a CDN.`,
+      `The asset "${name}" has ${content.length} bytes, more than ${bytesMax}. Put it into the file store or on a CDN.`,
     )
   }
   const hash = createHash('sha256').update(content).digest('base64url').slice(0, 12)
-  return {
-    name: `${name.slice(0, -extension.length)}.${hash}${extension}`,
-    type,
-    etag: `"${hash}"`,
-    forms: formsOf(type, content),
-  }
-}
-
-/** Compressed when it is first asked for: most processes are asked for one form, and some for none. */
-function formsOf(type: string, content: Buffer): Asset['forms'] {
-  const forms: Asset['forms'] = new Map([['identity', () => content]])
-  if (!type.includes('charset') || content.length < compressedFrom) return forms
-  const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY }
-  return forms
-    .set(
-      'br',
-      oncePromised(() => promisify(brotliCompress)(content, { params })),
-    )
-    .set(
-      'gzip',
-      oncePromised(() => promisify(gzip)(content, { level: constants.Z_BEST_COMPRESSION })),
-    )
-}
-
-async function send(
-  asset: Asset,
-  lasting: boolean,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply> {
-  const accepted = acceptedEncoding(request)
-  const encoding = accepted && asset.forms.has(accepted) ? accepted : undefined
-  varyBy(reply, ['accept-encoding'])
-  reply.headers({
-    'cache-control': lasting ? 'public, max-age=31536000, immutable' : 'no-cache',
-    'content-type': asset.type,
-    etag: asset.etag,
-    ...(encoding && { 'content-encoding': encoding }),
-  })
-  if (request.headers['if-none-match'] === asset.etag) return reply.status(304).send()
-  return reply.send(await asset.forms.get(encoding ?? 'identity')!())
+  const hashed = `${name.slice(0, -extension.length)}.${hash}${extension}`
+  return { name: hashed, type, etag: `"${hash}"`, content }
 }

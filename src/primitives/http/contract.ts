@@ -13,12 +13,12 @@ import type { SheddingOptions } from './shedding.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Asked by those who run the process, on its own port, and not by clients through a proxy: never limited, never shed. */
+    /** For operators, on the process's own port and not through a proxy. Such a route is never limited or shed. */
     system?: boolean
   }
 }
 
-/** What a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
+/** The server that a module's `routes` gets: Fastify, with types from TypeBox schemas. Any Fastify plugin works on it. */
 export type Http = FastifyInstance<
   RawServerDefault,
   RawRequestDefaultExpression,
@@ -27,36 +27,36 @@ export type Http = FastifyInstance<
   SchemaTypes
 >
 
-/** Options of the app's HTTP side, with the defaults named. */
+/** HTTP options of an app. */
 export interface HttpOptions {
-  /** Default 1 MiB; a route may set its own `bodyLimit`. */
+  /** Maximum size of a body. Default 1 MiB; a route may set its own `bodyLimit`. */
   bodyMax?: Size
-  /** Request line and headers together. Default 16 KiB. */
+  /** Maximum size of the request line and the headers. Default 16 KiB. */
   headersMax?: Size
-  /** Until the headers are complete. Default 10 s. */
+  /** Time limit until the headers are complete. Default 10 s. */
   headersTimeout?: Duration
-  /** Until the request is complete, and again until it is answered. Default 30 s. */
+  /** Time limit until the request is complete, and again until it is answered. Default 30 s. */
   requestTimeout?: Duration
-  /** Idle connections are kept for. Default 65 s, above the usual 60 s of a balancer. */
+  /** How long idle connections are kept. Default 65 s, more than the usual 60 s of a balancer. */
   keepAliveTimeout?: Duration
-  /** Default 10,000; further ones are refused. */
+  /** Maximum number of connections; further ones are refused. Default 10,000. */
   connectionsMax?: number
   /**
-   * Proxies in front, by address or network (`10.0.0.0/8`, `loopback`): they may say for whom they ask (`X-Forwarded-For`).
-   * Default none: the header is then anybody's invention and is ignored.
+   * Addresses or networks of trusted proxies (`10.0.0.0/8`, `loopback`), whose `X-Forwarded-For` names the client. Default none: the
+   * header is ignored.
    */
   trustProxy?: readonly string[]
-  /** When requests are refused (503) because there are too many. `false`: never. */
+  /** When requests are refused with 503 because there are too many. With `false` they never are. */
   shedding?: SheddingOptions | false
-  /** Other origins that may call: `true` for any, a list, or nothing (default). */
+  /** Other origins that may call the app: `true` for any, or a list. Default none. */
   cors?: boolean | readonly string[] | CorsOptions
-  /** `/reference` is shown to whoever comes through a proxy, too. Default: only on the process's own port. `/openapi.json` always is. */
+  /** Whether `/reference` is served through proxies too. Default false: only on the process's own port. `/openapi.json` always is. */
   publicReference?: boolean
   /** Title and version of the API reference. */
   title?: string
   version?: string
   description?: string
-  /** The app's own form of errors instead of problem+json; what is made with `html` is a page. */
+  /** Returns an error in the app's own form in place of problem+json: a value for JSON, or a page made with `html`. */
   formatProblem?: (problem: Problem, request: FastifyRequest) => unknown
 }
 

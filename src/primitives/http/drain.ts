@@ -4,16 +4,16 @@ import type { FastifyInstance } from 'fastify'
 import { after } from '../../kernel/clock.ts'
 import { onResponseEnd } from './response-end.ts'
 
-/** For a request that is on its way while the stop begins. */
+/** Time for a request that is on its way when the stop begins. */
 const silentMs = 1_000
 
 /**
- * When the app closes, requests in hand are answered, with `connection: close`; Fastify ends the connections that idle
- * after a request. Node then watches no time limit any more, and waits for ever for whoever is connected and has not asked
- * (a browser connects ahead, a balancer keeps spare connections) or never finishes asking or listening. Each has its limit here.
+ * When the app closes, requests in progress are answered with `connection: close`, and Fastify ends idle connections that have had a
+ * request. Node then applies no time limits any more and would wait for ever for connections without a request (browsers and balancers open
+ * spare ones) and for clients that never finish to send or to read. This gives each of them a limit.
  */
 export function drainOnClose(app: FastifyInstance, limits: { headersMs: number; requestMs: number }): void {
-  /** No request is in hand; the number says how many bytes had been read when the last one was answered. */
+  /** Connections without a request in progress, and how many bytes had been read when the last one was answered. */
   const quiet = new Map<Socket, number>()
   const busy = new Set<ServerResponse>()
 
@@ -37,7 +37,7 @@ export function drainOnClose(app: FastifyInstance, limits: { headersMs: number; 
     after(limits.headersMs, () => {
       for (const socket of quiet.keys()) socket.destroy()
     })
-    // A request that began just now gets its whole time, and the answer that says it was too long.
+    // A request that has just begun gets its whole time, and the answer that says that it took too long.
     after(limits.requestMs + silentMs, () => app.server.closeAllConnections())
     done()
   })

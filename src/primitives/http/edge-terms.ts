@@ -5,11 +5,11 @@ import { sameText } from '../../kernel/same-text.ts'
 import type { Http } from './contract.ts'
 import { oncePromised } from './once.ts'
 
-/** A hook for routes that only the edge may call. */
+/** Returns a hook for routes that only the edge may call. */
 function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void> {
   return async ({ headers }) => {
     if (sameText(headers.authorization ?? '', `Bearer ${secret}`)) return
-    throw new RungError('HTTP_UNAUTHORIZED', 'This is for the edge of this app alone.')
+    throw new RungError('HTTP_UNAUTHORIZED', 'Only the edge of this app may call this route.')
   }
 }
 

@@ -28,18 +28,19 @@ import { validatorCompiler } from './validation.ts'
 
 export interface HttpSettings extends HttpOptions {
   logger: FastifyBaseLogger
-  /** Show faults of the server to clients: development only. */
+  /** Whether clients see faults of the server. For development only. */
   revealing: boolean
 }
 
-/** How long a request may take, in ms. */
+/** Returns how long a request may take, in ms. */
 export function requestTimeoutOf({ requestTimeout }: Pick<HttpOptions, 'requestTimeout'>): number {
   return requestTimeout === undefined ? requestTimeoutDefaultMs : toMs(requestTimeout)
 }
 
 /**
- * A Fastify with Rung's manners: a scope for each request, limits, validation, problem+json, request ids, trace context,
- * security headers, OpenAPI. Nothing listens yet.
+ * Returns a Fastify with scopes, limits, validation, problem+json, request ids, trace context, security headers and OpenAPI. It does not
+ * listen yet.
+ * @throws APP_INVALID
  */
 export async function createHttp(settings: HttpSettings): Promise<Http> {
   const requestTimeoutMs = requestTimeoutOf(settings)
@@ -52,7 +53,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
     requestTimeout: requestTimeoutMs,
     forceCloseConnections: 'idle',
     trustProxy: trusted(settings.trustProxy),
-    return503OnClosing: false, // readiness says no first; what still arrives is answered
+    return503OnClosing: false, // readiness is turned off first, and requests that still arrive are answered
     routerOptions: { maxParamLength: 1024 },
     genReqId: (request) => incomingId(request.headers['x-request-id']) ?? uuid(),
     frameworkErrors: (error, request, reply) => sendProblem(error, request as never, reply as never),
@@ -72,22 +73,22 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   const allowedAt = methodsAt(app)
   app.setNotFoundHandler((request, reply) => {
     const allowed = allowedAt(request.url.split('?', 1)[0]!)
-    // A route that takes the method has found nothing itself.
+    // If a route accepts the method, its handler has called `callNotFound`.
     const isAbsent = allowed.length === 0 || allowed.includes(request.method)
     if (isAbsent) return sendProblem(notFound(request), request, reply)
     reply.header('allow', allowed.join(', '))
-    const message = `${pathOf(request.url)} takes ${allowed.join(', ')}, not ${request.method}.`
+    const message = `${pathOf(request.url)} accepts ${allowed.join(', ')}, not ${request.method}.`
     return sendProblem(new RungError('HTTP_METHOD_NOT_ALLOWED', message, { facts: { allowed } }), request, reply)
   })
   requestScopes(app, requestTimeoutMs)
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(securityHeaders)
-    // What shows the inside of the app answers those who reach its own port, and not what a proxy brings in from outside.
+    // Routes that show the inside of the app answer on its own port only, and not through a proxy.
     const isHidden = request.routeOptions.config?.system && (request.ips?.length ?? 0) > 1
     done(isHidden ? notFound(request) : undefined)
   })
   noteSerializing(app)
-  takeTheRest(app)
+  discardRests(app)
   await addCors(app, settings.cors)
   answerPages(app)
   compressAnswers(app)
@@ -97,26 +98,26 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
   function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const error = serializing.delete(request) ? unserializable(thrown, request) : toRungError(thrown)
     const scope = scopes.get(request)
-    // Who has too much to do does not write a line for each refusal as well; they are counted.
+    // Under overload no line is written for each refusal. They are counted.
     const isRefusal = error.code === 'HTTP_OVERLOADED' && error.cause === undefined
     if (error.status >= 500 && !isRefusal) request.log.error({ err: error, requestId: request.id }, error.message)
-    const told = afterCommit(error, scope)
-    const problem = toProblem(told, request.id, settings.revealing)
-    reply.removeHeader('content-encoding') // of the answer that is not sent
-    reply.removeHeader('connection') // Fastify would close on its client while it still sends: see `takeTheRest`
-    if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // before any hook
+    const shown = afterCommit(error, scope)
+    const problem = toProblem(shown, request.id, settings.revealing)
+    reply.removeHeader('content-encoding') // belongs to the answer that is not sent
+    reply.removeHeader('connection') // Fastify would close the connection while the client still sends; see `discardRests`
+    if (!reply.hasHeader('x-request-id')) reply.headers(securityHeaders).header('x-request-id', request.id) // no hook has run yet
     reply.status(problem.status).header('cache-control', 'no-store')
-    const { retryAfterS } = told.facts
-    if (told !== error) reply.removeHeader('retry-after')
+    const { retryAfterS } = shown.facts
+    if (shown !== error) reply.removeHeader('retry-after')
     else if (problem.status === 503 || retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS ?? 1))
     const formatted = ownForm(problem, request)
     if (formatted instanceof Html) return asPage(reply).send(formatted)
-    // As text: a schema that the route has for this status must not refuse it.
+    // As text, because the route's schema for this status must not refuse it.
     if (formatted !== undefined) return reply.type('application/json; charset=utf-8').send(formatted)
     return reply.type('application/problem+json; charset=utf-8').send(JSON.stringify(problem))
   }
 
-  /** The problem as the app tells it; `undefined` where it has no form of its own, or where that fails. */
+  /** Returns the problem in the app's own form, or `undefined` if it has none or fails. */
   function ownForm(problem: Problem, request: FastifyRequest): Html | string | undefined {
     try {
       const formatted = settings.formatProblem?.(problem, request)
@@ -129,7 +130,7 @@ export async function createHttp(settings: HttpSettings): Promise<Http> {
 }
 
 /**
- * For an API: nothing it answers is a page that may run or frame anything. Pages set their own policy.
+ * Headers for an API, whose answers run and frame nothing. Pages set their own policy.
  * Source: OWASP REST Security Cheat Sheet, "Security Headers".
  */
 const securityHeaders = {
@@ -142,8 +143,8 @@ const securityHeaders = {
 const scopes = new WeakMap<FastifyRequest, Scope>()
 
 /**
- * Gives each request its scope, deadline and ids; also on a Fastify that Rung did not make:
- * `requestScopes(fastify)`, before its routes.
+ * Gives each request a scope with its deadline and ids. For a Fastify server that Rung did not create, call it before the routes are added.
+ * @example requestScopes(fastify)
  */
 export function requestScopes(app: FastifyInstance, requestTimeoutMs = requestTimeoutDefaultMs): void {
   app.addHook('onRequest', (request, reply, done) => {
@@ -157,10 +158,10 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = requestTi
     const cancelTimer = after(requestTimeoutMs, () => {
       const error = new RungError(
         'HTTP_TIMEOUT',
-        `The request took longer than ${requestTimeoutMs / 1000} s. Ask for less, or try again.`,
+        `The request took longer than ${requestTimeoutMs / 1000} s. Request less, or try again.`,
       )
       scope.cancel(error)
-      // While the body is still coming the server's own limit answers (408), and closes the connection.
+      // While the body still arrives, the server's own limit answers with 408 and closes the connection.
       if (!reply.sent && request.raw.complete) runInScope(scope, () => reply.send(error))
     })
     onResponseEnd(reply.raw, () => {
@@ -173,7 +174,7 @@ export function requestScopes(app: FastifyInstance, requestTimeoutMs = requestTi
   })
 }
 
-/** Requests whose answers are just being turned into text: what is thrown meanwhile is about the answer. */
+/** Requests whose results are being serialised: an error that is thrown meanwhile is about the result. */
 const serializing = new WeakSet<FastifyRequest>()
 
 function noteSerializing(app: FastifyInstance): void {
@@ -192,53 +193,53 @@ function notFound({ method, url }: FastifyRequest): RungError {
 }
 
 /**
- * After an answer that came before the end of its request, the rest of the body is read and thrown away. If the connection were closed
- * instead, the client would be cut off while it sends and would not see the answer. The time limit of requests bounds it.
+ * If a request was answered before its body had arrived, reads the rest and discards it. If the connection were closed instead, the client
+ * would be cut off while it sends and would not see the answer. The time limit of requests bounds this.
  */
-function takeTheRest(app: FastifyInstance): void {
+function discardRests(app: FastifyInstance): void {
   app.addHook('onResponse', ({ raw }, _reply, done) => {
     if (!raw.complete && !raw.destroyed) raw.unpipe().resume()
     done()
   })
 }
 
-/** `true` would believe everybody, and a number of proxies whoever is that many steps away. */
+/** Refuses Fastify's other forms: `true` trusts every client, and a number whoever is that many hops away. */
 function trusted(addresses: HttpOptions['trustProxy'] = []): string[] | false {
   if (Array.isArray(addresses)) return addresses.length > 0 && [...addresses]
   throw new RungError('APP_INVALID', 'http.trustProxy must be a list of the addresses or networks of your proxies.')
 }
 
 /**
- * Clients name JSON on every request, also on those without a body. Where a body is needed, the schema says so. What is compressed is
- * refused, unless a plugin has unpacked it (and taken the header off).
+ * Accepts empty JSON bodies, because clients send the content type with every request; where a body is needed, the schema says so.
+ * Refuses compressed bodies, unless a plugin has unpacked them and removed the header.
  */
 function parseBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (isPacked(request)) done(packed(request))
+    if (isCompressed(request)) done(compressedBody(request))
     else if (body === '') done(null, undefined)
     else parse(request, body as string, done)
   })
   app.addHook('preValidation', (request, _reply, done) => {
     const isWhole =
       request.body !== undefined && typeof (request.body as { pipe?: unknown } | null)?.pipe !== 'function'
-    done(isWhole && isPacked(request) ? packed(request) : undefined)
+    done(isWhole && isCompressed(request) ? compressedBody(request) : undefined)
   })
 }
 
-function isPacked({ headers }: FastifyRequest): boolean {
+function isCompressed({ headers }: FastifyRequest): boolean {
   const encoding = headers['content-encoding']
   return encoding !== undefined && encoding.trim() !== '' && encoding.trim().toLowerCase() !== 'identity'
 }
 
-function packed(request: FastifyRequest): RungError {
+function compressedBody(request: FastifyRequest): RungError {
   return new RungError(
     'HTTP_MEDIA_TYPE',
-    `A body with Content-Encoding ${request.headers['content-encoding']!.slice(0, 50)} is not taken here. Send it as it is.`,
+    `This route does not accept Content-Encoding ${request.headers['content-encoding']!.slice(0, 50)}. Send the body uncompressed.`,
   )
 }
 
-/** An id from outside is kept only in a harmless form: it goes into logs and headers. */
+/** Returns a client's request id if it is harmless in logs and headers. */
 function incomingId(header: unknown): string | undefined {
   return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined
 }
@@ -253,9 +254,9 @@ async function addCors(app: FastifyInstance, option: HttpOptions['cors']): Promi
   if (option === undefined || option === false) return
   const given: CorsOptions = typeof option === 'object' && 'origins' in option ? option : { origins: option }
   await app.register(cors, {
-    // For any origin the answer is the same, so that it can be kept; credentials need the origin named.
+    // With '*' the answer is the same for all origins and can be cached. With credentials the origin must be named.
     origin: given.origins === true && !given.credentials ? '*' : given.origins === true || [...(given.origins || [])],
-    strictPreflight: false, // OPTIONS without an Origin is no preflight, and no mistake either
+    strictPreflight: false, // OPTIONS without an Origin is not a preflight, but valid
     methods: [...(given.methods ?? ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])],
     allowedHeaders: [
       ...(given.headers ?? ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id', 'Traceparent']),
@@ -266,7 +267,7 @@ async function addCors(app: FastifyInstance, option: HttpOptions['cors']): Promi
   })
 }
 
-/** What cannot even be parsed as HTTP. There is no request object: the answer is written by hand, then the line is closed. */
+/** Answers what cannot be parsed as HTTP. There is no request object, so it writes the answer to the socket and closes it. */
 function clientErrorHandler(error: NodeJS.ErrnoException, socket: import('node:net').Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   const [status, reason, code] =

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Which methods there are at a path that has no route for the method asked. Fastify's router can be asked only with a request that it
- * then answers, so the patterns are looked through; only requests without a route pay for it.
+ * Returns a function that finds the methods of a path, for 405 answers. Fastify's router finds routes by pattern only, so the patterns are
+ * searched here. Only requests without a route pay for it.
  */
 export function methodsAt(app: FastifyInstance): (path: string) => string[] {
   const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>()
@@ -18,7 +18,7 @@ export function methodsAt(app: FastifyInstance): (path: string) => string[] {
   }
 }
 
-/** A parameter stands for anything but a slash, `*` for all the rest. */
+/** A parameter matches anything but a slash, `*` matches everything. */
 function patternOf(url: string): RegExp {
   const parts = url.split('/').map((part) => {
     if (part.includes(':')) return part.endsWith('?') ? '[^/]*' : '[^/]+'

@@ -1,4 +1,4 @@
-/** Asked for again after a failure. */
+/** Returns a function that makes the value once, and again only after a failure. */
 export function oncePromised<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined
   return () => {

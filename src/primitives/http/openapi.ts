@@ -7,9 +7,7 @@ import Fastify, {
 } from 'fastify'
 import type { HttpOptions } from './contract.ts'
 import { oncePromised } from './once.ts'
-import { referenceStyle } from './reference-style.ts'
 
-/** Where the document and the page for people are served. */
 export const documentPath = '/openapi.json'
 export const referencePath = '/reference'
 
@@ -20,7 +18,7 @@ interface HeaderDocument {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Headers that the document shows beside those of the route's schema; who reads them checks them. */
+    /** Headers that the document shows beside those of the route's schema. They are not validated. */
     documentedHeaders?: Readonly<Record<string, HeaderDocument>>
   }
 }
@@ -30,7 +28,7 @@ export function documentHeader(route: RouteOptions, name: string, header: Header
   route.config = { ...route.config, documentedHeaders } as never
 }
 
-/** The OpenAPI 3.1 document, made from the routes' own schemas, and a page to read it and try it. */
+/** Serves the OpenAPI 3.1 document, made from the routes' own schemas, and a page on which it can be read and tried. */
 export function documentation(app: FastifyInstance, options: HttpOptions): void {
   const routes: RouteOptions[] = []
   app.addHook('onRoute', (route) => void routes.push(route))
@@ -38,20 +36,20 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     const described = await describing(routes, app.getSchemas(), options)
     return described.swagger()
   })
-  // The document is for the app's clients. The page, which also sends requests, is a tool of those who run it.
+  // The document is for the app's clients. The page, which also sends requests, is for operators.
   const shown = { schema: { hide: true }, config: { system: !options.publicReference } }
   app.get(documentPath, { schema: { hide: true } }, document)
   const page = oncePromised(async () => referencePage(await document(), options.title ?? 'API'))
   const show = async (request: FastifyRequest, reply: FastifyReply) => {
     const answer = await (await page()).inject({ url: request.url, headers: request.headers })
     if (answer.statusCode === 404) return reply.callNotFound()
-    const { connection, date, ...headers } = answer.headers // of this connection, not of the page's
+    const { connection, date, ...headers } = answer.headers // headers of this connection
     return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
   }
   for (const url of [referencePath, `${referencePath}/*`]) app.get(url, shown, show)
 }
 
-/** Grouped by module, unless the route names tags of its own. */
+/** Groups routes by module, unless a route has tags of its own. */
 function withTags(schema: FastifySchema, { config }: RouteOptions): FastifySchema {
   return { ...schema, tags: schema.tags ?? [config?.module ?? 'rung'] }
 }
@@ -73,8 +71,8 @@ function withHeaders(schema: FastifySchema, { config }: RouteOptions): FastifySc
 }
 
 /**
- * What describes the routes, and the page below, are apps of their own, made when somebody first asks for them: they load
- * libraries and keep documents in memory (25 MiB) for which most processes have no use.
+ * Returns an app that describes the routes. It and the page below are made on the first request: they load libraries and keep documents in
+ * memory (25 MiB), and most processes never need them.
  */
 async function describing(
   routes: readonly RouteOptions[],
@@ -120,8 +118,8 @@ async function referencePage(document: object, title: string): Promise<FastifyIn
   await page.register(swaggerUi, {
     routePrefix: referencePath,
     staticCSP: true,
-    uiConfig: { tryItOutEnabled: true },
-    theme: { title: `${title}: reference`, css: [{ filename: 'rung.css', content: referenceStyle }] },
+    uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
+    theme: { title: `${title}: reference` },
   })
   await page.ready()
   return page

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-/** No socket has an address like this: nobody outside can pass for the process itself. */
+/** No socket has such an address, so no client can pretend to be the process. */
 const itself = 'this process'
 
-/** A request of the process to itself, as of somebody who is not signed in, past its socket. */
+/** Sends an anonymous request of the process to itself, without a socket. */
 export function askItself(
   http: FastifyInstance,
   path: string,
@@ -12,7 +12,7 @@ export function askItself(
   return asked.then(({ statusCode, headers }) => ({ status: statusCode, headers }))
 }
 
-/** Of no client: no limit counts it. */
+/** Whether the process itself sent the request. No limit counts it. */
 export function isOwnRequest({ raw }: FastifyRequest): boolean {
   return raw.socket.remoteAddress === itself
 }

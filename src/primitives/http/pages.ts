@@ -4,8 +4,9 @@ import { Html } from '../../kernel/html.ts'
 export const pageType = 'text/html; charset=utf-8'
 
 /**
- * For a page: its styles, scripts and forms are the app's own, pictures may come from anywhere, nobody frames it. `same-origin` and not
- * `no-referrer`, since with that browsers hide the `Origin` of a form that is sent (Fetch standard, "append a request Origin header").
+ * Headers of a page: styles, scripts and forms are the app's own, images may come from anywhere, and no site may frame it. The referrer
+ * policy is `same-origin`: with `no-referrer`, browsers hide the `Origin` of a submitted form (Fetch standard, "append a request Origin
+ * header").
  */
 const pageHeaders = {
   'content-type': pageType,
@@ -15,12 +16,12 @@ const pageHeaders = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 }
 
-/** The reply becomes a page. */
+/** Makes the reply a page. */
 export function asPage(reply: FastifyReply): FastifyReply {
   return reply.headers(pageHeaders).serializer(String)
 }
 
-/** What is made with `html` is answered as a page. */
+/** Sends results of `html` as pages. */
 export function answerPages(app: FastifyInstance): void {
   app.addHook('preSerialization', (_request, reply, payload, done) => {
     if (payload instanceof Html) asPage(reply)

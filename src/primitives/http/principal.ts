@@ -3,92 +3,85 @@ import { errorOf, partOf } from '../../kernel/errors.ts'
 import { currentScope, type Principal } from '../../kernel/scope.ts'
 
 /**
- * Says who signed a request; `undefined` for the anonymous, also where what they show is no good (or an error with the status 401 or
- * 403). Any other error means that it could not be found out.
+ * Returns the principal that signed a request, or `undefined` for an anonymous one. Invalid credentials are anonymous too, and may be
+ * reported by an error with the status 401 or 403. Any other error means that the principal could not be determined.
  */
 export type Identify = (request: FastifyRequest) => PromiseLike<Principal | undefined> | Principal | undefined
 
-const ways = Symbol('rung.identify')
-const known = new WeakMap<FastifyRequest, Promise<Found>>()
-
-interface Found {
+interface Identified {
   principal?: Principal
-  /** Why it could not be found out. */
+  /** Why the principal could not be determined. */
   failure?: unknown
 }
 
-type Identifying = FastifyInstance & { [ways]?: Identify[] }
+const identifiers = Symbol('rung.identify')
+const identified = new WeakMap<FastifyRequest, Promise<Identified>>()
 
-/** Once for each app, before its routes. */
+type Identifying = FastifyInstance & { [identifiers]?: Identify[] }
+
+/** Prepares an app for `identifyBy`. Call it once, before its routes are added. */
 export function prepareIdentify(app: FastifyInstance): void {
-  app.decorate(ways, [])
+  app.decorate(identifiers, [])
 }
 
-/** From now on `identify` is asked as well, after those before it. */
+/** Adds a way to identify requests, which is tried after those before it. */
 export function identifyBy(app: FastifyInstance, identify: Identify): void {
-  ;(app as Identifying)[ways]!.push(identify)
+  ;(app as Identifying)[identifiers]!.push(identify)
 }
 
-/** Who sent this request, found out once; nobody where it cannot be found out. For limits and the like, which must not fail. */
+/** Returns the principal of a request, or `undefined` also if it cannot be determined: for limits and the like, which must not fail. */
 export async function principalOrNobody(request: FastifyRequest): Promise<Principal | undefined> {
-  return (await found(request)).principal
+  return (await identifiedOnce(request)).principal
 }
 
 /**
- * Who sent this request; `undefined` for the anonymous.
- * @throws what `identify` threw where it could not find it out
+ * Returns the principal of a request, or `undefined` for an anonymous one.
+ * @throws the error of `identify` if the principal cannot be determined
  */
 export async function principalOf(request: FastifyRequest): Promise<Principal | undefined> {
-  const { principal, failure } = await found(request)
+  const { principal, failure } = await identifiedOnce(request)
   if (principal === undefined && failure !== undefined) throw failure
   return principal
 }
 
-function found(request: FastifyRequest): Promise<Found> {
-  let one = known.get(request)
-  if (!one) {
-    one = identify(request)
-    known.set(request, one)
-  }
-  return one
+function identifiedOnce(request: FastifyRequest): Promise<Identified> {
+  const known = identified.get(request) ?? identify(request)
+  identified.set(request, known)
+  return known
 }
 
 /**
- * The position of a client without cookies is known by who they are. So while that is being found out it is unknown, and what is read
- * for it is read as for a position that cannot be had: `recall` would wait for this very answer.
+ * The position of a client without cookies is stored under its principal. While that is being determined, `recall` would wait for this very
+ * result, so reads are made as for a position that is unknown.
  */
-async function identify(request: FastifyRequest): Promise<Found> {
+async function identify(request: FastifyRequest): Promise<Identified> {
   const scope = currentScope()
-  if (!scope?.recall) return askAll(request)
+  if (!scope?.recall) return tryAll(request)
   const { recall, positionUnknown } = scope
   scope.recall = undefined
   scope.positionUnknown = true
   try {
-    return await askAll(request)
+    return await tryAll(request)
   } finally {
     scope.recall = recall
     scope.positionUnknown = positionUnknown
   }
 }
 
-async function askAll(request: FastifyRequest): Promise<Found> {
+async function tryAll(request: FastifyRequest): Promise<Identified> {
   let failure: unknown
-  for (const way of (request.server as Identifying)[ways] ?? []) {
+  for (const one of (request.server as Identifying)[identifiers] ?? []) {
     try {
-      const principal = await way(request)
+      const principal = await one(request)
       if (!principal) continue
       const scope = currentScope()
       if (scope) scope.principal = principal
       return { principal }
     } catch (error) {
-      // A token that is no good: the route's own check says what is wrong with it.
-      if (!isRefusal(error)) failure = errorOf(error)
+      // The route's own check reports invalid credentials.
+      const status = partOf(error, 'status') ?? partOf(error, 'statusCode')
+      if (status !== 401 && status !== 403) failure = errorOf(error)
     }
   }
   return { failure }
-}
-
-function isRefusal(error: unknown): boolean {
-  const status = partOf(error, 'status') ?? partOf(error, 'statusCode')
-  return status === 401 || status === 403
 }

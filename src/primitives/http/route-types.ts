@@ -1,20 +1,20 @@
 import type { Static, TSchema } from '@fastify/type-provider-typebox'
 import type * as fastify from 'fastify'
 
-/** Types of requests and answers from TypeBox schemas. */
+/** Derives the types of requests and answers from TypeBox schemas. */
 export interface SchemaTypes extends fastify.FastifyTypeProvider {
   readonly validator: this['schema'] extends TSchema ? Static<this['schema']> : unknown
-  /** What a handler returns is only read: a value of the cache, which is frozen, will do. */
+  /** A handler's result is only read, so a frozen value from the cache is allowed. */
   readonly serializer: this['schema'] extends TSchema ? ReadOnly<Static<this['schema']>> : unknown
 }
 
-/** The same, whose arrays and objects may be frozen. */
+/** The same type with read-only arrays and objects. */
 export type ReadOnly<Value> = Value extends readonly unknown[] | object
   ? { readonly [Name in keyof Value]: ReadOnly<Value[Name]> }
   : Value
 
 declare module 'fastify' {
-  /** As Fastify's own, but functions of the route's `config` see the request as its schema describes it. */
+  /** Like Fastify's own, but functions in the route's `config` get the request as its schema describes it. */
   interface RouteShorthandMethod<
     RawServer extends fastify.RawServerBase = fastify.RawServerDefault,
     RawRequest extends fastify.RawRequestDefaultExpression<RawServer> = fastify.RawRequestDefaultExpression<RawServer>,
@@ -22,7 +22,7 @@ declare module 'fastify' {
     TypeProvider extends fastify.FastifyTypeProvider = fastify.FastifyTypeProviderDefault,
     Logger extends fastify.FastifyBaseLogger = fastify.FastifyBaseLogger,
   > {
-    // biome-ignore lint/style/useShorthandFunctionType: an interface merges with Fastify's own, a type does not
+    // biome-ignore lint/style/useShorthandFunctionType: an interface merges with Fastify's own
     <
       RouteGeneric extends fastify.RouteGenericInterface = fastify.RouteGenericInterface,
       ContextConfig = fastify.ContextConfigDefault,

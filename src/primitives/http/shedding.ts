@@ -10,20 +10,19 @@ import { onResponseEnd } from './response-end.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What is refused first when there is more than can be done. Default `normal`. */
+    /** Under overload, routes of lower priority are refused first. Default `normal`. */
     priority?: Priority
   }
 }
 
 export type Priority = 'critical' | 'normal' | 'sheddable'
 
-/** Options of the app, with the defaults named. */
 export interface SheddingOptions {
-  /** Maximum delay of the event loop; beyond it normal requests are refused. Default 500 ms. */
+  /** Event-loop delay from which on normal requests are refused. Default 500 ms. */
   delayMax?: Duration
   /**
-   * Maximum requests in progress; beyond it normal requests are refused. As many further ones may be waiting for their bodies, a tenth of them
-   * from one network. Default 1,000.
+   * Requests in progress from which on normal requests are refused. As many more may be sending their bodies, a tenth of them from one
+   * network. Default 1,000.
    */
   inFlightMax?: number
 }
@@ -46,20 +45,21 @@ export interface LoadLimits {
   inFlightMax: number
 }
 
-/** Shares of the limits. What can wait makes room at half of them; what matters most stays until there is twice as much. */
-const tolerated: Record<Priority, number> = { sheddable: 0.5, normal: 1, critical: 2 }
+/** Shares of the limits at which each priority is refused. */
+const refusedFrom: Record<Priority, number> = { sheddable: 0.5, normal: 1, critical: 2 }
 
-/** Whether a request is refused now. Pure. */
+/** Returns whether a request is refused under this load. Pure. */
 export function isShed(priority: Priority, load: Load, limits: LoadLimits): boolean {
   const pressure = Math.max(load.delayMs / limits.delayMsMax, load.inFlight / limits.inFlightMax)
-  return pressure >= tolerated[priority]
+  return pressure >= refusedFrom[priority]
 }
 
 const sampleEveryMs = 20
 
 /**
- * Refuses early what could only be answered late: past the knee each further request taken in makes all of them slower, until none is in time.
- * A refusal costs a fraction of an answer. After the observers, before whatever costs more.
+ * Refuses early what could only be answered late. Past the knee, each further accepted request makes all of them slower, until none is in
+ * time; a refusal costs a fraction of an answer. Call it after the observers' hooks, and before hooks that cost more.
+ * @throws APP_INVALID
  */
 export function shedRequests(http: FastifyInstance, options: SheddingOptions, database: unknown): void {
   const limits: LoadLimits = {
@@ -69,32 +69,28 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   if (!(limits.delayMsMax >= sampleEveryMs && limits.inFlightMax >= 1)) {
     throw new RungError(
       'APP_INVALID',
-      `http.shedding needs a delayMax of ${sampleEveryMs} ms and an inFlightMax of 1 at least.`,
+      `http.shedding needs a delayMax of at least ${sampleEveryMs} ms and an inFlightMax of at least 1.`,
     )
   }
   let sampledAt = systemClock.ticks()
   let sampledMs = 0
   let inFlight = 0
-  const bodies = receiving(limits.inFlightMax)
+  const bodies = bodiesInTransit(limits.inFlightMax)
 
   const endSampling = every(sampleEveryMs, () => {
-    const now = systemClock.ticks()
-    sampledMs = late(now)
-    sampledAt = now
+    sampledMs = delayNow()
+    sampledAt = systemClock.ticks()
   })
-  http.addHook('onClose', (_instance, done) => {
-    endSampling()
-    done()
-  })
+  http.addHook('onClose', async () => endSampling())
 
-  function late(now: number): number {
-    return Math.max(0, now - sampledAt - sampleEveryMs)
+  function delayNow(): number {
+    return Math.max(0, systemClock.ticks() - sampledAt - sampleEveryMs)
   }
 
-  function refusedNow(priority: Priority): RungError | undefined {
-    // The turn that runs at this moment counts as well: in a burst many are taken in within one.
-    const delayMs = Math.max(sampledMs, late(systemClock.ticks()))
-    if (!isShed(priority, { delayMs, inFlight }, limits)) return undefined
+  /** Returns an error if a request of this priority is to be refused now. */
+  function refusal(priority: Priority): RungError | undefined {
+    // Includes the delay of the turn that runs now: in a burst, many requests are accepted within one turn.
+    if (!isShed(priority, { delayMs: Math.max(sampledMs, delayNow()), inFlight }, limits)) return undefined
     if (shed.hasSubscribers) shed.publish({ database, priority } satisfies Shed)
     return overloaded()
   }
@@ -109,18 +105,17 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   http.addHook('onRequest', (request, reply, done) => {
     const { system, priority = 'normal' } = request.routeOptions.config ?? {}
     if (system || isOwnRequest(request)) return done()
-    const refused = refusedNow(priority)
-    if (refused || !hasBody(request)) {
-      if (!refused) begin(reply)
-      return done(refused)
-    }
-    done(bodies.begin(request, reply))
+    const refused = refusal(priority)
+    if (refused) return done(refused)
+    if (hasBody(request)) return done(bodies.begin(request, reply))
+    begin(reply)
+    done()
   })
 
-  // A request that waits for its body costs next to nothing, and its client may be slow on purpose.
+  // Until its body has arrived, a request costs next to nothing, and its client may be slow on purpose.
   http.addHook('preValidation', (request, reply, done) => {
-    if (!bodies.arrived(request)) return done()
-    const refused = refusedNow(request.routeOptions.config?.priority ?? 'normal')
+    if (!bodies.end(request)) return done()
+    const refused = refusal(request.routeOptions.config?.priority ?? 'normal')
     if (!refused) begin(reply)
     done(refused)
   })
@@ -130,47 +125,47 @@ function hasBody({ headers }: FastifyRequest): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
-/** Requests whose bodies are on their way: so many in all, and a tenth of them from one network, since each may take its time. */
-function receiving(max: number) {
-  const ofNetworks = new Map<string, number>()
-  const ends = new WeakMap<FastifyRequest, () => void>()
+/** Counts requests whose bodies are arriving: at most `max`, and a tenth of them from one network, since each may take its time. */
+function bodiesInTransit(max: number) {
+  const byNetwork = new Map<string, number>()
+  const networks = new WeakMap<FastifyRequest, string>()
   const ofNetworkMax = Math.max(1, Math.floor(max / 10))
   let all = 0
+
+  function end(request: FastifyRequest): boolean {
+    const network = networks.get(request)
+    if (network === undefined) return false
+    networks.delete(request)
+    all -= 1
+    const left = byNetwork.get(network)! - 1
+    if (left === 0) byNetwork.delete(network)
+    else byNetwork.set(network, left)
+    return true
+  }
 
   return {
     begin(request: FastifyRequest, reply: FastifyReply): RungError | undefined {
       const network = networkOf(request.ip)
-      const known = ofNetworks.get(network) ?? 0
+      const known = byNetwork.get(network) ?? 0
       if (all >= max) return overloaded()
       if (known >= ofNetworkMax) {
-        const message = `${known} requests of this network are being sent already. Send their bodies to the end first.`
+        const message = `Your network is already sending ${known} requests. Finish sending their bodies first.`
         return new RungError('HTTP_TOO_MANY_REQUESTS', message, { facts: { retryAfterS: 1 } })
       }
       all += 1
-      ofNetworks.set(network, known + 1)
-      const end = () => {
-        if (!ends.delete(request)) return
-        all -= 1
-        const left = ofNetworks.get(network)! - 1
-        if (left === 0) ofNetworks.delete(network)
-        else ofNetworks.set(network, left)
-      }
-      ends.set(request, end)
-      onResponseEnd(reply.raw, end)
+      byNetwork.set(network, known + 1)
+      networks.set(request, network)
+      onResponseEnd(reply.raw, () => void end(request))
       return undefined
     },
-    /** Whether its body was waited for. */
-    arrived(request: FastifyRequest): boolean {
-      const end = ends.get(request)
-      end?.()
-      return end !== undefined
-    },
+    /** Returns whether the request's body was arriving until now. */
+    end,
   }
 }
 
 function overloaded(): RungError {
-  // Not all at the same time.
+  // Spread, so that clients do not all return at the same time.
   const retryAfterS = 1 + Math.floor(systemRandom() * 3)
-  const message = `The server has more to do than it can. Try again in ${retryAfterS} s.`
+  const message = `The server is overloaded. Try again in ${retryAfterS} s.`
   return new RungError('HTTP_OVERLOADED', message, { facts: { retryAfterS } })
 }

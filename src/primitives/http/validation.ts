@@ -3,9 +3,9 @@ import formats from 'ajv-formats'
 import type { FastifySchemaCompiler } from 'fastify'
 
 /**
- * Validators by part of the request. Text of the query, the path and the headers is converted to what the schema asks
- * for; a JSON body has types of its own and is taken as it is: `{"title": 5}` is wrong where a string is asked for.
- * The first error ends the check: collecting all of them would let a large body cost much more than reading it.
+ * Returns Fastify's validator compiler. Text of the query, the path and the headers is converted to the type in the schema; a JSON body is
+ * not, so `{"title": 5}` is wrong where the schema has a string. The first error ends the check: collecting all of them would cost much
+ * more than reading a large body.
  */
 export function validatorCompiler(): FastifySchemaCompiler<object> {
   const common = {
@@ -13,7 +13,7 @@ export function validatorCompiler(): FastifySchemaCompiler<object> {
     removeAdditional: false,
     allErrors: false,
     strict: false,
-    verbose: true, // an error says what it found: nothing, or something of another kind
+    verbose: true, // errors contain the wrong value; see `reason` in problem.ts
   } as const
   const body = withFormats(new Ajv({ ...common, coerceTypes: false }))
   const text = withFormats(new Ajv({ ...common, coerceTypes: 'array' }))

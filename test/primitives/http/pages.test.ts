@@ -142,7 +142,7 @@ describe('pages', () => {
         isRungError(error, 'APP_INVALID') && pattern.test(error.message)
       await assert.rejects(loadAssets('site', new URL('none/', url)), refused(/cannot be read/))
       await writeFile(path.join(dir, 'run.exe'), 'x')
-      await assert.rejects(loadAssets('site', url), refused(/"run\.exe" is of a kind that is not known/))
+      await assert.rejects(loadAssets('site', url), refused(/"run\.exe" has an unknown type/))
       const none = await loadAssets('site', undefined)
       assert.throws(() => none.urlOf('style.css'), refused(/no asset "style\.css"/))
     }))

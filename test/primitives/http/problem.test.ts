@@ -352,10 +352,10 @@ describe('an error is answered as a problem', () => {
       for (const answer of ['{"id":1}', '{"id":"one","blurb":"x"}', '[]']) {
         const { status, problem } = await ask(running, route.replace(':id', encodeURIComponent(answer)), {}, 'GET')
         assert.deepEqual([status, problem.code], [500, 'HTTP_ANSWER_INVALID'], `${route} ${answer}`)
-        assert.ok(String(problem.detail).startsWith(`The answer of GET ${route} does not fit its response schema: `))
+        assert.ok(String(problem.detail).startsWith(`The result of GET ${route} does not fit its response schema: `))
       }
     const { problem } = await ask(running, '/bigint', {}, 'GET')
-    assert.match(String(problem.detail), /^The answer of GET \/bigint cannot be written as JSON: /)
+    assert.match(String(problem.detail), /^The result of GET \/bigint cannot be written as JSON: /)
   })
 
   it('where the route has another schema for its status', async () => {
