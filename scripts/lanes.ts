@@ -14,6 +14,7 @@ const named: Record<string, readonly string[]> = {
     'test/rungs/conduit-{kill,local-time,seeded}.test.ts',
     'test/primitives/**/{kills,lost,faults}.test.ts',
     'test/docs/**',
+    'test/testing/rung-test.test.ts',
   ],
 }
 

@@ -3,12 +3,10 @@
  * files, on engines that it starts itself and installs on Debian. With CI=true a skipped test is a failure.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { startEmbedded } from '../src/engines/postgres/embedded.ts'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
+import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
 import { noPooler, poolerPackages } from '../test/support/pgbouncer.ts'
 import { laneNames, testFiles } from './lanes.ts'
@@ -48,8 +46,8 @@ const wanted = [...(noBrowser ? [browserPackages] : []), ...(noPooler ? [poolerP
 if (wanted.length > 0 && canInstall()) await installDebian(wanted, (line) => console.log(line))
 
 const files = asked.length > 0 ? asked : testFiles(root, values.lane)
-const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))
-const postgres = await startEmbedded({ root: dir, connectionsMax: 200 })
+const server = await startTestServer()
+const socketDir = new URLSearchParams(server.url.split('?')[1]).get('host')!
 let skipped = 0
 try {
   const code = await run(files)
@@ -58,8 +56,7 @@ try {
     process.exitCode = 1
   } else process.exitCode = code
 } finally {
-  await postgres.stop()
-  rmSync(dir, { recursive: true, force: true })
+  await server.stop()
 }
 
 function run(list: readonly string[]): Promise<number> {
@@ -78,7 +75,7 @@ function run(list: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, RUNG_TEST_POSTGRES: postgres.connection.host, NODE_ENV: 'test' },
+    env: { ...process.env, RUNG_TEST_POSTGRES: socketDir, RUNG_TEST_SERVER: server.url, NODE_ENV: 'test' },
   })
   child.stdout.setEncoding('utf8')
   let tail = ''

@@ -17,6 +17,7 @@ const floors: Record<string, number> = {
   doctor: 7,
   observe: 6,
   fleet: 6,
+  testing: 7,
   cli: 9,
 }
 /** `primitives/*` are rooms beside each other; so are `engines/*`. None imports another. */
@@ -106,7 +107,7 @@ const template = 'cli/scaffold.ts'
 const impure: [pattern: RegExp, allowed: RegExp][] = [
   [/\bDate\.now\(|\bnew Date\(\)|\bsetTimeout\(|\bsetInterval\(/, /^kernel\/clock\.ts$/],
   [/\bMath\.random\(/, /^kernel\/random\.ts$/],
-  [/\bprocess\.env\b/, /^cli\/bin\.js$|^runtime\/open-data\.ts$/],
+  [/\bprocess\.env\b/, /^cli\/bin\.js$|^runtime\/open-data\.ts$|^testing\/test-app\.ts$/],
 ]
 
 const root = path.resolve(import.meta.dirname, '..')

@@ -19,6 +19,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   engines: () => import('./engines.ts'),
+  test: () => import('./test.ts'),
   new: () => import('./new.ts'),
 }
 

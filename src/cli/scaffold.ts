@@ -19,7 +19,7 @@ export function scaffold(name: string, versions: Versions, install: string): Rec
         private: true,
         type: 'module',
         engines: { node: '>=22.18.0' },
-        scripts: { dev: 'rung dev', start: 'rung start', check: 'tsc', test: 'node --test' },
+        scripts: { dev: 'rung dev', start: 'rung start', check: 'tsc', test: 'rung test' },
         dependencies: { ...(versions.rung !== undefined && { rung: versions.rung }), typebox: versions.typebox },
         devDependencies: { '@types/node': versions.types, typescript: versions.typescript },
       },
@@ -78,42 +78,28 @@ export const notes = defineModule({
 `,
     'test/notes.test.ts': `import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import type { Problem } from 'rung'
-import { startForTest, type TestApp } from 'rung/testing'
-import app from '../app.ts'
+import { type TestApp, testApp } from 'rung/testing'
+import definition from '../app.ts'
 
-let running: TestApp
+let app: TestApp
 before(async () => {
-  running = await startForTest(app)
+  app = await testApp(definition) // a database of its own, in a real Postgres
 })
-after(() => running.stop())
-
-/** The answer's body, once its status is the expected one. A failure shows the error of the app: where it was thrown, and why. */
-async function answer(status: number, path: string, body?: unknown): Promise<unknown> {
-  const response = await fetch(running.url + path, {
-    method: body === undefined ? 'GET' : 'POST',
-    ...(body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
-  })
-  const answered = (await response.json()) as Partial<Problem>
-  const { at, frame, errors = [] } = answered.fault ?? {}
-  const reasons = errors.map(({ name, message }) => \`\${name}: \${message}\`)
-  const told = [\`\${path} answers \${response.status}: \${answered.detail}\`, ...reasons, at, frame]
-  assert.equal(response.status, status, told.filter(Boolean).join('\\n'))
-  return answered
-}
+after(() => app?.stop())
 
 test('a note that was written is there', async () => {
-  const { id } = (await answer(201, '/notes', { text: 'Buy milk' })) as { id: number }
-  assert.deepEqual(await answer(200, \`/notes/\${id}\`), { id, text: 'Buy milk' })
+  const { body: note } = await app.request('/notes', { json: { text: 'Buy milk' }, expect: 201 })
+  assert.deepEqual((await app.request(\`/notes/\${note.id}\`, { expect: 200 })).body, { id: note.id, text: 'Buy milk' })
+  assert.deepEqual(await app.data('notes').read((sql) => sql\`select text from notes.note\`), [{ text: 'Buy milk' }])
 })
 
 test('a note needs a text', async () => {
-  const problem = (await answer(422, '/notes', { text: '' })) as { code: string }
+  const { body: problem } = await app.request('/notes', { json: { text: '' }, expect: 422 })
   assert.equal(problem.code, 'HTTP_VALIDATION')
 })
 
 test('there is no note that nobody wrote', async () => {
-  const problem = (await answer(404, '/notes/1000')) as { code: string }
+  const { body: problem } = await app.request('/notes/1000', { expect: 404 })
   assert.equal(problem.code, 'HTTP_NOT_FOUND')
 })
 `,

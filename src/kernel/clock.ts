@@ -9,9 +9,31 @@ export interface Clock {
   ticks(): number
 }
 
+/** Where time comes from. Only a test replaces it (`testing/clock.ts`), together with the global `Date`. */
+export interface TimeSource {
+  ticks(): number
+  /** Calls `fn` after `ms`, or every `ms`. The returned function ends it. */
+  startTimer(ms: number, fn: () => void, options?: { repeat?: boolean; keepAlive?: boolean }): () => void
+}
+
+export const machineTime: TimeSource = {
+  ticks: () => performance.now(),
+  startTimer(ms, fn, { repeat = false, keepAlive = false } = {}) {
+    const timer = repeat ? setInterval(fn, ms) : setTimeout(fn, ms)
+    if (!keepAlive) timer.unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+let source = machineTime
+
+export function useTimeSource(other: TimeSource): void {
+  source = other
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
-  ticks: () => performance.now(),
+  ticks: () => source.ticks(),
 }
 
 /** Waits `ms`; rejects with the signal's reason when it aborts first. */
@@ -19,22 +41,21 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)
     const onAbort = () => {
-      clearTimeout(timer)
+      endTimer()
       reject(signal?.reason)
     }
-    const timer = setTimeout(() => {
+    const done = () => {
       signal?.removeEventListener('abort', onAbort)
       resolve()
-    }, ms)
+    }
+    const endTimer = source.startTimer(ms, done, { keepAlive: true })
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
 
 /** Calls `fn` once after `ms`; the returned function cancels. The timer alone does not keep the process alive. */
 export function after(ms: number, fn: () => void): () => void {
-  const timer = setTimeout(fn, ms)
-  timer.unref()
-  return () => clearTimeout(timer)
+  return source.startTimer(ms, fn)
 }
 
 /** Until `work` is done, or `ms` have passed; the wait alone does not keep the process alive. */
@@ -46,7 +67,5 @@ export async function atMost(ms: number, work: Promise<unknown>): Promise<void> 
 
 /** Calls `fn` every `ms`; the returned function ends it. The timer alone does not keep the process alive. */
 export function every(ms: number, fn: () => void): () => void {
-  const timer = setInterval(fn, ms)
-  timer.unref()
-  return () => clearInterval(timer)
+  return source.startTimer(ms, fn, { repeat: true })
 }

@@ -131,6 +131,11 @@ export const errorCodes = {
   HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after something in it was saved' },
   HTTP_ANSWER_INVALID: { status: 500, title: 'An answer does not fit its schema' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
+  // the test kit
+  TEST_DATABASE: { status: 500, title: 'A test cannot make its database' },
+  TEST_JOB_FAILED: { status: 500, title: 'A job or a delivery failed in a test' },
+  TEST_STATUS: { status: 500, title: 'A request of a test has another status than it expects' },
+  TEST_WORK_ENDLESS: { status: 500, title: 'The work of a test does not end' },
 } as const satisfies Record<string, { status: number; title: string }>
 
 export type ErrorCode = keyof typeof errorCodes

@@ -154,6 +154,8 @@ export interface MigrateOptions {
   lockTimeoutMs?: number
   /** How often a migration is tried again after that. Default 10. */
   lockRetries?: number
+  /** Schemas that are searched behind the module's own, as SQL. Default `public`. */
+  searchedBehind?: string
 }
 
 const lockKey = 0x72756e68 // one migration run per database at a time
@@ -278,7 +280,7 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
   const schema = schemaOf(migration.module)
   const statements = await parseSql(migration.text)
   await client.query(`create schema if not exists "${schema}"`)
-  await client.query(`set search_path = "${schema}", public`)
+  await client.query(`set search_path = "${schema}", ${options.searchedBehind ?? 'public'}`)
   await client.query('set statement_timeout = 0')
   const alone = needsNoTransaction(statements)
   // What runs concurrently keeps nobody waiting, and waits itself for the transactions that were open before it.

@@ -71,6 +71,8 @@ export interface BootOptions {
   log: Log
   extensions?: readonly Extension[]
   onMigration?: (event: MigrationEvent) => void
+  /** In place of `startWork`: the test kit runs jobs when the test says so. */
+  startWork?: typeof startWork
 }
 
 /** A process that answers. */
@@ -197,8 +199,10 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     }
     await subscribe(work, primitives)
     const purges = await openCdn(bindings)
-    if (bindings.role !== 'web')
-      undo.push(startWork(work, primitives, bindings.graceMs, purges ? [purgeLine(purges)] : []))
+    if (bindings.role !== 'web') {
+      const start = options.startWork ?? startWork
+      undo.push(start(work, primitives, bindings.graceMs, purges ? [purgeLine(purges)] : []))
+    }
     undo.push(() => http.close())
     if (bindings.cache.enabled && warms.length > 0) undo.push(await keepWarm(warms, primitives.cache, http, log))
     await listen(http, bindings)

@@ -3,7 +3,7 @@ import type { Work } from '../app/work.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import { type Consumed, groupLines, subscriptionsOf, toDelivered } from '../primitives/events/events.ts'
-import { type CronEntry, checkCron, startCron } from '../primitives/jobs/cron.ts'
+import { type CronEntry, checkCron, cronLook, startCron } from '../primitives/jobs/cron.ts'
 import type { Job } from '../primitives/jobs/jobs.ts'
 import { deliveryHandler, jobHandler, jobLines } from '../primitives/jobs/work.ts'
 import { type Handler, type Line, Worker } from '../primitives/jobs/worker.ts'
@@ -41,24 +41,40 @@ export function addWork(to: AppWork, module: string, work: readonly Work[], { da
   }
 }
 
-/** Starts to work. Gives what ends it, after `graceMs` at most for what runs. */
+/** Everything that works off an app's queues, before it is started. */
+export interface PreparedWork {
+  readonly lines: readonly Line[]
+  workerOf(lines: readonly Line[]): Worker
+  /** Enqueues the jobs of crons that are due. */
+  lookAtCrons(): Promise<void>
+}
+
+/** @param own lines of Rung's own */
+export function prepareWork(work: AppWork, { data, queue }: Primitives, own: readonly Line[]): PreparedWork {
+  const name = `${hostname()}:${process.pid}:${secret(3)}`
+  return {
+    lines: [...jobLines(work.jobs), ...groupLines(work.consumed), ...own],
+    workerOf: (lines) => new Worker({ queue, lines, name, database: data.database }),
+    lookAtCrons: cronLook(work.crons, data.forModule(undefined), data.database),
+  }
+}
+
+/**
+ * Starts to work.
+ * @returns what ends it, after `graceMs` at most for what runs
+ */
 export function startWork(
   work: AppWork,
   primitives: Primitives,
   graceMs: number,
   own: readonly Line[] = [],
 ): () => Promise<void> {
-  const { data, queue, signals } = primitives
-  const worker = new Worker({
-    queue,
-    lines: [...jobLines(work.jobs), ...groupLines(work.consumed), ...own],
-    name: `${hostname()}:${process.pid}:${secret(3)}`,
-    database: data.database,
-  })
+  const { lines, workerOf, lookAtCrons } = prepareWork(work, primitives, own)
+  const worker = workerOf(lines)
   worker.start()
   primitives.worker = worker
-  signals.listen('jobs', (queues) => worker.wake(queues))
-  const endCron = startCron(work.crons, data.forModule(undefined), data.database)
+  primitives.signals.listen('jobs', (queues) => worker.wake(queues))
+  const endCron = startCron(lookAtCrons)
   return async () => {
     await endCron()
     await worker.stop(graceMs)

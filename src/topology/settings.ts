@@ -295,6 +295,12 @@ export const settings = {
         help: 'The root of all keys; without it one is made and kept in the data directory.',
       },
     ),
+    testServer: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
+      env: 'RUNG_TEST_SERVER',
+      file: false,
+      secret: true,
+      help: 'The Postgres server on which tests make their databases; "rung test" sets it.',
+    }),
     edgeUrl: setting(
       text(
         (value) => /^https?:\/\/[^/?#@]+$/.test(value) && URL.canParse(value),

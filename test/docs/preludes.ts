@@ -113,6 +113,11 @@ import app from './app.ts'
 SNIPPET
 `
 
+/** Only compiled: it would add its tests to those of the guides. */
+const tests = `
+SNIPPET
+`
+
 export const preludes: Readonly<Record<string, string>> = {
   routes,
   module,
@@ -122,6 +127,7 @@ export const preludes: Readonly<Record<string, string>> = {
   rebuild,
   modules,
   app,
+  tests,
 }
 
 /** The tables of snippets that are whole files: SQL by guide and module. */

@@ -64,6 +64,8 @@ export interface EmbeddedOptions {
   connectionsMax: number
   /** Of a fleet: a watchdog ends it (a fast shutdown) when this process is dead. */
   endsWithOwner?: boolean
+  /** For tests: a crash of the machine may destroy the data, and nothing is written through to the disk. */
+  throwaway?: boolean
   /** Called on state changes worth a line in the log. */
   onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered' | DiskEvent, detail: string) => void
 }
@@ -95,6 +97,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     memoryBytes: totalmem(),
     socketDir,
     connectionsMax: options.connectionsMax,
+    ...(options.throwaway && { throwaway: true }),
   }
   const socket = { host: socketDir, port: socketPort }
   const keeperConnection = { ...socket, user: superuser, database: 'postgres' }

@@ -23,6 +23,8 @@ export interface PostgresSettings {
   /** Folder of the Unix socket; only its owner may enter. */
   socketDir: string
   connectionsMax: number
+  /** Of a server whose data is thrown away: it writes nothing through to the disk. */
+  throwaway?: boolean
 }
 
 const mebibyte = 1024 ** 2
@@ -73,6 +75,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     log_checkpoints: 'off',
     log_min_messages: 'log', // not the errors of statements: they hold values, and the app hears of them anyway
     log_line_prefix: '%m [%p] ',
+    ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
   }
 }
 

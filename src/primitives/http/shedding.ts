@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { every, systemClock } from '../../kernel/clock.ts'
+import { every, machineTime } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -72,19 +72,19 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
       `http.shedding needs a delayMax of at least ${sampleEveryMs} ms and an inFlightMax of at least 1.`,
     )
   }
-  let sampledAt = systemClock.ticks()
+  let sampledAt = machineTime.ticks()
   let sampledMs = 0
   let inFlight = 0
   const bodies = bodiesInTransit(limits.inFlightMax)
 
   const endSampling = every(sampleEveryMs, () => {
     sampledMs = delayNow()
-    sampledAt = systemClock.ticks()
+    sampledAt = machineTime.ticks()
   })
   http.addHook('onClose', async () => endSampling())
 
   function delayNow(): number {
-    return Math.max(0, systemClock.ticks() - sampledAt - sampleEveryMs)
+    return Math.max(0, machineTime.ticks() - sampledAt - sampleEveryMs)
   }
 
   /** Returns an error if a request of this priority is to be refused now. */

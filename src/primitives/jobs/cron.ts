@@ -52,16 +52,15 @@ const lookEveryMs = 500
 const aheadMsMax = 60_000
 
 /**
- * Enqueues jobs at their times. Every process may look; the row of the entry, moved forward in the transaction that
- * enqueues, lets one of them do it. An entry that is new begins now. Gives what ends it.
+ * Returns what enqueues the jobs that are due. Every process may call it; the row of the entry, moved forward in the transaction
+ * that enqueues, lets one of them do it. An entry that is new begins with the first call.
  */
-export function startCron(
+export function cronLook(
   entries: readonly CronEntry[],
   data: Data<SqlTag & Enqueue>,
   database: Database,
 ): () => Promise<void> {
   const known = new Map<string, Date>()
-  let looking: Promise<void> | undefined
 
   async function fire(entry: CronEntry): Promise<void> {
     const now = systemClock.now()
@@ -97,15 +96,20 @@ export function startCron(
     return lastAt
   }
 
-  async function look(): Promise<void> {
+  return async () => {
     for (const entry of entries) {
       await fire(entry).catch((error) => tellTrouble({ database, event: 'cron-failed', error }))
     }
-    looking = undefined
   }
+}
 
+/** Looks regularly. Returns what ends it. */
+export function startCron(look: () => Promise<void>): () => Promise<void> {
+  let looking: Promise<void> | undefined
   const end = every(lookEveryMs, () => {
-    looking ??= look()
+    looking ??= look().finally(() => {
+      looking = undefined
+    })
   })
   return async () => {
     end()

@@ -1,0 +1,145 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { type Client, connectOnce } from '../engines/postgres/client.ts'
+import { startEmbedded } from '../engines/postgres/embedded.ts'
+import { systemClock } from '../kernel/clock.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import { migrate } from '../migrations/migrate.ts'
+import type { Migration } from '../primitives/data/migrations.ts'
+import { clockSchema, clockSearchPath } from './clock.ts'
+
+/** A Postgres on which tests make their databases. */
+export interface TestServer {
+  /** Of a role that may create databases. */
+  readonly url: string
+  stop(): Promise<void>
+}
+
+/** Starts a Postgres whose data is gone when it stops. It ends with this process, however that ends. */
+export async function startTestServer(): Promise<TestServer> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
+  const remove = () => rm(dir, { recursive: true, force: true })
+  try {
+    const server = await startEmbedded({ root: dir, connectionsMax: 300, throwaway: true, endsWithOwner: true })
+    const { host, user } = server.connection
+    const admin = await connectOnce(server.adminConnection)
+    await admin.query(`alter role "${user}" createdb`).finally(() => admin.end())
+    return {
+      url: `postgres://${user}@/postgres?host=${encodeURIComponent(host!)}`,
+      stop: () => server.stop().finally(remove),
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}
+
+/** A database of one test app. */
+export interface TestDatabase {
+  readonly url: string
+  drop(): Promise<void>
+}
+
+/**
+ * Makes a database with all migrations applied. The first of them makes a template; the others, also those of other processes, are
+ * copies of it. The template is named by its content, so a changed migration makes a new one.
+ * @throws TEST_DATABASE; what `migrate` throws
+ */
+export async function createTestDatabase(serverUrl: string, migrations: readonly Migration[]): Promise<TestDatabase> {
+  const client = await usable(connectOnce({ url: serverUrl }))
+  try {
+    const template = templateName(migrations)
+    if (!(await exists(client, template))) await makeTemplate(client, serverUrl, template, migrations)
+    const name = `${copyPrefix}${Math.floor(systemClock.now() / 1000).toString(36)}_${randomBytes(6).toString('hex')}`
+    // WAL_LOG, the default, asks for no checkpoint, which all databases of the server would wait for.
+    await usable(client.query(`create database ${name} template ${template} strategy wal_log`))
+    await client.query(`alter database ${name} set search_path = ${clockSearchPath}`) // a template does not pass it on
+    return {
+      url: withDatabase(serverUrl, name),
+      async drop() {
+        const dropping = await connectOnce({ url: serverUrl })
+        await dropping.query(`drop database if exists ${name} with (force)`).finally(() => dropping.end())
+      },
+    }
+  } finally {
+    await client.end()
+  }
+}
+
+const copyPrefix = 'rung_test_'
+const templatePrefix = 'rung_template_'
+/** More than this are left behind by changed migrations. */
+const templatesMax = 8
+const abandonedAfterS = 3_600
+
+function templateName(migrations: readonly Migration[]): string {
+  const hash = createHash('sha256').update(clockSchema).update(clockSearchPath)
+  for (const { module, name, checksum } of migrations) hash.update(`\n${module}/${name} ${checksum}`)
+  return `${templatePrefix}${hash.digest('hex').slice(0, 16)}`
+}
+
+async function exists(client: Client, name: string): Promise<boolean> {
+  return (await client.query('select from pg_database where datname = $1', [name])).rows.length > 0
+}
+
+/** Its name is given last, so that one which was not finished is never copied. */
+async function makeTemplate(
+  client: Client,
+  serverUrl: string,
+  template: string,
+  migrations: readonly Migration[],
+): Promise<void> {
+  await client.query('select pg_advisory_lock(hashtextextended($1, 0))', [template])
+  try {
+    if (await exists(client, template)) return
+    await removeAbandoned(client)
+    const draft = `${template}_draft`
+    await usable(client.query(`drop database if exists ${draft} with (force)`))
+    await usable(client.query(`create database ${draft}`))
+    const connection = { url: withDatabase(serverUrl, draft) }
+    const inside = await connectOnce(connection)
+    await inside.query(clockSchema).finally(() => inside.end())
+    await migrate({ connection, migrations, searchedBehind: clockSearchPath })
+    await client.query(`alter database ${draft} rename to ${template}`)
+  } finally {
+    await client.query('select pg_advisory_unlock(hashtextextended($1, 0))', [template])
+  }
+}
+
+/** What killed runs and earlier migrations have left on a server that goes on running. */
+async function removeAbandoned(client: Client): Promise<void> {
+  const { rows } = await client.query(
+    `select datname as name from pg_database d
+     where pg_has_role(datdba, 'member') and not exists (select from pg_stat_activity a where a.datid = d.oid)
+     order by oid desc`,
+  )
+  const names = (rows as { name: string }[]).map(({ name }) => name)
+  const nowS = systemClock.now() / 1000
+  const copies = names.filter((name) => {
+    const [, madeAt] = /^rung_test_([0-9a-z]+)_[0-9a-f]{12}$/.exec(name) ?? []
+    return madeAt !== undefined && nowS - Number.parseInt(madeAt, 36) > abandonedAfterS
+  })
+  const templates = names.filter((name) => /^rung_template_[0-9a-f]{16}$/.test(name)).slice(templatesMax)
+  for (const name of [...copies, ...templates]) {
+    await client.query(`drop database if exists ${name}`).catch(() => {}) // another run may be at it
+  }
+}
+
+async function usable<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (cause) {
+    throw new RungError(
+      'TEST_DATABASE',
+      `A test cannot make its database on the given Postgres (${messageOf(cause)}). Its role needs CREATEDB; correct DATABASE_URL, or unset it so that a server is started.`,
+      { cause },
+    )
+  }
+}
+
+/** The same server, and another database. */
+function withDatabase(url: string, name: string): string {
+  return url.replace(/^([^:]+:\/\/[^/?#]*)(?:\/[^?#]*)?/, `$1/${name}`)
+}

@@ -1,0 +1,223 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { App } from '../app/define-app.ts'
+import { type Data, defineModule } from '../app/define-module.ts'
+import { RungError } from '../kernel/errors.ts'
+import type { Principal } from '../kernel/scope.ts'
+import { readMessage } from '../primitives/mail/read-message.ts'
+import { boot, migrationsOf, type Running } from '../runtime/boot.ts'
+import { loadApp } from '../runtime/load-app.ts'
+import { createLog } from '../runtime/log.ts'
+import { readBindings } from '../topology/bindings.ts'
+import { readSetting } from '../topology/read-settings.ts'
+import { settings } from '../topology/settings.ts'
+import { cookieClient, plainClient, signedInClient, type TestClient } from './client.ts'
+import { follow, makeTimeMovable, type TestClock, testClock } from './clock.ts'
+import { type OwnTestJobs, type TestJobs, testJobs } from './jobs.ts'
+import { createTestDatabase, startTestServer, type TestServer } from './server.ts'
+
+export interface TestOptions<User> {
+  /** Settings by their names in the environment: `{ RUNG_LIMITS: 'on' }`. */
+  env?: Readonly<Record<string, string>>
+  /**
+   * How `as` signs a user in where the app has tokens of its own: returns the headers of their requests. Without it `as` begins a
+   * session (`defineApp({ sessions })`).
+   */
+  signIn?: (user: User, client: TestClient) => Promise<Readonly<Record<string, string>>>
+}
+
+/** A mail as its reader sees it. */
+export interface TestMail {
+  readonly from: string
+  readonly to: string
+  readonly subject: string
+  readonly text: string | undefined
+  readonly html: string | undefined
+  /** Names in lower case. */
+  readonly headers: ReadonlyMap<string, string>
+}
+
+/** An app that runs for a test. */
+export interface TestApp<User = Principal> extends TestClient {
+  /** `http://127.0.0.1:49152` */
+  readonly url: string
+  readonly jobs: TestJobs
+  readonly clock: TestClock
+  /** Returns a client that keeps cookies, as a browser does. `request` of the app itself keeps none. */
+  client(): TestClient
+  /**
+   * Returns a client that is signed in, with a session of its own, or as `signIn` says.
+   * @throws APP_INVALID where the app has no sessions and the test no `signIn`
+   */
+  as(user: User): TestClient
+  /**
+   * Returns the data of a module, to arrange and to look at.
+   * @throws APP_INVALID where the app has no such module
+   */
+  data(module: string): Data
+  /** Returns the mails that were sent, the oldest first. */
+  mails(): Promise<TestMail[]>
+  /** Stops the app and removes its data. Twice is the same as once. */
+  stop(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Starts an app in this process as `rung start` does, at rung `1k`, with a database of its own: the real one. Its jobs, events and
+ * crons run only in `jobs.drain()`. Statements that cross a module's border fail.
+ * @param of the app, its file, or nothing for the one that `rung start` would find
+ * @throws what `rung start` would; TEST_DATABASE
+ * @example
+ * await using app = await testApp(definition)
+ * await app.request('/notes', { json: { text: 'Buy milk' }, expect: 201 })
+ */
+export async function testApp<User = Principal>(
+  of?: App | string,
+  { env = {}, signIn }: TestOptions<User> = {},
+): Promise<TestApp<User>> {
+  makeTimeMovable()
+  const app = typeof of === 'object' ? of : await loadApp(of, process.cwd())
+  const undo: (() => Promise<unknown>)[] = []
+  try {
+    const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
+    undo.push(() => rm(dir, { recursive: true, force: true }))
+    const server = await useServer()
+    undo.push(() => server.leave())
+    const database = await createTestDatabase(server.url, await migrationsOf(app))
+    undo.push(() => database.drop())
+    const given = { NODE_ENV: 'test', LOG_LEVEL: 'warn', RUNG_SECRET: secret, ...env }
+    const bindings = readBindings({ ...given, PORT: '0', RUNG_DATA: dir, DATABASE_URL: database.url }, dir)
+    const door = signInDoor()
+    let jobs!: OwnTestJobs
+    const running = await boot(
+      { ...app, modules: [...app.modules, ...(app.sessions ? [door.module] : [])] },
+      bindings,
+      {
+        log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
+        startWork(work, primitives, _graceMs, own) {
+          jobs = testJobs(work, primitives, own)
+          return async () => {}
+        },
+      },
+    )
+    undo.push(() => running.stop())
+    const unfollow = await follow({ setAhead: (ms) => setAhead(running, ms), moved: () => jobs.lookAtCrons() })
+    undo.push(async () => unfollow())
+    await jobs.lookAtCrons() // an entry begins now
+    const { url } = running
+    const signInBySession = async (user: User, client: TestClient) => {
+      await client.request(door.path, { json: user, expect: 204 })
+      return {}
+    }
+    const stop = once(() => undoAll(undo))
+    return {
+      url,
+      clock: testClock,
+      jobs: {
+        async drain(options) {
+          await jobs.lookAtCrons()
+          return jobs.drain(options)
+        },
+        list: () => jobs.list(),
+      },
+      ...plainClient(url),
+      client: () => cookieClient(url),
+      as(user) {
+        if (!app.sessions && !signIn) throw noSignIn(app)
+        const client = cookieClient(url)
+        return signedInClient(client, () => (signIn ?? signInBySession)(user, client))
+      },
+      data(module) {
+        if (app.modules.some(({ name }) => name === module)) return running.data.forModule(module)
+        throw new RungError('APP_INVALID', `"${app.name}" has no module "${module}". Name one of its modules.`)
+      },
+      mails: () => mailsIn(path.join(dir, 'mail')),
+      stop,
+      [Symbol.asyncDispose]: stop,
+    }
+  } catch (error) {
+    await undoAll(undo).catch(() => {})
+    throw error
+  }
+}
+
+const secret = 'the secret of all tests, which guards nothing'
+
+let shared: { server: Promise<TestServer>; users: number } | undefined
+
+/** The server that this run was given; otherwise one of this process, which stops with its last app. */
+async function useServer(): Promise<{ url: string; leave(): Promise<void> }> {
+  const { env } = process
+  const given = readSetting(settings.process.testServer, { env }) ?? readSetting(settings.data.url, { env })
+  if (given !== undefined) return { url: given, async leave() {} }
+  shared ??= { server: startTestServer(), users: 0 }
+  const mine = shared
+  mine.users += 1
+  async function leave(): Promise<void> {
+    mine.users -= 1
+    if (mine.users > 0) return
+    shared = undefined
+    await (await mine.server).stop()
+  }
+  try {
+    return { url: (await mine.server).url, leave }
+  } catch (error) {
+    shared = undefined
+    throw error
+  }
+}
+
+async function setAhead({ data }: Running, ms: number): Promise<void> {
+  await data.forModule(undefined).write((tx) => tx`update rung_clock.shift set ahead_ms = ${ms}`)
+}
+
+/** A route by which the app's own sessions begin, at a path that nobody else knows. */
+function signInDoor() {
+  const path = `/-/sign-in-${randomBytes(8).toString('hex')}`
+  const module = defineModule({
+    name: 'test-kit',
+    owner: 'rung',
+    routes(http, { sessions }) {
+      http.post(path, { schema: { hide: true }, config: { limits: false } }, async (request, reply) => {
+        await sessions.signIn(request, reply, request.body as Principal)
+        return reply.status(204).send()
+      })
+    },
+  })
+  return { path, module }
+}
+
+async function mailsIn(folder: string): Promise<TestMail[]> {
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.eml')).sort()
+  return Promise.all(
+    names.map(async (name) => {
+      const message = readMessage(await readFile(path.join(folder, name)))
+      const header = (of: string) => message.headers.get(of) ?? ''
+      return { from: header('from'), to: header('to'), subject: header('subject'), ...message }
+    }),
+  )
+}
+
+function noSignIn({ name }: App): RungError {
+  return new RungError(
+    'APP_INVALID',
+    `"${name}" has no sessions with which a test could sign in. Give testApp a signIn that returns the headers of a user's requests, or write sessions: {} into defineApp.`,
+  )
+}
+
+/** The last step first; each is taken, also when one before it failed. */
+async function undoAll(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const step of [...steps].reverse()) await step().catch((error) => failures.push(error))
+  if (failures.length > 0) throw failures[0]
+}
+
+function once(fn: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined
+  return () => {
+    done ??= fn()
+    return done
+  }
+}

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { scaffold } from '../../src/cli/scaffold.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+let dir = ''
+before(() => {
+  // Inside the package, where its own name leads to it; the dot keeps it out of other checks.
+  dir = mkdtempSync(path.join(root, '.new-app-'))
+  const versions = { rung: undefined, typebox: '', typescript: '', types: '' }
+  for (const [file, text] of Object.entries(scaffold('my-app', versions, 'npm install'))) {
+    if (file === 'package.json') continue // its own one would end the package here
+    mkdirSync(path.dirname(path.join(dir, file)), { recursive: true })
+    writeFileSync(path.join(dir, file), text)
+  }
+})
+after(() => rmSync(dir, { recursive: true, force: true }))
+
+async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ code: number; output: string }> {
+  const { NODE_TEST_CONTEXT: _, RUNG_TEST_SERVER: __, ...inherited } = process.env
+  const child = spawn(process.execPath, ['--conditions=rung-source', ...args], {
+    cwd: dir,
+    env: { ...inherited, ...env },
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
+  const code = await new Promise<number>((resolve) => child.once('close', (ended) => resolve(ended ?? -1)))
+  return { code, output }
+}
+const rung = path.join(root, 'src/cli/bin.js')
+const passed = (count: number) => new RegExp(`^(# |ℹ )pass ${count}$`, 'm')
+
+test('rung test runs the tests of a new app on a server of its own', async () => {
+  const { code, output } = await run([rung, 'test'])
+  assert.match(output, passed(3))
+  assert.equal(code, 0)
+})
+
+test('rung test takes patterns, a folder, and options for node, on the server that it is given', async () => {
+  const server = { RUNG_TEST_SERVER: process.env.RUNG_TEST_SERVER }
+  const one = await run([rung, 'test', 'test', '--', '--test-name-pattern=needs a text'], server)
+  assert.match(one.output, passed(1))
+  const none = await run([rung, 'test', 'orders/**/*.test.ts'], server)
+  assert.equal(none.code, 1)
+  assert.match(none.output, /No file matches orders/)
+})
+
+test('rung test fails with its tests, and shows the error of the app', async () => {
+  writeFileSync(
+    path.join(dir, 'test/broken.test.ts'),
+    `import { test } from 'node:test'
+import { testApp } from 'rung/testing'
+import app from '../app.ts'
+test('is broken', async () => {
+  await using running = await testApp(app)
+  await running.data('notes').write((tx) => tx\`drop table notes.note\`)
+  await running.request('/notes', { expect: 200 })
+})
+`,
+  )
+  const { code, output } = await run([rung, 'test', 'test/broken.test.ts'], {
+    RUNG_TEST_SERVER: process.env.RUNG_TEST_SERVER,
+  })
+  rmSync(path.join(dir, 'test/broken.test.ts'))
+  assert.equal(code, 1)
+  assert.match(output, /GET \/notes was answered with 500, not 200/)
+  assert.match(output, /relation "notes\.note" does not exist/)
+})
+
+test('node --test by itself starts a server for the file, and leaves nothing behind', async () => {
+  const tmp = path.join(dir, 'tmp')
+  mkdirSync(tmp)
+  const { code, output } = await run(['--test', 'test/notes.test.ts'], { TMPDIR: tmp })
+  assert.match(output, passed(3))
+  assert.equal(code, 0)
+  assert.deepEqual(
+    readdirSync(tmp).filter((name) => name.startsWith('rung-test-')),
+    [],
+  )
+})
