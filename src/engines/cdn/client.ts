@@ -3,11 +3,11 @@ import { messageOf, RungError } from '../../kernel/errors.ts'
 import type { CdnBinding } from '../../topology/bindings.ts'
 import type { CdnName } from '../../topology/topology.ts'
 
-/** What a CDN calls things, and how it wants to be asked. */
+/** The API of a CDN. */
 interface Vendor {
-  /** Of an answer: what it is purged by. */
+  /** The header of answers by which pages are purged. */
   tagHeader: 'surrogate-key' | 'cache-tag'
-  /** Of one call. */
+  /** Tags in one call. */
   tagsMax: number
   url: string
   request(id: string, token: string, tags: readonly string[]): { path: string; init: RequestInit }
@@ -46,8 +46,8 @@ export function tagHeaderOf(name: CdnName): Vendor['tagHeader'] {
 const callMsMax = 10_000
 
 /**
- * When it resolves, the CDN has accepted the purge of every page with one of these tags.
- * @throws CDN_PURGE_FAILED, with `retryAfterS` where the CDN says when to come again; purging again is harmless
+ * Purges pages by their tags. Once it resolves, the CDN has accepted the purge.
+ * @throws CDN_PURGE_FAILED, with `retryAfterS` if the CDN names a time. It is safe to purge again
  */
 export async function purgeCdn({ name, url, id, token }: CdnBinding, tags: readonly string[]): Promise<void> {
   const vendor = vendors[name]
@@ -56,28 +56,28 @@ export async function purgeCdn({ name, url, id, token }: CdnBinding, tags: reado
     const response = await ask(`${url ?? vendor.url}${path}`, init)
     const text = (await response.text().catch(() => '')).trim()
     if (!response.ok || isFailure(text)) {
-      const hint = [401, 403, 404].includes(response.status) ? ': look at RUNG_CDN_ID and RUNG_CDN_TOKEN' : ''
+      const hint = [401, 403, 404].includes(response.status) ? '. Check RUNG_CDN_ID and RUNG_CDN_TOKEN' : ''
       const retryAfterS = secondsOf(response.headers.get('retry-after'))
-      throw failed(`it answers ${response.status} ${text.slice(0, 200)}${hint}`, undefined, retryAfterS)
+      throw failed(`it answered ${response.status} ${text.slice(0, 200)}${hint}`, undefined, retryAfterS)
     }
   }
 }
 
 async function ask(url: string, init: RequestInit): Promise<Response> {
   try {
-    // Whoever it redirects to is not to have the token.
+    // A redirect would send the token elsewhere.
     return await fetch(url, { ...init, method: 'POST', redirect: 'error', signal: AbortSignal.timeout(callMsMax) })
   } catch (cause) {
     throw failed(messageOf((cause as Error).cause ?? cause), cause)
   }
 }
 
-/** Cloudflare says so in the answer. */
+/** Cloudflare reports failures in the body of a 200. */
 function isFailure(text: string): boolean {
   return /"success"\s*:\s*false/.test(text)
 }
 
-/** Seconds, or a date. */
+/** Parses `Retry-After`: seconds or a date. */
 function secondsOf(retryAfter: string | null): number | undefined {
   if (retryAfter === null) return undefined
   if (/^\d+$/.test(retryAfter)) return Number(retryAfter)
@@ -86,7 +86,7 @@ function secondsOf(retryAfter: string | null): number | undefined {
 }
 
 function failed(why: string, cause?: unknown, retryAfterS?: number): RungError {
-  return new RungError('CDN_PURGE_FAILED', `The CDN was not purged: ${why}. It is tried again.`, {
+  return new RungError('CDN_PURGE_FAILED', `The CDN was not purged: ${why}. Rung tries again.`, {
     cause,
     facts: retryAfterS === undefined ? {} : { retryAfterS },
   })

@@ -1,6 +1,6 @@
 import type { Engine } from '../process/engine.ts'
 
-/** A CDN in front of everything: its vendor runs it. */
+/** A CDN in front of everything, run by its vendor. */
 export const cdn: Engine = {
   name: 'cdn',
   product: 'a CDN',

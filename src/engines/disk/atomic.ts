@@ -6,11 +6,11 @@ import { uuid } from '../../kernel/random.ts'
 import { isRunning } from '../process/is-running.ts'
 
 /**
- * Files that are there as a whole or not at all, whenever a process or the machine dies:
+ * Writes files completely or not at all, whenever a process or the machine dies:
  *
  *     draft ── write ── fsync ── rename (or link) ──► target ── fsync of its folder
  *
- * A crash leaves a draft and nothing else; the next start removes it.
+ * A crash leaves a draft at most, which the next start removes.
  */
 export interface Place {
   /** Folder of the drafts, on the same file system as the target. */
@@ -20,7 +20,7 @@ export interface Place {
   replace: boolean
 }
 
-/** Errors leave as they come: those of `fill`, or Node's with their `code`. */
+/** Writes a file. @throws the errors of `fill`, or Node's with their `code` */
 export async function writeAtomically(place: Place, fill: (file: FileHandle) => Promise<void>): Promise<void> {
   await makeFolder(place.drafts)
   const draft = path.join(place.drafts, [...own, uuid()].join('.'))
@@ -34,11 +34,11 @@ export async function writeAtomically(place: Place, fill: (file: FileHandle) => 
     }
     await moveInto(draft, place)
   } finally {
-    await rm(draft, { force: true }).catch(() => {}) // what stays in spite of this, the next start removes
+    await rm(draft, { force: true }).catch(() => {}) // otherwise the next start removes it
   }
 }
 
-/** `FileHandle.write` may write a part only. */
+/** Writes the whole chunk; `FileHandle.write` may write only a part. */
 export async function writeAll(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < chunk.length; ) {
     const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done)
@@ -46,7 +46,7 @@ export async function writeAll(file: FileHandle, chunk: Uint8Array, position: nu
   }
 }
 
-/** Somebody may remove an empty folder in the very moment in which it is about to be used. */
+/** Another process may remove an empty folder just before it is used. */
 const attemptsMax = 10
 
 async function moveInto(draft: string, { target, replace }: Place): Promise<void> {
@@ -63,30 +63,27 @@ async function moveInto(draft: string, { target, replace }: Place): Promise<void
   await syncFolder(folder)
 }
 
-/** With everything above it that is missing; what is new is on the disk when it returns. */
+/** Creates a folder and its parents, and syncs them to the disk. */
 async function makeFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode: 0o700 })
   if (first === undefined) return
   for (let made = folder; made.length >= first.length; made = path.dirname(made)) await syncFolder(path.dirname(made))
 }
 
-/** A name is on the disk once its folder is. */
+/** Syncs a folder, and with it the names of its files. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch((error) => {
-    if (codeOf(error) !== 'ENOENT') throw error // it went with all that was in it
+    if (codeOf(error) !== 'ENOENT') throw error
   })
   await handle?.sync().finally(() => handle.close())
 }
 
-/**
- * Whose a draft is: the machine, the process, and which life of that process, since a container's process has the same
- * number after every start.
- */
+/** Owner of a draft: the machine, the process, and this start of it, because a container's process has the same number at every start. */
 const own = [hostname().replace(/[^A-Za-z0-9-]/g, '-'), String(process.pid), uuid().slice(0, 8)] as const
-/** Of another machine nobody knows whether it still writes. After so long without a byte it does not. */
+/** A draft of another machine is abandoned if nothing was written for this long. */
 const abandonedAfterMs = 24 * 3_600_000
 
-/** Removes the drafts of processes that are no more. */
+/** Removes the drafts of processes that have ended. */
 export async function removeAbandoned(drafts: string): Promise<void> {
   const names = await readdir(drafts).catch((error) => {
     if (codeOf(error) === 'ENOENT') return []

@@ -1,6 +1,6 @@
--- What nginx knows of the app's processes behind it, and what it decides from that.
+-- What nginx knows of the app's processes, and what it decides from that.
 --
--- Health. One worker asks every process each half second. A process that does not answer within a second leaves the rotation until it
+-- Health. One worker checks every process each half second. A process that does not answer within a second leaves the rotation until it
 -- answers again. Nothing else takes it out: nginx' own count of failures includes connections that a client broke, so with it any
 -- client could take a server away from all others. If no process answers, all of them are tried.
 --
@@ -8,8 +8,8 @@
 -- another, within a budget of a tenth of all GETs: without the budget a slow database would double its own load. Any other method is
 -- sent again only if nothing of it was sent before: nginx by itself would repeat a DELETE or a PUT that may have been done.
 --
--- Terms. The answer to the question above says which bodies the app takes, which routes take an Idempotency-Key and how the app words
--- refusals. So the edge refuses a body that is too large before it is sent, and answers in the app's own form while the app is away.
+-- Terms. The answer to the health check says which routes take an Idempotency-Key and how the app words refusals. So the edge answers in
+-- the app's own form while the app is away.
 --
 -- lua.ts replaces the names between @ signs.
 
@@ -114,24 +114,14 @@ local function pattern_of(path)
   return "^" .. pattern .. "/?$"
 end
 
-local function is_for(route, method, path)
-  return (route.method == method or route.method == "*") and path:find(route.pattern)
-end
-
 local known, terms
 local function read_terms()
   local text = state:get("terms")
   if terms and text == known then return terms end
-  terms = { body_max = nil, bodies = {}, keyed = {}, refusals = {} }
+  terms = { keyed = {}, refusals = {} }
   for line in (text or ""):gmatch("[^\n]+") do
-    local most, method, path = line:match("^body (%d+) (%S+) (%S+)$")
-    if most and method == "*" and path == "*" then
-      terms.body_max = tonumber(most)
-    elseif most then
-      terms.bodies[#terms.bodies + 1] = { method = method, pattern = pattern_of(path), most = tonumber(most) }
-    end
-    local keyed_method, keyed_path = line:match("^keyed (%S+) (%S+)$")
-    if keyed_method then terms.keyed[#terms.keyed + 1] = { method = keyed_method, pattern = pattern_of(keyed_path) } end
+    local method, path = line:match("^keyed (%S+) (%S+)$")
+    if method then terms.keyed[#terms.keyed + 1] = { method = method, pattern = pattern_of(path) } end
     local name, type, body = line:match("^refusal (%S+) (%S+) (%S+)$")
     if name then terms.refusals[name] = { type = ngx.unescape_uri(type), body = ngx.unescape_uri(body) } end
   end
@@ -139,27 +129,9 @@ local function read_terms()
   return terms
 end
 
--- A route's limit holds for bodies that are read whole before the handler runs. For a stream (a form with files, a picture) the handler
--- itself decides how much it reads.
-local function read_whole(type)
-  return type == "" or type:find("^application/[%w.+-]*json") or type:find("^text/") or type:find("^application/x%-www%-form%-urlencoded")
-end
-
-function M.too_large()
-  local length = tonumber(ngx.var.http_content_length)
-  if not length or not read_whole((ngx.var.http_content_type or ""):lower()) then return false end
-  local terms = read_terms()
-  if not terms.body_max or length <= terms.body_max then return false end
-  local method, path = ngx.req.get_method(), ngx.var.uri
-  for _, route in ipairs(terms.bodies) do
-    if length <= route.most and is_for(route, method, path) then return false end
-  end
-  return true
-end
-
 local refusals = @refusals@
 
--- Answers in the app's own form if the app has told it, otherwise as a problem (RFC 9457).
+-- Answers in the app's own form if it is known, otherwise with a problem (RFC 9457).
 function M.refuse(name)
   local form = read_terms().refusals[name]
   local body = form and form.body
@@ -182,7 +154,7 @@ local function repeatable()
   if method == "GET" or method == "HEAD" then return true end
   if ngx.var.http_idempotency_key == nil then return false end
   for _, route in ipairs(read_terms().keyed) do
-    if is_for(route, method, path) then return true end
+    if route.method == method and path:find(route.pattern) then return true end
   end
   return false
 end

@@ -1,6 +1,6 @@
 import { messageOf, RungError } from '../../kernel/errors.ts'
 
-/** The page cache's own door, for Rung: purges and health. */
+/** The page cache's address for purges and health. */
 export interface PageCacheAddress {
   /** `http://127.0.0.1:9001` */
   url: string
@@ -8,12 +8,12 @@ export interface PageCacheAddress {
 }
 
 const answerTimeoutMs = 1_000
-/** Of one request; more go in several. */
+/** Tags in one request. */
 const tagsMax = 5_000
 
 /**
- * When it resolves, no request that begins from now on gets a page with one of these tags that was made before. `*` is all.
- * @throws PAGE_CACHE_UNAVAILABLE; purging again is harmless
+ * Purges pages by tags; `*` is all pages. Once it resolves, no new request gets a page with one of these tags that was made before.
+ * @throws PAGE_CACHE_UNAVAILABLE. It is safe to purge again
  */
 export async function purgeTags({ url, secret }: PageCacheAddress, tags: readonly string[]): Promise<void> {
   for (let at = 0; at < tags.length; at += tagsMax) {
@@ -24,11 +24,11 @@ export async function purgeTags({ url, secret }: PageCacheAddress, tags: readonl
       body,
     })
     const text = await response.text()
-    if (response.status !== 200) throw unavailable(`it answers ${response.status} ${text.trim().slice(0, 200)}`)
+    if (response.status !== 200) throw unavailable(`it answered ${response.status} ${text.trim().slice(0, 200)}`)
   }
 }
 
-/** Which server answers, with which configuration. */
+/** Returns the `instance` of the server that answers. */
 export async function pageCacheInstance(url: string, withinMs?: number): Promise<string> {
   return (await (await ask(`${url}/-/health`, {}, withinMs)).text()).trim()
 }
@@ -42,5 +42,5 @@ async function ask(url: string, init: RequestInit, withinMs = answerTimeoutMs): 
 }
 
 function unavailable(why: string, cause?: unknown): RungError {
-  return new RungError('PAGE_CACHE_UNAVAILABLE', `The page cache cannot be used at the moment: ${why}.`, { cause })
+  return new RungError('PAGE_CACHE_UNAVAILABLE', `The page cache is unavailable: ${why}.`, { cause })
 }

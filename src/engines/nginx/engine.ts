@@ -3,7 +3,7 @@ import { logFileOf } from '../process/server-process.ts'
 import { nginxPackages } from './recipe.ts'
 import { installedNginx, nginxProblem, startPageCache } from './server.ts'
 
-/** The page cache in front of the processes that answer requests. */
+/** nginx as the page cache in front of the web processes. */
 export const nginx: Engine = {
   name: 'nginx',
   product: 'nginx',

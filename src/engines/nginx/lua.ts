@@ -5,7 +5,7 @@ import { edgeRefusals, edgeStatePath, requestIdPlaceholder } from './edge-terms.
 export const purgeLua = ownText(import.meta.url, './purge.lua')
 const appTemplate = ownText(import.meta.url, './app.lua')
 
-/** @param answerMsMax how long a request may wait for the app's answer */
+/** Returns `app.lua` with its values filled in. `answerMsMax`: how long a request waits for the app's answer. */
 export function appLua(answerMsMax: number): string {
   const values: Record<string, string> = {
     state_path: edgeStatePath,

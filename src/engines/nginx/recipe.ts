@@ -1,11 +1,12 @@
 import { requestTimeoutDefaultMs, sessionCookieNames } from '../../kernel/http-facts.ts'
-/** How to run nginx as a page cache, as text: nothing here touches the machine. */
+
+/** How to run nginx as a page cache. Pure. */
 export const nginxLeast = '1.20'
 /** OpenResty is nginx with Lua built in. */
 export const nginxPrograms = ['nginx', 'openresty'] as const
 export const nginxVersionFlag = '-V'
 
-/** Debian keeps Lua in a package of its own. Its module for purging by key is of no use here, nor kept up. */
+/** Debian has Lua in a package of its own. */
 export const nginxPackages = {
   debian: ['nginx', 'libnginx-mod-http-lua'],
   debianServices: ['nginx'],
@@ -14,35 +15,33 @@ export const nginxPackages = {
 } as const
 
 export interface NginxSettings {
-  /** Its own folder: configuration, cache, temporary files. */
+  /** Folder for configuration, cache and temporary files. */
   dir: string
-  /** Where clients come in. */
+  /** The address for clients. */
   listen: { host: string; port: number }
-  /** Purges and health, for Rung only; with a secret all the same. */
+  /** Port for purges and health, on the loopback, protected by the secret. */
   adminPort: number
   secret: string
-  /** Told by `/-/health`: which server answers, with which configuration. */
+  /** The answer of `/-/health`, which tells this server from others. */
   instance: string
-  /** `address:port`, `[address]:port` or `unix:/path` of each process of the app; Lua looks no names up. */
+  /** `address:port`, `[address]:port` or `unix:/path` of each process of the app. No names: Lua does not resolve them. */
   upstreams: readonly string[]
-  /** Files to load, where Lua is not built in. */
+  /** Modules to load, if Lua is not built in. */
   modules: readonly string[]
   workers: number
   connectionsMax: number
-  /** What the operating system allows one process, where known. */
+  /** Open files that the operating system allows one process, if known. */
   filesMax: number | undefined
   cacheBytesMax: number
-  /** A page that nobody asked for so long is dropped. */
+  /** A page that was not requested for this long is dropped. */
   idleMsMax: number
-  /** Requests with one of these are never answered from the cache, nor put there. */
+  /** Requests with one of these cookies are neither answered from the cache nor stored in it. */
   sessionCookies: readonly string[]
-  /** Proxies in front of this one, whose `X-Forwarded-*` is believed: addresses or networks. */
-  trustedProxies: readonly string[]
-  /** The next cache in front of this one is told too what a page depends on. */
+  /** Whether a cache in front of this one gets the tags of pages. */
   tagsShown: boolean
-  /** How long a request may take, as the app says. */
+  /** Time limit of a request in the app. */
   requestTimeoutMs: number
-  /** How long a request waits while another one fetches the same page, before it asks the app itself. */
+  /** How long a request waits for another one to fetch the same page, before it goes to the app itself. */
   coalesceMsMax: number
 }
 
@@ -52,12 +51,11 @@ export const nginxDefaults = {
   idleMsMax: 3_600_000,
   requestTimeoutMs: requestTimeoutDefaultMs,
   sessionCookies: Object.values(sessionCookieNames),
-  trustedProxies: [],
   tagsShown: false,
   coalesceMsMax: 200,
 } as const
 
-/** Told to the next cache, never to a browser. */
+/** Headers for the next cache, never for a browser. */
 const forNextCache = ['Surrogate-Key', 'Cache-Tag', 'Surrogate-Control', 'CDN-Cache-Control']
 /** `text/html` is always among them. */
 const compressedTypes = [
@@ -71,7 +69,7 @@ const compressedTypes = [
   ],
 ]
 
-/** The app itself ends a request that takes too long. Only an app that does not answer at all is given up here. */
+/** Returns how long nginx waits for the app, in ms. The app itself ends requests that take too long, so this is for an app that hangs. */
 export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'requestTimeoutMs'>): number {
   return requestTimeoutMs + 30_000
 }
@@ -83,12 +81,12 @@ export function nginxArgs(configFile: string, dir: string): string[] {
   return ['-p', dir, '-e', 'stderr', '-c', configFile]
 }
 
-/** Reads the configuration and starts nothing. */
+/** Arguments that only check the configuration. */
 export function nginxCheckArgs(configFile: string, dir: string): string[] {
   return ['-t', '-q', ...nginxArgs(configFile, dir)]
 }
 
-/** `nginx version: nginx/1.22.1`, `openresty/1.25.3.1`, and how it was built. */
+/** Parses the output of `nginx -V`. */
 export function nginxVersion(text: string) {
   const match = /version: (nginx|openresty)\/(\d+(?:\.\d+)+)/.exec(text)
   if (!match) return undefined
@@ -101,18 +99,18 @@ export function nginxVersion(text: string) {
 }
 
 /**
- * Two servers in one: the *front* has the cache; what it does not have it asks of the *gate*, which asks the app. The gate
- * sees when a fetch begins and when its headers come, which nginx tells nobody inside the front, and decides whether the
- * answer may be stored (`purge.lua`). What cannot be cached goes to the app directly.
+ * Returns the configuration of two servers in one nginx. The *front* has the cache and fetches missing pages from the *gate*, which fetches
+ * them from the app. The gate sees when a fetch begins and when its headers arrive, which Lua cannot see in the front, and decides
+ * whether the answer may be stored (`purge.lua`). Requests that cannot be cached go to the app directly.
  *
- * - The gate is the first to go when nginx stops: what was let in then is asked of the app directly, and not kept.
- * - Stale pages are served while one request fetches a new one, and while the app fails; purged ones never.
- * - Nothing that a client sends and the key does not hold reaches a page: `X-Forwarded-*` are written here.
- * - Which process is asked, and what is refused here, `app.lua` decides. nginx' own count of failed attempts is off
- *   (`max_fails=0`): a client that breaks its own connection would count.
- * - What only those who run the app may see (`/metrics`) the app hides from whatever comes through here.
- * - Header lines up to 16 KiB, as Rung's own server takes them.
- * - Answers are kept as they are and compressed on their way out.
+ * - When nginx stops, the gate closes first. Requests that the front has accepted go to the app directly, and are not stored.
+ * - Stale pages are served while one request fetches a new one and while the app fails; purged pages never are.
+ * - A client's headers cannot change a page unless they are in its key. `X-Forwarded-*` are set here.
+ * - `app.lua` chooses the process and refuses requests. nginx' own count of failures is off (`max_fails=0`), since it counts connections
+ *   that a client broke.
+ * - The app hides routes for operators (`/metrics`) from requests through nginx.
+ * - Header lines may have 16 KiB, as in Rung's own server.
+ * - Answers are stored uncompressed and compressed when they are sent.
  */
 export function nginxConfig(settings: NginxSettings): string {
   const { dir, listen, adminPort, instance } = settings
@@ -120,7 +118,7 @@ export function nginxConfig(settings: NginxSettings): string {
   const apps = (role = '') =>
     settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=0${role};`).join('\n')
   const addresses = settings.upstreams.map((address) => `"${address}"`).join(', ')
-  const connections = settings.connectionsMax + 1024 // those to the app, and the gate's
+  const connections = settings.connectionsMax + 1024 // for connections to the app and the gate
   const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
 worker_processes ${settings.workers};
@@ -132,7 +130,7 @@ error_log stderr warn;
 
 events {
   worker_connections ${Math.min(connections, files)};
-  multi_accept on; # what still waits to be accepted at a stop is reset: so nothing waits for long
+  multi_accept on; # connections that wait to be accepted at a stop are reset, so none may wait
 }
 
 http {
@@ -148,9 +146,9 @@ http {
   server_tokens off;
   default_type application/octet-stream;
   tcp_nodelay on;
-  open_file_cache max=2000 inactive=60s; # opening a kept page costs as much as sending it
+  open_file_cache max=2000 inactive=60s; # opening a stored page costs as much as sending it
   open_file_cache_valid 60s;
-  map_hash_bucket_size 256; # the path of a socket is one of the values
+  map_hash_bucket_size 256; # a socket's path is one of the values
   client_body_temp_path ${quote(`${dir}/tmp/body`)};
   proxy_temp_path ${quote(`${dir}/tmp/proxy`)};
   fastcgi_temp_path ${quote(`${dir}/tmp/fastcgi`)};
@@ -196,22 +194,6 @@ ${apps(' backup')}
     keepalive 128;
   }
 
-  geo $realip_remote_addr $rung_trusted {
-    default 0;
-${settings.trustedProxies.map((network) => `    ${word(network)} 1;`).join('\n')}
-  }
-${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};`).join('\n')}
-  real_ip_header X-Forwarded-For;
-  real_ip_recursive on;
-  map "$rung_trusted:$http_x_forwarded_proto" $rung_proto {
-    default $scheme;
-    "1:https" https;
-    "1:http" http;
-  }
-  map "$rung_trusted:$http_x_forwarded_host" $rung_host {
-    default $http_host;
-    "~^1:(?<given>[^,\\s]+)$" $given;
-  }
   map $http_x_request_id $rung_request_id {
     default $request_id;
     "~^[A-Za-z0-9._-]{1,128}$" $http_x_request_id;
@@ -246,10 +228,10 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
     error_page 400 /-/refused/400;
     error_page 405 /-/refused/405; # TRACE and CONNECT
-    error_page 501 =400 /-/refused/400; # a transfer encoding that it does not know
+    error_page 501 =400 /-/refused/400; # an unknown transfer encoding
     error_page 414 /-/refused/414;
     error_page 494 =431 /-/refused/431;
-    error_page 404 /-/refused/404; # only what is nginx' own: the places above, asked for by a client
+    error_page 404 /-/refused/404; # a client's request for one of the internal locations above
     location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
       internal;
       content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
@@ -260,11 +242,10 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       set $rung_page "";
       set $rung_floor "";
       set $rung_purges "";
-      set $rung_address $rung_proto://$rung_host$request_uri;
-      # What is put together of these, nginx puts together: most is never needed, and Lua would keep every text.
+      set $rung_address $scheme://$http_host$request_uri;
+      # nginx joins the texts of these variables: most are never needed, and Lua would intern each of them.
       rewrite_by_lua_block {
-        local purge, app, var = require("${purgeModule}"), require("${appModule}"), ngx.var
-        if app.too_large() then return app.refuse("413") end
+        local purge, var = require("${purgeModule}"), ngx.var
         var.rung_purges = purge.purges()
         if var.rung_cacheable == "1" then
           local page, floor = purge.enter(var.rung_address)
@@ -288,8 +269,8 @@ ${settings.trustedProxies.map((network) => `  set_real_ip_from ${word(network)};
       proxy_set_header Connection $rung_connection;
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $rung_proto;
-      proxy_set_header X-Forwarded-Host $rung_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id $rung_request_id;
       proxy_set_header Accept-Encoding $rung_encodings;
@@ -317,7 +298,7 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
     default $upstream_http_x_rung_vary;
     "" $upstream_http_vary;
   }
-  # One header, with what is compressed here.
+  # A single Vary header, which includes Accept-Encoding for types that are compressed here.
   map "$upstream_http_content_type:$rung_own_vary" $rung_vary {
     default $rung_own_vary;
     "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:$" "Accept-Encoding";
@@ -378,14 +359,14 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
 `
 }
 
-/** A value that cannot end the directive it stands in. */
+/** Quotes a value, which must not end its directive. */
 function quote(text: string): string {
-  if (/[\n\r$"\\]/.test(text)) throw new TypeError(`nginx cannot take ${JSON.stringify(text)} in its configuration`)
+  if (/[\n\r$"\\]/.test(text)) throw new TypeError(`nginx's configuration cannot contain ${JSON.stringify(text)}`)
   return `"${text}"`
 }
 
 function word(text: string): string {
-  if (!/^[\w.:/@-]+$/.test(text)) throw new TypeError(`nginx cannot take ${JSON.stringify(text)} in its configuration`)
+  if (!/^[\w.:/@-]+$/.test(text)) throw new TypeError(`nginx's configuration cannot contain ${JSON.stringify(text)}`)
   return text
 }
 
@@ -395,6 +376,6 @@ function upstream(address: string): string {
 }
 
 function cookieName(text: string): string {
-  if (!/^[\w-]+$/.test(text)) throw new TypeError(`${JSON.stringify(text)} is not the name of a cookie`)
+  if (!/^[\w-]+$/.test(text)) throw new TypeError(`${JSON.stringify(text)} is not a cookie's name`)
   return text
 }

@@ -5,33 +5,33 @@ import { messageOf, RungError } from '../../kernel/errors.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { parseRedisUrl } from '../../topology/urls.ts'
 
-/** The only door to `ioredis`. Loaded with the first connection. */
+/** The only importer of `ioredis`, which is loaded with the first connection. */
+
 export type Argument = string | number | Buffer
 
 /**
- * A connection that fails fast: without a server every command fails at once, with one that hangs after `commandTimeoutMs`.
- * Nothing is queued for later and nothing is sent twice: what failed may be repeated by whoever knows that it may be.
- * Everything rejects with REDIS_UNAVAILABLE (try again later) or REDIS_REFUSED (the server said no).
+ * A connection that fails fast: if the server is away, every command fails at once, and if it hangs, after `commandTimeoutMs`. Commands are
+ * neither queued nor sent twice; the caller knows whether a failed one may be repeated. Commands reject with REDIS_UNAVAILABLE (try again
+ * later) or REDIS_REFUSED (the server refused the command).
  */
 export interface RedisClient {
-  /** Ready for commands at this moment. */
+  /** Whether the connection is ready for commands. */
   readonly isUp: boolean
-  /** Replies as text. */
+  /** Returns replies as text. */
   call(command: string, ...args: readonly Argument[]): Promise<unknown>
-  /** Replies as bytes. */
+  /** Returns replies as bytes. */
   callBuffer(command: string, ...args: readonly Argument[]): Promise<unknown>
-  /** Several in one round trip; each has an outcome of its own. */
+  /** Sends several commands in one round trip. Each has an outcome of its own. */
   pipeline(commands: readonly (readonly [command: string, ...args: Argument[]])[]): Promise<Outcome[]>
-  /** A script runs as a whole, nothing in between. It is sent by its hash, and as text where the server does not know it. */
+  /** Runs a script, which is atomic. It is sent by its hash, and as text if the server does not know it. */
   script(script: Script, keys: readonly string[], args?: readonly Argument[]): Promise<unknown>
-  scriptBuffer(script: Script, keys: readonly string[], args?: readonly Argument[]): Promise<unknown>
-  /** What the server says of itself: a section of `INFO`, or most of it. */
+  /** Returns the server's facts: a section of `INFO`, or the default sections. */
   info(section?: string): Promise<Record<string, string>>
-  /** Called with true and false as the connection comes and goes; the returned function ends it. */
+  /** Calls the listener whenever the connection comes or goes. The returned function ends this. */
   onChange(listener: (isUp: boolean) => void): () => void
-  /** Why it is down, where it is. */
+  /** Why the connection is down, if it is. */
   readonly trouble: RungError | undefined
-  /** For libraries that take an ioredis client. Its errors are not ours. */
+  /** For libraries that need an ioredis client. Its errors are not mapped. */
   readonly native: Redis
   close(): void
 }
@@ -54,14 +54,14 @@ export interface RedisClientOptions {
   commandTimeoutMs?: number
   /** Default 1,000. */
   connectTimeoutMs?: number
-  /** Default 1,000: so long after its return a server is in use again, at most. */
+  /** Longest wait between attempts to reconnect. Default 1,000. */
   reconnectMsMax?: number
-  /** Shown by the server, in `CLIENT LIST`. */
+  /** The name in the server's `CLIENT LIST`. */
   name?: string
 }
 
 /**
- * Connects, and waits for the first attempt, whatever its outcome: an app starts without its cache too.
+ * Connects, and returns after the first attempt, whatever its outcome: an app starts without its cache too.
  * @throws CONFIG_INVALID for a URL of another form
  */
 export async function openRedis(options: RedisClientOptions): Promise<RedisClient> {
@@ -83,12 +83,8 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     writeTogether()
     return native.call(command, ...args)
   }
-  const bytes = (command: string, args: readonly Argument[]) => {
-    writeTogether()
-    return native.callBuffer(command, ...args)
-  }
   let corked: Redis['stream'] | undefined
-  /** What is asked for in one turn of the event loop is one write to the socket: alone, each would cost more than all else here. */
+  /** Sends the commands of one turn of the event loop in one write. A write for each would cost more than everything else here. */
   function writeTogether(): void {
     const { stream } = native
     if (!stream || stream === corked) return
@@ -100,11 +96,11 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     })
   }
 
-  async function run(via: typeof text, script: Script, keys: readonly string[], args: readonly Argument[]) {
+  async function run(script: Script, keys: readonly string[], args: readonly Argument[]) {
     const rest = [keys.length, ...keys, ...args]
-    return via('EVALSHA', [script.sha, ...rest]).catch((error) => {
+    return text('EVALSHA', [script.sha, ...rest]).catch((error) => {
       if (!messageOf(error).startsWith('NOSCRIPT')) throw error
-      return via('EVAL', [script.text, ...rest])
+      return text('EVAL', [script.text, ...rest])
     })
   }
 
@@ -117,9 +113,11 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     },
     native,
     call: (command, ...args) => send(text(command, args)),
-    callBuffer: (command, ...args) => send(bytes(command, args)),
-    script: (script, keys, args = []) => send(run(text, script, keys, args)),
-    scriptBuffer: (script, keys, args = []) => send(run(bytes, script, keys, args)),
+    callBuffer(command, ...args) {
+      writeTogether()
+      return send(native.callBuffer(command, ...args))
+    },
+    script: (script, keys, args = []) => send(run(script, keys, args)),
     info: async (section) => factsIn(String(await send(text('INFO', section === undefined ? [] : [section])))),
     async pipeline(commands) {
       if (commands.length === 0) return []
@@ -139,12 +137,12 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
 }
 
 /**
- * A connection of its own that hears what others publish. While it is away messages are lost, for good: whoever keeps
- * something up to date by them distrusts it then (`onDown`), until `onUp`, from which on every message is heard.
+ * A connection that receives published messages. Messages are lost while it is down: between `onDown` and `onUp` nothing may rely on
+ * them. From `onUp` on, every message arrives.
  */
 export interface RedisSubscriber {
   readonly isUp: boolean
-  /** When the server was last heard of, in `ticks` of the clock: a message or the answer to a heartbeat. */
+  /** When the last message or answer to a heartbeat arrived, in `ticks` of the clock. */
   readonly heardAt: number
   close(): void
 }
@@ -152,14 +150,14 @@ export interface RedisSubscriber {
 export interface SubscriberOptions extends RedisClientOptions {
   channels: readonly string[]
   onMessage(channel: string, message: Buffer): void
-  /** All channels are subscribed. Also for the first time. */
+  /** Called when all channels are subscribed, the first time too. */
   onUp?(): void
   onDown?(): void
-  /** Default 100. A server that does not answer it within `commandTimeoutMs` counts as gone. */
+  /** Interval of heartbeats. A server that does not answer one within `commandTimeoutMs` counts as gone. Default 100. */
   heartbeatMs?: number
 }
 
-/** Waits for the first attempt, whatever its outcome, and goes on trying. */
+/** Subscribes, and returns after the first attempt, whatever its outcome. It continues to try. */
 export async function subscribeRedis(options: SubscriberOptions): Promise<RedisSubscriber> {
   let isUp = false
   let heardAt = Number.NEGATIVE_INFINITY
@@ -192,7 +190,7 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
     isUp = false
     options.onDown?.()
   }
-  /** It looks alive, and is not. Closing it politely would wait for an answer; the next connection may be better. */
+  /** Ends a connection that hangs. Closing it politely would wait for an answer. */
   function drop(): void {
     down()
     native?.stream?.destroy()
@@ -223,7 +221,7 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   }
 }
 
-/** Of one connection, just for this: a server's own facts. */
+/** Returns a server's facts, over a connection of its own. @throws REDIS_UNAVAILABLE, REDIS_REFUSED */
 export async function redisFacts(url: string, timeoutMs: number): Promise<Record<string, string>> {
   const { Redis: Client } = await import('ioredis')
   const native = new Client(optionsOf({ url, commandTimeoutMs: timeoutMs }, { retryStrategy: null }))
@@ -240,15 +238,15 @@ export async function redisFacts(url: string, timeoutMs: number): Promise<Record
   }
 }
 
-/** `name:value` in each line; headings and empty lines tell nothing. */
+/** Parses the `name:value` lines of `INFO`. */
 function factsIn(info: string): Record<string, string> {
   return Object.fromEntries(Array.from(info.matchAll(/^(\w+):(.*)$/gm), ([, name, value]) => [name, value]))
 }
 
-/** Replies have the same form whatever the server's version. */
+/** With `legacy`, replies have the same form for all versions of the server. */
 type Options = RedisOptions & { replyMapping: 'legacy' }
 
-/** Why a connection is down. */
+/** Why connections are down. */
 const troubles = new WeakMap<Redis, RungError>()
 
 async function connect(options: RedisClientOptions, prepare?: (native: Redis) => void): Promise<Redis> {
@@ -258,8 +256,8 @@ async function connect(options: RedisClientOptions, prepare?: (native: Redis) =>
   const native = new Client({
     ...settings,
     /**
-     * After a failover the server that was the primary only reads: look for the new one behind the same name. A node of a cluster names
-     * the one that has the slot; all keys of an app have one hash tag, so that one is all it needs.
+     * After a failover the old primary only reads: connect to the same name again. A node of a cluster names the node that has the slot;
+     * all keys of an app have one hash tag, so it needs only that node.
      */
     reconnectOnError({ message }) {
       const moved = /^MOVED \d+ (.*):(\d+)$/.exec(message)
@@ -268,7 +266,7 @@ async function connect(options: RedisClientOptions, prepare?: (native: Redis) =>
       native.options.port = Number(moved[2])
       return true
     },
-    // It may have been given another place meanwhile: whom the URL names knows where it is now.
+    // `reconnectOnError` may have changed the address. If it fails, return to the one in the URL.
     retryStrategy(attempt) {
       if (attempt > 1) Object.assign(native.options, { host, port })
       return retryStrategy!(attempt)
@@ -288,7 +286,7 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
   if (!address) {
     throw new RungError(
       'CONFIG_INVALID',
-      'The URL of Redis has the wrong form. Write for example redis://:password@host:6379, rediss:// for TLS.',
+      'The URL of Redis has the wrong form. Write it like redis://:password@host:6379, or rediss:// for TLS.',
     )
   }
   const { host, port, path, tls, username, password, db } = address
@@ -305,12 +303,11 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
     disableClientInfo: true,
     commandTimeout: timeoutMs,
     connectTimeout: options.connectTimeoutMs ?? 1_000,
-    socketTimeout: Math.max(1_000, 5 * timeoutMs), // a connection that keeps silent is given up
-    disconnectTimeout: timeoutMs, // nor is a goodbye waited for
+    socketTimeout: Math.max(1_000, 5 * timeoutMs), // closes a connection that does not answer
+    disconnectTimeout: timeoutMs, // nor does it wait for an answer to QUIT
     keepAlive: 10_000,
     enableOfflineQueue: false,
-    // With 1, a command that has timed out, and was given up, is sent once more on the next connection: a value stored
-    // late, over newer ones.
+    // With 1, a command that has timed out is sent again on the next connection, and would store an old value over a newer one.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
@@ -319,30 +316,22 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
   }
 }
 
-/** A URL that may be logged. */
-export function withoutPassword(url: string): string {
-  const parsed = URL.parse(url)
-  if (!parsed) return '(not a URL)'
-  if (parsed.password !== '') parsed.password = '***'
-  return parsed.href
-}
-
-/** The server said: not now. */
+/** Replies that are temporary. */
 const passing = /^(LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN|NOREPLICAS|MISCONF|ERR max number of clients)/
 
 /**
- * The cause is made anew: the library's own errors carry the command with its arguments, values and the password among
- * them, and would take them along into logs.
+ * Returns an error with a new cause: the library's own errors contain the command with its arguments, among them values and the password,
+ * which must not be logged.
  */
 export function toRedisError(error: unknown): RungError {
   if (error instanceof RungError) return error
-  const said = messageOf(error).replace(/, with args beginning with:.*$/s, '')
-  const cause = new Error(said)
+  const reason = messageOf(error).replace(/, with args beginning with:.*$/s, '')
+  const cause = new Error(reason)
   const refused = (error as { name?: string } | undefined)?.name === 'ReplyError'
-  if (!refused || passing.test(said)) return unreachable(said, cause)
-  return new RungError('REDIS_REFUSED', `Redis refused: ${said.replace(/\.$/, '')}.`, { cause })
+  if (!refused || passing.test(reason)) return unreachable(reason, cause)
+  return new RungError('REDIS_REFUSED', `Redis refused: ${reason.replace(/\.$/, '')}.`, { cause })
 }
 
 function unreachable(why: string, cause?: Error): RungError {
-  return new RungError('REDIS_UNAVAILABLE', `Redis cannot be used at the moment: ${why}.`, { cause })
+  return new RungError('REDIS_UNAVAILABLE', `Redis is unavailable: ${why}.`, { cause })
 }

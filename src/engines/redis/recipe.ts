@@ -1,6 +1,6 @@
-/** How to run Redis (6.2 or newer) or Valkey as a cache, as text: nothing here touches the machine. */
+/** How to run Redis or Valkey as a cache. Pure. */
 export const redisLeast = '6.2'
-/** Either speaks the same protocol and takes the same settings. */
+/** Both have the same protocol and the same settings. */
 export const redisPrograms = ['redis-server', 'valkey-server'] as const
 export const redisVersionFlag = '--version'
 
@@ -12,24 +12,24 @@ export const redisPackages = {
 } as const
 
 export interface RedisSettings {
-  /** Its own folder. Nothing of value is ever in it. */
+  /** Folder for configuration. It contains no data. */
   dir: string
   /** A TCP port of this machine only, or a Unix socket that only its owner may open. */
   listen: { port: number } | { socketPath: string }
-  /** Beyond this the least used entries go. */
+  /** Beyond this, the least used entries are evicted. */
   memoryMaxBytes: number
-  /** Everybody on the machine reaches a TCP port: there is always a password. */
+  /** Always set, because every user of the machine reaches a TCP port. */
   password: string
   connectionsMax: number
 }
 
 /**
- * Differences from the defaults, each for a reason:
- * - nothing on disk (`save ""`, no append-only file): it is a cache, and a fork to write it would double the memory. One
- *   that comes back is empty, never old;
- * - `allkeys-lfu`: a scan of things that nobody asks for again does not push out what everybody does;
- * - lazy freeing: dropping a large value does not make others wait;
- * - `tcp-keepalive` 60: connections of nodes that vanished do not pile up.
+ * Returns the configuration. It differs from the defaults, each for a reason:
+ * - nothing on disk (`save ""`, no append-only file): a fork to write the cache would double the memory, and a restarted cache must be
+ *   empty, not old;
+ * - `allkeys-lfu`: entries that are read once do not evict entries that are read often;
+ * - lazy freeing: other commands do not wait while a large value is freed;
+ * - `tcp-keepalive` 60: connections of vanished nodes are closed.
  */
 export function redisConfig(settings: RedisSettings): string {
   const { listen } = settings
@@ -47,7 +47,7 @@ export function redisConfig(settings: RedisSettings): string {
     ['protected-mode', 'yes'],
     ['daemonize', 'no'],
     ['dir', quote(settings.dir)],
-    ['logfile', '""'], // standard output, which is the log of whoever starts it
+    ['logfile', '""'], // standard output
     ['save', '""'],
     ['appendonly', 'no'],
     ['maxmemory', settings.memoryMaxBytes],
@@ -63,11 +63,6 @@ export function redisConfig(settings: RedisSettings): string {
   return `${lines.map(([name, value]) => `${name} ${value}`).join('\n')}\n`
 }
 
-/** The settings hold a password, so they come in a file, never on the command line, where everybody could see them. */
-export function redisArgs(configFile: string): string[] {
-  return [configFile]
-}
-
 export function redisUrl({ listen, password }: Pick<RedisSettings, 'listen' | 'password'>): string {
   const secret = encodeURIComponent(password)
   if ('port' in listen) return `redis://:${secret}@127.0.0.1:${listen.port}`
@@ -81,7 +76,7 @@ export function redisVersion(text: string): { product: 'Redis' | 'Valkey'; versi
   return { product: match[1]!.toLowerCase() === 'valkey' ? 'Valkey' : 'Redis', version: match[2]! }
 }
 
-/** As the server's own splitter of lines reads it. */
+/** Quotes a value for the server's parser of lines. */
 function quote(text: string): string {
   const escaped = [...Buffer.from(text)].map((byte) => {
     const plain = byte > 0x20 && byte < 0x7f && byte !== 0x22 && byte !== 0x5c

@@ -8,7 +8,6 @@ import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { redisFacts } from './client.ts'
 import {
   type RedisSettings,
-  redisArgs,
   redisConfig,
   redisLeast,
   redisPrograms,
@@ -23,14 +22,14 @@ export interface InstalledRedis {
   version: string
 }
 
-/** What is installed here, if anything. */
+/** Returns the installed Redis or Valkey. */
 export function installedRedis(): InstalledRedis | undefined {
   const program = findProgram(redisPrograms, redisVersionFlag)
   const facts = program && redisVersion(program.versionText)
   return facts && { path: program.path, ...facts }
 }
 
-/** Why what is installed cannot be used, if so. */
+/** Returns why the installed program cannot be used, or `undefined` if it can. */
 export function redisProblem(installed: InstalledRedis | undefined): string | undefined {
   if (!installed) return 'Redis is not installed'
   if (isAtLeast(installed.version, redisLeast)) return undefined
@@ -38,7 +37,7 @@ export function redisProblem(installed: InstalledRedis | undefined): string | un
 }
 
 export interface RedisServer extends Omit<ServerProcess, 'signal'> {
-  /** With its password: not for logs. */
+  /** Contains the password, so it must not be logged. */
   readonly url: string
   readonly version: string
   /** Whether this very process answers. */
@@ -50,7 +49,7 @@ export interface RedisServerOptions {
   listen: RedisSettings['listen']
   /** Default 128 MiB. */
   memoryMaxBytes?: number
-  /** A new one by default. */
+  /** Default: a new one. */
   password?: string
   connectionsMax?: number
 }
@@ -58,16 +57,16 @@ export interface RedisServerOptions {
 const healthTimeoutMs = 500
 
 /**
- * A Redis of this process' own; it ends with it, however that ends. It keeps nothing: one that is started again is empty.
+ * Starts a Redis that ends with this process, however that ends. It stores nothing, so it is empty after each start.
  * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
  */
 export async function startRedis(options: RedisServerOptions): Promise<RedisServer> {
   const installed = installedRedis()
-  const what = redisProblem(installed)
-  if (!installed || what !== undefined) {
+  const problem = redisProblem(installed)
+  if (!installed || problem !== undefined) {
     throw new RungError(
       'ENGINE_MISSING',
-      `${what}; this topology needs Redis ${redisLeast} or newer, or Valkey. Run: rung engines install redis`,
+      `${problem}. This topology needs Redis ${redisLeast} or newer, or Valkey. Run: rung engines install redis`,
     )
   }
   const advice = 'name a Redis of yours by its URL'
@@ -85,7 +84,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
     name: installed.product,
     dir: settings.dir,
     program: installed.path,
-    args: redisArgs(configFile),
+    args: [configFile], // a file, because command lines are visible to all users, and it contains a password
     launcher,
     async prepare() {
       await writeFile(configFile, redisConfig(settings), { mode: 0o600 })
@@ -107,7 +106,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
   }
 }
 
-/** Another server on the same address would answer too: it must be this one. */
+/** Returns whether this very server answers, and not another one at the same address. */
 async function answers(url: string, pid: number, withinMs: number): Promise<boolean> {
   return redisFacts(url, withinMs).then(
     ({ process_id: own }) => Number(own) === pid,

@@ -1,19 +1,19 @@
 import type { Transporter } from 'nodemailer'
 import type { SmtpServer } from '../../topology/urls.ts'
 
-/** The only door to `nodemailer`: composing a message, and handing it to a server. Loaded with the first mail. */
+/** The only importer of `nodemailer`, which is loaded with the first mail. It composes messages and sends them to a server. */
 export interface MessageParts {
   from: Mailbox
   to: readonly Mailbox[]
   cc: readonly Mailbox[]
-  /** In no header. */
+  /** Recipients that are in no header. */
   bcc: readonly Mailbox[]
   replyTo: Mailbox | undefined
   messageId: string
   subject: string
   text: string
   html: string | undefined
-  /** Of one line each. */
+  /** Values of one line each. */
   headers: Readonly<Record<string, string>>
 }
 
@@ -22,7 +22,7 @@ interface Mailbox {
   address: string
 }
 
-/** As RFC 5322 wants it: ASCII, short lines, CRLF. */
+/** Returns a message in the form of RFC 5322: ASCII in short lines that end with CRLF. */
 export async function composeMessage({ headers, ...parts }: MessageParts): Promise<Uint8Array> {
   const { default: MailComposer } = await import('nodemailer/lib/mail-composer')
   const composer = new MailComposer({
@@ -30,8 +30,7 @@ export async function composeMessage({ headers, ...parts }: MessageParts): Promi
     to: [...parts.to],
     cc: [...parts.cc],
     bcc: [...parts.bcc],
-    // An URL must not be broken where a line ends.
-    headers: Object.entries(headers).map(([key, value]) => ({ key, value: asWritten(value) })) as never,
+    headers: Object.entries(headers).map(([key, value]) => ({ key, value: unfolded(value) })) as never,
     newline: '\r\n',
     disableFileAccess: true,
     disableUrlAccess: true,
@@ -40,28 +39,29 @@ export async function composeMessage({ headers, ...parts }: MessageParts): Promi
   return content.subarray(-2).toString() === '\r\n' ? content : Buffer.concat([content, Buffer.from('\r\n')])
 }
 
-function asWritten(value: string): string | object {
+/** A URL must not be broken into lines. */
+function unfolded(value: string): string | object {
   return value.startsWith('<') ? { prepared: true, foldLines: false, value } : value
 }
 
 export interface SmtpClient {
-  /** Resolves with those refused while others were accepted; rejects with an `SmtpFailure`. */
+  /** Returns the recipients that were refused while others were accepted. @throws SmtpFailure */
   send(envelope: { from: string; to: string[] }, content: Uint8Array): Promise<string[]>
   close(): void
 }
 
-/** What an error of the library has. */
+/** The library's errors. */
 export interface SmtpFailure extends Error {
   /** `EAUTH`, `ECONNECTION`, `EENVELOPE` … */
   code?: string
-  /** Of the server's reply, 400 to 599; of several, one that may pass. */
+  /** Code of the server's reply, 400 to 599; of several replies, one that may pass. */
   responseCode?: number
   response?: string
 }
 
 const connectionsMax = 5
 const connectTimeoutMs = 10_000
-/** Between two bytes; a server may think so long about a message. */
+/** Longest pause between two bytes. A server may need it to check a message. */
 const idleTimeoutMs = 30_000
 
 export async function openSmtp(server: SmtpServer): Promise<SmtpClient> {
@@ -72,11 +72,11 @@ export async function openSmtp(server: SmtpServer): Promise<SmtpClient> {
     port,
     secure,
     ...(auth && { auth }),
-    // A password never crosses a network in the clear.
+    // A password is never sent over a network unencrypted.
     requireTLS: auth !== undefined && !isLoopback(host),
     pool: true,
     maxConnections: connectionsMax,
-    maxRequeues: 0, // whether it is sent again is the caller's decision
+    maxRequeues: 0, // the caller decides whether it is sent again
     connectionTimeout: connectTimeoutMs,
     greetingTimeout: connectTimeoutMs,
     socketTimeout: idleTimeoutMs,
@@ -86,7 +86,7 @@ export async function openSmtp(server: SmtpServer): Promise<SmtpClient> {
   return {
     async send(envelope, content) {
       const { rejected } = (await transporter.sendMail({
-        envelope: { ...envelope, size: content.length }, // a server that names its limit is not sent more
+        envelope: { ...envelope, size: content.length }, // so that no larger mail than the server allows is sent
         raw: Buffer.from(content),
       })) as Rejected
       return (rejected ?? []).map((one) => (typeof one === 'string' ? one : one.address))

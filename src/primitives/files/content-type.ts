@@ -1,18 +1,18 @@
-/** As much as `file-type` looks at (its `reasonableDetectionSizeInBytes`). */
+/** The number of bytes that `file-type` needs (its `reasonableDetectionSizeInBytes`). */
 export const sampleBytes = 4100
 
-export const unknownType = 'application/octet-stream'
+const unknownType = 'application/octet-stream'
 
-/** Bytes that no text has (WHATWG MIME Sniffing, "binary data byte"). */
+/** Bytes that do not occur in text (WHATWG MIME Sniffing, "binary data byte"). */
 const binary = /[\u0000-\u0008\u000b\u000e-\u001a\u001c-\u001f]/
 
 /**
- * From the first bytes: what `file-type` knows by its signature; else `text/plain` for UTF-8. HTML, SVG, JSON and CSV
- * have no signature and are text: served as such, no browser runs them.
+ * Returns the type of the first bytes: by its signature if `file-type` knows it, otherwise `text/plain` for UTF-8. HTML, SVG, JSON and CSV
+ * have no signature and are `text/plain`, so no browser runs them.
  */
 export async function contentTypeOf(sample: Uint8Array): Promise<string> {
   const { fileTypeFromBuffer } = await import('file-type')
-  const found = await fileTypeFromBuffer(sample).catch(() => undefined) // a sample may end in the middle of what it parses
+  const found = await fileTypeFromBuffer(sample).catch(() => undefined) // a sample may end in the middle of a structure
   return found?.mime ?? (isText(sample) ? 'text/plain' : unknownType)
 }
 
@@ -26,7 +26,7 @@ function isText(sample: Uint8Array): boolean {
   }
 }
 
-/** `allowed` holds types such as `image/png`, and ranges such as `image/*`. */
+/** Returns whether a type is one of `allowed`: types such as `image/png`, or ranges such as `image/*`. */
 export function isAllowed(contentType: string, allowed: readonly string[]): boolean {
   const [essence] = contentType.split(';', 1) // `audio/ogg; codecs=opus`
   const family = `${contentType.split('/', 1)[0]}/*`

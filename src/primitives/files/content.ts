@@ -6,21 +6,21 @@ import { formatBytes } from '../../kernel/units.ts'
 import { contentTypeOf, isAllowed, sampleBytes } from './content-type.ts'
 import type { Content } from './contract.ts'
 
-/** A Node stream, a web stream, anything that yields bytes or text, or the bytes themselves. */
+/** A Node stream, a web stream, any async iterable of bytes or text, or the bytes themselves. */
 export type Source = AsyncIterable<Uint8Array | string> | Uint8Array | string
 
 export interface ContentRules {
   sizeMaxBytes: number
   types: readonly string[] | undefined
-  /** What the digest must be, hexadecimal. */
+  /** The expected digest in hexadecimal. */
   sha256: string | undefined
   metadata: Readonly<Record<string, string>>
   signal: AbortSignal | undefined
 }
 
 /**
- * Takes the first bytes of a source to see what it is; the result yields them and the rest, measured and hashed on the
- * way, and throws as soon as a rule is broken. It holds one chunk at a time.
+ * Calls `store` with the content of a source. Its type is determined from the first bytes; the content is measured and hashed while it
+ * is read, and throws as soon as it breaks a rule. It holds one chunk at a time.
  * @throws FILES_TYPE, FILES_TOO_LARGE, FILES_CHECKSUM, FILES_INCOMPLETE, FILES_ABORTED
  */
 export async function withContent<T>(
@@ -39,11 +39,9 @@ export async function withContent<T>(
     }
     const contentType = await contentTypeOf(Buffer.concat(first).subarray(0, sampleBytes))
     if (rules.types && !isAllowed(contentType, rules.types)) {
-      throw new RungError(
-        'FILES_TYPE',
-        `The content is ${contentType}; allowed are ${rules.types.join(', ')}. Send one of these.`,
-        { facts: { contentType } },
-      )
+      throw new RungError('FILES_TYPE', `The content is ${contentType}. Send one of: ${rules.types.join(', ')}.`, {
+        facts: { contentType },
+      })
     }
     const hash = createHash('sha256')
     let digest: string | undefined
@@ -53,11 +51,11 @@ export async function withContent<T>(
         if (!chunk) break
         hash.update(chunk)
         yield chunk
-        if (source instanceof IncomingMessage) giveBack(chunk)
+        if (source instanceof IncomingMessage) free(chunk)
       }
       digest = hash.digest('hex')
       if (rules.sha256 !== undefined && rules.sha256 !== digest) {
-        throw new RungError('FILES_CHECKSUM', 'The content is not what its checksum says. Send it again.', {
+        throw new RungError('FILES_CHECKSUM', 'The content does not match its checksum. Send it again.', {
           facts: { sha256: digest },
         })
       }
@@ -75,9 +73,9 @@ export async function withContent<T>(
     if (source instanceof Readable && !(source instanceof IncomingMessage)) source.destroy()
     throw error
   } finally {
-    // Not awaited: a generator that hangs would never return.
+    // Not awaited, because a generator that hangs never returns.
     void reader.return().then(() => {
-      // The rest of a request is thrown away, so that its client gets the answer, and the next one its turn.
+      // Discards the rest of a request, so that its client reads the answer and the connection can be used again.
       if (source instanceof IncomingMessage) source.resume()
     }, ignore)
   }
@@ -86,10 +84,10 @@ export async function withContent<T>(
 function ignore(): void {}
 
 /**
- * Frees the memory of a chunk that is stored. V8 would let 64 MiB of them lie before it collects, in each process that takes an
- * upload. The body of a request is nobody's but ours; a chunk that is the whole of its buffer shares it with no other.
+ * Frees the memory of a stored chunk. V8 would keep 64 MiB of them before it collects, in each process with uploads. Nobody else uses the
+ * body of a request, and a chunk that fills its buffer does not share it.
  */
-function giveBack(chunk: Uint8Array): void {
+function free(chunk: Uint8Array): void {
   const { buffer, byteLength } = chunk
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
 }
@@ -101,17 +99,17 @@ interface Reader {
 
 function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
   const iterator = iterate(source)
-  let giveUp = ignore
-  const onAbort = () => giveUp()
+  let abort = ignore
+  const onAbort = () => abort()
   signal?.addEventListener('abort', onAbort, { once: true })
   let bytes = 0
 
-  /** The next chunk or the abort. Racing with one promise for all of them would keep every chunk in memory. */
+  /** Returns the next chunk, or rejects on abort. `Promise.race` with one promise for the abort would keep every chunk in memory. */
   function step(): Promise<IteratorResult<Uint8Array | string, unknown>> {
     return new Promise((resolve, reject) => {
-      giveUp = () =>
-        reject(new RungError('FILES_ABORTED', 'The file was given up before its end.', { cause: signal?.reason }))
-      if (signal?.aborted) return giveUp()
+      abort = () =>
+        reject(new RungError('FILES_ABORTED', 'The upload was aborted before its end.', { cause: signal?.reason }))
+      if (signal?.aborted) return abort()
       iterator.next().then(resolve, reject)
     })
   }
@@ -127,7 +125,7 @@ function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
       const chunk = typeof value === 'string' ? Buffer.from(value) : value
       bytes += chunk.length
       if (bytes > sizeMaxBytes) {
-        throw new RungError('FILES_TOO_LARGE', `The file has more than the ${formatBytes(sizeMaxBytes)} allowed.`, {
+        throw new RungError('FILES_TOO_LARGE', `The file is larger than ${formatBytes(sizeMaxBytes)}.`, {
           facts: { sizeMaxBytes },
         })
       }
@@ -143,7 +141,7 @@ function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
 function iterate(source: Source): AsyncIterator<Uint8Array | string, unknown> {
   if (typeof source === 'string' || source instanceof Uint8Array) return one(source)
   if (source instanceof Readable) {
-    // It would yield nothing, and an empty file would be stored.
+    // It would yield nothing, so an empty file would be stored.
     if (source.readableEnded || source.destroyed) return failing('the stream has ended already')
     return source.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array | string, unknown>
   }

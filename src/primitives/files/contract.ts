@@ -1,43 +1,43 @@
 import type { Readable } from 'node:stream'
 
 /**
- * What the files primitive asks of an adapter: whole contents under keys. Limits, content types, digests, namespaces and
- * signed URLs are policy above it, in `files.ts`.
+ * What the files primitive asks of an adapter: whole contents under keys. Limits, content types, digests, namespaces and signed URLs are
+ * policy above it, in `files.ts`.
  *
  * What must hold on every adapter:
- * - `put` is all or nothing. When the content throws, the disk is full or the process dies, the key is what it was before,
- *   and nothing is left that costs space after the next start. Once `put` has returned, a crash does not lose it;
- * - content and its facts change together: whoever reads sees those of one and the same `put`;
- * - memory is bounded: chunks are taken as fast as they can be stored, and none is kept beyond the next (who collects them,
- *   for a part of S3, copies them);
- * - the digest is known after the last chunk only. A store that wants its facts first (S3) uploads the parts under a key of
- *   its own and copies them to the final one with their facts (`CopyObject`), or holds back what fits one part;
- * - with `ifAbsent`, of two writers one gets `FILES_EXISTS` (S3: `If-None-Match: *`);
- * - keys differ when their bytes differ, also where the file system ignores case;
- * - `list` is ordered by the bytes of the key's UTF-8 and finds what was there all the time (S3: `ListObjectsV2`, `StartAfter`);
+ * - `put` is all or nothing. If the content throws, the disk is full or the process dies, the key keeps its old content, and nothing
+ *   remains that takes space after the next start. Once `put` has returned, a crash does not lose the file;
+ * - content and facts change together: a reader sees those of a single `put`;
+ * - memory is bounded: chunks are read as fast as they can be stored, and a chunk is not valid after the next one was read (an adapter
+ *   that collects chunks, for a part of S3, copies them);
+ * - the digest is known only after the last chunk. A store that needs it first (S3) uploads to another key and copies from there
+ *   (`CopyObject`), or holds back what fits into one part;
+ * - with `ifAbsent`, one of two writers gets `FILES_EXISTS` (S3: `If-None-Match: *`);
+ * - keys are different if their bytes are, also where the file system ignores case;
+ * - `list` is ordered by the bytes of the key's UTF-8, and finds every file that exists the whole time (S3: `ListObjectsV2`, `StartAfter`);
  * - a failure is a `RungError` with a `FILES_*` code and the driver's error as its cause: `FILES_DISK_FULL`, `FILES_UNAVAILABLE`.
  */
 export interface FileStore {
   put(key: string, content: Content, ifAbsent: boolean): Promise<FileInfo>
-  /** The body must be read to its end or destroyed. `undefined` when there is no such key. */
+  /** Returns `undefined` if there is no such key. The body must be read to its end or destroyed. */
   get(key: string, range?: Range): Promise<StoredFile | undefined>
   stat(key: string): Promise<FileInfo | undefined>
-  /** No error when there is no such key. */
+  /** A missing key is not an error. */
   delete(key: string): Promise<void>
-  /** Keys that begin with `prefix` and come after `after`, at most `limit` of them. */
+  /** Returns files whose keys begin with `prefix` and come after `after`, at most `limit` of them. */
   list(prefix: string, after: string | undefined, limit: number): Promise<{ files: FileEntry[]; more: boolean }>
 }
 
-/** May be iterated once. When it throws, nothing is to be stored. */
+/** Can be iterated once. If it throws, nothing may be stored. */
 export interface Content extends AsyncIterable<Uint8Array> {
   readonly contentType: string
-  /** Together at most 1 KiB as JSON: S3 keeps 2 KB of headers. */
+  /** At most 1 KiB as JSON; S3 allows 2 KB of headers. */
   readonly metadata: Readonly<Record<string, string>>
-  /** Hexadecimal; after the last chunk. */
+  /** Returns the digest in hexadecimal, once the last chunk was read. */
   sha256(): string
 }
 
-/** Both ends included, as in HTTP and `fs.createReadStream`; a negative start counts from the end. */
+/** Byte positions, both included, as in HTTP and `fs.createReadStream`. A negative start counts from the end. */
 export interface Range {
   start: number
   end?: number
@@ -47,12 +47,12 @@ export interface FileEntry {
   readonly key: string
   /** Bytes. */
   readonly size: number
-  /** To the second at least. */
+  /** Exact to the second at least. */
   readonly modifiedAt: Date
 }
 
 export interface FileInfo extends FileEntry {
-  /** Found in the first bytes; what a client claims does not count. */
+  /** Determined from the first bytes, whatever a client claims. */
   readonly contentType: string
   readonly sha256: string
   readonly metadata: Readonly<Record<string, string>>
@@ -60,6 +60,6 @@ export interface FileInfo extends FileEntry {
 
 export interface StoredFile extends FileInfo {
   readonly body: Readable
-  /** Which bytes the body has; an empty one of the whole has `end` -1. */
+  /** The bytes in the body. For an empty file, `end` is -1. */
   readonly range: { readonly start: number; readonly end: number }
 }

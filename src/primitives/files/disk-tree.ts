@@ -3,13 +3,13 @@ import path from 'node:path'
 import { codeOf } from '../../engines/disk/atomic.ts'
 
 /**
- * Keys as paths. A file system may ignore case, change Unicode's form and refuse names above 255 bytes; and `a` may be a key beside
- * `a/b`. So names are made of `a-z 0-9 _ - .` with `%xx` for any other byte, and their end says what they are:
+ * Maps keys to paths. A file system may ignore case, change Unicode's form and refuse names above 255 bytes, and both `a` and `a/b` may be
+ * keys. So names consist of `a-z 0-9 _ - .` with `%xx` for any other byte, and their last character tells what they are:
  *
- *     avatars/Ann.png   avatars+ / %41nn.png      `+` a folder
- *     200 letters more  xxx…xxx~ / rest           `~` a part of a long name, which goes on below
+ *     avatars/Ann.png   avatars+ / %41nn.png      `+`: a folder
+ *     a long name       xxx…xxx~ / rest           `~`: the first 200 characters of a name that continues below
  *
- * A dot comes first in no name: `.` and `..` cannot arise, and `.drafts` is nobody's key.
+ * No name begins with a dot, so `.` and `..` cannot occur, and no key can be `.drafts`.
  */
 const pieceChars = 200
 
@@ -50,7 +50,7 @@ interface Found {
   path: string
 }
 
-/** Keys in the order of their bytes. A folder is read when its turn comes, as a whole. */
+/** Yields keys in the order of their bytes. A folder is read as a whole when its turn comes. */
 export async function* walk(root: string, prefix: string, after: string | undefined): AsyncGenerator<Found> {
   const lead = prefix.slice(0, prefix.lastIndexOf('/') + 1)
   const start = folderOf(root, lead.split('/').slice(0, -1))
@@ -65,7 +65,7 @@ interface Wanted {
 
 async function* below(folder: string, lead: Buffer, wanted: Wanted): AsyncGenerator<Found> {
   const entries = (await entriesOf(folder, lead)).filter((entry) => isWanted(entry, wanted))
-  // With the slash at its end a folder stands where its keys do: `a-b` before `a/b` before `a0`.
+  // A folder's bytes end with a slash, which sorts it among its keys: `a-b`, `a/b`, `a0`.
   for (const entry of entries.sort((a, b) => a.bytes.compare(b.bytes))) {
     if (entry.isFolder) yield* below(entry.path, entry.bytes, wanted)
     else yield { key: entry.bytes.toString(), path: entry.path }
@@ -95,7 +95,7 @@ async function entriesOf(folder: string, lead: Buffer): Promise<Entry[]> {
   const entries: Entry[] = []
   for (const item of found) {
     const { name } = item
-    if (name.startsWith('.')) continue // ours, or the system's
+    if (name.startsWith('.')) continue // Rung's or the system's
     const at = path.join(folder, name)
     const bytes = Buffer.concat([lead, bytesOf(name)])
     if (name.endsWith('~')) entries.push(...(await entriesOf(at, bytes)))
@@ -107,7 +107,7 @@ async function entriesOf(folder: string, lead: Buffer): Promise<Entry[]> {
 
 const slash = Buffer.from('/')
 
-/** Removes empty folders up to the root. Whoever is about to use one makes it again. */
+/** Removes empty folders up to the root. A writer that needs one creates it again. */
 export async function prune(folder: string, root: string): Promise<void> {
   for (let at = folder; at.startsWith(root + path.sep); at = path.dirname(at)) {
     const failure = await rmdir(at).catch((error: unknown) => error)

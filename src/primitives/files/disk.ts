@@ -3,18 +3,16 @@ import path from 'node:path'
 import { Readable } from 'node:stream'
 import { codeOf, removeAbandoned, syncFolder, writeAll, writeAtomically } from '../../engines/disk/atomic.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import type { FileEntry, FileInfo, FileStore } from './contract.ts'
-import { decodeHeader, encodeHeader, headerBytes } from './disk-header.ts'
+import type { FileEntry, FileInfo, FileStore, Range } from './contract.ts'
 import { pathOf, prune, walk } from './disk-tree.ts'
-import { resolveRange } from './range.ts'
 
 export interface DiskOptions {
   folder: string
-  /** Before the first write: makes the place where the folder is. */
+  /** Called before each write, to create the place of the folder. */
   prepare?: () => Promise<unknown>
 }
 
-/** Files in a folder. One file holds the content and, in front of it, its facts: a single rename changes both. */
+/** Stores files in a folder. A file on the disk begins with the facts, followed by the content, so that a single rename changes both. */
 export async function diskFiles({ folder, prepare }: DiskOptions): Promise<FileStore> {
   const drafts = path.join(folder, '.drafts')
   await removeAbandoned(drafts).catch((error) => {
@@ -27,7 +25,7 @@ export async function diskFiles({ folder, prepare }: DiskOptions): Promise<FileS
       const { contentType, metadata } = content
       let info: FileInfo | undefined
       try {
-        // The last word is with the link; this one comes before a long upload.
+        // The link decides in the end. This check saves a long upload.
         if (ifAbsent && (await statOf(target))) throw exists(key)
         await prepare?.()
         await writeAtomically({ drafts, target, replace: !ifAbsent }, async (file) => {
@@ -94,7 +92,7 @@ export async function diskFiles({ folder, prepare }: DiskOptions): Promise<FileS
         const files: FileEntry[] = []
         for await (const found of walk(folder, prefix, after)) {
           const facts = await statOf(found.path)
-          if (!facts) continue // gone meanwhile
+          if (!facts) continue // deleted meanwhile
           if (files.length === limit) return { files, more: true }
           files.push({ key: found.key, size: facts.size - headerBytes, modifiedAt: facts.mtime })
         }
@@ -106,8 +104,48 @@ export async function diskFiles({ folder, prepare }: DiskOptions): Promise<FileS
   }
 }
 
-/** Of a whole content: 4 times Node's default halves the calls' share of the CPU. */
+/** Four times Node's default halves the calls' share of the CPU. */
 const readBytes = 256 * 1024
+
+/**
+ * Returns the bytes of a file that a range means.
+ * @throws FILES_RANGE if it begins behind the end
+ */
+function resolveRange(range: Range | undefined, size: number): { start: number; end: number } {
+  if (!range) return { start: 0, end: size - 1 }
+  const start = range.start < 0 ? Math.max(0, size + range.start) : range.start
+  const end = Math.min(range.end ?? size - 1, size - 1)
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start > end) {
+    throw new RungError('FILES_RANGE', `The file has ${size} bytes, and the range is outside of them.`, {
+      facts: { size },
+    })
+  }
+  return { start, end }
+}
+
+type StoredFacts = Pick<FileInfo, 'size' | 'sha256' | 'contentType' | 'metadata'>
+
+/** One page, so the content behind it stays aligned. The facts take 1.5 KiB at most. */
+const headerBytes = 4096
+const magic = 'rung file 1\n'
+
+/** A line that names the format, the facts as JSON, and blanks. */
+function encodeHeader(facts: StoredFacts): Buffer {
+  const header = Buffer.alloc(headerBytes, ' ')
+  header.write(`${magic}${JSON.stringify(facts)}`)
+  header.write('\n', headerBytes - 1)
+  return header
+}
+
+function decodeHeader(header: Uint8Array): StoredFacts | undefined {
+  const text = Buffer.from(header).toString()
+  if (header.length !== headerBytes || !text.startsWith(magic)) return undefined
+  try {
+    return JSON.parse(text.slice(magic.length)) as StoredFacts
+  } catch {
+    return undefined
+  }
+}
 
 async function openOf(target: string): Promise<FileHandle | undefined> {
   return open(target, 'r').catch((error) => {
@@ -121,7 +159,10 @@ async function infoOf(file: FileHandle, key: string): Promise<FileInfo> {
   const [{ bytesRead }, { size, mtime }] = await Promise.all([file.read(header, 0, headerBytes, 0), file.stat()])
   const facts = decodeHeader(header.subarray(0, bytesRead))
   if (facts?.size !== size - headerBytes) {
-    throw new RungError('FILES_DAMAGED', `The file ${JSON.stringify(key)} is damaged on the disk. Restore it.`)
+    throw new RungError(
+      'FILES_DAMAGED',
+      `The file ${JSON.stringify(key)} is damaged on the disk. Restore it from a backup.`,
+    )
   }
   return { key, ...facts, modifiedAt: mtime }
 }
@@ -138,16 +179,20 @@ function isAbsent(error: unknown): boolean {
 }
 
 function exists(key: string): RungError {
-  return new RungError('FILES_EXISTS', `There is a file ${JSON.stringify(key)} already.`)
+  return new RungError('FILES_EXISTS', `The file ${JSON.stringify(key)} exists already.`)
 }
 
 function coded(cause: unknown): RungError {
   if (isRungError(cause)) return cause
   if (['ENOSPC', 'EDQUOT'].includes(codeOf(cause) ?? '')) {
-    return new RungError('FILES_DISK_FULL', 'The disk of the files is full. Free space to store again; reads go on.', {
-      cause,
-    })
+    return new RungError(
+      'FILES_DISK_FULL',
+      'The disk of the files is full. Free space to store files again; they can still be read.',
+      {
+        cause,
+      },
+    )
   }
-  // What the system says has paths in it, and a 503 is shown to clients: it stays in the log.
-  return new RungError('FILES_UNAVAILABLE', 'The files cannot be reached. The log says why.', { cause })
+  // The system's message contains paths, and clients see the text of a 503, so only the log has the message.
+  return new RungError('FILES_UNAVAILABLE', 'The files cannot be reached. The log has the reason.', { cause })
 }

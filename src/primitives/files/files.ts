@@ -8,41 +8,43 @@ import type { FileEntry, FileInfo, FileStore, Range, StoredFile } from './contra
 import { checkedKey, checkedPrefix } from './keys.ts'
 import { signedUrl } from './signed-url.ts'
 
-/** Files of one module. Keys are paths such as `avatars/7.png`; no module sees those of another. */
+/** Files of one module. Keys are paths such as `avatars/7.png`. A module does not see the files of others. */
 export interface Files {
   /**
-   * Stores the whole source or nothing, and replaces what was there.
+   * Stores the whole source or nothing, and replaces an existing file.
+   * @example await files.put(`avatars/${id}.png`, request.body, { sizeMax: '1MiB', types: ['image/*'] })
    * @throws FILES_TOO_LARGE, FILES_TYPE, FILES_CHECKSUM, FILES_EXISTS, FILES_INCOMPLETE, FILES_ABORTED, FILES_DISK_FULL …
    */
   put(key: string, source: Source, options?: PutOptions): Promise<FileInfo>
-  /** The body must be read to its end or destroyed. @throws FILES_NOT_FOUND, FILES_RANGE */
+  /** Returns a file whose body must be read to its end or destroyed. @throws FILES_NOT_FOUND, FILES_RANGE */
   get(key: string, range?: Range): Promise<StoredFile>
+  /** Returns the facts of a file, or `undefined` if there is no such key. */
   stat(key: string): Promise<FileInfo | undefined>
-  /** No error when there is no such key. */
+  /** Deletes a file. A missing key is not an error. */
   delete(key: string): Promise<void>
-  /** Keys that begin with `prefix`, ordered by their bytes. */
+  /** Returns a page of the files whose keys begin with `prefix`, ordered by the bytes of their keys. */
   list(prefix?: string, options?: ListOptions): Promise<FilePage>
-  /** A path of this app that anybody may use until it expires; put the app's address before it where it leaves the page. */
+  /** Returns a path of this app that anybody may use until it expires. For links outside of pages, put the app's address before it. */
   url(key: string, options: UrlOptions): string
 }
 
 export interface PutOptions {
-  /** Default 100 MiB. */
+  /** Maximum size. Default 100 MiB. */
   sizeMax?: Size
-  /** What the content may be, by its own bytes: `['image/png', 'image/jpeg']`, `['image/*']`. Default: anything. */
+  /** Allowed content types, determined from the bytes: `['image/png', 'image/jpeg']`, `['image/*']`. Default: any. */
   types?: readonly string[]
-  /** What the digest must be, hexadecimal. */
+  /** The expected digest in hexadecimal. */
   sha256?: string
-  /** `FILES_EXISTS` when the key is there already. */
+  /** Whether an existing key is an error, `FILES_EXISTS`. */
   ifAbsent?: boolean
-  /** Kept along with the content; 1 KiB as JSON. */
+  /** Stored with the content. At most 1 KiB as JSON. */
   metadata?: Readonly<Record<string, string>>
-  /** Gives up when it aborts. Default: that of the scope, which ends with the request. */
+  /** Ends the upload when it aborts. Default: the scope's signal, which aborts when the request ends. */
   signal?: AbortSignal
 }
 
 export interface ListOptions {
-  /** Of the page before. */
+  /** The cursor of the previous page. */
   cursor?: string | undefined
   /** 1 to 1000, default 100. */
   limit?: number
@@ -50,18 +52,18 @@ export interface ListOptions {
 
 export interface FilePage {
   readonly files: readonly FileEntry[]
-  /** For the next page; not there on the last one. */
+  /** Cursor for the next page, if there is one. */
   readonly cursor?: string
 }
 
-/** At most 7 days, as S3 has it. A `PUT` has the defaults of `put`. */
+/** `expires`: at most 7 days. A `PUT` has the defaults of `put`, and a `GET` with a `filename` is saved under that name. */
 export type UrlOptions =
-  | { expires: Duration; method?: 'GET' /** Save it under this name. */; filename?: string }
+  | { expires: Duration; method?: 'GET'; filename?: string }
   | { expires: Duration; method: 'PUT'; sizeMax?: Size; types?: readonly string[] }
 
 export interface FilesRoot {
   forModule(module: string): Files
-  /** Of the signatures of URLs. */
+  /** Signs URLs. */
   readonly urlKey: Uint8Array
   readonly clock: Clock
 }
@@ -109,7 +111,7 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
 
       async list(prefix = '', { cursor, limit = limitDefault } = {}) {
         if (!Number.isInteger(limit) || limit < 1 || limit > limitMax) {
-          throw wrongOption(`The limit of a list is ${limit}; it must be a whole number from 1 to ${limitMax}.`)
+          throw wrongOption(`The limit of a list is ${limit}. Use a whole number from 1 to ${limitMax}.`)
         }
         const after = cursor === undefined ? undefined : full(cursor)
         const { files, more } = await store.list(space + checkedPrefix(prefix), after, limit)
@@ -119,7 +121,7 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
 
       url(key, options) {
         const ms = toMs(options.expires)
-        if (ms > expiresMaxMs) throw wrongOption('A signed URL may be good for 7 days at most.')
+        if (ms > expiresMaxMs) throw wrongOption('A signed URL can be valid for 7 days at most. Use a shorter time.')
         const expires = String(Math.ceil((clock.now() + ms) / 1000))
         if (options.method === 'PUT') {
           const sizeMax = String(toBytes(options.sizeMax ?? sizeMaxDefault))
@@ -136,18 +138,16 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
 
 function checkedDigest(sha256: string | undefined): string | undefined {
   if (sha256 === undefined || /^[0-9a-f]{64}$/i.test(sha256)) return sha256?.toLowerCase()
-  throw wrongOption('The checksum is not a SHA-256; write it as 64 hexadecimal digits.')
+  throw wrongOption('The checksum is not a SHA-256. Write it as 64 hexadecimal digits.')
 }
 
 function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   if (Object.values(metadata).some((value) => typeof value !== 'string')) {
-    throw wrongOption('Metadata of a file must be texts.')
+    throw wrongOption('A value in the metadata of a file is not a string. Use strings only.')
   }
   const bytes = Buffer.byteLength(JSON.stringify(metadata))
   if (bytes > metadataBytesMax) {
-    throw wrongOption(
-      `The metadata of a file have ${bytes} bytes; ${metadataBytesMax} are allowed. Keep them in a table.`,
-    )
+    throw wrongOption(`The metadata of a file has ${bytes} bytes, more than ${metadataBytesMax}. Store it in a table.`)
   }
   return { ...metadata }
 }

@@ -1,21 +1,19 @@
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isRungError } from '../../kernel/errors.ts'
-import type { FileInfo } from './contract.ts'
+import type { FileInfo, Range } from './contract.ts'
 import type { Files, FilesRoot } from './files.ts'
-import { parseRange } from './range.ts'
 import { filesPath, type Grant, verifiedGrant } from './signed-url.ts'
 
-/** The routes behind signed URLs: `await http.register(serveFiles(files))`. */
+/** Returns a plugin with the routes behind signed URLs: `await http.register(serveFiles(files))`. */
 export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
-    // Whatever comes is a stream to be stored, JSON too.
+    // Every body is a stream to store, JSON too.
     app.removeAllContentTypeParsers()
     app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
     const route = { url: `${filesPath}/*`, schema: { hide: true } }
     app.route({ ...route, method: ['GET', 'HEAD'], handler: read })
-    // The URL says how much is taken; the edge looks at the limit of the route.
-    app.route({ ...route, method: 'PUT', bodyLimit: Number.MAX_SAFE_INTEGER, handler: write })
+    app.route({ ...route, method: 'PUT', handler: write })
   }
 
   function granted(request: FastifyRequest): Grant & { files: Files } {
@@ -36,9 +34,9 @@ export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: Fasti
     })
     if (range && 'if-range' in headers && headers['if-range'] !== tagOf(file)) {
       file.body.destroy()
-      file = await files.get(key) // the client's part is of another content: it gets all of this one
+      file = await files.get(key) // the client has a part of another content, so it gets all of this one
     }
-    facts(reply, file, filename)
+    sendFacts(reply, file, filename)
     const unchanged = matches(headers['if-none-match'], file)
     const { start, end } = file.range
     const length = end - start + 1
@@ -60,10 +58,10 @@ export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: Fasti
 }
 
 /**
- * What a browser does with a file of a stranger: nothing but show it. Its type is that of its bytes; only what is a picture is
- * shown in place; should it be a document all the same, it has no scripts and no origin.
+ * Sets headers with which a browser does nothing with a stranger's file but show or save it. The type is that of its bytes, and only images
+ * are shown in place. If it is a document nevertheless, it has no scripts and no origin.
  */
-function facts(reply: FastifyReply, info: FileInfo, filename: string | undefined): FastifyReply {
+function sendFacts(reply: FastifyReply, info: FileInfo, filename: string | undefined): FastifyReply {
   const { contentType } = info
   const shown = contentType.startsWith('image/') && filename === undefined
   return reply.headers({
@@ -77,7 +75,7 @@ function facts(reply: FastifyReply, info: FileInfo, filename: string | undefined
   })
 }
 
-/** RFC 6266 with RFC 8187: one form for everybody, one for those who know Unicode. */
+/** RFC 6266 with RFC 8187: the name in ASCII, and again in Unicode. */
 function attachment(filename: string | undefined): string {
   if (filename === undefined) return 'attachment'
   const plain = filename.replace(/[^\x20-\x7e]|["\\%]/g, '_')
@@ -89,9 +87,20 @@ function tagOf({ sha256 }: FileInfo): string {
   return `"${sha256}"`
 }
 
-/** RFC 9110, 13.1.2: compared weakly. */
+/** Compares tags weakly (RFC 9110, 13.1.2). */
 function matches(header: string | undefined, info: FileInfo): boolean {
   if (header === undefined) return false
   const tags = header.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   return tags.includes('*') || tags.includes(tagOf(info))
+}
+
+/** Parses a Range header with one range of bytes (RFC 9110, 14.1.2). Any other is ignored, as the RFC allows. */
+function parseRange(header: string | undefined): Range | undefined {
+  const match = /^bytes=(?:(\d{1,15})-(\d{0,15})|-(\d{1,15}))$/.exec(header ?? '')
+  if (!match) return undefined
+  const [, first, last, suffix] = match
+  if (suffix !== undefined)
+    return Number(suffix) === 0 ? { start: Number.MAX_SAFE_INTEGER } : { start: -Number(suffix) }
+  if (last === '') return { start: Number(first) }
+  return Number(last) < Number(first) ? undefined : { start: Number(first), end: Number(last) }
 }

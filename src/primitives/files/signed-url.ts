@@ -2,22 +2,22 @@ import { createHmac } from 'node:crypto'
 import { RungError } from '../../kernel/errors.ts'
 import { sameText } from '../../kernel/same-text.ts'
 
-/** Below `/-/`, where no app has routes of its own by accident. */
+/** Below `/-/`, which is reserved for Rung. */
 export const filesPath = '/-/files'
 
-/** What a URL allows until it expires. Each value is the text that stands in the URL. */
+/** What a URL allows until it expires. Each value is the text in the URL. */
 export interface Grant {
-  /** With its namespace. */
+  /** Including the namespace. */
   key: string
   /** `GET` includes `HEAD`. */
   method: 'GET' | 'PUT'
   /** Seconds since the epoch. */
   expires: string
-  /** Of a `GET`: save it under this name. */
+  /** For `GET`: the name under which it is saved. */
   filename?: string
-  /** Of a `PUT`: bytes. */
+  /** For `PUT`: bytes. */
   sizeMax?: string
-  /** Of a `PUT`: separated by commas. */
+  /** For `PUT`: separated by commas. */
   types?: string
 }
 
@@ -32,7 +32,7 @@ export function signedUrl(grant: Grant, key: Uint8Array): string {
 }
 
 /**
- * What a URL allows, when its signature says so.
+ * Returns what a URL allows, if its signature is valid.
  * @throws FILES_URL_INVALID
  */
 export function verifiedGrant(
@@ -42,7 +42,7 @@ export function verifiedGrant(
 ): Grant {
   const { signature, ...rest } = request.query
   for (const [name, value] of Object.entries(rest)) {
-    // Also what the signature would not cover, and what stands there twice (an array).
+    // Refuses parameters that the signature does not cover, and repeated ones (an array).
     if (!(parameters as readonly string[]).includes(name) || typeof value !== 'string') throw invalid()
   }
   const grant = { ...rest, key: request.key } as unknown as Grant
@@ -56,12 +56,12 @@ export function verifiedGrant(
   return grant
 }
 
-/** HMAC-SHA-256, always. JSON of a list keeps the values apart whatever they hold; the first says what is signed. */
+/** HMAC-SHA-256 of a JSON list, which separates the values whatever they contain. The first value names the purpose. */
 function signatureOf(grant: Grant, key: Uint8Array): string {
   const signed = ['rung-files-1', grant.key, ...parameters.map((name) => grant[name] ?? null)]
   return createHmac('sha256', key).update(JSON.stringify(signed)).digest('base64url')
 }
 
 function invalid(): RungError {
-  return new RungError('FILES_URL_INVALID', 'The URL is not one that this app has signed. Ask for a new one.')
+  return new RungError('FILES_URL_INVALID', 'This app has not signed the URL. Ask for a new one.')
 }

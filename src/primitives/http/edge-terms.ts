@@ -14,18 +14,14 @@ function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void
 }
 
 /**
- * Answers the edge, which authenticates with its secret: which bodies the routes take, which routes take an Idempotency-Key, and how
- * the app words each refusal, one line each (`engines/nginx/app.lua` reads them). Call it before the routes are added.
+ * Answers the edge, which authenticates with its secret: which routes take an Idempotency-Key, and how the app words each refusal, one line
+ * each (`engines/nginx/app.lua` reads them). Call it before the routes are added.
  */
 export function tellEdge(http: Http, secret: string): void {
-  const terms = [`body ${http.initialConfig.bodyLimit} * *`]
-  http.addHook('onRoute', ({ method, url, bodyLimit, config }) => {
-    if (/\s/.test(url)) return
-    for (const one of [method].flat()) {
-      if (bodyLimit !== undefined && bodyLimit !== http.initialConfig.bodyLimit)
-        terms.push(`body ${bodyLimit} ${one} ${url}`)
-      if (config?.idempotency !== undefined) terms.push(`keyed ${one} ${url}`)
-    }
+  const terms: string[] = []
+  http.addHook('onRoute', ({ method, url, config }) => {
+    if (config?.idempotency === undefined || /\s/.test(url)) return
+    for (const one of [method].flat()) terms.push(`keyed ${one} ${url}`)
   })
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
   const onRequest = onlyFromEdge(secret)

@@ -9,7 +9,7 @@ import type { Inbox } from './inbox.ts'
 
 export interface EmlOptions {
   folder: string
-  /** Before the first write: makes the place where the folder is. */
+  /** Called before each write, to create the place of the folder. */
   prepare?: () => Promise<unknown>
   onWritten?: (file: string) => void
   clock?: Clock
@@ -17,7 +17,7 @@ export interface EmlOptions {
 
 const name = /^(\d{8}T\d{9}Z-[0-9a-f]{8})\.eml$/
 
-/** Mail into a folder, one `.eml` file each, and the way to read it there. The envelope comes first, as two headers. */
+/** Writes each mail to an `.eml` file in a folder, and reads it there. The file begins with the envelope, as two headers. */
 export async function emlMail(options: EmlOptions): Promise<MailTransport & Inbox> {
   const { folder, prepare, onWritten, clock = systemClock } = options
   const drafts = path.join(folder, '.drafts')
@@ -62,10 +62,10 @@ export async function emlMail(options: EmlOptions): Promise<MailTransport & Inbo
 }
 
 function unwritable(cause: unknown): RungError {
-  return new RungError('MAIL_UNAVAILABLE', 'The mail cannot be written. The log says why.', { cause })
+  return new RungError('MAIL_UNAVAILABLE', 'The mail cannot be written. The log has the reason.', { cause })
 }
 
-/** Addresses have been checked: nothing in them ends a line. */
+/** The addresses have been checked, so they contain no line break. */
 function envelopeOf({ from, to }: ComposedMail): string {
   return `X-Envelope-From: <${from}>\r\nX-Envelope-To: ${to.map((one) => `<${one}>`).join(',\r\n ')}\r\n`
 }

@@ -3,22 +3,22 @@ import { RungError } from '../../kernel/errors.ts'
 import { type Html, type HtmlValue, html } from '../../kernel/html.ts'
 import { type ReadMessage, readMessage } from './read-message.ts'
 
-/** Mail that was written instead of sent. */
+/** Mail that was written to files and not sent. */
 export interface Inbox {
-  /** Ids, the newest first. */
+  /** Returns ids, the newest first. */
   list(limit: number): Promise<string[]>
-  /** The bytes; `undefined` when there is no such mail. */
+  /** Returns the bytes of a mail, or `undefined` if there is no such mail. */
   read(id: string): Promise<Uint8Array | undefined>
 }
 
 export const inboxPath = '/-/mail'
 const shownMax = 100
 
-/** Pages to read it in development: `await http.register(serveInbox(inbox))`. They have no script. */
+/** Returns a plugin with pages to read mail in development, without scripts: `await http.register(serveInbox(inbox))`. */
 export function serveInbox(inbox: Inbox): (app: FastifyInstance) => Promise<void> {
   const hidden = { schema: { hide: true } }
 
-  async function found(id: string): Promise<Uint8Array> {
+  async function contentOf(id: string): Promise<Uint8Array> {
     const content = await inbox.read(id)
     if (!content) throw new RungError('HTTP_NOT_FOUND', 'There is no such mail.')
     return content
@@ -34,24 +34,24 @@ export function serveInbox(inbox: Inbox): (app: FastifyInstance) => Promise<void
 
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id`, hidden, async (request, reply) => {
       const { id } = request.params
-      const message = readMessage(await found(id))
+      const message = readMessage(await contentOf(id))
       return sendPage(reply, message.headers.get('subject') ?? '', oneMail(id, message))
     })
 
-    /** By itself and without rights: what a mail holds must not reach the app's origin. */
+    // In a sandbox of its own, because the content of a mail must not reach the app's origin.
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id/html`, hidden, async (request, reply) => {
-      const { html: body = '' } = readMessage(await found(request.params.id))
+      const { html: body = '' } = readMessage(await contentOf(request.params.id))
       return reply.headers(bodyHeaders).send(body)
     })
 
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id/source`, hidden, async (request, reply) => {
-      const source = await found(request.params.id)
+      const source = await contentOf(request.params.id)
       return reply.type('text/plain; charset=utf-8').send(Buffer.from(source))
     })
   }
 }
 
-const nothing = html`<p>Nothing yet. What the app sends is shown here and not delivered.</p>`
+const nothing = html`<p>No mail yet. Mail of the app is shown here and not delivered.</p>`
 
 function row(id: string, { headers }: ReadMessage): Html {
   const cells = [headers.get('date'), headers.get('x-envelope-to'), headers.get('from')]

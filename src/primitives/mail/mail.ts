@@ -9,51 +9,52 @@ import type { MailTransport } from './contract.ts'
 
 export interface Mail {
   /**
-   * Sends one mail; not inside `data.write`, which cannot take it back. Of the two failures, `MAIL_UNAVAILABLE` may pass and
-   * `MAIL_REFUSED` will not.
+   * Sends one mail. It must not be called inside `data.write`, which could not take the mail back. `MAIL_UNAVAILABLE` is a temporary
+   * failure, `MAIL_REFUSED` a permanent one.
+   * @example await mail.send({ to: user.email, ...welcome(user), key: `welcome/${user.id}` })
    * @throws MAIL_INVALID, MAIL_TOO_LARGE, MAIL_IN_TRANSACTION, MAIL_UNAVAILABLE, MAIL_REFUSED
    */
   send(message: MailMessage): Promise<SentMail>
 }
 
-/** What a template gives: a plain function that returns it. */
+/** The result of a template, which is a plain function. */
 export interface MailContent {
   subject: string
-  /** For whoever reads without HTML. */
+  /** For readers without HTML. */
   text: string
   html?: Html
 }
 
 export interface MailMessage extends MailContent {
-  /** With those in `cc` and `bcc` at most 100. */
+  /** At most 100 together with `cc` and `bcc`. */
   to: Address | readonly Address[]
   cc?: Address | readonly Address[]
-  /** In no header. */
+  /** Recipients that are in no header. */
   bcc?: Address | readonly Address[]
   /** Default: `RUNG_MAIL_FROM`. */
   from?: Address
   replyTo?: Address
   /**
-   * What this mail is about, in this module: `welcome/7`. Equal keys give equal Message-IDs, so that a job that runs again
-   * sends no second mail to whoever looks at them.
+   * Identifies the mail within this module, such as `welcome/7`. Mails with the same key have the same Message-ID, by which a recipient's
+   * server can drop the second mail of a job that ran twice.
    */
   key?: string
-  /** An https URL that takes a POST and unsubscribes at once (RFC 8058); mail programs show a button for it. */
+  /** An https URL that unsubscribes at once when it gets a POST (RFC 8058). Mail programs show a button for it. */
   unsubscribe?: string
-  /** Further ones, such as `In-Reply-To`. */
+  /** Further headers, such as `In-Reply-To`. */
   headers?: Readonly<Record<string, string>>
 }
 
 export interface SentMail {
   readonly messageId: string
-  /** Those whom the server refused while it accepted others. */
+  /** The recipients that the server refused while it accepted others. */
   readonly refused: readonly string[]
 }
 
 export interface MailSettings {
   transport: MailTransport
   from: Mailbox
-  /** Of the message ids: what a mail is about cannot be guessed from them. */
+  /** Makes message ids, from which the mail's key cannot be guessed. */
   idKey: Uint8Array
   inTransaction(): boolean
 }
@@ -62,9 +63,9 @@ export interface MailRoot {
   forModule(module: string): Mail
 }
 
-/** A server need not take more (RFC 5321, 4.5.3.1.8). */
+/** A server need not accept more (RFC 5321, 4.5.3.1.8). */
 const recipientsMax = 100
-/** The large providers take 20 to 25 MiB; what is larger than this is a file, and a mail has a link to it. */
+/** Large providers accept 20 to 25 MiB. */
 const sizeMaxBytes = toBytes('10MiB')
 const subjectCharsMax = 255
 const headerCharsMax = 900
@@ -85,7 +86,7 @@ export function createMail({ transport, from, idKey, inTransaction }: MailSettin
         if (inTransaction()) {
           throw new RungError(
             'MAIL_IN_TRANSACTION',
-            'mail.send was called inside data.write, which cannot take it back. Send it after the commit.',
+            'mail.send was called inside data.write, which cannot take a mail back. Send it after the commit.',
           )
         }
         const sender = message.from === undefined ? from : mailbox(message.from, 'from')
@@ -93,12 +94,15 @@ export function createMail({ transport, from, idKey, inTransaction }: MailSettin
         const parts = partsOf(message, sender, id)
         const to = [...new Set([...parts.to, ...parts.cc, ...parts.bcc].map(({ address }) => address))]
         if (to.length === 0 || to.length > recipientsMax) {
-          throw invalid(`The mail has ${to.length} recipients; it must have 1 to ${recipientsMax}. Send several mails.`)
+          throw invalid(`The mail has ${to.length} recipients. It must have 1 to ${recipientsMax}; send several mails.`)
         }
         const content = await composeMessage(parts)
         if (content.length > sizeMaxBytes) {
           const [is, allowed] = [formatBytes(content.length), formatBytes(sizeMaxBytes)]
-          throw new RungError('MAIL_TOO_LARGE', `The mail has ${is}; ${allowed} are allowed. Link to what is large.`)
+          throw new RungError(
+            'MAIL_TOO_LARGE',
+            `The mail has ${is}, more than ${allowed}. Put large content into files and link to them.`,
+          )
         }
         return { messageId: id, refused: await transport.send({ from: sender.address, to, content }) }
       },
@@ -109,11 +113,11 @@ export function createMail({ transport, from, idKey, inTransaction }: MailSettin
 function partsOf(message: MailMessage, from: Mailbox, messageId: string): MessageParts {
   const { subject, text, html } = message
   if (typeof subject !== 'string' || control.test(subject) || subject.length > subjectCharsMax) {
-    throw invalid(`The subject must be one line of at most ${subjectCharsMax} characters.`)
+    throw invalid(`The subject is not one line of at most ${subjectCharsMax} characters. Shorten it.`)
   }
-  if (typeof text !== 'string' || text.trim() === '') throw invalid('The mail needs a text, also beside HTML.')
+  if (typeof text !== 'string' || text.trim() === '') throw invalid('The mail has no text. Add one, also beside HTML.')
   if (html !== undefined && !(html instanceof Html)) {
-    throw invalid('The HTML of a mail must be made by the tag html`…`, which escapes what is put into it.')
+    throw invalid('The HTML of the mail is not a result of html`…`. Use that tag, which escapes values.')
   }
   return {
     from,
@@ -138,20 +142,20 @@ function mailbox(given: Address, field: string): Mailbox {
   const found = parseAddress(given)
   if (found) return found
   const shown = JSON.stringify(given).slice(0, 100)
-  throw invalid(`${shown} in "${field}" is not one address; write 'ann@example.org' or { name, address }.`)
+  throw invalid(`${shown} in "${field}" is not one address. Write 'ann@example.org' or { name, address }.`)
 }
 
-/** Those that have a field of their own, that the transport sets, or that would change what the body is. */
-const taken =
+/** Headers that have a field of their own, that the transport sets, or that would change the body's meaning. */
+const reserved =
   /^(from|sender|reply-to|to|cc|bcc|subject|message-id|date|mime-version|content-.*|list-unsubscribe.*|received|return-path|resent-.*|dkim-.*|arc-.*|x-envelope-.*)$/i
 
 function checkedHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   for (const [name, value] of Object.entries(headers)) {
-    if (!/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(name)) throw invalid(`${JSON.stringify(name)} is no name of a header.`)
-    if (taken.test(name))
-      throw invalid(`The header ${name} cannot be set; Rung writes it, or a field of the mail does.`)
+    if (!/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(name)) throw invalid(`${JSON.stringify(name)} is not a header name.`)
+    if (reserved.test(name))
+      throw invalid(`The header ${name} cannot be set. Rung sets it, or a field of the mail does.`)
     if (typeof value !== 'string' || control.test(value) || value.length > headerCharsMax) {
-      throw invalid(`The header ${name} must be one line of at most ${headerCharsMax} characters.`)
+      throw invalid(`The header ${name} is not one line of at most ${headerCharsMax} characters. Shorten it.`)
     }
   }
   return headers
@@ -161,7 +165,7 @@ function unsubscribeHeaders(url: string | undefined): Record<string, string> {
   if (url === undefined) return {}
   const parsed = URL.parse(url)
   if (parsed?.protocol !== 'https:' || parsed.href.length > headerCharsMax) {
-    throw invalid('"unsubscribe" must be an https URL; it takes a POST and unsubscribes at once (RFC 8058).')
+    throw invalid('"unsubscribe" is not an https URL. Write one that unsubscribes at once on a POST (RFC 8058).')
   }
   return { 'List-Unsubscribe': `<${parsed.href}>`, 'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click' }
 }

@@ -1,4 +1,4 @@
-/** A message as Rung's own composer writes it, for people to look at. No reader of anybody's mail. */
+/** A message that Rung's own composer wrote. This does not parse mail in general. */
 export interface ReadMessage {
   /** Names in lower case. */
   headers: ReadonlyMap<string, string>
@@ -37,11 +37,11 @@ function readHeaders(block: string): Map<string, string> {
   )
 }
 
-/** RFC 2047; blanks between two encoded words belong to neither. */
+/** Decodes encoded words (RFC 2047). Blanks between two of them are dropped. */
 function decodeWords(value: string): string {
   const word = /=\?utf-8\?([QB])\?([^?]*)\?=/gi
   return value.replace(/(\?=)\s+(?==\?)/g, '$1').replace(/(?:=\?utf-8\?[QB]\?[^?]*\?=)+/gi, (words) => {
-    // A character may be spread over two words.
+    // A character may begin in one word and end in the next.
     const bytes = [...words.matchAll(word)].map(([, kind, text]) =>
       kind!.toUpperCase() === 'B'
         ? Buffer.from(text!, 'base64')

@@ -3,7 +3,7 @@ import { RungError } from '../../kernel/errors.ts'
 import type { SmtpServer } from '../../topology/urls.ts'
 import type { MailTransport } from './contract.ts'
 
-/** Mail through a server. Connects with the first one. */
+/** Sends mail through a server. It connects with the first mail. */
 export function smtpMail(server: SmtpServer): MailTransport {
   let client: Promise<SmtpClient> | undefined
 
@@ -22,18 +22,18 @@ export function smtpMail(server: SmtpServer): MailTransport {
   }
 }
 
-/** About this mail or this account; anything else is about the connection, which may be another one next time. */
+/** Errors about this mail or this account. Others are about the connection, and may pass. */
 const verdicts = ['EENVELOPE', 'EMESSAGE', 'EAUTH']
 
-/** RFC 5321, 4.2.1: a reply 4xx may pass, 5xx will not. A verdict without a reply is the library's own: a size that the server named. */
+/** A 4xx reply may pass, a 5xx will not (RFC 5321, 4.2.1). A verdict without a reply is the library's own, such as the server's size limit. */
 function coded(cause: SmtpFailure): RungError {
   const { responseCode, code = '', message } = cause
-  const forGood = verdicts.includes(code) && (responseCode === undefined || responseCode >= 500)
+  const isPermanent = verdicts.includes(code) && (responseCode === undefined || responseCode >= 500)
   const facts = responseCode === undefined ? {} : { smtp: responseCode }
-  if (!forGood) {
-    // A 503 is shown to clients; what the server or the system said stays in the log.
-    return new RungError('MAIL_UNAVAILABLE', 'The mail cannot be sent at the moment. Try again.', { cause, facts })
+  if (!isPermanent) {
+    // Clients see the text of a 503, so only the log has the server's or the system's message.
+    return new RungError('MAIL_UNAVAILABLE', 'The mail cannot be sent now. Try again later.', { cause, facts })
   }
-  const why = code === 'EAUTH' ? 'user and password, correct RUNG_SMTP_URL' : 'the mail, trying again will not help'
-  return new RungError('MAIL_REFUSED', `The mail server refuses ${why} (${message}).`, { cause, facts })
+  const refusal = code === 'EAUTH' ? 'user and password. Correct RUNG_SMTP_URL' : 'the mail. Do not send it again'
+  return new RungError('MAIL_REFUSED', `The mail server refuses ${refusal} (${message}).`, { cause, facts })
 }

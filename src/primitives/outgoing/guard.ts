@@ -7,12 +7,12 @@ export interface Guarded {
 }
 
 const sampledMs = 10_000
-/** In ten seconds ten calls: fewer say nothing of the service. */
+/** Ten calls in ten seconds. Fewer say nothing about the service. */
 const callsPerSecondMin = 1
 
 /**
- * From cockatiel, loaded with the first call. The bulkhead is outside: what never went out says nothing of the service, and neither does a
- * request that was given up by whoever made it.
+ * Returns cockatiel's bulkhead around its circuit breaker; the library is loaded with the first call. Calls that the bulkhead refuses and
+ * requests that their own client cancelled do not count as failures of the service.
  */
 export async function guard(options: {
   name: string
@@ -37,13 +37,13 @@ export async function guard(options: {
         return await wall.execute(() => breaker.execute(fn))
       } catch (error) {
         if (error instanceof BrokenCircuitError) {
-          const message = `${name} has failed again and again and is left alone for a moment. Try again shortly.`
+          const message = `${name} has failed repeatedly and gets no calls for a while. Try again shortly.`
           throw new RungError('OUTGOING_OPEN', message, {
             facts: { retryAfterS: Math.max(1, Math.ceil(restMs / 1000)) },
           })
         }
         if (error instanceof BulkheadRejectedError) {
-          throw new RungError('OUTGOING_FULL', `Too many calls to ${name} are under way. Try again shortly.`, {
+          throw new RungError('OUTGOING_FULL', `Too many calls to ${name} are in progress. Try again shortly.`, {
             facts: { retryAfterS: 1 },
           })
         }

@@ -6,39 +6,39 @@ import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import { type Guarded, guard } from './guard.ts'
 
-/** Options of one service that is called, with the defaults named. */
+/** Options of one outside service. */
 export interface OutgoingOptions {
-  /** Of one try, and never beyond what the request itself has left. Default 5 s. */
+  /** Time limit of one attempt, which never exceeds the request's own. Default 5 s. */
   timeout?: Duration
-  /** Calls at a time; as many again may wait. Default 50. */
+  /** Calls at a time. As many more may wait. Default 50. */
   concurrency?: number
-  /** Further tries of an idempotent call. Default 2. */
+  /** Further attempts of an idempotent call. Default 2. */
   retries?: number
-  /** Tries may be repeated for this share of all calls, and for ten of them at the beginning. Default 0.1. */
+  /** Share of all calls that may be tried again; ten more may be at the beginning. Default 0.1. */
   retryBudget?: number
-  /** So many of ten failed over 10 s (and at least ten were made): no call for 5 s, then one that tells. 1 to 9, default 5. */
-  breakAtFailuresOfTen?: number
-  /** How long a service that fails is left alone. Default 5 s. */
+  /** Share of failed calls over 10 s, of at least ten calls, at which calls stop for `rest`. Between 0 and 1, default 0.5. */
+  failureThreshold?: number
+  /** How long a failing service gets no calls. After that, one call tests it. Default 5 s. */
   rest?: Duration
 }
 
 export interface CallOptions {
-  /** It may be made twice: only then it is tried again. */
+  /** Whether the call may be made twice. Only then it is tried again. */
   idempotent?: boolean
 }
 
-/** A service of somebody else, as it is called with care. One for each service, for the life of the process. */
+/** Protects calls to one outside service. Create one for each service, for the life of the process. */
 export interface Outgoing {
   /**
-   * Runs `fn`; its `signal` aborts at the deadline and when the request is cancelled.
-   * @throws OUTGOING_FAILED where the service cannot be reached, OUTGOING_TIMEOUT, OUTGOING_OPEN, OUTGOING_FULL, and whatever else `fn` throws
+   * Runs `fn`. Its `signal` aborts at the deadline and when the request is cancelled.
+   * @throws OUTGOING_FAILED if the service cannot be reached, OUTGOING_TIMEOUT, OUTGOING_OPEN, OUTGOING_FULL, and other errors of `fn`
    */
   call<T>(fn: (signal: AbortSignal) => PromiseLike<T> | T, options?: CallOptions): Promise<T>
-  /** `fetch`; GET, HEAD, OPTIONS, PUT and DELETE are idempotent. A last answer of 5xx is given as it is. */
+  /** Calls `fetch`. GET, HEAD, OPTIONS, PUT and DELETE are idempotent. Returns the answer of the last attempt, also a 5xx. */
   fetch(url: string | URL, init?: RequestInit): Promise<Response>
 }
 
-/** An attempt has ended, or was not made: `OutgoingDone`. */
+/** Tells that an attempt has ended or was refused: `OutgoingDone`. */
 export const outgoingDone = channel('rung:outgoing')
 
 export interface OutgoingDone {
@@ -54,15 +54,19 @@ const backoffMaxMs = 1_000
 const budgetMax = 10
 
 /**
- * One helper for all that leaves the process: deadline, bulkhead, circuit breaker, and retries at this one layer under a budget. A
- * service that fails is tried again by few, so that retries do not keep it down.
+ * Returns protected calls to one outside service: a deadline, a bulkhead, a circuit breaker, and retries at this one layer under a budget,
+ * so that retries do not keep a failing service down.
+ * @throws APP_INVALID
+ * @example
+ * const bank = outgoing('bank', { timeout: '2s' })
+ * const answer = await bank.fetch('https://bank.example.com/rates')
  */
 export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing {
   const timeoutMs = toMs(options.timeout ?? '5s')
   const retries = options.retries ?? 2
   const share = options.retryBudget ?? 0.1
   const concurrency = options.concurrency ?? 50
-  const failureShare = (options.breakAtFailuresOfTen ?? 5) / 10
+  const failureShare = options.failureThreshold ?? 0.5
   if (!(concurrency >= 1 && retries >= 0 && share >= 0 && share <= 1 && failureShare > 0 && failureShare < 1)) {
     throw new RungError('APP_INVALID', `outgoing("${name}") has an option outside its range.`)
   }
@@ -70,7 +74,7 @@ export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing 
   let guarded: Promise<Guarded> | undefined
   let budget = budgetMax
 
-  /** One try within its time. The guard sees how it ended; the caller waits no longer than its time. */
+  /** Makes one attempt within its time limit, also if `fn` ignores the signal. */
   async function attempt<T>(fn: (signal: AbortSignal) => PromiseLike<T> | T, n: number): Promise<T> {
     const scope = currentScope()
     const start = systemClock.ticks()
@@ -91,7 +95,7 @@ export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing 
       guarded ??= guard({ name, concurrency, failureShare, restMs })
       const { run } = await guarded
       const running = run(() => {
-        control.signal.throwIfAborted() // it waited for its turn too long
+        control.signal.throwIfAborted() // it may have waited too long for its turn
         return Promise.race([Promise.resolve(fn(control.signal)), ended])
       })
       return await Promise.race([running, ended])
@@ -140,14 +144,14 @@ export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing 
         const once = async (signal: AbortSignal) => {
           const own = init.signal ? AbortSignal.any([signal, init.signal]) : signal
           const response = await fetch(url, { ...init, signal: own })
-          if (response.status >= 500 || response.status === 429) throw new Unwell(response)
+          if (response.status >= 500 || response.status === 429) throw new FailedResponse(response)
           return response
         }
-        // A body that was read cannot be sent again.
+        // A stream cannot be sent again.
         const idempotent = idempotentMethods.has(method) && !(init.body instanceof ReadableStream)
         return await call(once, { idempotent })
       } catch (error) {
-        if (error instanceof Unwell) return error.response
+        if (error instanceof FailedResponse) return error.response
         throw error
       }
     },
@@ -155,7 +159,7 @@ export function outgoing(name: string, options: OutgoingOptions = {}): Outgoing 
 }
 
 /** An answer that counts as a failure. */
-class Unwell extends Error {
+class FailedResponse extends Error {
   readonly response: Response
 
   constructor(response: Response) {
@@ -165,25 +169,25 @@ class Unwell extends Error {
 }
 
 function late(name: string, ms: number): RungError {
-  const message = `${name} did not answer within ${Math.max(0, Math.round(ms))} ms. Whether it did what it was asked is not known.`
+  const message = `${name} did not answer within ${Math.max(0, Math.round(ms))} ms. It is not known whether the call took effect.`
   return new RungError('OUTGOING_TIMEOUT', message)
 }
 
-/** Of the system and of TLS, beside the errors of `fetch`. */
+/** Codes of the system and of TLS, besides the errors of `fetch`. */
 const networkCodes =
   /^(ECONN(REFUSED|RESET|ABORTED)|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|UND_ERR_\w+|ERR_TLS_\w+|\w*CERT\w*)$/
 
-/** Where the service could not be reached, an error that names it. What it refused is left to the app. */
+/** Returns an error that names the service if it could not be reached. Other errors are left to the app. */
 function failure(name: string, error: unknown): unknown {
   if (isRungError(error)) return error
   const causes = [...causesOf(error)]
   const found = causes.find((cause) => networkCodes.test(String(partOf(cause, 'code'))))
   const isOfFetch = causes[0] instanceof TypeError && /^(fetch failed|terminated)$/.test(causes[0].message)
   if (!found && !isOfFetch) return error
-  const why = found ? found.message || partOf(found, 'code') : messageOf(causes.at(-1))
+  const reason = found ? found.message || partOf(found, 'code') : messageOf(causes.at(-1))
   return new RungError(
     'OUTGOING_FAILED',
-    `The call to ${name} failed: ${why}. Check that it runs and can be reached.`,
+    `The call to ${name} failed: ${reason}. Check that it runs and can be reached.`,
     {
       cause: error,
     },

@@ -74,7 +74,7 @@ describe('an outgoing call', () => {
   })
 
   it('is tried again for a share of the calls only', async () => {
-    const service = outgoing('service', { retries: 3, breakAtFailuresOfTen: 9, timeout: '1m' })
+    const service = outgoing('service', { retries: 3, failureThreshold: 0.9, timeout: '1m' })
     let tries = 0
     let calls = 0
     const flaky = async () => {
@@ -140,7 +140,7 @@ describe('an outgoing call', () => {
 
   it('with an option that makes no sense is refused', () => {
     assert.throws(() => outgoing('service', { concurrency: 0 }), code('APP_INVALID'))
-    assert.throws(() => outgoing('service', { breakAtFailuresOfTen: 10 }), code('APP_INVALID'))
+    assert.throws(() => outgoing('service', { failureThreshold: 1 }), code('APP_INVALID'))
     assert.throws(() => outgoing('service', { retryBudget: 2 }), code('APP_INVALID'))
   })
 })
