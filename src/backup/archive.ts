@@ -10,19 +10,19 @@ import { indexOf, lsnOf, names, type PositionFile, type SegmentManifest, segment
 import { seal, syncFolder, unseal, writeWhole, writeWholeSynced } from './sealed.ts'
 
 /**
- * One timeline's log on disk, as it is written. A segment grows as `.partial`; once it is complete it is compressed, then its
- * manifest is written, then the position moves on, then the partial file goes. Killed between any two of these, the next one finds a
- * segment that is there at least once.
+ * The log of one timeline on disk. A segment grows as `.partial`; once complete it is compressed, then its manifest is written, then
+ * the position advances, then the partial file is removed. After a kill between any two of these steps each segment exists at
+ * least once.
  */
 export interface Archive {
-  /** Where a writer before this one stopped, with everything up to there intact. */
+  /** Where the last writer stopped, if everything up to there is intact. */
   readonly resumable: Lsn | undefined
-  /** Goes on at `resumable`, or begins at the start of any segment. */
+  /** Continues at `resumable`, or begins at the start of any segment. */
   begin(lsn: Lsn): Promise<void>
   append(bytes: Buffer): Promise<void>
-  /** Makes safe what was appended so far; `at`: everything committed until then is in it. May run beside an `append`. */
+  /** Syncs what was appended so far. Everything committed until `at` (ms since the epoch) is in it. May run beside an `append`. */
   flush(at: number): Promise<Lsn>
-  /** Of what was appended. */
+  /** Position after what was appended. */
   end(): Lsn
   close(): Promise<void>
 }
@@ -47,7 +47,7 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
   let turning: Promise<void> | undefined
   let closed = false
 
-  /** What the position file says, where the partial segment bears it out. */
+  /** Returns what the position file says, if the partial segment confirms it. */
   async function recall(): Promise<PositionFile | undefined> {
     const position = unseal<PositionFile>(await readFile(path.join(folder, names.position), 'utf8').catch(() => ''))
     if (!position) return undefined
@@ -81,13 +81,13 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
       const { bytes, openedAt, continues } = found
       const index = segmentIndex(found.name, segmentBytes)
       const handle = await open(partialOf(index), bytes === 0 ? 'w' : 'r+', 0o600)
-      await handle.truncate(bytes) // what lies behind was never known to be safe
+      await handle.truncate(bytes) // bytes behind it were never confirmed
       growing = { index, handle, bytes, hash: await hashOf(partialOf(index), bytes), openedAt, continues }
       return
     }
     const index = indexOf(lsn, segmentBytes)
     const left = found && segmentIndex(found.name, segmentBytes)
-    // The log between is lost: what there is of the segment that grew stays, for restores to a time until then.
+    // The log in between is lost. The part of the old segment stays, for restores to a time before that.
     if (found && found.bytes > 0 && left !== index) await store(partialOf(left!), found)
     await openNext(index)
     await flush(at)
@@ -103,7 +103,7 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
     return { name: nameOf(index), bytes, sha256: hash.copy().digest('hex'), openedAt, at, continues }
   }
 
-  /** From a partial file to a compressed one with its manifest. */
+  /** Compresses a partial file, and writes its manifest. */
   async function store(partial: string, { name, bytes, sha256, openedAt, at, continues }: SegmentManifest) {
     const file = path.join(folder, name)
     const draft = `${file}.zst.draft`
@@ -131,7 +131,7 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
 
   async function turnOver(): Promise<void> {
     const done = growing!
-    await flushing?.catch(() => {}) // it needs the file open; the next one waits for this
+    await flushing?.catch(() => {}) // it needs the file open; the next one waits for this turn
     await done.handle.close()
     await store(partialOf(done.index), manifestOf(done))
     await openNext(done.index + 1)
@@ -143,7 +143,7 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
     const { handle, bytes } = growing!
     at = Math.max(at, now)
     const lsn = end()
-    const position: PositionFile = { ...manifestOf(growing!), lsn: formatLsn(lsn) } // what comes later may not be safe yet
+    const position: PositionFile = { ...manifestOf(growing!), lsn: formatLsn(lsn) } // before the sync: later bytes may not be safe yet
     await handle.datasync()
     await writeWhole(path.join(folder, names.position), seal(position))
     if (bytes === 0) await syncFolder(folder)
@@ -176,7 +176,7 @@ export async function openArchive(folder: string, timeline: number, segmentBytes
   }
 }
 
-/** The hash of a file's first bytes, to be carried on. */
+/** Returns the hash of a file's first bytes, so that it can be continued. */
 async function hashOf(file: string, bytes: number): Promise<Hash> {
   const hash = createHash('sha256')
   if (bytes > 0) for await (const chunk of createReadStream(file, { end: bytes - 1 })) hash.update(chunk)

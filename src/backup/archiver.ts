@@ -20,8 +20,8 @@ import { writeWholeSynced } from './sealed.ts'
 import { readMessage, standbyStatus } from './wire.ts'
 
 /**
- * Follows the server's log into the archive, as a standby would: the server sends each commit as it becomes durable, and keeps in a
- * replication slot what has not been confirmed yet. So a restart, of either side, leaves no gap; and a slot is bounded
+ * Follows the server's log into the archive, as a standby would: the server sends each commit as it becomes durable, and a
+ * replication slot keeps what has not been confirmed yet. A restart of either side therefore leaves no gap. The slot is bounded
  * (`recipe.ts`), so that an archiver that never comes back does not fill the disk.
  *
  *   waiting ──lock──► connected ──START_REPLICATION──► streaming ──stop──► the rest is archived ──► ended
@@ -39,38 +39,38 @@ export interface Archiver {
 }
 
 export interface ArchiveState {
-  /** The database's system identifier, once it is known. */
+  /** The database's system identifier, once known. */
   system: string | undefined
-  /** Safe up to here. */
+  /** The log is safe in the archive up to here. */
   lsn: Lsn
-  /** Everything committed until then is safe; ms since the epoch, 0 before anything is known. */
+  /** Everything committed until then is safe; ms since the epoch, 0 if nothing is known yet. */
   at: number
-  /** What the server had written when it was last asked. */
+  /** End of the server's log when it was last asked. */
   serverLsn: Lsn
 }
 
 export type ArchiverEvent =
-  /** `gap`: the archive does not continue from where it stopped; only a new base backup makes it useful. */
+  /** `gap`: the archive could not be continued from where it stopped; it needs a new base backup. */
   { kind: 'streaming'; from: Lsn; gap: boolean } | { kind: 'lost'; error: unknown }
 
 export interface ArchiverOptions {
-  /** A superuser's, or of a role with REPLICATION that may read the log's directory. */
+  /** Of a superuser, or of a role with REPLICATION that may list the log's directory. */
   connection: ConnectionConfig
   backupDir: string
-  /** `kept`: the server remembers this archiver while it is away. `temporary`: until its connection ends. */
+  /** `kept`: the slot outlives the archiver's connection. `temporary`: it ends with it. */
   slot: 'kept' | 'temporary'
-  /** When it cannot stream: try again for ever, or give up at the first failure. */
+  /** Whether to try again forever when it cannot stream, or to give up at the first failure. */
   persistent: boolean
   onEvent?: (event: ArchiverEvent) => void
 }
 
-/** A loss is at most what lies between two of these, and what the disk needs for one. */
+/** A loss is at most this much, and the time that the disk needs for one flush. */
 const flushEveryMs = 250
-/** On an idle server the position still moves with the clock. */
+/** On an idle server the archived time still advances. */
 const idleFlushEveryMs = 1_000
 const queueBytesMax = 8 * 1024 ** 2
 const finishMsMax = 2_000
-/** The server needs a moment to see that the connections of a killed archiver are closed. */
+/** The server needs a moment to notice that a killed archiver's connections are closed. */
 const lingersMs = 1_000
 const lockClass = 0x6261636b // 'back'
 
@@ -133,7 +133,7 @@ export function startArchiver(options: ArchiverOptions): Archiver {
   }
 }
 
-/** One connection's worth of streaming; returns after `over`, throws when the connection or the disk fails. */
+/** Streams over one connection; returns after `over`, throws when the connection or the disk fails. */
 async function follow(
   options: ArchiverOptions,
   over: AbortSignal,
@@ -178,7 +178,7 @@ async function follow(
       })
     send(standbyStatus(from, from, now(), true))
 
-    /** At once, so that what is killed together with this process waits for no disk. */
+    /** Writes at once: what the system has survives a kill of this process. */
     const write = async (): Promise<never> => {
       for (;;) {
         await Promise.race([arrived.promise, streamed])
@@ -200,7 +200,7 @@ async function follow(
         tick = Promise.withResolvers()
         if (over.aborted && finishUntil === undefined) {
           finishUntil = systemClock.ticks() + finishMsMax
-          mark = undefined // the last one is taken now
+          mark = undefined // take the last one now
         }
         mark ??= await takeMark(sql)
         state.serverLsn = mark.lsn
@@ -245,7 +245,7 @@ async function takeMark(sql: Client): Promise<Mark> {
   return { at: Math.floor(rows[0].at), lsn: parseLsn(rows[0].lsn)! }
 }
 
-/** Whose log this is, that nobody else writes it there, and where it goes on. */
+/** Finds the database's folder, makes sure that no other process archives there, and finds where to continue. */
 async function prepare(options: ArchiverOptions, sql: Client, replication: ReplicationClient) {
   const { systemid, timeline: current, xlogpos } = await replication.command('IDENTIFY_SYSTEM')
   const timeline = Number(current)
@@ -269,7 +269,7 @@ async function prepare(options: ArchiverOptions, sql: Client, replication: Repli
   return { archive, slot: slot.name, from, gap: !resumes, timeline, system: systemid! }
 }
 
-/** Held by the connection, so it is gone the moment the archiver is. */
+/** The lock belongs to the connection, so it ends with the archiver. */
 async function holdsLock(sql: Client, folder: string): Promise<boolean> {
   const key = createHash('sha256').update(folder).digest().readInt32BE()
   const { rows } = await sql.query('select pg_try_advisory_lock($1::int, $2::int) as held', [lockClass, key])
@@ -279,18 +279,18 @@ async function holdsLock(sql: Client, folder: string): Promise<boolean> {
 function busy(backupDir: string): RungError {
   return new RungError(
     'BACKUP_RUNNING',
-    `Another process, perhaps the app itself, archives the log of this database (asked for: ${backupDir}). One is enough; stop it first if this one shall.`,
+    `Another process, perhaps the app itself, archives the log of this database (requested for ${backupDir}). One archiver is enough; stop the other one first to replace it.`,
   )
 }
 
-/** Two databases that were restored from one backup may both call themselves timeline 2. Only one of them archives here. */
+/** Two databases restored from one backup may both be timeline 2. Only one of them may archive here. */
 async function keepHistory(replication: ReplicationClient, folder: string, timeline: number): Promise<void> {
   const { content } = await replication.command(`TIMELINE_HISTORY ${timeline}`)
   const text = String(content)
   const file = path.join(walFolder(folder), historyName(timeline))
   const known = await readFile(file, 'utf8').catch(() => undefined)
   if (known === undefined) await writeWholeSynced(file, text)
-  else if (known !== text) throw foreign(folder, `timeline ${timeline} there branched off elsewhere`)
+  else if (known !== text) throw foreign(folder, `timeline ${timeline} branched off elsewhere`)
 }
 
 function foreign(folder: string, why: string): RungError {
@@ -307,7 +307,7 @@ async function takeSlot(kind: 'kept' | 'temporary', sql: Client, replication: Re
       .rows[0]
   let slot = await look()
   if (slot?.wal_status === 'lost') {
-    await sql.query('select pg_drop_replication_slot($1)', [name]) // it was away for too long
+    await sql.query('select pg_drop_replication_slot($1)', [name]) // the archiver was away for too long
     slot = undefined
   }
   if (!slot) {
@@ -318,7 +318,7 @@ async function takeSlot(kind: 'kept' | 'temporary', sql: Client, replication: Re
   return { name, restartLsn: parseLsn(slot.restart_lsn)! }
 }
 
-/** At the very start of a segment the file before it will do: the next one may not have been made yet. */
+/** At the start of a segment the file before it is enough: the next one may not exist yet. */
 async function isOnServer(sql: Client, lsn: Lsn, timeline: number, segmentBytes: number): Promise<boolean> {
   const index = indexOf(lsn, segmentBytes)
   const wanted = [segmentName(timeline, index, segmentBytes)]

@@ -22,18 +22,19 @@ import { readBackupMessage } from './wire.ts'
 export interface BaseOptions {
   connection: ConnectionConfig
   backupDir: string
-  /** Small files beside the data that a restored database cannot do without. */
+  /** Small files outside the database that a restored one needs. */
   alongside: readonly string[]
-  /** Waits until the log is archived up to there: before that the copy is no backup. */
+  /** Waits until the log is archived up to there: without it the copy cannot be restored. */
   archived(lsn: Lsn): Promise<void>
-  /** Of the data directory; the total is what the databases occupy, nearly the same. */
+  /** The total is the size of the databases, nearly that of the data directory. */
   onProgress?: (doneBytes: number, totalBytes: number) => void
   signal?: AbortSignal
 }
 
 /**
- * A base backup, taken by the server itself (`BASE_BACKUP`): it leaves out what must not be copied, checks the checksum of every page,
- * and lists the files with a SHA-256 each. The app goes on meanwhile.
+ * Takes a base backup while the app runs. The server copies itself (`BASE_BACKUP`): it leaves out what must not be copied, and
+ * verifies the checksum of every page.
+ * @throws BACKUP_FAILED, BACKUP_UNSUPPORTED
  */
 export async function takeBase(options: BaseOptions): Promise<BaseManifest> {
   const startedTicks = systemClock.ticks()
@@ -57,7 +58,7 @@ export async function takeBase(options: BaseOptions): Promise<BaseManifest> {
     if (rows[0].tablespaces > 0) {
       throw new RungError(
         'BACKUP_UNSUPPORTED',
-        'This database has tablespaces outside its data directory, which rung backup does not copy. Move the tables back, or use pg_basebackup.',
+        'This database has tablespaces outside its data directory, which rung backup does not copy. Move their tables back, or use pg_basebackup.',
       )
     }
     const startedAt = await serverTime(sql)
@@ -106,15 +107,15 @@ async function serverTime(sql: Awaited<ReturnType<typeof connectOnce>>): Promise
   return rows[0].at
 }
 
-/** The server sends 32 KiB at a time; pausing it after each would cost a third of the speed. */
+/** The server sends 32 KiB at a time; pausing after each would cost a third of the speed. */
 const blocks = { chunkSize: 256 * 1024, highWaterMark: 1024 ** 2 } as ZstdOptions
 
-/** One archive, compressed and hashed on its way to the disk, and the list of its files. */
+/** Compresses and hashes the tar on its way to the disk; returns it with Postgres' list of its files. */
 async function copyAll(replication: ReplicationClient, file: string, onProgress: (doneBytes: number) => void) {
   const hash = createHash('sha256')
   const zstd = createZstdCompress(blocks)
   const written = pipeline(zstd, createWriteStream(file, { mode: 0o600, flush: true }))
-  written.catch(() => replication.end().catch(() => {})) // a full disk: the server need not send the rest
+  written.catch(() => replication.end().catch(() => {})) // a full disk: the rest is not needed
   const list: Buffer[] = []
   let part: 'data' | 'list' = 'data'
   let bytes = 0
@@ -130,7 +131,7 @@ async function copyAll(replication: ReplicationClient, file: string, onProgress:
       if (part === 'list') return void list.push(piece)
       hash.update(piece)
       bytes += piece.length
-      if (zstd.write(piece) || waiting) return // what was read already still comes
+      if (zstd.write(piece) || waiting) return // chunks that were already read still arrive
       waiting = true
       replication.pause()
       zstd.once('drain', () => {
@@ -140,7 +141,7 @@ async function copyAll(replication: ReplicationClient, file: string, onProgress:
     })
   } catch (error) {
     zstd.destroy()
-    await written // the disk's reason, where it was the disk
+    await written // throws the disk's error, if that was the cause
     throw error
   }
   zstd.end()
@@ -153,17 +154,16 @@ async function keep(folder: string, name: string, content: Buffer): Promise<Stor
   return { name, bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') }
 }
 
-/** Postgres' list also says which part of the log the copy needs. */
+/** Which part of the log the copy needs, from Postgres' list. */
 function rangeOf(fileList: Buffer): Pick<BaseManifest, 'timeline' | 'startLsn' | 'stopLsn'> {
-  const list = JSON.parse(fileList.toString()) as {
-    'WAL-Ranges': { Timeline: number; 'Start-LSN': string; 'End-LSN': string }[]
-  }
-  const ranges = list['WAL-Ranges']
-  const last = ranges.at(-1)!
+  const list: { 'WAL-Ranges': { Timeline: number; 'Start-LSN': string; 'End-LSN': string }[] } = JSON.parse(
+    fileList.toString(),
+  )
+  const last = list['WAL-Ranges'].at(-1)!
   return { timeline: last.Timeline, startLsn: last['Start-LSN'], stopLsn: last['End-LSN'] }
 }
 
-/** Drafts of base backups that were killed. */
+/** Removes the drafts of killed base backups. */
 async function removeAbandoned(bases: string): Promise<void> {
   for (const name of await readdir(bases)) {
     const pid = Number(/^\..*-(\d+)$/.exec(name)?.[1])
@@ -172,7 +172,7 @@ async function removeAbandoned(bases: string): Promise<void> {
   }
 }
 
-/** Process ids are used again: a draft that nothing was added to for an hour is nobody's. */
+/** Process ids are reused: a draft that has not grown for an hour is abandoned. */
 async function isBusy(pid: number, draft: string): Promise<boolean> {
   if (!isRunning(pid)) return false
   const { mtimeMs } = await stat(path.join(draft, names.tar)).catch(() => stat(draft))

@@ -15,7 +15,7 @@ import {
 } from './layout.ts'
 import { unseal } from './sealed.ts'
 
-/** What a backup directory holds for one database, read from its sealed files. */
+/** The backups of one database, read from the sealed files of a backup directory. */
 export interface Catalogue {
   system: string
   folder: string
@@ -27,9 +27,9 @@ export interface Catalogue {
 
 export interface Timeline {
   id: number
-  /** In order; the last one may still grow. */
+  /** In order; the last one may still be growing. */
   segments: Segment[]
-  /** The timelines that it came from, oldest first, and where each was left. */
+  /** The timelines that it branched off from, oldest first, and where each was left. */
   ancestors: { timeline: number; end: Lsn }[]
   position: PositionFile | undefined
 }
@@ -41,12 +41,12 @@ export interface Segment extends SegmentManifest {
 }
 
 export interface Fault {
-  /** Below the backup directory. */
+  /** Relative to the backup directory. */
   file: string
   what: string
 }
 
-/** Every database that has backups there. */
+/** Reads the backups of every database in a backup directory. */
 export async function readCatalogues(backupDir: string): Promise<Catalogue[]> {
   const systems = (await readdir(backupDir).catch(() => [])).filter((name) => /^\d{15,20}$/.test(name))
   return Promise.all(systems.map((system) => readCatalogue(backupDir, system)))
@@ -68,14 +68,14 @@ export async function readCatalogue(backupDir: string, system: string): Promise<
 async function readBases(folder: string, faults: Fault[]): Promise<BaseManifest[]> {
   const bases: BaseManifest[] = []
   for (const id of (await readdir(basesFolder(folder)).catch(() => [])).sort()) {
-    if (id.startsWith('.')) continue // one that is being taken, or was killed
+    if (id.startsWith('.')) continue // a draft
     const file = path.join(basesFolder(folder), id, names.manifest)
     const manifest = unseal<BaseManifest>(await readFile(file, 'utf8').catch(() => ''))
     if (manifest) bases.push(manifest)
     else
       faults.push({
         file: path.relative(folder, file),
-        what: 'is torn, changed or missing; this base backup cannot be used',
+        what: 'is incomplete, changed or missing; this base backup cannot be used',
       })
   }
   return bases
@@ -93,7 +93,7 @@ async function readTimeline(folder: string, id: number, segmentBytes: number, fa
   for (const name of entries.filter((entry) => /^[0-9A-F]{24}\.json$/.test(entry))) {
     const file = path.join(wal, name)
     const manifest = unseal<SegmentManifest>(await readFile(file, 'utf8').catch(() => ''))
-    if (!manifest) faults.push({ file: path.relative(folder, file), what: 'is torn or was changed' })
+    if (!manifest) faults.push({ file: path.relative(folder, file), what: 'is incomplete or was changed' })
     else if (entries.includes(`${manifest.name}.zst`)) add(manifest, false)
     else faults.push({ file: path.relative(folder, path.join(wal, `${manifest.name}.zst`)), what: 'is missing' })
   }
@@ -107,7 +107,10 @@ async function readTimeline(folder: string, id: number, segmentBytes: number, fa
       faults.push({ file: path.relative(folder, path.join(wal, partial)), what: 'is missing' })
     }
   } else if (text !== undefined || entries.some((name) => name.endsWith('.partial'))) {
-    faults.push({ file: path.relative(folder, path.join(wal, names.position)), what: 'is torn, changed or missing' })
+    faults.push({
+      file: path.relative(folder, path.join(wal, names.position)),
+      what: 'is incomplete, changed or missing',
+    })
   }
   const inOrder = [...segments.values()].sort((a, b) => a.index - b.index)
   return { id, segments: inOrder, ancestors: await readHistory(folder, id), position }

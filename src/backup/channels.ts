@@ -1,9 +1,9 @@
 import diagnostics from 'node:diagnostics_channel'
 
-/** What observers may listen to. `backupDir` tells two apps in one process apart. */
+/** Events for observers. `backupDir` distinguishes two apps in one process. */
 export interface Archived {
   readonly backupDir: string
-  /** Everything committed until then, by the server's clock, is safe in the archive; ms since the epoch. */
+  /** Everything committed until then (the server's clock, ms since the epoch) is safe in the archive. */
   readonly at: number
 }
 

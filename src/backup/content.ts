@@ -4,8 +4,8 @@ import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import type { StoredFile } from './layout.ts'
 
-/** The first `bytes` of a stored file, decompressed where its name says so. */
-export async function* contentOf(file: string, bytes: number): AsyncGenerator<Buffer> {
+/** Yields the first `bytes` of a stored file; a `.zst` file is decompressed. */
+async function* contentOf(file: string, bytes: number): AsyncGenerator<Buffer> {
   if (bytes === 0) return
   if (!file.endsWith('.zst')) {
     yield* createReadStream(file, { end: bytes - 1 }) as AsyncIterable<Buffer>
@@ -19,7 +19,7 @@ export async function* contentOf(file: string, bytes: number): AsyncGenerator<Bu
   await fed
 }
 
-/** What passes, once it has all passed, was what had been stored. @throws DamagedFile where it was not */
+/** Yields the content of a stored file. @throws DamagedFile at the latest after its end, if it is not what was stored */
 export async function* checked(file: string, { name, bytes, sha256 }: StoredFile): AsyncGenerator<Buffer> {
   const hash = createHash('sha256')
   let seen = 0
@@ -33,10 +33,10 @@ export async function* checked(file: string, { name, bytes, sha256 }: StoredFile
     throw new DamagedFile(name, wordsFor(error as NodeJS.ErrnoException))
   }
   if (seen < bytes) throw new DamagedFile(name, `is truncated: ${seen} of ${bytes} bytes`)
-  if (hash.digest('hex') !== sha256) throw new DamagedFile(name, 'was changed: its SHA-256 is another one')
+  if (hash.digest('hex') !== sha256) throw new DamagedFile(name, 'was changed: its SHA-256 differs')
 }
 
-/** What is wrong with a file of a backup. */
+/** A damaged file of a backup; `what` completes the sentence that begins with its name. */
 export class DamagedFile extends Error {
   readonly what: string
   constructor(name: string, what: string) {

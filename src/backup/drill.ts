@@ -11,7 +11,7 @@ import type { Catalogue } from './catalogue.ts'
 import { choose, currentTimeline, windows } from './policy.ts'
 import { restore } from './restore.ts'
 
-/** One table, live and restored. */
+/** A table in the live and in the restored database. */
 export interface Comparison {
   table: string
   live: Digest | undefined
@@ -21,7 +21,7 @@ export interface Comparison {
 
 export interface Digest {
   rows: number
-  /** Of all rows, in whatever order they lie. */
+  /** Hash of all rows, whatever their order. */
   hash: string
 }
 
@@ -33,7 +33,10 @@ export interface DrillOptions {
   onProgress?: (text: string) => void
 }
 
-/** Restores beside the live database, to one very point in its log, and compares every table with what it held at that point. */
+/**
+ * Restores beside the live database to one exact point in its log, and compares every table with its content at that point.
+ * @throws BACKUP_NOT_FOUND, BACKUP_FAILED, BACKUP_DAMAGED, RESTORE_FAILED
+ */
 export async function drill(options: DrillOptions): Promise<{ base: string; tables: Comparison[] }> {
   const live = await connectOnce(options.connection)
   const folder = await mkdtemp(path.join(tmpdir(), 'rung-drill-'))
@@ -49,7 +52,7 @@ export async function drill(options: DrillOptions): Promise<{ base: string; tabl
     if (!window) {
       throw new RungError(
         'BACKUP_NOT_FOUND',
-        `${catalogue.folder} holds no base backup to restore. Make one: rung backup`,
+        `${catalogue.folder} holds no base backup to restore. Create one: rung backup`,
       )
     }
     let there = new Map<string, Digest>()
@@ -76,20 +79,20 @@ export async function drill(options: DrillOptions): Promise<{ base: string; tabl
   }
 }
 
-export function compare(live: ReadonlyMap<string, Digest>, restored: ReadonlyMap<string, Digest>): Comparison[] {
+function compare(live: ReadonlyMap<string, Digest>, restored: ReadonlyMap<string, Digest>): Comparison[] {
   return [...new Set([...live.keys(), ...restored.keys()])].sort().map((table) => {
     const [a, b] = [live.get(table), restored.get(table)]
     return { table, live: a, restored: b, equal: a !== undefined && a.rows === b?.rows && a.hash === b.hash }
   })
 }
 
-/** Each step of a try holds up writers for at most that long. */
+/** Each step of an attempt makes writers wait for at most this long. */
 const lockMsMax = 200
 const triesMax = 50
 
 /**
- * A named point in the log, and on `reader` a snapshot of exactly that point. Between the two no table of the app may change: for some
- * milliseconds all are locked against writers. In any deadlock this session is the one that gives way.
+ * Creates a named point in the log, and on `reader` a snapshot of exactly that point. Between the two no table of the app may
+ * change: for some milliseconds all are locked against writers. In a deadlock this session gives way.
  */
 async function holdStill(reader: Client, connection: ConnectionConfig): Promise<{ name: string; lsn: Lsn }> {
   const holder = await connectOnce(connection)
@@ -118,7 +121,7 @@ async function holdStill(reader: Client, connection: ConnectionConfig): Promise<
         if (attempt === triesMax) {
           throw new RungError(
             'BACKUP_FAILED',
-            `No moment was found in which nobody writes for long (${messageOf(error)}). Run the drill when no long transaction is open.`,
+            `The tables could not be locked against writers (${messageOf(error)}). Run the drill when no long transaction is open.`,
             { cause: error },
           )
         }
@@ -130,7 +133,7 @@ async function holdStill(reader: Client, connection: ConnectionConfig): Promise<
   }
 }
 
-/** Tables of the app, quoted. What is not logged is empty after a recovery, as it would be after a crash. */
+/** Returns the tables of the app, quoted. Unlogged tables are left out: a recovery empties them, like a crash. */
 async function tablesOf(sql: Client): Promise<string[]> {
   const { rows } = await sql.query(
     `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -3,15 +3,15 @@ import path from 'node:path'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { historyName } from './layout.ts'
 
-/** Which database a data directory holds, and the timelines that led to it, oldest first, its own last. */
+/** The database of a data directory, and its timelines: oldest first, the current one last. */
 export interface History {
   system: string
   timelines: number[]
 }
 
 /**
- * Read from the files of Postgres, so also where no server runs; nothing where there is no database. The control file begins with
- * the system identifier (8 bytes), and has the timeline of the last checkpoint at byte 48 (since Postgres 9.3).
+ * Reads the files of Postgres, so that no server need run; returns undefined if there is no database. The control file begins
+ * with the system identifier (8 bytes), and has the timeline of the last checkpoint at byte 48 (since Postgres 9.3).
  */
 export async function historyOf(postgresDir: string): Promise<History | undefined> {
   const file = await open(path.join(postgresDir, 'global', 'pg_control')).catch(() => undefined)
@@ -25,7 +25,7 @@ export async function historyOf(postgresDir: string): Promise<History | undefine
   return { system: String(control.readBigUInt64LE(0)), timelines: [...ancestors, timeline] }
 }
 
-/** Lines of a history file: timeline, where it was left, why. */
+/** Parses a history file; its lines say which timeline was left, where, and why. */
 export function parseHistory(text: string): { timeline: number; end: Lsn }[] {
   return text.split('\n').flatMap((line) => {
     const [, id, lsn] = /^(\d+)\s+([0-9A-F]+\/[0-9A-F]+)/.exec(line) ?? []

@@ -14,24 +14,24 @@ import { currentTimeline, windows } from './policy.ts'
 import { removeExpendable } from './retention.ts'
 import { onSameDisk } from './same-disk.ts'
 
-/** A base backup a day: a restore replays at most a day's log. */
+/** A restore replays at most a day's log. */
 const baseEveryMs = 86_400_000
 const lookEveryMs = 60_000
-/** More than this between the last archived position and now: worth a line. The target is 1 s. */
+/** An archive that is further behind is reported. The target is 1 s. */
 const behindMs = 5_000
 const behindLookMs = 1_000
 
 export interface BackupSource {
-  /** Connection of the superuser to a database that always exists. */
+  /** A superuser's connection to a database that always exists. */
   connection: ConnectionConfig
   backupDir: string
-  /** Files outside the database that a backup must hold, such as the root of the keys. */
+  /** Files outside the database that a backup must include, such as the root of the keys. */
   alongside: readonly string[]
-  /** Number of base backups that are kept, and the log since the oldest of them. */
+  /** Number of base backups that are kept, with the log since the oldest of them. */
   keep: number
 }
 
-/** Takes one base backup, then removes those that it makes expendable. */
+/** Takes a base backup, then removes those that are no longer needed. */
 export async function backUp(
   { keep, ...source }: BackupSource,
   options: {
@@ -46,8 +46,8 @@ export async function backUp(
 }
 
 /**
- * Archives the log of a database until `stop` is called. Where another process, usually the app itself, already archives
- * it, this only reads how far that process has come.
+ * Archives the log of a database until `stop` is called. If another process, usually the app itself, archives it already, this
+ * only reads how far that process has come.
  */
 export async function joinArchive(
   connection: ConnectionConfig,
@@ -73,7 +73,7 @@ export async function systemOf(connection: ConnectionConfig): Promise<string> {
   return rows[0].id
 }
 
-/** An archiver advances its position each second, at least in time. */
+/** A working archiver advances its position each second. */
 const otherAnswersWithinMs = 30_000
 
 async function reachedByOther(backupDir: string, system: string, lsn: Lsn): Promise<void> {
@@ -89,7 +89,7 @@ async function reachedByOther(backupDir: string, system: string, lsn: Lsn): Prom
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
         'BACKUP_FAILED',
-        `The process that archives to ${backupDir} has not moved on for ${otherAnswersWithinMs / 1000} s. Look into its log, or stop it, and run this again.`,
+        `The process that archives to ${backupDir} has made no progress for ${otherAnswersWithinMs / 1000} s. Read its log, or stop it, and run this again.`,
       )
     }
     await sleep(100)
@@ -115,7 +115,7 @@ export interface KeptBackups {
 }
 
 /**
- * Backs up while the app runs: follows the log all the time, and takes a base backup each day and whenever the log could not
+ * Backs up while the app runs: archives the log continuously, and takes a base backup each day and whenever the archive could not
  * be continued. A failing backup is reported and tried again; it never stops the app.
  * @throws BACKUP_FAILED when the directory cannot be used at all
  */
@@ -124,7 +124,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
   const backupDir = await usable(options.backupDir)
   const source = { ...options, backupDir }
   if (await onSameDisk(dataDir, backupDir)) {
-    tell('warn', 'backup-same-disk', `${backupDir} is on the same disk as the data: when that fails, both are gone`)
+    tell('warn', 'backup-same-disk', `${backupDir} is on the same disk as the data: if that disk fails, both are lost`)
   }
   const over = new AbortController()
   let base: Promise<void> | undefined
@@ -141,7 +141,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
       if (event.kind === 'lost') return complain('archive-lost', event.error)
       lastComplaint = ''
       if (event.gap) tell('info', 'archive-begun', 'the archive begins here: a base backup is taken now')
-      else tell('debug', 'archive-continued', 'the archive goes on where it stopped')
+      else tell('debug', 'archive-continued', 'the archive continues where it stopped')
       gap ||= event.gap
       lookForBase()
     },
@@ -151,7 +151,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
     if (backupFailed.hasSubscribers) backupFailed.publish({ backupDir, error })
     if (messageOf(error) === lastComplaint) return
     lastComplaint = messageOf(error)
-    tell('error', event, `backups do not work and are tried again: ${lastComplaint}`, { err: error })
+    tell('error', event, `backups fail and are tried again: ${lastComplaint}`, { err: error })
   }
 
   async function takeBaseIfDue(): Promise<void> {
@@ -204,13 +204,13 @@ export async function usable(backupDir: string): Promise<string> {
   } catch (cause) {
     throw new RungError(
       'BACKUP_FAILED',
-      `The backup directory ${backupDir} cannot be written (${messageOf(cause)}). Make or mount it, or set RUNG_BACKUP_DIR to another one.`,
+      `The backup directory ${backupDir} cannot be written (${messageOf(cause)}). Create or mount it, or set RUNG_BACKUP_DIR to another one.`,
       { cause },
     )
   }
 }
 
-/** No base backup that the log of now continues, or the newest is a day old. */
+/** Whether no base backup leads to the current log, or the newest is a day old. */
 async function isDue(backupDir: string, system: string): Promise<boolean> {
   const catalogue = await readCatalogue(backupDir, system)
   const timeline = currentTimeline(catalogue)

@@ -2,8 +2,8 @@ import path from 'node:path'
 import type { Lsn } from '../kernel/position.ts'
 
 /**
- * What lies where in a backup directory. A database is known by its system identifier, so several may share one directory; its log
- * is kept by timeline, so that a restored database and the one it came from never mix.
+ * The layout of a backup directory. Databases are told apart by their system identifiers, so several may share one directory; a log
+ * is kept by timeline, so that a restored database and the original never mix.
  *
  *   7710800039879746486/            the system identifier
  *     base/20261103T101112.345Z/    a base backup
@@ -42,17 +42,17 @@ export interface BaseManifest {
   files: StoredFile[]
 }
 
-/** `<segment>.json`, and what `position.json` knows of the partial one. */
+/** `<segment>.json`; `position.json` has the same about the partial one. */
 export interface SegmentManifest {
   name: string
-  /** Content that was received: all of a segment, or less where the log was not followed any further. */
+  /** Bytes received: a whole segment, or less if the log was not followed any further. */
   bytes: number
   sha256: string
   /** When its first byte arrived, ms. */
   openedAt: number
-  /** Everything that was committed until then, by the server's clock, is in the log up to here. */
+  /** Everything committed until then, by the server's clock, is in the log up to here. */
   at: number
-  /** The segment before it was complete in the archive: it must never be missing while a backup needs it. */
+  /** The segment before it was complete in the archive, and must exist as long as a backup needs it. */
   continues: boolean
 }
 
@@ -107,7 +107,7 @@ export function lsnOf(index: number, bytes: number, segmentBytes: number): Lsn {
   return BigInt(index) * BigInt(segmentBytes) + BigInt(bytes)
 }
 
-/** The name of a base backup: when it began, to the millisecond. */
+/** Names a base backup by when it began, to the millisecond. */
 export function baseId(startedAt: number): string {
   return new Date(startedAt).toISOString().replace(/[-:]/g, '')
 }

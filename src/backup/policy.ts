@@ -3,24 +3,22 @@ import type { Catalogue, Segment, Timeline } from './catalogue.ts'
 import type { History } from './history.ts'
 import { type BaseManifest, indexOf, lsnOf, segmentName } from './layout.ts'
 
-/** What follows from a catalogue. Pure: which base backup for which time, what may go, what is not continuous. */
-
-/** What one base backup, with the log that follows it without a gap, can be restored to. Times in ms. */
+/** The times that one base backup can be restored to, with the log that follows it without a gap. In ms since the epoch. */
 export interface Window {
   base: BaseManifest
   timeline: number
   from: number
   to: number
-  /** From the base backup's start, in order. */
+  /** From the start of the base backup, in order. */
   segments: Segment[]
 }
 
-/** The timeline that was archived last: where the database went on. */
+/** Returns the timeline that was archived last. */
 export function currentTimeline({ timelines }: Catalogue): Timeline | undefined {
   return timelines.toSorted((a, b) => lastAt(a) - lastAt(b)).at(-1)
 }
 
-/** The newest timeline of a database's own history that was archived; of others in the same archive it knows nothing. */
+/** Returns the newest archived timeline of a database's own history; the archive may hold others. */
 export function archivedOf({ timelines }: Catalogue, { timelines: own }: History): Timeline | undefined {
   const archived = own.map((id) => timelines.find((one) => one.id === id && one.segments.length > 0))
   return archived.findLast((timeline) => timeline !== undefined)
@@ -30,7 +28,7 @@ export function lastAt({ position, segments }: Timeline): number {
   return Math.max(position?.at ?? 0, segments.at(-1)?.at ?? 0)
 }
 
-/** Oldest first. A base backup whose own log is not all there gives no window. */
+/** Returns what can be restored on a timeline, oldest first. A base backup whose own log is incomplete has no window. */
 export function windows(catalogue: Catalogue, timeline: Timeline): Window[] {
   return catalogue.bases.flatMap((base) => {
     const segments = logAfter(base, catalogue, timeline)
@@ -41,13 +39,13 @@ export function windows(catalogue: Catalogue, timeline: Timeline): Window[] {
   })
 }
 
-/** The newest base backup before `time`, with the log up to it. */
+/** Chooses the newest base backup before `time` whose log reaches it. */
 export function choose(all: readonly Window[], time: number | 'latest'): Window | undefined {
   if (time === 'latest') return all.toSorted((a, b) => a.to - b.to || a.from - b.from).at(-1)
   return all.filter(({ from, to }) => from <= time && time <= to).at(-1)
 }
 
-/** Windows that overlap or touch, as one. */
+/** Merges windows that overlap or touch. */
 export function ranges(all: readonly Window[]): { from: number; to: number }[] {
   const merged: { from: number; to: number }[] = []
   for (const { from, to } of all.toSorted((a, b) => a.from - b.from)) {
@@ -58,18 +56,18 @@ export function ranges(all: readonly Window[]): { from: number; to: number }[] {
   return merged
 }
 
-/** Segments from the base backup's first on, along the timelines that lead to `timeline`, until the first gap. */
+/** Returns the segments from the base backup's first on, along the timelines that lead to `timeline`, up to the first gap. */
 function logAfter(base: BaseManifest, { timelines }: Catalogue, timeline: Timeline): Segment[] {
   const { segmentBytes } = base
-  const way = [...timeline.ancestors, { timeline: timeline.id, end: undefined }]
-  const start = way.findIndex((part) => part.timeline === base.timeline)
-  const left = way[start]?.end
+  const path = [...timeline.ancestors, { timeline: timeline.id, end: undefined }]
+  const start = path.findIndex((part) => part.timeline === base.timeline)
+  const left = path[start]?.end
   if (start === -1 || (left !== undefined && parseLsn(base.stopLsn)! > left)) return []
   const found: Segment[] = []
   let index = indexOf(parseLsn(base.startLsn)!, segmentBytes)
-  for (const part of way.slice(start)) {
+  for (const part of path.slice(start)) {
     const known = new Map(timelines.find(({ id }) => id === part.timeline)?.segments.map((one) => [one.index, one]))
-    // The segment in which a timeline was left is there again, as a whole, as the first of the next one.
+    // The segment in which a timeline was left is repeated as the first of the next one.
     const end = part.end === undefined ? Number.POSITIVE_INFINITY : indexOf(part.end, segmentBytes)
     for (; index < end; index += 1) {
       const segment = known.get(index)
@@ -81,14 +79,14 @@ function logAfter(base: BaseManifest, { timelines }: Catalogue, timeline: Timeli
   return found
 }
 
-/** What a restore to `time` reads: a commit's time is taken when its record is written, a moment before it arrives here. */
+/** Returns the segments that a restore to `time` reads. A commit is timed a moment before its record arrives here. */
 export function neededUntil(segments: readonly Segment[], time: number | 'latest'): Segment[] {
   if (time === 'latest') return [...segments]
   const past = segments.findIndex(({ openedAt }) => openedAt > time + 60_000)
   return past === -1 ? [...segments] : segments.slice(0, past + 1)
 }
 
-/** All but the newest `keep` base backups, and the log that none of those needs. */
+/** Returns all but the newest `keep` base backups, and the log that none of those needs. */
 export function expendable(
   { bases, timelines }: Catalogue,
   keep: number,
@@ -107,7 +105,7 @@ function firstIndex({ startLsn, segmentBytes }: BaseManifest): number {
   return indexOf(parseLsn(startLsn)!, segmentBytes)
 }
 
-/** Segments that were archived once, are not there, and are needed by a base backup. */
+/** Returns the names of missing segments that were archived once and that a base backup needs. */
 export function missing({ bases, timelines }: Catalogue): string[] {
   return timelines.flatMap(({ id, segments }) =>
     segments.flatMap((segment, position) => {

@@ -9,23 +9,23 @@ import type { Launcher } from '../engines/process/launcher.ts'
 import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 
-/** Where a recovery ends. The end of the log is where it ends by itself. */
+/** Where a recovery ends: at the end of the log, at a time (ms since the epoch), or at a named restore point. */
 export type Target = { kind: 'end' } | { kind: 'time'; at: number } | { kind: 'point'; name: string }
 
 export interface RecoveryOptions {
   binaries: PostgresBinaries
   launcher: Launcher
-  /** With `postgres/` in it: a copied data directory and, in its `pg_wal`, the log. */
+  /** Holds `postgres/`: a copied data directory with the log in its `pg_wal`. */
   root: string
   timeline: number
   target: Target
-  /** Position that the server has replayed, from time to time. */
+  /** Called now and then with the position that the server has replayed. */
   onReplay?: (lsn: string) => void
 }
 
 /**
- * Lets a server replay the log in `root`, gives the recovered server to `body`, and stops it.
- * @throws RESTORE_FAILED with what the server said
+ * Starts a server that replays the log in `root`, calls `body` with the recovered server, and stops it.
+ * @throws RESTORE_FAILED with what the server reported
  */
 export async function recover<T>(
   options: RecoveryOptions,
@@ -39,12 +39,12 @@ export async function recover<T>(
   await writeFile(signal, '', { mode: 0o600 })
   if (launcher.uid !== undefined) for (const own of [socketDir, signal]) await chown(own, launcher.uid, launcher.gid!)
   const settings = {
-    restore_command: 'false', // the log lies in pg_wal already, checked on its way there
+    restore_command: 'false', // the log is in pg_wal already, checked on its way there
     recovery_target_timeline: String(timeline),
     ...(target.kind === 'time' && { recovery_target_time: new Date(target.at).toISOString().replace('Z', '+00') }),
     ...(target.kind === 'point' && { recovery_target_name: target.name }),
     recovery_target_action: 'promote',
-    hot_standby: 'off', // nobody reads before it is done; and its settings need not match those of the server it came from
+    hot_standby: 'off', // so that its settings need not match those of the original server
     log_startup_progress_interval: '1s',
   }
   const args = serverArgs(data, { memoryBytes: Math.min(totalmem(), 1024 ** 3), socketDir, connectionsMax: 20 })
@@ -52,16 +52,16 @@ export async function recover<T>(
   const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args]
   const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
   const child = spawn(command!, rest, { ...identity, stdio: ['ignore', 'ignore', 'pipe'] })
-  let said = ''
+  let output = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said = (said + text).slice(-20_000)
+    output = (output + text).slice(-20_000)
     const lsn = [...text.matchAll(/current LSN: ([0-9A-F]+\/[0-9A-F]+)/g)].at(-1)
     if (lsn) options.onReplay?.(lsn[1]!)
   })
   let ended = false
   const exit = new Promise<void>((resolve) => {
     child.once('error', (error) => {
-      said += messageOf(error)
+      output += messageOf(error)
       resolve()
     })
     child.once('close', () => resolve())
@@ -75,10 +75,10 @@ export async function recover<T>(
         await (await connectOnce(connection)).end()
         break
       } catch {
-        await sleep(50) // it replays; how long depends on the log
+        await sleep(50) // it is still replaying
       }
     }
-    if (ended) throw failed(said)
+    if (ended) throw failed(output)
     return await body(connection)
   } finally {
     if (!ended) child.kill('SIGINT')
@@ -86,12 +86,12 @@ export async function recover<T>(
   }
 }
 
-/** The log ended, and nothing in it was committed after the time that was asked for. */
+/** Postgres' message if the log has no commit after the requested time. */
 export const endedBeforeTarget = /recovery ended before configured recovery target was reached/
 
-function failed(said: string): RungError {
-  const lines = said.split('\n').filter((line) => /FATAL|PANIC|ERROR|HINT/.test(line))
-  const reason = (lines.length > 0 ? lines : said.trim().split('\n')).slice(-3).join(' ')
+function failed(output: string): RungError {
+  const lines = output.split('\n').filter((line) => /FATAL|PANIC|ERROR|HINT/.test(line))
+  const reason = (lines.length > 0 ? lines : output.trim().split('\n')).slice(-3).join(' ')
   return new RungError(
     'RESTORE_FAILED',
     `Postgres could not recover from this backup: ${reason} Run rung backup verify, or restore to another time.`,

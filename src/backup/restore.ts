@@ -1,4 +1,3 @@
-import { createHash, type Hash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
 import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
@@ -9,7 +8,7 @@ import type { Launcher } from '../engines/process/launcher.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Catalogue, Segment } from './catalogue.ts'
 import { checked, DamagedFile } from './content.ts'
-import { basesFolder, names, type SegmentManifest, type StoredFile, walFolder } from './layout.ts'
+import { basesFolder, historyName, names, type SegmentManifest, type StoredFile, walFolder } from './layout.ts'
 import { neededUntil, type Window } from './policy.ts'
 import { endedBeforeTarget, recover, type Target } from './recover.ts'
 import { unseal } from './sealed.ts'
@@ -21,26 +20,26 @@ export interface RestoreOptions {
   /** The base backup to begin with, and the log after it. */
   window: Window
   target: Target
-  /** A folder that does not exist or is empty; it becomes a data directory of Rung's. */
+  /** A folder that does not exist or is empty; it becomes a data directory of Rung. */
   into: string
-  /** False for one that is thrown away: then its timeline need not be remembered. */
+  /** Whether the result is kept; otherwise its timeline is not reserved in the archive. */
   lasting: boolean
   onProgress?: (stage: 'copy' | 'log' | 'replay', done: number | string, total?: number) => void
-  /** Looks at the recovered server before it is stopped. */
+  /** Called with the recovered server before it is stopped. */
   look?: (connection: ConnectionConfig) => Promise<void>
 }
 
 export interface Restored {
   base: string
   timeline: number
-  /** The last transaction that was replayed, ms; undefined where the base backup was all there was. */
+  /** Time of the last transaction that was replayed, ms since the epoch; undefined if none followed the base backup. */
   lastTransactionAt: number | undefined
-  /** The app's root of keys was in the backup. */
+  /** Whether the root of the app's keys was in the backup. */
   withSecret: boolean
 }
 
 /**
- * A new data directory from a base backup and the log. The folder becomes Rung's (`rung.json`) as the last step: one that was not
+ * Creates a data directory from a base backup and the log. Its marker (`rung.json`) is written last: a directory that was not
  * finished cannot be started by mistake.
  * @throws RESTORE_NOT_EMPTY, BACKUP_DAMAGED, RESTORE_FAILED
  */
@@ -54,7 +53,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const { base } = window
     const from = path.join(basesFolder(catalogue.folder), base.id)
     await makeFolder(data, launcher)
-    await unpack(from, base.files, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
+    const tar = base.files.find(({ name }) => name === names.tar)!
+    await unpack(from, tar, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
     const needed = neededUntil(window.segments, options.target.kind === 'time' ? options.target.at : 'latest')
     for (const [done, segment] of needed.entries()) {
       options.onProgress?.('log', done + 1, needed.length)
@@ -79,26 +79,26 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     if (!(error instanceof DamagedFile)) throw error
     throw new RungError(
       'BACKUP_DAMAGED',
-      `In ${catalogue.folder}, ${error.message}. Nothing was restored; rung backup verify names all that is damaged, and an older time may still be possible.`,
+      `In ${catalogue.folder}, ${error.message}. Nothing was restored; rung backup verify names every damaged file, and an older time may still be possible.`,
       { cause: error },
     )
   }
 }
 
 async function makeEmpty(into: string): Promise<void> {
-  let there: string[]
+  let existing: string[]
   try {
     await mkdir(into, { recursive: true, mode: 0o700 })
-    there = await readdir(into)
+    existing = await readdir(into)
   } catch (cause) {
-    throw new RungError('RESTORE_FAILED', `${into} cannot be made (${messageOf(cause)}). Name another folder.`, {
+    throw new RungError('RESTORE_FAILED', `${into} cannot be created (${messageOf(cause)}). Name another folder.`, {
       cause,
     })
   }
-  if (there.length === 0) return
+  if (existing.length === 0) return
   throw new RungError(
     'RESTORE_NOT_EMPTY',
-    `${into} is not empty (it holds ${there.slice(0, 3).join(', ')}). Name a folder that does not exist yet: a restore never overwrites.`,
+    `${into} is not empty (it holds ${existing.slice(0, 3).join(', ')}). Name a folder that does not exist yet: a restore never overwrites.`,
   )
 }
 
@@ -113,62 +113,42 @@ async function openNew(file: string, owner: Launcher): Promise<FileHandle> {
   return handle
 }
 
-/** The data directory; each file of it is compared with Postgres' own list as well. */
 async function unpack(
   from: string,
-  files: readonly StoredFile[],
+  tar: StoredFile,
   data: string,
   owner: Launcher,
   onProgress: (done: number, total: number) => void,
 ): Promise<void> {
-  const tar = files.find(({ name }) => name === names.tar)!
-  const list = files.find(({ name }) => name === names.fileList)!
-  const chunks: Buffer[] = []
-  for await (const chunk of checked(path.join(from, list.name), list)) chunks.push(chunk)
-  const { Files } = JSON.parse(Buffer.concat(chunks).toString()) as { Files: { Path: string; Checksum: string }[] }
-  const expected = new Map(Files.map((file) => [file.Path, file.Checksum]))
-  let open: { name: string; handle: FileHandle; hash: Hash } | undefined
+  const content = () => checked(path.join(from, tar.name), tar)
+  let file: FileHandle | undefined
   let done = 0
-
-  async function finish(): Promise<void> {
-    if (!open) return
-    await open.handle.close()
-    const checksum = expected.get(open.name)
-    if (checksum !== undefined && checksum !== open.hash.digest('hex')) {
-      throw new DamagedFile(names.tar, `holds a ${open.name} other than the one that was copied`)
-    }
-    expected.delete(open.name)
-    open = undefined
-  }
-
   try {
-    for await (const part of readTar(checked(path.join(from, tar.name), tar))) {
+    for await (const part of readTar(content())) {
       if (Buffer.isBuffer(part)) {
-        open!.hash.update(part)
-        await open!.handle.write(part)
+        await file!.write(part)
         done += part.length
         continue
       }
-      await finish()
+      await file?.close()
+      file = undefined
       onProgress(done, tar.bytes)
       const target = path.resolve(data, part.name)
       if (target !== data && !target.startsWith(data + path.sep)) throw new DamagedFile(names.tar, `names ${part.name}`)
       if (part.kind === 'link') throw new DamagedFile(names.tar, `holds a link (${part.name})`)
-      if (part.kind === 'file') {
-        open = { name: part.name, handle: await openNew(target, owner), hash: createHash('sha256') }
-      } else if (target !== data) await makeFolder(target, owner)
+      if (part.kind === 'file') file = await openNew(target, owner)
+      else if (target !== data) await makeFolder(target, owner)
     }
   } catch (error) {
-    // Wrong bytes can be the reason of anything, and the checksum that tells so comes behind them.
-    for await (const _ of checked(path.join(from, tar.name), tar));
+    // Damage can cause any error, and the checksum that proves it comes after the damaged bytes.
+    for await (const _ of content());
     throw error
+  } finally {
+    await file?.close()
   }
-  await finish()
-  const [lacking] = expected.keys()
-  if (lacking !== undefined) throw new DamagedFile(names.tar, `lacks ${lacking}`)
 }
 
-/** As a whole file: zeros are where the log ends. */
+/** Puts a segment in place as a whole file: Postgres takes zeros as the end of the log. */
 async function placeSegment(folder: string, segment: Segment, segmentBytes: number, wal: string, owner: Launcher) {
   const stored = await asStoredNow(folder, segment)
   const file = segmentFile(folder, stored)
@@ -176,7 +156,7 @@ async function placeSegment(folder: string, segment: Segment, segmentBytes: numb
   try {
     for await (const chunk of checked(file, stored)) await handle.write(chunk)
     if (stored.growing) {
-      // What was written and not yet confirmed: each record of the log has a checksum of its own, and the first wrong one is the end.
+      // Bytes that were not confirmed yet: each record has a checksum of its own, and the log ends before the first wrong one.
       const rest = createReadStream(file, { start: stored.bytes }) as AsyncIterable<Buffer>
       for await (const chunk of rest) await handle.write(chunk)
     }
@@ -186,7 +166,7 @@ async function placeSegment(folder: string, segment: Segment, segmentBytes: numb
   }
 }
 
-/** While earlier ones were copied, a growing segment may have become a complete one. */
+/** A growing segment may have been completed while earlier ones were copied. */
 async function asStoredNow(folder: string, segment: Segment): Promise<Segment> {
   const complete = { ...segment, growing: false }
   const manifest = segmentFile(folder, complete).replace(/zst$/, 'json')
@@ -214,7 +194,7 @@ async function replay(options: RestoreOptions, binaries: ReturnType<typeof findB
         onReplay: (lsn) => options.onProgress?.('replay', lsn),
       },
       async (connection) => {
-        const facts = await examine(connection)
+        const facts = await positionOf(connection)
         await options.look?.(connection)
         return facts
       },
@@ -222,14 +202,13 @@ async function replay(options: RestoreOptions, binaries: ReturnType<typeof findB
   try {
     return await attempt(target)
   } catch (error) {
-    // The archive reaches beyond that time, only nothing was committed since: then the end of the log is that time.
+    // Nothing was committed between that time and the end of the archive: then the end is that time.
     if (target.kind !== 'time' || !endedBeforeTarget.test(messageOf(error))) throw error
     return attempt({ kind: 'end' })
   }
 }
 
-/** That it answers, and where it stands. */
-async function examine(connection: ConnectionConfig) {
+async function positionOf(connection: ConnectionConfig) {
   const sql = await connectOnce(connection)
   try {
     const { rows } = await sql.query(
@@ -242,9 +221,9 @@ async function examine(connection: ConnectionConfig) {
   }
 }
 
-/** So that the next restore from this archive gets a number of its own. An archive that can only be read has nothing to mix up. */
+/** Reserves the timeline, so that the next restore from this archive gets another number. A read-only archive needs no reservation. */
 async function reserveTimeline(data: string, folder: string, timeline: number): Promise<void> {
-  const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`
+  const name = historyName(timeline)
   const text = await readFile(path.join(data, 'pg_wal', name))
   const handle = await open(path.join(walFolder(folder), name), 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error

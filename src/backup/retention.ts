@@ -4,15 +4,12 @@ import type { Catalogue } from './catalogue.ts'
 import { basesFolder, timelineFolder } from './layout.ts'
 import { expendable } from './policy.ts'
 
-/** Removes what the newest `keep` base backups do not need. */
-export async function removeExpendable(
-  catalogue: Catalogue,
-  keep: number,
-): Promise<{ bases: string[]; segments: string[] }> {
+/** Removes the base backups before the newest `keep`, and the log that those do not need. */
+export async function removeExpendable(catalogue: Catalogue, keep: number): Promise<void> {
   const { bases, segments } = expendable(catalogue, keep)
   for (const { id } of bases) {
     const folder = path.join(basesFolder(catalogue.folder), id)
-    const gone = path.join(basesFolder(catalogue.folder), `.${id}-${process.pid}`) // at once, and swept up if this is killed
+    const gone = path.join(basesFolder(catalogue.folder), `.${id}-${process.pid}`) // at once; a draft is removed even if this is killed
     await rename(folder, gone)
     await rm(gone, { recursive: true })
   }
@@ -21,5 +18,4 @@ export async function removeExpendable(
     await rm(`${file}.json`, { force: true })
     await rm(`${file}.zst`, { force: true })
   }
-  return { bases: bases.map(({ id }) => id), segments: segments.map(({ name }) => name) }
 }

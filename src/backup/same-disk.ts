@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 
-/** Whether backups would be gone together with what they are of. */
+/** Whether a failing disk would take the backups together with the data. */
 export async function onSameDisk(dataDir: string, backupDir: string): Promise<boolean> {
   const [data, backup] = await Promise.all([stat(dataDir), stat(backupDir)])
   return data.dev === backup.dev

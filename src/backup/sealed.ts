@@ -2,13 +2,12 @@ import { createHash } from 'node:crypto'
 import { open, rename } from 'node:fs/promises'
 import path from 'node:path'
 
-/** JSON that carries its own SHA-256: a file of it is whole, or it is known not to be. */
-
+/** Returns JSON that carries its own SHA-256, so that an incomplete file is recognised. */
 export function seal(content: object): string {
   return `${JSON.stringify({ ...content, checksum: checksumOf(content) }, null, 2)}\n`
 }
 
-/** The content, or nothing where the text is torn or was changed. */
+/** Returns the content, or undefined if the text is incomplete or was changed. */
 export function unseal<T extends object>(text: string): T | undefined {
   try {
     const { checksum, ...content } = JSON.parse(text) as T & { checksum: unknown }
@@ -22,7 +21,7 @@ function checksumOf(content: object): string {
   return createHash('sha256').update(JSON.stringify(content)).digest('hex')
 }
 
-/** There as a whole or not at all, also after the power fails: written beside, synced, renamed. */
+/** Writes a file that exists completely or not at all, also after a power failure: draft, sync, rename. */
 export async function writeWhole(file: string, data: string | Uint8Array): Promise<void> {
   const draft = `${file}.draft`
   const handle = await open(draft, 'w', 0o600)
@@ -35,7 +34,7 @@ export async function writeWhole(file: string, data: string | Uint8Array): Promi
   await rename(draft, file)
 }
 
-/** Makes new and renamed names in a folder survive a power failure. */
+/** Makes new and renamed files of a folder survive a power failure. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')
   await handle.sync().finally(() => handle.close())

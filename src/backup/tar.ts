@@ -1,5 +1,4 @@
-/** As much of the tar format (POSIX ustar) as Postgres writes: files, folders and links, names below 100 bytes. */
-
+/** The part of the tar format (POSIX ustar) that Postgres writes: files, folders and links, names below 100 bytes. */
 export interface TarEntry {
   name: string
   kind: 'file' | 'folder' | 'link'
@@ -9,8 +8,8 @@ export interface TarEntry {
 const blockBytes = 512
 
 /**
- * Each entry, followed by the pieces of its content.
- * @throws when the bytes are no tar, or end too early
+ * Yields each entry, followed by the pieces of its content.
+ * @throws when the bytes are not a tar archive, or end too early
  */
 export async function* readTar(source: AsyncIterable<Buffer>): AsyncGenerator<TarEntry | Buffer> {
   let rest: Buffer = Buffer.alloc(0)
@@ -34,7 +33,7 @@ export async function* readTar(source: AsyncIterable<Buffer>): AsyncGenerator<Ta
         if (rest.length < blockBytes) break
         const entry = readHeader(rest.subarray(0, blockBytes))
         rest = rest.subarray(blockBytes)
-        if (!entry) continue // the zeros at the end
+        if (!entry) continue // zeros at the end
         contentLeft = entry.bytes
         paddingLeft = (blockBytes - (entry.bytes % blockBytes)) % blockBytes
         yield entry
@@ -63,7 +62,7 @@ function text(block: Buffer, start: number, length: number): string {
   return field.toString('utf8', 0, end === -1 ? length : end).trim()
 }
 
-/** Octal; from 8 GiB on a binary number, marked by its first bit. */
+/** Octal; from 8 GiB on a binary number, marked by the first bit. */
 function size(block: Buffer): number {
   return block[124]! & 0x80 ? Number(block.readBigUInt64BE(128)) : Number.parseInt(text(block, 124, 12), 8)
 }

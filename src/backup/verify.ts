@@ -6,8 +6,8 @@ import { basesFolder, type StoredFile, timelineFolder } from './layout.ts'
 import { missing } from './policy.ts'
 
 /**
- * Reads every file of every backup and compares it with its checksum, and looks for gaps in the log.
- * `onProgress`: files done, and how many there are.
+ * Reads every file of a database's backups, compares it with its checksum, and looks for gaps in the log.
+ * @param onProgress called with the number of files checked, and of all files
  */
 export async function verify(
   catalogue: Catalogue,
@@ -26,7 +26,7 @@ export async function verify(
     onProgress?.(done, all.length)
     const what = await whatIsWrong(at, stored)
     if (what === undefined) continue
-    // While others were read, the growing segment may have become a complete one: the next verification reads it.
+    // The growing segment may have been completed meanwhile: the next verification reads it.
     if (segment?.growing && existsSync(sealedFile(catalogue.folder, segment))) continue
     faults.push({ file: path.relative(catalogue.folder, at), what })
   }

@@ -4,10 +4,10 @@ import type { Lsn } from '../kernel/position.ts'
 
 export type FromServer =
   | { kind: 'log'; start: Lsn; bytes: Buffer }
-  /** The server asks to be answered at once, or ends an idle connection. */
+  /** The server ends the connection if a wanted reply does not arrive. */
   | { kind: 'alive'; replyWanted: boolean }
 
-/** `bytes` is a view: copy what is kept. */
+/** The returned bytes are a view: copy what you keep. */
 export function readMessage(chunk: Buffer): FromServer | undefined {
   const type = chunk[0]
   if (type === 0x77 /* w */) return { kind: 'log', start: chunk.readBigUInt64BE(1), bytes: chunk.subarray(25) }
@@ -15,10 +15,10 @@ export function readMessage(chunk: Buffer): FromServer | undefined {
   return undefined
 }
 
-/** Microseconds between the Unix epoch and Postgres' own, 2000-01-01. */
+/** Microseconds between the Unix epoch and Postgres' epoch, 2000-01-01. */
 const postgresEpoch = 946_684_800_000_000n
 
-/** "Written up to here, safe on disk up to there": the server keeps what is not yet safe. */
+/** Tells the server what is written and what is safe on disk; it keeps what is not safe yet. */
 export function standbyStatus(written: Lsn, safe: Lsn, now: number, replyWanted = false): Buffer {
   const message = Buffer.alloc(34)
   message[0] = 0x72 // r
@@ -30,7 +30,7 @@ export function standbyStatus(written: Lsn, safe: Lsn, now: number, replyWanted 
   return message
 }
 
-/** What `BASE_BACKUP` sends: the name of an archive, pieces of it, then the list of files in pieces. */
+/** Messages of `BASE_BACKUP`: the name of an archive, pieces of it, then pieces of the list of files. */
 export type FromBackup =
   | { kind: 'archive'; name: string }
   | { kind: 'piece'; bytes: Buffer }

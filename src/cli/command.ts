@@ -4,23 +4,23 @@ import { rungs } from '../topology/catalog.ts'
 import { allSettings } from '../topology/read-settings.ts'
 import type { Setting } from '../topology/settings.ts'
 
-/** A command of the command line; each has a file of its own. */
+/** One command of the command line. Each has a file of its own. */
 export interface Command {
   name: string
   /** A phrase for the list of commands. */
   summary: string
   /** `rung start [app-file]` */
   usage: string
-  /** What it does, for `--help`; plain text, 80 columns. */
+  /** What the command does; plain text of at most 80 columns. */
   help: string
-  /** Which settings it reads: groups or single paths of their table. `--help` lists them. */
+  /** The settings that it reads: groups or single paths of the settings table. */
   settings?: readonly string[]
   examples: readonly string[]
-  /** How many words may follow the command; without it the command itself checks them. */
+  /** How many positional arguments are allowed. Without it the command checks them itself. */
   wordsMax?: number
   options: Options
-  /** Returns the exit code. */
-  run(input: Input): Promise<number>
+  /** Returns what the command found or did, or the exit code of a command that ran until it was stopped. */
+  run(input: Input): Promise<Result | number>
 }
 
 export type Options = Readonly<Record<string, Option>>
@@ -43,7 +43,6 @@ export interface Input {
   out: Output
 }
 
-/** Where a command writes. */
 export interface Output {
   /** A line for people. */
   line(text?: string): void
@@ -53,7 +52,27 @@ export interface Output {
   note(text: string): void
 }
 
-/** Options that are settings, from their table. */
+/** A read model and its printer. */
+export interface Result {
+  /** Plain data: `--json` prints it as it is. */
+  view: unknown
+  print(): void
+  exitCode: number
+}
+
+/** Pairs what a command found with the function that prints it for people. */
+export function result<View>(view: View, print: (view: View) => void, exitCode = 0): Result {
+  return { view, print: () => print(view), exitCode }
+}
+
+/** Prints a result in the form that was asked for. @returns the exit code */
+export function present({ view, print, exitCode }: Result, { json, out }: Pick<Input, 'json' | 'out'>): number {
+  if (json) out.json(view)
+  else print()
+  return exitCode
+}
+
+/** Options that are settings, taken from the settings table. */
 export function settingOptions(...paths: readonly string[]): Options {
   return Object.fromEntries(
     paths.map((path) => {
@@ -62,6 +81,9 @@ export function settingOptions(...paths: readonly string[]): Options {
     }),
   )
 }
+
+/** The settings of every command that works on the app's database. */
+export const databaseSettings = ['data', 'process.dataDir', 'process.config'] as const
 
 const common: Options = {
   help: { type: 'boolean', help: 'Show this text.' },
@@ -74,9 +96,9 @@ export function parseInput(command: Command, args: readonly string[]) {
   for (const [name, { type, short }] of Object.entries({ ...command.options, ...common }))
     options[name] = { type, ...(short !== undefined && { short }) }
   try {
-    const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
-    const more = parsed.positionals[command.wordsMax ?? Number.POSITIVE_INFINITY]
-    if (more !== undefined) throw new Error(`Unexpected argument "${more}"`)
+    const parsed = parseArgs({ args: [...args], options, allowPositionals: true })
+    const unexpected = parsed.positionals[command.wordsMax ?? Number.POSITIVE_INFINITY]
+    if (unexpected !== undefined) throw new Error(`Unexpected argument "${unexpected}"`)
     return parsed
   } catch (cause) {
     const [first] = (cause as Error).message.split('. ')
@@ -84,49 +106,65 @@ export function parseInput(command: Command, args: readonly string[]) {
   }
 }
 
+/**
+ * Reads an option that must be a whole number.
+ * @throws CONFIG_INVALID
+ */
+export function numberOption(
+  { values }: Pick<Input, 'values'>,
+  name: string,
+  { max, otherwise }: { max: number; otherwise: number },
+): number {
+  const value = values[name] === undefined ? otherwise : Number(values[name])
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value
+  throw new RungError('CONFIG_INVALID', `--${name} must be a whole number from 1 to ${max}; it is "${values[name]}".`)
+}
+
+/** @throws CONFIG_INVALID: the command has no such verb */
+export function unknownVerb({ name }: Command, verb: string): never {
+  throw new RungError('CONFIG_INVALID', `There is no "${verb}" here. See: rung ${name} --help`)
+}
+
 export function helpText(command: Command): string {
-  const rows = Object.entries({ ...command.options, ...common }).map(
-    ([name, option]) =>
-      [
-        `${option.short ? `-${option.short}, ` : ''}--${name}${option.value ? ` <${option.value}>` : ''}`,
-        option.help,
-      ] as const,
-  )
+  const rows = Object.entries({ ...command.options, ...common }).map(([name, { short, value, help }]) => {
+    const left = `${short ? `-${short}, ` : ''}--${name}${value ? ` <${value}>` : ''}`
+    return [left, help] as const
+  })
   const width = Math.max(...rows.map(([left]) => left.length))
   const settings = settingLines(command.settings ?? [])
   return [
-    `${command.usage}`,
+    command.usage,
     '',
     command.help,
     '',
     'Options:',
     ...rows.flatMap(([left, right]) => hanging(`  ${left.padEnd(width)}  `, right)),
-    ...(settings.length > 0 ? ['', 'Settings, by their variable and their name in rung.config.ts:', ...settings] : []),
+    ...(settings.length > 0 ? ['', 'Settings, by environment variable and name in rung.config.ts:', ...settings] : []),
     '',
     command.examples.length === 1 ? 'Example:' : 'Examples:',
     ...command.examples.map((example) => `  ${example}`),
   ].join('\n')
 }
 
-/** Each on two lines: its names, then what it is. */
+/** Two lines for each setting: its names, then what it is. */
 function settingLines(wanted: readonly string[]): string[] {
   const isWanted = (path: string) => wanted.some((one) => path === one || path.startsWith(`${one}.`))
   return [...allSettings]
     .filter(([path]) => isWanted(path))
     .flatMap(([path, row]) => [
-      `  ${row.variable}${row.inFile ? `, ${path}` : ''}${usual(row)}`,
+      `  ${row.variable}${row.inFile ? `, ${path}` : ''}${defaultText(row)}`,
       ...hanging('      ', row.help),
     ])
 }
 
-/** The default, where there is one: ` (3000)`. */
-function usual({ type, ...row }: Setting): string {
+/** ` (3000)`, or nothing where the setting has no default. */
+function defaultText({ type, ...row }: Setting): string {
   const value = row.default({ preset: rungs['1k'], mode: 'production' })
   const text = value === undefined ? '' : type.format(value as never)
   return text === '' ? '' : ` (${text})`
 }
 
-/** Text in 80 columns; its further lines begin below its first. */
+/** Breaks text at 80 columns; further lines are indented as far as the head is long. */
 function hanging(head: string, text: string): string[] {
   const lines = [head]
   for (const word of text.split(' ')) {

@@ -9,11 +9,11 @@ import { settings } from '../topology/settings.ts'
 import { type Command, settingOptions } from './command.ts'
 import { isWithin, watchSources } from './watch-sources.ts'
 
-/** Requests in hand may delay a restart for this long; then a second signal ends the app at once, and SIGKILL ends one that hangs. */
+/** A restart waits this long for requests in hand; then a second signal ends the app, and SIGKILL one that hangs. */
 const politeMsMax = 3_000
 const endMsMax = 2_000
 
-/** Read at each start of the app, since it is watched like its sources. */
+/** `.env` is watched like a source, and read at each start of the app. */
 function envOf(folder: string): NodeJS.Dict<string> {
   const file = path.join(folder, '.env')
   return existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {}
@@ -21,30 +21,34 @@ function envOf(folder: string): NodeJS.Dict<string> {
 
 const dev: Command = {
   name: 'dev',
-  summary: 'start the app and restart it at every change',
+  summary: 'start the app, and restart it at every change',
   usage: 'rung dev [app-file] [options]',
   wordsMax: 1,
   help: [
     'Like "rung start" with NODE_ENV=development: answers and the log show where an error',
-    'was thrown, module borders and calls are checked. Restarts when a source file',
-    'below this folder changes, in whatever way it is saved. Reads .env of this folder;',
-    'the environment wins over it. All settings: rung start --help.',
+    'was thrown; module borders and calls are checked. Restarts when a source file below',
+    'this folder changes. Reads .env of this folder; the environment wins over it. All',
+    'settings: rung start --help.',
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
   options: settingOptions('http.port', 'log.format', 'process.dataDir'),
   run({ positionals, values, env, cwd, out }) {
     const sources = { env: { ...envOf(cwd), ...env }, options: values }
     const ownFolders = [settings.process.dataDir, settings.backup.dir].map((one) => readSetting(one, sources))
-    const passed = ['port', 'log', 'data'].flatMap((name) =>
+    const options = ['port', 'log', 'data'].flatMap((name) =>
       typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
     )
-    const args = ['start', ...positionals, ...passed]
+    const args = [...process.execArgv, process.argv[1]!, 'start', ...positionals, ...options]
+    const appFile = positionals[0] ? path.resolve(cwd, positionals[0]) : findApp(undefined, cwd)
+    const appDir = appFile === undefined ? cwd : path.dirname(appFile)
+    const ended = Promise.withResolvers<number>()
     let child: ChildProcess | undefined
     let ending = false
-    let over = () => {}
+    let restarting = false
+    let changedAgain = false
 
     function launch(): void {
-      const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
+      const started = spawn(process.execPath, args, {
         cwd,
         env: { NODE_ENV: 'development', ...envOf(cwd), ...env },
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -55,7 +59,7 @@ const dev: Command = {
         child = undefined
         if (ending || started.killed) return
         if (code === 0)
-          over() // it ended unasked: nobody reads its output any more
+          void end() // its output is no longer read
         else out.note('\nThe app ended. Waiting for a change …')
       })
     }
@@ -63,57 +67,48 @@ const dev: Command = {
     async function stopChild(): Promise<void> {
       const running = child
       if (!running) return
-      const gone = new Promise((resolve) => running.once('exit', resolve))
+      const exited = new Promise((resolve) => running.once('exit', resolve))
       running.kill('SIGTERM')
-      let forget = after(politeMsMax, () => {
-        running.kill('SIGTERM')
-        forget = after(endMsMax, () => void running.kill('SIGKILL'))
-      })
-      await gone
-      forget()
+      const cancels = [
+        after(politeMsMax, () => void running.kill('SIGTERM')),
+        after(politeMsMax + endMsMax, () => void running.kill('SIGKILL')),
+      ]
+      await exited
+      for (const cancel of cancels) cancel()
     }
 
-    return new Promise((resolve) => {
-      let restarting = false
-      let again = false
-      async function restart(): Promise<void> {
-        again = true
-        if (restarting) return
-        restarting = true
-        while (again && !ending) {
-          again = false
-          await stopChild()
-          if (!ending) launch()
-        }
-        restarting = false
-      }
-      const appDir = path.dirname(
-        positionals[0] ? path.resolve(cwd, positionals[0]) : (findApp(undefined, cwd) ?? path.join(cwd, 'app.ts')),
-      )
-      const stopWatching = watchSources({
-        roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
-        except: ownFolders.flatMap((folder) => (folder === undefined ? [] : [path.resolve(cwd, folder)])),
-        onChange([first, ...others]) {
-          const more = others.length === 0 ? '' : ` and ${others.length} more`
-          out.note(`\n${path.relative(cwd, first!)}${more} changed, starting again …`)
-          void restart()
-        },
-      })
-      over = end
-      async function end(): Promise<void> {
-        if (ending) {
-          child?.kill('SIGTERM') // the app's second signal: it ends at once
-          return
-        }
-        ending = true
-        stopWatching()
+    async function restart(): Promise<void> {
+      changedAgain = true
+      if (restarting) return
+      restarting = true
+      while (changedAgain && !ending) {
+        changedAgain = false
         await stopChild()
-        resolve(0)
+        if (!ending) launch()
       }
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
-      launch()
+      restarting = false
+    }
+
+    async function end(): Promise<void> {
+      if (ending) return void child?.kill('SIGTERM') // the app's second signal ends it at once
+      ending = true
+      stopWatching()
+      await stopChild()
+      ended.resolve(0)
+    }
+
+    const stopWatching = watchSources({
+      roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
+      except: ownFolders.flatMap((folder) => (folder === undefined ? [] : [path.resolve(cwd, folder)])),
+      onChange([first, ...others]) {
+        const more = others.length === 0 ? '' : ` and ${others.length} more`
+        out.note(`\n${path.relative(cwd, first!)}${more} changed, restarting …`)
+        void restart()
+      },
     })
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
+    launch()
+    return ended.promise
   },
 }
-
 export default dev

@@ -1,8 +1,9 @@
 import { errorCodes, errorOf, isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { codeFrame, faultOf } from '../kernel/fault.ts'
-import { type Command, helpText, type Input, type Output, parseInput } from './command.ts'
+import { type Command, helpText, type Input, type Output, parseInput, present } from './command.ts'
+import { ownPackage } from './own-package.ts'
 
-/** Loaded by name only when asked for: `rung --help` must not load a database client. */
+/** Each command is loaded only when it is run: a start needs nothing of the others. */
 const commands: Record<string, () => Promise<{ default: Command }>> = {
   start: () => import('./start.ts'),
   dev: () => import('./dev.ts'),
@@ -32,7 +33,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
       return 0
     }
     if (name === '--version') {
-      out.line(await version())
+      out.line((await ownPackage()).version)
       return 0
     }
     const load = Object.hasOwn(commands, name) ? commands[name] : undefined
@@ -43,7 +44,9 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
       out.line(helpText(command))
       return 0
     }
-    return await command.run({ positionals, values: values as Input['values'], json, env, cwd, out })
+    const input = { positionals, values: values as Input['values'], json, env, cwd, out }
+    const outcome = await command.run(input)
+    return typeof outcome === 'number' ? outcome : present(outcome, input)
   } catch (error) {
     report(error, json, env, out)
     return 1
@@ -53,7 +56,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
 function report(error: unknown, json: boolean, env: Input['env'], out: Output): void {
   const code = isRungError(error) ? error.code : 'UNEXPECTED'
   const facts = isRungError(error) ? error.facts : {}
-  const { at = facts.at } = faultOf(error) // of this process, or as a process that it started has reported it
+  const { at = facts.at } = faultOf(error) // of this process, or reported by a process that it started
   if (json) {
     out.json({ error: { code, message: messageOf(error), ...(at !== undefined && { at }), ...facts } })
     return
@@ -62,14 +65,10 @@ function report(error: unknown, json: boolean, env: Input['env'], out: Output): 
   out.note(`\n${title} (${code})\n${messageOf(error)}`)
   const frame = typeof at === 'string' ? codeFrame(at) : undefined
   if (frame !== undefined) out.note(`\n${at}\n${frame}`)
-  if (!isRungError(error) || env.RUNG_DEBUG) out.note(stackOf(error))
-  const cause = isRungError(error) ? error.cause : undefined
-  if (cause && env.RUNG_DEBUG) out.note(`caused by: ${stackOf(cause)}`)
-}
-
-function stackOf(thrown: unknown): string {
-  const { stack, message } = errorOf(thrown)
-  return stack ?? message
+  if (!isRungError(error) || env.RUNG_DEBUG) out.note(errorOf(error).stack ?? messageOf(error))
+  if (isRungError(error) && error.cause && env.RUNG_DEBUG) {
+    out.note(`caused by: ${errorOf(error.cause).stack ?? messageOf(error.cause)}`)
+  }
 }
 
 async function overview(): Promise<string> {
@@ -83,12 +82,6 @@ async function overview(): Promise<string> {
     'Commands:',
     ...all.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
-    'rung <command> --help describes each of them. Every command takes --json.',
+    'rung <command> --help describes a command. Every command takes --json.',
   ].join('\n')
-}
-
-async function version(): Promise<string> {
-  const { readFile } = await import('node:fs/promises')
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
 }

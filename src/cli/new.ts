@@ -2,29 +2,28 @@ import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
-import type { Command } from './command.ts'
+import { type Command, result } from './command.ts'
 import { ownPackage, packedFile } from './own-package.ts'
 import { scaffold } from './scaffold.ts'
 
 const command: Command = {
   name: 'new',
-  summary: 'make a small app to begin with',
+  summary: 'create a small app to begin with',
   usage: 'rung new <name>',
   wordsMax: 1,
-  help: 'Makes a folder with an app of one module: a migration, routes and a test.',
+  help: 'Creates a folder with an app of one module: a migration, routes and a test.',
   examples: ['rung new my-app'],
   options: {},
-  async run({ positionals, cwd, json, out }) {
+  async run({ positionals, cwd, out }) {
     const [name] = positionals
     if (!name || !/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name)) {
       throw new RungError('CONFIG_INVALID', 'Give the app a name in kebab-case: rung new my-app')
     }
     const folder = path.join(cwd, name)
-    if (existsSync(folder))
-      throw new RungError('CONFIG_INVALID', `There is a ${name} here already. Choose another name.`)
+    if (existsSync(folder)) throw new RungError('CONFIG_INVALID', `${name} exists already. Choose another name.`)
     const { folder: own, version, dependencies, devDependencies } = await ownPackage()
     const packed = await packedFile(own, version)
-    // As npm writes it itself: relative, so that both may be moved together.
+    // Relative, as npm itself writes it: both folders can be moved together.
     const rung = packed === undefined ? undefined : `file:${path.relative(folder, packed)}`
     const install = rung === undefined ? `npm install /path/to/rung-${version}.tgz` : 'npm install'
     const { typescript, '@types/node': types } = devDependencies
@@ -35,18 +34,16 @@ const command: Command = {
       await mkdir(path.dirname(target), { recursive: true })
       await writeFile(target, text)
     }
-    if (json) out.json({ folder, files: Object.keys(files), rung: packed ?? null, install })
-    else {
-      out.line(`Made ${name}:`)
-      for (const file of Object.keys(files)) out.line(`  ${file}`)
+    return result({ folder, files: Object.keys(files), rung: packed ?? null, install }, (view) => {
+      out.line(`Created ${name}:`)
+      for (const file of view.files) out.line(`  ${file}`)
       out.line(`\nNext:\n  cd ${name}\n  ${install}\n  npm run dev\n  npm run check && npm test`)
       if (rung === undefined) {
         out.line(
-          '\n/path/to is where the file is that "npm pack" made of Rung. Do not install "rung" by its\nname: on npm it belongs to another project.',
+          '\n/path/to is the folder of the file that "npm pack" made of Rung. Do not install "rung"\nby its name: on npm it belongs to another project.',
         )
       }
-    }
-    return 0
+    })
   },
 }
 export default command

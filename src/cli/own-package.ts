@@ -3,9 +3,8 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** `package.json` of this Rung. */
+/** The `package.json` of this Rung, and its folder. */
 export interface OwnPackage {
-  /** The package's folder. */
   folder: string
   version: string
   dependencies: Record<string, string>
@@ -18,26 +17,22 @@ export async function ownPackage(): Promise<OwnPackage> {
 }
 
 /**
- * The packed file from which the Rung in `folder` was installed, or into which it was packed; `undefined` where that is not
- * known or the file does not exist any more. An app cannot name Rung by its version: on npm that name belongs to another project.
+ * Returns the packed file from which the Rung in `folder` was installed, or into which it was packed; `undefined` if that is not
+ * known or the file is gone. An app cannot name Rung by its version: on npm that name belongs to another project.
  */
 export async function packedFile(folder: string, version: string): Promise<string | undefined> {
   const modules = path.dirname(folder)
-  const known =
+  const file =
     path.basename(modules) === 'node_modules'
       ? await installedFrom(modules, path.basename(folder))
       : path.join(folder, `rung-${version}.tgz`)
-  return known !== undefined && existsSync(known) ? known : undefined
+  return file !== undefined && existsSync(file) ? file : undefined
 }
 
-/** npm records the origin of the packages that it installs. */
+/** npm records where an installed package came from; other programs do not. */
 async function installedFrom(modules: string, name: string): Promise<string | undefined> {
-  try {
-    const lock = JSON.parse(await readFile(path.join(modules, '.package-lock.json'), 'utf8'))
-    const resolved: unknown = lock.packages?.[`node_modules/${name}`]?.resolved
-    if (typeof resolved !== 'string' || !/^file:.*\.(tgz|tar\.gz)$/.test(resolved)) return undefined
-    return path.resolve(path.dirname(modules), decodeURI(resolved.slice('file:'.length)))
-  } catch {
-    return undefined // installed by another program
-  }
+  const text = await readFile(path.join(modules, '.package-lock.json'), 'utf8').catch(() => '{}')
+  const resolved: unknown = JSON.parse(text).packages?.[`node_modules/${name}`]?.resolved
+  if (typeof resolved !== 'string' || !/^file:.*\.(tgz|tar\.gz)$/.test(resolved)) return undefined
+  return path.resolve(path.dirname(modules), decodeURI(resolved.slice('file:'.length)))
 }

@@ -3,17 +3,17 @@ import { formatMs } from '../kernel/units.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import type { Filter, ItemState, Listed, QueueCount } from '../primitives/jobs/items.ts'
-import { createLog } from '../runtime/log.ts'
-import { openDatabase, openQueues, startDatabaseServer } from '../runtime/wire.ts'
-import type { Input, Options } from './command.ts'
-import { existingData, toolBindings } from './input-settings.ts'
+import { openQueues } from '../runtime/wire.ts'
+import { type Command, type Input, numberOption, type Options, type Result, result, unknownVerb } from './command.ts'
+import { withDatabase } from './database.ts'
+import { cut, tableLines } from './table.ts'
 
-/** What `rung jobs` and `rung events` share: both look into queues. */
-export interface QueueView {
+/** What differs between `rung jobs` and `rung events`. */
+export interface QueueKind {
   /** `job` or `delivery`. */
   noun: string
   ofEvents: boolean
-  /** From the name of a queue to the one that people see, and back. */
+  /** From the stored name of a queue to the one that people use, and back. */
   label(queue: string): string
   queueOf(label: string): string
 }
@@ -22,138 +22,99 @@ export const queueOptions: Options = {
   queue: { type: 'string', value: 'name', help: 'Only this queue.' },
   state: { type: 'string', value: 'state', help: 'waiting, delayed, running, dead, done or cancelled.' },
   limit: { type: 'string', value: 'number', help: 'At most this many, newest first (20).' },
-  dead: { type: 'boolean', help: 'With retry: all dead ones, of the queue where one is named.' },
+  dead: { type: 'boolean', help: 'With retry: all that are dead, of --queue where it is given.' },
 }
 
 const states: readonly string[] = ['waiting', 'delayed', 'running', 'dead', 'done', 'cancelled'] satisfies ItemState[]
 
-/** Opens the queues of the app's database, whether the app runs or not. */
-export async function withQueues<T>(
-  input: Input,
-  fn: (queues: { queue: Queue; outbox: Outbox }) => Promise<T>,
-): Promise<T> {
-  const bindings = existingData(await toolBindings(input), input.cwd)
-  const server = await startDatabaseServer(bindings, createLog('rung', 'silent'), 'attach')
-  const database = openDatabase(bindings.data, server.connection)
-  try {
-    return await fn(openQueues(database))
-  } finally {
-    await database.close()
-    await server.stop()
-  }
-}
-
-/** `list`, `show`, `retry`, `cancel`. */
-export async function runQueueVerb(input: Input, queue: Queue, view: QueueView): Promise<number> {
-  const [verb, ...rest] = input.positionals
-  if (verb === 'list') return list(input, queue, view)
-  if (verb === 'show') return show(input, queue, idsOf(rest))
-  if (verb === 'retry' || verb === 'cancel') return change(input, queue, view, verb, rest)
-  throw new RungError('CONFIG_INVALID', `There is no "${verb}" here. Use list, show, retry or cancel.`)
-}
-
-async function list({ values, json, out }: Input, queue: Queue, view: QueueView): Promise<number> {
-  const items = await queue.list({ ...filterOf(values, view), limit: limitOf(values.limit) })
-  if (json) {
-    out.json(items)
-    return 0
-  }
-  if (items.length === 0) out.line(`No ${view.noun} is here.`)
-  for (const item of items) {
-    out.line(
-      `${String(item.id).padStart(8)}  ${item.state.padEnd(9)} ${item.name.padEnd(28)} ${view.label(item.queue)}`,
-    )
-    out.line(`          ${detailOf(item)}`)
-  }
-  return 0
-}
-
-function detailOf({ failures, attempts_max: most, error, progress, created_at: created, key }: Listed): string {
-  const parts = [created.toISOString().slice(0, 19)]
-  if (key !== null) parts.push(`key ${key}`)
-  if (failures > 0) parts.push(`failed ${failures} of ${most}`)
-  if (progress) parts.push(`${Math.round(progress.share * 100)} %${progress.note ? ` ${progress.note}` : ''}`)
-  if (error) parts.push(error.replace(/\s+/g, ' '))
-  const text = parts.join('  ')
-  return text.length > 70 ? `${text.slice(0, 69)}…` : text
-}
-
-async function show({ json, out }: Input, queue: Queue, ids: readonly number[]): Promise<number> {
-  const items = await queue.list({ ids, limit: ids.length })
-  if (json) out.json(items)
-  else {
-    for (const item of items) {
-      for (const [name, value] of Object.entries(item)) {
-        if (value === null) continue
-        const text =
-          value instanceof Date ? value.toISOString() : typeof value === 'object' ? JSON.stringify(value) : value
-        out.line(`${name.padEnd(13)} ${text}`)
-      }
-      out.line()
-    }
-  }
-  const missing = ids.filter((id) => !items.some((item) => item.id === id))
-  if (missing.length > 0) out.note(`Not here (ended and not kept, or never there): ${missing.join(', ')}`)
-  return missing.length === 0 ? 0 : 1
-}
-
-async function change(
-  { values, json, out }: Input,
-  queue: Queue,
-  view: QueueView,
-  how: 'retry' | 'cancel',
-  rest: readonly string[],
-): Promise<number> {
-  const all = how === 'retry' && values.dead === true
-  if (all && rest.length > 0) throw new RungError('CONFIG_INVALID', 'Give numbers, or --dead, not both.')
-  let changed = 0
-  if (all) {
-    const filter = { ...filterOf({ ...values, state: 'dead' }, view), limit: 1_000 }
-    for (let found = await queue.list(filter); found.length > 0; found = await queue.list(filter)) {
-      changed += await queue.change(
-        found.map(({ id }) => id),
-        how,
-      )
-    }
-  } else changed = await queue.change(idsOf(rest), how)
-  if (json) out.json({ changed })
-  else out.line(`${changed} ${how === 'retry' ? 'to be tried again now' : 'cancelled, or told so'}.`)
-  return all || changed > 0 ? 0 : 1
-}
-
-function filterOf(values: Input['values'], view: QueueView): Omit<Filter, 'limit'> {
-  const { state } = values
-  if (typeof state === 'string' && !states.includes(state)) {
-    throw new RungError('CONFIG_INVALID', `--state is "${state}"; it must be one of ${states.join(', ')}.`)
-  }
-  const queues = typeof values.queue === 'string' ? [view.queueOf(values.queue)] : undefined
-  return { queues, ofEvents: view.ofEvents, state: state as ItemState | undefined }
-}
-
-function idsOf(texts: readonly string[]): number[] {
-  if (texts.length === 0) throw new RungError('CONFIG_INVALID', 'Name at least one by its number; see: list')
-  return texts.map((text) => {
-    if (!/^\d{1,15}$/.test(text)) throw new RungError('CONFIG_INVALID', `"${text}" is not a number of one; see: list`)
-    return Number(text)
+export function withQueues<T>(input: Input, fn: (queue: Queue, outbox: Outbox) => Promise<T>): Promise<T> {
+  return withDatabase(input, ({ database }) => {
+    const { queue, outbox } = openQueues(database)
+    return fn(queue, outbox)
   })
 }
 
-function limitOf(value: Input['values'][string]): number {
-  const limit = value === undefined ? 20 : Number(value)
-  if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit
-  throw new RungError('CONFIG_INVALID', '--limit must be a whole number from 1 to 10000.')
+/** `list`, `show`, `retry` and `cancel`. */
+export async function runQueueVerb(command: Command, input: Input, queue: Queue, kind: QueueKind): Promise<Result> {
+  const { out, positionals } = input
+  const [verb, ...words] = positionals
+  if (verb === 'list') {
+    const limit = numberOption(input, 'limit', { max: 10_000, otherwise: 20 })
+    const items = await queue.list({ ...filterOf(input, kind), limit })
+    return result(items, () => {
+      if (items.length === 0) out.line(`No ${kind.noun} is here.`)
+      for (const item of items) for (const line of itemLines(item, kind)) out.line(line)
+    })
+  }
+  if (verb === 'show') {
+    const ids = idsOf(words)
+    const items = await queue.list({ ids, limit: ids.length })
+    const missing = ids.filter((id) => !items.some((item) => item.id === id))
+    if (missing.length > 0) out.note(`Not found; ended ones are not kept for long: ${missing.join(', ')}`)
+    const print = () => {
+      for (const item of items) printItem(item, out)
+    }
+    return result(items, print, missing.length === 0 ? 0 : 1)
+  }
+  if (verb !== 'retry' && verb !== 'cancel') return unknownVerb(command, verb!)
+  const all = verb === 'retry' && input.values.dead === true
+  if (all && words.length > 0) throw new RungError('CONFIG_INVALID', 'Give either ids or --dead, not both.')
+  const changed = all ? await retryDead(input, queue, kind) : await queue.change(idsOf(words), verb)
+  const done = verb === 'retry' ? 'will run again now' : 'cancelled, or told to end'
+  return result({ changed }, () => out.line(`${changed} ${done}.`), all || changed > 0 ? 0 : 1)
 }
 
-/** 80 columns. */
-export function countLines(first: string, counts: readonly QueueCount[], view: QueueView): string[] {
-  const heads = ['waiting', 'delayed', 'running', 'dead'] as const
-  return [
-    `${first.padEnd(34)}${heads.map((head) => head.padStart(9)).join('')}  oldest`,
-    ...counts.map((count) => {
-      const label = view.label(count.queue)
-      const name = label.length > 33 ? `${label.slice(0, 32)}…` : label
-      const oldest = count.waiting === 0 ? '' : formatMs(count.oldestWaitMs)
-      return `${name.padEnd(34)}${heads.map((head) => String(count[head]).padStart(9)).join('')}  ${oldest}`.trimEnd()
-    }),
-  ]
+async function retryDead(input: Input, queue: Queue, kind: QueueKind): Promise<number> {
+  const filter: Filter = { ...filterOf(input, kind), state: 'dead', limit: 1_000 }
+  const next = async () => (await queue.list(filter)).map(({ id }) => id)
+  let changed = 0
+  for (let ids = await next(); ids.length > 0; ids = await next()) changed += await queue.change(ids, 'retry')
+  return changed
+}
+
+/** The head and a row for each queue, in 80 columns. */
+export function countLines(head: string, counts: readonly QueueCount[], kind: QueueKind): string[] {
+  const columns = ['waiting', 'delayed', 'running', 'dead'] as const
+  const rows = counts.map((count) => [
+    kind.label(count.queue),
+    ...columns.map((column) => String(count[column])),
+    count.waiting === 0 ? '' : formatMs(count.oldestWaitMs),
+  ])
+  return tableLines([33, -7, -7, -7, -7, 8], [[head, ...columns, 'oldest'], ...rows])
+}
+
+function itemLines(item: Listed, kind: QueueKind): string[] {
+  const { failures, attempts_max: attemptsMax, error, progress, created_at: created, key } = item
+  const details = [created.toISOString().slice(0, 19)]
+  if (key !== null) details.push(`key ${key}`)
+  if (failures > 0) details.push(`failed ${failures} of ${attemptsMax}`)
+  if (progress) details.push(`${Math.round(progress.share * 100)} %${progress.note ? ` ${progress.note}` : ''}`)
+  if (error) details.push(error.replace(/\s+/g, ' '))
+  const [first] = tableLines([-8, 9, 28, 28], [[String(item.id), item.state, item.name, kind.label(item.queue)]])
+  return [first!, `${' '.repeat(10)}${cut(details.join('  '), 70)}`]
+}
+
+function printItem(item: Listed, out: Input['out']): void {
+  for (const [name, value] of Object.entries(item)) {
+    if (value === null) continue
+    const isPlain = typeof value !== 'object' || value instanceof Date
+    const text = value instanceof Date ? value.toISOString() : isPlain ? value : JSON.stringify(value)
+    out.line(`${name.padEnd(13)} ${text}`)
+  }
+  out.line()
+}
+
+function filterOf({ values: { state, queue } }: Input, kind: QueueKind): Omit<Filter, 'limit'> {
+  if (typeof state === 'string' && !states.includes(state)) {
+    throw new RungError('CONFIG_INVALID', `--state is "${state}"; it must be one of ${states.join(', ')}.`)
+  }
+  const queues = typeof queue === 'string' ? [kind.queueOf(queue)] : undefined
+  return { queues, ofEvents: kind.ofEvents, state: state as ItemState | undefined }
+}
+
+function idsOf(words: readonly string[]): number[] {
+  const wrong = words.find((word) => !/^\d{1,15}$/.test(word))
+  if (wrong !== undefined) throw new RungError('CONFIG_INVALID', `"${wrong}" is not an id. "list" shows the ids.`)
+  if (words.length === 0) throw new RungError('CONFIG_INVALID', 'Give at least one id. "list" shows the ids.')
+  return words.map(Number)
 }

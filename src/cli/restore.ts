@@ -1,63 +1,60 @@
 import path from 'node:path'
-import { type Catalogue, readCatalogues, type Timeline } from '../backup/catalogue.ts'
-import { type History, historyOf } from '../backup/history.ts'
-import { archivedOf, choose, currentTimeline, ranges, type Window, windows } from '../backup/policy.ts'
-import { restore } from '../backup/restore.ts'
+import { historyOf } from '../backup/history.ts'
+import { type RestoreOptions, restore } from '../backup/restore.ts'
+import { selectBackup } from '../backup/select.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { backupDirOf } from '../runtime/backups.ts'
-import { iso, percent, second } from './backup.ts'
-import type { Command, Input } from './command.ts'
+import { copyProgress } from './backup.ts'
+import { type Command, type Input, result } from './command.ts'
 import { toolBindings } from './input-settings.ts'
+import { iso } from './table.ts'
 
 const command: Command = {
   name: 'restore',
-  summary: 'make a new data directory from a backup',
+  summary: 'create a data directory from a backup',
   usage: 'rung restore --to <time|latest> --into <dir> [options]',
   wordsMax: 0,
   help: [
-    'Makes a new data directory as the database was at that time: the newest base',
-    'backup before it, and the log from there. It is started once to replay the log,',
-    'and stopped. The current database, running or not, is not touched; to go on with',
-    'the restored one, start the app on the new directory.',
+    'Creates a data directory with the database as it was at that time, from the newest',
+    'base backup before it and the log since then. Postgres is started once to replay',
+    'the log, and stopped. The current database, running or not, is not touched; to',
+    'continue with the restored one, start the app on the new directory.',
     '',
-    'The restored database is on a timeline of its own: it may archive to the same',
-    'backup directory as the one it came from.',
+    'The restored database is on a timeline of its own, so it may archive to the same',
+    'backup directory as the original.',
   ].join('\n'),
   examples: [
     'rung restore --to latest --into .rung-restored',
     "rung restore --to '2026-11-03 10:15' --into /srv/data --from /mnt/backups",
   ],
   options: {
-    to: { type: 'string', value: 'time', help: '"latest" or a time, UTC unless it names a zone.' },
+    to: { type: 'string', value: 'time', help: '"latest", or a time; UTC unless it names a zone.' },
     into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
     from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
-    system: {
-      type: 'string',
-      value: 'id',
-      help: 'Which database, where the backups are of several; default: that of RUNG_DATA.',
-    },
+    system: { type: 'string', value: 'id', help: 'Which database, if there are several; default: that of RUNG_DATA.' },
     timeline: {
       type: 'string',
       value: 'n',
-      help: 'Which timeline; default: that of RUNG_DATA, else the one archived last.',
+      help: 'Which timeline; default: that of RUNG_DATA, otherwise the one archived last.',
     },
   },
   async run(input) {
-    const { values, cwd, json, out } = input
-    const text = wanted(values.to, 'to')
-    const into = path.resolve(cwd, wanted(values.into, 'into'))
-    const time = text === 'latest' ? text : parseTime(text)
+    const { values, cwd, out } = input
+    const to = required(input, 'to')
+    const time = to === 'latest' ? to : parseTime(to)
+    const into = path.resolve(cwd, required(input, 'into'))
     const bindings = await toolBindings(input)
-    const from = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
+    const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
     const own = await historyOf(path.join(bindings.dataDir, 'postgres'))
-    const catalogue = oneOf(await readCatalogues(from), values.system ?? own?.system, from, values.system !== undefined)
-    const timeline = timelineOf(catalogue, values.timeline, own)
-    const window = windowFor(catalogue, timeline, time)
+    const { system, timeline } = values as { system?: string; timeline?: string }
+    const { catalogue, window } = await selectBackup({ backupDir, time, system, timeline, own })
+    out.note(
+      `from ${backupDir}, database ${catalogue.system}, timeline ${window.timeline}, base backup ${window.base.id}`,
+    )
     const began = systemClock.ticks()
-    out.note(`from ${from}, database ${catalogue.system}, timeline ${timeline.id}, base backup ${window.base.id}`)
-    const restored = await restore({
+    const { lastTransactionAt, ...restored } = await restore({
       catalogue,
       window,
       target: time === 'latest' ? { kind: 'end' } : { kind: 'time', at: time },
@@ -65,30 +62,30 @@ const command: Command = {
       lasting: true,
       onProgress: progress(out),
     })
-    const durationMs = Math.round(systemClock.ticks() - began)
-    const { lastTransactionAt, withSecret } = restored
     const near = path.relative(cwd, into)
-    const start = `RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung start`
-    if (json) {
-      const last = lastTransactionAt === undefined ? null : iso(lastTransactionAt)
-      out.json({ ...restored, lastTransactionAt: last, into, durationMs, start })
-      return 0
+    const view = {
+      ...restored,
+      lastTransactionAt: lastTransactionAt === undefined ? null : iso(lastTransactionAt),
+      into,
+      durationMs: Math.round(systemClock.ticks() - began),
+      start: `RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung start`,
     }
-    out.line(`Restored ${time === 'latest' ? 'all that is archived' : iso(time)} in ${formatMs(durationMs)}`)
-    out.line(
-      `  last     ${lastTransactionAt === undefined ? 'nothing was written after the base backup' : `transaction ${iso(lastTransactionAt)}`}`,
-    )
-    out.line(
-      `  keys     ${withSecret ? 'restored: tokens stay valid' : 'not in the backup: set the same RUNG_SECRET, or all tokens end'}`,
-    )
-    out.line(`  timeline ${restored.timeline}`)
-    out.line(`  start    ${start}`)
-    return 0
+    return result(view, () => {
+      const last = view.lastTransactionAt
+      out.line(`Restored ${time === 'latest' ? 'all that is archived' : iso(time)} in ${formatMs(view.durationMs)}`)
+      out.line(`  last     ${last === null ? 'nothing was written after the base backup' : `transaction ${last}`}`)
+      out.line(
+        `  keys     ${view.withSecret ? 'restored: tokens stay valid' : 'not in the backup: set the same RUNG_SECRET, or all tokens become invalid'}`,
+      )
+      out.line(`  timeline ${view.timeline}`)
+      out.line(`  start    ${view.start}`)
+    })
   },
 }
 export default command
 
-function wanted(value: unknown, name: string): string {
+function required({ values }: Input, name: string): string {
+  const value = values[name]
   if (typeof value === 'string' && value !== '') return value
   throw new RungError('CONFIG_INVALID', `--${name} is missing. See: rung restore --help`)
 }
@@ -106,59 +103,12 @@ function parseTime(text: string): number {
   )
 }
 
-function oneOf(all: readonly Catalogue[], wanted: unknown, from: string, isNamed: boolean): Catalogue {
-  const withBases = all.filter(({ bases }) => bases.length > 0)
-  // The database of RUNG_DATA is only preferred: it may never have been archived here.
-  const system = isNamed || withBases.some((one) => one.system === wanted) ? wanted : undefined
-  const found = withBases.filter((catalogue) => system === undefined || catalogue.system === system)
-  if (found.length === 1) return found[0]!
-  if (found.length === 0) {
-    const others =
-      withBases.length === 0 ? '' : ` of ${system}, only of ${withBases.map((one) => one.system).join(', ')}`
-    throw new RungError('BACKUP_NOT_FOUND', `There is no base backup in ${from}${others}. Name the place with --from.`)
-  }
-  const names = found.map((one) => `${one.system} (${one.bases.at(-1)!.id})`)
-  throw new RungError(
-    'CONFIG_INVALID',
-    `${from} holds backups of several databases, with their newest: ${names.join(', ')}. Name one with --system.`,
-  )
-}
-
-function timelineOf(catalogue: Catalogue, asked: unknown, own: History | undefined): Timeline {
-  const found =
-    asked === undefined
-      ? (own?.system === catalogue.system && archivedOf(catalogue, own)) || currentTimeline(catalogue)
-      : catalogue.timelines.find(({ id, segments }) => String(id) === asked && segments.length > 0)
-  if (found) return found
-  const ids = catalogue.timelines.map(({ id }) => id).join(', ')
-  throw new RungError(
-    'BACKUP_NOT_FOUND',
-    `There is no log${asked === undefined ? '' : ` of timeline ${asked}`} in ${catalogue.folder}; there are timelines: ${ids || 'none'}.`,
-  )
-}
-
-function windowFor(catalogue: Catalogue, timeline: Timeline, time: number | 'latest'): Window {
-  const all = windows(catalogue, timeline)
-  const window = choose(all, time)
-  if (window) return window
-  const possible = ranges(all)
-  const inWords = possible.map(({ from, to }) => `${second(from + 999)} to ${second(to)}`).join(', ')
-  throw new RungError(
-    'BACKUP_OUT_OF_RANGE',
-    possible.length === 0
-      ? `No base backup in ${catalogue.folder} has its log on timeline ${timeline.id}. Run rung backup verify to see why.`
-      : `The backups on timeline ${timeline.id} reach (UTC): ${inWords}. Give a time within, or latest.`,
-    { facts: { ranges: possible.map(({ from, to }) => ({ from: iso(from), to: iso(to) })) } },
-  )
-}
-
-function progress(out: Input['out']) {
-  const copy = percent(out, 'copying the data')
-  return (stage: 'copy' | 'log' | 'replay', done: number | string, total?: number) => {
+function progress(out: Input['out']): NonNullable<RestoreOptions['onProgress']> {
+  const copy = copyProgress(out)
+  return (stage, done, total) => {
     if (stage === 'copy') copy(Number(done), total!)
     if (stage === 'log' && (done === total || Number(done) % 50 === 0))
       out.note(`copying the log: ${done} of ${total} segments`)
-    if (stage === 'log' && done === total) out.note('replaying the log')
     if (stage === 'replay') out.note(`replaying the log: ${done}`)
   }
 }

@@ -15,9 +15,9 @@ import { loadApp, requireApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { outliveStrayErrors } from '../runtime/stray-errors.ts'
 import { type Bindings, bindingsOf } from '../topology/bindings.ts'
-import { type Command, type Input, settingOptions } from './command.ts'
+import { type Command, type Input, present, result, settingOptions } from './command.ts'
 import { settingsOf } from './input-settings.ts'
-import { lastLine, stopOnSignal } from './stop-on-signal.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
   name: 'start',
@@ -37,13 +37,12 @@ const start: Command = {
   examples: ['rung start', 'rung start --role worker', 'PORT=8080 RUNG_DATA=/var/lib/my-app rung start src/app.ts'],
   options: settingOptions('http.port', 'log.format', 'process.role', 'process.dataDir'),
   async run(input) {
-    const stopped = stopOnSignal(input) // from the first moment: a start takes time, and may be stopped too
+    const stopped = stopOnSignal(input) // from the first moment: a start takes time and may be stopped too
     return stopped(await serve(input))
   },
 }
 export default start
 
-/** Starts the app and prints where everything is. */
 async function serve(input: Input): Promise<Running> {
   const began = systemClock.ticks()
   const { cwd, positionals } = input
@@ -63,14 +62,14 @@ async function serve(input: Input): Promise<Running> {
   }
 }
 
-async function startApp({ cwd, json, out }: Input, bindings: Bindings, app: App, began: number): Promise<Running> {
+async function startApp(input: Input, bindings: Bindings, app: App, began: number): Promise<Running> {
+  const { cwd, json, out } = input
+  const { data, dataDir, role, rung } = bindings
   const { host, port } = bindings.http
-  if (port !== 0) await publicPort(bindings.dataDir, host, port)
-  const isFirst =
-    bindings.data.engine === 'embedded' &&
-    bindings.role !== 'worker' &&
-    !existsSync(path.join(bindings.dataDir, 'postgres'))
-  if (isFirst && !json) out.note(`Making a database in ${path.relative(cwd, bindings.dataDir) || '.'}, this once …`)
+  if (port !== 0) await publicPort(dataDir, host, port)
+  const place = path.relative(cwd, dataDir) || '.'
+  const isFirst = data.engine === 'embedded' && role !== 'worker' && !existsSync(path.join(dataDir, 'postgres'))
+  if (isFirst && !json) out.note(`Creating a database in ${place} …`)
   const log = createLog(app.name, bindings.log.level, {
     format: bindings.log.format === 'auto' && json ? 'json' : bindings.log.format,
     frames: bindings.mode !== 'production',
@@ -88,32 +87,32 @@ async function startApp({ cwd, json, out }: Input, bindings: Bindings, app: App,
   })
   const endStray = outliveStrayErrors(log)
   const { url } = running
-  const dataDir = bindings.data.engine === 'embedded' ? path.relative(cwd, bindings.dataDir) || '.' : undefined
-  const facts = {
+  const view = {
     app: app.name,
-    rung: bindings.rung,
-    role: bindings.role,
+    rung,
+    role,
     url,
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
     metrics: `${url}${metricsPath}`,
-    data: dataDir === undefined ? 'DATABASE_URL' : path.resolve(bindings.dataDir),
+    data: data.engine === 'embedded' ? path.resolve(dataDir) : 'DATABASE_URL',
     pid: process.pid,
     postgresPid: running.server.pid(),
     startMs: Math.round(systemClock.ticks() - began),
   }
-  if (json) out.json(facts)
-  else {
-    const as = bindings.role === 'both' ? '' : ` as ${bindings.role}`
-    out.line(`${app.name} runs at rung ${facts.rung}${as}, ready in ${formatMs(facts.startMs)}`)
-    if (bindings.role === 'worker') out.line(`  health     ${url}/readyz`)
+  const print = () => {
+    out.line(
+      `${view.app} runs at rung ${rung}${role === 'both' ? '' : ` as ${role}`}, ready in ${formatMs(view.startMs)}`,
+    )
+    if (role === 'worker') out.line(`  health     ${url}/readyz`)
     else {
       out.line(`  app        ${url}`)
-      out.line(`  reference  ${facts.reference}`)
+      out.line(`  reference  ${view.reference}`)
     }
-    out.line(`  metrics    ${facts.metrics}`)
-    out.line(`  data       ${dataDir ?? 'the Postgres at DATABASE_URL'}`)
-    await lastLine(out, '  stop       Ctrl-C')
+    out.line(`  metrics    ${view.metrics}`)
+    out.line(`  data       ${data.engine === 'embedded' ? place : 'the Postgres at DATABASE_URL'}`)
+    out.line('  stop       Ctrl-C')
   }
+  present(result(view, print), input)
   return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
 }

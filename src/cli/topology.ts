@@ -1,12 +1,13 @@
 import path from 'node:path'
-import { deploymentOf, type LogicalPart } from '../fleet/deployment.ts'
+import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
-import { type Command, type Input, settingOptions } from './command.ts'
+import { type Command, result, settingOptions } from './command.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
+import { tableLines } from './table.ts'
 
 const command: Command = {
   name: 'topology',
-  summary: 'what runs where, at this rung or another',
+  summary: 'show what runs at this rung or another',
   usage: 'rung topology [rung] [app-file] [options]',
   help: [
     'Prints what "rung up" would start, with the changes of rung.config.ts beside the app',
@@ -24,25 +25,16 @@ const command: Command = {
   examples: ['rung topology', 'rung topology 10k --json'],
   options: settingOptions('http.port', 'processes.web', 'processes.worker'),
   async run(input) {
-    const { positionals, cwd, json, out } = input
+    const { positionals, cwd, out } = input
     const settings = await settingsOf(input, rungAndApp(positionals))
-    const { topology, parts } = deploymentOf(settings, engines)
-    const rows = parts.map(({ name, count, runs }) => ({ part: name, count, runs }))
-    const { file } = settings
-    if (json) {
-      out.json({ file: file ?? null, parts: rows, topology })
-      return 0
-    }
-    print(topology.rung, parts, out)
-    if (file !== undefined) out.line(`\nWith the changes of ${path.relative(cwd, file)}.`)
-    return 0
+    const { topology, parts: logical } = deploymentOf(settings, engines)
+    const parts = logical.map(({ name, count, runs }) => ({ part: name, count, runs }))
+    return result({ file: settings.file ?? null, parts, topology }, ({ file }) => {
+      out.line(`rung ${topology.rung}`)
+      const rows = parts.map(({ part, count, runs }) => [part, count === 0 ? 'yours' : String(count), runs])
+      for (const line of tableLines([9, 5, 62], [['part', 'count', 'what runs'], ...rows])) out.line(line)
+      if (file !== null) out.line(`\nWith the changes of ${path.relative(cwd, file)}.`)
+    })
   },
 }
 export default command
-
-function print(rung: string, parts: readonly LogicalPart[], out: Input['out']): void {
-  const row = (part: string, count: string, runs: string) => out.line(`${part.padEnd(11)}${count.padEnd(7)}${runs}`)
-  out.line(`rung ${rung}`)
-  row('part', 'count', 'what runs')
-  for (const { name, count, runs } of parts) row(name, count === 0 ? 'yours' : String(count), runs)
-}

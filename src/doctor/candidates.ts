@@ -1,9 +1,9 @@
 import type { Facts, ForeignKey, Index, Table } from './facts.ts'
-import type { Key, RangeKey, SortKey, Source } from './needs.ts'
+import type { Key, SortKey, Source } from './needs.ts'
 
-/** Which indexes might help: more than would, since each is tried out before anybody hears of it. Pure. */
+/** Which indexes might help. There are more than really do: each is tried before it is advised. Pure. */
 
-/** An index that does not exist. */
+/** An index that does not exist yet. */
 export interface Shape {
   table: Table
   method: 'btree' | 'gin'
@@ -16,15 +16,15 @@ const keysMax = 4
 const shapesMax = 16
 
 /**
- * A btree is read from its first column on, so: columns compared for equality first, the one with most values leading;
- * after them either the order of the result or one range. A column of a join is compared for equality as well, once for
- * each row of the other table.
+ * Returns the indexes to try. A btree is read from its first column on, so columns compared for equality come first, the one with
+ * most values leading; after them either the order of the result or one range. A column of a join is compared for equality
+ * too, once for each row of the other table.
  */
 export function shapesOf(source: Source, indexes: readonly Index[]): Shape[] {
   const { table } = source
   const equal = distinctFirst(source.equal)
   const bases = [equal, ...source.joined.map((key) => [key, ...equal]), ...source.joined.map((key) => [key])]
-  const tails = [[], ordered(source.sort), ...source.range.map((key: RangeKey) => [key.sql])]
+  const tails = [[], ordered(source.sort), ...source.range.map((key) => [key.sql])]
   const lists = [
     ...source.joined.map((key) => [key.sql]),
     ...equal.map((key) => [key.sql]),
@@ -32,7 +32,7 @@ export function shapesOf(source: Source, indexes: readonly Index[]): Shape[] {
     ...tails,
   ]
   const btrees = lists
-    .map((keys) => keys.filter((key, at) => keys.findIndex((other) => bare(other) === bare(key)) === at))
+    .map((keys) => keys.filter((key, index) => keys.findIndex((other) => bare(other) === bare(key)) === index))
     .filter((keys) => keys.length > 0 && keys.length <= keysMax)
     .map((keys): Shape => ({ table, method: 'btree', keys }))
   const gins = source.contained.map((key): Shape => ({ table, method: 'gin', keys: [key.sql] }))
@@ -48,20 +48,24 @@ export function uniqueShapes(shapes: readonly Shape[]): Shape[] {
   return [...new Map(shapes.map((shape) => [shapeId(shape), shape])).values()]
 }
 
-/** Foreign keys whose columns no index begins with, on tables where one can be made. */
+/** Foreign keys whose columns no index begins with, on tables where an index can be created. */
 export function unindexedForeignKeys({ foreignKeys, tables, indexes }: Facts): { key: ForeignKey; shape: Shape }[] {
   return foreignKeys.flatMap((key) => {
     const table = tables.find(({ oid }) => oid === key.tableOid)
     if (!table || table.partitioned || table.partition) return []
-    const keys = key.columns.map((name) => table.columns.find((column) => column.name === name)?.sql ?? name)
+    const keys = columnsAsSql(table, key.columns)
     const supported = indexes.some((index) => index.tableOid === table.oid && supports(index, keys))
     return supported ? [] : [{ key, shape: { table, method: 'btree', keys } }]
   })
 }
 
-/** Whether the index finds rows by all of these columns, in whatever order it has them. */
+export function columnsAsSql(table: Table, names: readonly string[]): string[] {
+  return names.map((name) => table.columns.find((column) => column.name === name)?.sql ?? name)
+}
+
+/** Whether the index finds rows by all of these columns, in any order. */
 export function supports(index: Index, columns: readonly string[]): boolean {
-  // Who looks for a value finds it in an index that leaves out the nulls, too.
+  // A search for a value can use an index that leaves out the nulls.
   const whole = index.predicate === null || columns.some((column) => index.predicate === `(${column} IS NOT NULL)`)
   const leading = new Set(index.keys.slice(0, columns.length))
   return index.valid && whole && index.method === 'btree' && columns.every((column) => leading.has(column))
@@ -69,14 +73,19 @@ export function supports(index: Index, columns: readonly string[]): boolean {
 
 function serves(index: Index, { table, method, keys }: Shape): boolean {
   const isAlike = index.tableOid === table.oid && index.method === method && index.valid && index.predicate === null
-  return isAlike && keys.every((key, at) => index.keys[at] === key)
+  return isAlike && isBeginning(keys, index.keys)
+}
+
+/** Whether the first keys of a longer index are these. */
+export function isBeginning(short: readonly string[], long: readonly string[]): boolean {
+  return short.length <= long.length && short.every((key, index) => key === long[index])
 }
 
 function distinctFirst(keys: readonly Key[]): Key[] {
   return [...keys].sort((a, b) => b.column.distinct - a.column.distinct || (a.sql < b.sql ? -1 : 1))
 }
 
-/** An index is read backwards as well: a direction matters only where it changes, or where the nulls go elsewhere. */
+/** An index can be read backwards: a direction matters only where it changes, or where nulls are placed explicitly. */
 function ordered(keys: readonly SortKey[]): string[] {
   const isUniform = keys.every((key) => key.descending === keys[0]?.descending && key.nulls === undefined)
   if (isUniform) return keys.map((key) => key.sql)
@@ -85,6 +94,7 @@ function ordered(keys: readonly SortKey[]): string[] {
   })
 }
 
+/** A key without its direction. */
 export function bare(key: string): string {
   return key.replace(/( desc)?( nulls (first|last))?$/, '')
 }

@@ -21,7 +21,7 @@ export interface ExamineOptions extends Omit<VerifyOptions, 'limits'> {
 }
 
 /**
- * Looks at a live database, tries out what might help, and says what to do. It changes nothing and blocks nobody.
+ * Examines a live database, tries what might help, and says what to do. It changes nothing and blocks nobody.
  * @throws DATA_* when the database cannot be reached
  */
 export async function examine(connection: ConnectionConfig, options: ExamineOptions = {}): Promise<Examination> {
@@ -30,38 +30,29 @@ export async function examine(connection: ConnectionConfig, options: ExamineOpti
     throw toDataError(error)
   })
   try {
-    // In Rung's own Postgres it leaves no trace in the counters that it reads. (Elsewhere a pooler might keep the setting.)
+    // Keeps the doctor out of the counters that it reads. (Elsewhere a pooler might keep the setting.)
     if (connection.url === undefined) await client.query(`set pg_stat_statements.track = 'none'`).catch(() => {})
     const facts = await collectFacts(client)
-    const experiments = await experimentsOf(facts, limits)
-    const verification = await verify(client, facts, experiments, { ...options, limits })
-    const seen = await ofTheApp(options.seen ?? [])
+    const verification = await verify(client, facts, await experimentsOf(facts, limits), { ...options, limits })
+    const seen = await ownOnly(options.seen ?? [], ({ statement }) => statement)
     for (const { statement } of seen.filter(({ kind }) => kind === 'slow').slice(0, limits.examinedMax)) {
       const plan = await planAlone(client, facts, statement)
       if (plan) verification.plans.set(statement, plan)
     }
-    const foreign = await foreignAmong(facts, limits)
-    return { facts, findings: diagnose({ ...facts, verification, seen, foreign }, limits) }
+    const statements = await ownOnly(facts.statements, ({ text }) => text)
+    return { facts, findings: diagnose({ ...facts, statements, verification, seen }, limits) }
   } finally {
     await client.end()
   }
 }
 
-async function foreignAmong({ statements }: Facts, limits: Thresholds): Promise<Set<string>> {
-  const slow = statements.filter(({ meanMs, share }) => meanMs >= limits.slowMs || share >= limits.topShare)
-  const judged = await Promise.all(slow.map(async ({ id, text }) => ({ id, foreign: await isForeignText(text) })))
-  return new Set(judged.filter(({ foreign }) => foreign).map(({ id }) => id))
-}
-
-/** Without Rung's own statements, which nobody who reads the findings could change. */
-async function ofTheApp(seen: readonly Seen[]): Promise<Seen[]> {
-  const judged = await Promise.all(
-    seen.map(async (entry) => ({ entry, foreign: await isForeignText(entry.statement) })),
+/** Leaves out the statements that no author of an app has written. */
+async function ownOnly<T>(entries: readonly T[], textOf: (entry: T) => string): Promise<T[]> {
+  const foreign = await Promise.all(
+    entries.map(async (entry) => {
+      const text = textOf(entry)
+      return /^\s*explain\b/i.test(text) || isForeign({ ast: (await parseStatement(text))?.ast, text })
+    }),
   )
-  return judged.filter(({ foreign }) => !foreign).map(({ entry }) => entry)
-}
-
-async function isForeignText(text: string): Promise<boolean> {
-  if (/^\s*explain\b/i.test(text)) return true // by a version that kept its own questions
-  return isForeign({ ast: (await parseStatement(text))?.ast, text })
+  return entries.filter((_, index) => !foreign[index])
 }

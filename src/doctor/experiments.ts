@@ -1,25 +1,24 @@
 import { touchedTables } from '../primitives/data/boundary.ts'
 import { type Shape, shapesOf, unindexedForeignKeys, uniqueShapes } from './candidates.ts'
 import type { Facts, ForeignKey, Statement, Table } from './facts.ts'
-import { type FindTable, needsOf, type RangeKey, type Source } from './needs.ts'
+import { type FindTable, needsOf, type Source } from './needs.ts'
 import { bound, parseStatement, rewrite } from './rewrite.ts'
 import type { Thresholds } from './thresholds.ts'
 
-/** A statement, the tables that it reads, and the indexes to try for it. Nothing here asks the database. */
+/** A statement or foreign key, the tables that it reads, and the indexes to try for it. */
 export interface Experiment {
   statement?: Statement
   foreignKey?: ForeignKey
   tables: Table[]
   shapes: Shape[]
-  /** The statement, about the tables by these names. */
+  /** Returns the statement for tables of other names. */
   text(nameOf: (table: Table) => string, condition?: string): string
-  /** For a filter by range whose share of the rows is known: see `Filter`. */
   filter?: Filter | undefined
 }
 
 /**
- * The planner takes an unknown bound (`created_at > $1`) for a third of the table, and never wants an index for it. How
- * many rows the statement really finds has been counted; a bound that finds as many makes the plan a likely one.
+ * A filter by range. The planner assumes that an unknown bound (`created_at > $1`) finds a third of the table, and never uses an
+ * index for it. The counters tell how many rows the statement really finds; a bound that finds as many makes the plan realistic.
  */
 export interface Filter {
   table: Table
@@ -29,7 +28,7 @@ export interface Filter {
   condition(value: string): string
 }
 
-/** The foreign keys without an index, then the statements that are slow or take much of the time. */
+/** The foreign keys without an index, then the statements that are slow or take much of the time. Pure. */
 export async function experimentsOf(facts: Facts, limits: Thresholds): Promise<Experiment[]> {
   const find = finder(facts.tables)
   const worth = facts.statements.filter((statement) => isWorthIt(statement, limits)).slice(0, limits.examinedMax)
@@ -45,12 +44,7 @@ async function experimentOf(statement: Statement, facts: Facts, find: FindTable)
   const parsed = await parseStatement(statement.text)
   if (!parsed || isForeign({ ast: parsed.ast, text: statement.text })) return undefined
   const { sources, plain, where } = needsOf(parsed.ast, find)
-  const shapes = sources.flatMap((source) => {
-    return shapesOf(
-      source,
-      facts.indexes.filter((index) => index.tableOid === source.table.oid),
-    )
-  })
+  const shapes = sources.flatMap((source) => shapesOf(source, facts.indexes))
   const tables = [...new Set(shapes.map((shape) => shape.table))]
   const found = statement.rows / Math.max(1, statement.calls)
   return {
@@ -69,7 +63,7 @@ async function experimentOf(statement: Statement, facts: Facts, find: FindTable)
   }
 }
 
-/** What Postgres itself asks of the table that refers, for each row that is deleted from the other. */
+/** What Postgres itself asks the referencing table for each row that is deleted from the other one. */
 function foreignKeyExperiments(facts: Facts): Experiment[] {
   return unindexedForeignKeys(facts).map(({ key, shape }) => ({
     foreignKey: key,
@@ -83,7 +77,7 @@ function foreignKeyExperiments(facts: Facts): Experiment[] {
 }
 
 function filterOf(source: Source, found: number): Filter | undefined {
-  const key: RangeKey | undefined = source.range[0]
+  const [key] = source.range
   const isOnlyFilter = source.range.length === 1 && source.equal.length + source.contained.length === 0
   if (!key || !isOnlyFilter || key.sql !== key.column.sql || source.table.rows === 0) return undefined
   return {
@@ -95,7 +89,7 @@ function filterOf(source: Source, found: number): Filter | undefined {
   }
 }
 
-/** By name; one without a schema is what a connection would most likely find. Parts of a partitioned table are left out. */
+/** Finds tables by name as a connection would; partitioned tables and their partitions are left out. */
 function finder(tables: readonly Table[]): FindTable {
   return (schema, name) => {
     const named = tables.filter((table) => table.name === name && (schema === undefined || table.schema === schema))
@@ -104,7 +98,7 @@ function finder(tables: readonly Table[]): FindTable {
   }
 }
 
-/** A statement that no author of an app has written: of a backup or a monitor, or Rung's own. */
+/** Whether no author of an app wrote the statement: it belongs to a backup, a monitor or Rung itself. */
 export function isForeign({ ast, text }: { ast: unknown; text: string }): boolean {
   const touched = touchedTables(ast)
   if (touched.length === 0) return /\brung\.\w+\s*\(/.test(text)

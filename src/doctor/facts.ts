@@ -1,19 +1,22 @@
 import type { Client } from '../engines/postgres/client.ts'
 import { messageOf } from '../kernel/errors.ts'
+import { ownText } from '../kernel/own-text.ts'
 import { toDataError } from '../primitives/data/errors.ts'
-import {
-  extensionQuery,
-  foreignKeysQuery,
-  indexesQuery,
-  lockedQuery,
-  serverQuery,
-  sessionsQuery,
-  settingsQuery,
-  statementsQuery,
-  tablesQuery,
-} from './queries.ts'
 
-/** What is known of a database. Names called `sql` are quoted where they must be, and have their schema. */
+/** Part of every query of the doctor, so that it does not diagnose itself. */
+export const marker = '/* rung:doctor */'
+
+const serverQuery = ownText(import.meta.url, './server.sql')
+const sessionsQuery = ownText(import.meta.url, './sessions.sql')
+const tablesQuery = ownText(import.meta.url, './tables.sql')
+const indexesQuery = ownText(import.meta.url, './indexes.sql')
+const foreignKeysQuery = ownText(import.meta.url, './foreign-keys.sql')
+const statementsQuery = ownText(import.meta.url, './statements.sql')
+const settingsQuery = `select ${marker} name, setting from pg_settings`
+const extensionQuery = `select ${marker} quote_ident(n.nspname) as schema from pg_extension e
+  join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_stat_statements'`
+
+/** What is known about a database. Names called `sql` are quoted where they must be, and include their schema. */
 export interface Facts {
   server: Server
   settings: Readonly<Record<string, string>>
@@ -21,14 +24,14 @@ export interface Facts {
   tables: readonly Table[]
   indexes: readonly Index[]
   foreignKeys: readonly ForeignKey[]
-  /** Those that take the most time, first. */
+  /** Those that take the most time come first. */
   statements: readonly Statement[]
-  /** How many there are in all; undefined where they cannot be seen. */
+  /** How many statements there are; undefined where they cannot be seen. */
   statementsSeen: number | undefined
   gaps: readonly Gap[]
 }
 
-/** Something that could not be found out. */
+/** Something that could not be examined. */
 export interface Gap {
   about: 'statements' | 'privileges' | 'catalog' | 'verification'
   reason: string
@@ -40,14 +43,14 @@ export interface Server {
   database: string
   role: string
   superuser: boolean
-  /** Of the database, as SQL. */
+  /** The owner of the database, as SQL. */
   owner: string
   sizeBytes: number
   standby: boolean
   replicas: number
   /** ISO 8601 */
   now: string
-  /** How long the counters have been running. */
+  /** Age of the counters. */
   statsSeconds: number | null
   pagesHit: number
   pagesRead: number
@@ -59,7 +62,6 @@ export interface Server {
 
 export interface Session {
   pid: number
-  user: string | null
   application: string
   state: string | null
   hidden: boolean
@@ -79,23 +81,20 @@ export interface Table {
   partitioned: boolean
   partition: boolean
   rows: number
-  heapBytes: number
-  /** With what is stored out of line, without indexes. */
+  /** Includes what is stored out of line, without indexes. */
   sizeBytes: number
   liveRows: number
   deadRows: number
   changedRows: number
   deleted: number
   writes: number
-  fullScans: number
-  fullScanRows: number
-  indexScans: number
+  /** Full scans and index scans. */
+  scans: number
   vacuumedSeconds: number | null
   analyzedSeconds: number | null
   hasStatistics: boolean
   autovacuum: boolean
-  fillfactor: number
-  /** Dead rows, and changed rows, from which autovacuum takes the table up. */
+  /** Dead rows, and changed rows, at which autovacuum starts on the table. */
   vacuumTrigger: number
   analyzeTrigger: number
   transactionAge: number
@@ -105,8 +104,7 @@ export interface Table {
 export interface Column {
   name: string
   sql: string
-  width: number
-  /** Distinct values; 0 where unknown. */
+  /** Distinct values; 0 if unknown. */
   distinct: number
 }
 
@@ -121,7 +119,7 @@ export interface Index {
   valid: boolean
   building: boolean
   replicaIdentity: boolean
-  /** A column or an expression each, as SQL. */
+  /** Columns or expressions, as SQL. */
   keys: string[]
   /** The keys with operator class, collation and direction. */
   signature: string[]
@@ -130,7 +128,7 @@ export interface Index {
   definition: string
   constraintName: string | null
   constraintDefinition: string | null
-  /** A foreign key leads to it. */
+  /** A foreign key rests on it. */
   referenced: boolean
   scans: number
   sizeBytes: number
@@ -150,7 +148,7 @@ export interface Statement {
   totalMs: number
   meanMs: number
   rows: number
-  /** Of the time of all statements, 0 to 1. */
+  /** Share of the time of all statements, 0 to 1. */
   share: number
 }
 
@@ -162,14 +160,15 @@ type StatementRow = Omit<Statement, 'meanMs' | 'share'> & {
 }
 
 /**
- * Looks at the database. What is not there or not permitted becomes a gap, and the rest is still found.
+ * Reads the catalogs and counters. What is missing or not permitted becomes a gap, and the rest is still read. No lock is
+ * taken that anybody waits for.
  * @throws DATA_* when not even the version can be read
  */
 export async function collectFacts(client: Client): Promise<Facts> {
   const gaps: Gap[] = []
 
-  async function part<Row>(about: Gap['about'], query: string): Promise<Row[] | undefined> {
-    return ask<Row>(client, query).catch((error) => {
+  async function part<Row>(about: Gap['about'], query: string, searchPath?: string): Promise<Row[] | undefined> {
+    return ask<Row>(client, query, searchPath).catch((error) => {
       gaps.push({ about, reason: messageOf(error) })
       return undefined
     })
@@ -178,52 +177,46 @@ export async function collectFacts(client: Client): Promise<Facts> {
   const [server] = await ask<Server>(client, serverQuery).catch((error) => {
     throw toDataError(error)
   })
-  const settings = await part<{ name: string; setting: string }>('catalog', settingsQuery)
+  const settings = (await part<{ name: string; setting: string }>('catalog', settingsQuery)) ?? []
   const sessions = (await part<Session>('catalog', sessionsQuery)) ?? []
-  const locked = await part<{ sql: string }>('catalog', lockedQuery)
-  for (const { sql } of locked ?? []) gaps.push({ about: 'catalog', reason: `${sql} is locked by another session` })
-  const tables = await part<Table>('catalog', tablesQuery)
+  const tables = (await part<Table & { locked: boolean }>('catalog', tablesQuery)) ?? []
+  for (const { locked, sql } of tables)
+    if (locked) gaps.push({ about: 'catalog', reason: `${sql} is locked by another session` })
   const indexes = await part<Index>('catalog', indexesQuery)
-  const foreignKeys = await part<ForeignKey>('catalog', foreignKeysQuery)
+  const foreignKeys = (await part<ForeignKey>('catalog', foreignKeysQuery)) ?? []
   const [extension] = (await part<{ schema: string }>('catalog', extensionQuery)) ?? []
   if (!extension) gaps.push({ about: 'statements', reason: 'the extension pg_stat_statements is not installed' })
-  const rows = (extension && (await part<StatementRow>('statements', statementsQuery(extension.schema)))) ?? []
+  const rows = (extension && (await part<StatementRow>('statements', statementsQuery, extension.schema))) ?? []
   const hidden = sessions.filter((session) => session.hidden).length + (rows[0]?.allHidden ?? 0)
   if (hidden > 0) gaps.push({ about: 'privileges', reason: `${hidden} sessions and statements of others are hidden` })
 
   return {
     server: server!,
-    settings: Object.fromEntries((settings ?? []).map(({ name, setting }) => [name, setting])),
+    settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
     sessions,
-    // A table whose indexes are unknown would seem to have none: better to say nothing of any.
-    tables: indexes && tables ? tables.map((table) => ({ ...table, columns: table.columns ?? [] })) : [],
+    // A table whose indexes are unknown would seem to have none: better to say nothing about any table.
+    tables: indexes ? tables.filter(({ locked }) => !locked) : [],
     indexes: indexes ?? [],
-    foreignKeys: foreignKeys ?? [],
-    statements: rows.filter((row) => !row.hidden).map(statementOf),
+    foreignKeys,
+    statements: rows
+      .filter((row) => !row.hidden)
+      .map(({ id, text, calls, totalMs, rows, allMs }) => {
+        const share = totalMs / Math.max(allMs, 1e-9)
+        return { id, text, calls, totalMs, rows, meanMs: totalMs / Math.max(1, calls), share }
+      }),
     statementsSeen: gaps.some(({ about }) => about === 'statements') ? undefined : (rows[0]?.all ?? 0),
     gaps,
   }
 }
 
-function statementOf({ id, text, calls, totalMs, rows, allMs }: StatementRow): Statement {
-  return {
-    id,
-    text,
-    calls,
-    totalMs,
-    rows,
-    meanMs: totalMs / Math.max(1, calls),
-    share: totalMs / Math.max(allMs, 1e-9),
-  }
-}
-
-/** One reading transaction for one query, so that a refusal spoils nothing else; bounded, also while waiting. */
-async function ask<Row>(client: Client, query: string): Promise<Row[]> {
+/** Runs each query in a read-only transaction of its own, so that a refusal spoils nothing else; bounded, also while waiting. */
+async function ask<Row>(client: Client, query: string, searchPath = 'pg_catalog'): Promise<Row[]> {
   try {
     const results: unknown = await client.query(
-      `begin read only; set local statement_timeout = '10s'; set local lock_timeout = '200ms'; ${query}; commit`,
+      `begin read only; set local statement_timeout = '10s'; set local lock_timeout = '200ms';
+       set local search_path = ${searchPath}; ${query}; commit`,
     )
-    return (results as { rows: Row[] }[])[3]!.rows
+    return (results as { rows: Row[] }[])[4]!.rows
   } catch (error) {
     await client.query('rollback')
     throw error

@@ -1,24 +1,23 @@
-import { supports } from './candidates.ts'
+import { columnsAsSql, isBeginning, supports } from './candidates.ts'
 import type { Facts, Index, Table } from './facts.ts'
-import { type Finding, formatSeconds } from './finding.ts'
+import { type Finding, formatSeconds, quoted } from './finding.ts'
 import type { Thresholds } from './thresholds.ts'
 
-/** Indexes that cost every write something and give nothing back. Pure. */
-
+/** Indexes that cost every write something and help no read. Pure. */
 export function indexHealth(facts: Facts, limits: Thresholds): Finding[] {
-  const found: Finding[] = []
-  const told = new Set<Index>()
+  const findings: Finding[] = []
+  const reported = new Set<Index>()
   for (const check of [invalid, duplicate, redundant, unused]) {
     for (const index of facts.indexes) {
       const table = facts.tables.find(({ oid }) => oid === index.tableOid)
-      // One finding for an index: the first that holds is also the one that says most.
-      const finding = table && !told.has(index) && check(index, table, facts, limits, told)
+      // One finding for an index: the first that holds says most.
+      const finding = table && !reported.has(index) && check(index, table, facts, limits, reported)
       if (!finding) continue
-      told.add(index)
-      found.push(finding)
+      reported.add(index)
+      findings.push(finding)
     }
   }
-  return found
+  return findings
 }
 
 type Check = (
@@ -26,7 +25,7 @@ type Check = (
   table: Table,
   facts: Facts,
   limits: Thresholds,
-  told: ReadonlySet<Index>,
+  reported: ReadonlySet<Index>,
 ) => Finding | undefined
 
 const invalid: Check = (index, table) => {
@@ -34,7 +33,7 @@ const invalid: Check = (index, table) => {
   return {
     kind: 'invalid-index',
     severity: 'act',
-    what: `${index.sql} is invalid: building it failed. Writes keep it up to date, no statement may use it.`,
+    what: `${index.sql} is invalid: building it failed. Writes keep it up to date, but no statement may use it.`,
     evidence: { sizeBytes: index.sizeBytes, tableWrites: table.writes },
     gain: 'Faster writes now. Create it again once the cause is gone (rows that are not unique, a time limit).',
     ...dropping(index, table),
@@ -42,9 +41,9 @@ const invalid: Check = (index, table) => {
   }
 }
 
-const duplicate: Check = (index, table, { indexes }, _limits, told) => {
+const duplicate: Check = (index, table, { indexes }, _limits, reported) => {
   const twin = indexes.find((other) => {
-    return other !== index && !told.has(other) && isSame(index, other) && worthKeeping(other) >= worthKeeping(index)
+    return other !== index && !reported.has(other) && isSame(index, other) && worthKeeping(other) >= worthKeeping(index)
   })
   if (!twin || !index.valid || index.referenced || index.replicaIdentity) return undefined
   return {
@@ -60,12 +59,12 @@ const duplicate: Check = (index, table, { indexes }, _limits, told) => {
 
 const redundant: Check = (index, table, { indexes }, limits) => {
   if (!isFree(index)) return undefined
-  const longer = indexes.find((other) => isBeginningOf(index, other))
+  const longer = indexes.find((other) => isContainedIn(index, other))
   if (!longer || longer.sizeBytes > limits.redundantSizeFactor * index.sizeBytes) return undefined
   return {
     kind: 'redundant-index',
     severity: 'look',
-    what: `${index.sql} (${index.keys.join(', ')}) is the beginning of ${longer.name} (${longer.keys.join(', ')}).`,
+    what: `${index.sql} (${index.keys.join(', ')}) is contained in the beginning of ${longer.name} (${longer.keys.join(', ')}).`,
     evidence: {
       sizeBytes: index.sizeBytes,
       scans: index.scans,
@@ -82,10 +81,11 @@ const redundant: Check = (index, table, { indexes }, limits) => {
 const unused: Check = (index, table, { server, foreignKeys, indexes }, limits) => {
   const seconds = server.statsSeconds ?? 0
   const isOld = seconds >= limits.unusedSeconds && index.scans === 0 && index.sizeBytes >= limits.unusedBytes
-  if (!isOld || !isFree(index) || table.fullScans + table.indexScans === 0) return undefined
+  if (!isOld || !isFree(index) || table.scans === 0) return undefined
   const isForKey = foreignKeys.some(({ tableOid, columns }) => {
-    const names = columns.map((name) => table.columns.find((column) => column.name === name)?.sql ?? name)
-    return tableOid === table.oid && supports(index, names) && !othersSupport(index, indexes, names)
+    const names = columnsAsSql(table, columns)
+    const hasAnother = indexes.some((other) => other !== index && other.tableOid === tableOid && supports(other, names))
+    return tableOid === table.oid && supports(index, names) && !hasAnother
   })
   if (isForKey) return undefined
   const elsewhere = server.replicas > 0 ? ' Scans on replicas are not counted here: look there first.' : ''
@@ -94,13 +94,13 @@ const unused: Check = (index, table, { server, foreignKeys, indexes }, limits) =
     severity: 'look',
     what: `No statement has used ${index.sql} in ${formatSeconds(seconds)}.${elsewhere}`,
     evidence: { sizeBytes: index.sizeBytes, scans: 0, statsSeconds: seconds, tableWrites: table.writes },
-    gain: 'Faster writes and less space, unless something needs it once a quarter.',
+    gain: 'Faster writes and less space, unless something needs it only rarely.',
     ...dropping(index, table),
     table: table.sql,
   }
 }
 
-/** Nothing but speed depends on it. */
+/** Whether nothing but speed depends on the index. */
 function isFree(index: Index): boolean {
   const isBound = index.unique || index.constraintName !== null || index.referenced || index.replicaIdentity
   return index.valid && !isBound
@@ -112,29 +112,24 @@ function isSame(a: Index, b: Index): boolean {
   return a.tableOid === b.tableOid && b.valid && shape(a) === shape(b) && a.nullsEqual === b.nullsEqual
 }
 
-/** Of two that are the same the one stays that more depends on; then the one that is used; then the older. */
+/** Of two equal indexes the one that more depends on stays; then the one that is used; then the older. */
 function worthKeeping(index: Index): number {
   const bonds = [index.constraintName !== null, index.referenced, index.replicaIdentity, index.unique, index.scans > 0]
   return bonds.reduce((sum, bond) => sum * 2 + Number(bond), 0) - index.oid / 2 ** 33
 }
 
-function isBeginningOf(short: Index, long: Index): boolean {
+function isContainedIn(short: Index, long: Index): boolean {
   const isAlike = short.tableOid === long.tableOid && long.valid && short.predicate === long.predicate
   const isBtree = short.method === 'btree' && long.method === 'btree'
-  const hasKeys =
-    short.signature.length < long.signature.length && short.signature.every((key, at) => key === long.signature[at])
+  const hasKeys = short.signature.length < long.signature.length && isBeginning(short.signature, long.signature)
   const all = new Set([...long.keys, ...long.included])
   return isAlike && isBtree && hasKeys && short.included.every((column) => all.has(column))
-}
-
-function othersSupport(index: Index, indexes: readonly Index[], columns: readonly string[]): boolean {
-  return indexes.some((other) => other !== index && other.tableOid === index.tableOid && supports(other, columns))
 }
 
 function dropping(index: Index, table: Table): Pick<Finding, 'sql' | 'undo'> {
   const { constraintName: name, constraintDefinition, definition, sql } = index
   if (name !== null) {
-    const constraint = `constraint "${name.replaceAll('"', '""')}"`
+    const constraint = `constraint ${quoted(name)}`
     return {
       sql: `alter table ${table.sql} drop ${constraint};`,
       undo: `alter table ${table.sql} add ${constraint} ${constraintDefinition};`,

@@ -1,15 +1,14 @@
-import { bare, createOn, type Shape, shapeId, supports, uniqueShapes } from './candidates.ts'
+import { bare, createOn, isBeginning, type Shape, shapeId, supports, uniqueShapes } from './candidates.ts'
 import type { Facts, Index, Table } from './facts.ts'
 import { type Finding, formatNumber, formatShare } from './finding.ts'
 import type { Trial } from './verify.ts'
-
-/** From what the experiments showed to advice: as few indexes as serve all that gained. Pure. */
 
 interface Advice {
   shape: Shape
   trials: Trial[]
 }
 
+/** Advises as few indexes as serve all statements that an experiment made cheaper. Pure. */
 export function missingIndexes(facts: Facts, trials: readonly Trial[]): Finding[] {
   const names = new Set([...facts.indexes, ...facts.tables].map(({ name }) => name))
   return merged(trials)
@@ -17,7 +16,7 @@ export function missingIndexes(facts: Facts, trials: readonly Trial[]): Finding[
     .map((advice) => findingOf(advice, facts, names))
 }
 
-/** One index serves those that its beginning would serve. */
+/** A longer index also serves the statements that a shorter one with the same beginning would serve. */
 function merged(trials: readonly Trial[]): Advice[] {
   const all = uniqueShapes(trials.flatMap((trial) => trial.shapes)).map((shape): Advice => {
     const ofShape = trials.filter((trial) => trial.shapes.some((one) => shapeId(one) === shapeId(shape)))
@@ -26,16 +25,16 @@ function merged(trials: readonly Trial[]): Advice[] {
   const longestFirst = all.sort((a, b) => b.shape.keys.length - a.shape.keys.length)
   const kept: Advice[] = []
   for (const advice of longestFirst) {
-    const longer = kept.find(({ shape }) => isBeginning(advice.shape, shape))
+    const longer = kept.find(({ shape }) => isCovered(advice.shape, shape))
     if (longer) longer.trials.push(...advice.trials.filter((trial) => !longer.trials.includes(trial)))
     else kept.push(advice)
   }
   return kept
 }
 
-function isBeginning(short: Shape, long: Shape): boolean {
+function isCovered(short: Shape, long: Shape): boolean {
   const isAlike = short.table.oid === long.table.oid && short.method === 'btree' && long.method === 'btree'
-  return isAlike && short.keys.every((key, at) => key === long.keys[at])
+  return isAlike && isBeginning(short.keys, long.keys)
 }
 
 function findingOf({ shape, trials }: Advice, facts: Facts, names: Set<string>): Finding {
@@ -47,15 +46,15 @@ function findingOf({ shape, trials }: Advice, facts: Facts, names: Set<string>):
   const [busiest] = statements.toSorted((a, b) => b.totalMs - a.totalMs)
   const share = statements.reduce((sum, statement) => sum + statement.share, 0)
   const referenced = facts.tables.find(({ oid }) => oid === foreignKeys[0]?.referencedOid)
-  const times = `${formatNumber(best.before / best.after)} times cheaper by the planner's count`
+  const times = `${formatNumber(best.before / best.after)} times cheaper by the planner's estimate`
   const columns = keys.join(', ')
   return {
     kind: busiest ? 'missing-index' : 'missing-foreign-key-index',
-    // Without a delete nobody has paid for it yet.
+    // Without a delete it has cost nothing yet.
     severity: busiest || (referenced?.deleted ?? 0) > 0 ? 'act' : 'look',
     what: busiest
       ? `An index on ${table.sql} (${columns}) would make a statement much cheaper.`
-      : `${table.sql} (${columns}) refers to ${referenced?.sql ?? 'another table'} without an index: a delete there reads all of it.`,
+      : `${table.sql} (${columns}) references ${referenced?.sql ?? 'another table'} without an index: a delete there reads all of it.`,
     evidence: {
       costBefore: best.before,
       costAfter: best.after,
@@ -68,7 +67,7 @@ function findingOf({ shape, trials }: Advice, facts: Facts, names: Set<string>):
     },
     gain: [
       busiest ? `${times}; it takes ${formatShare(share)} of the time of all statements.` : `A delete is ${times}.`,
-      foreignKeys.length > 0 && busiest ? 'It serves a foreign key as well.' : '',
+      foreignKeys.length > 0 && busiest ? 'It serves a foreign key too.' : '',
       replacedBy(shape, facts.indexes, table),
     ]
       .filter(Boolean)
@@ -84,20 +83,20 @@ function timeShare({ trials }: Advice): number {
   return trials.reduce((sum, { experiment }) => sum + (experiment.statement?.share ?? 0), 0)
 }
 
-/** A shorter index that is not needed beside the new one. */
+/** Names a shorter index that is not needed beside the new one. */
 function replacedBy({ keys, method }: Shape, indexes: readonly Index[], table: Table): string {
   const shorter = indexes.find((index) => {
     const isPlain = !index.unique && index.predicate === null && index.included.length === 0 && index.method === method
-    const isItsBeginning = index.keys.length < keys.length && index.keys.every((key, at) => key === keys[at])
-    return index.tableOid === table.oid && isPlain && isItsBeginning && supports(index, index.keys)
+    const isShorter = index.keys.length < keys.length && isBeginning(index.keys, keys)
+    return index.tableOid === table.oid && isPlain && isShorter && supports(index, index.keys)
   })
   return shorter ? `It replaces ${shorter.name}, which can be dropped afterwards.` : ''
 }
 
 const nameBytesMax = 63
 
-/** As Postgres would name it: table, columns, `idx`. In small letters that need no quotes; free among `taken`. */
-export function indexName({ table, keys }: Shape, taken: Set<string>): string {
+/** Names an index as Postgres would: table, columns, `idx`; in lower case, and unlike all names in `taken`. */
+function indexName({ table, keys }: Shape, taken: Set<string>): string {
   const words = [table.name, ...keys.map(bare)].map((word) =>
     word.replace(/[^A-Za-z0-9_]+/g, '_').replace(/^_+|_+$/g, ''),
   )

@@ -2,32 +2,26 @@ import { findNodes, type SqlNode, type SqlNodes } from '../engines/postgres/pars
 import { wordsOf } from '../primitives/data/boundary.ts'
 import type { Column, Table } from './facts.ts'
 
-/**
- * What a statement needs from each table that it reads, in order to find its rows: the columns that it compares, joins
- * and sorts by. Pure. What is not certain (a column that may come from a subquery, one side of an OR) is left out: a
- * need too few costs a piece of advice, a wrong one would give a bad one, were it not tried out first.
- */
-
 /** One table as a statement uses it; a self-join has two. */
 export interface Source {
   table: Table
-  /** The name by which the statement speaks of it. */
+  /** The name that the statement uses. */
   alias: string
   aliased: boolean
-  /** Where its name begins; places count bytes, as the parser does. */
+  /** Where its name begins, in bytes, as the parser counts. */
   at: number
-  /** Compared with a value: `=`, `in`, `= any`, `is null`, a boolean by itself. */
+  /** Compared with a value by `=`, `in`, `= any` or `is null`; or a boolean by itself. */
   equal: Key[]
   /** Compared with a column of another table. */
   joined: Key[]
   range: RangeKey[]
-  /** Searched by `@>`, `&&`, `?`, `@@`. */
+  /** Searched with `@>`, `&&`, `?` or `@@`. */
   contained: Key[]
-  /** What the result is sorted by, when all of it is of this table. */
+  /** What the result is sorted by, if all of it belongs to this table. */
   sort: SortKey[]
 }
 
-/** A column, or a function of one column, as an index would have it. */
+/** A column or a function of one column, as an index would contain it. */
 export interface Key {
   sql: string
   column: Column
@@ -37,9 +31,9 @@ export type SortKey = Key & { descending: boolean; nulls: 'first' | 'last' | und
 
 export interface Needs {
   sources: Source[]
-  /** Each row that is found is a row of the result, and all are: how many there are says how selective the filter is. */
+  /** The rows found are exactly the rows of the result, so their number tells how selective the filter is. */
   plain: boolean
-  /** Where the first condition begins; for a plain statement with one. */
+  /** Where the first condition of a plain statement begins. */
   where: number | undefined
 }
 
@@ -47,25 +41,29 @@ export type FindTable = (schema: string | undefined, name: string) => Table | un
 
 type Fields = Record<string, unknown>
 
-interface Scope {
-  /** By alias; undefined for what is no table: a subquery, a CTE, a function. */
+interface QueryScope {
+  /** By alias; undefined for a subquery, a CTE or a function. */
   sources: Map<string, Source | undefined>
   ctes: ReadonlySet<string>
-  outer: Scope | undefined
+  outer: QueryScope | undefined
 }
 
 const statements = new Set(['SelectStmt', 'InsertStmt', 'UpdateStmt', 'DeleteStmt'])
 
+/**
+ * Returns what a statement needs from each table that it reads in order to find its rows: the columns that it compares, joins and
+ * sorts by. What is not certain (a column that may come from a subquery, one side of an OR) is left out. Pure.
+ */
 export function needsOf(ast: SqlNode, find: FindTable): Needs {
   const sources: Source[] = []
-  /** The selects of `x in (select y …)`: y is compared as well. */
+  /** The selects of `x in (select y …)`: y is compared too. */
   const compared = new Set<unknown>()
   visit(ast, undefined)
   const [[tag, fields]] = Object.entries(ast) as [[string, Fields]]
   const plain = sources.length === 1 && isPlain(tag, fields)
   return { sources, plain, where: plain ? firstPlace(fields.whereClause) : undefined }
 
-  function visit(node: unknown, scope: Scope | undefined): void {
+  function visit(node: unknown, scope: QueryScope | undefined): void {
     if (typeof node !== 'object' || node === null) return
     for (const [key, value] of Object.entries(node)) {
       if (statements.has(key)) query(value as Fields, scope)
@@ -73,7 +71,7 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
     }
   }
 
-  function query(fields: Fields, outer: Scope | undefined): void {
+  function query(fields: Fields, outer: QueryScope | undefined): void {
     const withClause = fields.withClause as SqlNodes['WithClause'] | undefined
     const names = findNodes(withClause?.ctes, 'CommonTableExpr').map((cte) => cte.ctename!)
     const ctes = new Set([...(outer?.ctes ?? []), ...names])
@@ -82,9 +80,9 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
       for (const side of [fields.larg, fields.rarg]) query(side as Fields, { sources: new Map(), ctes, outer })
       return
     }
-    const scope: Scope = { sources: new Map(), ctes, outer }
+    const scope: QueryScope = { sources: new Map(), ctes, outer }
     const conditions: unknown[] = [fields.whereClause]
-    const isTarget = 'relation' in fields && !('selectStmt' in fields) // an INSERT looks for no rows in its table
+    const isTarget = 'relation' in fields && !('selectStmt' in fields) // an INSERT searches no rows of its table
     if (isTarget) from({ RangeVar: fields.relation }, scope, conditions)
     for (const item of [fields.fromClause ?? fields.usingClause ?? []].flat()) from(item, scope, conditions)
     for (const condition of conditions) consider(condition, scope)
@@ -95,12 +93,12 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
       found?.source.joined.push(found.key)
     }
     for (const [key, value] of Object.entries(fields)) {
-      if (!/^(withClause|fromClause|usingClause)$/.test(key)) visit(value, scope) // those were visited above
+      if (!/^(withClause|fromClause|usingClause)$/.test(key)) visit(value, scope) // visited above
     }
     visit(conditions.slice(1), scope)
   }
 
-  function from(item: unknown, scope: Scope, conditions: unknown[]): void {
+  function from(item: unknown, scope: QueryScope, conditions: unknown[]): void {
     const { RangeVar: named, JoinExpr: join, ...other } = item as Partial<SqlNodes>
     if (named) {
       const { schemaname: schema, relname: name = '' } = named
@@ -128,8 +126,8 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
     }
   }
 
-  /** One condition that every row of the result meets. */
-  function consider(condition: unknown, scope: Scope): void {
+  /** Considers a condition that every row of the result meets. */
+  function consider(condition: unknown, scope: QueryScope): void {
     const { BoolExpr: logic, A_Expr: compare, NullTest: test, SubLink: link } = (condition ?? {}) as Partial<SqlNodes>
     if (logic?.boolop === 'AND_EXPR') for (const each of logic.args ?? []) consider(each, scope)
     else if (logic?.boolop === 'NOT_EXPR') add('equal', columnOf(logic.args?.[0], scope))
@@ -141,11 +139,11 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
     } else add('equal', columnOf(condition, scope))
   }
 
-  function add(list: 'equal' | 'joined' | 'contained', found: Found | undefined): void {
+  function add(list: 'equal' | 'joined' | 'contained', found: SourceKey | undefined): void {
     found?.source[list].push(found.key)
   }
 
-  function compareSides({ kind, name, lexpr, rexpr }: SqlNodes['A_Expr'], scope: Scope): void {
+  function compareSides({ kind, name, lexpr, rexpr }: SqlNodes['A_Expr'], scope: QueryScope): void {
     const [operator = ''] = wordsOf(name)
     const left = keyOf(lexpr, scope)
     if (kind === 'AEXPR_IN' || kind === 'AEXPR_OP_ANY') {
@@ -165,7 +163,7 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
     } else if (kind === 'AEXPR_OP' && /^(@>|&&|\?|\?\||\?&|@@)$/.test(operator)) add('contained', left)
   }
 
-  function sort(fields: Fields, scope: Scope): void {
+  function sort(fields: Fields, scope: QueryScope): void {
     const targets = findNodes(fields.targetList, 'ResTarget')
     const keys = findNodes(fields.sortClause, 'SortBy').map(({ node, sortby_dir: direction, sortby_nulls: nulls }) => {
       const place = (node as Partial<SqlNodes>)?.A_Const?.ival?.ival
@@ -188,13 +186,13 @@ export function needsOf(ast: SqlNode, find: FindTable): Needs {
   }
 }
 
-interface Found {
+interface SourceKey {
   source: Source
   key: Key
 }
 
-/** A column, or a function of one column (`lower(email)`), whose table is certain. */
-function keyOf(node: unknown, scope: Scope): Found | undefined {
+/** Returns a column, or a function of one column (`lower(email)`), if its table is certain. */
+function keyOf(node: unknown, scope: QueryScope): SourceKey | undefined {
   const call = (node as Partial<SqlNodes> | undefined)?.FuncCall
   if (!call) return columnOf(node, scope)
   const [name = '', more] = wordsOf(call.funcname)
@@ -203,11 +201,11 @@ function keyOf(node: unknown, scope: Scope): Found | undefined {
   return { source: found.source, key: { ...found.key, sql: `${name}(${found.key.sql})` } }
 }
 
-function columnOf(node: unknown, scope: Scope): Found | undefined {
+function columnOf(node: unknown, scope: QueryScope): SourceKey | undefined {
   const words = wordsOf((node as Partial<SqlNodes> | undefined)?.ColumnRef?.fields)
   const name = words.at(-1)
   if (name === undefined) return undefined
-  for (let level: Scope | undefined = scope; level; level = level.outer) {
+  for (let level: QueryScope | undefined = scope; level; level = level.outer) {
     const candidates = words.length === 1 ? [...level.sources.values()] : [level.sources.get(words.at(-2)!)]
     const found = candidates.flatMap((source) => {
       const column = source?.table.columns.find((one) => one.name === name)
@@ -221,7 +219,7 @@ function columnOf(node: unknown, scope: Scope): Found | undefined {
   return undefined
 }
 
-function sourcesIn(node: unknown, scope: Scope): Set<Source> {
+function sourcesIn(node: unknown, scope: QueryScope): Set<Source> {
   const columns = findNodes(node, 'ColumnRef').map((ColumnRef) => columnOf({ ColumnRef }, scope)?.source)
   return new Set(columns.filter((source) => source !== undefined))
 }

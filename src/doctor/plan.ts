@@ -1,9 +1,9 @@
 import type { Client } from '../engines/postgres/client.ts'
 
-/** How Postgres would run a statement, as far as it matters here. */
+/** How Postgres would run a statement. */
 export interface Plan {
   cost: number
-  /** Names of the indexes that it uses. */
+  /** Names of the indexes used. */
   indexes: Set<string>
   /** The step that costs most by itself: `Seq Scan on articles.article`. */
   heaviest: string

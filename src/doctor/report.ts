@@ -1,15 +1,16 @@
 import { formatBytes, formatMs } from '../kernel/units.ts'
 import type { Facts } from './facts.ts'
-import { type Finding, formatNumber, formatSeconds, formatShare, type Severity } from './finding.ts'
+import { type Finding, formatNumber, formatSeconds, formatShare, inOneLine, type Severity } from './finding.ts'
 
 /** The examination for people: lines of at most 80 columns. Pure. */
 
 const width = 80
-const labelled = 12 // columns before the text: six for the severity, six for the label
+/** Columns before the text: six for the severity, six for the label. */
+const labelled = 12
 const statementCharsMax = 3 * (width - labelled)
 
 /** Version, size, connections, cache hits, oldest transaction, age of the counters, statements seen. */
-export function strip({ server, sessions, statementsSeen }: Facts): string {
+export function serverLine({ server, sessions, statementsSeen }: Facts): string {
   const reads = server.pagesHit + server.pagesRead
   const oldest = Math.max(0, ...sessions.map(({ transactionSeconds }) => transactionSeconds))
   return [
@@ -24,26 +25,24 @@ export function strip({ server, sessions, statementsSeen }: Facts): string {
 }
 
 export function findingLines(finding: Finding): string[] {
-  const { severity, what, evidence, gain, statement, sql, undo, kind } = finding
+  const { severity, what, evidence, gain, statement, sql, undo, kind, migration } = finding
   const numbers = Object.entries(evidence).map(([name, value]) => formatEvidence(name, value))
   return [
-    ...hanging(severity.padEnd(6), wrapped(`${what} (${kind})`, width - 6)),
+    ...hanging(severity.padEnd(6), filled(`${what} (${kind})`.split(' '), width - 6)),
     ...(numbers.length === 0 ? [] : row('seen', numbers.join(', '))),
     ...row('gain', gain),
     ...(statement === undefined ? [] : row('stmt', shortened(statement))),
     ...hanging('      do    ', sqlLines(sql)),
     ...hanging('      undo  ', sqlLines(undo)),
+    ...(migration === undefined ? [] : [`      file  ${migration}`]),
   ]
 }
 
 /** `2 to act on, 1 to look at.` */
 export function summary(findings: readonly Finding[]): string {
-  const words: [Severity, string][] = [
-    ['act', 'to act on'],
-    ['look', 'to look at'],
-    ['note', 'to know'],
-  ]
-  const parts = words.flatMap(([severity, phrase]) => {
+  if (findings.every(({ severity }) => severity === 'note')) return 'Nothing to do.'
+  const phrases: Record<Severity, string> = { act: 'to act on', look: 'to look at', note: 'to know' }
+  const parts = Object.entries(phrases).flatMap(([severity, phrase]) => {
     const count = findings.filter((finding) => finding.severity === severity).length
     return count > 0 ? [`${count} ${phrase}`] : []
   })
@@ -57,44 +56,36 @@ const units: [suffix: string, format: (value: number) => string][] = [
   ['Seconds', formatSeconds],
 ]
 
-/** `meanMs: 45.2` → `mean 45 ms`; the unit is the end of the name. */
-export function formatEvidence(name: string, value: number | string): string {
-  const unit = units.find(([suffix]) => name.endsWith(suffix))
-  const isTaken = unit !== undefined && unit[0] !== 'Share'
-  const words = (isTaken ? name.slice(0, -unit[0].length) : name).replace(
-    /[A-Z]/g,
-    (letter) => ` ${letter.toLowerCase()}`,
-  )
-  if (typeof value === 'string') return `${words} ${value}`
-  return `${words} ${unit ? unit[1](value) : formatNumber(value)}`
+/** `meanMs: 45.2` → `mean 45 ms` */
+function formatEvidence(name: string, value: number | string): string {
+  const [suffix, format] = units.find(([suffix]) => name.endsWith(suffix)) ?? ['', formatNumber]
+  const stem = suffix === 'Share' ? name : name.slice(0, name.length - suffix.length)
+  const words = stem.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+  return `${words} ${typeof value === 'string' ? value : format(value)}`
 }
 
 function row(label: string, text: string): string[] {
-  return hanging(`      ${label.padEnd(6)}`, wrapped(text, width - labelled))
+  return hanging(`      ${label.padEnd(6)}`, filled(text.split(/\s+/), width - labelled))
 }
 
 function hanging(first: string, lines: readonly string[]): string[] {
-  return lines.map((line, at) => (at === 0 ? first : ' '.repeat(first.length)) + line)
+  return lines.map((line, index) => (index === 0 ? first : ' '.repeat(first.length)) + line)
 }
 
 function shortened(statement: string): string {
-  const line = statement.replace(/\s+/g, ' ').trim()
+  const line = inOneLine(statement)
   return line.length <= statementCharsMax ? line : `${line.slice(0, statementCharsMax - 2)} …`
 }
 
-/** Broken where SQL may be broken: at blanks outside quotes; a comment stays one. */
+/** Breaks SQL at blanks outside quotes; a comment stays one. */
 function sqlLines(sql: string): string[] {
   return sql.split('\n').flatMap((line) => {
     const isComment = line.startsWith('--')
     const words = isComment ? line.slice(2).trim().split(' ') : (line.match(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g) ?? [])
-    return filled(words, width - labelled - 3).map((text, at) =>
-      isComment ? `-- ${text}` : at === 0 ? text : `  ${text}`,
+    return filled(words, width - labelled - 3).map((text, index) =>
+      isComment ? `-- ${text}` : index === 0 ? text : `  ${text}`,
     )
   })
-}
-
-function wrapped(text: string, columns: number): string[] {
-  return filled(text.split(/\s+/), columns)
 }
 
 function filled(words: readonly string[], columns: number): string[] {

@@ -1,15 +1,10 @@
 import { findNodes, parseSql, type SqlNode } from '../engines/postgres/parser.ts'
 import type { Column } from './facts.ts'
-import { literal } from './finding.ts'
+import { literal, quoted } from './finding.ts'
 import type { Source } from './needs.ts'
 
-/** From a text of pg_stat_statements to one that EXPLAIN takes. Pure, but for the parser, which loads itself. */
-
-/**
- * pg_stat_statements puts a parameter in the place of every constant, also of those that the grammar wants as a word:
- * `interval $1`, `extract($1 from …)`.
- */
-export function withParsableConstants(text: string): string {
+/** pg_stat_statements replaces even constants that the grammar needs: `interval $1`, `extract($1 from …)`. */
+function withParsableConstants(text: string): string {
   return text
     .replace(/\b(interval|timestamptz|timestamp|timetz|time|date)\s+(\$\d+)/gi, '$2::$1')
     .replace(/\bextract\s*\(\s*\$\d+\s+from\b/gi, 'extract(epoch from')
@@ -22,32 +17,32 @@ export interface Parsed {
 
 const examined = /^\{"(SelectStmt|InsertStmt|UpdateStmt|DeleteStmt)"/
 
-/** One statement that reads or changes rows; undefined for any other, and for a text that is not understood. */
+/** Parses one statement that reads or changes rows; returns undefined for any other text. */
 export async function parseStatement(text: string): Promise<Parsed | undefined> {
   const parsable = withParsableConstants(text)
   const [statement, another] = await parseSql(parsable).catch(() => [])
   if (!statement || another || !examined.test(JSON.stringify(statement.ast))) return undefined
   const offset = Buffer.byteLength(parsable.slice(0, statement.offset))
-  // Places in the tree count from the beginning of the whole text: the blanks before it must stay.
+  // Locations in the tree count from the beginning of the whole text.
   return { text: ' '.repeat(offset) + statement.text, ast: statement.ast }
 }
 
 export interface Rewriting {
   sources: readonly Source[]
-  /** The name to put for a table. */
+  /** The name to use instead of a table's own. */
   nameOf(source: Source): string
-  /** What a LIMIT of the statement itself is taken for: the planner would guess a tenth of all rows. */
+  /** The value for a LIMIT of the outer statement: the planner would guess a tenth of all rows. */
   limit: number
-  /** A condition to put before the others, with the place of the first of these. */
+  /** A condition to insert before the others, and where the first of these begins. */
   condition?: { at: number; sql: string } | undefined
 }
 
-/** A LIMIT inside is most often "the latest few of each". */
+/** An inner LIMIT most often means "the latest few of each". */
 const innerLimit = 10
 
-/** The statement about other tables, with likely limits. */
+/** Rewrites a statement so that EXPLAIN accepts it, for other tables and with likely limits. */
 export function rewrite({ text, ast }: Parsed, { sources, nameOf, limit, condition }: Rewriting): string {
-  // One character for each byte, so that the parser's places fit.
+  // One character for each byte, as the parser counts.
   const bytes = Buffer.from(text).toString('latin1')
   const edits: Edit[] = []
   for (const source of sources) {
@@ -56,7 +51,7 @@ export function rewrite({ text, ast }: Parsed, { sources, nameOf, limit, conditi
     edits.push({ at: source.at, length, sql: `${nameOf(source)}${alias}` })
   }
   for (const { fields, location = 0 } of findNodes(ast, 'ColumnRef')) {
-    // `articles.article.id` names a schema that the copy is not in.
+    // The copy is not in the schema that `articles.article.id` names.
     const schema = (fields ?? []).length > 2 && /^("(?:[^"]|"")+"|[^\s.]+)\s*\.\s*/.exec(bytes.slice(location))
     if (schema) edits.push({ at: location, length: schema[0].length, sql: '' })
   }
@@ -77,7 +72,7 @@ export function rewrite({ text, ast }: Parsed, { sources, nameOf, limit, conditi
   }
 }
 
-/** That a column lies above or below a value: `article.created_at > '2026-01-01'`. */
+/** A condition like `article.created_at > '2026-01-01'`. */
 export function bound(source: Source, column: Column, side: 'above' | 'below', value: string): string {
   return `${quoted(source.alias)}.${column.sql} ${side === 'above' ? '>' : '<'} ${literal(value)}`
 }
@@ -96,8 +91,4 @@ function applied(bytes: string, edits: readonly Edit[]): string {
     text = text.slice(0, at) + Buffer.from(sql).toString('latin1') + text.slice(at + length)
   }
   return text
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

@@ -1,22 +1,19 @@
 import type { Facts, Server, Table } from './facts.ts'
-import { type Finding, formatNumber, literal, nothingToUndo } from './finding.ts'
+import { type Finding, formatNumber, nothingToUndo } from './finding.ts'
 import type { Thresholds } from './thresholds.ts'
 
-/** Whether tables are cleaned up, known to the planner, and read through their indexes. Pure. */
-
-type Check = (table: Table, facts: Facts, limits: Thresholds) => Finding | undefined
-
-/** @param advised tables for which an index is advised already: that they are read in full is said by that */
-export function tableHealth(facts: Facts, limits: Thresholds, advised: ReadonlySet<string>): Finding[] {
-  const checks: Check[] = [neglected, bloated, autovacuumOff, fullScans]
-  const ofTables = facts.tables
-    .filter((table) => !table.partitioned)
-    .flatMap((table) => checks.flatMap((check) => check(table, facts, limits) ?? []))
-  const told = ofTables.filter((finding) => finding.kind !== 'full-scans' || !advised.has(finding.table!))
-  return [...told, ...wraparound(facts, limits)]
+/** Whether tables are cleaned up and known to the planner. Pure. */
+export function tableHealth(facts: Facts, limits: Thresholds): Finding[] {
+  const tables = facts.tables.filter(({ partitioned }) => !partitioned)
+  const findings = tables.flatMap((table) => [
+    // Vacuum also renews the statistics: one finding is enough.
+    deadRows(table, facts.server, limits) ?? withoutStatistics(table, facts.server, limits),
+    autovacuumOff(table),
+  ])
+  return [...findings.filter((finding) => finding !== undefined), ...wraparound(facts.server, tables, limits)]
 }
 
-/** Whether autovacuum has had time to come by since it last did, or since anything is known. */
+/** Whether autovacuum has had time to run since it last did, or since anything is known. */
 function isLate(
   table: Table,
   lastSeconds: number | null,
@@ -27,15 +24,15 @@ function isLate(
   return !standby && (!table.autovacuum || seconds >= limits.autovacuumSeconds)
 }
 
-const deadRows: Check = (table, { server }, limits) => {
+function deadRows(table: Table, server: Server, limits: Thresholds): Finding | undefined {
   const { deadRows, liveRows, vacuumTrigger, vacuumedSeconds } = table
   const isMany = deadRows >= Math.max(limits.deadRows, limits.deadRowsFactor * vacuumTrigger)
   if (!isMany || !isLate(table, vacuumedSeconds, server, limits)) return undefined
-  const holder = table.autovacuum ? ' A long transaction, a lock or too few workers hold it up.' : ''
+  const cause = table.autovacuum ? ' A long transaction, a lock or too few workers hold it up.' : ''
   return {
     kind: 'dead-rows',
     severity: table.autovacuum ? 'look' : 'act',
-    what: `${table.sql} has ${formatNumber(deadRows)} dead rows; autovacuum should have come at ${formatNumber(vacuumTrigger)}.${holder}`,
+    what: `${table.sql} has ${formatNumber(deadRows)} dead rows; autovacuum should have run at ${formatNumber(vacuumTrigger)}.${cause}`,
     evidence: {
       deadRows,
       liveRows,
@@ -50,48 +47,19 @@ const deadRows: Check = (table, { server }, limits) => {
   }
 }
 
-/** What removes dead rows looks at the others as well: one finding is enough. */
-const neglected: Check = (...known) => deadRows(...known) ?? withoutStatistics(...known)
-
-const rowHeaderBytes = 24 + 4 + 4 // header, its pointer in the page, and about half of a word lost to alignment
-const pageShare = 0.97 // what of a page is left for rows
-
-const bloated: Check = (table, _facts, limits) => {
-  const { heapBytes, rows, columns, fillfactor, hasStatistics } = table
-  if (!hasStatistics || heapBytes < limits.bloatBytes) return undefined
-  const rowBytes = rowHeaderBytes + columns.reduce((sum, { width }) => sum + width, 0)
-  const neededBytes = (rows * rowBytes) / pageShare / (fillfactor / 100)
-  const emptyBytes = heapBytes - neededBytes
-  if (emptyBytes < limits.bloatBytes || emptyBytes / heapBytes < limits.bloatShare) return undefined
-  return {
-    kind: 'bloated-table',
-    severity: 'look',
-    what: `${table.sql} takes much more space than its rows need; this is an estimate from average widths.`,
-    evidence: { sizeBytes: heapBytes, emptyBytes, emptyShare: emptyBytes / heapBytes, tableRows: rows },
-    gain: 'Less to read and to keep in memory. New rows fill the space in time; only if that is too slow, rewrite the table.',
-    sql: `-- stops reads and writes of the table while it runs; pg_repack does it online\nvacuum (full, analyze) ${table.sql};`,
-    undo: nothingToUndo,
-    table: table.sql,
-  }
-}
-
-const withoutStatistics: Check = (table, { server }, limits) => {
+function withoutStatistics(table: Table, server: Server, limits: Thresholds): Finding | undefined {
   const { hasStatistics, changedRows, analyzeTrigger, analyzedSeconds } = table
   const isOld = changedRows >= Math.max(limits.statisticsRows, limits.deadRowsFactor * analyzeTrigger)
-  const size = Math.max(table.liveRows, table.rows)
-  if (size < limits.statisticsRows || (hasStatistics && !isOld)) return undefined
+  const tableRows = Math.max(table.liveRows, table.rows)
+  if (tableRows < limits.statisticsRows || (hasStatistics && !isOld)) return undefined
   if (!isLate(table, analyzedSeconds, server, limits)) return undefined
   return {
     kind: 'statistics-missing',
     severity: 'look',
     what: hasStatistics
-      ? `The planner's picture of ${table.sql} is old: ${formatNumber(changedRows)} rows have changed since.`
+      ? `The planner's statistics of ${table.sql} are old: ${formatNumber(changedRows)} rows have changed since.`
       : `${table.sql} was never analyzed: the planner guesses how many rows a condition finds.`,
-    evidence: {
-      tableRows: size,
-      changedRows,
-      ...(analyzedSeconds !== null && { analyzedSeconds }),
-    },
+    evidence: { tableRows, changedRows, ...(analyzedSeconds !== null && { analyzedSeconds }) },
     gain: 'Plans that fit the data. Analyze reads a sample and blocks nobody.',
     sql: `analyze ${table.sql};`,
     undo: nothingToUndo,
@@ -99,12 +67,12 @@ const withoutStatistics: Check = (table, { server }, limits) => {
   }
 }
 
-const autovacuumOff: Check = (table) => {
+function autovacuumOff(table: Table): Finding | undefined {
   if (table.autovacuum) return undefined
   return {
     kind: 'autovacuum-off',
     severity: 'look',
-    what: `Autovacuum is switched off for ${table.sql}: dead rows stay and the planner's picture gets old.`,
+    what: `Autovacuum is switched off for ${table.sql}: dead rows stay, and the planner's statistics get old.`,
     evidence: { deadRows: table.deadRows, liveRows: table.liveRows, tableWrites: table.writes },
     gain: 'Dead rows go and statistics stay fresh without anybody doing it by hand.',
     sql: `alter table ${table.sql} reset (autovacuum_enabled);`,
@@ -113,41 +81,19 @@ const autovacuumOff: Check = (table) => {
   }
 }
 
-const fullScans: Check = (table, { server }, limits) => {
-  const { fullScans: scans, fullScanRows, heapBytes } = table
-  const rowsPerScan = fullScanRows / Math.max(1, scans)
-  if (scans < limits.fullScans || heapBytes < limits.fullScanBytes || rowsPerScan < limits.fullScanRows)
-    return undefined
-  return {
-    kind: 'full-scans',
-    severity: 'look',
-    what: `${table.sql} is read from end to end again and again, and no index that was tried would change that.`,
-    evidence: {
-      fullScans: scans,
-      rowsPerScan,
-      indexScans: table.indexScans,
-      sizeBytes: heapBytes,
-      ...(server.statsSeconds !== null && { statsSeconds: server.statsSeconds }),
-    },
-    gain: 'Find who does it: a report may be right to; a request should ask for fewer rows, or keep a sum.',
-    sql: `select calls, mean_exec_time, query from pg_stat_statements\n  where query ilike ${literal(`%${table.name}%`)} order by total_exec_time desc limit 10;`,
-    undo: nothingToUndo,
-    table: table.sql,
-  }
-}
-
-function wraparound({ server, tables }: Facts, limits: Thresholds): Finding[] {
-  const age = Math.max(server.transactionAge, server.multixactAge)
+function wraparound(server: Server, tables: readonly Table[], limits: Thresholds): Finding[] {
+  const { transactionAge, multixactAge } = server
+  const age = Math.max(transactionAge, multixactAge)
   if (age < limits.wraparoundLook) return []
-  const oldest = tables.filter(({ partitioned }) => !partitioned).sort((a, b) => b.transactionAge - a.transactionAge)[0]
+  const oldest = tables.toSorted((a, b) => b.transactionAge - a.transactionAge)[0]
   return [
     {
       kind: 'wraparound',
       severity: age >= limits.wraparoundAct ? 'act' : 'look',
-      what: `The oldest row is ${formatNumber(age)} transactions old; at 2,146,000,000 Postgres takes no more writes.`,
-      evidence: { transactionAge: server.transactionAge, multixactAge: server.multixactAge },
+      what: `The oldest row is ${formatNumber(age)} transactions old; at 2,146,000,000 Postgres refuses writes.`,
+      evidence: { transactionAge, multixactAge },
       gain: 'Freezing old rows moves the limit away. Look also for what holds it up: a long transaction, an unused slot.',
-      sql: `vacuum (freeze, verbose) ${oldest?.sql ?? ''};`.replace(' ;', ';'),
+      sql: `vacuum (freeze, verbose)${oldest ? ` ${oldest.sql}` : ''};`,
       undo: nothingToUndo,
       ...(oldest && { table: oldest.sql }),
     },

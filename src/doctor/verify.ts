@@ -1,30 +1,20 @@
 import type { Client } from '../engines/postgres/client.ts'
-import { type Clock, systemClock } from '../kernel/clock.ts'
+import { systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
 import { sqlState } from '../primitives/data/errors.ts'
 import { createOn, type Shape, shapeId } from './candidates.ts'
 import type { Experiment } from './experiments.ts'
-import type { Facts, Gap, Index, Table } from './facts.ts'
+import { type Facts, type Gap, type Index, marker, type Table } from './facts.ts'
 import { explain, type Plan } from './plan.ts'
-import { marker } from './queries.ts'
 import { type Thresholds, thresholds } from './thresholds.ts'
 
-/**
- * Tries indexes out, on copies. A table of the statement is copied into a temporary one, whole when it is small and as a
- * sample of its blocks when not; the copy gets the indexes that the table has, then one candidate after the other, and
- * the planner says what the statement would cost. The transaction is rolled back, so nothing stays, however it ends.
- *
- * The tables themselves are only read (ACCESS SHARE, as by any SELECT): a CREATE INDEX on them, even one that is rolled
- * back, would keep their writers waiting.
- */
-
-/** What came of one experiment. */
+/** The result of one experiment. */
 export interface Trial {
   experiment: Experiment
-  /** Cost by the planner's count, without and with the indexes. */
+  /** The planner's cost without and with the indexes. */
   before: number
   after: number
-  /** The indexes that together lower the cost; none when nothing helps enough. */
+  /** The indexes that together lower the cost. */
   shapes: Shape[]
   /** Share of the table that was copied, 0 to 1. */
   sampleShare: number
@@ -32,91 +22,81 @@ export interface Trial {
 
 export interface Verification {
   trials: Trial[]
-  /** How a statement is run as things are, by its id; of what the app saw itself, by its text. */
+  /** How statements run now, by id; those that the app saw, by text. */
   plans: Map<string, Plan>
   gaps: Gap[]
 }
 
 export interface VerifyOptions {
   limits?: Thresholds
-  /** Tables up to this size are copied whole, larger ones down to it: 8 MiB take some 0.1 s, and hold enough rows (20,000 and more) to tell a good index from a bad one. */
+  /** Tables up to this size are copied whole; of larger ones so much is copied. Copying 8 MiB takes some 0.1 s, and 20,000 rows are enough to tell a good index from a bad one. */
   copyBytesMax?: number
-  /** No experiment is begun after this time. */
+  /** No experiment is begun after this time, in ms. */
   budgetMs?: number
-  clock?: Clock
   onProgress?: (done: number, total: number, experiment: Experiment) => void
 }
 
 const defaultCopyBytesMax = 8 * 1024 ** 2
 const roundsMax = 3
-/** A table is not kept from an ALTER TABLE for longer. */
+/** An ALTER TABLE waits no longer than this for an experiment. */
 const trialMsMax = 10_000
 
+/**
+ * Tries indexes on copies. A table of the statement is copied into a temporary one, whole if it is small and otherwise as a
+ * sample of its blocks; the copy gets the indexes that the table has, then one candidate after the other, and the planner
+ * says what the statement would cost. The transaction is rolled back, so nothing remains, however it ends.
+ *
+ * The tables themselves are only read (ACCESS SHARE, as by any SELECT): a CREATE INDEX on them would make writers wait, even one
+ * that is rolled back.
+ */
 export async function verify(
   client: Client,
   facts: Facts,
   experiments: readonly Experiment[],
-  options: VerifyOptions = {},
+  { limits = thresholds, copyBytesMax = defaultCopyBytesMax, budgetMs = 60_000, onProgress }: VerifyOptions = {},
 ): Promise<Verification> {
-  const { limits = thresholds, budgetMs = 60_000, clock = systemClock, onProgress } = options
   const result: Verification = { trials: [], plans: new Map(), gaps: [] }
-  const unable = unableBecause(facts)
-  if (unable !== undefined) {
-    if (experiments.length > 0) result.gaps.push({ about: 'verification', reason: unable })
+  const addGap = (reason: string) => result.gaps.push({ about: 'verification', reason })
+  const obstacle = obstacleOf(facts)
+  if (obstacle !== undefined) {
+    if (experiments.length > 0) addGap(obstacle)
     return result
   }
-  const isOver = lateAfter(budgetMs, clock)
+  const isOver = lateAfter(budgetMs)
   const failures: string[] = []
   for (const [done, experiment] of experiments.entries()) {
     if (isOver()) {
-      result.gaps.push({
-        about: 'verification',
-        reason: `no time was left for ${experiments.length - done} statements`,
-      })
+      addGap(`no time was left for ${experiments.length - done} statements`)
       break
     }
     onProgress?.(done, experiments.length, experiment)
     try {
-      // A statement that is cheap as it is needs no copy.
-      const now = await rolledBack(client, facts, experiment, () =>
-        explain(
-          client,
-          experiment.text((table) => table.sql),
-        ),
-      )
-      if (experiment.statement) result.plans.set(experiment.statement.id, now)
-      if (now.cost < limits.costMin || experiment.shapes.length === 0) continue
-      const bench = {
-        client,
-        indexes: facts.indexes,
-        limits,
-        copyBytesMax: options.copyBytesMax ?? defaultCopyBytesMax,
-        isLate: lateAfter(trialMsMax, clock),
-      }
+      const original = experiment.text((table) => table.sql)
+      const plan = await rolledBack(client, facts, experiment, () => explain(client, original))
+      if (experiment.statement) result.plans.set(experiment.statement.id, plan)
+      if (plan.cost < limits.costMin || experiment.shapes.length === 0) continue
+      const bench = { client, indexes: facts.indexes, limits, copyBytesMax, isLate: lateAfter(trialMsMax) }
       const trial = await rolledBack(client, facts, experiment, () => tryOut(bench, experiment))
       if (trial) result.trials.push(trial)
     } catch (error) {
       if (experiment.shapes.length > 0) failures.push(messageOf(error))
     }
   }
-  if (failures.length > 0) {
-    const reason = `${failures.length} of ${experiments.length} statements could not be tried out: ${failures[0]}`
-    result.gaps.push({ about: 'verification', reason })
-  }
+  if (failures.length > 0)
+    addGap(`${failures.length} of ${experiments.length} statements could not be tried: ${failures[0]}`)
   return result
 }
 
-/** Plans a statement that is not tried out; nothing where it cannot be planned without its values. */
+/** Plans a statement without an experiment. Returns undefined if it cannot be planned without its values. */
 export async function planAlone(client: Client, facts: Facts, text: string): Promise<Plan | undefined> {
-  if (unableBecause(facts) !== undefined) return undefined
+  if (obstacleOf(facts) !== undefined) return undefined
   return rolledBack(client, facts, { tables: [] }, () => explain(client, text)).catch(() => undefined)
 }
 
-function unableBecause({ server }: Facts): string | undefined {
+function obstacleOf({ server }: Facts): string | undefined {
   if (server.versionNumber < 160_000)
     return `Postgres ${server.version} cannot plan a statement without its values (16 can)`
-  if (server.standby) return 'a standby takes no temporary tables'
-  return undefined
+  return server.standby ? 'a standby takes no temporary tables' : undefined
 }
 
 async function rolledBack<T>(
@@ -125,9 +105,10 @@ async function rolledBack<T>(
   { tables }: Pick<Experiment, 'tables'>,
   body: () => Promise<T>,
 ): Promise<T> {
+  // Parallel plans would compare waiting, not work; and a copy is never read in parallel.
   await client.query(`begin; set local statement_timeout = '5s'; set local lock_timeout = '200ms';
     set local idle_in_transaction_session_timeout = '10s'; set local search_path = public;
-    set local max_parallel_workers_per_gather = 0`) // work is compared, not waiting; and a copy is never read in parallel
+    set local max_parallel_workers_per_gather = 0`)
   try {
     // Planning may run the app's own functions: never with the rights of a superuser.
     if (server.superuser) await client.query(`set local role ${tables[0]?.owner ?? server.owner}`)
@@ -137,7 +118,6 @@ async function rolledBack<T>(
   }
 }
 
-/** What trying out takes, beside the experiment. */
 interface Bench {
   client: Client
   indexes: readonly Index[]
@@ -146,9 +126,9 @@ interface Bench {
   isLate(): boolean
 }
 
-function lateAfter(ms: number, clock: Clock): () => boolean {
-  const endAt = clock.ticks() + ms
-  return () => clock.ticks() > endAt
+function lateAfter(ms: number): () => boolean {
+  const endAt = systemClock.ticks() + ms
+  return () => systemClock.ticks() > endAt
 }
 
 /** Adds the best index, then the best beside it, as long as each makes the statement clearly cheaper. */
@@ -178,7 +158,7 @@ async function tryOut(bench: Bench, experiment: Experiment): Promise<Trial | und
   return { experiment, before, after, shapes, sampleShare }
 }
 
-/** The shape with the lowest cost; of those that are nearly as cheap the one with the fewest columns. */
+/** Returns the shape with the lowest cost; of those that are nearly as cheap the one with the fewest columns. */
 async function cheapest({ client, limits, isLate }: Bench, text: string, shapes: readonly Shape[]) {
   const tried: { shape: Shape; cost: number }[] = []
   for (const shape of shapes) {
@@ -189,37 +169,37 @@ async function cheapest({ client, limits, isLate }: Bench, text: string, shapes:
       const { cost, indexes } = await explain(client, text)
       if (indexes.has('rung_doctor_candidate')) tried.push({ shape, cost })
     } catch (error) {
-      // A type without an order, a function that is not immutable, values too long: no such index can be made.
+      // No such index is possible: a type without an order, a function that is not immutable, values too long.
       if (!/^(42|54)/.test(sqlState(error) ?? '')) throw error
     }
     await client.query('rollback to savepoint candidate; release savepoint candidate')
   }
   const lowest = Math.min(...tried.map(({ cost }) => cost))
-  return tried
+  const [best] = tried
     .filter(({ cost }) => cost <= lowest * limits.costWorthAColumn)
     .sort(
-      (a, b) =>
-        a.shape.keys.length - b.shape.keys.length || a.cost - b.cost || (shapeId(a.shape) < shapeId(b.shape) ? -1 : 1),
-    )[0]
+      ({ shape: a, cost: costA }, { shape: b, cost: costB }) =>
+        a.keys.length - b.keys.length || costA - costB || (shapeId(a) < shapeId(b) ? -1 : 1),
+    )
+  return best
 }
 
 async function build(client: Client, name: string, shape: Shape): Promise<void> {
   await client.query(createOn(copyOf(shape.table), name, shape))
-  // Of an expression there are no statistics before there is an index of it.
+  // There are no statistics of an expression before there is an index on it.
   if (shape.keys.some((key) => key.includes('('))) await client.query(`analyze ${copyOf(shape.table)}`)
 }
 
-/** @returns the share of the table's blocks that the copy holds */
+/** Returns the share of the table's blocks that the copy holds. */
 async function copy(client: Client, table: Table, indexes: readonly Index[], bytesMax: number): Promise<number> {
   const target = copyOf(table)
   await client.query(`create temp table ${nameOfCopy(table)} (like ${table.sql} including statistics) on commit drop`)
-  const { rows } = await client.query(`select ${marker} pg_table_size($1::oid) as bytes`, [table.oid])
-  const share = Math.min(1, bytesMax / Math.max(1, rows[0].bytes))
-  // Whole blocks: rows that lie together stay together, and only these blocks are read. The same ones each time.
+  const share = Math.min(1, bytesMax / Math.max(1, table.sizeBytes))
+  // Whole blocks, so that neighbouring rows stay together; the same ones each time.
   const sample = `tablesample system (${(share * 100).toFixed(6)}) repeatable (1)`
   await client.query(`insert ${marker} into ${target} select * from only ${table.sql} ${sample}`)
   for (const index of indexes) {
-    // A key is a constraint to the planner, too: `group by id` rests on it.
+    // The planner relies on keys, for example for `group by id`.
     const key = /^(PRIMARY KEY|UNIQUE)/.test(index.constraintDefinition ?? '') && index.constraintDefinition
     const kind = index.unique ? 'unique index' : 'index'
     const method = index.definition.slice(index.definition.indexOf(' USING '))

@@ -232,6 +232,15 @@ export async function lint(migration: Migration): Promise<Finding[]> {
   return lintMigration({ ...migration, file, statements })
 }
 
+/** Checks several migrations, one after the other. */
+export async function lintAll(
+  migrations: readonly Migration[],
+): Promise<{ migration: Migration; findings: Finding[] }[]> {
+  const checked = []
+  for (const migration of migrations) checked.push({ migration, findings: await lint(migration) })
+  return checked
+}
+
 function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void {
   const open = findings.filter((finding) => finding.overridden === undefined)
   if (open.length === 0) return

@@ -58,7 +58,7 @@ test('a Postgres whose rung start was killed is listed, and ended by rung stop',
     await people.exited
     assert.match(
       people.stdout(),
-      /postgres: what started it was killed; "rung start" takes it over, "rung stop" ends it/,
+      /postgres: the process that started it was killed; "rung start" takes it over, "rung stop" ends it/,
     )
     const { result } = await rung(scratch, 'stop')
     assert.deepEqual(result, { stopped: true, data: path.resolve(scratch.dataDir), pid: started.postgresPid })

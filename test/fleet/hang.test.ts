@@ -39,7 +39,7 @@ describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
     await ended(old.pid)
     const { lines } = (await done(scratch, ['logs', old.name, '--lines', '1000'])) as { lines: { text: string }[] }
     const texts = lines.map(({ text }) => text)
-    assert.ok(texts.some((text) => text.endsWith('rung up: did not answer for 3 s; starting it again')))
+    assert.ok(texts.some((text) => text.endsWith('rung up: did not answer for 3 s; restarting it')))
     return texts
   }
 
@@ -53,7 +53,7 @@ describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
     for (const part of parts) await isReplaced(part)
     await until(async () => (await post(facts, 'after')) === '201', 'writes are taken again')
     assert.deepEqual(await idsIn(facts), ['after', 'before'])
-    assert.match(up.stderr(), /^ {2}worker-1 +did not answer for 3 s; starting it again$/m)
+    assert.match(up.stderr(), /^ {2}worker-1 +did not answer for 3 s; restarting it$/m)
   })
 
   for (const name of ['redis', 'edge', 'archiver', 'postgres']) {

@@ -214,7 +214,7 @@ describe('rung up', { skip }, () => {
         'the request waits',
       )
       const stopping = up.stop('SIGINT')
-      await up.saw(/finishing what is in hand/)
+      await up.saw(/finishing requests and jobs/)
       await lock.query('select pg_advisory_unlock(7)')
       const answer = await held
       assert.equal(answer.status, 200, await answer.text())
