@@ -7,10 +7,10 @@ import { tableRules } from './lint/table-rules.ts'
 export { needsNoTransaction } from './lint/rule.ts'
 
 /**
- * Refuses a migration that would stop the app while it runs: one that holds a strong lock for as long as a scan or a
- * rewrite of a large table takes, or that removes what the release still running uses. The catalog is not asked: each
- * table that the file does not itself create counts as large, and a doubtful statement as unsafe. What the author knows
- * better is written into the file, for its reviewers: `-- rung:allow <rule> <reason>`.
+ * Refuses a migration that would stop the running app: one that holds a strong lock for as long as a scan or a rewrite of a large
+ * table takes, or that removes what the running release uses. The catalog is not read: each table that the file does not itself
+ * create counts as large, and a doubtful statement as unsafe. An author who knows better writes that into the file, for its
+ * reviewers: `-- rung:allow <rule> <reason>`.
  */
 
 export interface MigrationFile {
@@ -18,7 +18,7 @@ export interface MigrationFile {
   text: string
   statements: readonly Statement[]
   module: string
-  /** The modules whose tables this one has declared to read. */
+  /** Other modules whose tables it has declared to read. */
   reads: readonly string[]
 }
 
@@ -26,18 +26,21 @@ export interface Finding {
   rule: string
   file: string
   line: number
-  /** What locks or breaks, and why. */
+  /** What the statement locks or breaks, and why. */
   message: string
   /** The safe way, with SQL. */
   advice: string
-  /** The reason that the file gives; such a finding is no obstacle. */
+  /** The reason that the file gives; such a finding does not refuse the file. */
   overridden?: string
 }
 
 const rules: readonly Rule[] = [...tableRules, ...statementRules]
 const overrideRules = [
   { name: 'override-needs-reason', description: 'Overrides a rule without saying why.' },
-  { name: 'override-unused', description: 'Overrides a rule that finds nothing in the file, or that none can lift.' },
+  {
+    name: 'override-unused',
+    description: 'Overrides a rule that finds nothing in the file, or that cannot be overridden.',
+  },
 ]
 
 /** All rules, for the documentation. */
@@ -46,7 +49,7 @@ export const migrationRules: readonly { name: string; description: string }[] = 
   ...overrideRules,
 ]
 
-/** Everything wrong with a migration file, in the order of its lines. */
+/** Returns everything wrong with a migration file, in the order of its lines. */
 export function lintMigration(migration: MigrationFile): Finding[] {
   const { file, statements } = migration
   const steps = stepsOf(migration)
@@ -67,7 +70,7 @@ export function lintMigration(migration: MigrationFile): Finding[] {
   return [...applyOverrides(migration, findings)].sort((a, b) => a.line - b.line)
 }
 
-/** Strings and comments, each whole, so that neither is looked for inside the other. */
+/** Matches whole strings and comments, so that neither is found inside the other. */
 const lexemes =
   /[eE]'(?:[^'\\]|\\[\s\S]|'')*'|'[^']*'|"[^"]*"|\$([A-Za-z_]\w*)?\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]*/g
 

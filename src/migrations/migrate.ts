@@ -10,12 +10,12 @@ import { toDataError } from '../primitives/data/errors.ts'
 import { checksumOf, type Migration } from '../primitives/data/migrations.ts'
 import { type Finding, lintMigration, needsNoTransaction } from './lint.ts'
 
-/** A module's migrations, as the runner needs them. */
+/** Where the migrations of a module are. */
 export interface MigrationSource {
   module: string
   /** Folder of `0001_name.sql` files, applied in the order of their names. */
   folder: URL
-  /** Other modules whose tables it declared to read. */
+  /** Other modules whose tables it has declared to read. */
   reads: readonly string[]
 }
 
@@ -28,35 +28,26 @@ export interface MigrationState extends Pick<Migration, 'module' | 'name'> {
 const fileName = /^\d{4,}[_-][a-z0-9_-]+\.sql$/
 
 /**
- * All migrations, in order: modules as given, files by name.
+ * Reads all migrations, in order: modules as given, files by number.
  * @throws MIGRATION_INVALID for a folder that cannot be read or a file with another name
  */
 export async function loadMigrations(sources: readonly MigrationSource[]): Promise<Migration[]> {
   const all: Migration[] = []
   for (const { module, folder: given, reads } of sources) {
     const folder = given.href.endsWith('/') ? given : new URL(`${given.href}/`)
+    const invalid = (message: string, cause?: unknown) =>
+      new RungError('MIGRATION_INVALID', `Module "${module}": ${message}`, { cause })
     const names = await readdir(folder).catch((cause) => {
-      throw new RungError(
-        'MIGRATION_INVALID',
-        `Module "${module}": the folder ${fileURLToPath(folder)} cannot be read. Create it, or correct the module's migrations.`,
-        { cause },
-      )
+      const place = fileURLToPath(folder)
+      throw invalid(`the folder ${place} cannot be read. Create it, or correct the module's migrations.`, cause)
     })
     let before = ''
     for (const name of names.sort(inOrder)) {
       if (name.startsWith('.')) continue
-      if (!fileName.test(name)) {
-        throw new RungError(
-          'MIGRATION_INVALID',
-          `Module "${module}": ${name} is not a migration's name. Name it like 0001_create_article.sql.`,
-        )
-      }
-      if (numberOf(before) === numberOf(name)) {
-        throw new RungError(
-          'MIGRATION_INVALID',
-          `Module "${module}": ${before} and ${name} have the same number. Give the newer one the next number.`,
-        )
-      }
+      if (!fileName.test(name))
+        throw invalid(`${name} is not a migration's name. Name it like 0001_create_article.sql.`)
+      if (numberOf(before) === numberOf(name))
+        throw invalid(`${before} and ${name} have the same number. Give the newer one the next number.`)
       before = name
       const text = textOf(`${module}/${name}`, await readFile(new URL(name, folder)))
       all.push({ module, name, text, checksum: checksumOf(text), reads })
@@ -65,18 +56,18 @@ export async function loadMigrations(sources: readonly MigrationSource[]): Promi
   return all
 }
 
-/** By the number at the beginning, however many digits it has; then by name. */
+/** By number, whatever its digits; then by name. */
 function inOrder(a: string, b: string): number {
   const [x, y] = [numberOf(a), numberOf(b)]
   return x < y || (x === y && a < b) ? -1 : 1
 }
 
-/** `-1` for a name without one. */
+/** `-1` for a name without a number. */
 function numberOf(name: string): bigint {
   return BigInt(/^\d*/.exec(name)![0] || -1)
 }
 
-/** Without the mark that some editors put before UTF-8. */
+/** Decodes a file, without the byte order mark that some editors write. */
 function textOf(file: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replaceAll('\r\n', '\n')
@@ -94,7 +85,7 @@ interface AppliedRow {
 }
 
 /**
- * Which migrations are still to be applied. Pure.
+ * Returns the migrations that are not applied yet. Pure.
  * @throws MIGRATION_CHANGED when an applied file was edited or removed, MIGRATION_INVALID when a new one sorts before it
  */
 export function pendingOf(
@@ -108,7 +99,7 @@ export function pendingOf(
   for (const row of applied) {
     const key = `${row.module}/${row.name}`
     const file = byKey.get(key)
-    if (!file && !modules.has(row.module)) continue // a module that this app no longer has; its tables stay
+    if (!file && !modules.has(row.module)) continue // the app no longer has this module; its tables stay
     if (row.module === 'rung' && file?.checksum !== row.checksum) {
       throw new RungError(
         'MIGRATION_CHANGED',
@@ -150,9 +141,9 @@ export interface MigrateOptions {
   connection: ConnectionConfig
   migrations: readonly Migration[]
   onEvent?: (event: MigrationEvent) => void
-  /** How long a statement may wait for a table's lock before it steps back; everything behind it would wait too. Default 2 s. */
+  /** How long a statement may wait for a table's lock, in ms; everything behind it waits too. Default 2,000. */
   lockTimeoutMs?: number
-  /** How often a migration is tried again after that. Default 10. */
+  /** How often a migration is retried after that. Default 10. */
   lockRetries?: number
   /** Schemas that are searched behind the module's own, as SQL. Default `public`. */
   searchedBehind?: string
@@ -171,11 +162,9 @@ const bookkeeping = `
     duration_ms double precision not null,
     primary key (module, name)
   );
-  create table if not exists rung.migration_attempt (module text, name text, checksum text, primary key (module, name));
-  -- The indexes that there were before its first try.
-  alter table rung.migration_attempt add column if not exists before oid[]`
+  create table if not exists rung.migration_attempt (module text, name text, index_name text, primary key (module, name))`
 
-/** What is applied and what is pending. Changes nothing. */
+/** Returns which migrations are applied and which are pending. Changes nothing. */
 export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {
   const client = await connect(options.connection)
   try {
@@ -183,14 +172,10 @@ export async function migrationStatus(options: MigrateOptions): Promise<Migratio
     const pending = new Set(pendingOf(options.migrations, applied))
     const rows = new Map(applied.map((row) => [`${row.module}/${row.name}`, row]))
     return options.migrations.map((migration) => {
-      const row = rows.get(`${migration.module}/${migration.name}`)
-      return {
-        module: migration.module,
-        name: migration.name,
-        state: pending.has(migration) ? 'pending' : 'applied',
-        appliedAt: row?.applied_at,
-        durationMs: row?.duration_ms,
-      }
+      const { module, name } = migration
+      const row = rows.get(`${module}/${name}`)
+      const state = pending.has(migration) ? 'pending' : 'applied'
+      return { module, name, state, appliedAt: row?.applied_at, durationMs: row?.duration_ms }
     })
   } finally {
     await client.end()
@@ -198,14 +183,14 @@ export async function migrationStatus(options: MigrateOptions): Promise<Migratio
 }
 
 /**
- * Lints the pending migrations, then applies them, each in a transaction of its own (`concurrently` outside one).
+ * Checks the pending migrations, then applies them, each in a transaction of its own (`concurrently` outside one).
  * @returns the migrations that were applied
- * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED with what was applied before it kept
+ * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED, where those before the failed one stay applied
  */
 export async function migrate(options: MigrateOptions): Promise<Migration[]> {
   const client = await connect(options.connection)
   try {
-    // The common start has nothing to do, and then takes no lock.
+    // Most starts have nothing to do, and take no lock.
     if (pendingOf(options.migrations, await readApplied(client)).length === 0) return []
     await takeLock(client, options)
     await client.query(bookkeeping)
@@ -223,7 +208,7 @@ export async function migrate(options: MigrateOptions): Promise<Migration[]> {
   }
 }
 
-/** What the lint says of one migration; `overridden` findings carry the author's reason. */
+/** Checks a migration. `overridden` findings carry the author's reason. */
 export async function lint(migration: Migration): Promise<Finding[]> {
   const file = `${migration.module}/${migration.name}`
   const statements = await parseSql(migration.text).catch((cause) => {
@@ -250,7 +235,7 @@ function refuseUnsafe(migration: Migration, findings: readonly Finding[]): void 
   )
   throw new RungError(
     'MIGRATION_UNSAFE',
-    `Migration ${migration.module}/${migration.name} was refused; nothing was applied.\n${lines.join('\n')}\n  To do it all the same, add a comment: -- rung:allow <rule> <reason>`,
+    `Migration ${migration.module}/${migration.name} was refused; nothing was applied.\n${lines.join('\n')}\n  To apply it anyway, add a comment: -- rung:allow <rule> <reason>`,
     { facts: { findings: open.map(({ rule, file, line }) => ({ rule, file, line })) } },
   )
 }
@@ -276,7 +261,7 @@ async function takeLock(client: Client, options: MigrateOptions): Promise<void> 
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
         'MIGRATION_LOCKED',
-        'Another process has been migrating this database for a minute. Try again when it is done.',
+        'Another process has been migrating this database for a minute. Try again when it has finished.',
       )
     }
     if (attempt === 0) options.onEvent?.({ kind: 'waiting', detail: 'another process is migrating this database' })
@@ -292,7 +277,7 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
   await client.query(`set search_path = "${schema}", ${options.searchedBehind ?? 'public'}`)
   await client.query('set statement_timeout = 0')
   const alone = needsNoTransaction(statements)
-  // What runs concurrently keeps nobody waiting, and waits itself for the transactions that were open before it.
+  // CONCURRENTLY makes nobody wait, but itself waits for the transactions that are open.
   await client.query(`set lock_timeout = ${alone ? 0 : Number(options.lockTimeoutMs ?? 2000)}`)
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -305,7 +290,7 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
         if (isRungError(error, 'MIGRATION_FAILED')) throw error
         throw new RungError(
           'MIGRATION_FAILED',
-          `Migration ${migration.module}/${migration.name} failed${lineOf(error, migration.text)}: ${whole(error)} ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
+          `Migration ${migration.module}/${migration.name} failed${lineOf(error, migration.text)}: ${fullMessageOf(error)} ${alone ? 'Nothing of it counts as applied' : 'It was rolled back'}; correct it and start again.`,
           { cause: error },
         )
       }
@@ -315,7 +300,7 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
   }
 }
 
-/** Postgres counts characters, and not the halves of which JavaScript makes some. */
+/** Postgres counts characters, JavaScript counts UTF-16 units. */
 function lineOf(error: unknown, text: string): string {
   const { position } = error as { position?: string }
   if (!position) return ''
@@ -323,8 +308,8 @@ function lineOf(error: unknown, text: string): string {
   return ` at line ${before.filter((character) => character === '\n').length + 1}`
 }
 
-/** All that Postgres says of it: which value is there twice, and what to do. */
-function whole(error: unknown): string {
+/** Everything that Postgres says: for example which value is duplicated, and what to do. */
+function fullMessageOf(error: unknown): string {
   const { detail, hint } = error as { detail?: string; hint?: string }
   return [messageOf(error), detail, hint].flatMap((text) => (text ? [text.replace(/\.?$/, '.')] : [])).join(' ')
 }
@@ -343,8 +328,8 @@ async function runInTransaction(client: Client, migration: Migration): Promise<v
 }
 
 /**
- * Outside a transaction the work and its record are two steps. A try that failed or was killed is recognised by what it left:
- * an invalid index that was not there before is dropped, a whole one with the right definition is recorded.
+ * Outside a transaction the work and its record are two steps, so an attempt is noted first. What an interrupted attempt left of an
+ * index is dropped, and the file is run again.
  */
 async function runAlone(
   client: Client,
@@ -353,125 +338,50 @@ async function runAlone(
   statements: readonly Statement[],
 ): Promise<void> {
   const start = systemClock.ticks()
-  const { module, name, checksum } = migration
-  const index = statements.flatMap(({ ast, text }) => findNodes(ast, 'IndexStmt').map((node) => ({ node, text })))[0]
-  const { rows: tries } = await client.query<{ checksum: string; before: number[] | null }>(
-    'select checksum, before from rung.migration_attempt where module = $1 and name = $2',
+  const { module, name } = migration
+  const { rows: attempts } = await client.query<{ index_name: string | null }>(
+    'select index_name from rung.migration_attempt where module = $1 and name = $2',
     [module, name],
   )
-  const isTried = tries.some((each) => each.checksum === checksum)
-  const now = async () => await indexesIn(client, schema)
-  const before = tries[0] ? tries[0].before : (await now()).map(({ oid }) => oid)
-  await client.query(
-    `insert into rung.migration_attempt (module, name, checksum, before) values ($1, $2, $3, $4)
-      on conflict (module, name) do update set checksum = excluded.checksum`,
-    [module, name, checksum, before],
+  for (const { index_name: left } of attempts) await dropIndex(client, schema, left)
+  const index = findNodes(statements[0]?.ast, 'IndexStmt')[0]?.idxname ?? null
+  const { rows: existing } = await client.query<{ valid: boolean }>(
+    'select indisvalid as valid from pg_index where indexrelid = to_regclass($1)',
+    [quoted(schema, index ?? '')],
   )
-  const isMine = ({ oid, name }: Index) => (before !== null && !before.includes(oid)) || name === index?.node.idxname
-
-  async function dropLeftOvers(): Promise<void> {
-    for (const each of await now()) {
-      if (each.isValid || each.isBeingBuilt || !isMine(each)) continue
-      await client.query(`drop index concurrently if exists ${each.qualified}`)
-    }
-  }
-
-  async function isThere(): Promise<boolean> {
-    if (!index) return false
-    const named = (await now()).filter((each) => each.isValid && isMine(each))
-    if (named.length === 0) return false
-    const wanted = await definitionOf(client, index)
-    if (wanted === undefined || !(isTried || isOptional)) return false
-    if (named.some(({ definition }) => definition === wanted)) return true
-    const other = named.find((each) => each.name === index.node.idxname)
-    if (!other) return false
-    throw new RungError(
-      'MIGRATION_FAILED',
-      `Migration ${module}/${name} failed: there is an index ${other.qualified} with another definition. Drop it, or name the new one differently.`,
-    )
-  }
-  const isOptional = index?.node.if_not_exists === true
-
-  await dropLeftOvers()
-  if (!(await isThere())) {
-    try {
-      await client.query(isTried ? withIfExists(migration.text) : migration.text)
-    } catch (error) {
-      // A unique index that is invalid goes on refusing rows. Where this fails too, the next try does it.
-      await dropLeftOvers().catch(() => {})
-      throw error
-    }
+  if (existing[0]?.valid === false) await dropIndex(client, schema, index)
+  // An index that existed before the first attempt is not ours to drop.
+  const own = existing[0]?.valid ? null : index
+  await client.query(
+    `insert into rung.migration_attempt (module, name, index_name) values ($1, $2, $3)
+      on conflict (module, name) do update set index_name = excluded.index_name`,
+    [module, name, own],
+  )
+  try {
+    await client.query(attempts.length > 0 ? withIfExists(migration.text) : migration.text)
+  } catch (error) {
+    // An invalid unique index would keep refusing rows. If this fails too, the next attempt does it.
+    await dropIndex(client, schema, own).catch(() => {})
+    throw error
   }
   await record(client, migration, systemClock.ticks() - start)
 }
 
-interface Index {
-  oid: number
-  name: string
-  /** As SQL. */
-  qualified: string
-  isValid: boolean
-  isBeingBuilt: boolean
-  /** Its table, and what it is as Postgres writes it, without its name. */
-  definition: string
+function quoted(...words: string[]): string {
+  return words.map((word) => `"${word.replaceAll('"', '""')}"`).join('.')
 }
 
-async function indexesIn(client: Client, schema: string): Promise<Index[]> {
-  const { rows } = await client.query<Index>(
-    `select c.oid, c.relname as name, format('%I.%I', n.nspname, c.relname) as qualified, i.indisvalid as "isValid",
-      exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid) as "isBeingBuilt",
-      ${definition('c.oid', 'i.indrelid')} as definition
-    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1`,
-    [schema],
-  )
-  return rows
+async function dropIndex(client: Client, schema: string, name: string | null): Promise<void> {
+  if (name !== null) await client.query(`drop index concurrently if exists ${quoted(schema, name)}`)
 }
 
-function definition(oid: string, table: string): string {
-  return `${table}::oid || ' ' || regexp_replace(pg_get_indexdef(${oid}), '^CREATE (UNIQUE )?INDEX .*? USING ', '\\1')`
-}
-
-const name = '(?:"(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*)'
-const indexHead = new RegExp(
-  `^(?:\\s|--[^\\n]*\\n|/\\*[\\s\\S]*?\\*/)*create\\s+(unique\\s+)?index\\s+concurrently\\s+(?:if\\s+not\\s+exists\\s+)?(?:${name}\\s+)?on\\s+(?:only\\s+)?(${name}(?:\\s*\\.\\s*${name})?)`,
-  'iu',
-)
-
-/** What Postgres makes of the statement: asked on an empty table with the same columns. `undefined` where that cannot be done. */
-async function definitionOf(client: Client, { text }: { text: string }): Promise<string | undefined> {
-  const [head, unique = '', table] = indexHead.exec(text) ?? []
-  if (head === undefined) return undefined
-  await client.query('begin')
-  try {
-    const { rows: tables } = await client.query<{ oid: number }>('select to_regclass($1)::oid as oid', [table])
-    await client.query(`create temp table rung_probe (like ${table})`)
-    await client.query(`create ${unique}index rung_probe_idx on pg_temp.rung_probe ${text.slice(head.length)}`)
-    const { rows } = await client.query(
-      `select ${definition("'pg_temp.rung_probe_idx'::regclass", String(tables[0]!.oid))} as found`,
-    )
-    return rows[0].found
-  } catch {
-    return undefined
-  } finally {
-    await client.query('rollback')
-  }
-}
-
-/** A drop that was done and not recorded is done. */
+/** An interrupted attempt may have dropped the index already. */
 function withIfExists(text: string): string {
   return text.replace(/\b(drop\s+index\s+concurrently)\s+(?!if\s+exists\b)/gi, '$1 if exists ')
 }
 
-async function record(client: Client, migration: Migration, durationMs: number): Promise<void> {
-  await client.query('insert into rung.migration (module, name, checksum, duration_ms) values ($1, $2, $3, $4)', [
-    migration.module,
-    migration.name,
-    migration.checksum,
-    durationMs,
-  ])
-  await client.query('delete from rung.migration_attempt where module = $1 and name = $2', [
-    migration.module,
-    migration.name,
-  ])
+async function record(client: Client, { module, name, checksum }: Migration, durationMs: number): Promise<void> {
+  const values = [module, name, checksum, durationMs]
+  await client.query('insert into rung.migration (module, name, checksum, duration_ms) values ($1, $2, $3, $4)', values)
+  await client.query('delete from rung.migration_attempt where module = $1 and name = $2', [module, name])
 }

@@ -141,7 +141,7 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'create view article as select 1; create index on article (id)',
     ],
     safe: [
-      'create index concurrently on article (author)',
+      'create index concurrently article_author on article (author)',
       'create unique index concurrently article_slug on article (slug)',
       'create table article (id int); create index on article (id)',
       'create table articles.article (id int); create index on article (id)',
@@ -292,15 +292,19 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
     bad: ['begin; alter table article add x int; commit', 'savepoint a', 'start transaction'],
     safe: ['alter table article add x int; alter table article add y int'],
   },
+  'concurrently-named': {
+    bad: ['create unique index concurrently on article (author)'],
+    safe: ['create index concurrently if not exists article_author on article (author)'],
+  },
   'concurrently-alone': {
     bad: [
-      'create index concurrently on article (a); create index concurrently on article (b)',
-      'create table t (id int); create index concurrently on t (id)',
+      'create index concurrently a on article (a); create index concurrently b on article (b)',
+      'create table t (id int); create index concurrently t_id on t (id)',
       'alter table article add x int; vacuum article',
       'set local lock_timeout = 0; drop index concurrently article_slug',
     ],
     safe: [
-      '-- one\ncreate index concurrently on article (a);\n-- done',
+      '-- one\ncreate index concurrently a on article (a);\n-- done',
       'alter table article add x int; analyze article',
     ],
   },
@@ -339,7 +343,7 @@ test('a finding says where, what locks, and the safe SQL', async () => {
     file: '001.sql',
     line: 3,
     message:
-      'Postgres builds the index on article under an ACCESS EXCLUSIVE lock: nobody can read or write it meanwhile.',
+      'Postgres builds the index on article under an ACCESS EXCLUSIVE lock: it cannot be read or written meanwhile.',
     advice:
       'Build the index first, then make it the constraint:\n' +
       '-- file 1\ncreate unique index concurrently once on article ("Slug");\n' +
@@ -370,7 +374,7 @@ test('one statement may break several rules, and several tables break one rule e
     'unique-using-index',
   ])
   const tables = (await lint('create table b (); truncate a, b, c')).map(
-    ({ message }) => message.match(/of (\w+) go/)![1],
+    ({ message }) => message.match(/of (\w+) are removed/)![1],
   )
   assert.deepEqual(tables, ['a', 'c'])
 })

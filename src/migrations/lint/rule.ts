@@ -1,27 +1,27 @@
 import { findNodes, type SqlNodes, type SqlTag, type Statement } from '../../engines/postgres/parser.ts'
 import type { Owner } from '../../primitives/data/boundary.ts'
 
-/** One thing that a migration does: a statement, one command of ALTER TABLE, or one column or constraint it adds. */
+/** One action of a migration: a statement, one command of ALTER TABLE, or one added column or constraint. */
 export interface Step {
   tag: SqlTag
   node: unknown
-  /** The statement's place in the file. */
+  /** Index of the statement in the file. */
   at: number
   line: number
-  /** Its text, from where it begins to the end of its statement. */
+  /** Its text, to the end of its statement. */
   source: string
-  /** The relation that it is about, as SQL and as a full name for comparing. */
+  /** The relation that it affects, as SQL, and as a full name for comparing. */
   table: string
   fullName: string
-  /** The file itself made that relation before: it is as good as empty, and nobody waits for it. */
+  /** The file itself created that relation before: it is empty, and nobody waits for it. */
   isNew: boolean
-  /** The file makes a view of that name later: who reads it will not notice. */
+  /** The file later creates a view of that name: its readers do not notice. */
   becomesView: boolean
-  /** The new column, for itself and for each constraint written at it. */
+  /** The new column that this step is or belongs to. */
   column?: SqlNodes['ColumnDef'] | undefined
 }
 
-/** What locks or breaks and why; then the lines of the safe way. */
+/** What the step locks or breaks, and why; then the lines of the safe way. */
 export type Problem = [message: string, ...advice: string[]]
 export type Check<T extends SqlTag> = (
   node: SqlNodes[T],
@@ -33,16 +33,15 @@ export interface Rule {
   name: string
   /** What it refuses. */
   description: string
-  /** No reason lifts it: Postgres or the runner would fail on the file all the same. */
+  /** Cannot be overridden: Postgres or the runner would fail on the file anyway. */
   final?: true
-  /** It holds for what the file itself made, too. */
+  /** Applies also to what the file itself created. */
   evenIfNew?: true
-  /** By the node's tag. */
   checks?: { [T in SqlTag]?: Check<T> }
   checkStatement?: (statement: Statement, file: Owner & { statements: readonly Statement[] }) => Problem[]
 }
 
-/** Whether a statement is among them that Postgres refuses inside a transaction; it must then be the only one. */
+/** Whether Postgres refuses one of the statements inside a transaction; it must then be the only one. */
 export function needsNoTransaction(statements: readonly Statement[]): boolean {
   return statements.some(({ ast }) => {
     const [[tag, node]] = Object.entries(ast) as [[string, object]]
@@ -59,7 +58,7 @@ export function isConcurrent(tree: object): boolean {
   return asOption || Boolean(node.concurrent) || findNodes(node.cmds, 'PartitionCmd').some((part) => part.concurrent)
 }
 
-export const stopsAll = 'under an ACCESS EXCLUSIVE lock: nobody can read or write it meanwhile'
+export const stopsAll = 'under an ACCESS EXCLUSIVE lock: it cannot be read or written meanwhile'
 
 /** A name as SQL, quoted where it must be. */
 export function identifier(name: string | undefined): string {
@@ -67,7 +66,7 @@ export function identifier(name: string | undefined): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`
 }
 
-/** What is in the first parentheses of a text, with them; `(…)` where there are none. Strings and names are not looked into. */
+/** Returns the first parentheses of a text with their content, or `(…)`; strings and names are skipped. */
 export function inParentheses(text: string): string {
   const start = text.indexOf('(')
   let depth = 0
@@ -87,7 +86,7 @@ export function inFiles(...files: string[]): string {
   return files.map((sql, at) => `-- file ${at + 1}\n${sql}`).join('\n')
 }
 
-/** Whether an earlier statement validated a constraint of that table, which then stands in for a scan. */
+/** Whether an earlier statement validated a constraint of that table, so that Postgres skips the scan. */
 export function isProven(step: Step, steps: readonly Step[]): boolean {
   const earlier = steps.filter((other) => other.at < step.at && other.fullName === step.fullName)
   return earlier.some((other) => (other.node as SqlNodes['AlterTableCmd']).subtype === 'AT_ValidateConstraint')

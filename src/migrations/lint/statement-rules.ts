@@ -11,7 +11,7 @@ import {
   stopsAll,
 } from './rule.ts'
 
-/** What all other statements do, and how they go together in a file. */
+/** Rules about all statements but ALTER TABLE, and about combining statements in a file. */
 export const statementRules: readonly Rule[] = [
   {
     name: 'index-concurrently',
@@ -19,8 +19,8 @@ export const statementRules: readonly Rule[] = [
     checks: {
       IndexStmt: (index, { table, source }) =>
         !index.concurrent && [
-          `Nobody can write to ${table} while its index is built (SHARE lock).`,
-          'Build it beside the writes, in a file of its own (on a partitioned table: on each partition):',
+          `${table} cannot be written while its index is built (SHARE lock).`,
+          'Build it concurrently, in a file of its own (on a partitioned table: on each partition):',
           `${concurrently(source, index, table)};`,
         ],
     },
@@ -44,7 +44,7 @@ export const statementRules: readonly Rule[] = [
     checks: {
       ReindexStmt: (reindex, { table }) =>
         !isConcurrent(reindex) && [
-          `While ${table || 'it'} is rebuilt nobody can write to the table, and to plan a query waits for each of its indexes.`,
+          `While ${table || 'it'} is rebuilt the table cannot be written, and planning a query waits for its indexes.`,
           'In a file of its own:',
           `reindex ${reindex.kind === 'REINDEX_OBJECT_INDEX' ? 'index' : 'table'} concurrently ${table || '…'};`,
         ],
@@ -77,7 +77,7 @@ export const statementRules: readonly Rule[] = [
         if (step.isNew) return fillsAmongOthers(step, steps)
         return [
           `The query of ${step.table} runs ${stopsAll}.`,
-          'With a unique index on it, readers keep the old rows until the new ones are there:',
+          'With a unique index on it, readers see the old rows until the new ones are complete:',
           `refresh materialized view concurrently ${step.table};`,
         ]
       },
@@ -91,7 +91,7 @@ export const statementRules: readonly Rule[] = [
         usedByCode.test(drop.removeType!) &&
         !(becomesView && drop.removeType !== 'OBJECT_TABLE') &&
         breaks(`Dropping ${table}`),
-      // A view under the old name, made in the same transaction, keeps the old release working.
+      // A view under the old name, created in the same transaction, keeps the old release working.
       RenameStmt: (rename, { table, becomesView }) =>
         usedByCode.test(rename.renameType!) &&
         !becomesView &&
@@ -108,18 +108,18 @@ export const statementRules: readonly Rule[] = [
     description: 'Empties a table.',
     checks: {
       TruncateStmt: (_, { table }) => [
-        `All rows of ${table} go at once, ${stopsAll}, until the file ends.`,
-        'Delete in batches from a job, or make a new table and let the code change over.',
+        `All rows of ${table} are removed at once, ${stopsAll}, until the file ends.`,
+        'Delete in batches from a job, or create a new table and change the code to use it.',
       ],
     },
   },
   {
     name: 'lock-table',
-    description: 'Locks a table by hand.',
+    description: 'Locks a table explicitly.',
     checks: {
       LockStmt: (_, { table }) => [
         `The lock on ${table} is held until the file ends, and each query that conflicts waits behind it.`,
-        'Leave it out: each statement takes the lock that it needs.',
+        'Remove it: each statement takes the lock that it needs.',
       ],
     },
   },
@@ -145,7 +145,7 @@ export const statementRules: readonly Rule[] = [
         return [
           `Postgres refuses to use the new value '${newVal}' of ${table} in the transaction that adds it.`,
           'Use it in the next file:',
-          inFiles(`alter type ${table} add value '${newVal}';`, '… (whatever uses it)'),
+          inFiles(`alter type ${table} add value '${newVal}';`, '… (the statements that use it)'),
         ]
       },
     },
@@ -159,8 +159,8 @@ export const statementRules: readonly Rule[] = [
       if (!(tag in what)) return []
       return [
         [
-          `${what[tag]} is not looked into: it may lock, rewrite or touch anything.`,
-          'Write its statements out, move a backfill into a job, or say what a reviewer has to know:',
+          `${what[tag]} cannot be checked: it may lock, rewrite or change anything.`,
+          'Write its statements out, move a backfill into a job, or tell the reviewers what it does:',
           '-- rung:allow opaque <what it does, and for how long it locks>',
         ],
       ]
@@ -173,10 +173,10 @@ export const statementRules: readonly Rule[] = [
       const settings = findNodes(ast, 'VariableSetStmt').filter((set) => set.name === 'search_path')
       return [
         ...foreignTables(touched(ast), { ...file, unqualified: 'own' }).map((violation): Problem => {
-          return [violation.message, 'What is to change there belongs in a migration of that module.']
+          return [violation.message, 'Put this change into a migration of that module.']
         }),
         ...settings.map((): Problem => {
-          return ["search_path is the module's own schema; another one hides whose tables are meant.", 'Leave it out.']
+          return ["search_path is the module's own schema; another one hides which tables are meant.", 'Remove it.']
         }),
       ]
     },
@@ -187,8 +187,23 @@ export const statementRules: readonly Rule[] = [
     final: true,
     checkStatement: ({ ast, text }) =>
       'TransactionStmt' in ast
-        ? [[`"${text}" would end the transaction in which the file is applied and recorded.`, 'Leave it out.']]
+        ? [[`"${text}" would end the transaction in which the file is applied and recorded.`, 'Remove it.']]
         : [],
+  },
+  {
+    name: 'concurrently-named',
+    description: 'Creates an index CONCURRENTLY without a name.',
+    final: true,
+    evenIfNew: true,
+    checks: {
+      IndexStmt: (index, { table, source }) =>
+        index.concurrent &&
+        index.idxname === undefined && [
+          'If the build is interrupted, the invalid index that it leaves is found by its name.',
+          'Name it:',
+          `${concurrently(source, index, table)};`,
+        ],
+    },
   },
   {
     name: 'concurrently-alone',
@@ -214,28 +229,30 @@ function batches(what: string, table: string): Problem {
   ]
 }
 
-/** The same statement, with a name as Postgres would give it where it has none. */
+/** Adds CONCURRENTLY, and a name like the one that Postgres would choose. */
 function concurrently(text: string, index: SqlNodes['IndexStmt'], table: string): string {
   const columns = findNodes(index.indexParams, 'IndexElem').map(({ name }) => name ?? 'expr')
   const name = [table.replaceAll('"', '').split('.').at(-1), ...columns, 'idx'].join('_')
   const comments = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)+/
   return text
     .replace(comments, '')
-    .replace(/\bindex\b/i, (word) => `${word} concurrently${index.idxname === undefined ? ` ${identifier(name)}` : ''}`)
+    .replace(
+      /\bindex\b(\s+concurrently\b)?/i,
+      (word) => `${word.split(/\s/)[0]} concurrently${index.idxname === undefined ? ` ${identifier(name)}` : ''}`,
+    )
 }
 
-/** A condition that names no column holds for all rows or for none. */
+/** A condition without a column is true for all rows or for none. */
 function isUnbounded(condition: unknown): boolean {
   return findNodes(condition, 'ColumnRef').length === 0 && findNodes(condition, 'CurrentOfExpr').length === 0
 }
 
 const usedByCode = /^OBJECT_(TABLE|VIEW|MATVIEW|FOREIGN_TABLE|SEQUENCE|TYPE|DOMAIN|SCHEMA|COLUMN|ATTRIBUTE)$/
 
-function breaks(what: string, isColumn = false): Problem {
-  const alone = isColumn ? 'column' : 'name'
+function breaks(what: string): Problem {
   return [
-    `${what} breaks the release that still runs during the deploy, and any way back to it.`,
-    `Release code that does not use the ${alone} any more, drop it in a later release, and name that one:`,
+    `${what} breaks the release that still runs during the deploy, and any rollback to it.`,
+    'Release code that no longer uses the name, drop it in a later release, and state which one:',
     '-- rung:allow breaks-running-code unused since release <n>',
   ]
 }
@@ -243,12 +260,12 @@ function breaks(what: string, isColumn = false): Problem {
 function rewrite(what: string, table: string): Problem {
   return [
     `${what} copies all of ${table} ${stopsAll}.`,
-    'Postgres has no online form of it. Copy into a new table in batches and let the code change over, or say when:',
+    'Postgres has no online form of it. Copy into a new table in batches and change the code to use it, or say:',
     '-- rung:allow table-rewrite <why the table is small, or which pause was agreed>',
   ]
 }
 
-/** What reads for long holds the locks of all that came before it. */
+/** A long read keeps the locks of all statements before it. */
 function fillsAmongOthers({ at, table }: Step, steps: readonly Step[]): Problem | false {
   return (
     steps.some((other) => other.at !== at && !other.isNew) && [

@@ -2,11 +2,11 @@ import { findNodes, lineAt, type SqlNodes, type SqlTag, type Statement } from '.
 import { schemaOf, wordsOf } from '../../primitives/data/boundary.ts'
 import { qualified, type Step } from './rule.ts'
 
-/** The words of a name, its own last: schema and table. */
+/** Schema, if given, and table. */
 type Words = readonly string[]
 type Fields = { [field in string]?: unknown }
 
-/** Flattens the statements of a file to what they do, one after the other. */
+/** Flattens the statements of a file to single actions, in order. */
 export function stepsOf(file: { text: string; statements: readonly Statement[]; module: string }): Step[] {
   const { statements, module } = file
   const bytes = Buffer.from(file.text)
@@ -67,7 +67,7 @@ function wordsOfRelation(relation: unknown): Words {
   return [schemaname, relname].filter((word) => word !== undefined)
 }
 
-/** The relations or types that a statement is about. */
+/** The relations or types that a statement affects. */
 function subjectsOf(node: Fields): Words[] {
   const many = [node.relations ?? node.rels ?? []].flat() as { RangeVar?: unknown; VacuumRelation?: Fields }[]
   const relations = [
@@ -81,7 +81,7 @@ function subjectsOf(node: Fields): Words[] {
   return all.filter((words) => words.length > 0)
 }
 
-/** The names that a statement gives to something new. With IF NOT EXISTS it may be old and large. */
+/** The names of what a statement creates. With IF NOT EXISTS it may exist already, and be large. */
 function madeBy(tag: SqlTag, node: Fields, wasNew: boolean): Words[] {
   const [subject = []] = subjectsOf(node)
   const besides = (name: unknown): Words[] => (typeof name === 'string' ? [[...subject.slice(0, -1), name]] : [])

@@ -2,7 +2,7 @@ import { findNodes, type SqlNodes } from '../../engines/postgres/parser.ts'
 import { wordsOf } from '../../primitives/data/boundary.ts'
 import { identifier, inFiles, inParentheses, isProven, type Problem, qualified, type Rule, stopsAll } from './rule.ts'
 
-/** What ALTER TABLE does to a table that is in use. */
+/** Rules about ALTER TABLE on a table that is in use. */
 export const tableRules: readonly Rule[] = [
   {
     name: 'column-volatile-default',
@@ -14,8 +14,8 @@ export const tableRules: readonly Rule[] = [
         if (!column || constraint.contype !== 'CONSTR_DEFAULT' || calls.length === 0) return
         const name = identifier(column.colname)
         return [
-          `${calls[0]} has or may have another value for each row: Postgres rewrites all of ${table} ${stopsAll}.`,
-          'Give the default to new rows only, and fill the old ones in batches:',
+          `${calls[0]} may return another value for each row: Postgres rewrites all of ${table} ${stopsAll}.`,
+          'Set the default for new rows only, and fill the old ones in batches:',
           `alter table ${table} add column ${name} ${typeOf(column)};`,
           `alter table ${table} alter column ${name} set default ${calls[0]};`,
         ]
@@ -32,7 +32,7 @@ export const tableRules: readonly Rule[] = [
         const name = identifier(column.colname)
         return [
           `The rows of ${table} would have no value for ${name}: this fails unless the table is empty.`,
-          'A constant default costs nothing, whatever the size; else add it nullable, fill it, and see set-not-null:',
+          'A constant default costs nothing, whatever the size; otherwise add it nullable, fill it, and see set-not-null:',
           `alter table ${table} add column ${name} ${typeOf(column)} not null default <constant>;`,
         ]
       },
@@ -47,14 +47,14 @@ export const tableRules: readonly Rule[] = [
         const name = identifier(column.colname)
         return [
           `${name} is computed and stored for each row: Postgres rewrites all of ${table} ${stopsAll}.`,
-          'Compute it when it is read, which stores nothing; or fill a plain column by a trigger and in batches:',
+          'Compute it when it is read, which stores nothing; or fill a plain column with a trigger and in batches:',
           `alter table ${table} add column ${name} ${typeOf(column)} generated always as ${inParentheses(source)} virtual;`,
         ]
       },
       AlterTableCmd: (command, { table }) =>
         command.subtype === 'AT_SetExpression' && [
           `${identifier(command.name)} is computed again for each row: Postgres rewrites all of ${table} ${stopsAll}.`,
-          'Add a second column with the new expression, and let the code change over.',
+          'Add a second column with the new expression, and change the code to use it.',
         ],
     },
   },
@@ -84,9 +84,9 @@ export const tableRules: readonly Rule[] = [
         const type = typeOf(findNodes(command.def, 'ColumnDef')[0])
         return [
           `A new type for ${identifier(command.name)} rewrites all of ${table} and its indexes ${stopsAll}.`,
-          'Add a column of the new type, write both, fill the old rows in batches, and let the code change over:',
+          'Add a column of the new type, write both, fill the old rows in batches, and change the code to use it:',
           `alter table ${table} add column <new name> ${type};`,
-          'From varchar(n) to text or to a longer varchar nothing is rewritten. The file does not show that; say it:',
+          'From varchar(n) to text or to a longer varchar nothing is rewritten. The file does not show that; state it:',
           '-- rung:allow column-type <from which type to which, and that nothing is rewritten>',
         ]
       },
@@ -94,7 +94,7 @@ export const tableRules: readonly Rule[] = [
   },
   {
     name: 'set-not-null',
-    description: 'Makes a column NOT NULL before a validated check has proved it.',
+    description: 'Makes a column NOT NULL without a validated check that proves it.',
     checks: {
       AlterTableCmd: (command, step, steps) =>
         command.subtype === 'AT_SetNotNull' && !isProven(step, steps) && notNullScan(command.name, step.table),
@@ -113,8 +113,8 @@ export const tableRules: readonly Rule[] = [
         if (constraint.contype !== 'CONSTR_CHECK' || constraint.skip_validation) return
         const name = constraintName(constraint.conname, table, column ? [column.colname!] : [], 'check')
         return [
-          `The check is tried on each row: Postgres scans all of ${table} ${stopsAll}.`,
-          'Add it for new rows (to a new column in a statement of its own), and validate the old ones under a weak lock:',
+          `The check is evaluated for each row: Postgres scans all of ${table} ${stopsAll}.`,
+          'Add it for new rows (for a new column in a statement of its own), and validate the old ones under a weak lock:',
           thenValidate(table, name, `check ${inParentheses(source)}`),
         ]
       },
@@ -125,7 +125,7 @@ export const tableRules: readonly Rule[] = [
         const isNotNull = isSetNotNull || constraint?.contype === 'CONSTR_NOTNULL'
         const name = constraintName(constraint?.conname, table, [], 'check')
         return [
-          `Postgres scans each table with a column of ${table}, and nobody can write to them meanwhile (SHARE lock).`,
+          `Postgres scans each table with a column of ${table}, and they cannot be written meanwhile (SHARE lock).`,
           'Add it for new values, and validate the old ones under a weak lock:',
           thenValidate(table, name, `check ${isNotNull ? '(value is not null)' : inParentheses(source)}`).replaceAll(
             'alter table',
@@ -148,7 +148,7 @@ export const tableRules: readonly Rule[] = [
         const other = qualified(schemaname === undefined ? [relname!] : [schemaname, relname!])
         const definition = `foreign key (${columns.map(identifier).join(', ')}) references ${other}`
         return [
-          `Each row of ${table} is looked up in ${other}, and nobody can write to either meanwhile (SHARE ROW EXCLUSIVE).`,
+          `Each row of ${table} is looked up in ${other}, and neither can be written meanwhile (SHARE ROW EXCLUSIVE).`,
           'Add it for new rows, and validate the old ones under a weak lock:',
           thenValidate(table, constraintName(constraint.conname, table, columns, 'fkey'), definition),
         ]
@@ -157,7 +157,7 @@ export const tableRules: readonly Rule[] = [
         change.alterEnforceability === true &&
         change.is_enforced === true && [
           `To enforce ${identifier(change.conname)} each row of ${table} is looked up ${stopsAll}.`,
-          'Drop it, and add it again:',
+          'Drop it and add it again:',
           thenValidate(table, identifier(change.conname), 'foreign key (…) references …'),
         ],
     },
@@ -174,7 +174,7 @@ export const tableRules: readonly Rule[] = [
         if (!isAdded) return
         return [
           `The file is one transaction: the strong lock that adds ${identifier(command.name)} is held while all of ${table} is scanned.`,
-          'Move this into the next file:',
+          'Move this to the next file:',
           `alter table ${table} validate constraint ${identifier(command.name)};`,
         ]
       },
@@ -207,14 +207,14 @@ export const tableRules: readonly Rule[] = [
       Constraint: (constraint, { table }) =>
         constraint.contype === 'CONSTR_EXCLUSION' && [
           `Postgres builds an index on ${table} and compares its rows ${stopsAll}.`,
-          'Postgres has no online form of it. Create it with a new table and copy the rows in batches, or say when:',
+          'Postgres has no online form of it. Create it on a new table and copy the rows in batches, or say:',
           '-- rung:allow exclusion-constraint <why the table is small, or which pause was agreed>',
         ],
     },
   },
   {
     name: 'attach-partition',
-    description: 'Attaches an existing table as a partition before a validated check has proved its rows.',
+    description: 'Attaches an existing table as a partition without a validated check that proves its rows.',
     checks: {
       PartitionCmd: (_, step, steps) =>
         !isProven(step, steps) && [
@@ -253,7 +253,7 @@ function thenValidate(table: string, name: string, definition: string): string {
   )
 }
 
-/** The given name of a constraint, or one as Postgres would build it. */
+/** The given name of a constraint, or one like Postgres would choose. */
 function constraintName(given: string | undefined, table: string, columns: readonly string[], suffix: string): string {
   return identifier(given ?? [table.replaceAll('"', '').split('.').at(-1), ...columns, suffix].join('_'))
 }
@@ -271,7 +271,7 @@ function isSerial(column: SqlNodes['ColumnDef']): boolean {
   return /^(small|big)?serial$|^serial[248]$/.test(wordsOf(column.typeName?.names).at(-1) ?? '')
 }
 
-/** Postgres's functions with one result for a whole statement. Of any other the catalog would have to be asked. */
+/** Postgres' functions that return one result for a whole statement. Others would have to be looked up in the catalog. */
 const steady = new Set(
   `now transaction_timestamp statement_timestamp current_setting current_schema timezone date_trunc date_part extract
   make_date make_time make_timestamp make_timestamptz make_interval to_timestamp to_date to_char to_number to_tsvector
