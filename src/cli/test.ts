@@ -5,7 +5,7 @@ import { RungError } from '../kernel/errors.ts'
 import { startTestServer, type TestServer } from '../testing/server.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
-import type { Command, Input } from './command.ts'
+import { type Command, type Input, result } from './command.ts'
 
 const defaultPattern = '**/*.test.ts'
 
@@ -37,8 +37,7 @@ const test: Command = {
     const server: TestServer = given === undefined ? await startTestServer() : { url: given, async stop() {} }
     try {
       const code = await runNode(['--test', ...options, ...files], server.url, input)
-      if (input.json) input.out.json({ files, passed: code === 0 })
-      return code
+      return result({ files, passed: code === 0 }, () => {}, code)
     } finally {
       await server.stop()
     }
