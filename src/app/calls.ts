@@ -11,9 +11,8 @@ export interface CallSchema {
 export type CallSchemas = Readonly<Record<string, CallSchema>>
 
 /**
- * What a module offers to others, apart from how it does it. Callers import this alone, so that the module may run in this
- * process or on nodes of its own: arguments and results have schemas and are plain JSON, and a call is never part of the
- * caller's transaction.
+ * The calls of a module without their implementation. Callers import only this, so the module may run in this process or on nodes of its
+ * own. Arguments and results are plain JSON with schemas, and a call is never part of the caller's transaction.
  */
 export interface CallsContract<S extends CallSchemas = CallSchemas> {
   readonly module: string
@@ -35,14 +34,14 @@ export function defineCalls<S extends CallSchemas>(module: string, schemas: S): 
 // biome-ignore lint/suspicious/noExplicitAny: contracts of any schemas; each keeps its own types
 export type AnyCalls = CallsContract<any>
 
-/** The calls of a contract as callers see them. */
+/** The calls of a contract, for callers. */
 export type CallsOf<C extends AnyCalls> = {
   readonly [Name in keyof C['schemas']]: (
     input: Static<C['schemas'][Name]['input']>,
   ) => Promise<Static<C['schemas'][Name]['output']>>
 }
 
-/** The calls of a contract as their module implements them. A result is only read: a frozen value of the cache will do. */
+/** The implementations of a contract's calls. Results are only read, so a frozen value from the cache is allowed. */
 export type CallHandlers<C extends AnyCalls = CallsContract> = {
   readonly [Name in keyof C['schemas']]: (
     input: Static<C['schemas'][Name]['input']>,
@@ -52,12 +51,12 @@ export type CallHandlers<C extends AnyCalls = CallsContract> = {
 type Result<Output> = PromiseLike<ReadOnly<Output>> | ReadOnly<Output>
 
 export interface CallRules {
-  /** Check both sides against their schemas and pass copies of values and errors, as between processes: development and tests. */
+  /** Whether values are checked against their schemas and copied, with errors, as between processes. For development and tests. */
   checked: boolean
   inTransaction(): boolean
 }
 
-/** How a call reaches its handler. */
+/** Delivers a call to its handler. */
 export type Send = (name: string, input: unknown) => PromiseLike<unknown> | unknown
 
 /** Returns the calls of a contract, sent by `send`. */

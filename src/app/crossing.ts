@@ -6,8 +6,8 @@ import { currentScope, type Principal, runInTime, Scope } from '../kernel/scope.
 import type { CallHandlers, Send } from './calls.ts'
 
 /**
- * What crosses between two processes with a call: its input and what of the caller's scope goes with it; back come its output
- * or its error, and what the callee has seen. All of it is plain JSON.
+ * The messages of a call between two processes, in plain JSON: its input with a part of the caller's scope; and its output or error, with the
+ * position that the callee has reached.
  *
  *   caller's scope ── CallMessage ──► a scope of the callee's own: same trace, deadline, position and principal
  *                  ◄── CallReply ──── output or error; a position that covers what the callee has read and written
@@ -16,10 +16,10 @@ export interface CallMessage {
   readonly name: string
   readonly input: unknown
   readonly traceparent?: string | undefined
-  /** Time that is left to the caller, ms. Clocks of two machines differ; time left does not. */
+  /** The caller's remaining time, ms. A point in time would need clocks that agree. */
   readonly timeLeftMs?: number | undefined
   readonly position: PositionJson
-  /** The session's position could not be found out: reads go where all commits are seen. */
+  /** Whether the session's position is unknown, so that reads must go to the primary. */
   readonly positionUnknown?: boolean | undefined
   readonly principal?: Principal | undefined
 }
@@ -28,11 +28,11 @@ export interface CallReply {
   readonly output?: unknown
   readonly error?: CrossedError | undefined
   readonly position: PositionJson
-  /** Something was committed, and is not recorded as a step that a repeated request skips. */
+  /** Whether the callee has committed anything. Such a commit is not a recorded step that a repeated request skips. */
   readonly wrote: boolean
 }
 
-/** An error without its cause and its stack, which stay in the log of the process where it was thrown. */
+/** An error without its cause and stack, which are in the log of the process that threw it. */
 export interface CrossedError {
   readonly code: ErrorCode
   readonly message: string
@@ -40,10 +40,10 @@ export interface CrossedError {
   readonly facts: Readonly<Record<string, unknown>>
 }
 
-/** Sends a message to the process of the callee, and returns its reply. The signal aborts when nobody waits for that any more. */
+/** Sends a message to the callee's process and returns its reply. The signal aborts when nobody waits for it any more. */
 export type Transport = (message: CallMessage, signal?: AbortSignal) => Promise<CallReply>
 
-/** Returns a `Send` that carries the running scope to another process and brings back what was seen there. */
+/** Returns a `Send` that carries the running scope to another process, and moves its position forward by the reply. */
 export function sendOver(transport: Transport): Send {
   return async (name, input) => {
     const scope = currentScope()
@@ -86,7 +86,7 @@ export async function answerCall(handlers: CallHandlers, message: CallMessage): 
   try {
     const handler = Object.hasOwn(handlers, message.name) ? handlers[message.name] : undefined
     if (!handler)
-      throw new RungError('CALL_INVALID', `There is no call "${message.name}". Do both sides have one version?`)
+      throw new RungError('CALL_INVALID', `There is no call "${message.name}". Deploy the same version on both sides.`)
     const run = async () => handler(message.input as never)
     const output = await runInTime(scope, timeLeftMs, () => late(message.name), run)
     return { output, ...seen() }
@@ -95,7 +95,7 @@ export async function answerCall(handlers: CallHandlers, message: CallMessage): 
   }
 }
 
-/** Returns the error as the caller would get it from another process, with the original as its cause. */
+/** Returns the error that a caller in another process would get, with the original as its cause. */
 export function crossed(error: unknown): RungError {
   return thrownFrom(toCrossed(error), error)
 }
@@ -106,7 +106,7 @@ function toCrossed(thrown: unknown): CrossedError {
     const { code, message, status, facts } = error
     return { code, message, status, facts }
   }
-  return { code: 'HTTP_INTERNAL', message: 'The called module failed; its log says why.', status: 500, facts: {} }
+  return { code: 'HTTP_INTERNAL', message: 'The called module failed. Its log has the reason.', status: 500, facts: {} }
 }
 
 function thrownFrom({ code, message, status, facts }: CrossedError, cause?: unknown): RungError {
@@ -120,5 +120,5 @@ function timeLeft(scope: Scope | undefined): number | undefined {
 }
 
 function late(name: string): RungError {
-  return new RungError('HTTP_TIMEOUT', `The call ${name} ran out of the time that its caller had left.`)
+  return new RungError('HTTP_TIMEOUT', `The call ${name} took longer than its caller's remaining time.`)
 }

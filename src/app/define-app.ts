@@ -8,7 +8,7 @@ import type { AnyModule, UsedCalls } from './define-module.ts'
 
 export interface App {
   readonly name: string
-  /** In an order in which each comes after those it uses. */
+  /** Each module comes after those that it uses. */
   readonly modules: readonly AnyModule[]
   readonly http: HttpOptions
   readonly idempotency: IdempotencyOptions
@@ -22,7 +22,7 @@ export interface AppDefinition {
   http?: HttpOptions
   idempotency?: IdempotencyOptions
   limits?: LimitOptions
-  /** Signing in with a cookie; `{}` for the defaults. Without it there are none. */
+  /** Sessions by cookie; `{}` for the defaults. Without this option there are none. */
   sessions?: SessionOptions
 }
 
@@ -30,19 +30,20 @@ const nameFormat = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 const reserved = new Set(['rung', 'public', 'information-schema'])
 
 /**
- * An inert description of an app: two of them can live in one process.
- * @throws APP_INVALID for names that clash, modules that are missing, or a circle of uses
+ * Describes an app. Nothing runs before it is started, and several apps can run in one process.
+ * @throws APP_INVALID for names that clash, missing modules, or modules that use each other in a circle
+ * @example export default defineApp({ name: 'shop', modules: [accounts, orders] })
  */
 export function defineApp(definition: AppDefinition): App {
   const { name, modules } = definition
-  if (!nameFormat.test(name)) throw invalid(`"${name}" is no name for an app; use kebab-case.`)
+  if (!nameFormat.test(name)) throw invalid(`"${name}" is not a valid app name. Use kebab-case.`)
   const byName = new Map<string, AnyModule>()
   for (const module of modules) {
-    if (!nameFormat.test(module.name)) throw invalid(`"${module.name}" is no name for a module; use kebab-case.`)
+    if (!nameFormat.test(module.name)) throw invalid(`"${module.name}" is not a valid module name. Use kebab-case.`)
     if (reserved.has(module.name) || module.name.startsWith('pg-'))
-      throw invalid(`The module name "${module.name}" is taken by the system.`)
-    if (!module.owner) throw invalid(`Module "${module.name}" has no owner; say which team answers for it.`)
-    if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}".`)
+      throw invalid(`The module name "${module.name}" is reserved. Choose another one.`)
+    if (!module.owner) throw invalid(`Module "${module.name}" has no owner. Name the team that is responsible for it.`)
+    if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}". Rename one.`)
     byName.set(module.name, module)
   }
   const { http = {}, idempotency = {}, limits = {}, sessions } = definition
@@ -59,12 +60,12 @@ function usedBy(module: AnyModule): AnyCalls[] {
   return Object.values((module.uses ?? {}) as UsedCalls)
 }
 
-/** A caller and a module must mean the same contract, and each that is exposed must be answered. */
+/** Checks that caller and module have the same contract, and that each exposed contract is implemented. */
 function checkCalls(byName: ReadonlyMap<string, AnyModule>): void {
   for (const { name, exposes, calls } of byName.values()) {
     if ((exposes === undefined) !== (calls === undefined)) {
       throw invalid(
-        `Module "${name}" has ${exposes ? 'exposes without calls' : 'calls without exposes'}; it needs both.`,
+        `Module "${name}" has ${exposes ? 'exposes without calls' : 'calls without exposes'}. It needs both.`,
       )
     }
     if (exposes && exposes.module !== name)
@@ -78,7 +79,7 @@ function checkCalls(byName: ReadonlyMap<string, AnyModule>): void {
   }
 }
 
-/** Depth first: those that are used come before those that use them. */
+/** Orders modules depth first: each comes after those that it needs. */
 function ordered(byName: ReadonlyMap<string, AnyModule>): AnyModule[] {
   const result: AnyModule[] = []
   const path: string[] = []
@@ -92,7 +93,8 @@ function ordered(byName: ReadonlyMap<string, AnyModule>): AnyModule[] {
     path.push(module.name)
     for (const name of needs(module)) {
       const other = byName.get(name)
-      if (!other) throw invalid(`Module "${module.name}" needs module "${name}", which is not in the app.`)
+      if (!other)
+        throw invalid(`Module "${module.name}" needs module "${name}", which is not in the app. Add it to modules.`)
       visit(other)
     }
     path.pop()

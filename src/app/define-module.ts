@@ -12,10 +12,10 @@ import type { Sessions } from '../primitives/sessions/sessions.ts'
 import type { AnyCalls, CallHandlers, CallSchemas, CallsContract, CallsOf } from './calls.ts'
 import type { Tx, Work } from './work.ts'
 
-/** The data primitive as an app has it: its transactions also publish and enqueue. */
+/** The data primitive of an app. Its transactions also publish and enqueue. */
 export type Data = DataOf<Tx>
 
-/** What a module's functions get: the primitives, each as this module may use it. */
+/** The argument of a module's functions: the primitives, each limited to this module. */
 export interface ModuleContext<Uses extends UsedCalls = UsedCalls> {
   readonly data: Data
   readonly jobs: Jobs
@@ -27,39 +27,39 @@ export interface ModuleContext<Uses extends UsedCalls = UsedCalls> {
   /** The calls of `uses`. */
   readonly calls: { readonly [Name in keyof Uses]: CallsOf<Uses[Name]> }
   readonly log: FastifyBaseLogger
-  /** Where browsers find a file of the module's `assets`. @throws APP_INVALID where there is none */
+  /** Returns the path at which browsers find a file of the module's `assets`. @throws APP_INVALID if there is no such file */
   asset(name: string): string
-  /** A key of 32 bytes for one purpose, the same on every node and after every start. */
+  /** Returns a key of 32 bytes for one purpose, the same on every node and after every start. */
   secret(purpose: string): Uint8Array
 }
 
 /**
- * One part of an app, with an owner. It owns the Postgres schema of its name (`user-profiles` → `user_profiles`) and
- * nobody else's; other modules are reached through the calls they expose.
+ * A part of an app, with an owner. It owns the Postgres schema of its name (`user-profiles` → `user_profiles`) and no other. It reaches other
+ * modules through the calls that they expose.
  */
 export interface ModuleDefinition<S extends CallSchemas, Uses extends UsedCalls> {
   /** Kebab-case. */
   name: string
-  /** The team that answers for it. */
+  /** The responsible team. */
   owner: string
   /** Folder of `0001_name.sql` files. */
   migrations?: URL
-  /** Folder of files for browsers: styles, scripts, pictures. Their URLs have a hash of the content, and are kept for ever. */
+  /** Folder of files for browsers: styles, scripts, images. Their URLs contain a hash of the content, so browsers keep them for ever. */
   assets?: URL
-  /** The calls of other modules that it makes, by the names that it gives them. */
+  /** Contracts of the modules that it calls, by names of its own. */
   uses?: Uses
-  /** Names of modules whose tables its statements read. Pins both to one database: they cannot be split later. */
+  /** Names of modules whose tables its statements read. Such modules must stay in one database. */
   reads?: readonly string[]
-  /** The calls that it offers, as `defineCalls` made them … */
+  /** The contract of its own calls, from `defineCalls`. */
   exposes?: CallsContract<S>
-  /** … and how it answers each of them. */
+  /** Implements the calls of `exposes`. */
   calls?: (context: ModuleContext<Uses>) => CallHandlers<CallsContract<S>>
-  /** Says who signed a request, for limits and keys: the module that knows the accounts has it. */
+  /** Identifies the principal of a request, for limits and keys. It belongs to the module with the accounts. */
   identify?: (context: ModuleContext<Uses>) => Identify
   routes?: (http: Http, context: ModuleContext<Uses>) => void | Promise<void>
-  /** What it does off the request path: `handle`, `on`, `cron`. */
+  /** Work outside of requests: `handle`, `on`, `cron`. */
   work?: (context: ModuleContext<Uses>) => readonly Work[]
-  /** What it wants in the cache before anybody asks for it: `warm`. At the start, and after the shared layer was emptied. */
+  /** Values to load into the cache at the start, and after the shared layer was emptied: `warm`. */
   warm?: (context: ModuleContext<Uses>) => readonly Warm[]
 }
 
@@ -68,7 +68,7 @@ export type Module<S extends CallSchemas = CallSchemas, Uses extends UsedCalls =
 export type AnyModule = Module<any, any>
 export type UsedCalls = Readonly<Record<string, AnyCalls>>
 
-/** Describes a module. It is inert: nothing runs before the app is started. */
+/** Describes a module. Nothing runs before the app is started. */
 // biome-ignore lint/complexity/noBannedTypes: a module that exposes or uses nothing has an empty record
 export function defineModule<S extends CallSchemas = {}, Uses extends UsedCalls = {}>(
   definition: ModuleDefinition<S, Uses>,

@@ -7,10 +7,10 @@ import type { Enqueue, Job } from '../primitives/jobs/jobs.ts'
 import type { JobRun } from '../primitives/jobs/work.ts'
 import type { Indexing } from '../primitives/search/search.ts'
 
-/** The handle of a transaction: statements, and what rides its commit. */
+/** The handle of a transaction: it runs statements, and collects events, jobs and other changes that ride the commit. */
 export interface Tx extends SqlTag, Enqueue, Publish, Indexing, Invalidating {}
 
-/** What a module does off the request path. Inert: made by `handle`, `on` and `cron`. */
+/** Work of a module outside of requests, described by `handle`, `on` and `cron`. */
 export type Work = HandledJob | Consumer | Scheduled
 
 export interface HandledJob {
@@ -35,8 +35,9 @@ export interface Scheduled {
 }
 
 /**
- * Says how a job is done. It may run more than once (a crash, a failure): writes inside `run.complete` happen once, others
- * must bear a repetition.
+ * Implements a job. It may run more than once (a crash, a failure): writes inside `run.complete` happen once, and other effects must allow
+ * a repetition.
+ * @example handle(sendReport, async ({ month }, run) => { … })
  */
 export function handle<Schema extends TSchema>(
   job: Job<Schema>,
@@ -46,8 +47,8 @@ export function handle<Schema extends TSchema>(
 }
 
 /**
- * Listens to an event. What the handler writes with `tx` is committed together with the end of the delivery: it happens
- * exactly once.
+ * Handles an event. Writes with `tx` are committed together with the end of the delivery, so they happen exactly once.
+ * @example on(orderPlaced, async ({ payload }, tx) => { … })
  */
 export function on<Schema extends TSchema>(
   event: Event<Schema>,
@@ -57,7 +58,7 @@ export function on<Schema extends TSchema>(
   return { kind: 'event', event: event as unknown as Event, run: run as never, options }
 }
 
-/** Enqueues a job at regular times, once for each, whatever the number of processes: `cron('0 9 * * 1', sendReport, {})`. */
+/** Enqueues a job at regular times, once for each time in the whole fleet: `cron('0 9 * * 1', sendReport, {})`. */
 export function cron<Schema extends TSchema>(
   pattern: string,
   job: Job<Schema>,

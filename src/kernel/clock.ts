@@ -1,11 +1,10 @@
 /**
- * The only door to time. Code that decides takes a `Clock`, so that a test can stand in for it; code that waits uses
- * `sleep`, which ends early when its signal aborts.
+ * The only access to time. Code that decides takes a `Clock`, which a test can replace. Code that waits calls `sleep`.
  */
 export interface Clock {
   /** Wall clock, ms since the epoch. */
   now(): number
-  /** Monotonic, ms; only differences mean something. */
+  /** Monotonic clock, ms. Only differences are meaningful. */
   ticks(): number
 }
 
@@ -36,7 +35,7 @@ export const systemClock: Clock = {
   ticks: () => source.ticks(),
 }
 
-/** Waits `ms`; rejects with the signal's reason when it aborts first. */
+/** Waits for `ms`. Rejects with the signal's reason if that aborts first. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)
@@ -53,19 +52,19 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
-/** Calls `fn` once after `ms`; the returned function cancels. The timer alone does not keep the process alive. */
+/** Calls `fn` once after `ms`. The returned function cancels this. The timer does not keep the process alive. */
 export function after(ms: number, fn: () => void): () => void {
   return source.startTimer(ms, fn)
 }
 
-/** Until `work` is done, or `ms` have passed; the wait alone does not keep the process alive. */
+/** Waits until `work` is done or `ms` have passed. The wait does not keep the process alive. */
 export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const forget = after(ms, resolve)
   await Promise.race([work, promise]).finally(forget)
 }
 
-/** Calls `fn` every `ms`; the returned function ends it. The timer alone does not keep the process alive. */
+/** Calls `fn` every `ms`. The returned function ends this. The timer does not keep the process alive. */
 export function every(ms: number, fn: () => void): () => void {
   return source.startTimer(ms, fn, { repeat: true })
 }

@@ -1,21 +1,21 @@
 import { types } from 'node:util'
 
 /**
- * Every error that Rung raises on purpose has a code from this table. The code is stable: clients and alerts may match
- * on it. `status` is the HTTP status it becomes when it leaves through a route; `docs/errors.md` says more of each.
+ * Codes of all errors that Rung raises on purpose. They are stable, so clients and alerts may match on them. `status` is the HTTP status of
+ * an error that leaves a route. `docs/errors.md` describes each.
  */
 export const errorCodes = {
   // configuration and start
   CONFIG_INVALID: { status: 500, title: 'The configuration is wrong' },
   APP_INVALID: { status: 500, title: 'The app description is wrong' },
-  APP_ERROR_STRAY: { status: 500, title: 'An error of the app was caught by nobody' },
+  APP_ERROR_STRAY: { status: 500, title: 'The app did not handle an error' },
   APP_NOT_FOUND: { status: 500, title: 'The app file cannot be loaded' },
   ENGINE_MISSING: { status: 500, title: 'A program that this topology needs is not installed' },
   ENGINE_START_FAILED: { status: 500, title: 'An engine did not start' },
   PORT_IN_USE: { status: 500, title: 'The port is in use' },
   DATA_DIR_IN_USE: { status: 500, title: 'Another process runs on this data directory' },
-  DATA_DIR_UNWRITABLE: { status: 500, title: 'The data directory cannot be written' },
-  DATA_DIR_FOREIGN: { status: 500, title: 'The directory holds something that is not Rung data' },
+  DATA_DIR_UNWRITABLE: { status: 500, title: 'The data directory is not writable' },
+  DATA_DIR_FOREIGN: { status: 500, title: 'The directory contains something that is not Rung data' },
   DATA_DIR_VERSION: { status: 500, title: 'The data directory belongs to another version' },
   // migrations
   MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },
@@ -25,7 +25,7 @@ export const errorCodes = {
   MIGRATION_LOCKED: { status: 503, title: 'A migration could not get its lock' },
   // data
   DATA_UNAVAILABLE: { status: 503, title: 'The database cannot be reached' },
-  DATA_OUTCOME_UNKNOWN: { status: 503, title: 'Whether a write was committed is not known' },
+  DATA_OUTCOME_UNKNOWN: { status: 503, title: 'It is not known whether a write was committed' },
   DATA_POOL_TIMEOUT: { status: 503, title: 'No database connection became free in time' },
   DATA_READ_ONLY: { status: 500, title: 'A read tried to write' },
   DATA_OUTSIDE_TRANSACTION: { status: 500, title: 'A statement bypassed the open transaction' },
@@ -42,10 +42,10 @@ export const errorCodes = {
   DATA_STATEMENT: { status: 500, title: 'A statement is wrong' },
   DATA_BOUNDARY: { status: 500, title: "A statement touches another module's tables" },
   // Redis
-  REDIS_UNAVAILABLE: { status: 503, title: 'Redis cannot be used at the moment' },
+  REDIS_UNAVAILABLE: { status: 503, title: 'Redis is unavailable' },
   REDIS_REFUSED: { status: 500, title: 'Redis refused a command' },
   // the page cache
-  PAGE_CACHE_UNAVAILABLE: { status: 503, title: 'The page cache cannot be used at the moment' },
+  PAGE_CACHE_UNAVAILABLE: { status: 503, title: 'The page cache is unavailable' },
   CDN_PURGE_FAILED: { status: 502, title: 'The CDN was not purged' },
   // backups
   BACKUP_UNSUPPORTED: { status: 500, title: 'This database cannot be backed up by Rung' },
@@ -68,7 +68,7 @@ export const errorCodes = {
   JOB_HANDED_BACK: { status: 503, title: 'A run was ended because its process stops' },
   EVENT_INVALID: { status: 500, title: 'An event does not match its schema' },
   // cache
-  CACHE_INVALID: { status: 500, title: 'A key, a tag or an option of the cache means nothing' },
+  CACHE_INVALID: { status: 500, title: 'A key, a tag or an option of the cache is invalid' },
   CACHE_LOAD_TIMEOUT: { status: 503, title: 'A value for the cache was not loaded in time' },
   // search
   SEARCH_INVALID: { status: 500, title: 'A document or a query does not fit its index' },
@@ -77,13 +77,13 @@ export const errorCodes = {
   FILES_KEY_INVALID: { status: 422, title: 'A key of a file has the wrong form' },
   FILES_OPTION_INVALID: { status: 500, title: 'An option of a file has the wrong form' },
   FILES_NOT_FOUND: { status: 404, title: 'There is no such file' },
-  FILES_EXISTS: { status: 409, title: 'There is such a file already' },
+  FILES_EXISTS: { status: 409, title: 'The file exists already' },
   FILES_TOO_LARGE: { status: 413, title: 'The file is too large' },
-  FILES_TYPE: { status: 415, title: 'The content of the file is of another type than allowed' },
-  FILES_CHECKSUM: { status: 422, title: 'The content is not what its checksum says' },
+  FILES_TYPE: { status: 415, title: 'The type of the file is not allowed' },
+  FILES_CHECKSUM: { status: 422, title: 'The content does not match its checksum' },
   FILES_INCOMPLETE: { status: 400, title: 'The source of the file failed before its end' },
-  FILES_ABORTED: { status: 503, title: 'The file was given up before its end' },
-  FILES_RANGE: { status: 416, title: 'The range lies outside the file' },
+  FILES_ABORTED: { status: 503, title: 'The upload was aborted' },
+  FILES_RANGE: { status: 416, title: 'The range is outside the file' },
   FILES_URL_INVALID: { status: 403, title: 'The URL is not signed, has expired, or is for another method' },
   FILES_DISK_FULL: { status: 507, title: 'The disk of the files is full' },
   FILES_DAMAGED: { status: 500, title: 'A file is damaged' },
@@ -92,31 +92,31 @@ export const errorCodes = {
   MAIL_INVALID: { status: 422, title: 'A mail has the wrong form' },
   MAIL_TOO_LARGE: { status: 422, title: 'A mail is too large' },
   MAIL_IN_TRANSACTION: { status: 500, title: 'A mail was sent inside a transaction' },
-  MAIL_UNAVAILABLE: { status: 503, title: 'The mail cannot be sent at the moment' },
-  MAIL_REFUSED: { status: 502, title: 'The mail server refuses the mail for good' },
+  MAIL_UNAVAILABLE: { status: 503, title: 'The mail cannot be sent now' },
+  MAIL_REFUSED: { status: 502, title: 'The mail server refuses the mail' },
   // requests that are repeated
   IDEMPOTENCY_KEY_MISSING: { status: 400, title: 'The request needs an Idempotency-Key' },
   IDEMPOTENCY_KEY_INVALID: { status: 400, title: 'The Idempotency-Key is malformed' },
   IDEMPOTENCY_PAYLOAD: { status: 422, title: 'The Idempotency-Key belongs to another request' },
   IDEMPOTENCY_IN_FLIGHT: { status: 409, title: 'The first request with this Idempotency-Key is still running' },
   IDEMPOTENCY_STREAM: { status: 500, title: 'A route with idempotency streams its answer' },
-  IDEMPOTENCY_VALUE: { status: 500, title: 'What a write returned cannot be kept' },
-  IDEMPOTENCY_DIVERGED: { status: 500, title: 'A repeated request took another way than the first one' },
+  IDEMPOTENCY_VALUE: { status: 500, title: 'The value of a write cannot be stored' },
+  IDEMPOTENCY_DIVERGED: { status: 500, title: 'A repeated request made other writes than the first one' },
   IDEMPOTENCY_STEP_NAME: { status: 500, title: 'Two writes of a request cannot be told apart' },
   // calls to others
   OUTGOING_FAILED: { status: 502, title: 'Another service cannot be reached' },
   OUTGOING_TIMEOUT: { status: 504, title: 'Another service did not answer in time' },
-  OUTGOING_OPEN: { status: 503, title: 'Another service fails and is left alone' },
-  OUTGOING_FULL: { status: 503, title: 'Too many calls to another service are under way' },
+  OUTGOING_OPEN: { status: 503, title: 'Another service fails and gets no calls' },
+  OUTGOING_FULL: { status: 503, title: 'Too many calls to another service are in progress' },
   // computations
   THREAD_TIMEOUT: { status: 503, title: 'A computation ran out of time' },
   THREAD_BUSY: { status: 503, title: 'Too many computations wait' },
   // http
-  HTTP_BAD_REQUEST: { status: 400, title: 'The request cannot be understood' },
+  HTTP_BAD_REQUEST: { status: 400, title: 'The request is malformed' },
   HTTP_VALIDATION: { status: 422, title: 'The request does not match the schema' },
   HTTP_UNAUTHORIZED: { status: 401, title: 'Authentication is needed' },
   HTTP_FORBIDDEN: { status: 403, title: 'This is not allowed' },
-  HTTP_NOT_FOUND: { status: 404, title: 'There is nothing here' },
+  HTTP_NOT_FOUND: { status: 404, title: 'Nothing was found at this address' },
   HTTP_METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
   HTTP_CONFLICT: { status: 409, title: 'The request conflicts with the current state' },
   HTTP_TOO_LARGE: { status: 413, title: 'The request body is too large' },
@@ -127,8 +127,8 @@ export const errorCodes = {
   HTTP_REFUSED: { status: 400, title: 'The request was refused' },
   HTTP_CLIENT_GONE: { status: 499, title: 'The client closed the request' },
   HTTP_OUTCOME_UNKNOWN: { status: 502, title: 'It is not known whether this was done' },
-  HTTP_OVERLOADED: { status: 503, title: 'The server is busy' },
-  HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after something in it was saved' },
+  HTTP_OVERLOADED: { status: 503, title: 'The server is overloaded' },
+  HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after a part of it was saved' },
   HTTP_ANSWER_INVALID: { status: 500, title: 'An answer does not fit its schema' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
   // the test kit
@@ -141,13 +141,13 @@ export const errorCodes = {
 export type ErrorCode = keyof typeof errorCodes
 
 /**
- * An error with a stable code, one sentence that says what happened and what to do, and the cause kept.
- * `facts` are safe to show to a client (no secrets, no statement values).
+ * An error with a stable code, a message that says what happened and what to do, and its cause. `facts` are safe to show to clients: no
+ * secrets, no statement values.
  */
 export class RungError extends Error {
   readonly code: ErrorCode
   readonly facts: Readonly<Record<string, unknown>>
-  /** The HTTP status that it becomes: its code's, unless given. */
+  /** The HTTP status: the code's, unless given. */
   readonly status: number
 
   constructor(
@@ -172,15 +172,15 @@ export function isRungError(error: unknown, code?: ErrorCode): error is RungErro
 }
 
 /*
- * What follows takes any value that code of others may throw: nothing, a symbol, a Proxy whose traps throw, an error whose
- * parts are getters that throw, causes in a circle. None of it throws.
+ * The functions below accept any value that foreign code may throw: undefined, a symbol, a Proxy whose traps throw, an error whose properties
+ * are getters that throw, circular causes. None of them throws.
  */
 
 const textMax = 64_000
 const stackMax = 100_000
 const causesMax = 8
 
-/** A part of any value; `undefined` where there is none, and where reading it throws. */
+/** Returns a property of any value, or `undefined` if it has none or reading it throws. */
 export function partOf(value: unknown, name: string): unknown {
   if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return undefined
   try {
@@ -190,7 +190,7 @@ export function partOf(value: unknown, name: string): unknown {
   }
 }
 
-/** The message of anything that was thrown, at most 64,000 characters of it. */
+/** Returns the message of any thrown value, at most 64,000 characters of it. */
 export function messageOf(thrown: unknown): string {
   if (typeof thrown === 'string') return bounded(thrown, textMax) || 'an empty text was thrown instead of an error'
   const message = partOf(thrown, 'message')
@@ -202,12 +202,12 @@ export function messageOf(thrown: unknown): string {
   return `a value of type ${typeof thrown}, without a message, was thrown instead of an error`
 }
 
-/** What was thrown as an error whose parts can be read: itself where it is such a one, otherwise a new one that tells what it was. */
+/** Returns the thrown value if it is an error whose properties can be read safely, otherwise a new error that describes it. */
 export function errorOf(thrown: unknown): Error {
   return isSound(thrown, 0) ? thrown : copyOf(thrown, 0)
 }
 
-/** The error and what caused it, the outermost first. */
+/** Yields the error and its causes, the outermost first. */
 export function* causesOf(thrown: unknown): Generator<Error> {
   let error: unknown = errorOf(thrown)
   for (let depth = 0; depth < causesMax && error !== undefined; depth += 1) {
@@ -217,7 +217,7 @@ export function* causesOf(thrown: unknown): Generator<Error> {
   }
 }
 
-/** Its parts are there as values: what was read once reads the same again, and throws nothing. */
+/** Returns whether all properties are plain values, so that reading them again has the same result and does not throw. */
 function isSound(error: unknown, depth: number): error is Error {
   if (depth >= causesMax || !isError(error)) return false
   const read = ['name', 'message', 'code', 'status', 'statusCode', 'facts', 'cause'].map((name) => valueAt(error, name))
@@ -233,10 +233,10 @@ function isSound(error: unknown, depth: number): error is Error {
 }
 
 const unreadable = Symbol('unreadable')
-/** In some versions of the engine the stack of an error is a getter of the engine's own. */
+/** In some versions of V8 the stack of an error is a getter of V8's own. */
 const ownStack = Object.getOwnPropertyDescriptor(new Error(), 'stack')?.get ?? unreadable
 
-/** Without calling a getter: it could throw the next time. */
+/** Reads a property without calling a getter, which could throw the next time. */
 function valueAt(error: object, name: string): unknown {
   for (let at: object | null = error; at !== null; at = Object.getPrototypeOf(at)) {
     if (types.isProxy(at)) return unreadable
@@ -273,7 +273,7 @@ function isError(value: unknown): value is Error {
   try {
     return !types.isProxy(value) && value instanceof Error
   } catch {
-    return false // one of its prototypes is a Proxy
+    return false // a prototype is a Proxy
   }
 }
 
@@ -281,7 +281,7 @@ function isPlain(value: unknown): value is string | number {
   return typeof value === 'number' || (typeof value === 'string' && value.length <= 200)
 }
 
-/** Of a failure. */
+/** Returns whether a value is the HTTP status of a failure. */
 function isStatus(value: unknown): boolean {
   return Number.isInteger(value) && (value as number) >= 400 && (value as number) <= 599
 }

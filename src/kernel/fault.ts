@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** What went wrong, for the people who write the app: never for its clients. */
+/** A description of an error for the app's authors, never for its clients. */
 export interface Fault {
-  /** The error that was thrown, then what caused it, and so on. */
+  /** The thrown error, its cause, and so on. */
   errors: FaultError[]
   /** File, line and column in the app's own code. */
   at?: string
@@ -24,7 +24,7 @@ const stackLinesMax = 30
 const messageCharsMax = 2_000
 const ownFolder = path.resolve(fileURLToPath(import.meta.url), '../..')
 
-/** Describes anything that was thrown, however odd: it never throws itself. */
+/** Describes any thrown value. It never throws. */
 export function faultOf(thrown: unknown): Fault {
   const errors: FaultError[] = []
   const places: string[] = []
@@ -45,7 +45,7 @@ function describe(error: unknown): FaultError {
   if (!attempt(() => error instanceof Error)) {
     const text = attempt(() => (typeof error === 'string' ? error : JSON.stringify(error)))
     return {
-      name: 'a value that is no error',
+      name: 'a value that is not an error',
       message: String(text ?? typeof error).slice(0, messageCharsMax),
       stack: [],
     }
@@ -64,8 +64,8 @@ function describe(error: unknown): FaultError {
 }
 
 /**
- * The first frame that belongs neither to this library nor to Node or a dependency. Of a file that cannot be parsed, the
- * place that Node marks above its stack.
+ * Returns the first frame that belongs neither to this library nor to Node or a dependency. For a file that cannot be parsed, returns the
+ * place that Node marks above the stack.
  */
 export function callSite(stack: string, own = ownFolder): string {
   const [, file, line] = /^(\/.*|file:.*|[A-Z]:\\.*):(\d+)\n/.exec(stack) ?? []
@@ -90,8 +90,8 @@ function withoutScheme(url: string): string {
 }
 
 /**
- * The lines around `file:line:column`, with a mark. Node removes types without moving anything, so the place is right in
- * TypeScript, too. Nothing where the file cannot be read.
+ * Returns the lines around `file:line:column`, with a mark, or `undefined` if the file cannot be read. The place is right in TypeScript too,
+ * since Node removes types without moving anything.
  */
 export function codeFrame(place: string): string | undefined {
   const [, file, lineText, columnText] = /^(.*):(\d+):(\d+)$/.exec(place) ?? []
@@ -115,7 +115,7 @@ export function codeFrame(place: string): string | undefined {
     .join('\n')
 }
 
-/** From where the process runs; a place outside of it as it is. */
+/** Returns the place relative to the working directory, if it is inside. */
 function relative(place: string): string {
   const short = path.relative(process.cwd(), place)
   return short.startsWith('..') ? place : short

@@ -1,10 +1,10 @@
-/** HTML whose values were escaped. Apps know the type only: they make one with `html`. */
+/** HTML whose values are escaped. Apps create it with `html`. */
 export class Html {
   readonly #text: string
   constructor(text: string) {
     this.#text = text
   }
-  /** In a cache it is its text. */
+  /** A cache stores the text. */
   toJSON(): string {
     return this.#text
   }
@@ -16,21 +16,23 @@ export class Html {
 export type HtmlValue = string | number | bigint | Html | null | undefined | false | readonly HtmlValue[]
 
 /**
- * A tag for templates: values are escaped, pieces of `html` are not, lists are joined, `null`, `undefined` and `false` are
- * nothing. An attribute's value stands in quotes.
+ * Template tag for HTML. Values are escaped, except results of `html`; lists are joined; `null`, `undefined` and `false` become nothing. Put
+ * values of attributes in quotes.
+ * @example html`<a href="${url}">${title}</a>`
  */
 export function html(texts: TemplateStringsArray, ...values: readonly HtmlValue[]): Html {
   const text = texts.map((part, n) => part + (n < values.length ? escaped(values[n]) : '')).join('')
   return new Html(text)
 }
 
-/** HTML that is safe already, made by somebody who has escaped what is in it: a renderer of Markdown, the search with its `<mark>`. */
+/** Marks text as safe HTML, such as the result of a Markdown renderer, or a highlight of a search. */
 export function rawHtml(text: string): Html {
   return new Html(text)
 }
 
 const signs: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 
+/** Returns a value as HTML text. */
 export function escaped(value: HtmlValue): string {
   if (value === null || value === undefined || value === false) return ''
   if (value instanceof Html) return String(value)

@@ -1,7 +1,7 @@
 /** Facts of HTTP on which the app, the page cache and the supervisor must agree. */
 
-/** How long a request may take, unless the app says otherwise (`http.requestTimeout`). What stops later gives it this time. */
+/** Default time limit of a request (`http.requestTimeout`). A stop waits this long for requests in progress. */
 export const requestTimeoutDefaultMs = 30_000
 
-/** With HTTPS the name binds the cookie to its host. A page cache must know both: requests with one are never cached. */
+/** Over HTTPS the name's prefix binds the cookie to its host. A page cache knows both names and never caches requests with one. */
 export const sessionCookieNames = { secure: '__Host-session', plain: 'session' } as const

@@ -1,22 +1,22 @@
 import { domainToASCII } from 'node:url'
 
-/** `ann@example.org`, or with a name. */
+/** `ann@example.org`, also with a name. */
 export type Address = string | { name: string; address: string }
 
 const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 const local = new RegExp(`^${atom}(\\.${atom})*$`)
 const label = '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
 const domain = new RegExp(`^${label}(\\.${label})*$`)
-/** CR and LF would begin a header of their own. */
+/** Control characters. CR and LF would begin another header. */
 export const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
 
 export interface Mailbox {
   name: string
-  /** As a server takes it; a domain in Unicode is in its ASCII form. */
+  /** The form for servers, with the domain in ASCII. */
   address: string
 }
 
-/** One address that can be put into a header and an envelope as it is; `undefined` for anything else. RFC 5321, 4.5.3.1. */
+/** Returns an address that is valid in headers and envelopes (RFC 5321, 4.5.3.1), or `undefined`. */
 export function parseAddress(given: Address): Mailbox | undefined {
   const { name, address } = typeof given === 'string' ? { name: '', address: given } : given
   if (typeof address !== 'string' || typeof name !== 'string') return undefined
@@ -29,7 +29,7 @@ export function parseAddress(given: Address): Mailbox | undefined {
   return { name, address: `${user}@${ascii}` }
 }
 
-/** `Name <ann@example.org>` or the address alone: the form of a setting. */
+/** Parses a setting: `Name <ann@example.org>`, or an address alone. */
 export function parseMailbox(text: string): Mailbox | undefined {
   const named = /^([^<>"]*)<([^<>]+)>$/.exec(text.trim())
   return named ? parseAddress({ name: named[1]!.trim(), address: named[2]! }) : parseAddress(text.trim())

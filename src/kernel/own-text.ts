@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Returns the text of a file that lies beside a module: SQL and Lua stand in files of their own. The build copies them to `dist/`.
+ * Returns the text of an SQL or Lua file beside a module. The build copies such files to `dist/`.
  *
  * @example
  * const takeScript = ownText(import.meta.url, './take.lua')

@@ -1,6 +1,6 @@
 /**
- * A position says how much of the databases a session has seen: for each database, a place in its write-ahead log. It only
- * moves forward; the larger of two covers both.
+ * How much of the databases a session has seen: for each database, a place in its write-ahead log. It only moves forward, and the larger
+ * of two places covers both.
  */
 export type Position = ReadonlyMap<string, Place>
 
@@ -8,9 +8,8 @@ export type Position = ReadonlyMap<string, Place>
 export type Lsn = bigint
 
 /**
- * A place in the log of one database: its timeline in front of its log sequence number, `timeline * 2^64 + lsn`. A server that
- * is promoted or restored begins a new timeline, so a place of a later timeline is further than any of an earlier one: what
- * of the old timeline is not in the new one was never promised, and nobody must wait for it.
+ * A place in the log of one database: `timeline * 2^64 + lsn`. A promoted or restored server begins a new timeline, so a place of a later
+ * timeline is after any of an earlier one. Nobody may wait for changes of the old timeline that are not in the new one.
  */
 export type Place = bigint
 
@@ -28,8 +27,8 @@ export function formatLsn(lsn: Lsn): string {
 }
 
 /**
- * The SQL expression of the place that a function such as `pg_current_wal_lsn()` returns, as text: `00000001/16/B374D848`. A
- * segment's name begins with the timeline, and is right from the moment of a promotion on; only a primary knows it.
+ * Returns an SQL expression for the place of an LSN such as `pg_current_wal_lsn()`, as text: `00000001/16/B374D848`. A segment's name
+ * begins with the timeline, and is right from a promotion on. Only a primary knows it.
  */
 export function placeSql(lsn: string): string {
   return `left(pg_walfile_name(${lsn}), 8) || '/' || ${lsn}`
@@ -46,14 +45,14 @@ export function formatPlace(place: Place): string {
   return `${hex(place >> 64n)}/${formatLsn(place & 0xffffffffffffffffn)}`
 }
 
-/** A position as plain JSON: places by database, each as `formatPlace` writes it. */
+/** A position as plain JSON: places by database, in the form of `formatPlace`. */
 export type PositionJson = Readonly<Record<string, string>>
 
 export function positionToJson(position: Position): PositionJson {
   return Object.fromEntries(Array.from(position, ([database, place]) => [database, formatPlace(place)]))
 }
 
-/** Returns the position; what is not a place is left out. */
+/** Returns the position, without values that are not places. */
 export function positionFromJson(json: PositionJson): Position {
   const places = Object.entries(json).flatMap(([database, text]): [string, Place][] => {
     const place = parsePlace(text)
@@ -62,7 +61,7 @@ export function positionFromJson(json: PositionJson): Position {
   return new Map(places)
 }
 
-/** Returns `position` moved forward to `place` on `database`; the same object when it already covers it. */
+/** Returns `position` moved forward to `place` on `database`, or the same object if it covers that place. */
 export function advance(position: Position, database: string, place: Place): Position {
   const known = position.get(database)
   if (known !== undefined && known >= place) return position

@@ -6,7 +6,7 @@ export type Random = () => number
 export const systemRandom: Random = () => Math.random()
 
 /**
- * A repeatable source: mulberry32 (Tommy Ettinger, public domain), period 2^32. For seeds, schedules and tests, never for secrets.
+ * Returns a repeatable source: mulberry32 (Tommy Ettinger, public domain), period 2^32. For seeds, schedules and tests, never for secrets.
  */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0
@@ -19,7 +19,7 @@ export function seededRandom(seed: number): Random {
   }
 }
 
-/** A secret of `bytes` random bytes as url-safe text. */
+/** Returns a secret of `bytes` random bytes as url-safe text. */
 export function secret(bytes = 32): string {
   return randomBytes(bytes).toString('base64url')
 }
@@ -29,7 +29,7 @@ export function uuid(): string {
 }
 
 /**
- * Backoff with full jitter: uniform in [0, min(cap, base · 2^attempt)).
+ * Returns a backoff with full jitter: uniform in [0, min(cap, base · 2^attempt)).
  * Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
  */
 export function backoffMs(attempt: number, baseMs: number, capMs: number, random: Random = systemRandom): number {

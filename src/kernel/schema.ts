@@ -3,7 +3,7 @@ import formats from 'ajv-formats'
 import type { TSchema } from 'typebox'
 import { type ErrorCode, RungError } from './errors.ts'
 
-/** A value as it arrives elsewhere: its JSON, and what is read back from that (dates are text by then). */
+/** A value as another process gets it: its JSON, and the value parsed from that (dates are text). */
 export interface AsJson {
   json: string
   value: unknown
@@ -12,8 +12,8 @@ export interface AsJson {
 let compiler: Ajv | undefined
 
 /**
- * Gives the check of a schema, which is compiled when it is first needed. The validator is the one that requests are
- * checked with: a second library for schemas would be 10 MiB in every process.
+ * Returns a function that checks values against a schema, which is compiled on first use. It uses the validator of requests, because a
+ * second library would take 10 MiB in each process. The function throws `code`.
  */
 export function jsonCheck(schema: TSchema, code: ErrorCode, subject: string): (value: unknown) => AsJson {
   let validate: ValidateFunction | undefined

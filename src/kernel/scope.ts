@@ -2,43 +2,43 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { after } from './clock.ts'
 import { nowhere, type Position } from './position.ts'
 
-/** Who acts: what limits, records and sessions are kept by. */
+/** Who acts. Limits, records and sessions are kept by principal. */
 export interface Principal {
   /** Stable and unique in the app: an account's id. */
   readonly id: string
-  /** Of the app's own plans; limits may differ by it. */
+  /** The app's plan for this principal, by which limits may differ. */
   readonly plan?: string | undefined
 }
 
 /**
- * A scope is one unit of work: a request, one run of a job, one delivery of an event. It travels by `AsyncLocalStorage`,
- * so that helpers need no extra argument, and holds what belongs to the unit of work as a whole.
+ * One unit of work: a request, a run of a job, a delivery of an event. `AsyncLocalStorage` carries it, so that helpers need no extra
+ * argument.
  */
 export class Scope {
-  /** Unique, safe to print; a request's id when it came with one. */
+  /** Unique and safe to print. A request's own id, if it came with one. */
   readonly id: string
   readonly kind: ScopeKind
-  /** What runs: `GET /api/articles/:slug`, a job's name … */
+  /** The route (`GET /api/articles/:slug`), the job's name and so on. */
   name: string
-  /** W3C trace context as it arrived or was made here, `00-<trace>-<span>-<flags>`. */
+  /** W3C trace context, `00-<trace>-<span>-<flags>`. */
   traceparent: string | undefined
-  /** When the work must be done, ms on the monotonic clock; `Infinity` where nothing limits it. */
+  /** When the work must be done, in ms on the monotonic clock; `Infinity` without a limit. */
   deadlineAt = Number.POSITIVE_INFINITY
-  /** How far this unit of work has seen the databases. Only ever moves forward. */
+  /** How much of the databases this unit of work has seen. It only moves forward. */
   position: Position = nowhere
-  /** Something was committed in it. */
+  /** Whether it has committed anything. */
   wrote = false
-  /** Commits that were sent and not yet answered. One whose answer is lost is counted for ever: nobody knows its outcome. */
+  /** Number of commits without an answer so far. A commit whose answer is lost stays counted, because its outcome is unknown. */
   commitsInDoubt = 0
-  /** All that was committed is recorded under the request's Idempotency-Key: sent once more, it is not done twice. */
+  /** Whether all commits are recorded under the request's Idempotency-Key, so that a repetition does nothing twice. */
   repeatable = false
-  /** Fetches the position from a record. `recallPosition` calls it, once. */
+  /** Fetches the position from a record. Call `recallPosition`, which calls this once. */
   recall: (() => Promise<void>) | undefined
-  /** The session may have a position that could not be fetched: only what was committed last is sure to cover it. */
+  /** Whether the session may have a position that could not be fetched. Only the primary is sure to cover it. */
   positionUnknown = false
-  /** Whose work it is, once that has been found out. */
+  /** Whose work it is, once that is known. */
   principal: Principal | undefined
-  /** Rules for the writes in it, as `data/rides.ts` has them. A field: each run of a job has one, and a map of them all is slow. */
+  /** Rules for its writes (`data/rides.ts`). A field, because each run of a job has one, and a map for all scopes is slow. */
   writeRule: unknown
   #cancelled: Error | undefined
   #onCancel: Set<(reason: Error) => void> | undefined
@@ -50,17 +50,17 @@ export class Scope {
     this.name = name
   }
 
-  /** Set once the work has no reader any more: its deadline has passed, or its caller is gone. */
+  /** The reason, once nobody waits for the work: its deadline has passed, or its caller has gone. */
   get cancelled(): Error | undefined {
     return this.#cancelled
   }
 
-  /** Fetches the position where it lies in a record. Called before the position is relied on; `undefined` where it is known. */
+  /** Fetches the position from its record. Call it before you rely on the position. Returns `undefined` if the position is known. */
   recallPosition(): Promise<void> | undefined {
     const { recall } = this
     if (!recall) return undefined
     const { promise: once, resolve } = Promise.withResolvers<void>()
-    this.recall = () => once // before `recall` runs: finding out who asks may read from the cache
+    this.recall = () => once // set before `recall` runs, because identifying the principal may read from the cache
     resolve(
       recall().finally(() => {
         this.recall = undefined
@@ -69,7 +69,7 @@ export class Scope {
     return once
   }
 
-  /** For `fetch` and others that take a signal. Made on first use: most requests never need one. */
+  /** Aborts when the scope is cancelled. Created on first use, because most requests never need it. */
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController()
@@ -78,7 +78,7 @@ export class Scope {
     return this.#controller.signal
   }
 
-  /** Calls `fn` when the scope is cancelled; the returned function takes it back. */
+  /** Calls `fn` when the scope is cancelled. The returned function ends this. */
   onCancel(fn: (reason: Error) => void): () => void {
     this.#onCancel ??= new Set()
     this.#onCancel.add(fn)
@@ -93,7 +93,7 @@ export class Scope {
   }
 }
 
-/** A commit is on its way in the scope. What it returns is called when the server has said what became of it, and never where it could not. */
+/** Counts a commit as sent. Call the returned function when its outcome is known, and never if its answer was lost. */
 export function inDoubt(scope: Scope | undefined): () => void {
   if (!scope) return () => {}
   let open = true
@@ -108,7 +108,7 @@ export type ScopeKind = 'request' | 'job' | 'event' | 'task' | 'call'
 
 const storage = new AsyncLocalStorage<Scope>()
 
-/** The scope of the running code, or `undefined` outside any (a script, a timer). */
+/** Returns the scope of the running code, or `undefined` outside of any (a script, a timer). */
 export function currentScope(): Scope | undefined {
   return storage.getStore()
 }
@@ -117,7 +117,7 @@ export function runInScope<T>(scope: Scope, fn: () => T): T {
   return storage.run(scope, fn)
 }
 
-/** Waits for `fn` no longer than so many ms: then the scope is cancelled with the error that `late` gives, and this fails with it. */
+/** Runs `fn` in the scope for at most `limitMs`. After that it cancels the scope with the error of `late`, and rejects with it. */
 export async function runInTime<T>(
   scope: Scope,
   limitMs: number,

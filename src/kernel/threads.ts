@@ -4,19 +4,19 @@ import { after } from './clock.ts'
 import { RungError } from './errors.ts'
 import { type Duration, type Size, toBytes, toMs } from './units.ts'
 
-/** Options of `inThread`, with the defaults named. */
+/** Options of `inThread`. */
 export interface ThreadOptions<Input = unknown> {
-  /** How long one call may run. Then its thread is ended, whatever it does. Default `1s`. */
+  /** Time limit of a call. After that its thread is ended, whatever it does. Default `1s`. */
   timeout?: Duration
-  /** Threads at most; each is started when it is needed. Default: one less than there are cores, at least 1. */
+  /** Maximum number of threads, which are started when they are needed. Default: one less than the cores, at least 1. */
   threads?: number
-  /** Calls that may wait for a thread; further ones are refused. Default 100. */
+  /** Calls that may wait for a thread. Further ones are refused. Default 100. */
   waitingMax?: number
   /** Memory of each thread. Default `128MiB`. */
   memoryMax?: Size
   /**
-   * About how much a call has to do, in any unit, such as the length of a text. Of those that wait, small ones go first, and when too many
-   * wait the largest is refused: so whoever sends much waits, and not everybody else. Default: the first goes first, the last is refused.
+   * Estimates the work of a call in any unit, such as the length of a text. Small calls run first, and when too many wait, the largest is
+   * refused, so senders of large inputs wait and others do not. Default: calls run in their order, and the last is refused.
    */
   costOf?: (input: Input) => number
 }
@@ -28,12 +28,12 @@ interface Task {
   reject(error: unknown): void
 }
 
-/** For the start of a thread and of its module; the time limit of a call begins after that. */
+/** Time limit for the start of a thread and its module. The limit of a call begins after that. */
 const startMsMax = 30_000
-/** Idle threads are ended after this time; the next call starts one again, in about 50 ms. */
+/** After this time an idle thread is ended. The next call starts one again, in about 50 ms. */
 const idleMsMax = 30_000
 
-/** Runs in the thread: the default export of the module, called with each input. */
+/** The thread's code: calls the default export of the module with each input. */
 const bootstrap = `
 const { parentPort, workerData } = require('node:worker_threads')
 const loaded = import(workerData)
@@ -50,11 +50,11 @@ parentPort.on('message', async ({ input }) => {
 })`
 
 /**
- * Calls the default export of a module in a worker thread, with a time limit that also ends an endless loop. For CPU work on what users
- * send (markup, pictures, parsers), which would hold up everybody else's requests on the event loop. Input and output are copied
- * (structured clone); a call costs about 0.1 ms more than in place.
+ * Returns a function that calls the default export of a module in a worker thread, with a time limit that also ends an endless loop. Use it
+ * for CPU work on users' input (markup, images, parsers), which would delay all other requests on the event loop. Input and output are
+ * copied (structured clone). A call costs about 0.1 ms more than a direct one.
  *
- * @throws THREAD_TIMEOUT when the call ran out of its time, THREAD_BUSY when too many wait
+ * The returned function rejects with THREAD_TIMEOUT if the call takes too long, and with THREAD_BUSY if too many calls wait.
  * @example
  * const render = inThread<string, string>(new URL('./render.ts', import.meta.url), { timeout: '250ms' })
  * const page = await render('# Hello')
@@ -92,7 +92,7 @@ export function inThread<Input, Output>(
       try {
         worker.postMessage({ input: task.input })
       } catch (error) {
-        settle((one) => one.reject(error)) // it cannot be copied
+        settle((one) => one.reject(error)) // the input cannot be copied
       }
     }
 
@@ -141,11 +141,11 @@ export function inThread<Input, Output>(
   }
 
   function busy(): RungError {
-    return new RungError('THREAD_BUSY', 'Too many computations wait already. Try again in a moment.')
+    return new RungError('THREAD_BUSY', 'Too many computations are waiting. Try again shortly.')
   }
 
   function timedOut(): RungError {
-    return new RungError('THREAD_TIMEOUT', `A computation took longer than its ${timeoutMs} ms. Give it less to do.`)
+    return new RungError('THREAD_TIMEOUT', `A computation took longer than ${timeoutMs} ms. Give it less to do.`)
   }
 
   return (input) =>

@@ -1,8 +1,8 @@
 import { RungError } from './errors.ts'
 
-/** A duration at the app's door: a number of ms, or text such as `250ms`, `10s`, `5m`, `2h`, `7d`. */
+/** A duration in an option: a number of ms, or text such as `250ms`, `10s`, `5m`, `2h`, `7d`. */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
-/** A size at the app's door: a number of bytes, or text such as `512KiB`, `1MiB`, `2GiB`. */
+/** A size in an option: a number of bytes, or text such as `512KiB`, `1MiB`, `2GiB`. */
 export type Size = number | `${number}${'B' | 'KiB' | 'MiB' | 'GiB'}`
 
 const durationMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
@@ -13,15 +13,17 @@ function parse(text: string | number, units: Record<string, number>, what: strin
   const factor = match ? units[match[2]!] : undefined
   const value = typeof text === 'number' ? text : factor === undefined ? Number.NaN : Number(match![1]) * factor
   if (!Number.isFinite(value) || value < 0) {
-    throw new RungError('CONFIG_INVALID', `"${text}" is not a ${what}; write for example ${example}.`)
+    throw new RungError('CONFIG_INVALID', `"${text}" is not a ${what}. Write for example ${example}.`)
   }
   return value
 }
 
+/** @throws CONFIG_INVALID */
 export function toMs(duration: Duration): number {
   return parse(duration, durationMs, 'duration', "'250ms', '10s' or '5m'")
 }
 
+/** @throws CONFIG_INVALID */
 export function toBytes(size: Size): number {
   return Math.round(parse(size, sizeBytes, 'size', "'512KiB' or '1MiB'"))
 }
