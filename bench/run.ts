@@ -26,6 +26,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   jobs: () => import('./jobs.ts'),
   retention: () => import('./retention.ts'),
   search: () => import('./search.ts'),
+  testing: () => import('./testing.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

@@ -22,7 +22,7 @@ export const laneNames = ['quick', ...Object.keys(named)]
 
 /** Returns the test files of a lane, or of all of them. */
 export function testFiles(root: string, lane?: string): string[] {
-  const all = globSync('test/**/*.test.ts', { cwd: root }).sort()
+  const all = globSync('{test,examples}/**/*.test.ts', { cwd: root }).sort()
   if (lane === undefined) return all
   return all.filter((file) => laneOf(file) === lane)
 }

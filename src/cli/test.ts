@@ -70,11 +70,10 @@ function runNode(args: readonly string[], serverUrl: string, { cwd, env, json }:
     stdio: ['inherit', json ? 2 : 'inherit', 'inherit'],
   })
   const pass = () => void child.kill('SIGTERM')
-  process.once('SIGTERM', pass)
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.once(signal, pass)
   return new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code) => {
-      process.off('SIGTERM', pass)
       resolve(code ?? 1)
     })
   })

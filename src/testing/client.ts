@@ -1,3 +1,4 @@
+import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Problem } from '../primitives/http/problem.ts'
 
@@ -48,13 +49,21 @@ export function cookieClient(url: string): TestClient {
         for (const line of headers.getSetCookie()) {
           const [, name, value] = /^\s*([^=;]+)=([^;]*)/.exec(line) ?? []
           if (name === undefined) continue
-          if (/;\s*max-age=0*(?:;|$)/i.test(line)) jar.delete(name)
+          if (isRemoval(line)) jar.delete(name)
           else jar.set(name, value!)
         }
       })
       return answer as never
     },
   }
+}
+
+/** Other lifetimes are left to the app: it must refuse a cookie that is too old. */
+function isRemoval(cookie: string): boolean {
+  const [, maxAge] = /;\s*max-age=(-?\d+)/i.exec(cookie) ?? []
+  if (maxAge !== undefined) return Number(maxAge) <= 0
+  const [, expires] = /;\s*expires=([^;]+)/i.exec(cookie) ?? []
+  return expires !== undefined && Date.parse(expires) <= systemClock.now()
 }
 
 /** Signs in with its first request; each request has the headers that this returns. */

@@ -71,6 +71,7 @@ export function makeTimeMovable(): void {
       return Reflect.get(target, name, receiver)
     },
   })
+  RealDate.prototype.constructor = globalThis.Date
 }
 
 /** Timers that have become due fire at once, each once, in their order. */

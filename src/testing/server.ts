@@ -53,8 +53,8 @@ export async function createTestDatabase(serverUrl: string, migrations: readonly
     const template = templateName(migrations)
     if (!(await exists(client, template))) await makeTemplate(client, serverUrl, template, migrations)
     const name = `${copyPrefix}${Math.floor(systemClock.now() / 1000).toString(36)}_${randomBytes(6).toString('hex')}`
-    // WAL_LOG, the default, asks for no checkpoint, which all databases of the server would wait for.
-    await usable(client.query(`create database ${name} template ${template} strategy wal_log`))
+    // The default strategy, WAL_LOG: FILE_COPY asks for checkpoints, and took up to 14 s beside other work (bench/testing.ts).
+    await usable(client.query(`create database ${name} template ${template}`))
     await client.query(`alter database ${name} set search_path = ${clockSearchPath}`) // a template does not pass it on
     return {
       url: withDatabase(serverUrl, name),
@@ -102,6 +102,7 @@ async function makeTemplate(
     const inside = await connectOnce(connection)
     await inside.query(clockSchema).finally(() => inside.end())
     await migrate({ connection, migrations, searchedBehind: clockSearchPath })
+    await client.query(`alter database ${draft} allow_connections false`) // a database in use cannot be copied
     await client.query(`alter database ${draft} rename to ${template}`)
   } finally {
     await client.query('select pg_advisory_unlock(hashtextextended($1, 0))', [template])

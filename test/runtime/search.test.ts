@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { defineApp } from '../../src/app/define-app.ts'
 import { defineModule } from '../../src/app/define-module.ts'
 import { defineIndex } from '../../src/primitives/search/search.ts'
-import { bootForTest } from '../support/app.ts'
-import { type TestPostgres, testPostgres } from '../support/postgres.ts'
-
-let postgres: TestPostgres
-before(async () => {
-  postgres = await testPostgres()
-})
-after(() => postgres.stop())
+import { testApp } from '../../src/testing.ts'
 
 const notes = defineIndex('notes', { language: 'english', fields: { text: {} }, facets: ['kind'] })
 const module = (name: string) =>
@@ -27,18 +20,11 @@ const module = (name: string) =>
   })
 
 test('a module indexes and finds its own, in an app', async () => {
-  const app = await bootForTest(defineApp({ name: 'search', modules: [module('one'), module('two')] }), postgres)
-  try {
-    for (const name of ['one', 'two']) {
-      const response = await fetch(`${app.url}/${name}/7`, {
-        method: 'POST',
-        headers: { 'content-type': 'text/plain' },
-        body: 'remember the milk',
-      })
-      const { hits, facets } = (await response.json()) as { hits: { id: string }[]; facets: unknown }
-      assert.deepEqual([hits.map(({ id }) => id), facets], [['7'], { kind: [{ value: name, count: 1 }] }])
-    }
-  } finally {
-    await app.stop()
+  await using app = await testApp(defineApp({ name: 'search', modules: [module('one'), module('two')] }))
+  for (const name of ['one', 'two']) {
+    const headers = { 'content-type': 'text/plain' }
+    const { body } = await app.request(`/${name}/7`, { headers, body: 'remember the milk' })
+    const ids = body.hits.map(({ id }: { id: string }) => id)
+    assert.deepEqual([ids, body.facets], [['7'], { kind: [{ value: name, count: 1 }] }])
   }
 })

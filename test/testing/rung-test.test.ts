@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { scaffold } from '../../src/cli/scaffold.ts'
+import { processesOn, until } from '../support/process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 let dir = ''
@@ -20,16 +21,29 @@ before(() => {
 })
 after(() => rmSync(dir, { recursive: true, force: true }))
 
-async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ code: number; output: string }> {
+/** Runs Node in the app's folder; with `endAt` it is sent SIGTERM when that file exists. */
+async function run(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  endAt?: string,
+): Promise<{ code: number; output: string }> {
   const { NODE_TEST_CONTEXT: _, RUNG_TEST_SERVER: __, ...inherited } = process.env
   const child = spawn(process.execPath, ['--conditions=rung-source', ...args], {
     cwd: dir,
     env: { ...inherited, ...env },
   })
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
-  const code = await new Promise<number>((resolve) => child.once('close', (ended) => resolve(ended ?? -1)))
-  return { code, output }
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text
+    })
+  }
+  const ended = new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? -1)))
+  if (endAt !== undefined) {
+    await until(() => existsSync(endAt), `${endAt} exists`)
+    child.kill('SIGTERM')
+  }
+  return { code: await ended, output }
 }
 const rung = path.join(root, 'src/cli/bin.js')
 const passed = (count: number) => new RegExp(`^(# |ℹ )pass ${count}$`, 'm')
@@ -81,4 +95,30 @@ test('node --test by itself starts a server for the file, and leaves nothing beh
     readdirSync(tmp).filter((name) => name.startsWith('rung-test-')),
     [],
   )
+})
+
+test('rung test that is ended leaves neither processes nor files behind', async () => {
+  const tmp = path.join(dir, 'ended')
+  mkdirSync(tmp)
+  const file = path.join(dir, 'test/waits.test.ts')
+  writeFileSync(
+    file,
+    `import { writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { testApp } from 'rung/testing'
+import app from '../app.ts'
+test('waits', async () => {
+  await using running = await testApp(app)
+  writeFileSync(process.env.WAITS, running.url)
+  await new Promise((resolve) => setTimeout(resolve, 1_000_000))
+})
+`,
+  )
+  const waits = path.join(dir, 'waits')
+  const { code } = await run([rung, 'test', 'test/waits.test.ts'], { TMPDIR: tmp, WAITS: waits }, waits)
+  rmSync(file)
+  assert.notEqual(code, 0)
+  assert.deepEqual(await processesOn(tmp), [])
+  const left = readdirSync(tmp, { recursive: true }).filter((name) => path.basename(String(name)) === 'postgres')
+  assert.deepEqual(left, [])
 })
