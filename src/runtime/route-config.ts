@@ -6,7 +6,6 @@ import { typosBetween } from '../primitives/search/query.ts'
 
 const known = [
   'cache',
-  'documentedHeaders',
   'idempotency',
   'limits',
   'login',

@@ -321,8 +321,6 @@ test('a subscriber hears, knows when it does not, and comes back', { skip }, asy
     await client.call('PUBLISH', 'one', 'a')
     await client.call('PUBLISH', 'two', 'b')
     await until(() => seen.length === 3, 'both are heard')
-    const before = subscriber.heardAt
-    await until(() => subscriber.heardAt > before, 'a heartbeat is answered')
     redis.hang()
     await until(() => !subscriber.isUp, 'silence is noticed')
     redis.goOn()

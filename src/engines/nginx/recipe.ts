@@ -29,12 +29,8 @@ export interface NginxSettings {
   /** Modules to load, if Lua is not built in. */
   modules: readonly string[]
   workers: number
-  connectionsMax: number
   /** Open files that the operating system allows one process, if known. */
   filesMax: number | undefined
-  cacheBytesMax: number
-  /** A page that was not requested for this long is dropped. */
-  idleMsMax: number
   /** Requests with one of these cookies are neither answered from the cache nor stored in it. */
   sessionCookies: readonly string[]
   /** Whether a cache in front of this one gets the tags of pages. */
@@ -46,9 +42,6 @@ export interface NginxSettings {
 }
 
 export const nginxDefaults = {
-  connectionsMax: 10_000,
-  cacheBytesMax: 1024 ** 3,
-  idleMsMax: 3_600_000,
   requestTimeoutMs: requestTimeoutDefaultMs,
   sessionCookies: Object.values(sessionCookieNames),
   tagsShown: false,
@@ -118,7 +111,7 @@ export function nginxConfig(settings: NginxSettings): string {
   const apps = (role = '') =>
     settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=0${role};`).join('\n')
   const addresses = settings.upstreams.map((address) => `"${address}"`).join(', ')
-  const connections = settings.connectionsMax + 1024 // for connections to the app and the gate
+  const connections = 11_024 // 10,000 clients, and connections to the app and the gate
   const files = settings.filesMax === undefined ? connections * 2 : Math.min(settings.filesMax, connections * 2)
   return `${settings.modules.map((file) => `load_module ${quote(file)};\n`).join('')}\
 worker_processes ${settings.workers};
@@ -170,7 +163,7 @@ http {
   gzip_types ${compressedTypes.join(' ')};
   gzip_proxied any;
 
-  proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=${Math.ceil(settings.cacheBytesMax / 1024 ** 2)}m inactive=${Math.ceil(settings.idleMsMax / 1000)}s use_temp_path=off;
+  proxy_cache_path ${quote(`${dir}/cache`)} levels=1:2 keys_zone=rung:32m max_size=1024m inactive=3600s use_temp_path=off;
   proxy_http_version 1.1;
   proxy_connect_timeout 2s;
   proxy_read_timeout ${answerTimeoutMs(settings)}ms;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Redis, RedisOptions } from 'ioredis'
-import { after, every, systemClock } from '../../kernel/clock.ts'
+import { after, every } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { parseRedisUrl } from '../../topology/urls.ts'
@@ -142,8 +142,6 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
  */
 export interface RedisSubscriber {
   readonly isUp: boolean
-  /** When the last message or answer to a heartbeat arrived, in `ticks` of the clock. */
-  readonly heardAt: number
   close(): void
 }
 
@@ -160,7 +158,6 @@ export interface SubscriberOptions extends RedisClientOptions {
 /** Subscribes, and returns after the first attempt, whatever its outcome. It continues to try. */
 export async function subscribeRedis(options: SubscriberOptions): Promise<RedisSubscriber> {
   let isUp = false
-  let heardAt = Number.NEGATIVE_INFINITY
   let wakeFirst = () => {}
   const first = new Promise<void>((resolve) => {
     wakeFirst = resolve
@@ -168,10 +165,7 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   let native: Redis | undefined
   await connect(options, (redis) => {
     native = redis
-    redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
-      heardAt = systemClock.ticks()
-      options.onMessage(channel.toString(), message)
-    })
+    redis.on('messageBuffer', (channel: Buffer, message: Buffer) => options.onMessage(channel.toString(), message))
     redis.on('ready', () => {
       redis.subscribe(...options.channels).then(up, drop)
     })
@@ -179,7 +173,6 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   })
 
   function up(): void {
-    heardAt = systemClock.ticks()
     isUp = true
     options.onUp?.()
     wakeFirst()
@@ -199,9 +192,7 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   const stopBeating = every(options.heartbeatMs ?? 100, () => {
     if (!native || !isUp || asking) return
     asking = true
-    const answer = native.ping().then(() => {
-      heardAt = systemClock.ticks()
-    }, drop)
+    const answer = native.ping().catch(drop)
     void answer.finally(() => {
       asking = false
     })
@@ -210,9 +201,6 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   return {
     get isUp() {
       return isUp
-    },
-    get heardAt() {
-      return heardAt
     },
     close() {
       stopBeating()

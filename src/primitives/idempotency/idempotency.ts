@@ -8,7 +8,6 @@ import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Database } from '../data/contract.ts'
 import { ruleWrites } from '../data/rides.ts'
 import type { Http } from '../http/contract.ts'
-import { documentHeader } from '../http/openapi.ts'
 import { principalOf } from '../http/principal.ts'
 import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
@@ -69,11 +68,6 @@ export function idempotentRoutes(
     append(route, 'preParsing', takeDigest)
     append(route, 'preHandler', (request: FastifyRequest, reply: FastifyReply) => reserve(request, reply, mode))
     append(route, 'onSend', keepAnswer)
-    documentHeader(route, 'Idempotency-Key', {
-      description:
-        'A new UUID for each operation, and the same one when the request is repeated. The operation is done once, and each repetition gets the same answer.',
-      required: mode === 'required',
-    })
   })
 
   async function takeDigest(request: FastifyRequest, _reply: FastifyReply, payload: NodeJS.ReadableStream) {
