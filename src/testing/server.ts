@@ -7,6 +7,7 @@ import { startEmbedded } from '../engines/postgres/embedded.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { migrate } from '../migrations/migrate.ts'
+import { sqlState } from '../primitives/data/errors.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
 import { clockSchema, clockSearchPath } from './clock.ts'
 
@@ -49,29 +50,38 @@ export interface TestDatabase {
  */
 export async function createTestDatabase(serverUrl: string, migrations: readonly Migration[]): Promise<TestDatabase> {
   const client = await usable(connectOnce({ url: serverUrl }))
+  const template = templateName(migrations)
+  const name = `${copyPrefix}${Math.floor(systemClock.now() / 1000).toString(36)}_${randomBytes(6).toString('hex')}`
   try {
-    const template = templateName(migrations)
-    if (!(await exists(client, template))) await makeTemplate(client, serverUrl, template, migrations)
-    const name = `${copyPrefix}${Math.floor(systemClock.now() / 1000).toString(36)}_${randomBytes(6).toString('hex')}`
-    // The default strategy, WAL_LOG: FILE_COPY asks for checkpoints, and took up to 14 s beside other work (bench/testing.ts).
-    await usable(client.query(`create database ${name} template ${template}`))
-    await client.query(`alter database ${name} set search_path = ${clockSearchPath}`) // a template does not pass it on
-    return {
-      url: withDatabase(serverUrl, name),
-      async drop() {
-        const dropping = await connectOnce({ url: serverUrl })
-        await dropping.query(`drop database if exists ${name} with (force)`).finally(() => dropping.end())
-      },
+    for (let attempt = 0; ; attempt += 1) {
+      if (!(await exists(client, template))) await makeTemplate(client, serverUrl, template, migrations)
+      try {
+        // The default strategy, WAL_LOG: FILE_COPY asks for checkpoints, and took up to 14 s beside other work (bench/testing.ts).
+        await client.query(`create database ${name} template ${template}`)
+        break
+      } catch (error) {
+        if (sqlState(error) !== noSuchDatabase || attempt === 3) throw unusable(error)
+        // Another run has removed the template as one of the oldest.
+      }
     }
+    await client.query(`alter database ${name} set search_path = ${clockSearchPath}`) // a template does not pass it on
   } finally {
     await client.end()
   }
+  return {
+    url: withDatabase(serverUrl, name),
+    async drop() {
+      const dropping = await connectOnce({ url: serverUrl })
+      await dropping.query(`drop database if exists ${name} with (force)`).finally(() => dropping.end())
+    },
+  }
 }
 
+const noSuchDatabase = '3D000'
 const copyPrefix = 'rung_test_'
 const templatePrefix = 'rung_template_'
 /** More than this are left behind by changed migrations. */
-const templatesMax = 8
+const templatesMax = 20
 const abandonedAfterS = 3_600
 
 function templateName(migrations: readonly Migration[]): string {
@@ -128,16 +138,18 @@ async function removeAbandoned(client: Client): Promise<void> {
   }
 }
 
-async function usable<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work
-  } catch (cause) {
-    throw new RungError(
-      'TEST_DATABASE',
-      `A test cannot make its database on the given Postgres (${messageOf(cause)}). Its role needs CREATEDB; correct DATABASE_URL, or unset it so that a server is started.`,
-      { cause },
-    )
-  }
+function usable<T>(work: Promise<T>): Promise<T> {
+  return work.catch((error) => {
+    throw unusable(error)
+  })
+}
+
+function unusable(cause: unknown): RungError {
+  return new RungError(
+    'TEST_DATABASE',
+    `A test cannot make its database on the given Postgres (${messageOf(cause)}). Its role needs CREATEDB; correct DATABASE_URL, or unset it so that a server is started.`,
+    { cause },
+  )
 }
 
 /** The same server, and another database. */
