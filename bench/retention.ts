@@ -9,7 +9,8 @@ import { formatBytes } from '../src/kernel/units.ts'
 import { migrate } from '../src/migrations/migrate.ts'
 import { defineEvent } from '../src/primitives/events/events.ts'
 import { defineJob } from '../src/primitives/jobs/jobs.ts'
-import { openPrimitives, systemMigrations } from '../src/runtime/primitives.ts'
+import { systemMigrations } from '../src/runtime/migrations.ts'
+import { openPrimitives } from '../src/runtime/primitives.ts'
 import { openDatabase, openSignals } from '../src/runtime/wire.ts'
 import { type AppWork, addWork, startWork, subscribe } from '../src/runtime/work.ts'
 import { rung1k } from '../src/topology/rungs/1k.ts'
@@ -30,7 +31,7 @@ const bench: Bench = {
       const { connection } = server
       await migrate({ connection, migrations: systemMigrations })
       const database = openDatabase({ ...rung1k.data, writeConnectionsMax: 30 }, connection)
-      const primitives = openPrimitives(database, await openSignals(database, connection))
+      const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
       const data = primitives.data.forModule('bench')
       const job = defineJob('bench.job', Type.Object({ n: Type.Integer() }), { concurrency: 24 })
       const Happened = defineEvent('bench.happened', Type.Object({ n: Type.Integer() }))
@@ -50,7 +51,7 @@ const bench: Bench = {
         })
       addWork(work, 'bench', [handle(job, count), on(Happened, count)], primitives)
       await subscribe(work, primitives)
-      const stop = startWork(work, primitives, 1_000)
+      const stop = startWork(work, primitives, { graceMs: 1_000 })
       const client = await connectOnce(connection)
       const sizeOf = async () => {
         const { rows } = await client.query(

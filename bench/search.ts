@@ -6,7 +6,8 @@ import { type EmbeddedPostgres, startEmbedded } from '../src/engines/postgres/em
 import { seededRandom } from '../src/kernel/random.ts'
 import { migrate } from '../src/migrations/migrate.ts'
 import { defineIndex, type Search, type SearchQuery, searchFor } from '../src/primitives/search/search.ts'
-import { openPrimitives, type Primitives, systemMigrations } from '../src/runtime/primitives.ts'
+import { systemMigrations } from '../src/runtime/migrations.ts'
+import { openPrimitives, type Primitives } from '../src/runtime/primitives.ts'
 import { openDatabase, openSignals } from '../src/runtime/wire.ts'
 import { rung1k } from '../src/topology/rungs/1k.ts'
 import type { Bench } from './run.ts'
@@ -46,9 +47,9 @@ async function measure({ connection }: EmbeddedPostgres, rounds: number, json: b
     { ...rung1k.data, writeConnectionsMax: 8, statementTimeoutMs: 0, lockTimeoutMs: 30_000 },
     connection,
   )
-  const primitives = openPrimitives(database, await openSignals(database, connection))
+  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
   try {
-    const search = searchFor('bench', primitives.searchStore)
+    const search = searchFor('bench', primitives.stores.main.searchStore)
     const vocabulary = vocabularyOf(40_000)
     const rebuildMs = await fill(connection, search, vocabulary)
     const random = seededRandom(11)

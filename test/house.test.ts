@@ -28,6 +28,7 @@ const roomsBelow: Record<string, readonly string[]> = {
   'primitives/search': ['primitives/data'],
   'primitives/cache': ['primitives/data', 'primitives/http', 'primitives/signals'],
   'primitives/signals': ['primitives/data'],
+  'primitives/upkeep': ['primitives/data'],
   'primitives/positions': ['primitives/http'],
   'primitives/events': ['primitives/data', 'primitives/jobs'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
@@ -80,6 +81,7 @@ const lazy = [
 const adapters: Record<string, string> = {
   'primitives/data/postgres.ts': 'data',
   'primitives/jobs/table.ts': 'jobs',
+  'primitives/jobs/foreign-table.ts': 'foreign-claims',
   'primitives/events/table.ts': 'events',
   'primitives/search/table.ts': 'search',
   'primitives/cache/table.ts': 'cache',
@@ -98,6 +100,7 @@ const adapters: Record<string, string> = {
   'primitives/sessions/redis.ts': 'sessions',
   'primitives/signals/notify.ts': 'signals',
   'primitives/signals/redis.ts': 'signals',
+  'primitives/upkeep/table.ts': 'upkeep',
 }
 
 /** Holds the text of another app's files. */

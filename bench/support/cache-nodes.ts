@@ -18,21 +18,22 @@ export interface CacheNode {
 
 export async function openCacheNode(database: Database, url: string, bytesMax: number): Promise<CacheNode> {
   const client = await openRedis({ url, commandTimeoutMs: 5_000 })
-  const log = tableLog(database)
+  const logs = [{ database: database.name, log: tableLog(database) }]
   const signals = signalsOver(
     redisLine({ client, url, app: 'bench' }, () => {}),
     () => {},
   )
   const core = new CacheCore({
-    log,
+    logs,
     bytesMax,
-    database: database.name,
-    shared: new SharedCache({ layer: redisLayer(client, 'bench'), log, changed() {} }),
+    shared: new SharedCache({ layer: redisLayer(client, 'bench'), logs, changed() {} }),
     signals,
     inTransaction: () => root.inTransaction(),
     failed() {},
   })
-  const root = createData<SqlTag & Invalidating>(database, { extend: (riding) => core.invalidatingIn(riding) })
+  const root = createData<SqlTag & Invalidating>(database, {
+    extend: (riding) => core.invalidatingIn(riding, database.name),
+  })
   const data = root.forModule('bench')
   await core.open()
   return { data, cache: core.forModule('bench', data.write), close: () => core.close().then(() => signals.close()) }

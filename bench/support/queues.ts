@@ -39,13 +39,13 @@ async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
     { ...rung1k.data, writeConnectionsMax: poolMax, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 },
     connection,
   )
-  const primitives = openPrimitives(database, await openSignals(database, connection))
+  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
   const data: Data = primitives.data.forModule('bench')
   const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {
     concurrency,
   })
   const Written = defineEvent('bench.written', Type.Object({ n: Type.Integer() }))
-  await primitives.outbox.subscribe([{ event: Written.name, group: 'bench', attemptsMax: 10 }])
+  await primitives.stores.main.outbox.subscribe([{ event: Written.name, group: 'bench', attemptsMax: 10 }])
   let stop = async () => {}
   return {
     async write(beside) {
@@ -66,7 +66,7 @@ async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
     async work(run) {
       const work: AppWork = { jobs: [], consumed: [], crons: [] }
       addWork(work, 'bench', [handle(job, run)], primitives)
-      stop = startWork(work, primitives, 100)
+      stop = startWork(work, primitives, { graceMs: 100 })
     },
     async close() {
       await stop()

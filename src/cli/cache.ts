@@ -5,7 +5,7 @@ import { readFigures } from '../primitives/cache/figures.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'
 import { type CacheSummary, requestsOf, savedLoadsOf, sharedFactsOf, summarise } from '../primitives/cache/summary.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
-import { openMemoryCache, openSignals } from '../runtime/wire.ts'
+import { openSignals } from '../runtime/wire.ts'
 import { type Command, databaseSettings, type Input, type Result, result, unknownVerb } from './command.ts'
 import { withDatabase } from './database.ts'
 import { tableLines } from './table.ts'
@@ -45,8 +45,11 @@ async function invalidate(input: Input, [module, ...tags]: readonly string[]): P
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
   await withDatabase(input, async ({ bindings, database, connection }) => {
-    const layers = openMemoryCache(bindings, database)
-    const primitives = openPrimitives(database, await openSignals(database, connection), undefined, layers)
+    const primitives = openPrimitives({
+      databases: [{ database }],
+      signals: await openSignals(database, connection),
+      cache: { cdn: bindings.cdn !== undefined },
+    })
     const { data } = primitives
     await data
       .forModule(module)

@@ -2,7 +2,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { App } from '../app/define-app.ts'
 import { schemaOf } from '../primitives/data/boundary.ts'
-import { migrationsOf } from '../runtime/boot.ts'
+import { migrationsOf } from '../runtime/migrations.ts'
 import type { Finding } from './finding.ts'
 
 /** Adds the migration file that an advised index belongs in: the next one of the module that owns the table, absolute. */

@@ -9,8 +9,9 @@ export function listen<Message extends { database: unknown }>(
   channel: Channel,
   onMessage: (message: Message) => void,
 ): void {
+  const databases: readonly unknown[] = data.databases
   const handler = (message: unknown) => {
-    if ((message as Message).database === data.database) onMessage(message as Message)
+    if (databases.includes((message as Message).database)) onMessage(message as Message)
   }
   channel.subscribe(handler)
   http.addHook('onClose', (_instance, done) => {

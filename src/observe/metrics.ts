@@ -24,10 +24,10 @@ import type { Http } from '../primitives/http/contract.ts'
 import { type Shed, shed } from '../primitives/http/shedding.ts'
 import { type IdempotencyDone, idempotencyDone } from '../primitives/idempotency/channels.ts'
 import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
-import type { Queue } from '../primitives/jobs/contract.ts'
 import { type LimitDecided, limitDecided } from '../primitives/limits/channels.ts'
 import { type OutgoingDone, outgoingDone } from '../primitives/outgoing/outgoing.ts'
 import { type SignalFailure, signalFailed } from '../primitives/signals/channels.ts'
+import type { Stores } from '../runtime/stores.ts'
 import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
@@ -45,7 +45,7 @@ export interface Counters {
 }
 
 export interface Observed {
-  queue: Queue
+  stores: Pick<Stores, 'all'>
   cache: CacheCore
   backupDir?: string | undefined
 }
@@ -54,7 +54,7 @@ export interface Observed {
  * Rate, errors and duration by route; statements, transactions and pools; the process. In Prometheus' text form at
  * `/metrics`. A registry for each running app: two in one process do not mix.
  */
-export function metrics(http: Http, data: DataRoot, { queue, cache, backupDir }: Observed): Counters {
+export function metrics(http: Http, data: DataRoot, { stores, cache, backupDir }: Observed): Counters {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -66,7 +66,7 @@ export function metrics(http: Http, data: DataRoot, { queue, cache, backupDir }:
   })
   observeRequests(http, registers)
   observeStatements(http, data, registers)
-  observeRuns(http, data, queue, registers)
+  observeRuns(http, data, stores, registers)
   if (backupDir !== undefined) {
     const end = observeBackups(realpathSync(backupDir), registers)
     http.addHook('onClose', (_instance, done) => {
@@ -195,15 +195,18 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
   new Gauge({
     name: 'db_pool_connections',
     help: 'Connections of this process, by state; max is the limit.',
-    labelNames: ['target', 'state'],
+    labelNames: ['database', 'target', 'state'],
     registers,
     collect() {
-      for (const target of ['read', 'write', 'own'] as const) {
-        const { max, total, idle, waiting } = data.database.counts(target)
-        this.set({ target, state: 'max' }, max)
-        this.set({ target, state: 'busy' }, total - idle)
-        this.set({ target, state: 'idle' }, idle)
-        this.set({ target, state: 'waiting' }, waiting)
+      for (const one of data.databases) {
+        for (const target of ['read', 'write', 'own'] as const) {
+          const { max, total, idle, waiting } = one.counts(target)
+          const labels = { database: one.name, target }
+          this.set({ ...labels, state: 'max' }, max)
+          this.set({ ...labels, state: 'busy' }, total - idle)
+          this.set({ ...labels, state: 'idle' }, idle)
+          this.set({ ...labels, state: 'waiting' }, waiting)
+        }
       }
     },
   })
@@ -233,7 +236,7 @@ function observeStatements(http: Http, data: DataRoot, registers: Registry[]): v
 }
 
 /** Jobs and deliveries: a delivery's queue is named `event:<group>`. */
-function observeRuns(http: Http, data: DataRoot, queue: Queue, registers: Registry[]): void {
+function observeRuns(http: Http, data: DataRoot, stores: Observed['stores'], registers: Registry[]): void {
   const durations = new Histogram({
     name: 'job_duration_seconds',
     help: 'Runs of jobs and deliveries of events, by what became of them.',
@@ -260,13 +263,16 @@ function observeRuns(http: Http, data: DataRoot, queue: Queue, registers: Regist
     labelNames: ['queue', 'state'],
     registers,
     async collect() {
-      const counts = await queue.count().catch(() => [])
+      const counts = (await Promise.all(stores.all.map(({ queue }) => queue.count().catch(() => [])))).flat()
       this.reset()
       oldest.reset()
+      const oldestMs = new Map<string, number>()
       for (const { queue: name, oldestWaitMs, ...states } of counts) {
-        for (const [state, n] of Object.entries(states)) this.set({ queue: name, state }, n)
-        oldest.set({ queue: name }, oldestWaitMs / 1000)
+        // A queue may be in several databases.
+        for (const [state, n] of Object.entries(states)) this.inc({ queue: name, state }, n)
+        oldestMs.set(name, Math.max(oldestWaitMs, oldestMs.get(name) ?? 0))
       }
+      for (const [queue, ms] of oldestMs) oldest.set({ queue }, ms / 1000)
     },
   })
   listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs }) => {

@@ -16,8 +16,7 @@ const sameLineEveryMs = 60_000
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const seen = sightings ?? keepSightings(http, bindings.dataDir)
-    const { queue, cache } = primitives
-    const counters = metrics(http, data, { queue, cache, backupDir: bindings.backup.dir })
+    const counters = metrics(http, data, { ...primitives, backupDir: bindings.backup.dir })
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

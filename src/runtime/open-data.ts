@@ -6,8 +6,9 @@ import { toolBindingsOf } from '../topology/bindings.ts'
 import { boundaryGuard } from './guard.ts'
 import { loadSettings } from './load-settings.ts'
 import { createLog } from './log.ts'
-import { openPrimitives, systemMigrations } from './primitives.ts'
-import { openDatabase, openMemoryCache, openSignals, startDatabaseServer } from './wire.ts'
+import { systemMigrations } from './migrations.ts'
+import { openPrimitives } from './primitives.ts'
+import { openDatabase, openSignals, startDatabaseServer } from './wire.ts'
 
 /** The data primitive and search alone, for a program that is not a Rung app. */
 export interface OpenData {
@@ -52,19 +53,19 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const database = openDatabase({ ...bindings.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { requestTimeoutMs } = options
-    const layers = {
-      ...openMemoryCache(bindings, database),
-      ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
-    }
-    const signals = await openSignals(database, server.connection)
-    const primitives = openPrimitives(database, signals, boundaryGuard(bindings.mode, reads, log), layers)
+    const primitives = openPrimitives({
+      databases: [{ database }],
+      signals: await openSignals(database, server.connection),
+      guard: boundaryGuard(bindings.mode, reads, log),
+      cache: { cdn: bindings.cdn !== undefined, ...(requestTimeoutMs !== undefined && { requestTimeoutMs }) },
+    })
     function known(module: string): string {
       if (reads.has(module)) return module
       throw new RungError('APP_INVALID', `"${options.name}" has no module "${module}".`)
     }
     return {
       data: (module) => primitives.data.forModule(known(module)),
-      search: (module) => searchFor(known(module), primitives.searchStore),
+      search: (module) => searchFor(known(module), primitives.stores.main.searchStore),
       async close() {
         await primitives.close()
         await database.close()

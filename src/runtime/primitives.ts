@@ -1,86 +1,77 @@
 import type { Tx } from '../app/work.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
-import { ownText } from '../kernel/own-text.ts'
 import { CacheCore } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
-import type { Database } from '../primitives/data/contract.ts'
-import { createData, type DataRoot, type Guard } from '../primitives/data/data.ts'
-import { type Migration, systemMigration } from '../primitives/data/migrations.ts'
-import type { Outbox } from '../primitives/events/contract.ts'
+import { type DataRoot, type Guard, inTransaction } from '../primitives/data/data.ts'
 import { publishIn } from '../primitives/events/events.ts'
-import type { Records } from '../primitives/idempotency/contract.ts'
-import type { Queue } from '../primitives/jobs/contract.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
-import type { SearchStore } from '../primitives/search/contract.ts'
 import { indexingIn } from '../primitives/search/search.ts'
 import type { Signals } from '../primitives/signals/signals.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
 import { purgeItems } from './purge-cdn.ts'
-import { type CacheLayers, openMemoryCache, openQueues, openRecords, openSearchStore } from './wire.ts'
+import { openStores, type StoreParts, type Stores } from './stores.ts'
+import type { CacheLayers } from './wire.ts'
 
-/** The primitives with tables of their own, in the order of dependency: each has one migration, `schema.sql`. */
-const withTables = ['jobs', 'events', 'idempotency', 'limits', 'sessions', 'search', 'cache'] as const
-
-/** Migrations of Rung's own tables, which are applied before those of any module. */
-export const systemMigrations: readonly Migration[] = withTables.map((primitive, index) =>
-  systemMigration(`000${index + 1}_${primitive}`, ownText(import.meta.url, `./../primitives/${primitive}/schema.sql`)),
-)
-
-/** What a process has to work with: the primitives on one database. */
+/** What a process has to work with. */
 export interface Primitives {
-  data: DataRoot<Tx>
-  queue: Queue
-  outbox: Outbox
-  searchStore: SearchStore
-  signals: Signals
-  records: Records
-  cache: CacheCore
-  /** Who works in this process, and takes what it pushes without being rung for. Gives whether a hand was free. */
-  worker: { wake(queues: ReadonlySet<string>): boolean } | undefined
+  /** What there is once for each database. */
+  readonly stores: Stores
+  /** The data primitive over all databases. */
+  readonly data: DataRoot<Tx>
+  readonly signals: Signals
+  readonly cache: CacheCore
+  /** The workers of this process, if it has some: they take what it pushes without a signal. */
+  worker: Waking | undefined
   close(): Promise<void>
 }
 
-export function openPrimitives(
-  database: Database,
-  signals: Signals,
-  guard?: Guard,
-  layers: CacheLayers = openMemoryCache({ cdn: undefined }, database),
-): Primitives {
-  const { queue, outbox } = openQueues(database)
-  const searchStore = openSearchStore(database)
+export interface Waking {
+  /** There may be something to do in these queues, or in any. Returns whether somebody is free for it. */
+  wake(queues?: ReadonlySet<string>): boolean
+}
+
+export interface PrimitivesOptions {
+  /** The main database first. */
+  databases: readonly [StoreParts, ...StoreParts[]]
+  signals: Signals
+  guard?: Guard | undefined
+  cache?: CacheLayers
+}
+
+export function openPrimitives({ databases, signals, guard, cache: layers = {} }: PrimitivesOptions): Primitives {
+  const { requestTimeoutMs = requestTimeoutDefaultMs } = layers
+  const stores = openStores(databases, {
+    guard,
+    extend: (riding, { database, queue, outbox, searchStore }) => ({
+      ...enqueueIn(riding, queue, pushed),
+      ...publishIn(riding, outbox, pushed),
+      ...indexingIn(riding, searchStore),
+      ...cache.invalidatingIn(riding, database.name),
+    }),
+  })
+  const cache = new CacheCore({
+    bytesMax: rung1k.cache.memoryBytesMax,
+    ...layers,
+    signals,
+    logs: stores.all.map(({ database, invalidations, queue }) => ({
+      database: database.name,
+      log: invalidations,
+      // Nobody is woken: they are for later.
+      outbox: layers.cdn ? (names) => queue.push(purgeItems(names, requestTimeoutMs)) : undefined,
+    })),
+    inTransaction,
+    failed: (error) => tellCache({ database: stores.main.database, event: 'log-failed', error }),
+  })
 
   function pushed(queues: ReadonlySet<string>): void {
     if (!primitives.worker?.wake(queues)) signals.send('jobs', queues)
   }
 
-  const cache = new CacheCore({
-    bytesMax: rung1k.cache.memoryBytesMax,
-    ...layers,
-    signals,
-    database: database.name,
-    // Nobody is woken: they are for later.
-    outbox: layers.cdn
-      ? (names) => queue.push(purgeItems(names, layers.requestTimeoutMs ?? requestTimeoutDefaultMs))
-      : undefined,
-    inTransaction: () => primitives.data.inTransaction(),
-    failed: (error) => tellCache({ database, event: 'log-failed', error }),
-  })
   const primitives: Primitives = {
-    data: createData<Tx>(database, {
-      guard,
-      extend: (riding) => ({
-        ...enqueueIn(riding, queue, pushed),
-        ...publishIn(riding, outbox, pushed),
-        ...indexingIn(riding, searchStore),
-        ...cache.invalidatingIn(riding),
-      }),
-    }),
+    stores,
+    data: { forModule: stores.data, inTransaction, databases: stores.all.map(({ database }) => database) },
     cache,
-    queue,
-    outbox,
-    searchStore,
     signals,
-    records: openRecords(database),
     worker: undefined,
     async close() {
       await cache.close()

@@ -5,6 +5,7 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import type { CdnPurges } from '../primitives/cache/cdn.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
+import type { InvalidationLog } from '../primitives/cache/contract.ts'
 import type { EdgeCache } from '../primitives/cache/edge.ts'
 import { tableLog } from '../primitives/cache/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
@@ -14,7 +15,8 @@ import { tableOutbox } from '../primitives/events/table.ts'
 import type { FileStore } from '../primitives/files/contract.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
 import { tableRecords } from '../primitives/idempotency/table.ts'
-import type { Queue } from '../primitives/jobs/contract.ts'
+import type { ForeignClaims, Queue } from '../primitives/jobs/contract.ts'
+import { tableForeignClaims } from '../primitives/jobs/foreign-table.ts'
 import { tableQueue } from '../primitives/jobs/table.ts'
 import type { Limiter } from '../primitives/limits/contract.ts'
 import { withLocalShare } from '../primitives/limits/local-share.ts'
@@ -29,6 +31,8 @@ import { tableSessions } from '../primitives/sessions/table.ts'
 import { tellSignals } from '../primitives/signals/channels.ts'
 import { notifyLine } from '../primitives/signals/notify.ts'
 import { type Signals, signalsOver } from '../primitives/signals/signals.ts'
+import type { Lease } from '../primitives/upkeep/contract.ts'
+import { tableLease } from '../primitives/upkeep/table.ts'
 import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
 import type { DataLimits } from '../topology/topology.ts'
 import { parseSmtpUrl } from '../topology/urls.ts'
@@ -36,7 +40,7 @@ import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
-export type CacheLayers = Pick<CacheParts, 'log' | 'shared' | 'edge'> &
+export type CacheLayers = Pick<CacheParts, 'shared' | 'edge'> &
   Partial<Pick<CacheParts, 'bytesMax' | 'off'>> & {
     /** One stands in front, and hears of invalidations through the outbox. */
     cdn?: boolean
@@ -106,6 +110,19 @@ export function openQueues(database: Database): { queue: Queue; outbox: Outbox }
   return { queue: tableQueue(database), outbox: tableOutbox(database) }
 }
 
+export function openForeignClaims(database: Database): ForeignClaims {
+  return tableForeignClaims(database)
+}
+
+export function openInvalidationLog(database: Database): InvalidationLog {
+  return tableLog(database)
+}
+
+/** The lease of the upkeep of one database. */
+export function openUpkeepLease(database: Database): Lease {
+  return tableLease(database, 'upkeep')
+}
+
 export async function openRedis(
   { cache: { shared } }: Pick<Bindings, 'cache'>,
   app: string,
@@ -134,11 +151,6 @@ export async function openSignals(
   return signalsOver(redisLine(redis, failed), failed)
 }
 
-/** The memory layer alone. */
-export function openMemoryCache({ cdn }: Pick<ToolBindings, 'cdn'>, database: Database): CacheLayers {
-  return { log: tableLog(database), cdn: cdn !== undefined }
-}
-
 /** In which header caches in front are told what an answer depends on. The page cache understands each of them. */
 export async function tagHeader({ cdn, edge }: Pick<Bindings, 'cdn' | 'edge'>) {
   if (cdn) return (await import('../engines/cdn/client.ts')).tagHeaderOf(cdn.name)
@@ -158,11 +170,12 @@ export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges
 export async function openCache(
   { cache: { memoryBytesMax }, edge, cdn }: Pick<Bindings, 'cache' | 'edge' | 'cdn'>,
   app: string,
-  database: Database,
+  databases: readonly Database[],
   redis: RedisClient | undefined,
 ): Promise<CacheLayers> {
+  const database = databases[0]!
   const memory: CacheLayers = {
-    ...openMemoryCache({ cdn }, database),
+    cdn: cdn !== undefined,
     bytesMax: memoryBytesMax,
     ...(edge && { edge: await openEdge(edge, database) }),
   }
@@ -173,7 +186,7 @@ export async function openCache(
   ])
   const shared = new SharedCache({
     layer: redisLayer(redis, app),
-    log: memory.log,
+    logs: databases.map((one) => ({ database: one.name, log: openInvalidationLog(one) })),
     changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
   })
   return { ...memory, shared }
@@ -249,21 +262,25 @@ export function openRecords(database: Database): Records {
   return tableRecords(database)
 }
 
-/** With an embedded database one process answers requests, and counts for itself. Several processes share their counts. */
+/**
+ * With an embedded database one process answers requests, and counts for itself. Several processes share their counts.
+ * @returns `prune`: the upkeep of counts that are shared
+ */
 export async function openLimiter(
   { data, webProcesses: processes }: Pick<Bindings, 'data' | 'webProcesses'>,
   app: string,
   database: Database,
   redis: RedisClient | undefined,
-): Promise<Limiter> {
+): Promise<{ limiter: Limiter; prune?: () => Promise<number> }> {
   const { memoryLimiter } = await import('../primitives/limits/memory.ts')
   if (redis) {
     const { redisLimiter } = await import('../primitives/limits/redis.ts')
-    return withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes })
+    return { limiter: withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes }) }
   }
-  if (data.engine === 'embedded') return memoryLimiter()
+  if (data.engine === 'embedded') return { limiter: memoryLimiter() }
   const { tableLimiter } = await import('../primitives/limits/table.ts')
-  return withLocalShare(tableLimiter(database), memoryLimiter(), { database, processes })
+  const shared = tableLimiter(database)
+  return { limiter: withLocalShare(shared, memoryLimiter(), { database, processes }), prune: shared.prune }
 }
 
 /** The table is the truth. Redis, where there is one, holds copies for all processes; otherwise each process remembers for itself. */

@@ -2,12 +2,16 @@ import { hostname } from 'node:os'
 import type { Work } from '../app/work.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
+import type { Database } from '../primitives/data/contract.ts'
 import { type Consumed, groupLines, subscriptionsOf, toDelivered } from '../primitives/events/events.ts'
 import { type CronEntry, checkCron, cronLook, startCron } from '../primitives/jobs/cron.ts'
 import type { Job } from '../primitives/jobs/jobs.ts'
 import { deliveryHandler, jobHandler, jobLines } from '../primitives/jobs/work.ts'
 import { type Handler, type Line, Worker } from '../primitives/jobs/worker.ts'
-import type { Primitives } from './primitives.ts'
+import { startUpkeep, type UpkeepTask } from '../primitives/upkeep/upkeep.ts'
+import type { Primitives, Waking } from './primitives.ts'
+import { upkeepOf } from './upkeep.ts'
+import { openUpkeepLease } from './wire.ts'
 
 /** What the modules of an app do off the request path, put together. */
 export interface AppWork {
@@ -20,13 +24,15 @@ export interface AppWork {
  * From a module's inert descriptions to handlers that write as that module.
  * @throws APP_INVALID
  */
-export function addWork(to: AppWork, module: string, work: readonly Work[], { data, queue }: Primitives): void {
-  const { write } = data.forModule(module)
+export function addWork(to: AppWork, module: string, work: readonly Work[], { stores }: Primitives): void {
+  const { database } = stores.of(module)
+  const { write } = stores.data(module)
+  const home = { database, write, foreignClaimsIn: (other: Database) => stores.in(other).foreignClaims }
   for (const one of work) {
-    if (one.kind === 'job') to.jobs.push({ job: one.job, handler: jobHandler(one.job, one.run, queue, write) })
+    if (one.kind === 'job') to.jobs.push({ job: one.job, handler: jobHandler(one.job, one.run, home) })
     else if (one.kind === 'event') {
       const { event, options, run } = one
-      const handler = deliveryHandler(options, (item, tx) => run(toDelivered(item), tx as never), queue, write)
+      const handler = deliveryHandler(options, (item, tx) => run(toDelivered(item), tx as never), home)
       to.consumed.push({ event, group: options.group ?? module, options, handler })
     } else {
       const { pattern, job, input, options } = one
@@ -44,45 +50,78 @@ export function addWork(to: AppWork, module: string, work: readonly Work[], { da
 /** Everything that works off an app's queues, before it is started. */
 export interface PreparedWork {
   readonly lines: readonly Line[]
-  workerOf(lines: readonly Line[]): Worker
+  /** Makes a worker for each database. */
+  workersOf(lines: readonly Line[]): Worker[]
   /** Enqueues the jobs of crons that are due. */
   lookAtCrons(): Promise<void>
 }
 
-/** @param own lines of Rung's own */
-export function prepareWork(work: AppWork, { data, queue }: Primitives, own: readonly Line[]): PreparedWork {
-  const name = `${hostname()}:${process.pid}:${secret(3)}`
+/**
+ * @param own lines of Rung's own
+ * @param name of this process, unique in the fleet
+ */
+export function prepareWork(
+  work: AppWork,
+  { stores }: Primitives,
+  own: readonly Line[] = [],
+  name: string = nameOfProcess(),
+): PreparedWork {
   return {
     lines: [...jobLines(work.jobs), ...groupLines(work.consumed), ...own],
-    workerOf: (lines) => new Worker({ queue, lines, name, database: data.database }),
-    lookAtCrons: cronLook(work.crons, data.forModule(undefined), data.database),
+    workersOf: (lines) => stores.all.map(({ queue, database }) => new Worker({ queue, lines, name, database })),
+    lookAtCrons: cronLook(work.crons, stores.data(undefined), stores.main.database),
   }
 }
 
-/**
- * Starts to work.
- * @returns what ends it, after `graceMs` at most for what runs
- */
+function nameOfProcess(): string {
+  return `${hostname()}:${process.pid}:${secret(3)}`
+}
+
+export interface WorkOptions {
+  /** What runs at a stop has this long to end. */
+  graceMs: number
+  /** Lines of Rung's own. */
+  lines?: readonly Line[]
+  /** Upkeep of the main database besides that of its store. */
+  upkeep?: readonly UpkeepTask[]
+  failed?(error: unknown, task?: string): void
+}
+
+/** Starts a worker for each database, the crons, and the upkeep. Returns what ends it. */
 export function startWork(
   work: AppWork,
   primitives: Primitives,
-  graceMs: number,
-  own: readonly Line[] = [],
+  { graceMs, lines: own = [], upkeep = [], failed = () => {} }: WorkOptions,
 ): () => Promise<void> {
-  const { lines, workerOf, lookAtCrons } = prepareWork(work, primitives, own)
-  const worker = workerOf(lines)
-  worker.start()
-  primitives.worker = worker
-  primitives.signals.listen('jobs', (queues) => worker.wake(queues))
+  const { stores, signals } = primitives
+  const { main } = stores
+  const name = nameOfProcess()
+  const { lines, workersOf, lookAtCrons } = prepareWork(work, primitives, own, name)
+  const workers = workersOf(lines)
+  const waking: Waking = {
+    wake: (queues) => workers.map((worker) => worker.wake(queues)).every(Boolean), // wakes all of them
+  }
+  for (const worker of workers) worker.start()
+  primitives.worker = waking
+  signals.listen('jobs', (queues) => waking.wake(queues))
   const endCron = startCron(lookAtCrons)
+  const endUpkeep = stores.all.map((store) =>
+    startUpkeep({
+      lease: openUpkeepLease(store.database),
+      holder: name,
+      tasks: [...upkeepOf(store, waking.wake), ...(store === main ? upkeep : [])],
+      failed,
+    }),
+  )
   return async () => {
     await endCron()
-    await worker.stop(graceMs)
+    await Promise.all(endUpkeep.map((end) => end()))
+    await Promise.all(workers.map((worker) => worker.stop(graceMs)))
     primitives.worker = undefined
   }
 }
 
 /** Before anything is published by this process: every group has to get it. */
-export async function subscribe(work: AppWork, { outbox }: Primitives): Promise<void> {
-  await outbox.subscribe(subscriptionsOf(work.consumed))
+export async function subscribe(work: AppWork, { stores }: Primitives): Promise<void> {
+  await Promise.all(stores.all.map(({ outbox }) => outbox.subscribe(subscriptionsOf(work.consumed))))
 }

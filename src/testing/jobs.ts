@@ -56,13 +56,17 @@ const listMax = 1_000
 
 /** One item at a time, so that a test sees the same order each time. */
 export function testJobs(work: AppWork, primitives: Primitives, own: readonly Line[] = []): OwnTestJobs {
-  const { queue, data } = primitives
-  const { lines, workerOf, lookAtCrons } = prepareWork(work, primitives, own)
-  const workers = new Map(lines.map((line) => [line.queue, workerOf([{ ...line, concurrency: 1 }])] as const))
+  const { stores, data } = primitives
+  const { lines, workersOf, lookAtCrons } = prepareWork(work, primitives, own)
+  /** By queue, one for each database. */
+  const workers = new Map(lines.map((line) => [line.queue, workersOf([{ ...line, concurrency: 1 }])] as const))
 
   async function due(): Promise<Worker[]> {
-    const counts = await queue.count()
-    return counts.flatMap(({ queue: name, waiting }) => (waiting > 0 ? (workers.get(name) ?? []) : []))
+    const found = stores.all.map(async ({ queue }, index) => {
+      const counts = await queue.count()
+      return counts.flatMap(({ queue: name, waiting }) => (waiting > 0 ? (workers.get(name)?.[index] ?? []) : []))
+    })
+    return (await Promise.all(found)).flat()
   }
 
   return {
@@ -71,7 +75,7 @@ export function testJobs(work: AppWork, primitives: Primitives, own: readonly Li
       const runs: (TestRun & { of: string })[] = []
       function listen(message: unknown): void {
         const { database, item, outcome, error } = message as RunDone
-        if (database !== data.database) return
+        if (!data.databases.includes(database)) return
         const { id, name, payload: input, failures, attemptsMax } = item
         const known = outcome === 'release' || outcome === 'lost' ? 'retry' : outcome
         runs.push({ id, name, input, outcome: known, error, of: `${failures + 1} of ${attemptsMax}` })
@@ -105,7 +109,9 @@ export function testJobs(work: AppWork, primitives: Primitives, own: readonly Li
     },
     async list() {
       const listed = await Promise.all(
-        (['waiting', 'delayed', 'running', 'dead'] as const).map((state) => queue.list({ state, limit: listMax })),
+        stores.all.flatMap(({ queue }) =>
+          (['waiting', 'delayed', 'running', 'dead'] as const).map((state) => queue.list({ state, limit: listMax })),
+        ),
       )
       return listed
         .flat()

@@ -7,9 +7,10 @@ import { type Data, defineModule } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/scope.ts'
 import { readMessage } from '../primitives/mail/read-message.ts'
-import { boot, migrationsOf, type Running } from '../runtime/boot.ts'
+import { boot, type Running } from '../runtime/boot.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
+import { migrationsOf } from '../runtime/migrations.ts'
 import { readBindings } from '../topology/bindings.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
@@ -96,8 +97,8 @@ export async function testApp<User = Principal>(
       bindings,
       {
         log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
-        startWork(work, primitives, _graceMs, own) {
-          jobs = testJobs(work, primitives, own)
+        startWork(work, primitives, { lines }) {
+          jobs = testJobs(work, primitives, lines)
           return async () => {}
         },
       },

@@ -35,6 +35,8 @@ export interface Bindings extends ToolBindings {
   readonly edge: EdgeBinding | undefined
   readonly files: { readonly engine: 'disk' }
   readonly mail: MailBinding
+  /** Databases besides that of `data`, and the modules whose tables are in each. No rung of today has any. */
+  readonly databases: readonly DatabaseBinding[]
   /** Processes that answer requests, in the whole fleet. */
   readonly webProcesses: number
   readonly limits: 'on' | 'off'
@@ -69,6 +71,12 @@ export interface ToolBindings {
     /** Share of successful requests that get a log line, 0 to 1. */
     readonly sample: number
   }
+}
+
+export interface DatabaseBinding {
+  readonly name: string
+  readonly url: string
+  readonly modules: readonly string[]
 }
 
 export type DataBinding = DataLimits &
@@ -124,6 +132,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     edge: edgeOf(process),
     files: topology.files,
     mail: mailOf(values.mail),
+    databases: [],
     webProcesses: webProcesses(topology),
     limits: values.limits,
     shedding: values.shedding,

@@ -89,7 +89,7 @@ describe('metrics', () => {
     const found = await figures()
     assert.ok(found.get('db_statement_duration_seconds_count{module="stock",target="write",command="INSERT"}')! >= 1)
     assert.ok(found.get('db_transaction_duration_seconds_count{module="stock",outcome="commit"}')! >= 1)
-    assert.equal(found.get('db_pool_connections{target="read",state="max"}'), 10)
+    assert.equal(found.get('db_pool_connections{database="main",target="read",state="max"}'), 10)
     assert.ok(found.get('db_pool_wait_seconds_count{target="read"}')! >= 1)
   })
 

@@ -14,6 +14,7 @@ export async function bootForTest(
   overrides: Partial<Bindings> = {},
   extensions: BootOptions['extensions'] = [],
   settings: Record<string, string> = {},
+  options: Partial<BootOptions> = {},
 ): Promise<Running> {
   const env: Record<string, string> = {
     PORT: '0',
@@ -30,7 +31,7 @@ export async function bootForTest(
     if (dir) await rm(dir, { recursive: true, force: true })
   }
   try {
-    const running = await boot(app, config, { log: createLog('test', config.log.level), extensions })
+    const running = await boot(app, config, { log: createLog('test', config.log.level), extensions, ...options })
     return { ...running, stop: () => running.stop().finally(forget) }
   } catch (error) {
     await forget()

@@ -32,15 +32,17 @@ export interface NodeParts {
   bytesMax?: number | undefined
 }
 
-export function openNode({ database, bytesMax = 10_000_000, ...parts }: NodeParts): CacheNode {
+export function openNode({ database, log, bytesMax = 10_000_000, ...parts }: NodeParts): CacheNode {
   const core = new CacheCore({
     ...parts,
     bytesMax,
-    database: database.name,
+    logs: [{ database: database.name, log }],
     inTransaction: () => root.inTransaction(),
     failed() {},
   })
-  const root = createData<SqlTag & Invalidating>(database, { extend: (riding) => core.invalidatingIn(riding) })
+  const root = createData<SqlTag & Invalidating>(database, {
+    extend: (riding) => core.invalidatingIn(riding, database.name),
+  })
   const data = root.forModule('m')
   const closeCore = core.close.bind(core)
   core.close = () => closeCore().then(() => parts.signals.close())
@@ -82,7 +84,11 @@ export async function openRedisNode(parts: RedisNodeParts): Promise<CacheNode> {
   const { database, log, sharedLog = log, bytesMax, url, signalsUrl = url, deaf } = parts
   const client = await openRedis({ url })
   const carrier = signalsUrl === url ? client : await openRedis({ url: signalsUrl })
-  const shared = new SharedCache({ layer: redisLayer(client, 'test'), log: sharedLog, changed() {} })
+  const shared = new SharedCache({
+    layer: redisLayer(client, 'test'),
+    logs: [{ database: database.name, log: sharedLog }],
+    changed() {},
+  })
   const signals = deaf
     ? silence
     : signalsOver(

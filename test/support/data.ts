@@ -2,7 +2,7 @@ import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { migrate } from '../../src/migrations/migrate.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { type PostgresOptions, postgresDatabase } from '../../src/primitives/data/postgres.ts'
-import { systemMigrations } from '../../src/runtime/primitives.ts'
+import { systemMigrations } from '../../src/runtime/migrations.ts'
 import type { TestPostgres } from './postgres.ts'
 
 export const testLimits = { statementTimeoutMs: 60_000, lockTimeoutMs: 30_000, idleInTransactionTimeoutMs: 30_000 }

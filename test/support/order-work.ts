@@ -44,7 +44,7 @@ export async function openOrders(connection: ConnectionConfig): Promise<{
     },
     connection,
   )
-  const primitives = openPrimitives(database, await openSignals(database, connection))
+  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
   const close = () => primitives.close().then(() => database.close())
   return { primitives, data: primitives.data.forModule('orders'), close }
 }

@@ -1,16 +1,17 @@
 import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { type Random, systemRandom } from '../../kernel/random.ts'
-import type { Ride, Riding } from '../data/rides.ts'
+import type { Riding } from '../data/rides.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { Cache, CachedOptions, CacheOptions, Invalidating, Load } from './api.ts'
 import { batched } from './batch.ts'
 import type { EntryFacts } from './bounded.ts'
-import type { InvalidationLog, Place } from './contract.ts'
+import type { Place } from './contract.ts'
 import type { Stored } from './entry.ts'
 import { Filling } from './filling.ts'
 import { InheritedTags } from './inherited-tags.ts'
 import { Invalidator } from './invalidator.ts'
 import { defineKey, type Key, type KeyPart } from './keys.ts'
+import type { DatabaseLog } from './logs.ts'
 import { Memory } from './memory.ts'
 import { Reader } from './reader.ts'
 import type { SharedCache } from './shared.ts'
@@ -19,9 +20,8 @@ import { Groups, type Warmed } from './stats.ts'
 export type { Cache, CachedOptions, CacheOptions, Invalidating, Load, LoadContext } from './api.ts'
 
 export interface CacheParts {
-  log: InvalidationLog
-  /** The database whose log it is. */
-  database: string
+  /** Of all databases of the app. */
+  logs: readonly DatabaseLog[]
   /** Of the memory. */
   bytesMax: number
   inTransaction(): boolean
@@ -30,8 +30,6 @@ export interface CacheParts {
   signals: Signals
   shared?: SharedCache | undefined
   edge?: Place | undefined
-  /** What else rides a commit with invalidations: for caches that can only be told later. */
-  outbox?: ((names: readonly string[]) => readonly Ride[]) | undefined
   /** Called with failures after which the cache tries again by itself. */
   failed(error: unknown): void
   clock?: Clock
@@ -62,8 +60,7 @@ export class CacheCore {
       clock,
       memory,
       places: [shared, edge].filter((place) => place !== undefined),
-      outbox: parts.outbox,
-      onMark: (mark) => shared?.noteMark(mark),
+      onMark: (database, mark) => shared?.noteMark(database, mark),
     })
     this.#parts = parts
     this.#memory = memory
@@ -128,9 +125,9 @@ export class CacheCore {
     }
   }
 
-  /** Returns the `invalidate` of one transaction. */
-  invalidatingIn(riding: Riding): Invalidating {
-    return this.#invalidator.invalidatingIn(riding)
+  /** Returns the `invalidate` of one transaction of the database. */
+  invalidatingIn(riding: Riding, database: string): Invalidating {
+    return this.#invalidator.invalidatingIn(riding, database)
   }
 
   /** See `Invalidator.caughtUp`. */

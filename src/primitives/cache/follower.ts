@@ -23,7 +23,6 @@ export interface FollowerOptions {
 const lookEveryMs = 200
 /** The log is read at most this often because of messages. */
 const lookPauseMs = 5
-const trimEveryMs = 60_000
 const idsMax = 10_000
 /** Rows are kept for this long. A process that was away for longer drops all that it has. */
 export const logKeptMs = 3_600_000
@@ -53,7 +52,7 @@ export class Follower {
   #pausing = false
   #rung = false
   #stopped = false
-  #ends: (() => void)[] = []
+  #endLooking = () => {}
   readonly #own = new Set<number>()
   readonly #known = new Set<string>()
 
@@ -69,15 +68,12 @@ export class Follower {
       for (const word of words ?? []) this.#known.add(word)
       this.#tell()
     })
-    this.#ends = [
-      every(lookEveryMs, () => void this.look().catch(() => {})),
-      every(trimEveryMs, () => void this.#options.log.trim(logKeptMs).catch(this.#options.failed)),
-    ]
+    this.#endLooking = every(lookEveryMs, () => void this.look().catch(() => {}))
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
-    for (const end of this.#ends) end()
+    this.#endLooking()
     await this.#looking?.catch(() => {})
     await this.#next?.catch(() => {})
   }

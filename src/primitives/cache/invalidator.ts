@@ -1,78 +1,89 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
-import type { Ride, Riding } from '../data/rides.ts'
+import type { Riding } from '../data/rides.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { Invalidating } from './api.ts'
-import type { Invalidation, InvalidationLog, Mark, Place } from './contract.ts'
+import type { Invalidation, Mark, Place } from './contract.ts'
 import { Follower } from './follower.ts'
 import { ownTagTexts } from './keys.ts'
+import type { DatabaseLog } from './logs.ts'
 import type { Memory } from './memory.ts'
 
 export interface InvalidatorOptions {
-  log: InvalidationLog
+  logs: readonly DatabaseLog[]
   signals: Signals
-  /** The database whose log it is. */
-  database: string
   memory: Memory
   /** In the order in which they must be told: a place before those that are filled from it. */
   places: readonly Place[]
-  /** What else rides a commit with invalidations: for caches that can only be told later. */
-  outbox: ((names: readonly string[]) => readonly Ride[]) | undefined
-  /** Everything up to this mark of the log has been applied. */
-  onMark(mark: Mark): void
+  /** Called when everything up to this mark of the database's log has been applied. */
+  onMark(database: string, mark: Mark): void
   failed(error: unknown): void
   clock: Clock
 }
 
-/** If the log has not been read for this long, memory is used only as a fallback. */
+interface FollowedLog extends DatabaseLog {
+  follower: Follower
+}
+
+/** If a log has not been read for this long, memory is used only as a fallback. */
 const trustedMsMax = 1_000
 
 /**
  * Drops what a commit has made useless, in the memory of this process and in the places that processes share.
  *
  *     own commit ──────────────────────▶ memory, then each place, then a signal: which places know
- *     log (the commits of others) ─────▶ memory, then each place that its writer has not told
+ *     logs (the commits of others) ─────▶ memory, then each place that its writer has not told
  */
 export class Invalidator {
   readonly #options: InvalidatorOptions
-  readonly #follower: Follower
+  readonly #followed: ReadonlyMap<string, FollowedLog>
+  /** The same, for the way of every read. */
+  readonly #followers: readonly Follower[]
   /** The last number of purges that the edge sent along, for which the log has been read. */
   #purges: string | undefined
 
   constructor(options: InvalidatorOptions) {
-    const { log, signals, database, clock, failed, memory, onMark } = options
+    const { logs, signals, clock, failed, memory, onMark } = options
     this.#options = options
-    this.#follower = new Follower({
-      log,
-      signals,
-      database,
-      clock,
-      failed,
-      apply: (rows, position) => this.#apply(rows, position),
-      lost: () => memory.tags.invalidateAll(nowhere),
-      onMark,
-    })
+    this.#followed = new Map(
+      logs.map((one) => {
+        const { database, log } = one
+        const follower: Follower = new Follower({
+          log,
+          signals,
+          database,
+          clock,
+          failed,
+          apply: (rows, position) => this.#apply({ ...one, follower }, rows, position),
+          lost: () => memory.tags.invalidateAll(nowhere),
+          onMark: (mark) => onMark(database, mark),
+        })
+        return [database, { ...one, follower }]
+      }),
+    )
+    this.#followers = [...this.#followed.values()].map(({ follower }) => follower)
   }
 
-  start(): Promise<void> {
-    return this.#follower.start()
+  async start(): Promise<void> {
+    await Promise.all(this.#followers.map((one) => one.start()))
   }
 
-  close(): Promise<void> {
-    return this.#follower.stop()
+  async close(): Promise<void> {
+    await Promise.all(this.#followers.map((one) => one.stop()))
   }
 
-  /** Returns the `invalidate` of one transaction. */
-  invalidatingIn(riding: Riding): Invalidating {
-    const { log, outbox } = this.#options
+  /** Returns the `invalidate` of one transaction of the database. */
+  invalidatingIn(riding: Riding, database: string): Invalidating {
+    const followed = this.#followed.get(database)!
+    const { log, outbox } = followed
     const names = new Set<string>()
     return {
       invalidate: (tags) => {
         const texts = ownTagTexts(riding.module ?? '', tags)
         if (texts.length === 0) return
         if (names.size === 0) {
-          const committed = (id: number, at: Lsn | undefined) => this.#committed(id, [...names], at)
+          const committed = (id: number, at: Lsn | undefined) => this.#committed(followed, id, [...names], at)
           riding.ride(() => [log.append([...names], committed), ...(outbox?.([...names]) ?? [])])
         }
         for (const text of texts) names.add(text)
@@ -82,17 +93,23 @@ export class Invalidator {
 
   /** Returns `undefined` if all that the scope has seen is applied here, otherwise when it will be. Rejects if the log cannot be read. */
   ensure(scope: Scope): Promise<void> | undefined {
-    return this.#follower.ensure(scope)
+    let behind: Promise<void> | undefined
+    for (const one of this.#followers) {
+      const reached = one.ensure(scope)
+      if (reached) behind = behind ? Promise.all([behind, reached]).then(() => {}) : reached
+    }
+    return behind
   }
 
-  /** Whether the log was read lately. */
+  /** Whether all logs were read lately. */
   get isCurrent(): boolean {
-    return this.#follower.behindMs() <= trustedMsMax
+    for (const one of this.#followers) if (one.behindMs() > trustedMsMax) return false
+    return true
   }
 
   /** Resolves when all that was committed before the call is applied here. */
-  look(): Promise<void> {
-    return this.#follower.look()
+  async look(): Promise<void> {
+    await Promise.all(this.#followers.map((one) => one.look()))
   }
 
   /**
@@ -102,7 +119,7 @@ export class Invalidator {
    */
   caughtUp(purges: string): Promise<boolean> | undefined {
     if (purges === this.#purges) return undefined
-    return this.#follower.look().then(
+    return this.look().then(
       () => {
         this.#purges = purges
         return true
@@ -112,28 +129,33 @@ export class Invalidator {
   }
 
   /** Applies a commit of this process, before its writer is answered. */
-  async #committed(id: number, names: readonly string[], at: Lsn | undefined): Promise<void> {
-    const { memory, places, signals, database } = this.#options
+  async #committed(
+    { database, follower }: FollowedLog,
+    id: number,
+    names: readonly string[],
+    at: Lsn | undefined,
+  ): Promise<void> {
+    const { memory, places, signals } = this.#options
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     memory.invalidate(names, position)
     const words: string[] = []
     let isApplied = true
     for (const place of places) {
       const knownAs = await this.#tell(place, names, position)
-      if (knownAs !== undefined) words.push(knownIn(knownAs, id))
+      if (knownAs !== undefined) words.push(knownIn(knownAs, database, id))
       else if (place.fillsMemory) isApplied = false
     }
-    if (isApplied) this.#follower.applied(id)
+    if (isApplied) follower.applied(id)
     signals.send('cache', words)
   }
 
   /** Applies what others have committed. A writer that has not told a place may be dead, so this process tells it. */
-  async #apply(rows: readonly Invalidation[], position: Position): Promise<void> {
+  async #apply({ database, follower }: FollowedLog, rows: readonly Invalidation[], position: Position): Promise<void> {
     const { memory, places } = this.#options
     memory.invalidate(namesOf(rows), position)
     for (const place of places) {
       const { knownAs } = place
-      const untold = rows.filter(({ id }) => knownAs === undefined || !this.#follower.isKnown(knownIn(knownAs, id)))
+      const untold = rows.filter(({ id }) => knownAs === undefined || !follower.isKnown(knownIn(knownAs, database, id)))
       if (untold.length > 0) await this.#tell(place, namesOf(untold), position)
     }
   }
@@ -152,6 +174,6 @@ function namesOf(rows: readonly Invalidation[]): string[] {
 }
 
 /** Sent with a signal. During a failover two nodes may use two engines: what one engine was told, the other does not know. */
-function knownIn(knownAs: string, id: number): string {
-  return `${knownAs}:${id}`
+function knownIn(knownAs: string, database: string, id: number): string {
+  return `${knownAs}:${database}:${id}`
 }

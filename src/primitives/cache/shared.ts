@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { after, type Clock, sleep, systemClock } from '../../kernel/clock.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import { decode, encode } from './coding.ts'
-import type { InvalidationLog, Place } from './contract.ts'
+import type { Mark, Place } from './contract.ts'
 import type { SharedEntry } from './entry.ts'
 import type { Epoch, Read, SharedLayer } from './layer.ts'
+import { type DatabaseLog, joinMarks, readLogs } from './logs.ts'
 
 /** Permission to load a value, and to store it if none of its tags was invalidated meanwhile. */
 export interface Ticket {
@@ -19,7 +20,8 @@ export interface Ticket {
 
 export interface SharedOptions {
   layer: SharedLayer
-  log: InvalidationLog
+  /** Of all databases of the app. */
+  logs: readonly DatabaseLog[]
   /** Called when the layer is no longer used, and when it is used again. */
   changed(state: 'up' | 'down', cause: unknown): void
   clock?: Clock
@@ -64,6 +66,7 @@ export class SharedCache implements Place {
   #probing: Promise<void> | undefined
   #failures = 0
   #reported: 'up' | 'down' | undefined
+  readonly #marks = new Map<string, Mark>()
   #markedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
@@ -185,13 +188,15 @@ export class SharedCache implements Place {
     return undefined
   }
 
-  /** Notes in the layer that it has been told everything up to this mark. */
-  noteMark(mark: string): void {
+  /** Notes in the layer, from time to time, that it has been told everything up to this mark of the database's log. */
+  noteMark(database: string, mark: Mark): void {
+    this.#marks.set(database, mark)
+    if (this.#marks.size < this.#options.logs.length) return
     const epoch = this.#epoch
     const now = this.#clock.ticks()
     if (epoch === undefined || now - this.#markedAt < markEveryMs) return
     this.#markedAt = now
-    void this.#layer.setMark(epoch, mark).then(
+    void this.#layer.setMark(epoch, joinMarks(this.#marks)).then(
       (set) => set === true || this.#down(new Error('its epoch has ended'), epoch), // so also an idle process hears of a flush
       (error) => this.#down(error, epoch),
     )
@@ -226,15 +231,15 @@ export class SharedCache implements Place {
   }
 
   async #probe(): Promise<void> {
-    const { log } = this.#options
+    const { logs } = this.#options
     const losses = this.#losses
     try {
-      const { mark: now } = await log.since(undefined)
+      const { mark: now } = await readLogs(logs, undefined)
       let epoch: Epoch = await this.#layer.enter({ renew: false, mark: now, markAgeMsMax })
       for (;;) {
         const missed = this.#missed
-        const { rows, mark } = await log.since(epoch.mark)
-        if (rows.length > newsMax) {
+        const { rows, mark, isWhole } = await readLogs(logs, epoch.mark)
+        if (rows.length > newsMax || !isWhole) {
           epoch = await this.#layer.enter({ renew: true, mark: now, markAgeMsMax })
           continue
         }

@@ -62,7 +62,8 @@ export interface DataRoot<Tx extends SqlTag = SqlTag> {
   forModule(module: string | undefined): Data<Tx>
   /** Returns whether the running code is inside an open `write`, of this database or another. */
   inTransaction(): boolean
-  readonly database: Database
+  /** The main one first. */
+  readonly databases: readonly Database[]
 }
 
 /** The open read or write of the running code, on whichever database: a transaction of one cannot hold a write of another. */
@@ -110,7 +111,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
         return fn(joinable(outer, core, options.isolation).tag as Tx)
       }
       const standing = currentWriteRule()
-      const rule = standing?.begin ? standing.begin({ module, step: options.step }) : standing
+      const rule = standing?.begin ? await standing.begin({ database, module, step: options.step }) : standing
       const known = rule?.recall?.()
       if (known) return known.value as T
       const retries = options.retries ?? 3
@@ -163,7 +164,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
   return {
     forModule,
     inTransaction,
-    database,
+    databases: [database],
   }
 }
 

@@ -1,6 +1,7 @@
 import type { RungError } from '../../kernel/errors.ts'
 import type { Place } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
+import type { Database } from './contract.ts'
 import type { Sql, SqlTag } from './sql.ts'
 
 /**
@@ -35,8 +36,8 @@ export type ExtendTx<Tx extends SqlTag> = (riding: Riding) => Omit<Tx, keyof Sql
  * another are part of it and are not asked about.
  */
 export interface WriteRule {
-  /** Where writes differ: asked once for each, before it begins, for the rule of that one. */
-  begin?(write: BeginningWrite): WriteRule
+  /** Where writes differ: called once for each, before it begins and in the order in which they begin. Returns the rule of that one. */
+  begin?(write: BeginningWrite): WriteRule | Promise<WriteRule>
   /** Asked before a write begins. A value stands for it: nothing runs. */
   recall?(): { value: unknown } | undefined
   /** Asked at its commit, with what the author's function returned. */
@@ -44,6 +45,7 @@ export interface WriteRule {
 }
 
 export interface BeginningWrite {
+  readonly database: Database
   readonly module: string | undefined
   /** The name that its author gave it. */
   readonly step: string | undefined

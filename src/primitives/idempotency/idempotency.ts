@@ -13,7 +13,7 @@ import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
 import type { Answer, Holding, Records } from './contract.ts'
 import { digestOf, keptHeaders, parseKey } from './key.ts'
-import { Steps, takenOver } from './steps.ts'
+import { type HeldRecord, Steps, takenOver } from './steps.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -33,13 +33,13 @@ export interface IdempotencyOptions {
 /** Answers that are never kept: a repetition may be answered otherwise. */
 const passing = new Set([401, 408, 425, 429])
 const unsafe = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
-const pruneEveryMs = 60_000
-/** In one statement, so that it is short. */
-const pruneMax = 1_000
 
 /** A request that holds its key. */
 interface Attempt {
+  /** In the main database; its end is the end of the request. */
   holding: Holding
+  /** In every database in which it has begun a write. */
+  held: HeldRecord[]
   steps: Steps
   scope: Scope | undefined
   settled: boolean
@@ -51,11 +51,12 @@ interface Attempt {
  */
 export function idempotentRoutes(
   http: Http,
-  records: Records,
+  recordsIn: (database: Database) => Records,
   { keep = '24h', lease = '5s' }: IdempotencyOptions,
   database: Database,
 ): void {
   const [keepMs, leaseMs] = [toMs(keep), toMs(lease)]
+  const records = recordsIn(database)
   const attempts = new Set<Attempt>()
   const byRequest = new WeakMap<FastifyRequest, Attempt>()
   const payloads = new WeakMap<FastifyRequest, Hash>()
@@ -104,29 +105,25 @@ export function idempotentRoutes(
       fingerprint: digestOf(url, request.headers['content-type'] ?? '', body),
     }
     const reserved = await records.reserve({ ...reservation, leaseMs, keepMs })
-    if (reserved.state === 'other-payload') {
-      tell('other-payload')
-      throw new RungError(
-        'IDEMPOTENCY_PAYLOAD',
-        'This Idempotency-Key was used for another request. Make a new key for each operation.',
-      )
-    }
-    if (reserved.state === 'in-flight') {
-      tell('in-flight')
-      throw new RungError(
-        'IDEMPOTENCY_IN_FLIGHT',
-        'The first request with this Idempotency-Key is still running. Ask again for its answer.',
-        { facts: { retryAfterS: 1 } },
-      )
-    }
     if (reserved.state === 'answered') {
       tell('replayed')
       return replay(reply, reserved.answer)
     }
+    if (reserved.state !== 'held') throw refused(reserved.state)
     tell(reserved.steps.length > 0 ? 'resumed' : 'first')
     const holding = { key: reservation.key, token: reserved.token }
     const scope = currentScope()
-    const attempt = { holding, steps: new Steps(records, holding, reserved.steps), scope, settled: false }
+    const held: HeldRecord[] = [{ records, holding, steps: reserved.steps }]
+    const steps = new Steps(database, held[0]!, async (other) => {
+      const records = recordsIn(other)
+      const further = await records.reserve({ ...reservation, leaseMs, keepMs })
+      if (further.state === 'answered') throw refused('in-flight') // answers are kept in the main database only
+      if (further.state !== 'held') throw refused(further.state)
+      const one = { records, holding: { key: reservation.key, token: further.token }, steps: further.steps }
+      held.push(one)
+      return one
+    })
+    const attempt = { holding, held, steps, scope, settled: false }
     if (scope) {
       ruleWrites(scope, attempt.steps)
       scope.repeatable = true
@@ -138,6 +135,21 @@ export function idempotentRoutes(
     return undefined
   }
 
+  function refused(state: 'other-payload' | 'in-flight'): RungError {
+    tell(state)
+    if (state === 'other-payload') {
+      return new RungError(
+        'IDEMPOTENCY_PAYLOAD',
+        'This Idempotency-Key was used for another request. Make a new key for each operation.',
+      )
+    }
+    return new RungError(
+      'IDEMPOTENCY_IN_FLIGHT',
+      'The first request with this Idempotency-Key is still running. Ask again for its answer.',
+      { facts: { retryAfterS: 1 } },
+    )
+  }
+
   async function keepAnswer(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
     const attempt = byRequest.get(request)
     if (!attempt || attempt.settled) return payload
@@ -145,7 +157,7 @@ export function idempotentRoutes(
     attempts.delete(attempt)
     const status = reply.statusCode
     if (status >= 500 || passing.has(status) || attempt.scope?.cancelled) {
-      await release(attempt.holding)
+      await release(attempt)
       return payload
     }
     try {
@@ -160,33 +172,33 @@ export function idempotentRoutes(
       tellMoment('finished', attempt.holding)
       return payload
     } catch (error) {
-      await release(attempt.holding)
+      await release(attempt)
       clearHeaders(reply)
       throw error
     }
   }
 
   /** Never fails, since an answer is on its way: a record that cannot be reached is free when its lease ends. */
-  async function release(holding: Holding): Promise<void> {
-    await records.release(holding).catch(failed)
+  async function release({ held }: Attempt): Promise<void> {
+    await Promise.all(held.map(({ records, holding }) => records.release(holding).catch(failed)))
   }
 
-  const ends = [
+  const endExtending = every(leaseMs / 3, () => {
     // Nobody waits for a cancelled request, so its lease may end.
-    every(leaseMs / 3, () => {
-      const holdings = [...attempts].filter(({ scope }) => !scope?.cancelled).map(({ holding }) => holding)
-      if (holdings.length > 0) records.extend(holdings, leaseMs).catch(failed)
-    }),
-    every(pruneEveryMs, () => void prune().catch(failed)),
-  ]
+    const held = [...attempts].filter(({ scope }) => !scope?.cancelled).flatMap((attempt) => attempt.held)
+    for (const [records, those] of Map.groupBy(held, (one) => one.records)) {
+      records
+        .extend(
+          those.map(({ holding }) => holding),
+          leaseMs,
+        )
+        .catch(failed)
+    }
+  })
   http.addHook('onClose', (_instance, done) => {
-    for (const end of ends) end()
+    endExtending()
     done()
   })
-
-  async function prune(): Promise<void> {
-    while ((await records.prune(pruneMax)) === pruneMax);
-  }
 
   function failed(error: unknown): void {
     tell('upkeep-failed', error)

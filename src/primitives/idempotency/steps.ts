@@ -1,8 +1,9 @@
 import { deserialize, serialize } from 'node:v8'
 import { RungError } from '../../kernel/errors.ts'
+import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
 import { type BeginningWrite, expectationFailed, type Ride, type WriteRule } from '../data/rides.ts'
-import { type Moment, tellMoment } from './channels.ts'
+import { tellMoment } from './channels.ts'
 import type { Holding, Records } from './contract.ts'
 
 /**
@@ -15,27 +16,51 @@ import type { Holding, Records } from './contract.ts'
  * own is refused.
  */
 export class Steps implements WriteRule {
-  readonly #records: Records
-  readonly #holding: Holding
-  readonly #committed: ReadonlyMap<number, Step>
+  readonly #reserve: (database: Database) => Promise<HeldRecord>
+  readonly #held = new Map<Database, Promise<HeldRecord>>()
+  readonly #committed = new Map<number, Step>()
   readonly #begun: string[] = []
 
-  constructor(records: Records, holding: Holding, committed: readonly Uint8Array[]) {
-    this.#records = records
-    this.#holding = holding
-    this.#committed = new Map(committed.map((bytes) => deserialize(bytes) as Step).map((step) => [step.n, step]))
+  /** @param reserve reserves the request's record in a further database, before the first write there */
+  constructor(database: Database, held: HeldRecord, reserve: (database: Database) => Promise<HeldRecord>) {
+    this.#reserve = reserve
+    this.#held.set(database, Promise.resolve(held))
+    this.#add(held)
   }
 
   /** @throws IDEMPOTENCY_STEP_NAME when the request has begun a write of this name, IDEMPOTENCY_DIVERGED when an earlier try made another */
-  begin({ module = '', step = '' }: BeginningWrite): WriteRule {
+  async begin({ database, module = '', step = '' }: BeginningWrite): Promise<WriteRule> {
     const name = `${module} ${step}`
     if (this.#begun.includes(name)) throw sameName(module, step)
     const n = this.#begun.push(name)
+    const held = await this.#heldIn(database)
     const known = this.#committed.get(n)
     if (known && known.name !== name) throw diverged(`its write ${n} is not the one that was committed`)
     return {
       recall: () => known && { value: known.value },
-      ride: (value) => this.#ride({ n, name, value }),
+      ride: (value) => this.#ride(held, { n, name, value }),
+    }
+  }
+
+  #heldIn(database: Database): Promise<HeldRecord> {
+    const known = this.#held.get(database)
+    if (known) return known
+    const reserving = this.#reserve(database).then((held) => {
+      this.#add(held)
+      for (const [n, { name }] of this.#committed) {
+        const begun = this.#begun[n - 1]
+        if (begun !== undefined && begun !== name) throw diverged(`its write ${n} is not the one that was committed`)
+      }
+      return held
+    })
+    this.#held.set(database, reserving)
+    return reserving
+  }
+
+  #add({ steps }: HeldRecord): void {
+    for (const bytes of steps) {
+      const step = deserialize(bytes) as Step
+      this.#committed.set(step.n, step)
     }
   }
 
@@ -50,19 +75,22 @@ export class Steps implements WriteRule {
     }
   }
 
-  #ride(step: Step): Ride {
-    const statement = this.#records.step(this.#holding, toBytes(step))
-    this.#tell('before-commit')
+  #ride({ records, holding }: HeldRecord, step: Step): Ride {
+    const statement = records.step(holding, toBytes(step))
+    tellMoment('before-commit', holding)
     return {
       statement,
       failed: (error) => (sqlState(error) === expectationFailed ? takenOver(error) : error),
-      committed: () => this.#tell('committed'),
+      committed: () => tellMoment('committed', holding),
     }
   }
+}
 
-  #tell(at: Moment): void {
-    tellMoment(at, this.#holding)
-  }
+/** A record that this process holds in one database, with the steps that earlier tries have committed there. */
+export interface HeldRecord {
+  records: Records
+  holding: Holding
+  steps: readonly Uint8Array[]
 }
 
 interface Step {

@@ -41,3 +41,24 @@ export interface Queue {
   /** `retry`: dead ones, and those that wait for another try, run now. `cancel`: waiting ones go, running ones are told. */
   change(ids: readonly number[], how: 'retry' | 'cancel'): Promise<number>
 }
+
+/** An item of a queue that lies in another database. */
+export interface ForeignItem extends Held {
+  pushedAt: string
+  /** The name of the database in which its queue lies. */
+  source: string
+}
+
+/**
+ * What a database knows of items whose queues lie in others: the fence of their claims, and whether their effect is committed. A claim's
+ * end cannot ride a commit of another database; this row does, so the effect happens once even if the process dies before the queue
+ * hears of it.
+ */
+export interface ForeignClaims {
+  /** Tells the database of a claim. From then on nothing of an earlier claim is committed here. Returns false if the item was done here. */
+  begin(item: ForeignItem): Promise<boolean>
+  /** Returns a statement for a transaction: it fails unless this claim is the last that `begin` was called with. With `done` it ends the item here. */
+  fence(item: ForeignItem, done: boolean): Sql
+  /** Forgets items that were last claimed longer ago than this. Returns how many. */
+  prune(olderThanMs: number): Promise<number>
+}

@@ -71,6 +71,8 @@ export interface Item extends Held {
   waitedMs: number
   /** A position that covers the commit which pushed it. */
   place: string
+  /** When it was pushed, as the database writes it. */
+  pushedAt: string
 }
 
 export interface Progress {

@@ -64,7 +64,7 @@ create table rung.job_turn (queue text primary key, last_key text not null);
 
 create type rung.claimed as (
   id bigint, token integer, queue text, name text, payload json, key text, failures integer, attempts_max integer,
-  context json, waited_ms double precision, place text
+  context json, waited_ms double precision, place text, pushed_at text
 );
 
 -- Queues without rules between their items: each caller takes what nobody else has locked.
@@ -171,7 +171,7 @@ begin
     update rung.job set token = token + 1, lease_until = clock_timestamp() + lease, worker = by_worker
     where id = any(ids) and lease_until is null and dead_at is null
     returning id, token, queue, name, payload, key, failures, attempts_max, context,
-      (extract(epoch from clock_timestamp() - greatest(run_at, created_at)) * 1000)::float8, log_end;
+      (extract(epoch from clock_timestamp() - greatest(run_at, created_at)) * 1000)::float8, log_end, created_at::text;
 end $$;
 
 -- Ends claims that are still held, and moves rows that are to be kept to job_ended. Of the others only the id is passed on.
@@ -197,3 +197,16 @@ end $$;
 
 -- An entry whose times have changed begins anew, instead of making up for runs that the new times would have had.
 create table rung.cron (name text primary key, last_at timestamptz not null, times text);
+
+-- Items of queues in other databases, whose handlers write here. A database that is restored gives its numbers again, to other items:
+-- so an item is also known by when it was pushed.
+create table rung.foreign_claim (
+  source text not null,
+  item bigint not null,
+  pushed_at timestamptz not null,
+  token integer not null,
+  done boolean not null default false,
+  at timestamptz not null default now(),
+  primary key (source, item, pushed_at)
+);
+create index foreign_claim_at on rung.foreign_claim using brin (at);

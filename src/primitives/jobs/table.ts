@@ -246,8 +246,9 @@ function* settlements(outcomes: readonly Outcome[]): Generator<Sql> {
 interface ClaimedRow extends Omit<Item, 'attemptsMax' | 'waitedMs'> {
   attempts_max: number
   waited_ms: number
+  pushed_at: string
 }
 
-function toItem({ attempts_max: attemptsMax, waited_ms: waitedMs, ...row }: ClaimedRow): Item {
-  return { ...row, attemptsMax, waitedMs }
+function toItem({ attempts_max: attemptsMax, waited_ms: waitedMs, pushed_at: pushedAt, ...row }: ClaimedRow): Item {
+  return { ...row, attemptsMax, waitedMs, pushedAt }
 }

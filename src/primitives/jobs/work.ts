@@ -1,8 +1,9 @@
 import { RungError } from '../../kernel/errors.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
+import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
-import { expectationFailed, type Ride, ruleWrites } from '../data/rides.ts'
-import type { Queue } from './contract.ts'
+import { expectationFailed, type Ride, ruleWrites, type WriteRule } from '../data/rides.ts'
+import type { ForeignClaims } from './contract.ts'
 import type { Progress } from './items.ts'
 import { defaults, type Job, queueOf, type RetryOptions } from './jobs.ts'
 import type { Handler, Line, Run } from './worker.ts'
@@ -23,20 +24,25 @@ export interface JobRun<Tx> {
   complete<T>(fn: (tx: Tx) => PromiseLike<T> | T): Promise<T>
 }
 
-type Write<Tx> = <T>(fn: (tx: Tx) => PromiseLike<T> | T) => Promise<T>
+/** Where the handlers of a module write. */
+export interface Home<Tx> {
+  readonly database: Database
+  write<T>(fn: (tx: Tx) => PromiseLike<T> | T): Promise<T>
+  foreignClaimsIn(database: Database): ForeignClaims
+}
 
 /** The handler of a job: its writes are fenced, so that a run that was handed on commits nothing any more. */
 export function jobHandler<Tx>(
   job: Job,
   fn: (input: never, run: JobRun<Tx>) => PromiseLike<unknown> | unknown,
-  queue: Queue,
-  write: Write<Tx>,
+  home: Home<Tx>,
 ): Handler {
   return {
     kind: 'job',
     ...timesOf(job.options),
     async handle(item, run) {
-      const fenced = fence(queue, run)
+      const fenced = await fence(run, home)
+      if (fenced.isDone) return
       await fn(item.payload as never, {
         id: item.id,
         attempt: item.failures + 1,
@@ -46,7 +52,7 @@ export function jobHandler<Tx>(
         progress(share, note) {
           run.progress = toProgress(share, note)
         },
-        complete: (body) => fenced.complete(() => write(body)),
+        complete: (body) => fenced.complete(() => home.write(body)),
       })
     },
   }
@@ -56,38 +62,68 @@ export function jobHandler<Tx>(
 export function deliveryHandler<Tx>(
   options: RetryOptions,
   fn: (item: Run['item'], tx: Tx) => PromiseLike<unknown> | unknown,
-  queue: Queue,
-  write: Write<Tx>,
+  home: Home<Tx>,
 ): Handler {
   return {
     kind: 'event',
     ...timesOf(options),
     async handle(item, run) {
-      await fence(queue, run).complete(() => write(async (tx) => void (await fn(item, tx))))
+      const fenced = await fence(run, home)
+      if (!fenced.isDone) await fenced.complete(() => home.write(async (tx) => void (await fn(item, tx))))
     },
   }
 }
 
-function fence(queue: Queue, run: Run): { complete<T>(write: () => Promise<T>): Promise<T> } {
+interface Fence {
+  /** An earlier claim has committed the item's effect, and its end did not reach the queue. */
+  readonly isDone: boolean
+  complete<T>(write: () => Promise<T>): Promise<T>
+}
+
+/** Fences all writes of a run. In the queue's own database the claim itself is checked, in others what they were told of it. */
+async function fence(run: Run, { database: home, foreignClaimsIn }: Home<unknown>): Promise<Fence> {
+  const { queue, database: source } = run
+  const item = { ...run.item, source: source.name }
+  const told = new Map<Database, Promise<boolean>>()
   let completing = false
+  let isComplete = false
+
+  /** Tells another database of the claim before its first write there. Resolves to whether there is something left to do. */
+  function tell(database: Database): Promise<boolean> {
+    const telling = told.get(database) ?? foreignClaimsIn(database).begin(item)
+    told.set(database, telling)
+    return telling
+  }
+
+  function ruleIn(database: Database): WriteRule {
+    return {
+      ride(): Ride | undefined {
+        if (run.settled || isComplete) return undefined // nobody else can have it any more
+        const done = completing
+        return {
+          statement: database === source ? queue.fence(item, done) : foreignClaimsIn(database).fence(item, done),
+          failed: (error) => (sqlState(error) === expectationFailed ? leaseLost(run, error) : error),
+          committed() {
+            if (!done) return
+            isComplete = true
+            if (database === source) run.settled = true // otherwise the worker ends the claim
+          },
+        }
+      },
+    }
+  }
+
   ruleWrites(run.scope, {
-    ride(): Ride | undefined {
-      if (run.settled) return undefined // nobody else can have it any more
-      const done = completing
-      return {
-        statement: queue.fence(run.item, done),
-        failed(error) {
-          return sqlState(error) === expectationFailed ? leaseLost(run, error) : error
-        },
-        committed() {
-          if (done) run.settled = true
-        },
-      }
+    async begin({ database }) {
+      if (database !== source) await tell(database)
+      return ruleIn(database)
     },
+    ride: () => undefined, // each write has a rule of its own
   })
   return {
+    isDone: home !== source && !(await tell(home)),
     async complete(write) {
-      if (run.settled || completing) throw new RungError('APP_INVALID', `${run.scope.id} was completed twice.`)
+      if (isComplete || completing) throw new RungError('APP_INVALID', `${run.scope.id} was completed twice.`)
       completing = true
       try {
         return await write()

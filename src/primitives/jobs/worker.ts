@@ -41,15 +41,20 @@ export interface Handler {
 export class Run {
   readonly item: Item
   readonly scope: Scope
+  /** From which it was claimed, and where that lies. */
+  readonly queue: Queue
+  readonly database: Database
   progress: Progress | undefined
   /** A transaction of the handler has ended the claim. */
   settled = false
   /** What became of it is known, and on its way to the queue. */
   ended = false
 
-  constructor(item: Item, scope: Scope) {
+  constructor(item: Item, scope: Scope, { queue, database }: Pick<WorkerOptions, 'queue' | 'database'>) {
     this.item = item
     this.scope = scope
+    this.queue = queue
+    this.database = database
   }
 }
 
@@ -66,11 +71,8 @@ export interface WorkerOptions {
   pollMsMax?: number
 }
 
-/** As fast as the queue is filled; a crash is noticed within lease + reaping, below 10 s. */
+/** A crash is noticed within the lease and the next reaping, below 10 s. */
 const leaseMsDefault = 6_000
-const reapEveryMs = 1_000
-/** Jobs with `keep` can be looked at for a week. */
-const keepEndedMs = 7 * 86_400_000
 const pollMsMin = 25
 const pollMsMaxDefault = 1_000
 /** So much work is claimed ahead, as far as one can tell from the runs before. */
@@ -113,10 +115,7 @@ export class Worker {
   /** Twice is the same as once. */
   start(): void {
     if (this.#loop || this.#stopping) return
-    this.#timers.push(
-      every(reapEveryMs, () => void this.#reap()),
-      every(this.#options.leaseMs / 3, () => void this.#extend()),
-    )
+    this.#timers.push(every(this.#options.leaseMs / 3, () => void this.#extend()))
     this.#loop = this.#work()
   }
 
@@ -224,7 +223,7 @@ export class Worker {
     const scope = new Scope(state.line.handlers.get(item.name)?.kind ?? 'job', `${item.name}#${item.id}`, item.name)
     scope.traceparent = item.context?.traceparent
     scope.position = this.#positionOf(item)
-    this.#held.set(item.id, new Run(item, scope))
+    this.#held.set(item.id, new Run(item, scope, this.#options))
     state.waiting.push(item)
     this.#begin(state) // not while stopping: then it is handed back
   }
@@ -344,18 +343,6 @@ export class Worker {
       }
     }
     this.#settling = undefined
-  }
-
-  async #reap(): Promise<void> {
-    try {
-      const count = await this.#options.queue.reap(keepEndedMs)
-      if (count > 0) {
-        this.#tell({ event: 'reaped', count })
-        this.#wake.now()
-      }
-    } catch (error) {
-      this.#tell({ event: 'reap-failed', error })
-    }
   }
 
   async #extend(): Promise<void> {

@@ -84,6 +84,6 @@ export function withLocalShare<Shared, Local>(
       const ofShared = receipts.flatMap((each) => each.shared ?? [])
       if (ofShared.length > 0) await shared.giveBack(ofShared).catch(failed) // then they count until they leave the window
     },
-    prune: async () => (await local.prune()) + (await shared.prune()),
+    prune: () => local.prune(), // the shared counts are upkeep of their store
   }
 }

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { every, systemClock } from '../../kernel/clock.ts'
+import { systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { sessionCookieNames } from '../../kernel/http-facts.ts'
 import { uuid } from '../../kernel/random.ts'
@@ -52,12 +52,15 @@ export interface Sessions {
 
 /** After a rotation, requests with the old cookie may still be under way. */
 const graceMs = 30_000
-const pruneEveryMs = 60_000
-const pruneMax = 1_000
 
 interface KnownSession {
   found: FoundSession | undefined
   token: string
+}
+
+/** Returns how long a session may be unused. */
+export function idleMsOf({ idle = '7d' }: SessionOptions): number {
+  return toMs(idle)
 }
 
 /** Sessions in a cookie, beside tokens. Its hooks come before the limits, which ask for the principal. */
@@ -67,7 +70,7 @@ export function cookieSessions(
   options: SessionOptions,
   { key, secure: secureMode }: { key: Uint8Array; secure: boolean },
 ): Sessions {
-  const idleMs = toMs(options.idle ?? '7d')
+  const idleMs = idleMsOf(options)
   const lifetimeMs = toMs(options.lifetime ?? '30d')
   const rotateMs = toMs(options.rotate ?? '1h')
   const secure = options.secure ?? secureMode
@@ -105,19 +108,6 @@ export function cookieSessions(
     const session = await of(request)
     return session && { id: session.principal, plan: session.plan }
   })
-
-  const endPrune = every(
-    pruneEveryMs,
-    () => void prune().catch((err) => http.log.warn({ err }, 'sessions were not pruned')),
-  )
-  http.addHook('onClose', (_instance, done) => {
-    endPrune()
-    done()
-  })
-
-  async function prune(): Promise<void> {
-    while ((await store.prune(idleMs, pruneMax)) === pruneMax);
-  }
 
   function signedToken(request: FastifyRequest): { token: string; digest: Buffer } | undefined {
     const token = cookieOf(request, name)

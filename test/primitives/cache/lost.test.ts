@@ -158,7 +158,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
             return layer.enter(entering)
           },
         },
-        log: tableLog(fleet.database),
+        logs: [{ database: 'main', log: tableLog(fleet.database) }],
         changed: (state) => told.push(state),
       })
       await shared.start()

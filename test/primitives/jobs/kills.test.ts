@@ -9,7 +9,7 @@ import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../../../src/engines/postgres/embedded.ts'
 import { seededRandom } from '../../../src/kernel/random.ts'
 import { migrate } from '../../../src/migrations/migrate.ts'
-import { systemMigrations } from '../../../src/runtime/primitives.ts'
+import { systemMigrations } from '../../../src/runtime/migrations.ts'
 import { subscribe } from '../../../src/runtime/work.ts'
 import { fail, OrderPlaced, openOrders, orderTables, orderWork, ship, slow } from '../../support/order-work.ts'
 import { until } from '../../support/process.ts'
@@ -73,7 +73,7 @@ it(`after ${kills} kills nothing that was acknowledged is lost, and nothing has 
 
   async function watchBacklog(): Promise<void> {
     for (; !ended; await wait(50)) {
-      const counts = await orders.primitives.queue.count().catch(() => undefined) // the server may be away
+      const counts = await orders.primitives.stores.main.queue.count().catch(() => undefined) // the server may be away
       if (counts) backlog = counts.reduce((sum, one) => sum + one.waiting + one.delayed + one.running, 0)
     }
   }
@@ -137,7 +137,7 @@ it(`after ${kills} kills nothing that was acknowledged is lost, and nothing has 
 
   const last = await startWorker()
   await until(async () => {
-    const counts = await orders.primitives.queue.count().catch(() => undefined)
+    const counts = await orders.primitives.stores.main.queue.count().catch(() => undefined)
     return counts?.every((one) => one.waiting + one.delayed + one.running === 0)
   }, 'everything has been worked off')
   last.child.kill('SIGTERM')
@@ -174,7 +174,7 @@ it(`after ${kills} kills nothing that was acknowledged is lost, and nothing has 
        from orders.effect where key is not null) effect where before > order_id`,
   )
   assert.deepEqual(disordered, [], 'out of order')
-  const dead = await orders.primitives.queue.list({ state: 'dead', limit: 10_000 })
+  const dead = await orders.primitives.stores.main.queue.list({ state: 'dead', limit: 10_000 })
   assert.deepEqual(
     poisoned.filter((id) => !dead.some((one) => one.id === id)),
     [],

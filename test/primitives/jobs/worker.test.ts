@@ -35,8 +35,8 @@ describe('a worker', () => {
     postgres = await testPostgres()
     const opened = await openSystemTables(postgres)
     database = opened.database
-    primitives = openPrimitives(database, await openSignals(database, opened.connection))
-    other = openPrimitives(database, await openSignals(database, opened.connection))
+    primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, opened.connection) })
+    other = openPrimitives({ databases: [{ database }], signals: await openSignals(database, opened.connection) })
     data = primitives.data.forModule('m')
     await data.pool.query('create schema m; create table m.effect (name text not null, n int not null)')
   })
@@ -64,12 +64,12 @@ describe('a worker', () => {
     const all: AppWork = { jobs: [], consumed: [], crons: [] }
     addWork(all, 'm', list, on)
     await subscribe(all, on)
-    const stop = startWork(all, on, graceMs)
+    const stop = startWork(all, on, { graceMs })
     stops.push(stop)
     return stop
   }
   const enqueue = (of: ReturnType<typeof job>, n = 0) => data.write((tx) => tx.enqueue(of, { n }))
-  const stateOf = async (id: number) => (await primitives.queue.list({ ids: [id], limit: 1 }))[0]
+  const stateOf = async (id: number) => (await primitives.stores.main.queue.list({ ids: [id], limit: 1 }))[0]
   const effects = async (name: string) =>
     (await data.pool.query('select n from m.effect where name = $1 order by n', [name])).rows.map(({ n }) => n)
   const effect = (tx: Tx, name: string, n: number) => tx`insert into m.effect values (${name}, ${n})`
@@ -138,15 +138,15 @@ describe('a worker', () => {
       ])
       const { id } = await enqueue(calls)
       const put = await until(async () => {
-        const found = await jobsOf(primitives.queue).find(id!)
+        const found = await jobsOf(primitives.stores.main.queue).find(id!)
         return found?.state === 'delayed' && found
       }, 'it is put off')
       assert.equal(put.failures, 0)
       assert.match(put.error!, /left alone|busy|not sent/)
-      await primitives.queue.change([id!], 'retry')
+      await primitives.stores.main.queue.change([id!], 'retry')
       primitives.worker!.wake(new Set([calls.name]))
       const done = await until(async () => {
-        const found = await jobsOf(primitives.queue).find(id!)
+        const found = await jobsOf(primitives.stores.main.queue).find(id!)
         return found?.state === 'done' && found
       }, 'it is done')
       assert.deepEqual([runs, done.failures], [2, 0])
@@ -207,7 +207,7 @@ describe('a worker', () => {
       }),
     ])
     const { id } = await enqueue(long)
-    const jobs = jobsOf(primitives.queue)
+    const jobs = jobsOf(primitives.stores.main.queue)
     const seen = await until(async () => {
       const found = await jobs.find(id!)
       return found?.progress ? found : undefined
@@ -360,7 +360,7 @@ describe('a worker', () => {
     const list = () => [cron('* * * * * *', tick, { n: 1 }, { name: tick.name }), handle(tick, () => {})]
     const began = performance.now()
     const ends = [await work(list()), await work(list(), other)]
-    const ended = () => primitives.queue.list({ queues: [tick.name], limit: 100 })
+    const ended = () => primitives.stores.main.queue.list({ queues: [tick.name], limit: 100 })
     await until(async () => (await ended()).length >= 3, 'it has fired three times')
     for (const end of ends) await end()
     const seconds = (performance.now() - began) / 1_000

@@ -1,0 +1,23 @@
+import type { App } from '../app/define-app.ts'
+import { ownText } from '../kernel/own-text.ts'
+import { loadMigrations } from '../migrations/migrate.ts'
+import { type Migration, systemMigration } from '../primitives/data/migrations.ts'
+
+/** The primitives with tables of their own, in the order of dependency: each has one migration, `schema.sql`. */
+const withTables = ['jobs', 'events', 'idempotency', 'limits', 'sessions', 'search', 'cache', 'upkeep'] as const
+
+/** Migrations of Rung's own tables, which are applied before those of any module, in every database. */
+export const systemMigrations: readonly Migration[] = withTables.map((primitive, index) =>
+  systemMigration(`000${index + 1}_${primitive}`, ownText(import.meta.url, `./../primitives/${primitive}/schema.sql`)),
+)
+
+/** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */
+export async function migrationsOf(
+  { modules }: Pick<App, 'modules'>,
+  isIn: (module: string) => boolean = () => true,
+): Promise<Migration[]> {
+  const sources = modules.flatMap(({ name, migrations, reads }) =>
+    migrations && isIn(name) ? [{ module: name, folder: migrations, reads: reads ?? [] }] : [],
+  )
+  return [...systemMigrations, ...(await loadMigrations(sources))]
+}

@@ -1,0 +1,41 @@
+import { logKeptMs } from '../primitives/cache/follower.ts'
+import { tellTrouble } from '../primitives/jobs/channels.ts'
+import type { UpkeepTask } from '../primitives/upkeep/upkeep.ts'
+import type { Store } from './stores.ts'
+
+/** Jobs with `keep` can be looked at for a week, and a claim whose queue is in another database is remembered as long. */
+const keptMs = 7 * 86_400_000
+/** In one statement, so that it is short. */
+const pruneMax = 1_000
+
+/**
+ * The upkeep of one database.
+ * @param woken called when jobs were taken back from processes that died, and wait again
+ */
+export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
+  const { database, queue, foreignClaims, records, invalidations } = store
+  return [
+    {
+      name: 'take jobs back',
+      everyMs: 1_000,
+      async run() {
+        const count = await queue.reap(keptMs)
+        if (count === 0) return
+        tellTrouble({ database, event: 'reaped', count })
+        woken()
+      },
+    },
+    everyMinute('forget foreign claims', () => foreignClaims.prune(keptMs)),
+    everyMinute('delete idempotency records', () => pruneAll(records.prune)),
+    everyMinute('trim the log of invalidations', () => invalidations.trim(logKeptMs)),
+  ]
+}
+
+export function everyMinute(name: string, run: UpkeepTask['run']): UpkeepTask {
+  return { name, everyMs: 60_000, run }
+}
+
+/** Repeats a deletion of at most `max` rows until there is nothing left. */
+export async function pruneAll(prune: (max: number) => Promise<number>): Promise<void> {
+  while ((await prune(pruneMax)) === pruneMax);
+}

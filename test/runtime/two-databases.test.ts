@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
+import { metrics } from '../../src/observe/metrics.ts'
+import type { Running } from '../../src/runtime/boot.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
+import { bootForTest } from '../support/app.ts'
+import app from '../support/apps/two-databases/app.ts'
+import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../support/postgres.ts'
+import { until } from '../support/process.ts'
+import { lagging, startPair } from '../support/standby.ts'
+
+let postgres: TestPostgres
+before(async () => {
+  postgres = await testPostgres()
+})
+after(() => postgres.stop())
+
+const json = { 'content-type': 'application/json' }
+const post = async <T>(url: string, body: object = {}, headers: Record<string, string> = {}) => {
+  const response = await fetch(url, { method: 'POST', headers: { ...json, ...headers }, body: JSON.stringify(body) })
+  return {
+    status: response.status,
+    cookie: response.headers.get('set-cookie') ?? '',
+    body: (await response.json()) as T,
+  }
+}
+const get = async <T>(url: string, headers: Record<string, string> = {}) =>
+  (await (await fetch(url, { headers })).json()) as T
+const place = async (url: string, body = {}) => (await post<{ id: number }>(`${url}/orders`, body)).body.id
+
+const billingAt = (connection: ConnectionConfig) => ({
+  name: 'billing',
+  url: urlOf(connection),
+  modules: ['billing'],
+})
+
+async function rowsOf(connection: ConnectionConfig, text: string): Promise<unknown[]> {
+  const client = await connectOnce(connection)
+  return client
+    .query({ text, rowMode: 'array' })
+    .then(({ rows }) => rows.map(([first]) => first))
+    .finally(() => client.end())
+}
+
+describe('an app over two databases', () => {
+  let main: ConnectionConfig
+  let other: ConnectionConfig
+  let nodes: [Running, Running]
+  before(async () => {
+    ;[main, other] = [await postgres.createDatabase(), await postgres.createDatabase()]
+    const start = () =>
+      bootForTest(
+        app,
+        postgres,
+        { databases: [billingAt(other)] },
+        [(http, { data, primitives }) => void metrics(http, data, primitives)],
+        { DATABASE_URL: urlOf(main) },
+      )
+    nodes = [await start(), await start()]
+  })
+  after(async () => {
+    for (const node of nodes) await node.stop()
+  })
+  const [one, two] = [() => nodes[0].url, () => nodes[1].url]
+
+  it("has the tables of a module where its data is, and Rung's own in both", async () => {
+    const schemas = `select distinct schemaname from pg_tables where schemaname in ('orders', 'billing', 'rung') order by 1`
+    assert.deepEqual(await rowsOf(main, schemas), ['orders', 'rung'])
+    assert.deepEqual(await rowsOf(other, schemas), ['billing', 'rung'])
+  })
+
+  it('delivers events and jobs across them, both ways, and does each once', async () => {
+    const ids = await Promise.all(Array.from({ length: 20 }, (_, n) => place(n % 2 ? one() : two())))
+    for (const id of ids) {
+      await until(async () => (await get<number[]>(`${one()}/orders/${id}/paid`)).length > 0, `order ${id} is paid`)
+      await until(
+        async () => (await get<string[]>(`${one()}/reminders/${id}`)).includes('sent'),
+        'the reminder is sent',
+      )
+      const [invoice, ...more] = await get<number[]>(`${one()}/invoices/${id}`)
+      assert.deepEqual(more, [])
+      assert.deepEqual(await get(`${two()}/orders/${id}/paid`), [invoice])
+      assert.deepEqual(await get(`${two()}/reminders/${id}`), ['sent', 'tried'])
+    }
+    const done = `select count(*)::int from rung.foreign_claim where done`
+    await until(
+      async () => Number((await rowsOf(main, done))[0]) >= 20,
+      'orders was told of claims of the other database',
+    )
+    assert.ok(Number((await rowsOf(other, done))[0]) >= 40)
+  })
+
+  it('refuses a write of one database inside a write of the other', async () => {
+    const id = await place(one())
+    const { status, body } = await post<{ code: string }>(`${one()}/wrong/${id}`)
+    assert.deepEqual([status, body.code], [500, 'CALL_IN_TRANSACTION'])
+    assert.deepEqual(await get(`${one()}/orders/${id}`), { note: 'a note' })
+  })
+
+  it('follows the log of both: what one node invalidates is not served by the other to the session that wrote', async () => {
+    const id = await place(one())
+    assert.deepEqual(await get(`${two()}/cached/${id}`), { note: 'a note' })
+    for (let round = 1; round <= 30; round += 1) {
+      const { cookie } = await post(`${one()}/rename/${id}`, { note: `round ${round}` })
+      const seen = await get(`${two()}/cached/${id}`, { cookie: cookie.split(';')[0]! })
+      assert.deepEqual(seen, { note: `round ${round}` })
+    }
+  })
+
+  it('repeats a request whose writes are in both, and does each write once', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    const body = { note: `failed ${key['idempotency-key']}`, failAfter: 'billing' }
+    assert.equal((await post(`${one()}/rename/${id}`, body, key)).status, 500)
+    const { status, body: answer } = await post(`${one()}/rename/${id}`, body, key)
+    assert.deepEqual([status, answer], [200, { id: String(id) }])
+    const again = await post(`${two()}/rename/${id}`, body, key)
+    assert.deepEqual([again.status, again.body], [200, { id: String(id) }])
+    assert.deepEqual(await get(`${one()}/orders/${id}`), { note: body.note })
+    const renamed = (await get<string[]>(`${one()}/reminders/${id}`)).filter((kind) => kind === 'renamed')
+    assert.deepEqual(renamed, ['renamed'])
+    const other = { ...body, note: 'another payload' }
+    assert.equal((await post(`${one()}/rename/${id}`, other, key)).status, 422)
+  })
+
+  it('shows the pools of both', async () => {
+    const text = await (await fetch(`${one()}/metrics`)).text()
+    for (const name of ['main', 'billing']) {
+      assert.match(text, new RegExp(`db_pool_connections\\{database="${name}",target="write",state="max"\\} \\d+`))
+    }
+  })
+
+  it('does not start when a module reads the tables of one in the other database', async () => {
+    const [orders, billing] = app.modules
+    const prying = { ...app, modules: [orders!, { ...billing!, reads: ['orders'] }] }
+    const start = bootForTest(prying, postgres, { databases: [billingAt(await postgres.createDatabase())] })
+    await assert.rejects(start, { code: 'APP_INVALID' })
+  })
+})
+
+it('after the process is killed at every moment of a job, each effect in the other database is there once', async () => {
+  const [main, other] = [await postgres.createDatabase(), await postgres.createDatabase()]
+  await withTempDir(async (dir) => {
+    const env = {
+      PORT: '0',
+      NODE_ENV: 'test',
+      DATABASE_URL: urlOf(main),
+      RUNG_SECRET: 'a secret of the tests, long enough to be one',
+      RUNG_DATA: dir,
+    }
+    const script = fileURLToPath(new URL('../support/two-databases-process.ts', import.meta.url))
+    const children = new Set<ChildProcess>()
+    async function start(at?: string): Promise<{ url: string | undefined; gone: Promise<void>; child: ChildProcess }> {
+      const child = fork(script, [JSON.stringify({ env, billing: billingAt(other), at })], {
+        execArgv: ['--conditions=rung-source'],
+      })
+      children.add(child)
+      const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+      const said = new Promise<string>((resolve) => child.once('message', (url) => resolve(String(url))))
+      return { url: await Promise.race([said, gone.then(() => undefined)]), gone, child }
+    }
+    const placed: number[] = []
+    try {
+      const moments = ['claimed', 'before-run', 'after-run', 'before-settle', 'after-settle']
+      for (const at of [...moments, ...moments].map((moment, n) => `${moment}:${n + 1}`)) {
+        const { url, gone } = await start(at)
+        // It ends itself while these are done, or with what the one before it has left.
+        for (let n = 0; url && n < 6; n += 1) {
+          const id = await place(url).catch(() => undefined)
+          if (id !== undefined) placed.push(id)
+        }
+        await gone
+      }
+      const { url } = await start()
+      for (const id of placed) {
+        await until(async () => (await get<number[]>(`${url}/orders/${id}/paid`)).length > 0, `order ${id} is paid`)
+        await until(async () => (await get<string[]>(`${url}/reminders/${id}`)).includes('sent'), 'it is reminded of')
+      }
+    } finally {
+      for (const child of children) child.kill('SIGKILL')
+    }
+    assert.ok(placed.length >= 20, `${placed.length} orders`)
+    const twice = (table: string) => `select order_id from ${table} group by order_id having count(*) > 1`
+    assert.deepEqual(await rowsOf(other, twice('billing.invoice')), [])
+    assert.deepEqual(await rowsOf(main, twice('orders.paid')), [])
+    assert.deepEqual(await rowsOf(other, twice(`(select * from billing.reminder where kind = 'sent') as sent`)), [])
+    // An order whose answer was lost with the process counts too: whatever is there has its invoice.
+    const all = await rowsOf(main, 'select count(*)::int from orders.placed')
+    assert.deepEqual(await rowsOf(other, 'select count(distinct order_id)::int from billing.invoice'), all)
+  })
+})
+
+it('a session sees its own writes while a replica lags, and the replica is read when it does not', async () => {
+  await withTempDir(async (dir) => {
+    const pair = await startPair(dir)
+    const other = await postgres.createDatabase()
+    let reads = { primary: 0, standby: 0 }
+    const running = await bootForTest(
+      app,
+      postgres,
+      { databases: [billingAt(other)] },
+      [],
+      { DATABASE_URL: urlOf(pair.primary) },
+      {
+        openDatabase(limits, connection, name) {
+          const primary = openDatabase(limits, connection, name)
+          if (name !== 'main') return primary
+          const made = lagging(primary, openDatabase(limits, pair.standby, name))
+          reads = made.reads
+          return made.database
+        },
+      },
+    )
+    const { url } = running
+    try {
+      const old = await place(url, { note: 'old' })
+      await pair.resume()
+      await pair.pause()
+      const writer = await post<{ id: number }>(`${url}/orders`, { note: 'new' })
+      const cookie = { cookie: writer.cookie.split(';')[0]! }
+      const { id } = writer.body
+      const [before] = [{ ...reads }]
+      assert.deepEqual(await get(`${url}/orders/${id}`, cookie), { note: 'new' }, 'who wrote sees it')
+      assert.equal(reads.primary, before.primary + 1)
+      assert.deepEqual(await get(`${url}/orders/${id}`), { note: null }, 'others read the replica, which lags')
+      assert.deepEqual(await get(`${url}/orders/${old}`), { note: 'old' })
+      assert.equal(reads.standby, before.standby + 2)
+      // The consumer in the other database, and what it calls, see what the event tells of.
+      await until(async () => (await get<number[]>(`${url}/invoices/${id}`)).length > 0, 'the invoice is there')
+      assert.deepEqual(await get(`${url}/cached/${id}`, cookie), { note: 'new' })
+      // Somebody without a position gets a cached value too, and from then on never an older one than it.
+      assert.deepEqual(await get(`${url}/cached/${id}`), { note: 'new' })
+      await pair.resume()
+      const standbyReads = reads.standby
+      assert.deepEqual(await get(`${url}/orders/${id}`, cookie), { note: 'new' })
+      assert.equal(reads.standby, standbyReads + 1, 'the replica has caught up and is read')
+    } finally {
+      await running.stop()
+      await pair.stop()
+    }
+  })
+})
