@@ -22,7 +22,7 @@ const test: Command = {
     `A pattern names files or a folder; without one all of ${defaultPattern} run. What stands`,
     'behind -- goes to node.',
   ].join('\n'),
-  settings: ['data.url', 'process.testServer'],
+  settings: ['process.testServer'],
   examples: ['rung test', 'rung test orders', "rung test 'orders/**/*.test.ts' -- --test-name-pattern=refund"],
   options: {},
   async run(input) {

@@ -36,7 +36,7 @@ export interface PendingJob {
   readonly error: string | undefined
 }
 
-/** The jobs, events and crons of a test app. They run when the test says so. */
+/** The jobs and events of a test app. They run when the test says so. */
 export interface TestJobs {
   /**
    * Runs what is due, and what that enqueues and publishes, one after the other. What is due later waits; see `clock.advance`.

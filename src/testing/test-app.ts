@@ -66,8 +66,8 @@ export interface TestApp<User = Principal> extends TestClient {
 }
 
 /**
- * Starts an app in this process as `rung start` does, at rung `1k`, with a database of its own: the real one. Its jobs, events and
- * crons run only in `jobs.drain()`. Statements that cross a module's border fail.
+ * Starts an app in this process as `rung start` does, at rung `1k`, with a database of its own: the real one. Its jobs and events
+ * run only in `jobs.drain()`, and its crons fire only in `clock.advance()`. Statements that cross a module's border fail.
  * @param of the app, its file, or nothing for the one that `rung start` would find
  * @throws what `rung start` would; TEST_DATABASE
  * @example
@@ -106,7 +106,7 @@ export async function testApp<User = Principal>(
     undo.push(() => running.stop())
     const unfollow = await follow({ setAhead: (ms) => setAhead(running, ms), moved: () => jobs.lookAtCrons() })
     undo.push(async () => unfollow())
-    await jobs.lookAtCrons() // an entry begins now
+    await jobs.lookAtCrons() // from here on they count what they miss
     const { url } = running
     const signInBySession = async (user: User, client: TestClient) => {
       await client.request(door.path, { json: user, expect: 204 })
@@ -116,13 +116,7 @@ export async function testApp<User = Principal>(
     return {
       url,
       clock: testClock,
-      jobs: {
-        async drain(options) {
-          await jobs.lookAtCrons()
-          return jobs.drain(options)
-        },
-        list: () => jobs.list(),
-      },
+      jobs,
       ...plainClient(url),
       client: () => cookieClient(url),
       as(user) {
