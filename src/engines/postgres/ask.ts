@@ -1,10 +1,10 @@
 import { connect } from 'node:net'
 import { after } from '../../kernel/clock.ts'
 
-/** "May I have TLS?": the one question that is answered before the server knows who asks. */
+/** A request for TLS: the only message that is answered before the client signs in. */
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 
-/** Whether the server takes connections and makes processes for them; none of those that it has to give is used up. */
+/** Whether the server creates a process for a connection. It does not take one of `max_connections`. */
 export function answersAt(socketPath: string, withinMs: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(socketPath, () => socket.write(sslRequest))

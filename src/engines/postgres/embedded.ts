@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync } from 'node:fs'
-import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { closeSync, fstatSync, mkdirSync, openSync } from 'node:fs'
+import { chown, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
@@ -33,16 +33,16 @@ import {
  *            ▼                                                              │
  *   stopped ──start──► adopt a server that survived ──or── spawn ──► running, lock held ──stop──► stopped
  *
- * - It runs in a session of its own and writes its log to a file, so neither Ctrl-C nor the death of the app's process
- *   touches it: a server that survived is taken over by the next start. One of a fleet ends with its supervisor instead.
- * - One app process per data directory: the process holds a session lock inside the server (`rung.lock`). It is gone the
- *   instant the process is, however it died, so no stale lock file can exist.
- * - The connection that holds the lock is also the watch: when it breaks, the server is started again.
+ * - It runs in its own session and logs to a file, so that neither Ctrl-C nor the death of the app's process affects it: the next
+ *   start takes over a server that survived. In a fleet it ends with the supervisor instead.
+ * - One app process owns a data directory: it holds a session lock inside the server, which is released the instant the process
+ *   dies, so that no lock file can become stale.
+ * - When the connection that holds the lock breaks, the server is started again.
  */
 export interface EmbeddedPostgres {
   /** The app's own role and database. */
   readonly connection: ConnectionConfig
-  /** The superuser, for set-up and for the doctor's rolled-back experiments. */
+  /** The superuser's, for set-up and for the doctor's experiments. */
   readonly adminConnection: ConnectionConfig
   readonly dataDir: DataDir
   /** The postmaster's process id. */
@@ -50,10 +50,10 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>
 }
 
-/** One that this process runs, and starts again when it is lost. */
+/** A server that this process runs, and restarts when it is lost. */
 export interface OwnedPostgres extends EmbeddedPostgres {
   answers(withinMs: number): Promise<boolean>
-  /** For one that hangs: it ends at once, and so is started again. */
+  /** Ends a server that hangs, so that it is restarted. */
   kill(): void
 }
 
@@ -62,19 +62,19 @@ export interface EmbeddedOptions {
   root: string
   /** `max_connections`; see `databaseConnections` of the topology. */
   connectionsMax: number
-  /** Of a fleet: a watchdog ends it (a fast shutdown) when this process is dead. */
+  /** Whether a watchdog shuts it down when this process has died. */
   endsWithOwner?: boolean
   /** For tests: a crash of the machine may destroy the data, and nothing is written through to the disk. */
   throwaway?: boolean
-  /** Called on state changes worth a line in the log. */
+  /** Called on changes that should be logged. */
   onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered' | DiskEvent, detail: string) => void
 }
 
 const lockKey = 0x72756e67 // 'rung'
-/** On the slowest of disks; only what hangs takes longer. */
+/** Enough for the slowest disks. */
 const initdbMsMax = 300_000
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
-/** How long another server may stand in the way: one that stops, or the last processes of one that was killed. */
+/** How long to wait for another server that is stopping, or for the last processes of one that was killed. */
 const busyTimeoutMs = 15_000
 const diskLookEveryMs = 1_000
 
@@ -118,8 +118,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     watchdog.watch(pid)
   }
 
-  /** As `spawnServer`; on a full disk the reserve is given up for a server that can at least be read from. */
-  async function spawnSomehow(): Promise<Server | undefined> {
+  /** On a full disk the reserve is freed, so that the database can at least be read. */
+  async function spawnWithReserve(): Promise<Server | undefined> {
     for (;;) {
       try {
         return await spawnServer(binaries, launcher, dataDir, settings, watch)
@@ -134,15 +134,15 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     const giveUpAt = systemClock.ticks() + busyTimeoutMs
     for (;;) {
       const adopted = await adopt(dataDir, keeperConnection, recipeId(settings))
-      const found = adopted ?? (await spawnSomehow())
+      const found = adopted ?? (await spawnWithReserve())
       if (found) {
         try {
           keeper = await takeLock(keeperConnection, dataDir.root)
           server = found
-          if (adopted) watch(adopted.pid) // not before: it might be somebody else's
+          if (adopted) watch(adopted.pid) // not before the lock: it might belong to another process
           break
         } catch (error) {
-          if (!adopted || error instanceof RungError) throw error // an adopted one may just have been told to stop
+          if (!adopted || error instanceof RungError) throw error // an adopted server may be stopping
         }
       }
       if (systemClock.ticks() > giveUpAt) throw inUse(dataDir.root)
@@ -151,7 +151,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     keeper.on('end', () => {
       if (!stopping) void recover()
     })
-    if (cramped) await disk.look(keeper).catch(() => {}) // before writers use up what was freed
+    if (cramped) await disk.look(keeper).catch(() => {}) // before writers use the freed space
     cramped = false
     return server.child ? 'started' : 'adopted'
   }
@@ -185,7 +185,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
   options.onEvent?.(how, `process ${server!.pid}`)
   let looked = Promise.resolve()
   const stopLooking = every(diskLookEveryMs, () => {
-    looked = disk.look(keeper).catch(() => {}) // a lost connection is the watch's business
+    looked = disk.look(keeper).catch(() => {}) // `recover` handles a lost connection
   })
 
   return {
@@ -203,53 +203,48 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
       stopLooking()
       await stopServer(dataDir, server, keeper)
       watchdog?.end()
-      await looked // it may be renewing the reserve, in a folder that the caller removes next
+      await looked // it may be writing to a folder that the caller removes next
     },
   }
 }
 
 /**
- * For a tool beside the app (a migration, a doctor, a seed): the server that runs on `root` already, without its lock, or
- * else one started for the time being.
+ * Connects a tool (a migration, the doctor, a seed) to the server that runs on `root`, without its lock; starts one for the time
+ * being if none runs.
  */
 export async function attachEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
-  const file = await readPidFile(dataDir)
-  const server = file && isRunning(file.pid) ? await reach(file) : undefined
-  if (!file || !server) return startEmbedded(options)
-  return { ...server, dataDir, pid: () => file.pid, async stop() {} }
+  return (await reach(dataDir)) ?? startEmbedded(options)
 }
 
-/** How long a process that joins waits for the one that owns the server. */
 const joinTimeoutMs = 60_000
 
 /**
- * For another process of the app (a worker): the server that runs on `root`, or will soon. It is never started here: who
- * starts it owns it, and that is the app.
- * @throws ENGINE_START_FAILED when nobody starts it in time
+ * Connects another process of the app (a worker) to the server of the process that owns `root`, and waits until it runs.
+ * @throws ENGINE_START_FAILED when it is not started in time
  */
 export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   for (const giveUpAt = systemClock.ticks() + joinTimeoutMs; ; await sleep(100)) {
-    const file = await readPidFile(dataDir)
-    const server = file && isRunning(file.pid) ? await reach(file) : undefined
-    if (file && server) return { ...server, dataDir, pid: () => file.pid, async stop() {} }
+    const server = await reach(dataDir)
+    if (server) return server
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
         'ENGINE_START_FAILED',
-        `Nobody runs Postgres on ${dataDir.root}. Start the app first, or set DATABASE_URL for both.`,
+        `No Postgres runs on ${dataDir.root}. Start the app first, or set DATABASE_URL for both.`,
       )
     }
   }
 }
 
-/** The server that runs on `root`, whoever started it. `owned`: a process holds it, which is the one to stop. */
+/** A server that runs on a data directory. */
 export interface FoundPostgres {
   pid: number
+  /** Whether a process holds its lock; that process stops it. */
   owned: boolean
 }
 
-/** Looks without starting anything. One that does not answer yet, as while it recovers, counts as nobody's. */
+/** Finds a running server. One that does not answer yet, for example while it recovers, counts as not owned. */
 export async function findRunning(root: string): Promise<FoundPostgres | undefined> {
   const postgres = path.join(path.resolve(root), 'postgres')
   const file = await readPidFile({ postgres })
@@ -264,24 +259,29 @@ export async function findRunning(root: string): Promise<FoundPostgres | undefin
       .finally(() => client.end())
     return path.resolve(rows[0].dir) === postgres ? { pid: file.pid, owned: rows[0].owned } : undefined
   } catch {
-    // Its number may belong to another process by now: then the server left its file behind, and nothing runs.
+    // The pid may belong to another process by now: then nothing runs.
     return commandOf(file.pid).includes('postgres') ? { pid: file.pid, owned: false } : undefined
   }
 }
 
-/** Ends a server that nobody owns, as its owner would: sessions end, a checkpoint is written. Returns when it is gone. */
+/** Stops a server that no process owns (a fast shutdown), and waits for its end. */
 export async function stopFound(root: string, { pid }: FoundPostgres): Promise<void> {
   process.kill(pid, 'SIGINT')
   await gone({ postgres: path.join(path.resolve(root), 'postgres') }, pid)
 }
 
-async function reach({ socket }: PidFile) {
+/** Connects to a server that another process runs. */
+async function reach(dataDir: DataDir): Promise<EmbeddedPostgres | undefined> {
+  const file = await readPidFile(dataDir)
+  if (!file || !isRunning(file.pid)) return undefined
+  const { pid, socket } = file
   const connection = { ...socket, user: appRole, database: appDatabase }
+  const adminConnection = { ...connection, user: superuser }
   try {
     await (await connectOnce(connection)).end()
-    return { connection, adminConnection: { ...socket, user: superuser, database: appDatabase } }
+    return { connection, adminConnection, dataDir, pid: () => pid, async stop() {} }
   } catch {
-    return undefined // nobody answers there
+    return undefined // it does not answer
   }
 }
 
@@ -294,14 +294,14 @@ async function privateDir(dir: string, owner: Launcher): Promise<void> {
   if (owner.uid !== undefined) await chown(dir, owner.uid, owner.gid!)
 }
 
-/** initdb into a folder beside, then one rename: a start that is killed half-way leaves nothing that the next one trips over. */
+/** Runs initdb in another folder and renames it: a start that is killed half-way leaves nothing that hinders the next one. */
 async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDir: DataDir): Promise<void> {
   const fresh = path.join(dataDir.root, `postgres.new-${process.pid}`)
   mkdirSync(fresh, { mode: 0o700 })
   if (launcher.uid !== undefined) await chown(fresh, launcher.uid, launcher.gid!)
   const [command, ...args] = [...launcher.prefix, binaries.initdb, ...initdbArgs(fresh)]
   let output = ''
-  // In a session of its own: Ctrl-C is for this process, which stops when the folder is complete.
+  // In its own session: Ctrl-C is for this process, which stops when the folder is complete.
   const run = () =>
     new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
       const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -318,7 +318,7 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
       })
     })
   let ended = await run()
-  // It takes a Ctrl-C itself, and ends with a code. Whom one kills had not yet become initdb, nor left this session.
+  // initdb itself ends a Ctrl-C with a code. A child that a signal killed was not in its own session yet.
   for (let again = 0; again < 3 && (ended === 'SIGINT' || ended === 'SIGTERM' || ended === 'SIGHUP'); again += 1) {
     ended = await run()
   }
@@ -333,11 +333,11 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
     await rename(fresh, dataDir.postgres)
   } catch (error) {
     await rm(fresh, { recursive: true, force: true })
-    if (!(await hasDatabase(dataDir))) throw error // else another first start was faster; its lock decides who stays
+    if (!(await hasDatabase(dataDir))) throw error // otherwise another first start was faster; the lock decides which one continues
   }
 }
 
-/** What a first start left behind that was killed. Its initdb may still run for a moment, and then keeps its folder. */
+/** Removes what killed first starts left. An initdb that still runs keeps its folder. */
 async function removeAbandoned(dataDir: DataDir): Promise<void> {
   for (const name of await readdir(dataDir.root)) {
     const pid = Number(/^postgres\.new-(\d+)$/.exec(name)?.[1])
@@ -350,7 +350,7 @@ function identity(launcher: Launcher): { uid?: number; gid?: number } {
   return launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
 }
 
-/** A server that runs on this directory already: its pid, or nothing. One with other settings is stopped first. */
+/** Takes over a server that runs on this directory. One with other settings is stopped instead. */
 async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string): Promise<Server | undefined> {
   const file = await readPidFile(dataDir)
   if (!file?.socket.host || !isRunning(file.pid)) return undefined
@@ -359,7 +359,7 @@ async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string):
   try {
     client = await connectOnce({ ...admin, ...socket })
   } catch {
-    return undefined // the pid is somebody else's, or the server is on its way down; spawning will tell
+    return undefined // another process has the pid, or the server is stopping
   }
   try {
     const { rows } = await client.query(
@@ -377,7 +377,7 @@ async function adopt(dataDir: DataDir, admin: ConnectionConfig, recipe: string):
   return undefined
 }
 
-/** A server that answers, or nothing while another one, or what is left of it, still has the directory. */
+/** Starts a server and waits until it answers. Returns undefined while another one still holds the directory. */
 async function spawnServer(
   binaries: PostgresBinaries,
   launcher: Launcher,
@@ -385,8 +385,8 @@ async function spawnServer(
   settings: PostgresSettings,
   watch: (pid: number) => void,
 ): Promise<Server | undefined> {
-  const logStart = await sizeOf(dataDir.log)
   const log = openSync(dataDir.log, 'a', 0o600)
+  const logStart = fstatSync(log).size
   const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(dataDir.postgres, settings)]
   const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
@@ -402,15 +402,15 @@ async function spawnServer(
   if (outcome === undefined) return { pid: child.pid!, child }
   if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
     process.kill(child.pid, 'SIGQUIT')
-  const reason = await readFrom(dataDir.log, logStart)
-  // After a kill -9 the backends need a moment to notice that their postmaster is gone.
+  const reason = (await readFile(dataDir.log)).subarray(logStart).toString()
+  // After a kill -9 the backends need a moment to notice that their postmaster has ended.
   if (/pre-existing shared memory block|lock file "postmaster.pid" already exists|could not lock/.test(reason)) {
     return undefined
   }
   if (outOfSpace.test(reason)) {
     throw new RungError(
       'DATA_DISK_FULL',
-      `Postgres cannot recover, for the disk of ${dataDir.root} is full (No space left). Nothing is lost; free 20 MB or more.`,
+      `Postgres cannot recover, because the disk of ${dataDir.root} is full (No space left). Nothing is lost; free at least 20 MB.`,
     )
   }
   throw new RungError(
@@ -419,7 +419,7 @@ async function spawnServer(
   )
 }
 
-/** Waits as pg_ctl does, for the state in the server's own pid file. Resolves to a reason when time runs out. */
+/** Waits, like pg_ctl, for the state in the server's pid file. Resolves to a reason when time runs out. */
 async function ready(dataDir: DataDir, pid: () => number | undefined, over: AbortSignal): Promise<string | undefined> {
   const giveUpAt = systemClock.ticks() + startTimeoutMs
   while (systemClock.ticks() < giveUpAt && !over.aborted) {
@@ -432,7 +432,7 @@ async function ready(dataDir: DataDir, pid: () => number | undefined, over: Abor
 
 interface PidFile {
   pid: number
-  /** Where it listens; with other settings than ours it may be elsewhere. */
+  /** Where it listens. */
   socket: { host: string; port: number }
   ready: boolean
 }
@@ -448,7 +448,7 @@ async function readPidFile(dataDir: Pick<DataDir, 'postgres'>): Promise<PidFile 
 
 async function takeLock(admin: ConnectionConfig, root: string): Promise<Client> {
   const client = await connectOnce(admin)
-  // A process that was just killed may keep its session for the moment that the server needs to see the closed socket.
+  // The session of a process that was just killed lasts until the server notices the closed socket.
   for (let attempt = 0; attempt < 20; attempt += 1) {
     const { rows } = await client.query(`select pg_try_advisory_lock(${lockKey}) as locked`)
     if (rows[0].locked) return client
@@ -465,7 +465,7 @@ function inUse(root: string): RungError {
   )
 }
 
-/** The app's role and database, made once; the common start pays one connection attempt. */
+/** Creates the app's role and database. Most starts only open one connection. */
 async function setUp(admin: ConnectionConfig, app: ConnectionConfig): Promise<void> {
   try {
     const client = await connectOnce(app)
@@ -489,7 +489,7 @@ async function setUp(admin: ConnectionConfig, app: ConnectionConfig): Promise<vo
   await inApp.query(setupStatements.extension).finally(() => inApp.end())
 }
 
-/** The lock goes with the server, not before it: nobody may take over a server that is about to end. */
+/** The lock is held until the server has ended, so that no process takes over a server that is stopping. */
 async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Promise<void> {
   if (isRunning(server.pid)) {
     server.child?.ref()
@@ -502,8 +502,8 @@ async function stopServer(dataDir: DataDir, server: Server, keeper: Client): Pro
 const quitMsMax = 10_000
 
 /**
- * First an immediate shutdown, which a postmaster that was stopped takes once it goes on: it ends its sessions (after 5 s by
- * force) and takes its shared memory along. What SIGKILL leaves, the next start has to wait for; no commit is lost by either.
+ * Ends a server that hangs, first by an immediate shutdown (SIGCONT in case it was stopped), which ends its sessions and frees its
+ * shared memory. After SIGKILL the next start has to wait for the sessions. Neither loses a commit.
  */
 async function endHung(dataDir: DataDir, pid: number): Promise<void> {
   const patientUntil = systemClock.ticks() + quitMsMax
@@ -522,27 +522,13 @@ function send(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Waits for a server to end. Its pid file goes last; the process itself may stay a zombie while nobody reaps it. */
+/** Waits for a server to end. Its pid file is removed last; the process itself may remain a zombie. */
 async function gone(dataDir: Pick<DataDir, 'postgres'>, pid: number): Promise<void> {
   const patientUntil = systemClock.ticks() + 60_000
   while (isRunning(pid) && (await readPidFile(dataDir))?.pid === pid) {
-    if (systemClock.ticks() > patientUntil) process.kill(pid, 'SIGQUIT') // at once; the next start replays the log
+    if (systemClock.ticks() > patientUntil) process.kill(pid, 'SIGQUIT') // the next start replays the log
     await sleep(10)
   }
-}
-
-async function sizeOf(file: string): Promise<number> {
-  const handle = await open(file, 'a', 0o600)
-  try {
-    return (await handle.stat()).size
-  } finally {
-    await handle.close()
-  }
-}
-
-async function readFrom(file: string, start: number): Promise<string> {
-  const text = await readFile(file).catch(() => Buffer.alloc(0))
-  return text.subarray(start).toString()
 }
 
 function lastLines(text: string): string {

@@ -15,7 +15,7 @@ export const postgres: Engine = {
   side: 'behind',
   look() {
     const found = installedPostgres()
-    return stateOf('Postgres', found, found ? undefined : 'Postgres was left out of the installation')
+    return stateOf('Postgres', found, found ? undefined : 'Postgres is missing from the installation')
   },
   use: ({ data }) => (data.engine === 'embedded' ? 'managed' : 'external'),
   describe: ({ data: { url } }) =>

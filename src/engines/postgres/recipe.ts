@@ -1,29 +1,25 @@
 import { createHash } from 'node:crypto'
 
-/**
- * How to run Postgres 18, as text: nothing here touches the machine. Used by the embedded server and by whoever writes
- * this Postgres into a manifest.
- */
 export const postgresMajor = 18
 
-/** Who connects: the server's own superuser only sets things up; the app's role owns its database and nothing else. */
+/** The superuser only sets things up; the app's role owns its database and nothing else. */
 export const superuser = 'rung'
 export const appRole = 'app'
 export const appDatabase = 'app'
 
-/** In which the server remembers an archiver that is away. */
+/** The replication slot that outlives an archiver's connection. */
 export const archiverSlot = 'rung_backup'
 
-/** Postgres names its socket after a port, also where it listens on no network. */
+/** Postgres names its socket after a port, even without a network. */
 export const socketPort = 5432
 
 export interface PostgresSettings {
-  /** Memory of the machine, bytes: the caches are sized from it. */
+  /** Memory of the machine in bytes, from which the caches are sized. */
   memoryBytes: number
   /** Folder of the Unix socket; only its owner may enter. */
   socketDir: string
   connectionsMax: number
-  /** Of a server whose data is thrown away: it writes nothing through to the disk. */
+  /** Whether the data is thrown away: nothing is synced to the disk. */
   throwaway?: boolean
 }
 
@@ -34,16 +30,16 @@ function megabytes(bytes: number, least: number, most: number): string {
 }
 
 /**
- * The server's settings. Differences from Postgres' defaults, each for a reason:
+ * Returns the server's settings. Pure. Reasons for differences from Postgres' defaults:
  * - `random_page_cost` 1.1: solid-state disks (the default 4 dates from spinning ones);
  * - `jit` off: it costs milliseconds on the short statements of a web backend;
  * - `pg_stat_statements`: the advice of `rung doctor` reads it;
- * - `client_connection_check_interval`: what a killed process was running ends with it, and lets its locks go, instead of
- *   holding up the next start's migrations until it is through;
+ * - `client_connection_check_interval`: the statements of a killed process end with it and release their locks, so that the
+ *   migrations of the next start do not wait;
  * - `wal_level` replica, so that a standby or a backup needs no restart;
- * - what the log keeps for an archiver that is away is bounded twice: in size, by what checkpoints keep anyway, and in
- *   time, so that one which was given up costs nothing after some days;
- * - shared buffers an eighth of the memory, at most 1 GiB: at this rung the app shares the machine.
+ * - the log kept for an absent archiver is bounded in size, by what checkpoints keep anyway, and in time, so that an abandoned
+ *   archiver costs nothing after some days;
+ * - shared buffers: an eighth of the memory, at most 1 GiB, because the app shares the machine.
  */
 export function settings(wanted: PostgresSettings): Record<string, string> {
   return {
@@ -65,7 +61,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     max_slot_wal_keep_size: '2GB',
     idle_replication_slot_timeout: '3d',
     checkpoint_timeout: '10min',
-    autovacuum_naptime: '10s', // queues turn over fast; a minute of them would be a minute of bloat
+    autovacuum_naptime: '10s', // the rows of queues die fast
     shared_preload_libraries: 'pg_stat_statements',
     'pg_stat_statements.max': '5000',
     track_io_timing: 'on',
@@ -73,7 +69,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     timezone: 'UTC',
     lc_messages: 'C',
     log_checkpoints: 'off',
-    log_min_messages: 'log', // not the errors of statements: they hold values, and the app hears of them anyway
+    log_min_messages: 'log', // errors of statements contain values, and the app gets them anyway
     log_line_prefix: '%m [%p] ',
     ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
   }
@@ -91,13 +87,13 @@ export function initdbArgs(dataDir: string): string[] {
     '--locale-provider=builtin',
     '--builtin-locale=C.UTF-8',
     '--locale=C',
-    '--auth-local=trust', // the socket's folder admits its owner only
+    '--auth-local=trust', // only its owner may enter the socket's folder
     '--auth-host=scram-sha-256',
     '--no-instructions',
   ]
 }
 
-/** A short fingerprint of the settings: a server found running with another one is restarted. */
+/** Returns a fingerprint of the settings: a running server with another one is restarted. */
 export function recipeId(wanted: PostgresSettings): string {
   return createHash('sha256')
     .update(JSON.stringify(settings(wanted)))
@@ -112,7 +108,7 @@ export function serverArgs(dataDir: string, wanted: PostgresSettings): string[] 
   return args
 }
 
-/** Run as the superuser in the maintenance database; each may be repeated. */
+/** Statements of the superuser; each may be repeated. */
 export const setupStatements = {
   role: `do $$ begin
     if not exists (select from pg_roles where rolname = '${appRole}') then
@@ -125,8 +121,8 @@ export const setupStatements = {
 } as const
 
 /**
- * A Unix socket's path is limited to 103 bytes on macOS and 107 on Linux; a deep data directory gets its socket in a
- * private folder under the temporary one.
+ * A Unix socket's path is limited to 103 bytes on macOS and 107 on Linux; the socket of a deep data directory lies in a private folder
+ * below the temporary one.
  */
 export function socketDirFor(rootDir: string, tmpDir: string): string {
   const beside = `${rootDir}/run`

@@ -2,9 +2,9 @@ import { types } from 'node:util'
 import { RungError } from '../../kernel/errors.ts'
 
 /**
- * How values become what Postgres reads, and what it writes becomes values: exactly, or with an error that says what to
- * write. A type without an equal in JavaScript (`numeric`, `date`, `timestamp`, `interval`, ranges, composites …) is text
- * as Postgres writes it, which it also reads. Nothing depends on the process's time zone.
+ * Converts values between JavaScript and Postgres: exactly, or with an error that says what to write. A type without an equivalent
+ * in JavaScript (`numeric`, `date`, `timestamp`, `interval`, ranges, composites …) is text as Postgres writes and reads it. Nothing
+ * depends on the process's time zone.
  */
 
 // ── from JavaScript ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -18,22 +18,22 @@ export class Json {
     try {
       text = JSON.stringify(value)
     } catch (cause) {
-      throw unsendable('A value cannot be written as JSON: it holds itself, or a bigint.', cause)
+      throw unsendable('A value cannot be written as JSON: it contains itself, or a bigint.', cause)
     }
     if (text === undefined) throw unsendable(`${nameOf(value)} cannot be written as JSON.`)
     this.#text = text
   }
 
-  /** The name by which `pg` knows values that send themselves. */
+  /** `pg` calls a method of this name. */
   toPostgres(): string {
     return this.#text
   }
 }
 
 /**
- * A value as a parameter of a statement. `Uint8Array`, `Buffer`, `DataView` and `ArrayBuffer` are bytes, a `Date` is an
- * instant, an array is a Postgres array, and a plain object is JSON.
- * @throws DATA_VALUE for a text or a date that no column holds, DATA_STATEMENT for a value that has no form in Postgres
+ * Encodes a parameter of a statement. `Uint8Array`, `Buffer`, `DataView` and `ArrayBuffer` are bytes, a `Date` is an instant, an
+ * array is a Postgres array, and a plain object is JSON.
+ * @throws DATA_VALUE for a text or date that no column can hold, DATA_STATEMENT for a value without an equivalent in Postgres
  */
 export function encode(value: unknown): string | Buffer | null {
   switch (typeof value) {
@@ -57,7 +57,7 @@ function encodeObject(value: object): string | Buffer | null {
   const bytes = bytesOf(value)
   if (bytes) return bytes
   if (types.isDate(value)) return instant(value)
-  // No white space to JSON, but to arrays: an empty array for a JSON column is refused, and not stored as an empty object.
+  // A form feed is white space in arrays but not in JSON, so an empty array for a JSON column is refused, not stored as `{}`.
   if (Array.isArray(value)) return value.length === 0 ? '\f{}' : arrayText(value)
   const { toPostgres } = value as { toPostgres?: unknown }
   if (typeof toPostgres === 'function') return encode(toPostgres.call(value, encode))
@@ -71,11 +71,11 @@ function bytesOf(value: object): Buffer | undefined {
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   }
   throw unsendable(
-    `${nameOf(value)} may mean its bytes or its numbers. Write new Uint8Array(value.buffer) or Array.from(value).`,
+    `${nameOf(value)} could mean its bytes or its numbers. Write new Uint8Array(value.buffer) or Array.from(value).`,
   )
 }
 
-/** In UTC, so that a column without a time zone holds the same whatever the process's zone is. */
+/** In UTC, so that a column without a time zone does not depend on the process's zone. */
 function instant(date: Date): string {
   if (Number.isNaN(date.getTime())) throw new RungError('DATA_VALUE', 'A date is invalid.')
   const year = date.getUTCFullYear()
@@ -101,20 +101,20 @@ function arrayText(items: readonly unknown[]): string {
 function jsonOf(value: object): string {
   const json = new Json(value).toPostgres()
   if (json.startsWith('"')) {
-    throw unsendable(`${nameOf(value)} may mean a text or JSON. Write String(value) or sql.json(value).`)
+    throw unsendable(`${nameOf(value)} could mean a text or JSON. Write String(value) or sql.json(value).`)
   }
   const prototype = Object.getPrototypeOf(value)
   const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
-  const isForgotten = typeof (value as { then?: unknown }).then === 'function' // an await is missing
-  if (isForgotten || types.isNativeError(value) || (json === '{}' && !isPlain)) {
-    throw unsendable(`${nameOf(value)} has no form in Postgres. Pass what it holds as a plain value.`)
+  const isPromise = typeof (value as { then?: unknown }).then === 'function'
+  if (isPromise || types.isNativeError(value) || (json === '{}' && !isPlain)) {
+    throw unsendable(`${nameOf(value)} has no equivalent in Postgres. Pass its content as a plain value.`)
   }
   return json
 }
 
 function wellFormed(text: string): string {
   if (text.isWellFormed()) return text
-  throw new RungError('DATA_VALUE', 'A text holds half a character (a lone surrogate), which no text of Postgres can.')
+  throw new RungError('DATA_VALUE', 'A text contains half a character (a lone surrogate), which Postgres cannot store.')
 }
 
 function unsendable(message: string, cause?: unknown): RungError {
@@ -139,7 +139,7 @@ function integer(text: string): number {
 }
 
 function json(text: string): unknown {
-  // Only a number of so many digits can lose one.
+  // Only a number with this many digits can lose one.
   return JSON.parse(text, /\d{16}/.test(text) ? keepIntegers : undefined)
 }
 
@@ -151,7 +151,7 @@ function keepIntegers(_key: string, value: unknown, context?: { source?: string 
   return value
 }
 
-/** Those that matter, of an integer. JavaScript writes of a large one no more than tell it from its neighbours. */
+/** The significant digits of an integer. JavaScript writes only those that distinguish a large one from its neighbours. */
 function digitsOf(number: string | number): string {
   const text = typeof number === 'number' ? number.toExponential().replace(/e.*/, '') : number
   return text.replace('.', '').replace(/0+$/, '')
@@ -160,7 +160,7 @@ function digitsOf(number: string | number): string {
 const isoTime =
   /^(\d{4,})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,3})\d*)?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?( BC)?$/
 
-/** An instant, to the millisecond. `infinity` is the number. */
+/** Parses an instant, to the millisecond; `infinity` becomes the number. */
 function time(text: string): Date | number {
   const parts = isoTime.exec(text)
   if (!parts) {
@@ -188,7 +188,7 @@ function unreadable(what: string): RungError {
   return new RungError('DATA_STATEMENT', `A value cannot be read: ${what}. Select it as text (column::text).`)
 }
 
-/** Types that have an equal in JavaScript, by their OID in `pg_type`. */
+/** Types that have an equivalent in JavaScript, by their OID in `pg_type`. */
 const parsers: Record<number, Parser> = {
   16: (text) => text === 't',
   17: bytes,
@@ -203,7 +203,7 @@ const parsers: Record<number, Parser> = {
   3802: json,
 }
 
-/** Built-in types and the types of their arrays, where a comma is between the elements (`select oid, typarray from pg_type`). */
+/** Built-in types and the types of their arrays with a comma between elements (`select oid, typarray from pg_type`). */
 const arrays: Record<number, number> = Object.fromEntries(
   `16 1000 17 1001 18 1002 19 1003 20 1016 21 1005 22 1006 23 1007 24 1008 25 1009 26 1028 27 1010 28 1011 29 1012 30 1013
   114 199 142 143 600 1017 601 1018 602 1019 604 1027 628 629 650 651 700 1021 701 1022 718 719 774 775 790 791 829 1040
@@ -224,7 +224,7 @@ export function parserOf(oid: number): Parser {
   return parsers[oid] ?? asText
 }
 
-/** PostgreSQL documentation, "Arrays", "Array Input and Output Syntax". Lower bounds are left out. */
+/** Parses an array (PostgreSQL documentation, "Array Input and Output Syntax"); lower bounds are ignored. */
 function arrayOf(text: string, parse: Parser): unknown[] {
   let at = text.startsWith('[') ? text.indexOf('=') + 1 : 0
 

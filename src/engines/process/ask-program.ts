@@ -1,11 +1,10 @@
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process'
 import { RungError } from '../../kernel/errors.ts'
 
-/** A program that only has to say something about itself or its machine answers at once, or something is wrong with it. */
 const answerMsMax = 10_000
 
 export interface ProgramAnswer {
-  /** `null` where it could not be run, or was ended by a signal. */
+  /** `null` if it could not be run, or was ended by a signal. */
   status: number | null
   signal: NodeJS.Signals | null
   stdout: string
@@ -13,8 +12,8 @@ export interface ProgramAnswer {
 }
 
 /**
- * Runs a program and waits for its end, for a limited time.
- * @throws ENGINE_START_FAILED when it does not end by itself
+ * Runs a program that answers at once, and waits for its end.
+ * @throws ENGINE_START_FAILED if it does not end in time (10 s unless given)
  */
 export function askProgram(
   program: string,

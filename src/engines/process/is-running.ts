@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { askProgram } from './ask-program.ts'
 
-/** Whether there is a process of this number, whosever it is. One that was not reaped yet counts. */
+/** Whether a process of any user has this id. A zombie counts. */
 export function isRunning(pid: number): boolean {
   if (!Number.isInteger(pid) || pid <= 0) return false
   try {
@@ -12,7 +12,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** The command line of a process; empty where there is none. */
+/** Returns the command line of a process, or an empty text. */
 export function commandOf(pid: number): string {
   if (process.platform !== 'linux') return askProgram('ps', ['-o', 'command=', '-p', String(pid)]).stdout.trim()
   try {

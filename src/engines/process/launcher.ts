@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { RungError } from '../../kernel/errors.ts'
 import { askProgram } from './ask-program.ts'
 
-/** How to start a program so that it does not run as root: a wrapper before the command line, or another user. */
+/** How to start a program so that it does not run as root: with a wrapper before the command line, or as another user. */
 export interface Launcher {
   prefix: readonly string[]
   uid?: number
@@ -11,31 +11,31 @@ export interface Launcher {
 
 export interface Launched {
   program: string
-  /** With which it ends at once. */
+  /** An option with which it ends at once. */
   versionFlag?: string
-  /** As people call it. */
+  /** Its name in messages. */
   name: string
-  /** What else one may do, after "or". */
+  /** An alternative, to follow the word "or". */
   advice: string
 }
 
 /**
- * No engine runs as root (Postgres refuses to). As root it is started in a user namespace (its files stay root's, a 0700
- * home is no obstacle); where namespaces are forbidden, as an unprivileged user that can reach the program.
- * @throws ENGINE_START_FAILED when neither is possible
+ * No engine runs as root (Postgres refuses to). For root it is started in a user namespace (its files still belong to root, and a
+ * 0700 home is no obstacle); where namespaces are forbidden, as an unprivileged user that can reach the program.
+ * @throws ENGINE_START_FAILED if neither is possible
  */
 export function findLauncher({ program, versionFlag = '--version', name, advice }: Launched): Launcher {
   if (process.getuid?.() !== 0) return { prefix: [] }
   const namespace = ['unshare', '--user', '--map-user=1000', '--map-group=1000']
   const probe = askProgram(namespace[0]!, [...namespace.slice(1), 'true'])
-  if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // ended by a Ctrl-C: it did start
+  if (probe.status === 0 || probe.signal !== null) return { prefix: namespace } // a Ctrl-C ended it, but it did start
   for (const user of ['postgres', 'nobody']) {
     const account = readAccount(user)
     if (account && askProgram(program, [versionFlag], account).status === 0) return { prefix: [], ...account }
   }
   throw new RungError(
     'ENGINE_START_FAILED',
-    `${name} does not run as root, and neither a user namespace nor an unprivileged user can be had here. Run as an ordinary user, or ${advice}.`,
+    `${name} does not run as root, and neither a user namespace nor an unprivileged user is available here. Run as an ordinary user, or ${advice}.`,
   )
 }
 
@@ -47,6 +47,6 @@ function readAccount(name: string): { uid: number; gid: number } | undefined {
     const [, , uid, gid] = line?.split(':') ?? []
     return uid && gid ? { uid: Number(uid), gid: Number(gid) } : undefined
   } catch {
-    return undefined // no such file: not a Unix with local accounts
+    return undefined // no such file
   }
 }

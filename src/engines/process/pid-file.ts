@@ -5,14 +5,14 @@ import { sleep, systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { askProgram } from './ask-program.ts'
 
-/** A folder that belongs to a server and its owner, by a file in it. */
+/** A folder that a file in it reserves for a server and its owner. */
 export interface Claim {
-  /** Writes down who runs on it. */
+  /** Records the server's process. */
   hold(pid: number): Promise<void>
   release(): Promise<void>
 }
 
-/** A process, so that another one which got its number later is not taken for it. */
+/** A process, told apart from others that get the same id later. */
 export interface Known {
   pid: number
   born: string
@@ -23,7 +23,7 @@ interface Entry {
   server?: Known
 }
 
-/** Who holds the folder, if anybody does. */
+/** Returns the process that holds the folder. */
 export async function ownerOf(dir: string): Promise<number | undefined> {
   const entry = await read(path.join(dir, 'server.pid'))
   return entry && lives(entry.owner) ? entry.owner.pid : undefined
@@ -32,7 +32,7 @@ export async function ownerOf(dir: string): Promise<number | undefined> {
 const goneWithinMs = 5_000
 
 /**
- * Takes the folder. A server on it whose owner is dead is ended first: the watchdog may just be at it, or was killed too.
+ * Claims a folder. A server on it whose owner has died is ended first.
  * @throws DATA_DIR_IN_USE while the owner lives
  */
 export async function claim(dir: string, name: string): Promise<Claim> {
@@ -49,7 +49,7 @@ export async function claim(dir: string, name: string): Promise<Claim> {
     const taken = await link(draft, file).then(
       () => true,
       (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EEXIST') return false // somebody was faster: look again
+        if (error.code === 'EEXIST') return false // another process was faster
         throw error
       },
     )
@@ -75,7 +75,7 @@ export async function claim(dir: string, name: string): Promise<Claim> {
   }
 }
 
-/** Only that very entry: meanwhile somebody else may have removed it, and taken the folder. */
+/** Removes only this entry: another process may have removed it already, and claimed the folder. */
 async function removeStale(file: string, stale: Entry | undefined): Promise<void> {
   const aside = `${file}.stale-${process.pid}`
   try {
@@ -103,7 +103,7 @@ async function read(file: string): Promise<Entry | undefined> {
   }
 }
 
-/** A server without data: SIGKILL, to its whole group. */
+/** Kills the server's process group; it keeps no data. */
 async function end(server: Known): Promise<void> {
   const giveUpAt = systemClock.ticks() + goneWithinMs
   while (lives(server) && systemClock.ticks() < giveUpAt) {
@@ -120,18 +120,18 @@ export function identify(pid: number): Known {
   return { pid, born: bornAt(pid) ?? '' }
 }
 
-/** Whether that very process still runs. */
+/** Whether this process still runs. */
 export function lives({ pid, born }: Known): boolean {
   return bornAt(pid) === born
 }
 
-/** When a process was started, in whatever form; nothing for one that is gone or only waits to be reaped. */
+/** Returns when a process was started, in any form; undefined if it has ended or is a zombie. */
 function bornAt(pid: number): string | undefined {
   if (process.platform === 'linux') {
     try {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      return fields[0] === 'Z' ? undefined : fields[19] // the 22nd of all, in ticks since the boot
+      return fields[0] === 'Z' ? undefined : fields[19] // the 22nd field: start time in ticks since boot
     } catch {
       return undefined
     }

@@ -3,16 +3,16 @@ import { askProgram } from './ask-program.ts'
 /** A program that is installed on this machine. */
 export interface Program {
   path: string
-  /** What it says of itself. */
+  /** Output of its version option. */
   versionText: string
 }
 
-/** Where packages put servers, which is not on everybody's PATH. */
+/** Where packages put servers; not always on the PATH. */
 const alsoIn = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/opt/homebrew/bin', '/opt/homebrew/sbin']
 
 /**
- * The first of these that is installed and runs.
- * @throws ENGINE_START_FAILED when it is asked for its version and does not answer
+ * Finds the first of these programs that is installed and runs.
+ * @throws ENGINE_START_FAILED if it does not answer with its version
  */
 export function findProgram(names: readonly string[], versionFlag: string): Program | undefined {
   for (const name of names) {
@@ -25,7 +25,7 @@ export function findProgram(names: readonly string[], versionFlag: string): Prog
   return undefined
 }
 
-/** `7.0.15` is at least `6.2`. */
+/** Whether a version such as `7.0.15` is at least another one such as `6.2`. */
 export function isAtLeast(version: string, least: string): boolean {
   const [have, want] = [version, least].map((text) => text.split('.').map(Number))
   for (const [index, part] of want!.entries()) {

@@ -9,51 +9,50 @@ import { type Claim, claim } from './pid-file.ts'
 import { startWatchdog } from './watchdog.ts'
 
 /**
- * A server that belongs to this process: it lives in a folder of its own and ends with its owner.
+ * A server that belongs to this process: it has a folder of its own and ends with its owner.
  *
  *   claim the folder ──► spawn ──► ready ──► (exit by itself | stop: signal, then SIGKILL to the group) ──► folder free
  *
- * It leads a session of its own, so that Ctrl-C reaches the owner only, who stops it in order. Three things see to it that
- * nothing is left behind: `stop`; a watchdog, for when the owner is dead; and the pid file, by which the next start on the
- * folder ends what survived even both.
+ * It leads its own session, so that Ctrl-C reaches only the owner, which stops it in order. Nothing is left behind: `stop` ends
+ * it; a watchdog ends it when the owner has died; and with the pid file the next start on the folder ends what survived both.
  */
 export interface ServerProcess {
   readonly pid: number
-  /** When it has ended, whichever way: a sentence. */
+  /** Resolves when it has ended, with a sentence. */
   readonly exited: Promise<string>
   isAlive(): boolean
-  /** To the server itself, such as SIGHUP. */
+  /** Sends a signal such as SIGHUP to the server itself. */
   signal(name: NodeJS.Signals): void
-  /** At once, to its whole group: for one that hangs. */
+  /** Kills its whole process group. */
   kill(): void
-  /** Repeating it is legal. Resolves when nothing of it runs any more. */
+  /** Resolves when nothing of it runs any more. May be repeated. */
   stop(): Promise<void>
 }
 
 export interface ServerOptions {
-  /** As people call it. */
+  /** Its name in messages. */
   name: string
-  /** Its own folder; made where it is not there. */
+  /** Its own folder; created if it does not exist. */
   dir: string
   program: string
   args: readonly string[]
   launcher: Launcher
-  /** Once the folder is taken: writes its settings. */
+  /** Writes its settings, once the folder is claimed. */
   prepare?(): Promise<void>
-  /** Asked every few milliseconds; true when this very process answers. */
+  /** Called every few milliseconds; whether this process answers. */
   isReady(pid: number): Promise<boolean>
   /** Where it listens, for messages. */
   address: string
   startTimeoutMs?: number
-  /** How long it has between the polite signal and the end, in ms; a function is asked at the stop. */
+  /** Time between the stop signal and SIGKILL, in ms; a function is called at the stop. */
   stopTimeoutMs?: number | (() => number)
-  /** Politely; SIGTERM unless given. */
+  /** SIGTERM unless given. */
   stopSignal?: NodeJS.Signals
-  /** Where it runs; its own folder unless given. */
+  /** Its own folder unless given. */
   cwd?: string
-  /** This process' own unless given. */
+  /** This process's own unless given. */
   env?: Readonly<Record<string, string | undefined>>
-  /** Aborted: it is not waited for any longer, and ended. */
+  /** When aborted during the start, the server is ended. */
   over?: AbortSignal
 }
 
@@ -61,8 +60,8 @@ const readyEveryMs = 5
 const logBytesMax = 10 * 1024 ** 2
 
 /**
- * Starts it and returns when it answers.
- * @throws DATA_DIR_IN_USE when another process runs one on this folder, PORT_IN_USE, ENGINE_START_FAILED
+ * Starts a server and resolves when it answers.
+ * @throws DATA_DIR_IN_USE if another process runs one on this folder, PORT_IN_USE, ENGINE_START_FAILED
  */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   const { name, dir, launcher } = options
@@ -77,7 +76,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   }
 }
 
-/** Its owner alone may enter. */
+/** Creates a folder that only its owner may enter. */
 export function makeDir(dir: string, { uid, gid }: Launcher): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   if (uid !== undefined) chownSync(dir, uid, gid!)
@@ -105,7 +104,7 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
   closeSync(log)
   if (child.pid !== undefined) watchdog.watch(child.pid)
   const exited = endOf(child).then(async (how) => {
-    if (child.pid !== undefined) killGroup(child.pid) // workers whose master died
+    if (child.pid !== undefined) killGroup(child.pid) // workers whose master has died
     watchdog.end()
     await claimed.release()
     return `${name} ended (${how})`
@@ -160,17 +159,17 @@ async function becomesReady(options: ServerOptions, child: ChildProcess): Promis
   return `${options.name} does not answer on ${options.address} after ${timeoutMs} ms`
 }
 
-function startError({ name, dir, address }: ServerOptions, failure: string, said: string): RungError {
-  if (/address already in use/i.test(said)) {
+function startError({ name, dir, address }: ServerOptions, failure: string, output: string): RungError {
+  if (/address already in use/i.test(output)) {
     return new RungError(
       'PORT_IN_USE',
-      `${name} cannot listen on ${address}: another process does. Stop it, or choose another port.`,
+      `${name} cannot listen on ${address}: another process does. Stop that process, or choose another port.`,
     )
   }
-  const lines = said.trim().split('\n').filter(Boolean)
+  const lines = output.trim().split('\n').filter(Boolean)
   const telling = lines.filter((line) => /\[emerg\]|\[alert\]|FATAL|Bad directive|>>>|\*\*\*|^# /.test(line))
   const last = (telling.length > 0 ? telling : lines).slice(-3).join(' ')
-  return new RungError('ENGINE_START_FAILED', `${failure}: ${last || 'it said nothing.'} See ${logFileOf(dir)}.`)
+  return new RungError('ENGINE_START_FAILED', `${failure}: ${last || 'it wrote nothing.'} See ${logFileOf(dir)}.`)
 }
 
 function endOf(child: ChildProcess): Promise<string> {
@@ -188,11 +187,11 @@ export function killGroup(pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    // nobody of it is left
+    // no process of it is left
   }
 }
 
-/** It is appended to, and begins anew at a start when it has grown large. */
+/** Opens the log for appending; a large one is moved aside. */
 async function openLog(file: string): Promise<number> {
   const log = openSync(file, 'a', 0o600)
   if (statSync(file).size < logBytesMax) return log

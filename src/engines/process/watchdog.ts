@@ -1,22 +1,22 @@
 import { spawn } from 'node:child_process'
 
 /**
- * Ends a server when this process is dead, however it died: a shell that holds one end of a pipe, whose other end closes
- * that very moment. (On Linux the kernel could do that, but not for nginx' workers, and not on macOS.)
+ * Ends a server when this process has died: a shell that waits for the other end of a pipe to close. (Linux could do that itself,
+ * but not for nginx' workers; macOS cannot.)
  */
 export interface Watchdog {
-  /** To be told right after the server was started. */
+  /** Call it right after the server was started. */
   watch(pid: number): void
-  /** The server has ended. */
+  /** Call it when the server has ended. */
   end(): void
 }
 
 export interface WatchdogOptions {
-  /** What the server gets first. */
+  /** Sent first. */
   signal: 'TERM' | 'INT'
-  /** What it gets when it is still there after its patience. */
+  /** Sent if the server still runs after `patienceMs`. */
   lastSignal: 'KILL' | 'QUIT'
-  /** The whole group, or the server alone, which sees to its own. */
+  /** Whether the whole process group gets the signals, or the server alone. */
   group: boolean
   patienceMs: number
 }
@@ -33,7 +33,7 @@ while [ $n -lt $(($4 + 20)) ] && kill -0 "$3$pid" 2>/dev/null; do
   sleep 0.1
 done`
 
-/** Started before the server: between the two nobody could be killed unseen for longer than an instant. */
+/** Start it before the server, so that the server is watched almost from its first moment. */
 export function startWatchdog({ signal, lastSignal, group, patienceMs }: WatchdogOptions): Watchdog {
   const tenths = String(Math.ceil(patienceMs / 100))
   const shell = spawn('/bin/sh', ['-c', script, 'rung-watchdog', signal, lastSignal, group ? '-' : '', tenths], {
@@ -41,7 +41,7 @@ export function startWatchdog({ signal, lastSignal, group, patienceMs }: Watchdo
     stdio: ['pipe', 'ignore', 'ignore'],
   })
   shell.on('error', () => {})
-  shell.stdin.on('error', () => {}) // it ended first
+  shell.stdin.on('error', () => {}) // the shell ended first
   shell.unref()
   ;(shell.stdin as unknown as { unref(): void }).unref()
   return {
