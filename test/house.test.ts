@@ -61,7 +61,7 @@ const clients: Record<string, RegExp> = {
   nodemailer: /^engines\/smtp\/client\.ts$/,
   'file-type': /^primitives\/files\/content-type\.ts$/,
   pino: /^runtime\/log\.ts$/,
-  'prom-client': /^observe\/metrics\.ts$/,
+  'prom-client': /^observe\/figures\.ts$/,
   '@opentelemetry/': /^observe\/traces\.ts$/,
 }
 /** Loaded only where they are used: never by a plain import. */

@@ -4,10 +4,7 @@ import type { Settings } from '../topology/read-settings.ts'
 import { type Role, type Topology, webProcesses } from '../topology/topology.ts'
 import { topologyOf } from '../topology/topology-of.ts'
 
-/**
- * What runs, and what needs what, wherever it runs: placement.ts puts it on this machine, an export writes it for another
- * system. Pure.
- */
+/** What runs, and what needs what, on any machine: placement.ts places it on this one, an export writes it for another system. */
 export interface Deployment {
   readonly topology: Topology
   /** From the clients inwards. */
@@ -16,12 +13,12 @@ export interface Deployment {
 
 export interface LogicalPart {
   readonly name: string
-  /** How many of it Rung runs; 0: it runs elsewhere. */
+  /** How many of it Rung runs; 0 if it runs elsewhere. */
   readonly count: number
-  /** What it does, in words. */
+  /** What it does, in words, for people. */
   readonly runs: string
   readonly kind: EnginePart | AppPart | ArchiverPart
-  /** Parts that answer before this one is started. */
+  /** Parts that must answer before this one is started. */
   readonly needs: readonly string[]
   /** Parts that are stopped after this one, besides those that it needs. */
   readonly stopsBefore: readonly string[]
@@ -41,13 +38,16 @@ interface ArchiverPart {
 
 const partOfRole: Readonly<Record<Role, string>> = { both: 'app', web: 'web', worker: 'worker' }
 
-/** @throws CONFIG_INVALID for several web processes with nothing in front of them */
+/**
+ * Derives the deployment from the settings. Pure.
+ * @throws CONFIG_INVALID for several web processes with nothing in front of them
+ */
 export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readonly Engine[]): Deployment {
   const topology = topologyOf(settings)
   if (topology.edge.engine === 'none' && webProcesses(topology) > 1) {
     throw new RungError(
       'CONFIG_INVALID',
-      'Several web processes need the edge in front of them. Leave it on, or have one web process.',
+      'Several web processes need the edge in front of them. Leave it on, or run one web process.',
     )
   }
   const { host, port } = topology.http
@@ -79,7 +79,7 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
     runs: appInWords(role, topology, fronts.length > 0 ? 'behind the edge' : `at ${entry}`),
     kind: { type: 'app', role },
     needs: behind,
-    // What still answers may enqueue work; the archive outlives all who write.
+    // Web processes may enqueue work until they end; the archive outlives everything that writes.
     stopsBefore: [...(role === 'worker' ? [] : ['worker']), 'archiver'],
   })
   const archiver: LogicalPart = {
@@ -107,7 +107,7 @@ function appInWords(role: Role, { data }: Topology, at: string): string {
   return `${role === 'both' ? 'answers and runs jobs' : 'answers requests'}, ${at}; ${pools}`
 }
 
-/** In which wave each part starts, and in which it stops, counted from the inside: a wave is complete before the next one begins. */
+/** Returns the waves in which each part starts and stops, counted from the inside. A wave completes before the next one begins. */
 export function wavesOf({ parts }: Deployment): ReadonlyMap<string, { start: number; stop: number }> {
   const depth = (name: string, links: (part: LogicalPart) => readonly string[]): number => {
     const part = parts.find((one) => one.name === name)

@@ -1,14 +1,14 @@
 /**
- * Whether a part hangs: it lives, and answers nothing. It is asked at a steady pace; a silence is a row of questions without an
- * answer. Pure: from times, monotonic and in ms, to a verdict.
+ * Decides whether a part hangs. It is asked at a steady pace; a silence is a series of questions without an answer. Pure: times are
+ * monotonic, in ms.
  *
- * Two things must not be mistaken for a hang: a machine under load, on which any answer comes late; and a pause of the
- * supervisor itself (Ctrl-Z, a laptop that slept, a busy event loop), after which every answer seems to be missing.
+ * Two things must not be mistaken for a hang: a machine under load, which answers late; and a pause of the supervisor itself
+ * (Ctrl-Z, a laptop that slept, a busy event loop), after which every answer seems to be missing.
  */
 
 export interface Question {
   at: number
-  /** When the answer came, or was no longer waited for. */
+  /** When the answer came, or the wait for it ended. */
   until: number
   answered: boolean
 }
@@ -19,16 +19,16 @@ export interface Silence {
   questions: number
 }
 
-/** A silence is a hang only after this many questions, however long each was waited for. */
+/** A silence is a hang only after this many questions. */
 const questionsMin = 6
 const paceMsMax = 5_000
 
-/** Time between two questions; each is waited for as long. */
+/** Time between two questions, and how long each waits for its answer; in ms. */
 export function paceMs(unresponsiveAfterMs: number): number {
   return Math.min(paceMsMax, unresponsiveAfterMs / questionsMin)
 }
 
-/** The silence after this question: none after an answer, and none where this process was not awake to hear one. */
+/** Returns the silence after a question: none after an answer, and none if this process was not awake to receive one. */
 export function silenceAfter(
   before: Silence | undefined,
   question: Question,

@@ -7,43 +7,42 @@ import type { CommandPart } from './placement.ts'
 import type { SupervisorOptions } from './supervisor.ts'
 
 /**
- * How parts are started. All of them end with this process, however it ends. Processes of the app say in `/healthz` how long
- * a request may take, and how long they need to stop; engines in front of them are told.
+ * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
+ * take and how long they need to stop; engines in front of them get these times.
  */
 export function partStarter(): { start: SupervisorOptions['start']; slowestStopMs(): number } {
-  const toldBy = new Map<string, Told>()
-  const most = (what: keyof Told, otherwise: number) =>
-    Math.max(...[...toldBy.values()].map((told) => told[what] ?? 0), 0) || otherwise
+  const reports = new Map<string, Health>()
+  const longest = (what: keyof Health, otherwise: number) =>
+    Math.max(...[...reports.values()].map((health) => health[what] ?? 0), 0) || otherwise
   return {
-    async start(part, over, mend) {
+    async start(part, over, report) {
       if (part.kind === 'engine')
-        return part.start({ mend, requestTimeoutMs: most('requestTimeoutMs', requestTimeoutDefaultMs) })
-      const { told, ...running } = await startCommand(part, over)
-      toldBy.set(part.name, told)
+        return part.start({ report, requestTimeoutMs: longest('requestTimeoutMs', requestTimeoutDefaultMs) })
+      const { health, ...running } = await startCommand(part, over)
+      reports.set(part.name, health)
       return running
     },
-    slowestStopMs: () => most('stopTimeoutMs', defaultStopTimeoutMs),
+    slowestStopMs: () => longest('stopTimeoutMs', defaultStopTimeoutMs),
   }
 }
 
-/** Migrations may take long; people who wait can see that they do. */
+/** Migrations may take long. */
 const startTimeoutMs = 3_600_000
 const healthTimeoutMs = 1_000
 
-/** What a process says of itself in `/healthz`. */
-interface Told {
+/** What a process reports in `/healthz`, in ms. */
+interface Health {
   requestTimeoutMs?: number
-  /** It stops within this time. */
   stopTimeoutMs?: number
 }
 
-async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { told: Told }> {
+async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { health: Health }> {
   const { name, dir, program, args, cwd, env, address, log } = part
   const logStart = await stat(log).then(
     ({ size }) => size,
     () => 0,
   )
-  let told: Told = {}
+  let health: Health = {}
   try {
     const server = await startServer({
       name,
@@ -56,25 +55,25 @@ async function startCommand(part: CommandPart, over: AbortSignal): Promise<Runni
       address,
       over,
       startTimeoutMs,
-      stopTimeoutMs: () => told.stopTimeoutMs ?? defaultStopTimeoutMs,
+      stopTimeoutMs: () => health.stopTimeoutMs ?? defaultStopTimeoutMs,
       async isReady() {
         const answer = await fetch(part.healthUrl, { signal: AbortSignal.timeout(healthTimeoutMs) })
-        const said: unknown = await answer.json()
-        if (answer.ok && typeof said === 'object' && said !== null) told = said
+        const body: unknown = await answer.json()
+        if (answer.ok && typeof body === 'object' && body !== null) health = body
         return answer.ok
       },
     })
-    return { ...server, answers: (withinMs) => says(part.healthUrl, withinMs), told }
+    return { ...server, answers: (withinMs) => answersAt(part.healthUrl, withinMs), health }
   } catch (error) {
-    throw (await ownWords(log, logStart)) ?? error
+    throw (await reportedError(log, logStart)) ?? error
   }
 }
 
-/** Of a process that has not said how long it needs. */
+/** For a process that has not reported its time. */
 const defaultStopTimeoutMs = 60_000
 
-/** Any answer counts. A process that turns a connection away, since it has enough of them, does not hang. */
-async function says(url: string, withinMs: number): Promise<boolean> {
+/** Any answer counts, even a refused connection: a process at its connection limit does not hang. */
+async function answersAt(url: string, withinMs: number): Promise<boolean> {
   const late = AbortSignal.timeout(withinMs)
   return fetch(url, { signal: late }).then(
     async ({ body }) => {
@@ -85,10 +84,10 @@ async function says(url: string, withinMs: number): Promise<boolean> {
   )
 }
 
-/** What the process said last, in the form of the command line: `Title (CODE)`, then a sentence, then perhaps a place in the app. */
-async function ownWords(file: string, start: number): Promise<RungError | undefined> {
-  const said = (await readFile(file).catch(() => Buffer.alloc(0))).subarray(start).toString()
-  const match = /^.* \(([A-Z_]+)\)\n([^\n]+)(?:\n\n([^\n]+:\d+:\d+))?\n?$/m.exec(said)
+/** Returns the error that a command printed last: `Title (CODE)`, a sentence, and perhaps a place in the app. */
+async function reportedError(file: string, start: number): Promise<RungError | undefined> {
+  const output = (await readFile(file).catch(() => Buffer.alloc(0))).subarray(start).toString()
+  const match = /^.* \(([A-Z_]+)\)\n([^\n]+)(?:\n\n([^\n]+:\d+:\d+))?\n?$/m.exec(output)
   if (!match || !Object.hasOwn(errorCodes, match[1]!)) return undefined
   const [, code, message, at] = match
   return new RungError(code as ErrorCode, message!, { facts: at === undefined ? {} : { at } })

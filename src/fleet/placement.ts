@@ -7,9 +7,9 @@ import { noConfig } from '../topology/settings.ts'
 import type { Role } from '../topology/topology.ts'
 import { type Deployment, type LogicalPart, wavesOf } from './deployment.ts'
 
-/** From a deployment to the processes of this machine: their ports, sockets, folders, command lines and environments. Pure. */
+/** The processes of this machine: their ports, sockets, folders, command lines and environments. */
 export interface Plan {
-  /** Where clients come in. */
+  /** Where clients connect. */
   readonly url: string
   /** From the clients inwards. */
   readonly parts: readonly Part[]
@@ -23,7 +23,7 @@ interface Common {
   readonly startWave: number
   /** Parts of a higher wave have ended before this one is stopped. */
   readonly stopWave: number
-  /** Where it listens, for people: without passwords. */
+  /** Where it listens, without passwords. */
   readonly address: string
   /** Its own folder. */
   readonly dir: string
@@ -33,7 +33,7 @@ interface Common {
 export interface EnginePart extends Common {
   readonly kind: 'engine'
   readonly engine: string
-  /** What it is started with. */
+  /** What it is started with; may contain secrets. */
   readonly options: object
   start(events: EngineEvents): Promise<RunningPart>
 }
@@ -52,26 +52,26 @@ export interface CommandPart extends Common {
 
 export type Env = Readonly<Record<string, string | undefined>>
 
-/** What a placement stands on: everything that neither the topology nor a setting decides. */
+/** The facts of this machine that neither the topology nor a setting decides. */
 export interface Site {
   /** Absolute. */
   readonly dataDir: string
   readonly tmpDir: string
   /** `program …args start file --role web` is a process of the app. */
   readonly app: { program: string; args: readonly string[]; file: string; cwd: string; env: Env }
-  /** Where clients come in; its port is a real one. */
+  /** Where clients connect; its port is not 0. */
   readonly entry: { host: string; port: number }
-  /** Free ones, as many as `portsNeeded`. */
+  /** Free ports, as many as `portsNeeded`. */
   readonly ports: readonly number[]
   /** The root of all keys. */
   readonly rootSecret: string
-  /** A random word for a part. */
+  /** Returns a random secret for a part. */
   secretOf(part: string): string
 }
 
 const local = '127.0.0.1'
 
-/** Ports besides the one on which clients come in. */
+/** Returns the number of ports needed besides the one for clients. */
 export function portsNeeded({ parts }: Deployment): number {
   const listening = parts.map(({ kind, count }) => {
     if (kind.type !== 'engine') return count
@@ -80,6 +80,7 @@ export function portsNeeded({ parts }: Deployment): number {
   return listening.reduce((sum, count) => sum + count, 0) - 1
 }
 
+/** Places a deployment on this machine. Pure. */
 export function placeDeployment(deployment: Deployment, { given }: Pick<Settings, 'given'>, site: Site): Plan {
   const { topology, parts } = deployment
   const { app, dataDir, entry } = site
@@ -169,7 +170,7 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
           role: undefined,
           ...command(name, name, { host: local, port }),
           args: [...app.args, 'backup', '--stream', '--port', String(port)],
-          // It needs nothing of the app: neither its keys nor its engines.
+          // The archiver gets neither the app's keys nor its engines.
           env: {
             ...inherited,
             ...environmentOf(given, (one) => /^(backup|log)\.|^process\.mode$/.test(one)),
@@ -191,15 +192,15 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
           HOST: host,
           PORT: String(port),
           RUNG_ROLE: role,
-          // What is in front runs on this machine, and says for whom it asks.
-          ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: believing(shared.RUNG_TRUST_PROXY) }),
+          // The edge runs on this machine, and forwards the address of the client.
+          ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: withLocal(shared.RUNG_TRUST_PROXY) }),
         },
       }))
   }
   return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf) }
 }
 
-function believing(proxies: string | undefined): string {
+function withLocal(proxies: string | undefined): string {
   return proxies === undefined ? local : `${proxies},${local}`
 }
 
@@ -211,7 +212,7 @@ function partDir(dataDir: string, name: string): string {
   return path.join(fleetDir(dataDir), name)
 }
 
-/** A Unix socket's path is limited to 103 bytes on macOS: below a deep data directory its folder is a private one elsewhere. */
+/** A Unix socket's path is limited to 103 bytes on macOS: for a deep data directory it lies in a private folder elsewhere. */
 function dirFor({ dataDir, tmpDir }: Site, name: string, socket = ''): string {
   const dir = partDir(dataDir, name)
   if (socket === '' || Buffer.byteLength(`${dir}/${socket}`) <= 103) return dir

@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'
 import { messageOf, RungError } from '../kernel/errors.ts'
 
-/** Below those that operating systems hand out to outgoing connections (from 32,768 or 49,152), so that a restart finds them free. */
+/** Below the ports of outgoing connections (from 32,768 or 49,152), so that a restart finds them free. */
 const first = 20_000
 const span = 10_000
 
-/** @returns ports that are free now; the same ones for the same data directory where possible */
+/**
+ * Finds free ports; the same ones for the same data directory if possible.
+ * @throws PORT_IN_USE
+ */
 export async function freePorts(dataDir: string, count: number, except?: number): Promise<number[]> {
   const begin = createHash('sha256').update(dataDir).digest().readUInt32BE() % span
   const found: number[] = []
@@ -14,12 +17,16 @@ export async function freePorts(dataDir: string, count: number, except?: number)
     const port = first + ((begin + step) % span)
     if (port !== except && (await listens('127.0.0.1', port)) === undefined) found.push(port)
   }
-  if (found.length < count) throw new RungError('PORT_IN_USE', `There are no free ports from ${first} on.`)
+  if (found.length < count)
+    throw new RungError(
+      'PORT_IN_USE',
+      `There are not enough free ports between ${first} and ${first + span}. Stop what uses them.`,
+    )
   return found
 }
 
 /**
- * The port on which clients come in; for 0 it is any free one.
+ * Returns the port for clients; for 0 any free one.
  * @throws PORT_IN_USE, CONFIG_INVALID before anything is started
  */
 export async function publicPort(dataDir: string, host: string, port: number): Promise<number> {

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { identify, type Known, lives } from '../engines/process/pid-file.ts'
 import { systemClock } from '../kernel/clock.ts'
 
-/** A process of `rung start` on a data directory; those of `rung up` are parts of its fleet. */
+/** A process of `rung start` on a data directory. (Processes of `rung up` are parts of its fleet.) */
 export interface Started {
   process: Known
   /** `both`, `web` or `worker`. */
@@ -12,15 +12,15 @@ export interface Started {
   state: 'starting' | 'running'
   /** When this state began, ms since the epoch. */
   since: number
-  /** Where it answers, once it does. */
+  /** Where it answers; empty until it does. */
   url: string
-  /** After a signal it ends within this time, in ms. */
+  /** Within this time it ends after a signal, in ms; 0 until it is known. */
   stopTimeoutMs: number
 }
 
 const folderOf = (dataDir: string) => path.join(dataDir, 'started')
 
-/** Records that this process starts, for `rung ps` and `rung stop`. The data directory exists. */
+/** Records that this process starts, for `rung ps` and `rung stop`. The data directory must exist. */
 export async function noteStart(dataDir: string, role: string, app: string) {
   const folder = folderOf(dataDir)
   const file = path.join(folder, `${process.pid}.json`)
@@ -39,7 +39,7 @@ export async function noteStart(dataDir: string, role: string, app: string) {
   }
 }
 
-/** @returns those that run now, the oldest first; records of killed ones are removed */
+/** Returns the processes that run now, the oldest first. Records of killed ones are removed. */
 export async function startedOn(dataDir: string): Promise<Started[]> {
   const folder = folderOf(dataDir)
   const found: Started[] = []

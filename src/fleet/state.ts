@@ -3,26 +3,26 @@ import { ownerOf } from '../engines/process/pid-file.ts'
 import { fleetDir } from './placement.ts'
 import type { PartState } from './supervisor.ts'
 
-/** What `rung ps` reads in another terminal; it holds no passwords. */
+/** The state file of a fleet, read by other commands; without passwords. */
 export interface FleetState {
   rung: string
   app: string
   url: string
   startedAt: number
-  /** After a signal everything ends within this time, in ms. */
+  /** Within this time everything ends after a signal, in ms. */
   stopTimeoutMs: number
   parts: (PartState & { address: string; log: string })[]
 }
 
 /** A fleet that runs now. */
 export interface RunningFleet extends FleetState {
-  /** Process of its supervisor. */
+  /** The process of its supervisor. */
   pid: number
 }
 
 const fileOf = (dataDir: string) => `${fleetDir(dataDir)}/state.json`
 
-/** Writes one after the other; changes during a write are written together after it. */
+/** Writes the state file after changes; those during a write are written together after it. */
 export function stateWriter(dataDir: string, look: () => FleetState) {
   const file = fileOf(dataDir)
   let writing: Promise<void> | undefined
@@ -50,7 +50,7 @@ export function stateWriter(dataDir: string, look: () => FleetState) {
   }
 }
 
-/** `undefined` where no supervisor holds the folder: the file of a killed one counts for nothing. */
+/** Returns the fleet whose supervisor runs now. The file of a killed supervisor is ignored. */
 export async function runningFleet(dataDir: string): Promise<RunningFleet | undefined> {
   const pid = await ownerOf(fleetDir(dataDir))
   if (pid === undefined) return undefined

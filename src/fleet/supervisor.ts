@@ -6,20 +6,20 @@ import { hangs, paceMs, type Question, type Silence, silenceAfter } from './live
 import type { Part } from './placement.ts'
 
 /**
- * Keeps the parts of a plan running.
+ * Keeps the parts of a plan running, see `supervise`.
  *
  *   waiting ──wave──► starting ──► running ──ended by itself──► restarting ──► running …
  *                        │            │ └─────hung, was ended─────► │
  *                        └────────────┴── stop, wave by wave ◄──────┘ ──► stopped
  *
- * A first start that fails stops everything and is reported. Later starts are tried again, forever, at most five seconds
- * apart: `rung ps` shows them, and a full disk or a taken port may not last.
+ * A first start that fails stops everything and is reported. Later starts are retried forever, at most five seconds apart:
+ * `rung ps` shows them, and a full disk or a taken port may be temporary.
  */
 export interface Supervisor {
-  /** Resolves when all answer for the first time. */
+  /** Resolves once all parts have answered. */
   readonly ready: Promise<void>
   readonly states: readonly PartState[]
-  /** Stops all parts, from the edge inwards. Legal at any time; twice is the same as once. */
+  /** Stops all parts, from the edge inwards. May be called at any time, and repeatedly. */
   stop(): Promise<void>
 }
 
@@ -30,24 +30,28 @@ export interface PartState {
   restarts: number
   /** When this state began, ms since the epoch. */
   since: number
-  /** Why it is not running. */
+  /** Why the part is not running. */
   trouble: string | undefined
-  /** Why it was restarted the last time. */
+  /** Why the part was restarted the last time. */
   reason: string | undefined
 }
 
 export interface SupervisorOptions {
   parts: readonly Part[]
-  /** `mend`: for a part that restarts itself; it reports its trouble, and without an argument that it is back. */
-  start(part: Part, over: AbortSignal, mend: (trouble: string | undefined, pid?: number) => void): Promise<RunningPart>
-  /** A part that has not answered for this many ms is restarted; 0 is never. */
+  /** `report` is for a part that restarts itself: it reports its trouble, and without an argument that it runs again. */
+  start(
+    part: Part,
+    over: AbortSignal,
+    report: (trouble: string | undefined, pid?: number) => void,
+  ): Promise<RunningPart>
+  /** A part that has not answered for this many ms is restarted; 0 disables this. */
   unresponsiveAfterMs: number
   /** After each change of a state. */
   onChange(state: PartState): void
 }
 
 const restartMs = { base: 100, cap: 5_000 }
-/** A part that ran for this long is first restarted after a short pause again. */
+/** After a part has run for this long, its next restart comes after a short pause again. */
 const steadyMs = 30_000
 
 interface Supervised {
@@ -62,7 +66,7 @@ interface Supervised {
 
 export function supervise({ parts, start, unresponsiveAfterMs, onChange }: SupervisorOptions): Supervisor {
   const over = new AbortController()
-  const nodes = parts.map((part): Supervised => {
+  const all = parts.map((part): Supervised => {
     const state: PartState = {
       name: part.name,
       state: 'waiting',
@@ -80,45 +84,45 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     onChange(state)
   }
 
-  function tellRestarting(node: Supervised, trouble: string): void {
-    const { state } = node
-    if (state.state !== 'restarting') tell(node, 'restarting', { pid: undefined, trouble, reason: trouble })
-    else if (state.trouble !== trouble) tell(node, 'restarting', { trouble })
+  function tellRestarting(supervised: Supervised, trouble: string): void {
+    const { state } = supervised
+    if (state.state !== 'restarting') tell(supervised, 'restarting', { pid: undefined, trouble, reason: trouble })
+    else if (state.trouble !== trouble) tell(supervised, 'restarting', { trouble })
   }
 
-  /** Why it was killed tells more than that it was killed. */
-  function causeOf(node: Supervised, trouble: string): string {
-    const cause = node.hung ?? trouble
-    node.hung = undefined
+  /** Why a part was killed says more than that it was killed. */
+  function causeOf(supervised: Supervised, trouble: string): string {
+    const cause = supervised.hung ?? trouble
+    supervised.hung = undefined
     return cause
   }
 
-  function tellBack(node: Supervised, pid = node.state.pid): void {
-    tell(node, 'running', { pid, trouble: undefined, restarts: node.state.restarts + 1 })
+  function tellBack(supervised: Supervised, pid = supervised.state.pid): void {
+    tell(supervised, 'running', { pid, trouble: undefined, restarts: supervised.state.restarts + 1 })
   }
 
-  async function launch(node: Supervised): Promise<void> {
-    node.server = undefined
-    node.server = await start(node.part, over.signal, (trouble, pid) => {
+  async function launch(supervised: Supervised): Promise<void> {
+    supervised.server = undefined
+    supervised.server = await start(supervised.part, over.signal, (trouble, pid) => {
       if (over.signal.aborted) return
-      if (trouble !== undefined) tellRestarting(node, causeOf(node, trouble))
-      else tellBack(node, pid)
+      if (trouble !== undefined) tellRestarting(supervised, causeOf(supervised, trouble))
+      else tellBack(supervised, pid)
     })
-    node.state.pid = node.server.pid
+    supervised.state.pid = supervised.server.pid
   }
 
-  async function keep(node: Supervised): Promise<void> {
+  async function keep(supervised: Supervised): Promise<void> {
     for (let attempt = 0; !over.signal.aborted; ) {
       const upAt = systemClock.ticks()
-      let trouble = causeOf(node, await node.server!.exited)
+      let trouble = causeOf(supervised, await supervised.server!.exited)
       if (systemClock.ticks() - upAt > steadyMs) attempt = 0
       while (!over.signal.aborted) {
-        tellRestarting(node, trouble)
+        tellRestarting(supervised, trouble)
         attempt += 1
         try {
           await sleep(backoffMs(attempt, restartMs.base, restartMs.cap), over.signal)
-          await launch(node)
-          tellBack(node)
+          await launch(supervised)
+          tellBack(supervised)
           break
         } catch (error) {
           trouble = messageOf(error)
@@ -127,19 +131,19 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     }
   }
 
-  /** Asks it at a steady pace, and kills it when it hangs. A part that starts or has just died is not asked. */
-  async function listen(node: Supervised): Promise<void> {
+  /** Asks a running part at a steady pace, and kills it when it hangs. */
+  async function listen(supervised: Supervised): Promise<void> {
     let silence: Silence | undefined
     while (!over.signal.aborted) {
-      const { server } = node
-      const { state, since } = node.state
+      const { server } = supervised
+      const { state, since } = supervised.state
       const asked = await ask(state === 'running' ? server : undefined)
-      const isSame = node.state.state === 'running' && node.state.since === since
+      const isSame = supervised.state.state === 'running' && supervised.state.since === since
       silence = isSame ? silenceAfter(silence, asked, unresponsiveAfterMs) : undefined
       if (silence && hangs(silence, unresponsiveAfterMs) && !over.signal.aborted) {
         silence = undefined
-        node.hung = `did not answer for ${unresponsiveAfterMs / 1000} s`
-        tellRestarting(node, node.hung)
+        supervised.hung = `did not answer for ${unresponsiveAfterMs / 1000} s`
+        tellRestarting(supervised, supervised.hung)
         server!.kill()
       }
       await sleep(Math.max(0, asked.at + paceMs(unresponsiveAfterMs) - systemClock.ticks()), over.signal)
@@ -162,12 +166,12 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
   async function startAll(): Promise<void> {
     for (const wave of waves(({ startWave }) => startWave)) {
       const outcomes = await Promise.allSettled(
-        wave.map(async (node) => {
-          tell(node, 'starting')
-          await launch(node)
-          tell(node, 'running')
-          node.keeping = keep(node)
-          if (unresponsiveAfterMs > 0) listen(node).catch(() => {}) // it ends with an aborted wait
+        wave.map(async (supervised) => {
+          tell(supervised, 'starting')
+          await launch(supervised)
+          tell(supervised, 'running')
+          supervised.keeping = keep(supervised)
+          if (unresponsiveAfterMs > 0) listen(supervised).catch(() => {}) // rejects when the supervisor stops
         }),
       )
       const failed = outcomes.find((outcome) => outcome.status === 'rejected')
@@ -182,12 +186,12 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     const failures: unknown[] = []
     for (const wave of waves(({ stopWave }) => -stopWave)) {
       await Promise.all(
-        wave.map(async (node) => {
-          if (node.state.state !== 'waiting') tell(node, 'stopping')
-          const stopping = node.server?.stop().catch((error) => failures.push(error))
-          await Promise.all([stopping, node.keeping])
-          await node.server?.stop().catch(() => {}) // one that came up at this very moment
-          tell(node, 'stopped', { pid: undefined, trouble: undefined })
+        wave.map(async (supervised) => {
+          if (supervised.state.state !== 'waiting') tell(supervised, 'stopping')
+          const stopping = supervised.server?.stop().catch((error) => failures.push(error))
+          await Promise.all([stopping, supervised.keeping])
+          await supervised.server?.stop().catch(() => {}) // a part that started at this moment
+          tell(supervised, 'stopped', { pid: undefined, trouble: undefined })
         }),
       )
     }
@@ -195,16 +199,16 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
   }
 
   function waves(number: (part: Part) => number): Supervised[][] {
-    const byNumber = Map.groupBy(nodes, ({ part }) => number(part))
+    const byNumber = Map.groupBy(all, ({ part }) => number(part))
     return [...byNumber].sort(([a], [b]) => a - b).map(([, wave]) => wave)
   }
 
   const ready = startAll()
-  ready.catch(() => {}) // whoever waits for it gets the error
+  ready.catch(() => {}) // the caller that awaits it gets the error
   let stopped: Promise<void> | undefined
   return {
     ready,
-    states: nodes.map(({ state }) => state),
+    states: all.map(({ state }) => state),
     stop() {
       stopped ??= stopAll()
       return stopped

@@ -1,13 +1,20 @@
 import { createServer } from 'node:http'
 import { RungError } from '../kernel/errors.ts'
-import { archiverMetrics, metricsPath } from './metrics.ts'
+import { observeBackups } from './backup-metrics.ts'
+import { Figures } from './figures.ts'
+import { metricsPath } from './metrics.ts'
 
-/** `/healthz` and `/metrics` of a process that archives and runs no app, for this machine alone. Gives what closes it. */
+/**
+ * Serves `/healthz` and `/metrics` of a process that only archives, on 127.0.0.1.
+ * @returns a function that closes it
+ * @throws PORT_IN_USE, CONFIG_INVALID
+ */
 export async function openArchiverDoor(port: number, backupDir: string): Promise<() => void> {
-  const { contentType, text, end } = archiverMetrics(backupDir)
+  const figures = new Figures()
+  const end = observeBackups(backupDir, figures)
   const server = createServer(async ({ url }, response) => {
     if (url === '/healthz') response.setHeader('content-type', 'application/json').end('{"status":"ok"}')
-    else if (url === metricsPath) response.setHeader('content-type', contentType).end(await text())
+    else if (url === metricsPath) response.setHeader('content-type', figures.contentType).end(await figures.text())
     else response.writeHead(404).end()
   })
   await new Promise<void>((resolve, reject) => {

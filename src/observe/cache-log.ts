@@ -5,7 +5,7 @@ import type { Http } from '../primitives/http/contract.ts'
 import type { Log } from '../runtime/log.ts'
 import { listen } from './listen.ts'
 
-/** A line when the shared layer goes, and one when it is back: not one for each call that fails meanwhile. */
+/** Logs when the shared layer is lost and when it is back, not each failed call in between. */
 export function cacheLog(http: Http, data: DataRoot, log: Log): void {
   let isDown = false
   listen<CacheNews>(http, data, cacheNews, ({ event, error }) => {
@@ -14,7 +14,7 @@ export function cacheLog(http: Http, data: DataRoot, log: Log): void {
       const why = error === undefined ? '' : ` (${messageOf(error)})`
       log.warn(
         { event: 'cache-shared-down', err: error },
-        `the shared layer of the cache cannot be used${why}: each process loads for itself until it is back`,
+        `the shared layer of the cache cannot be used${why}: until it is back, each process loads for itself`,
       )
     } else if (event === 'shared-up' && isDown) {
       isDown = false

@@ -2,7 +2,7 @@ import type { Channel } from 'node:diagnostics_channel'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 
-/** Listens to what one app's data does, for as long as the app runs; another app of the process is none of its business. */
+/** Listens to messages about one app's databases, for as long as the app runs. */
 export function listen<Message extends { database: unknown }>(
   http: Http,
   data: DataRoot,
@@ -10,12 +10,16 @@ export function listen<Message extends { database: unknown }>(
   onMessage: (message: Message) => void,
 ): void {
   const databases: readonly unknown[] = data.databases
-  const handler = (message: unknown) => {
+  listenUntilClose(http, channel, (message) => {
     if (databases.includes((message as Message).database)) onMessage(message as Message)
-  }
-  channel.subscribe(handler)
+  })
+}
+
+/** Listens to a channel of the process for as long as the app runs. */
+export function listenUntilClose(http: Http, channel: Channel, onMessage: (message: unknown) => void): void {
+  channel.subscribe(onMessage)
   http.addHook('onClose', (_instance, done) => {
-    channel.unsubscribe(handler)
+    channel.unsubscribe(onMessage)
     done()
   })
 }

@@ -11,7 +11,7 @@ import type { Http } from '../primitives/http/contract.ts'
 import { listen } from './listen.ts'
 import { tallyOf } from './tally.ts'
 
-/** One statement that a unit of work ran again and again, usually once for each row of another. */
+/** A statement that a unit of work ran again and again, usually once for each row of another. */
 export interface NPlusOne {
   statement: string
   /** The unit of work: `GET /api/articles`. */
@@ -21,11 +21,11 @@ export interface NPlusOne {
   module: string | undefined
 }
 
-/** From the tenth run of one statement within a scope on it is told, once for each scope. */
+/** The tenth run of a statement within a scope is reported, once for each scope. */
 export const threshold = 10
 
 export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlusOne) => void): void {
-  /** Places that are about to run for the tenth time: the author's frames are on the stack when a statement is written. */
+  /** Places that are about to run for the tenth time. The author's frames are on the stack when a statement is written. */
   const places = new WeakMap<Scope, Map<unknown, string>>()
 
   listen<StatementWritten>(http, data, statementWritten, ({ site, scope }) => {
@@ -35,7 +35,7 @@ export function watchNPlusOne(http: Http, data: DataRoot, onFound: (found: NPlus
     }
   })
 
-  // Counted as they run: a piece of another statement is none of its own.
+  // Counted when they run: a fragment of another statement does not count.
   listen<StatementDone>(http, data, statementDone, ({ statement, scope, module }) => {
     if (!scope || scope.kind === 'task') return
     const site = statement.site ?? statement.text

@@ -9,10 +9,10 @@ import { keepSightings, type Sightings } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
 import { traces } from './traces.ts'
 
-/** One line for a statement in so many ms, however often it is seen. */
+/** A statement is logged at most this often. */
 const sameLineEveryMs = 60_000
 
-/** Everything that watches a running app. What it sees is kept for the doctor, or given to `sightings`. */
+/** Watches a running app: metrics, traces, log lines. What it finds is kept for the doctor, or passed to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const seen = sightings ?? keepSightings(http, bindings.dataDir)

@@ -9,12 +9,12 @@ import { tallyOf } from './tally.ts'
 
 export const slowRequestMs = 1_000
 
-/** Whether a request gets its line: failures and slow ones always, of the rest a sample. Pure. */
+/** Whether a request is logged: failures and slow ones always, the rest as a sample. Pure. */
 export function worthALine(status: number, durationMs: number, sample: number, random: Random): boolean {
   return status >= 500 || durationMs >= slowRequestMs || random() < sample
 }
 
-/** One line for a request, at its end, with what it asked of the database. No headers, no bodies, no query strings. */
+/** Logs a line at the end of a request, with its number of statements. No headers, no bodies, no query strings. */
 export function requestLog(http: Http, data: DataRoot, sample: number, random: Random = systemRandom): void {
   listen<StatementDone>(http, data, statementDone, ({ scope, durationMs }) => {
     if (!scope) return

@@ -5,10 +5,10 @@ import { queueTrouble, type RunDone, runDone, type Trouble } from '../primitives
 import type { Log } from '../runtime/log.ts'
 import { listen } from './listen.ts'
 
-/** Failures that another try may mend are worth a warning; a dead job is lost work until somebody looks. */
+/** A failure that will be retried is a warning; a dead job is lost work until somebody acts. */
 const levels: Partial<Record<RunDone['outcome'], 'warn' | 'error'>> = { retry: 'warn', dead: 'error', lost: 'warn' }
 
-/** A line for each run that did not end well, and for each trouble of the queue. */
+/** Logs each run that failed, and each trouble of the queue. */
 export function runLog(http: Http, data: DataRoot, log: Log): void {
   listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs, error }) => {
     const level = levels[outcome]

@@ -1,6 +1,6 @@
 import type { Scope } from '../kernel/scope.ts'
 
-/** What one unit of work has asked of the database so far. */
+/** The statements that a unit of work has run so far. */
 export interface Tally {
   statements: number
   statementMs: number

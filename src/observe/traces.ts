@@ -20,9 +20,9 @@ import { listen } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
 
 /**
- * Spans at the borders only: a request, a statement. They go to whatever OpenTelemetry SDK the process has registered,
- * Rung's own (`exportTraces`) or the app's; without one nothing is made.
- * Names and attributes: OpenTelemetry semantic conventions 1.30, HTTP and database.
+ * Creates spans for requests, statements and runs of jobs, for the OpenTelemetry SDK that the process has registered: Rung's own
+ * (`exportTraces`) or the app's. Without one no span is created. Names and attributes follow the OpenTelemetry semantic
+ * conventions 1.30, HTTP and database.
  */
 export function traces(http: Http, data: DataRoot): void {
   const spans = new WeakMap<object, Span>()
@@ -85,7 +85,7 @@ export function traces(http: Http, data: DataRoot): void {
   })
 }
 
-/** A run belongs to the trace of whoever enqueued or published it. */
+/** A run belongs to the trace in which it was enqueued or published. */
 function traceRuns(http: Http, data: DataRoot, spans: WeakMap<object, Span>): void {
   listen<RunBegin>(http, data, runBegin, ({ item, scope }) => {
     if (!enabled()) return
@@ -135,10 +135,10 @@ function parentOf(header: unknown): Context {
 }
 
 /**
- * Sends spans by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, a share of OTEL_TRACES_SAMPLER_ARG (0 … 1, default 1) of
- * the traces that begin here, and those whose caller asked for it. The SDK is loaded only where an endpoint is set.
- * @returns how to send what is left and end it
- * @throws CONFIG_INVALID when the SDK is not installed
+ * Exports spans by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT: the share OTEL_TRACES_SAMPLER_ARG (0 … 1, default 1) of the traces
+ * that begin here, and all that the caller sampled. The SDK is loaded only if an endpoint is set.
+ * @returns a function that sends the remaining spans and ends the export
+ * @throws CONFIG_INVALID if the SDK is not installed
  */
 export async function exportTraces(
   { endpoint, tracesEndpoint, sample, service }: Bindings['telemetry'],

@@ -142,7 +142,7 @@ describe('a full disk', () => {
       await hasReserve(disk)
       await refusesAndReads(app, written)
       t.diagnostic(`${written.size} writes acknowledged before the disk was full`)
-      assert.match(app.stdout(), /"event":"postgres-full".*writes are refused, reads go on\. Free space on it\./)
+      assert.match(app.stdout(), /"event":"postgres-full".*writes are refused, reads continue\. Free space on it\./)
       await free()
       await accepts(app, written)
       assert.match(app.stdout(), /"event":"postgres-freed"/)

@@ -41,12 +41,12 @@ export const postgres: Engine = {
   },
 }
 
-async function start(options: EmbeddedOptions, { mend }: EngineEvents): Promise<RunningPart> {
+async function start(options: EmbeddedOptions, { report }: EngineEvents): Promise<RunningPart> {
   const server = await startEmbedded({
     ...options,
     onEvent(event, detail) {
-      if (event === 'lost') mend(detail)
-      if (event === 'recovered') mend(undefined, server.pid())
+      if (event === 'lost') report(detail)
+      if (event === 'recovered') report(undefined, server.pid())
     },
   })
   const { promise: exited, resolve } = Promise.withResolvers<string>()

@@ -4,24 +4,24 @@ import { createInterface } from 'node:readline'
 import { RungError } from '../../kernel/errors.ts'
 import { askProgram } from './ask-program.ts'
 
-/** Where an engine comes from, for those who install it. */
+/** The packages of an engine. */
 export interface Packages {
   debian: readonly string[]
-  /** What Debian would start by itself. */
+  /** Services that Debian would start by itself. */
   debianServices: readonly string[]
   brew: readonly string[]
   dockerImage: string
 }
 
-/** As root on Debian (or what descends from it) packages can be installed without asking anybody. */
+/** Whether this process may install packages: as root on Debian or a system derived from it. */
 export function canInstall(): boolean {
   return process.getuid?.() === 0 && existsSync('/etc/debian_version') && existsSync('/usr/bin/apt-get')
 }
 
 /**
- * Debian starts what it installs. Rung starts its engines itself, so new services are masked while they are installed
- * and switched off afterwards; those that were there before stay as they are.
- * @throws ENGINE_MISSING with what apt said
+ * Installs packages through apt. Debian starts the services that it installs, but Rung starts its engines itself: new services are
+ * masked during the installation and switched off afterwards. Existing ones stay as they are.
+ * @throws ENGINE_MISSING with the last line of apt
  */
 export async function installDebian(wanted: readonly Packages[], note: (line: string) => void): Promise<void> {
   const missing = wanted.filter(({ debian }) => !debian.every(isInstalled))
@@ -42,7 +42,7 @@ export async function installDebian(wanted: readonly Packages[], note: (line: st
   for (const name of services) switchOff(name)
 }
 
-/** Ending a service takes its time. */
+/** Stopping a service takes time. */
 const patient = { timeoutMs: 120_000 }
 
 function isInstalled(name: string): boolean {

@@ -3,35 +3,35 @@ import type { Topology } from '../../topology/topology.ts'
 import type { Packages } from './debian.ts'
 
 /**
- * Everything that the rest of the house knows of an outside system: one object, in `engine.ts` of its folder, and one line in
- * fleet/engines.ts. A process of the app loads only its `client.ts`, which imports its npm package.
+ * Everything that the rest of the code knows about an outside system: one object in `engine.ts` of its folder, and one line in
+ * fleet/engines.ts. A process of the app loads only its `client.ts`, which imports the npm package.
  */
 export interface Engine {
   /** Its name in `rung engines install redis`. */
   readonly name: string
-  /** The name that people know. */
+  /** Its name for people. */
   readonly product: string
-  /** Under which name `/readyz` of a process of the app says whether it can use it. */
+  /** The name of its check in `/readyz` of the app's processes. */
   readonly check?: string
-  /** Name of its part in a fleet: `edge` is nginx. */
+  /** The name of its part in a fleet: `edge` is nginx. */
   readonly part: string
-  /** `front`: requests come through it to the app. `behind`: the app uses it. */
+  /** `front`: requests reach the app through it. `behind`: the app uses it. */
   readonly side: 'front' | 'behind'
   /** Parts of other engines that it needs itself. */
   readonly needs?: readonly string[]
-  /** How it is installed, where it does not come with Rung. */
+  /** How it is installed, if it does not come with Rung. */
   readonly packages?: Packages
-  /** What is installed on this machine. An engine without this never runs here. */
+  /** Looks for it on this machine. An engine without this never runs here. */
   look?(): EngineState
   /** Whether a topology uses it, and whether Rung runs it. */
   use(topology: Topology): 'none' | 'managed' | 'external'
-  /** What it is for, in words; at most 62 characters, without passwords. `entry`: where clients come in. */
+  /** Describes it in at most 62 characters, without passwords. `entry` is where clients connect. */
   describe(settings: Settings['values'], entry: string): string
-  /** Ports of this machine that it needs besides the one that it listens on for requests. */
+  /** Number of ports that it needs besides the one for requests. */
   readonly ports?: number
-  /** How it runs on this machine. Pure. */
+  /** Places it on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
-  /** A server of this data directory that outlived the process that started it. */
+  /** Finds a server of this data directory that outlived the process that started it. */
   findLeftover?(dataDir: string): Promise<Leftover | undefined>
 }
 
@@ -43,51 +43,51 @@ export interface EngineState {
   problem: string | null
 }
 
-/** What an engine may use of this machine. */
+/** The part of this machine that an engine may use. */
 export interface EngineSite {
   readonly topology: Topology
   /** Absolute. */
   readonly dataDir: string
   readonly tmpDir: string
-  /** Its own folder, short enough for a Unix socket of this name where one is given. */
+  /** Returns its own folder, with a path short enough for a Unix socket of this name. */
   dirFor(socket?: string): string
   /** As many free ports as `ports` says. */
   readonly ports: readonly number[]
-  /** Where requests come in; of an engine in front. */
+  /** Where an engine in front receives requests. */
   readonly listen: { readonly host: string; readonly port: number }
-  /** `address:port` of what requests go to next; of an engine in front. */
+  /** Where an engine in front sends requests next, as `address:port`. */
   readonly upstreams: readonly string[]
-  /** A random word of its own. */
+  /** A random secret of its own. */
   readonly secret: string
 }
 
 export interface PlacedEngine {
-  /** Where it listens, for people; without a password. */
+  /** Where it listens, without a password. */
   readonly address: string
   readonly dir: string
   readonly log: string
-  /** What it is started with, as data. It may hold secrets. */
+  /** What it is started with; may contain secrets. */
   readonly options: object
-  /** Variables by which processes of the app find it. */
+  /** Environment variables through which the app's processes find it. */
   readonly environment: Readonly<Record<string, string>>
   start(events: EngineEvents): Promise<RunningPart>
 }
 
 export interface EngineEvents {
-  /** For an engine that restarts itself: it has trouble, or without an argument it is back. */
-  mend(trouble: string | undefined, pid?: number): void
-  /** How long a request may take, in ms, as the processes of the app say. */
+  /** Called by an engine that restarts itself: with its trouble, and without an argument once it runs again. */
+  report(trouble: string | undefined, pid?: number): void
+  /** How long a request may take, in ms. */
   requestTimeoutMs: number
 }
 
-/** A part of a fleet that answers. */
+/** A running part of a fleet. */
 export interface RunningPart {
   readonly pid: number | undefined
   /** Resolves when it has ended, with a sentence. */
   readonly exited: Promise<string>
-  /** Whether it answers anything at all. */
+  /** Whether it gives any answer within this time. */
   answers(withinMs: number): Promise<boolean>
-  /** Ends it at once. */
+  /** Kills it. */
   kill(): void
   stop(): Promise<void>
 }
@@ -95,7 +95,7 @@ export interface RunningPart {
 export interface Leftover {
   pid: number
   address: string
-  /** A process uses it, and stops it later. */
+  /** Whether a process uses it, and will stop it. */
   owned: boolean
   stop(): Promise<void>
 }
