@@ -154,7 +154,7 @@ async function follow(
 
     let queue: Buffer[] = []
     let queuedBytes = 0
-    let told = false
+    let reported = false
     let arrived = Promise.withResolvers<void>()
     let tick = Promise.withResolvers<void>()
     stopTicking = every(flushEveryMs, () => tick.resolve())
@@ -164,8 +164,8 @@ async function follow(
     const streamed = replication
       .stream(`START_REPLICATION SLOT "${slot}" PHYSICAL ${formatLsn(from)} TIMELINE ${timeline}`, (chunk) => {
         const message = readMessage(chunk)
-        if (!told) onStreaming({ kind: 'streaming', from, gap })
-        told = true
+        if (!reported) onStreaming({ kind: 'streaming', from, gap })
+        reported = true
         if (message?.kind === 'alive' && message.replyWanted) send(standbyStatus(log.end(), state.lsn, now()))
         if (message?.kind !== 'log') return
         queue.push(Buffer.from(message.bytes))

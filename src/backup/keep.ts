@@ -17,9 +17,6 @@ import { onSameDisk } from './same-disk.ts'
 /** A restore replays at most a day's log. */
 const baseEveryMs = 86_400_000
 const lookEveryMs = 60_000
-/** An archive that is further behind is reported. The target is 1 s. */
-const behindMs = 5_000
-const behindLookMs = 1_000
 
 export interface BackupSource {
   /** A superuser's connection to a database that always exists. */
@@ -129,7 +126,6 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
   const over = new AbortController()
   let base: Promise<void> | undefined
   let gap = false
-  let behind = false
   let lastComplaint = ''
 
   const archiver = startArchiver({
@@ -174,20 +170,11 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
       })
   }
 
-  function lookBehind(): void {
-    const { at } = archiver.state()
-    const lagMs = systemClock.now() - at
-    if (at === 0 || lagMs > behindMs === behind) return
-    behind = !behind
-    if (behind) tell('error', 'archive-behind', `the archive is ${formatMs(lagMs)} behind the database`)
-    else tell('warn', 'archive-caught-up', 'the archive has caught up with the database')
-  }
-
-  const stopLooking = [every(lookEveryMs, lookForBase), every(behindLookMs, lookBehind)]
+  const stopLooking = every(lookEveryMs, lookForBase)
   return {
     state: archiver.state,
     async stop() {
-      for (const stop of stopLooking) stop()
+      stopLooking()
       over.abort()
       await archiver.stop()
       await base

@@ -5,7 +5,7 @@ import path from 'node:path'
 import type { PostgresBinaries } from '../engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import { serverArgs, socketDirFor, socketPort, superuser } from '../engines/postgres/recipe.ts'
-import type { Launcher } from '../engines/process/launcher.ts'
+import { identityOf, type Launcher } from '../engines/process/launcher.ts'
 import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 
@@ -50,8 +50,7 @@ export async function recover<T>(
   const args = serverArgs(data, { memoryBytes: Math.min(totalmem(), 1024 ** 3), socketDir, connectionsMax: 20 })
   for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`)
   const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args]
-  const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
-  const child = spawn(command!, rest, { ...identity, stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(command!, rest, { ...identityOf(launcher), stdio: ['ignore', 'ignore', 'pipe'] })
   let output = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     output = (output + text).slice(-20_000)

@@ -154,8 +154,8 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     const at = systemClock.ticks()
     let answered = server === undefined
     const asked = server?.answers(2 * paceMs(unresponsiveAfterMs)).then(
-      (said) => {
-        answered = said
+      (any) => {
+        answered = any
       },
       () => {},
     )

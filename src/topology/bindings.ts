@@ -13,31 +13,31 @@ import {
 } from './topology.ts'
 import { topologyOf } from './topology-of.ts'
 
-/** Where everything is, for one process: the only configuration that a running process reads. Complete and checked. */
+/** Where everything is, for one process: its complete, checked configuration. */
 export interface Bindings extends ToolBindings {
   readonly role: Role
   readonly http: {
     readonly host: string
     /** 0: any free one. */
     readonly port: number
-    /** Proxies whose `X-Forwarded-For` is believed, besides those that the app names. */
+    /** Proxies whose `X-Forwarded-For` is trusted, besides those that the app names. */
     readonly trustProxy: readonly string[]
   }
   readonly cache: {
     readonly enabled: boolean
-    /** Size of the memory layer of this process. */
+    /** Size of this process's memory layer. */
     readonly memoryBytesMax: number
     /** The layer that all processes share. */
     readonly shared: { readonly engine: 'redis'; readonly url: string } | undefined
   }
   readonly cdn: CdnBinding | undefined
-  /** The page cache in front of this process, by its own door. */
+  /** The page cache in front of this process. */
   readonly edge: EdgeBinding | undefined
   readonly files: { readonly engine: 'disk' }
   readonly mail: MailBinding
-  /** Databases besides that of `data`, and the modules whose tables are in each. No rung of today has any. */
+  /** Databases besides that of `data`, and the modules whose tables each contains. No current rung has any. */
   readonly databases: readonly DatabaseBinding[]
-  /** Processes that answer requests, in the whole fleet. */
+  /** Number of processes that answer requests, in the whole fleet. */
   readonly webProcesses: number
   readonly limits: 'on' | 'off'
   readonly shedding: 'on' | 'off'
@@ -48,19 +48,19 @@ export interface Bindings extends ToolBindings {
   readonly telemetry: Settings['values']['telemetry']
 }
 
-/** What a tool needs that works on the data alone, beside the app or without it. */
+/** The bindings of a tool that works only on the data. */
 export interface ToolBindings {
   readonly rung: RungName
   readonly mode: Mode
   /** The `.rung` folder; absolute. */
   readonly dataDir: string
-  /** Root of all keys; one that is not given is made, and kept in the data directory. */
+  /** Root of all keys; if missing, one is created in the data directory. */
   readonly secret: string | undefined
   readonly data: DataBinding
-  /** In front of everything; what is invalidated is purged there by the processes of the app. */
+  /** The CDN in front of everything, which the processes of the app purge. */
   readonly cdn: CdnTopology | undefined
   readonly backup: {
-    /** Absolute. Nothing is archived where it is not given. */
+    /** Absolute. Without it nothing is archived. */
     readonly dir: string | undefined
     /** Base backups that are kept, with the log since the oldest of them. */
     readonly keep: number
@@ -82,11 +82,11 @@ export interface DatabaseBinding {
 export type DataBinding = DataLimits &
   (
     | { readonly engine: 'external'; readonly url: string }
-    /** In the data directory. `connectionsMax`: `max_connections` of a server that this process starts. */
+    /** In the data directory. `connectionsMax` is the `max_connections` of a server that this process starts. */
     | { readonly engine: 'embedded'; readonly connectionsMax: number }
   )
 
-/** `url`: of its own door, `http://127.0.0.1:9001`. */
+/** `url` is the page cache's own address: `http://127.0.0.1:9001`. */
 export interface EdgeBinding {
   readonly engine: 'nginx'
   readonly url: string
@@ -94,19 +94,20 @@ export interface EdgeBinding {
 }
 
 export interface CdnBinding extends CdnTopology {
-  /** The vendor's own API where it is not given. */
+  /** The purge API; by default the vendor's. */
   readonly url: string | undefined
   readonly token: string
 }
 
-/** `from`: the sender of mail that names none, `Shop <shop@example.org>`. */
+/** `from` is the sender of mail without one: `Shop <shop@example.org>`. */
 export type MailBinding =
   | { readonly engine: 'eml'; readonly from: string }
   | { readonly engine: 'smtp'; readonly url: string; readonly from: string }
 
 /**
- * @param cwd what relative folders are relative to
- * @throws CONFIG_INVALID where the rung needs something that no setting names
+ * Derives the bindings of a process.
+ * @param cwd the folder of relative paths
+ * @throws CONFIG_INVALID if the rung needs something that no setting names
  */
 export function bindingsOf(settings: Settings, cwd: string): Bindings {
   const { values, given } = settings
@@ -117,7 +118,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
       `Rung ${topology.rung} needs Redis. Start everything with "rung up", or set ${waysToSet('cache.url')}, or set RUNG_TOPOLOGY=1k.`,
     )
   }
-  // The web process beside a worker has the port of the file and of the rung: a worker answers for its health and figures alone.
+  // A worker answers only for health and metrics, and leaves the port of the file and the rung to the web process.
   const ownPort = process.role !== 'worker' || (given.has('http.port') && given.get('http.port')!.from !== 'file')
   return {
     ...toolBindingsOf(settings, cwd),
@@ -157,7 +158,7 @@ export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
   }
 }
 
-/** Of a process that is told everything by its environment. */
+/** Reads the bindings of a process that is configured by its environment alone. */
 export function readBindings(env: Sources['env'], cwd: string): Bindings {
   return bindingsOf(readSettings({ env }), cwd)
 }

@@ -2,7 +2,6 @@ import { rung1k } from './rungs/1k.ts'
 import { rung10k } from './rungs/10k.ts'
 import type { RungName, Topology } from './topology.ts'
 
-/** All rungs that there are. */
 export const rungs: Readonly<Record<RungName, Topology>> = { '1k': rung1k, '10k': rung10k }
 export const rungNames = Object.keys(rungs) as RungName[]
 

@@ -7,11 +7,11 @@ export interface Sources {
   /** The default export of the file. */
   file?: unknown
   env: Readonly<Record<string, string | undefined>>
-  /** By their names without dashes. Those that are no settings are ignored. */
+  /** By their names without dashes; options that are not settings are ignored. */
   options?: Readonly<Record<string, string | boolean | undefined>>
 }
 
-/** A value that somebody gave, and by which name: `PORT`, `--port`, `http.port of rung.config.ts`. */
+/** A given value, and its name in messages: `PORT`, `--port`, `http.port of rung.config.ts`. */
 export interface Given {
   value: unknown
   from: 'file' | 'environment' | 'option'
@@ -19,13 +19,13 @@ export interface Given {
 }
 
 export interface Settings<V = Values> {
-  /** Complete: with the defaults. */
+  /** All values, including defaults. */
   readonly values: V
-  /** By path; those that have their default are not in it. */
+  /** The given values by path, without defaults. */
   readonly given: ReadonlyMap<string, Given>
 }
 
-/** Every row of a table, by its path: `data.url`. */
+/** Returns every row of a table by its path: `data.url`. */
 export function rowsOf(table: Table): ReadonlyMap<string, Setting> {
   return new Map(
     Object.entries(table).flatMap(([name, entry]): [string, Setting][] =>
@@ -37,8 +37,8 @@ export function rowsOf(table: Table): ReadonlyMap<string, Setting> {
 export const allSettings = rowsOf(settings)
 
 /**
- * All settings, checked.
- * @throws CONFIG_INVALID with one sentence that names the value as its author wrote it
+ * Reads and checks all settings.
+ * @throws CONFIG_INVALID with a sentence that names the value as its author wrote it
  */
 export function readSettings(sources: Sources): Settings {
   const given = readGiven(settings, sources)
@@ -49,14 +49,14 @@ export function readSettings(sources: Sources): Settings {
   return { values, given }
 }
 
-/** One setting, whatever the others are. */
+/** Reads one setting, whatever the others are. */
 export function readSetting<T>(row: Setting<T>, sources: Omit<Sources, 'file'>): T {
   const given = readGiven({ row }, sources).get('row')
   return given ? (given.value as T) : row.default({ preset: rungs['1k'], mode: 'production' })
 }
 
 /**
- * What the sources say of a table: Rung's own, or one of a module of the app.
+ * Reads the given values of a table: Rung's own, or that of an app's module.
  * @throws CONFIG_INVALID
  */
 export function readGiven(table: Table, { file, env, options = {} }: Sources): ReadonlyMap<string, Given> {
@@ -87,8 +87,8 @@ export function fill<T extends Table>(
 }
 
 /**
- * Given settings as variables of the environment, for a child process that reads no file.
- * @param wanted the paths that the child needs; all unless given
+ * Returns given settings as environment variables, for a child process that reads no file.
+ * @param wanted the paths that the child needs; all by default
  */
 export function environmentOf(given: Settings['given'], wanted: (path: string) => boolean = () => true) {
   const env: Record<string, string> = {}
@@ -99,13 +99,13 @@ export function environmentOf(given: Settings['given'], wanted: (path: string) =
   return env
 }
 
-/** An environment without the variables that are settings: what a child process inherits as it is. */
+/** Returns an environment without the variables of settings, for a child process to inherit. */
 export function withoutSettings(env: Sources['env']): Record<string, string | undefined> {
   const own = new Set([...allSettings.values()].map(({ variable }) => variable))
   return Object.fromEntries(Object.entries(env).filter(([name]) => !own.has(name)))
 }
 
-/** How people may set it: `cdn.id in rung.config.ts, or RUNG_CDN_ID`. */
+/** How to set it, for messages: `cdn.id in rung.config.ts, or RUNG_CDN_ID`. */
 export function waysToSet(path: string): string {
   const { inFile, variable } = allSettings.get(path)!
   return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
@@ -119,7 +119,7 @@ function checkTogether({ cdn, mail, process }: Values): void {
   if (mail.url !== undefined && mail.from === undefined)
     throw invalid(`A mail server needs a sender of the mail. Set ${waysToSet('mail.from')}.`)
   if (process.edgeUrl !== undefined && process.edgeSecret === undefined)
-    throw invalid('RUNG_EDGE_URL needs RUNG_EDGE_SECRET, the word that the page cache asks for.')
+    throw invalid('RUNG_EDGE_URL needs RUNG_EDGE_SECRET, the secret of the page cache. Set both.')
 }
 
 function* fromFile(file: unknown, rows: ReadonlyMap<string, Setting>): Generator<[string, Given]> {

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 
-/** How the values of a setting look: in the environment and on the command line as text, in `rung.config.ts` as `T`. */
+/** The type of a setting's values: text in the environment and on the command line, `T` in `rung.config.ts`. */
 export interface SettingType<T> {
-  /** Reads text. What cannot be read is returned as it is, and `accepts` refuses it. */
+  /** Parses text. Text that cannot be parsed is returned as it is, and `accepts` refuses it. */
   parse(text: string): unknown
   accepts(value: unknown): boolean
   /** The inverse of `parse`. */
@@ -30,7 +30,7 @@ export function oneOf<const T extends string>(allowed: readonly T[]): SettingTyp
 
 export const onOrOff = oneOf(['on', 'off'])
 
-/** `orZero`: 0 is accepted too, and means this. */
+/** A whole number. With `orZero`, 0 is accepted too, and has this meaning. */
 export function whole(least: number, most: number, orZero?: string): SettingType<number> {
   const range = `a whole number from ${least} to ${most}`
   return {
@@ -53,7 +53,7 @@ export const share: SettingType<number> = {
   placeholder: 'number',
 }
 
-/** Addresses and networks; as text with commas between them. */
+/** Addresses and networks; as text separated by commas. */
 export const networks: SettingType<readonly string[]> = {
   parse: (list) =>
     list
@@ -74,7 +74,7 @@ function isNetwork(value: unknown): boolean {
   return family !== 0 && fits && more.length === 0
 }
 
-/** A URL that may hold a password; `form` shows one. */
+/** A URL that may contain a password; `form` is an example. */
 export function url(accepts: (value: string) => boolean, form: string): SettingType<string> {
   return text(accepts, `have the form ${form}, with signs like @ : / in a password written as %40 %3A %2F`, 'url')
 }

@@ -15,21 +15,21 @@ export interface Setting<T = unknown, F extends boolean = boolean> {
   readonly option: string | undefined
   /** Whether `rung.config.ts`, which is committed, may contain it. */
   readonly inFile: F
-  /** Its value is never shown: it is a secret, or may hold a password. */
+  /** Whether its value is never shown: it is a secret, or may contain a password. */
   readonly secret: boolean
   /** One sentence. */
   readonly help: string
   default(context: DefaultContext): T
 }
 
-/** Some defaults depend on the rung, some on the mode. */
+/** Defaults may depend on the rung and the mode. */
 export interface DefaultContext {
   readonly preset: Topology
   readonly mode: Mode
 }
 
 const modes = ['development', 'test', 'production'] as const
-/** `development` and `test` show where an error was thrown. A broken module border is reported in the first, and fails in the second. */
+/** `development` and `test` show where an error was thrown. A statement across a module border is logged in the first, and fails in the second. */
 export type Mode = (typeof modes)[number]
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -45,12 +45,12 @@ interface Row<F> {
   secret?: boolean
 }
 
-/** A value, or how it follows from the rung and the mode. */
+/** A value, or a function of the rung and the mode. */
 interface Default<T> {
   default: T | ((context: DefaultContext) => T)
 }
 
-/** One row. Without a default its value may be `undefined`. */
+/** Creates a row. Without a default its value may be `undefined`. */
 export function setting<T, const F extends boolean = true>(
   type: SettingType<T>,
   row: Row<F> & Default<NoInfer<T>>,
@@ -73,7 +73,7 @@ export function setting<T>(
   }
 }
 
-/** Rows by their names in the file, nested as they are there. */
+/** Rows by their names in the file, nested like the file. */
 export interface Table {
   readonly [name: string]: Setting | Table
 }
@@ -92,42 +92,42 @@ export const settings = {
     env: 'RUNG_TOPOLOGY',
     option: 'rung',
     default: '1k',
-    help: 'The rung: which engines and processes there are.',
+    help: 'The rung: which engines and processes run.',
   }),
   processes: {
     web: setting(whole(1, 64), {
       env: 'RUNG_WEB',
       option: 'web',
-      help: 'Processes that answer requests; where limits cannot be counted together, each admits its part of them.',
+      help: 'Number of processes that answer requests; without shared counts each admits its share of a limit.',
     }),
     worker: setting(whole(0, 64), {
       env: 'RUNG_WORKER',
       option: 'worker',
-      help: 'Processes that run jobs and handle events; like the number of the others, it is otherwise that of the rung.',
+      help: 'Number of processes that run jobs and handle events; the rung has defaults for both numbers.',
     }),
   },
   http: {
     host: setting(
       text((value) => /^[\w.:-]+$/.test(value), 'be a name or an address', 'address'),
-      { env: 'HOST', default: ({ preset }) => preset.http.host, help: 'The address on which clients come in.' },
+      { env: 'HOST', default: ({ preset }) => preset.http.host, help: 'The address on which clients connect.' },
     ),
     port: setting(whole(0, 65_535), {
       env: 'PORT',
       option: 'port',
       default: ({ preset }) => preset.http.port,
-      help: 'The port on which clients come in; 0 is any free one.',
+      help: 'The port on which clients connect; 0 is any free one.',
     }),
     trustProxy: setting(networks, {
       env: 'RUNG_TRUST_PROXY',
       default: [],
-      help: 'Proxies in front whose X-Forwarded-For is believed, besides those that the app names.',
+      help: 'Proxies whose X-Forwarded-For is trusted, besides those that the app names.',
     }),
   },
   data: {
     url: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
       env: 'DATABASE_URL',
       secret: true,
-      help: 'A Postgres that runs already; without it Rung starts one in the data directory.',
+      help: 'A running Postgres; without it Rung starts one in the data directory.',
     }),
     readConnectionsMax: setting(connections, {
       env: 'RUNG_POOL_READ',
@@ -146,7 +146,7 @@ export const settings = {
       {
         env: 'RUNG_REDIS_URL',
         secret: true,
-        help: 'A Redis or Valkey that runs already, as the layer of the cache that all processes share.',
+        help: 'A running Redis or Valkey for the layer of the cache that all processes share.',
       },
     ),
     memoryMib: setting(whole(1, 100_000), {
@@ -157,7 +157,7 @@ export const settings = {
     enabled: setting(onOrOff, {
       env: 'RUNG_CACHE',
       default: 'on',
-      help: 'off: every value is loaded and every answer made, for measurements.',
+      help: 'off: nothing is cached, for measurements.',
     }),
   },
   edge: setting(onOrOff, {
@@ -180,7 +180,7 @@ export const settings = {
         'have the form https://api.example.org, without a slash at its end',
         'url',
       ),
-      { env: 'RUNG_CDN_URL', help: 'The purge API, where it is not the vendor’s own.' },
+      { env: 'RUNG_CDN_URL', help: 'The purge API, if it is not the vendor’s.' },
     ),
     token: setting(text(isWord, 'be a token that may purge, without blanks'), {
       env: 'RUNG_CDN_TOKEN',
@@ -210,7 +210,7 @@ export const settings = {
   backup: {
     dir: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_BACKUP_DIR',
-      help: 'Rung’s own Postgres is archived to this folder all the time.',
+      help: 'The folder to which Rung’s own Postgres is archived continuously.',
     }),
     keep: setting(whole(1, 10_000), {
       env: 'RUNG_BACKUP_KEEP',
@@ -219,12 +219,12 @@ export const settings = {
     }),
   },
   log: {
-    level: setting(oneOf(logLevels), { env: 'LOG_LEVEL', default: 'info', help: 'The least level that is logged.' }),
+    level: setting(oneOf(logLevels), { env: 'LOG_LEVEL', default: 'info', help: 'The lowest level that is logged.' }),
     format: setting(oneOf(logFormats), {
       env: 'RUNG_LOG',
       option: 'log',
       default: 'auto',
-      help: 'Log lines for people or for programs; auto: for people on a terminal.',
+      help: 'Log lines for people (pretty) or programs (json); auto: pretty on a terminal.',
     }),
     sample: setting(share, {
       env: 'RUNG_LOG_SAMPLE',
@@ -240,13 +240,13 @@ export const settings = {
   shedding: setting(onOrOff, {
     env: 'RUNG_SHEDDING',
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
-    help: 'Refusing requests under too much load; off for load tests.',
+    help: 'Refusing requests when the load is too high; off for load tests.',
   }),
   stop: {
     drainMs: setting(milliseconds(300_000), {
       env: 'RUNG_DRAIN_MS',
       default: 0,
-      help: 'After SIGTERM: /readyz answers no for this many ms before the port closes, for a balancer.',
+      help: 'After SIGTERM /readyz reports “not ready” for this many ms before the port closes, for a balancer.',
     }),
     graceMs: setting(milliseconds(3_600_000), {
       env: 'RUNG_GRACE_MS',
@@ -257,15 +257,15 @@ export const settings = {
   unresponsiveAfterMs: setting(whole(1_000, 3_600_000, 'never'), {
     env: 'RUNG_UNRESPONSIVE_MS',
     default: ({ preset }) => preset.unresponsiveAfterMs,
-    help: 'A part of rung up that has not answered for this many ms is restarted; 0 is never.',
+    help: 'A part of rung up that has not answered for this many ms is restarted; 0 disables this.',
   }),
-  /** Of one process or one command: these never stand in the file. */
+  /** Settings of one process or command, which the file cannot contain. */
   process: {
     mode: setting(oneOf(modes), {
       env: 'NODE_ENV',
       file: false,
       default: 'production',
-      help: 'development and test show in answers where an error was thrown; test also fails on module borders.',
+      help: 'In development and test, answers show where an error was thrown; test fails on statements across module borders.',
     }),
     dataDir: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_DATA',
@@ -277,7 +277,7 @@ export const settings = {
     config: setting(text(Boolean, `name a file, or be ${noConfig}`, 'file'), {
       env: 'RUNG_CONFIG',
       file: false,
-      help: 'The file of settings instead of rung.config.ts; none: no file is read.',
+      help: 'The file to read instead of rung.config.ts; none: no file is read.',
     }),
     role: setting(oneOf(roles), {
       env: 'RUNG_ROLE',
@@ -292,14 +292,14 @@ export const settings = {
         env: 'RUNG_SECRET',
         file: false,
         secret: true,
-        help: 'The root of all keys; without it one is made and kept in the data directory.',
+        help: 'The root of all keys; without it one is created in the data directory.',
       },
     ),
     testServer: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
       env: 'RUNG_TEST_SERVER',
       file: false,
       secret: true,
-      help: 'The Postgres server on which tests make their databases; "rung test" sets it.',
+      help: 'The Postgres server on which tests create their databases; "rung test" sets it.',
     }),
     edgeUrl: setting(
       text(
@@ -307,26 +307,26 @@ export const settings = {
         'have the form http://127.0.0.1:9001, without a path',
         'url',
       ),
-      { env: 'RUNG_EDGE_URL', file: false, help: 'The page cache’s own door, by which pages are purged.' },
+      { env: 'RUNG_EDGE_URL', file: false, help: 'The page cache’s own address, through which pages are purged.' },
     ),
     edgeSecret: setting(text(isWord, 'be a word without blanks'), {
       env: 'RUNG_EDGE_SECRET',
       file: false,
       secret: true,
-      help: 'What the page cache’s own door asks for.',
+      help: 'The secret of the page cache’s own address.',
     }),
   },
-  /** Read by the OpenTelemetry SDK as well, from the environment. */
+  /** The OpenTelemetry SDK reads these variables too. */
   telemetry: {
     endpoint: setting(text(Boolean, 'be a URL', 'url'), {
       env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
       file: false,
-      help: 'Where spans go; this needs the OpenTelemetry SDK.',
+      help: 'Where spans are sent; needs the OpenTelemetry SDK.',
     }),
     tracesEndpoint: setting(text(Boolean, 'be a URL', 'url'), {
       env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
       file: false,
-      help: 'Where spans go, as a whole address.',
+      help: 'Where spans are sent, as a complete URL.',
     }),
     sample: setting(share, {
       env: 'OTEL_TRACES_SAMPLER_ARG',
@@ -337,15 +337,15 @@ export const settings = {
     service: setting(text(Boolean, 'be a name'), {
       env: 'OTEL_SERVICE_NAME',
       file: false,
-      help: 'The name of the service in traces; otherwise that of the app.',
+      help: 'The name of the service in traces; by default that of the app.',
     }),
   },
 } as const
 
-/** The values of a table, nested as it is. */
+/** The values of a table, nested like the table. */
 export type ValuesOf<T> = { readonly [K in keyof T]: T[K] extends Setting<infer V> ? V : ValuesOf<T[K]> }
 
-/** What a file may say of a table: everything may be left out. */
+/** The part of a table that a file may contain; everything is optional. */
 export type FileOf<T> = {
   -readonly [K in keyof T as T[K] extends Setting<unknown, false> ? never : K]?: T[K] extends Setting<infer V>
     ? NonNullable<V>
@@ -354,7 +354,7 @@ export type FileOf<T> = {
 
 export type Values = ValuesOf<typeof settings>
 
-/** What `rung.config.ts` may say: `export default defineTopology({ rung: '10k', … })`. */
+/** What `rung.config.ts` may contain: `export default defineTopology({ rung: '10k', … })`. */
 export type TopologyChanges = Omit<FileOf<typeof settings>, 'process' | 'telemetry'>
 
 /** For the types; it changes nothing. */

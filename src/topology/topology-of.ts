@@ -3,7 +3,7 @@ import type { Settings } from './read-settings.ts'
 import { noCdn } from './settings.ts'
 import type { Topology } from './topology.ts'
 
-/** What should run: the rung, with what the settings change of it. */
+/** Returns the rung's topology with the changes of the settings. */
 export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
   const { data, cache, cdn, http } = values
   const preset = rungs[values.rung]
@@ -29,7 +29,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
   }
 }
 
-/** Where one process does both, a given number of either splits it. */
+/** A given number splits a process that has both roles. */
 function processesOf({ processes }: Topology, { web, worker }: Settings['values']['processes']): Topology['processes'] {
   if (web === undefined && worker === undefined) return processes
   return { both: 0, web: web ?? Math.max(1, processes.web), worker: worker ?? Math.max(1, processes.worker) }

@@ -1,24 +1,21 @@
-/**
- * What should run, as data: which engines, and how many processes. Where each of them is found, bindings.ts says. A rung is
- * one of these; settings change single values.
- */
+/** What should run: which engines, and how many processes. A rung is a topology; settings change single values of it. */
 export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
   readonly cache: CacheTopology
   /** `nginx`: a page cache in front of the processes that answer requests. */
   readonly edge: { readonly engine: 'none' | 'nginx' }
-  /** In front of everything, run by its vendor. */
+  /** A CDN in front of everything, run by its vendor. */
   readonly cdn: CdnTopology | undefined
   /** `disk`: in the data directory. */
   readonly files: { readonly engine: 'disk' }
-  /** `eml`: written into the data directory, for people to look at. `smtp`: sent through a server. */
+  /** `eml`: written to the data directory. `smtp`: sent through a server. */
   readonly mail: { readonly engine: 'eml' | 'smtp' }
-  /** Whether the log of the database is archived all the time. */
+  /** Whether the log of the database is archived continuously. */
   readonly archived: boolean
-  /** Where clients come in: at the edge, otherwise at the one process that answers. */
+  /** Where clients connect: the edge, otherwise the one process that answers. */
   readonly http: { readonly host: string; readonly port: number }
-  /** How many processes of each role. */
+  /** Number of processes of each role. */
   readonly processes: Readonly<Record<Role, number>>
   /** A part that has not answered for this many ms is restarted; 0 turns this off. */
   readonly unresponsiveAfterMs: number
@@ -35,7 +32,7 @@ export interface DataTopology extends DataLimits {
   readonly engine: 'embedded' | 'external'
 }
 
-/** Of one process. Reads and writes have a pool each, so that neither starves the other. */
+/** Limits of one process. Reads and writes have separate pools, so that neither starves the other. */
 export interface DataLimits {
   readonly readConnectionsMax: number
   readonly writeConnectionsMax: number
@@ -48,7 +45,7 @@ export interface DataLimits {
 }
 
 export interface CacheTopology {
-  /** `memory`: each process for itself. `redis`, `external`: with a second layer that all processes share, run by Rung or already there. */
+  /** `memory`: each process for itself. `redis`, `external`: with a second layer that all processes share, run by Rung or elsewhere. */
   readonly engine: 'memory' | 'redis' | 'external'
   /** Size of the memory layer of one process. */
   readonly memoryBytesMax: number
@@ -59,25 +56,25 @@ export type CdnName = (typeof cdnNames)[number]
 
 export interface CdnTopology {
   readonly name: CdnName
-  /** Of the service (Fastly) or the zone (Cloudflare). */
+  /** Id of the service (Fastly) or the zone (Cloudflare). */
   readonly id: string
 }
 
-/** Connections of each process besides its pools: for Rung's own statements, and two that listen to others. */
+/** Connections of each process besides its pools: for Rung's own statements, and two that listen. */
 const ownConnections = 5
-/** Connections of no process: migrations, rebuilds of an index, tools. */
+/** Connections besides those of processes: migrations, rebuilds of an index, tools. */
 const otherConnections = 20
-/** Enough for two processes: `rung start` and then `rung up 10k` need the same number, so Postgres is not restarted in between. */
+/** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
 const connectionsMin = 70
 
-/** How many connections the database must take: the only formula of `max_connections`. */
+/** Returns `max_connections`. */
 export function databaseConnections({ data, processes }: Pick<Topology, 'data' | 'processes'>): number {
   const count = processes.both + processes.web + processes.worker
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax + ownConnections
   return Math.max(connectionsMin, count * ofEach + otherConnections)
 }
 
-/** Processes that answer requests. */
+/** Returns the number of processes that answer requests. */
 export function webProcesses({ processes }: Pick<Topology, 'processes'>): number {
   return processes.both + processes.web
 }

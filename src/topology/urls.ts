@@ -1,4 +1,4 @@
-/** `postgres://user:password@host:5432/name`. One with a socket, `postgres://user@/name?host=/folder`, names no host. */
+/** Whether this is a URL like `postgres://user:password@host:5432/name`, or `postgres://user@/name?host=/folder` for a socket. */
 export function isPostgresUrl(text: string): boolean {
   return /^postgres(ql)?:\/\//.test(text) && URL.canParse(text.replace('@/', '@folder/'))
 }
@@ -6,7 +6,7 @@ export function isPostgresUrl(text: string): boolean {
 export interface RedisAddress {
   host: string | undefined
   port: number | undefined
-  /** Of a Unix socket, instead of a host and a port. */
+  /** Path of a Unix socket, instead of a host and a port. */
   path: string | undefined
   tls: boolean
   username: string | undefined
@@ -14,7 +14,7 @@ export interface RedisAddress {
   db: number
 }
 
-/** `redis://user:password@host:6379/0`, `rediss://host`, `redis+unix://:password@localhost/run/redis.sock?db=1`; else `undefined`. */
+/** Parses `redis://user:password@host:6379/0`, `rediss://host` or `redis+unix://:password@localhost/run/redis.sock?db=1`. */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
   const url = URL.parse(text)
   if (!url || !/^(redis|rediss|redis\+unix):$/.test(url.protocol) || url.hash !== '') return undefined
@@ -41,12 +41,12 @@ export function parseRedisUrl(text: string): RedisAddress | undefined {
 export interface SmtpServer {
   host: string
   port: number
-  /** TLS from the first byte; otherwise STARTTLS where the server offers it. */
+  /** TLS from the first byte; otherwise STARTTLS if the server offers it. */
   secure: boolean
   auth: { user: string; pass: string } | undefined
 }
 
-/** `smtp://user:password@host:587` or `smtps://host`; else `undefined`. */
+/** Parses `smtp://user:password@host:587` or `smtps://host`. */
 export function parseSmtpUrl(text: string): SmtpServer | undefined {
   const url = URL.parse(text)
   if (!url || !/^smtps?:$/.test(url.protocol) || url.hostname === '' || url.pathname.length > 1) return undefined
@@ -65,7 +65,7 @@ export function parseSmtpUrl(text: string): SmtpServer | undefined {
   }
 }
 
-/** Where an address without a password may be shown: the host and the port, or "its socket". */
+/** Returns host and port, or "its socket", for messages without a password. */
 export function placeOf(url: string): string {
   return URL.parse(url.replace('@/', '@folder/'))?.host.replace('folder', 'its socket') || 'its socket'
 }

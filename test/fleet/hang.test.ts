@@ -70,7 +70,7 @@ describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
   it('is seen in the table', async () => {
     const ps = scratch.launch({ command: ['ps'] })
     await ps.exited
-    assert.match(ps.stdout(), /^web-1 was started again: did not answer for 3 s$/m)
+    assert.match(ps.stdout(), /^web-1 was restarted: did not answer for 3 s$/m)
     sameExit(await up.stop(), 0)
   })
 })

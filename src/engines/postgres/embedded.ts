@@ -6,7 +6,7 @@ import path from 'node:path'
 import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { commandOf, isRunning } from '../process/is-running.ts'
-import type { Launcher } from '../process/launcher.ts'
+import { identityOf, type Launcher } from '../process/launcher.ts'
 import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
 import { answersAt } from './ask.ts'
 import { findBinaries, findPostgresLauncher, type PostgresBinaries } from './binaries.ts'
@@ -302,26 +302,20 @@ async function initialise(binaries: PostgresBinaries, launcher: Launcher, dataDi
   const [command, ...args] = [...launcher.prefix, binaries.initdb, ...initdbArgs(fresh)]
   let output = ''
   // In its own session: Ctrl-C is for this process, which stops when the folder is complete.
-  const run = () =>
-    new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
-      const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
-      for (const stream of [child.stdout, child.stderr]) {
-        stream.on('data', (chunk) => {
-          output += chunk
-        })
-      }
-      const forget = after(initdbMsMax, () => void child.kill('SIGKILL'))
-      child.once('error', reject)
-      child.once('close', (code, signal) => {
-        forget()
-        resolve(signal ?? code)
+  const ended = await new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
+    const child = spawn(command!, args, { ...identityOf(launcher), detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        output += chunk
       })
+    }
+    const cancel = after(initdbMsMax, () => void child.kill('SIGKILL'))
+    child.once('error', reject)
+    child.once('close', (code, signal) => {
+      cancel()
+      resolve(signal ?? code)
     })
-  let ended = await run()
-  // initdb itself ends a Ctrl-C with a code. A child that a signal killed was not in its own session yet.
-  for (let again = 0; again < 3 && (ended === 'SIGINT' || ended === 'SIGTERM' || ended === 'SIGHUP'); again += 1) {
-    ended = await run()
-  }
+  })
   if (ended !== 0) {
     await rm(fresh, { recursive: true, force: true })
     throw new RungError(
@@ -344,10 +338,6 @@ async function removeAbandoned(dataDir: DataDir): Promise<void> {
     if (!(pid > 0) || isRunning(pid)) continue
     await rm(path.join(dataDir.root, name), { recursive: true, force: true, maxRetries: 5 }).catch(() => {})
   }
-}
-
-function identity(launcher: Launcher): { uid?: number; gid?: number } {
-  return launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
 }
 
 /** Takes over a server that runs on this directory. One with other settings is stopped instead. */
@@ -388,7 +378,7 @@ async function spawnServer(
   const log = openSync(dataDir.log, 'a', 0o600)
   const logStart = fstatSync(log).size
   const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(dataDir.postgres, settings)]
-  const child = spawn(command!, args, { ...identity(launcher), detached: true, stdio: ['ignore', log, log] })
+  const child = spawn(command!, args, { ...identityOf(launcher), detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
   child.unref()
   if (child.pid !== undefined) watch(child.pid)

@@ -9,6 +9,11 @@ export interface Launcher {
   gid?: number
 }
 
+/** The user of a launcher, for `spawn`. */
+export function identityOf({ uid, gid }: Launcher): { uid?: number; gid?: number } {
+  return uid === undefined ? {} : { uid, gid: gid! }
+}
+
 export interface Launched {
   program: string
   /** An option with which it ends at once. */

@@ -4,7 +4,7 @@ import { readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
-import type { Launcher } from './launcher.ts'
+import { identityOf, type Launcher } from './launcher.ts'
 import { type Claim, claim } from './pid-file.ts'
 import { startWatchdog } from './watchdog.ts'
 
@@ -92,10 +92,9 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
   const log = await openLog(logFile)
   const logStart = statSync(logFile).size
   const [command, ...args] = [...launcher.prefix, options.program, ...options.args]
-  const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
   const watchdog = startWatchdog({ signal: 'TERM', lastSignal: 'KILL', group: true, patienceMs: 2_000 })
   const child = spawn(command!, args, {
-    ...identity,
+    ...identityOf(launcher),
     cwd: options.cwd ?? dir,
     ...(options.env && { env: options.env as NodeJS.ProcessEnv }),
     detached: true,

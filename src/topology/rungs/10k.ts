@@ -1,7 +1,7 @@
 import type { Topology } from '../topology.ts'
 import { rung1k } from './1k.ts'
 
-/** Adds Redis as second layer of the cache, nginx as page cache, and a process of its own for work off the request path. */
+/** Adds Redis as the second layer of the cache, nginx as page cache, and a separate process for jobs. */
 export const rung10k: Topology = {
   ...rung1k,
   rung: '10k',

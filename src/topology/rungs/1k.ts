@@ -1,6 +1,6 @@
 import type { Topology } from '../topology.ts'
 
-/** One process, and a Postgres that Rung itself starts. */
+/** One process, and a Postgres that Rung starts. */
 export const rung1k: Topology = {
   rung: '1k',
   data: {
