@@ -263,18 +263,6 @@ export function searchContract(name: string, open: () => Promise<SearchUnderTest
       assert.deepEqual((await search.find(index, { text: 'xylophonist' })).hits, [])
     })
 
-    it('takes a word for a typo that only a document of others has', async () => {
-      const { index, put } = fresh()
-      await put({
-        1: { title: 'quick recieve' },
-        2: { title: 'slow receive' },
-        3: { title: 'receive' },
-        4: { title: 'receive' },
-      })
-      const { hits, corrected } = await search.find(index, { text: 'slow recieve' })
-      assert.deepEqual([hits.map(({ id }) => id), corrected], [['2'], 'slow receive'])
-    })
-
     it('counts facets of what matches, with filters', async () => {
       const { index, put } = fresh()
       const random = seededRandom(3)

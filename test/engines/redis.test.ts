@@ -123,15 +123,7 @@ test('start, use, stop', { skip }, async () => {
     assert.equal(await client.call('GET', 'nothing'), null)
     const add = defineScript("return {redis.call('incrby', KEYS[1], ARGV[1]), KEYS[1]}")
     assert.deepEqual(await client.script(add, ['n'], [2]), [2, 'n'])
-    const outcomes = await client.pipeline([
-      ['GET', 'n'],
-      ['INCR', 'a'],
-      ['GET', 'a'],
-    ])
-    assert.deepEqual(
-      outcomes.map((one) => (one.ok ? one.value : one.error.code)),
-      ['2', 'REDIS_REFUSED', 'ä'],
-    )
+    await assert.rejects(client.call('INCR', 'a'), (error) => isRungError(error, 'REDIS_REFUSED'))
     assert.deepEqual(await client.call('CONFIG', 'GET', 'maxmemory-policy'), ['maxmemory-policy', 'allkeys-lfu'])
     assert.equal(await redis.server.isHealthy(), true)
     const { mode } = await stat(path.join(redis.dir, 'redis.conf'))
@@ -315,7 +307,6 @@ test('a subscriber hears, knows when it does not, and comes back', { skip }, asy
       channels: ['one', 'two'],
       onMessage: (channel, message) => seen.push(`${channel} ${message}`),
       onUp: () => seen.push('up'),
-      onDown: () => seen.push('down'),
     })
     assert.equal(subscriber.isUp, true)
     await client.call('PUBLISH', 'one', 'a')
@@ -333,7 +324,7 @@ test('a subscriber hears, knows when it does not, and comes back', { skip }, asy
     await until(() => subscriber.isUp && client.isUp, 'it is back again')
     await client.call('PUBLISH', 'two', 'd')
     await until(() => seen.includes('two d'), 'it hears again')
-    assert.deepEqual(seen, ['up', 'one a', 'two b', 'down', 'up', 'one c', 'down', 'up', 'two d'])
+    assert.deepEqual(seen, ['up', 'one a', 'two b', 'up', 'one c', 'up', 'two d'])
     subscriber.close()
   })
   const nobody = await subscribeRedis({ url: `redis://127.0.0.1:${await freePort()}`, channels: ['x'], onMessage() {} })

@@ -17,12 +17,10 @@ export type Argument = string | number | Buffer
 export interface RedisClient {
   /** Whether the connection is ready for commands. */
   readonly isUp: boolean
-  /** Returns replies as text. */
+  /** Returns replies as text. Commands of one turn of the event loop are sent together. */
   call(command: string, ...args: readonly Argument[]): Promise<unknown>
   /** Returns replies as bytes. */
   callBuffer(command: string, ...args: readonly Argument[]): Promise<unknown>
-  /** Sends several commands in one round trip. Each has an outcome of its own. */
-  pipeline(commands: readonly (readonly [command: string, ...args: Argument[]])[]): Promise<Outcome[]>
   /** Runs a script, which is atomic. It is sent by its hash, and as text if the server does not know it. */
   script(script: Script, keys: readonly string[], args?: readonly Argument[]): Promise<unknown>
   /** Returns the server's facts: a section of `INFO`, or the default sections. */
@@ -35,8 +33,6 @@ export interface RedisClient {
   readonly native: Redis
   close(): void
 }
-
-export type Outcome = { ok: true; value: unknown } | { ok: false; error: RungError }
 
 export interface Script {
   readonly text: string
@@ -119,15 +115,6 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
     },
     script: (script, keys, args = []) => send(run(script, keys, args)),
     info: async (section) => factsIn(String(await send(text('INFO', section === undefined ? [] : [section])))),
-    async pipeline(commands) {
-      if (commands.length === 0) return []
-      const chain = native.pipeline()
-      for (const [command, ...args] of commands) chain.call(command, ...args)
-      const results = await send(chain.exec())
-      return (results ?? []).map(([error, value]) =>
-        error ? { ok: false, error: toRedisError(error) } : { ok: true, value },
-      )
-    },
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
@@ -137,8 +124,7 @@ export async function openRedis(options: RedisClientOptions): Promise<RedisClien
 }
 
 /**
- * A connection that receives published messages. Messages are lost while it is down: between `onDown` and `onUp` nothing may rely on
- * them. From `onUp` on, every message arrives.
+ * A connection that receives published messages. Messages are lost while it is down. From `onUp` on, every message arrives.
  */
 export interface RedisSubscriber {
   readonly isUp: boolean
@@ -150,7 +136,6 @@ export interface SubscriberOptions extends RedisClientOptions {
   onMessage(channel: string, message: Buffer): void
   /** Called when all channels are subscribed, the first time too. */
   onUp?(): void
-  onDown?(): void
   /** Interval of heartbeats. A server that does not answer one within `commandTimeoutMs` counts as gone. Default 100. */
   heartbeatMs?: number
 }
@@ -179,9 +164,7 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
   }
   function down(): void {
     wakeFirst()
-    if (!isUp) return
     isUp = false
-    options.onDown?.()
   }
   /** Ends a connection that hangs. Closing it politely would wait for an answer. */
   function drop(): void {

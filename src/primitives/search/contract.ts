@@ -14,11 +14,8 @@ import type { Ride } from '../data/rides.ts'
 export interface SearchStore {
   /** Returns the rider that makes changes of any indexes, at most one for each document. */
   change(changes: readonly Change[]): Ride
-  /**
-   * Returns what the index knows of the words of a query. By default only words that no document has get suggestions; with `doubtful`
-   * rare words get them too.
-   */
-  lookUp(index: IndexKey, terms: readonly Term[], doubtful: boolean): Promise<LookedUp>
+  /** Returns what the index knows of the words of a query. Words that no document has get suggestions. */
+  lookUp(index: IndexKey, terms: readonly Term[]): Promise<LookedUp>
   /** @throws GenerationDropped */
   find(query: MatchQuery): Promise<Matches>
   /** @throws GenerationDropped */

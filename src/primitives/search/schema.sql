@@ -310,7 +310,7 @@ create type rung.search_term as (
 
 -- Returns a row for each term of a query: its tsquery, how common its stems are, and which other words may have been meant.
 -- Candidates for a typo are bounded by their letters and by what two typos leave of a word's trigrams.
-create function rung.search_look_up(of_module text, of_name text, language regconfig, texts text[], kinds text[], doubtful boolean)
+create function rung.search_look_up(of_module text, of_name text, language regconfig, texts text[], kinds text[])
 returns setof rung.search_term
 language plpgsql set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -360,10 +360,6 @@ begin
     if found_term.suggestions = '[]' and letters >= 4 and found_term.query <> '' then
       execute format('select exists (select from rung.search_%s_word where stem = any($1))', found_term.generation)
         into known using stems;
-      if known and doubtful and found_term.docs <= 7 then
-        execute format('select count(*) > 2 from (select from rung.search_%s where vector @@ $1::tsquery limit 3) few',
-          found_term.generation) into known using found_term.query;
-      end if;
       if not known then
         -- Swapped letters leave hardly a trigram of a short word, and surplus letters are quickly tried: both are looked up.
         variants := rung.search_variants(typed);

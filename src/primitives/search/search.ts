@@ -278,11 +278,7 @@ async function find(
   if (request.tokens.every(({ excluded }) => excluded)) return nothing(request)
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const result = await searchOnce(request, false)
-      if (result.total > 0 || !result.typoTolerance) return result
-      // No document has all of these words. One of them may be a typo that a few documents have too.
-      const again = await searchOnce(request, true)
-      return again.total > 0 ? again : { ...result, corrected: undefined }
+      return await searchOnce(request)
     } catch (error) {
       if (!(error instanceof GenerationDropped) || attempt === attemptsMax) throw error
     }
@@ -324,14 +320,13 @@ function nothing({ bounds }: Request, typoTolerance = true): SearchResult {
   }
 }
 
-/** @param doubtful whether words that few documents have may be typos too */
-async function searchOnce(request: Request, doubtful: boolean): Promise<SearchResult> {
+async function searchOnce(request: Request): Promise<SearchResult> {
   const { store, key, tokens, highlight, bounds } = request
-  const lookedUp = await store.lookUp(key, tokens, doubtful)
+  const lookedUp = await store.lookUp(key, tokens)
   const { generation, typos } = lookedUp
   if (generation === undefined) return nothing(request)
   const planned = plan(request, lookedUp)
-  if (!planned || (doubtful && planned.corrections.length === 0)) return nothing(request, typos)
+  if (!planned) return nothing(request, typos)
   const { query, ranking, marking, thinningStrong, corrections } = planned
   const base: MatchQuery = { ...bounds, generation, query, ranking, thinning: planned.thinning, thinningStrong }
   const { matches, thinning } = await sample(store, base)

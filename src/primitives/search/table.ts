@@ -30,12 +30,12 @@ export function tableSearch(database: Database): SearchStore {
       return { statement: sql`select rung.search_change(${JSON.stringify(groupsOf(changes))}::jsonb)` }
     },
 
-    async lookUp({ module, name, language }, given, doubtful): Promise<LookedUp> {
+    async lookUp({ module, name, language }, given): Promise<LookedUp> {
       const rows = await read<TermRow>(
         database,
         sql`
         select * from rung.search_look_up(${module}, ${name}, ${language}::regconfig, ${given.map(({ text }) => text)}::text[],
-          ${given.map(({ kind }) => kind)}::text[], ${doubtful})`,
+          ${given.map(({ kind }) => kind)}::text[])`,
       )
       const [first] = rows
       return {

@@ -20,7 +20,7 @@ export function redisSessions(client: RedisClient, app: string, store: SessionSt
     const changed = await change
     const keys = changed.flatMap(({ digests }) => digests.map(keyOf))
     // Where this fails the copies end by themselves.
-    await client.pipeline(keys.map((key) => ['SET', key, '', 'PX', 2 * copyMs])).catch(() => {})
+    await Promise.all(keys.map((key) => client.call('SET', key, '', 'PX', 2 * copyMs).catch(() => {})))
     return changed
   }
 
