@@ -49,7 +49,6 @@ test('recipe: a cache that keeps nothing on disk and never grows beyond its memo
     listen: { port: 7001 },
     memoryMaxBytes: 1000,
     password: 'pä"ss\n',
-    connectionsMax: 50,
   }
   assert.equal(
     redisConfig(settings),
@@ -67,7 +66,7 @@ test('recipe: a cache that keeps nothing on disk and never grows beyond its memo
       'lazyfree-lazy-eviction yes',
       'lazyfree-lazy-expire yes',
       'lazyfree-lazy-server-del yes',
-      'maxclients 50',
+      'maxclients 10000',
       'tcp-keepalive 60',
       'timeout 0',
       'requirepass "p\\xc3\\xa4\\x22ss\\x0a"',

@@ -74,11 +74,6 @@ export function nginxArgs(configFile: string, dir: string): string[] {
   return ['-p', dir, '-e', 'stderr', '-c', configFile]
 }
 
-/** Arguments that only check the configuration. */
-export function nginxCheckArgs(configFile: string, dir: string): string[] {
-  return ['-t', '-q', ...nginxArgs(configFile, dir)]
-}
-
 /** Parses the output of `nginx -V`. */
 export function nginxVersion(text: string) {
   const match = /version: (nginx|openresty)\/(\d+(?:\.\d+)+)/.exec(text)

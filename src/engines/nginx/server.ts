@@ -15,7 +15,6 @@ import {
   appModule,
   type NginxSettings,
   nginxArgs,
-  nginxCheckArgs,
   nginxConfig,
   nginxDefaults,
   nginxLeast,
@@ -69,7 +68,7 @@ export interface PageCacheOptions extends Partial<Omit<NginxSettings, 'dir' | 'm
   upstreams: readonly string[]
 }
 
-export interface PageCacheServer extends Omit<ServerProcess, 'signal'> {
+export interface PageCacheServer extends ServerProcess {
   /** The address for clients. */
   readonly url: string
   readonly version: string
@@ -81,7 +80,7 @@ export interface PageCacheServer extends Omit<ServerProcess, 'signal'> {
 
 /**
  * Starts an nginx that ends with this process, however that ends. The cache begins empty, because purges may have been missed.
- * @throws ENGINE_MISSING, ENGINE_START_FAILED (also for a configuration that nginx refuses), PORT_IN_USE, DATA_DIR_IN_USE
+ * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
  */
 export async function startPageCache(options: PageCacheOptions): Promise<PageCacheServer> {
   const installed = usable(installedNginx())
@@ -118,7 +117,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
       await writeOwned(path.join(dir, `${appModule}.lua`), appLua(answerTimeoutMs(settings)), launcher)
-      await configure()
+      await writeOwned(configFile, nginxConfig(settings), launcher)
     },
     isReady: () => isReady(),
     stopSignal: 'SIGQUIT', // finishes requests in progress
@@ -126,31 +125,14 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     address: `ports ${settings.listen.port} and ${settings.adminPort}`,
   })
 
-  async function configure(): Promise<void> {
-    await writeOwned(configFile, nginxConfig(settings), launcher)
-    const [command, ...args] = [...launcher.prefix, installed.path, ...nginxCheckArgs(configFile, dir)]
-    const identity = launcher.uid === undefined ? {} : { uid: launcher.uid, gid: launcher.gid! }
-    const { status, stderr } = askProgram(command!, args, identity)
-    if (status === 0) return
-    const reasons = stderr.split('\n').filter((line) => /\[emerg\]|\[crit\]/.test(line))
-    throw new RungError(
-      'ENGINE_START_FAILED',
-      `${installed.product} refuses its configuration: ${reasons.join(' ').replace(/^nginx: /, '') || stderr}`,
-    )
-  }
-
   const { host, port } = settings.listen
   return {
+    ...server,
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     version: installed.version,
     admin,
-    pid: server.pid,
-    exited: server.exited,
-    isAlive: server.isAlive,
     isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
-    kill: server.kill,
     purge: (tags) => purgeTags(admin, tags),
-    stop: server.stop,
   }
 }
 

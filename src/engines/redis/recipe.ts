@@ -20,7 +20,6 @@ export interface RedisSettings {
   memoryMaxBytes: number
   /** Always set, because every user of the machine reaches a TCP port. */
   password: string
-  connectionsMax: number
 }
 
 /**
@@ -55,7 +54,7 @@ export function redisConfig(settings: RedisSettings): string {
     ['lazyfree-lazy-eviction', 'yes'],
     ['lazyfree-lazy-expire', 'yes'],
     ['lazyfree-lazy-server-del', 'yes'],
-    ['maxclients', settings.connectionsMax],
+    ['maxclients', 10_000],
     ['tcp-keepalive', 60],
     ['timeout', 0],
     ['requirepass', quote(settings.password)],

@@ -36,7 +36,7 @@ export function redisProblem(installed: InstalledRedis | undefined): string | un
   return `${installed.product} ${installed.version} is too old`
 }
 
-export interface RedisServer extends Omit<ServerProcess, 'signal'> {
+export interface RedisServer extends ServerProcess {
   /** Contains the password, so it must not be logged. */
   readonly url: string
   readonly version: string
@@ -51,7 +51,6 @@ export interface RedisServerOptions {
   memoryMaxBytes?: number
   /** Default: a new one. */
   password?: string
-  connectionsMax?: number
 }
 
 const healthTimeoutMs = 500
@@ -76,7 +75,6 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
     listen: options.listen,
     memoryMaxBytes: options.memoryMaxBytes ?? 128 * 1024 ** 2,
     password: options.password ?? secret(),
-    connectionsMax: options.connectionsMax ?? 10_000,
   }
   const url = redisUrl(settings)
   const configFile = path.join(settings.dir, 'redis.conf')
@@ -95,14 +93,10 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
     address: 'port' in settings.listen ? `port ${settings.listen.port}` : settings.listen.socketPath,
   })
   return {
+    ...process,
     url,
     version: installed.version,
-    pid: process.pid,
-    exited: process.exited,
-    isAlive: process.isAlive,
     isHealthy: (withinMs = healthTimeoutMs) => answers(url, process.pid, withinMs),
-    kill: process.kill,
-    stop: process.stop,
   }
 }
 

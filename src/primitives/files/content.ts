@@ -63,21 +63,14 @@ export async function withContent<T>(
     return await store({
       contentType,
       metadata: rules.metadata,
-      sha256() {
-        if (digest === undefined) throw new Error('the digest is known after the last chunk')
-        return digest
-      },
+      sha256: () => digest!,
       [Symbol.asyncIterator]: chunks,
     })
   } catch (error) {
     if (source instanceof Readable && !(source instanceof IncomingMessage)) source.destroy()
     throw error
   } finally {
-    // Not awaited, because a generator that hangs never returns.
-    void reader.return().then(() => {
-      // Discards the rest of a request, so that its client reads the answer and the connection can be used again.
-      if (source instanceof IncomingMessage) source.resume()
-    }, ignore)
+    void reader.return(undefined).catch(ignore)
   }
 }
 
@@ -92,17 +85,12 @@ function free(chunk: Uint8Array): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
 }
 
-interface Reader {
-  next(): Promise<IteratorResult<Uint8Array, undefined>>
-  return(): Promise<unknown>
-}
-
-function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
+/** Yields the chunks of a source, up to its size limit, until the signal aborts. */
+async function* read(source: Source, { sizeMaxBytes, signal }: ContentRules): AsyncGenerator<Uint8Array, undefined> {
   const iterator = iterate(source)
   let abort = ignore
   const onAbort = () => abort()
   signal?.addEventListener('abort', onAbort, { once: true })
-  let bytes = 0
 
   /** Returns the next chunk, or rejects on abort. `Promise.race` with one promise for the abort would keep every chunk in memory. */
   function step(): Promise<IteratorResult<Uint8Array | string, unknown>> {
@@ -113,15 +101,16 @@ function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
       iterator.next().then(resolve, reject)
     })
   }
-  return {
-    async next() {
+
+  try {
+    for (let bytes = 0; ; ) {
       const { done, value } = await step().catch((error) => {
         if (isRungError(error)) throw error
         throw new RungError('FILES_INCOMPLETE', 'The source of the file failed before its end. Send it again.', {
           cause: error,
         })
       })
-      if (done) return { done: true, value: undefined }
+      if (done) return undefined
       const chunk = typeof value === 'string' ? Buffer.from(value) : value
       bytes += chunk.length
       if (bytes > sizeMaxBytes) {
@@ -129,12 +118,15 @@ function read(source: Source, { sizeMaxBytes, signal }: ContentRules): Reader {
           facts: { sizeMaxBytes },
         })
       }
-      return { done: false, value: chunk }
-    },
-    async return() {
-      signal?.removeEventListener('abort', onAbort)
-      await iterator.return?.()
-    },
+      yield chunk
+    }
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+    // Not awaited, because a source that hangs never returns.
+    void (async () => iterator.return?.())().then(() => {
+      // Discards the rest of a request, so that its client reads the answer and the connection can be used again.
+      if (source instanceof IncomingMessage) source.resume()
+    }, ignore)
   }
 }
 
