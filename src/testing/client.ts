@@ -93,7 +93,12 @@ async function send(
     ...own,
     ...options.headers,
   }
-  const response = await fetch(url + path, { method, headers, ...(body !== undefined && { body }), redirect: 'manual' })
+  const response = await fetch(new URL(path, url), {
+    method,
+    headers,
+    ...(body !== undefined && { body }),
+    redirect: 'manual',
+  })
   answered(response.headers)
   const answer = { status: response.status, headers: response.headers, body: await bodyOf(response) }
   if (expect !== undefined && response.status !== expect) throw unexpected(`${method} ${path}`, expect, answer)

@@ -44,7 +44,7 @@ export interface TestJobs {
    * @throws TEST_JOB_FAILED when all has run, with the error of the first run that failed as its cause; TEST_WORK_ENDLESS
    */
   drain(options?: DrainOptions): Promise<TestRun[]>
-  /** Returns what has not ended, the oldest first; 1,000 at most. */
+  /** Returns what has not ended, the oldest first; of each state the newest 1,000. */
   list(): Promise<PendingJob[]>
 }
 

@@ -17,6 +17,9 @@ describe('requests', () => {
     assert.deepEqual([status, body.name], [201, 'tea'])
     assert.match(headers.get('content-type')!, /json/)
     assert.equal((await app.request('/text')).body, 'plain words')
+    const form = new URLSearchParams({ name: 'a form' })
+    assert.equal((await app.request('items', { body: form })).status, 415)
+    assert.equal((await app.request(`${app.url}/text`, { method: 'HEAD' })).body, undefined)
     assert.deepEqual((await app.request('/headers', { headers: { authorization: 'Token 1' } })).body, {
       authorization: 'Token 1',
     })
