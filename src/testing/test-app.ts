@@ -71,8 +71,9 @@ export interface TestApp<User = Principal> extends TestClient {
  * @param of the app, its file, or nothing for the one that `rung start` would find
  * @throws what `rung start` would; TEST_DATABASE
  * @example
- * await using app = await testApp(definition)
+ * const app = await testApp(definition) // or `await using`, from Node 24
  * await app.request('/notes', { json: { text: 'Buy milk' }, expect: 201 })
+ * await app.stop()
  */
 export async function testApp<User = Principal>(
   of?: App | string,
