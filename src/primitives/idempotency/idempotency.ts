@@ -26,12 +26,12 @@ declare module 'fastify' {
 export interface IdempotencyOptions {
   /** How long an answer is kept. Default 24 h. */
   keep?: Duration
-  /** How long after the end of a process its requests can be taken over. Default 5 s. */
+  /** How long after a process has ended its requests can be taken over. Default 5 s. */
   lease?: Duration
 }
 
-/** Answers that are never kept: a repetition may be answered otherwise. */
-const passing = new Set([401, 408, 425, 429])
+/** Statuses of answers that are not kept, since a repetition may have another answer. */
+const neverKept = new Set([401, 408, 425, 429])
 const unsafe = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
 /** A request that holds its key. */
@@ -61,17 +61,17 @@ export function idempotentRoutes(
   const byRequest = new WeakMap<FastifyRequest, Attempt>()
   const payloads = new WeakMap<FastifyRequest, Hash>()
 
-  // These hooks come behind those of the route: permissions are checked before a key is taken, and the bytes are those that are sent.
+  // These hooks come after those of the route: permissions are checked before a key is reserved, and the stored bytes are those that are sent.
   http.addHook('onRoute', (route) => {
     const mode = (route.config as { idempotency?: 'required' | 'optional' } | undefined)?.idempotency
     if (mode === undefined || route.method === 'HEAD' || route.method === 'OPTIONS') return
     checkRoute(route, mode)
-    append(route, 'preParsing', takeDigest)
+    append(route, 'preParsing', digestPayload)
     append(route, 'preHandler', (request: FastifyRequest, reply: FastifyReply) => reserve(request, reply, mode))
     append(route, 'onSend', keepAnswer)
   })
 
-  async function takeDigest(request: FastifyRequest, _reply: FastifyReply, payload: NodeJS.ReadableStream) {
+  async function digestPayload(request: FastifyRequest, _reply: FastifyReply, payload: NodeJS.ReadableStream) {
     const hash = createHash('sha256')
     payloads.set(request, hash)
     const through = new Transform({
@@ -101,7 +101,7 @@ export function idempotentRoutes(
     const route = `${method} ${request.routeOptions.url}`
     const body = payloads.get(request)?.digest() ?? ''
     const reservation = {
-      key: digestOf(await whoseKey(request), route, key),
+      key: digestOf(await senderOf(request), route, key),
       fingerprint: digestOf(url, request.headers['content-type'] ?? '', body),
     }
     const reserved = await records.reserve({ ...reservation, leaseMs, keepMs })
@@ -140,12 +140,12 @@ export function idempotentRoutes(
     if (state === 'other-payload') {
       return new RungError(
         'IDEMPOTENCY_PAYLOAD',
-        'This Idempotency-Key was used for another request. Make a new key for each operation.',
+        'This Idempotency-Key was used for another request. Create a new key for each operation.',
       )
     }
     return new RungError(
       'IDEMPOTENCY_IN_FLIGHT',
-      'The first request with this Idempotency-Key is still running. Ask again for its answer.',
+      'The first request with this Idempotency-Key is still running. Send it again for the answer.',
       { facts: { retryAfterS: 1 } },
     )
   }
@@ -156,7 +156,7 @@ export function idempotentRoutes(
     attempt.settled = true // the answer to an error from here on is not kept
     attempts.delete(attempt)
     const status = reply.statusCode
-    if (status >= 500 || passing.has(status) || attempt.scope?.cancelled) {
+    if (status >= 500 || neverKept.has(status) || attempt.scope?.cancelled) {
       await release(attempt)
       return payload
     }
@@ -178,7 +178,7 @@ export function idempotentRoutes(
     }
   }
 
-  /** Never fails, since an answer is on its way: a record that cannot be reached is free when its lease ends. */
+  /** Never rejects, because an answer is being sent. A record that cannot be reached is free when its lease ends. */
   async function release({ held }: Attempt): Promise<void> {
     await Promise.all(held.map(({ records, holding }) => records.release(holding).catch(failed)))
   }
@@ -210,11 +210,11 @@ export function idempotentRoutes(
 }
 
 /**
- * Each sender has keys of its own. Senders that the app knows are told apart by their principal, the others by their `Authorization` only.
- * Cookies and addresses may change between two tries, and the second try would be done again.
+ * Returns a digest of the sender, since keys belong to a sender: its principal, otherwise its `Authorization`. Cookies and addresses do not
+ * count, because they may change between two attempts, and the second would have another effect.
  */
-async function whoseKey(request: FastifyRequest): Promise<Buffer> {
-  const principal = await principalOf(request) // throws where it cannot be found out: another sender's key would be taken
+async function senderOf(request: FastifyRequest): Promise<Buffer> {
+  const principal = await principalOf(request) // throws if it is unknown, since the key would count as another sender's
   return principal ? digestOf('principal', principal.id) : digestOf('anonymous', request.headers.authorization ?? '')
 }
 
@@ -233,7 +233,7 @@ function toBody(payload: unknown, request: FastifyRequest): Uint8Array | null {
   if (typeof (payload as { destroy?: unknown }).destroy === 'function') (payload as { destroy(): void }).destroy()
   throw new RungError(
     'IDEMPOTENCY_STREAM',
-    `${request.method} ${request.routeOptions.url} streams its answer, which cannot be kept. Answer with a value, or take idempotency off the route.`,
+    `${request.method} ${request.routeOptions.url} streams its answer, which cannot be stored. Answer with a value, or remove config.idempotency.`,
   )
 }
 
@@ -250,7 +250,7 @@ function checkRoute({ method, url }: RouteOptions, mode: string): void {
   if (wrong !== undefined) {
     throw new RungError(
       'APP_INVALID',
-      `${wrong} ${url} changes nothing and needs no idempotency. Take config.idempotency off the route.`,
+      `${wrong} ${url} changes nothing and needs no idempotency. Remove config.idempotency.`,
     )
   }
 }

@@ -7,12 +7,12 @@ import { tellMoment } from './channels.ts'
 import type { Holding, Records } from './contract.ts'
 
 /**
- * The outermost writes of a request with a key, numbered as they begin. What a write returned is kept in its own transaction: a later try
+ * The outermost writes of a request with a key, numbered as they begin. What a write returned is kept in its own transaction: a later attempt
  * gets that value, and the write does not run again.
  *
- * A later try that makes other writes must not get the value of the wrong one. So the write at each number is also known by its module and
- * the name that its author gave it (`step`), and a try is refused where they differ. The usual reason is a decision by a read outside the
- * write, which sees what the first try has written. A module's only write in a request needs no name; a second one without a name of its
+ * A later attempt that makes other writes must not get the value of the wrong one. So the write at each number is also known by its module and
+ * the name that its author gave it (`step`), and an attempt is refused where they differ. The usual reason is a decision by a read outside the
+ * write, which sees what the first attempt has written. A module's only write in a request needs no name; a second one without a name of its
  * own is refused.
  */
 export class Steps implements WriteRule {
@@ -28,7 +28,7 @@ export class Steps implements WriteRule {
     this.#add(held)
   }
 
-  /** @throws IDEMPOTENCY_STEP_NAME when the request has begun a write of this name, IDEMPOTENCY_DIVERGED when an earlier try made another */
+  /** @throws IDEMPOTENCY_STEP_NAME if the request has begun a write of this name, IDEMPOTENCY_DIVERGED if an earlier attempt made another */
   async begin({ database, module = '', step = '' }: BeginningWrite): Promise<WriteRule> {
     const name = `${module} ${step}`
     if (this.#begun.includes(name)) throw sameName(module, step)
@@ -68,7 +68,7 @@ export class Steps implements WriteRule {
     return undefined // each write has a rule of its own
   }
 
-  /** @throws IDEMPOTENCY_DIVERGED when this try did not make a write that an earlier one has committed */
+  /** @throws IDEMPOTENCY_DIVERGED if this attempt did not make a write that an earlier one has committed */
   checkComplete(): void {
     for (const n of this.#committed.keys()) {
       if (n > this.#begun.length) throw diverged(`its write ${n} was not made again`)
@@ -106,7 +106,7 @@ function toBytes(step: Step): Uint8Array {
   } catch (cause) {
     throw new RungError(
       'IDEMPOTENCY_VALUE',
-      'data.write returned a value that cannot be kept for a repetition of the request (a function, for example), and nothing was committed. Return plain values.',
+      'data.write returned a value that cannot be stored for a repetition of the request (a function, for example), and nothing was committed. Return plain values.',
       { cause },
     )
   }
@@ -116,7 +116,7 @@ function toBytes(step: Step): Uint8Array {
 export function takenOver(cause?: unknown): RungError {
   return new RungError(
     'IDEMPOTENCY_IN_FLIGHT',
-    'The request took longer than its lease, and another request with its Idempotency-Key has taken over. Ask again for the answer.',
+    'The request took longer than its lease, and another request with its Idempotency-Key has taken over. Send it again for the answer.',
     { cause, facts: { retryAfterS: 1 } },
   )
 }
@@ -132,6 +132,6 @@ function sameName(module: string, step: string): RungError {
 function diverged(how: string): RungError {
   return new RungError(
     'IDEMPOTENCY_DIVERGED',
-    `The request was repeated, and ${how}. Decide inside data.write what it does, so that every try makes the same writes in the same order.`,
+    `The request was repeated, and ${how}. Make decisions inside data.write, so that every attempt makes the same writes in the same order.`,
   )
 }

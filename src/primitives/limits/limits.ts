@@ -84,14 +84,14 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
     refuse(applied, verdicts)
   })
 
-  // The body names the account, so this hook comes behind the validation and the route's own hooks.
+  // The body names the account, so this hook comes after the validation and the route's own hooks.
   http.addHook('onRoute', (route) => {
     const account = route.config?.login
     if (!account) return
     const hook = async (request: FastifyRequest, reply: FastifyReply) => {
       const applied = ofLogin(request, accountOf(request, account as never))
       if (applied.length === 0) return
-      // A unit is taken before the sign-in is tried and given back if it succeeds, so that no more get through of many at once.
+      // A unit is taken before the sign-in is tried and given back if it succeeds, so simultaneous attempts are limited too.
       const verdicts = await admit(applied)
       refuse(applied, verdicts)
       onResponseEnd(reply.raw, () => {
@@ -109,11 +109,11 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
   })
 
   function ofApp({ ip }: FastifyRequest, principal: Principal | undefined): AppliedLimit[] {
-    if (!principal) return one('address', options.address ?? defaults.address, networkOf(ip))
+    if (!principal) return appliedLimit('address', options.address ?? defaults.address, networkOf(ip))
     const { id, plan } = principal
     const ofPlan = plan === undefined ? undefined : options.plans?.[plan]
-    if (ofPlan !== undefined) return one(`plan-${plan}`, ofPlan, id)
-    return one('user', options.user ?? defaults.user, id)
+    if (ofPlan !== undefined) return appliedLimit(`plan-${plan}`, ofPlan, id)
+    return appliedLimit('user', options.user ?? defaults.user, id)
   }
 
   function ofRoute(
@@ -126,15 +126,15 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
       const { by = 'principal' } = limit as RouteLimit
       const user = by === 'principal' ? principal?.id : undefined
       const subject = by === 'everyone' ? '' : user === undefined ? `address ${networkOf(ip)}` : `user ${user}`
-      return one(`route-${by}`, limit as RouteLimit, `${method} ${routeOptions.url} ${subject}`)
+      return appliedLimit(`route-${by}`, limit as RouteLimit, `${method} ${routeOptions.url} ${subject}`)
     })
   }
 
   function ofLogin({ ip }: FastifyRequest, account: string | undefined): AppliedLimit[] {
     const { account: ofAccount = defaults.account, address = defaults.loginAddress } = options.loginFailures ?? {}
     return [
-      ...one('login-address', address, networkOf(ip)),
-      ...(account === undefined ? [] : one('login-account', ofAccount, account)),
+      ...appliedLimit('login-address', address, networkOf(ip)),
+      ...(account === undefined ? [] : appliedLimit('login-account', ofAccount, account)),
     ]
   }
 
@@ -170,9 +170,9 @@ export function limitRequests(http: Http, limiter: Limiter, options: LimitOption
 }
 
 /**
- * Returns one text for all ways of writing that may be one account to an app or its database: spaces around it, upper and lower case,
- * forms of Unicode, accents (to Postgres `İ` is a capital `i`, to JavaScript it is one with a dot above). Counting two accounts together
- * harms nobody; counting each way of writing by itself is no limit.
+ * Returns the same text for all spellings that an app or its database may take for one account: with spaces around it, in upper or lower case,
+ * in any form of Unicode, with or without accents (to Postgres `İ` is a capital `i`, to JavaScript it has a dot above). Counting two accounts
+ * together does little harm; counting each spelling by itself would be no limit.
  * @throws HTTP_VALIDATION if the route's `login` does not return a text
  */
 function accountOf(request: FastifyRequest, account: (request: FastifyRequest) => unknown): string | undefined {
@@ -180,15 +180,15 @@ function accountOf(request: FastifyRequest, account: (request: FastifyRequest) =
   try {
     named = account(request)
   } catch (cause) {
-    throw new RungError('HTTP_VALIDATION', 'The request names no account to sign in to.', { cause })
+    throw new RungError('HTTP_VALIDATION', 'The request names no account to sign in to. Send one.', { cause })
   }
   if (named === undefined || named === null) return undefined
   if (typeof named === 'string')
     return named.normalize('NFKD').replace(/\p{M}/gu, '').trim().toLowerCase().toUpperCase()
-  throw new RungError('HTTP_VALIDATION', 'The account to sign in to must be a text.')
+  throw new RungError('HTTP_VALIDATION', 'The account to sign in to is not a string. Send it as one.')
 }
 
-function one(name: string, limit: Limit | false, subject: string): AppliedLimit[] {
+function appliedLimit(name: string, limit: Limit | false, subject: string): AppliedLimit[] {
   if (limit === false) return []
   const windowMs = toMs(limit.per)
   // A digest, so that the table of limits is not a list of visitors.
@@ -196,18 +196,18 @@ function one(name: string, limit: Limit | false, subject: string): AppliedLimit[
   return [{ name, quota: { key, max: limit.max, windowMs } }]
 }
 
-/** The units that are left, and when there are more (draft-ietf-httpapi-ratelimit-headers, "RateLimit"). */
+/** Returns the value of a RateLimit header: the units left, and the seconds until there are more (draft-ietf-httpapi-ratelimit-headers). */
 function state(name: string, max: number, { admitted, used, nextMs }: Verdict): string {
   return `"${name}";r=${admitted ? Math.max(0, max - used) : 0};t=${seconds(nextMs)}`
 }
 
-/** Never too early. */
+/** Rounds up, so that a client never returns too early. */
 function seconds(ms: number): number {
   return Math.ceil(ms / 1000)
 }
 
 /**
- * Whether the limits of the app can be kept.
+ * Checks the limits of an app.
  * @throws APP_INVALID
  */
 export function checkLimits({ user, address, plans, loginFailures }: LimitOptions): void {
@@ -219,7 +219,7 @@ export function checkLimits({ user, address, plans, loginFailures }: LimitOption
 }
 
 /**
- * Whether the limits of a route can be kept; `where` begins the message.
+ * Checks the limits of a route. `where` begins the message.
  * @throws APP_INVALID
  */
 export function checkRouteLimits(where: string, limits: false | RouteLimit | readonly RouteLimit[] | undefined): void {
@@ -242,7 +242,7 @@ function checkLimit(where: string, limit: Limit | false | undefined, more: reado
   )
 }
 
-/** Not a number where it is not a duration. */
+/** Returns NaN for anything but a duration. */
 function perMs(per: Duration | undefined): number {
   try {
     return toMs(per!)

@@ -20,11 +20,11 @@ interface Row {
   slot: number
 }
 
-/** Statements of one process at a time. Requests that come meanwhile share the next one. */
-const underWayMax = 2
-/** In one statement, which holds the locks of all its keys. */
+/** Statements of one process at a time. Requests that arrive meanwhile share the next one. */
+const statementsMax = 2
+/** Quotas of one statement, which holds the locks of all its keys. */
 const quotasMax = 100
-/** A key that was refused is refused from memory for up to this time, so a flood costs the database next to nothing. */
+/** A refused key is refused from memory for up to this time, so a flood costs the database almost nothing. */
 const blockMsMax = 1_000
 const blockedMax = 10_000
 
@@ -32,7 +32,7 @@ const blockedMax = 10_000
 export function tableLimiter(database: Database): Limiter<SlotReceipt> {
   const waiting: Waiting[] = []
   const blocked = new Map<string, { verdict: TableVerdict; at: number; max: number }>()
-  let underWay = 0
+  let statements = 0
 
   function take(quota: Quota): Promise<TableVerdict> | TableVerdict {
     const known = blocked.get(quota.key)
@@ -49,8 +49,8 @@ export function tableLimiter(database: Database): Limiter<SlotReceipt> {
   }
 
   async function send(): Promise<void> {
-    if (underWay >= underWayMax || waiting.length === 0) return
-    underWay += 1
+    if (statements >= statementsMax || waiting.length === 0) return
+    statements += 1
     const batch = waiting.splice(0, quotasMax)
     const quotas = batch.map((one) => one.quota)
     try {
@@ -68,7 +68,7 @@ export function tableLimiter(database: Database): Limiter<SlotReceipt> {
     } catch (error) {
       for (const { reject } of batch) reject(error)
     } finally {
-      underWay -= 1
+      statements -= 1
       if (waiting.length > 0) void send()
     }
   }

@@ -50,7 +50,7 @@ export function tokensOf(given: string, prefix: boolean, language: string): { te
 }
 
 /** Returns the suggestions with the fewest typos, the most common first. Words of 4 letters may have one typo, words of 8 two. */
-export function meant(word: string, suggestions: readonly Suggestion[]): Suggestion[] {
+export function nearestWords(word: string, suggestions: readonly Suggestion[]): Suggestion[] {
   const max = word.length < 4 ? 0 : word.length < 8 ? 1 : 2
   const near = suggestions.map((suggestion) => ({ ...suggestion, typos: typosBetween(word, suggestion.word, max) }))
   const least = Math.min(max, ...near.map(({ typos }) => typos))

@@ -13,7 +13,7 @@ import {
   type Weight,
 } from './contract.ts'
 import { cut, formCostMax, formOf } from './form.ts'
-import { anyWordOf, clean, meant, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
+import { anyWordOf, clean, nearestWords, replaced, type Token, thinningAfter, thinningOf, tokensOf } from './query.ts'
 
 /** Describes what is searched. Its name belongs to the module that uses it: another module's index of the same name is another index. */
 export interface Index<Field extends string = string, Facet extends string = string> {
@@ -405,7 +405,7 @@ interface Plan {
 function plan({ text, tokens }: Request, { terms, documents }: LookedUp): Plan | undefined {
   const required = new Map<
     string,
-    { token: Token; ranking: string; docs: number; strong: number; meant: Suggestion[] }
+    { token: Token; ranking: string; docs: number; strong: number; corrections: Suggestion[] }
   >()
   const excluded: string[] = []
   for (const [at, token] of tokens.entries()) {
@@ -415,7 +415,7 @@ function plan({ text, tokens }: Request, { terms, documents }: LookedUp): Plan |
       continue
     }
     const begun = token.kind === 'prefix' && suggestions.some(({ word }) => word.startsWith(token.text))
-    const others = begun ? suggestions.slice(0, beginningsMax) : meant(token.text, suggestions)
+    const others = begun ? suggestions.slice(0, beginningsMax) : nearestWords(token.text, suggestions)
     const alternatives = [own, ...others.map(({ query }) => query)].filter((query) => query !== '')
     if (alternatives.length === 0) continue
     const query = alternatives.map((one) => `(${one})`).join(' | ')
@@ -426,14 +426,14 @@ function plan({ text, tokens }: Request, { terms, documents }: LookedUp): Plan |
       ranking: `(${ranking ?? query})`,
       docs: docs + docsOfOthers,
       strong: strong + docsOfOthers,
-      meant: begun ? [] : others,
+      corrections: begun ? [] : others,
     })
   }
   if (required.size === 0) return undefined
   const words = [...required.values()]
   const queryOf = (queries: readonly string[]) => [...queries.map((one) => `(${one})`), ...excluded].join(' & ')
-  const corrections = Array.from({ length: Math.max(...words.map((word) => word.meant.length)) }, (_, nth) => {
-    const chosen = (word: { meant: Suggestion[] }) => word.meant[nth] ?? word.meant[0]
+  const corrections = Array.from({ length: Math.max(...words.map((word) => word.corrections.length)) }, (_, nth) => {
+    const chosen = (word: { corrections: Suggestion[] }) => word.corrections[nth] ?? word.corrections[0]
     return {
       text: replaced(
         text,

@@ -45,7 +45,7 @@ export function tableSearch(database: Database): SearchStore {
         documents: first && first.documents > 0 ? first.documents : Math.max(0, ...rows.map(({ docs }) => docs)),
         terms: rows.map(({ query, ranking, docs, strong, suggestions }, at) => ({
           query,
-          ranking: begun(given[at]!, query, suggestions) ?? (ranking || undefined),
+          ranking: beginningRanking(given[at]!, query, suggestions) ?? (ranking || undefined),
           docs,
           strong,
           suggestions: suggestions.map(({ word, stem, docs: of }) => ({ word, query: quoted(stem), docs: of })),
@@ -225,7 +225,7 @@ interface MatchesRow {
 }
 
 /** Returns a query that ranks words with the same beginning as one term, plus those whose stem begins differently. */
-function begun({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
+function beginningRanking({ text, kind }: Term, query: string, words: TermRow['suggestions']): string | undefined {
   if (kind !== 'prefix' || !words.some(({ word }) => word.startsWith(text))) return undefined
   const others = words.flatMap(({ stem }) => (stem.startsWith(text) ? [] : [quoted(stem)]))
   return [...(query === '' ? [] : [`(${query})`]), `${quoted(text)}:*`, ...others].join(' | ')
