@@ -55,7 +55,7 @@ test('rung test runs the tests of a new app on a server of its own', async () =>
 })
 
 test('rung test takes patterns, a folder, and options for node, on the server that it is given', async () => {
-  const server = { RUNG_TEST_SERVER: process.env.RUNG_TEST_SERVER }
+  const server = { DATABASE_URL: process.env.RUNG_TEST_SERVER }
   const one = await run([rung, 'test', 'test', '--', '--test-name-pattern=needs a text'], server)
   assert.match(one.output, passed(1))
   const none = await run([rung, 'test', 'orders/**/*.test.ts'], server)
