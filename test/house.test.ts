@@ -26,7 +26,7 @@ const separateRooms = ['primitives', 'engines']
 const roomsBelow: Record<string, readonly string[]> = {
   'primitives/jobs': ['primitives/data'],
   'primitives/search': ['primitives/data'],
-  'primitives/cache': ['primitives/data', 'primitives/http', 'primitives/signals'],
+  'primitives/cache': ['primitives/data', 'primitives/http', 'primitives/signals', 'primitives/upkeep'],
   'primitives/signals': ['primitives/data'],
   'primitives/upkeep': ['primitives/data'],
   'primitives/positions': ['primitives/http'],

@@ -6,6 +6,7 @@ import { withMigrationFiles } from '../doctor/migration-files.ts'
 import { findingLines, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
 import { loadApp } from '../runtime/load-app.ts'
+import { openDatabase } from '../runtime/wire.ts'
 import { type Command, databaseSettings, result } from './command.ts'
 import { withServer } from './database.ts'
 import { toolBindings } from './input-settings.ts'
@@ -36,13 +37,16 @@ const doctor: Command = {
   async run(input) {
     const { cwd, positionals, out } = input
     const bindings = await toolBindings(input, positionals[0])
-    return withServer(bindings, cwd, async ({ adminConnection }) => {
+    return withServer(bindings, cwd, async ({ adminConnection, connection }) => {
       const app = await loadApp(positionals[0], cwd).catch((error) => {
         if (positionals[0] !== undefined) throw error
         return undefined
       })
+      const database = openDatabase(bindings.data, connection)
       const examined = await examine(adminConnection, {
-        seen: await readSeen(bindings.dataDir),
+        seen: await readSeen(database)
+          .catch(() => []) // a help, never a condition
+          .finally(() => database.close()),
         onProgress: (done, total, experiment) => out.note(`[${done + 1}/${total}] ${subjectOf(experiment)}`),
       })
       const findings = app ? await withMigrationFiles(examined.findings, app) : examined.findings

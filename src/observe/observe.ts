@@ -15,7 +15,7 @@ const sameLineEveryMs = 60_000
 /** Watches a running app: metrics, traces, log lines. What it finds is kept for the doctor, or passed to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, bindings, primitives }) => {
-    const seen = sightings ?? keepSightings(http, bindings.dataDir)
+    const seen = sightings ?? keepSightings(http, primitives.stores.main.database)
     const counters = metrics(http, data, { ...primitives, backupDir: bindings.backup.dir })
     traces(http, data)
     requestLog(http, data, bindings.log.sample)

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
-import path from 'node:path'
+import type { Database } from '../primitives/data/contract.ts'
+import { readReports } from '../primitives/upkeep/reports.ts'
 
-/** What a running app saw of itself; it keeps a list of these in its data directory. */
+/** Something that a process of the app has seen of it. */
 export interface Seen {
   /** `lock-wait`: it was given up, because a lock was not granted in time. */
   kind: 'n-plus-one' | 'slow' | 'lock-wait'
@@ -20,42 +20,24 @@ export interface Seen {
   plan?: string
 }
 
-export function seenFile(dataDir: string): string {
-  return path.join(dataDir, 'seen.json')
-}
+export const seenKind = 'seen'
+/** More are not kept, of one process or of all. */
+export const seenMax = 200
+const keptMs = 7 * 86_400_000
 
-/** The list of an app. It is a help, never a condition: without the file, or with one that is damaged, it is empty. */
-export async function readSeen(dataDir: string): Promise<Seen[]> {
-  const text = await readFile(seenFile(dataDir), 'utf8').catch(() => '[]')
-  return parseSeen(text)
-}
-
-/** Entries that are whole; anything else is left out. Pure. */
-export function parseSeen(text: string): Seen[] {
-  try {
-    const list: unknown = JSON.parse(text)
-    return Array.isArray(list) ? list.filter(isSeen) : []
-  } catch {
-    return []
-  }
-}
-
-function isSeen(entry: unknown): entry is Seen {
-  const { kind, statement, count, site, route, at, worstMs, plan } = (entry ?? {}) as Record<string, unknown>
-  const texts = [statement, site, route, at].every((text) => typeof text === 'string')
-  const extras = /^(undefined|number)$/.test(typeof worstMs) && /^(undefined|string)$/.test(typeof plan)
-  return (
-    (kind === 'n-plus-one' || kind === 'slow' || kind === 'lock-wait') &&
-    texts &&
-    extras &&
-    Number.isFinite(count) &&
-    !Number.isNaN(Date.parse(at as string))
+/** Returns what all processes of the app have seen within the last week. */
+export async function readSeen(database: Database): Promise<Seen[]> {
+  const reports = await readReports<Seen[]>(database, seenKind, keptMs)
+  return mergeSeen(
+    [],
+    reports.flatMap(({ content }) => content),
+    seenMax,
   )
 }
 
 /**
- * Both lists as one: the same thing seen at the same place is one entry, with the counts added up. The `max` that were
- * seen last stay, newest first, so that the file stays small however long the app runs. Pure.
+ * Returns both lists as one: the same thing seen at the same place is one entry, with the counts added up. The `max` that were seen last
+ * stay, the newest first, so that the list stays small however long the app runs. Pure.
  */
 export function mergeSeen(existing: readonly Seen[], fresh: readonly Seen[], max: number): Seen[] {
   const merged = new Map<string, Seen>()

@@ -1,8 +1,10 @@
-import { rename, writeFile } from 'node:fs/promises'
 import { every, systemClock } from '../kernel/clock.ts'
+import type { Database } from '../primitives/data/contract.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import { saveReport } from '../primitives/upkeep/reports.ts'
+import { nameOfProcess } from '../runtime/work.ts'
 import type { NPlusOne } from './n-plus-one.ts'
-import { mergeSeen, readSeen, type Seen, seenFile } from './seen.ts'
+import { mergeSeen, type Seen, seenKind, seenMax } from './seen.ts'
 import type { SlowStatement } from './slow-statements.ts'
 
 /** Where what was seen is kept for `rung doctor`. */
@@ -11,32 +13,30 @@ export interface Sightings {
   nPlusOne(found: NPlusOne): void
 }
 
-const keptMax = 200
 const writeEveryMs = 5_000
 
-/** Keeps what was seen in the data directory, where `rung doctor` finds it: a few seconds later, and at the end. */
-export function keepSightings(http: Http, dataDir: string): Sightings {
-  let fresh: Seen[] = []
+/** Keeps what was seen in the database, where `rung doctor` finds it: a few seconds later, and at the end. */
+export function keepSightings(http: Http, database: Database): Sightings {
+  const process = nameOfProcess()
+  let seen: Seen[] = []
+  let isWritten = true
   let writing: Promise<void> = Promise.resolve()
   const now = () => new Date(systemClock.now()).toISOString()
 
   async function write(): Promise<void> {
-    if (fresh.length === 0) return
-    const batch = fresh
-    fresh = []
-    const file = seenFile(dataDir)
-    const all = mergeSeen(await readSeen(dataDir), batch, keptMax)
-    // Whole or not at all; where it cannot be written the app has other worries.
-    await writeFile(`${file}.new`, JSON.stringify(all, null, 1), { mode: 0o600 })
-      .then(() => rename(`${file}.new`, file))
-      .catch(() => {})
+    if (isWritten) return
+    isWritten = true
+    await saveReport(database, process, seenKind, seen).catch(() => {
+      isWritten = false // the next one tries again
+    })
   }
   const flush = () => {
     writing = writing.then(write)
     return writing
   }
   function add(entry: Seen): void {
-    fresh = mergeSeen(fresh, [entry], keptMax)
+    seen = mergeSeen(seen, [entry], seenMax)
+    isWritten = false
   }
 
   const stop = every(writeEveryMs, flush)

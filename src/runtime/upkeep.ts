@@ -1,9 +1,10 @@
 import { logKeptMs } from '../primitives/cache/follower.ts'
 import { tellTrouble } from '../primitives/jobs/channels.ts'
+import { pruneReports } from '../primitives/upkeep/reports.ts'
 import type { UpkeepTask } from '../primitives/upkeep/upkeep.ts'
 import type { Store } from './stores.ts'
 
-/** Jobs with `keep` can be looked at for a week, and a claim whose queue is in another database is remembered as long. */
+/** Jobs with `keep` can be looked at for a week. Claims of other databases and reports of processes are kept as long. */
 const keptMs = 7 * 86_400_000
 /** In one statement, so that it is short. */
 const pruneMax = 1_000
@@ -27,6 +28,7 @@ export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
     },
     everyMinute('forget foreign claims', () => foreignClaims.prune(keptMs)),
     everyMinute('delete idempotency records', () => pruneAll(records.prune)),
+    everyMinute('forget reports', () => pruneReports(database, keptMs)),
     everyMinute('trim the log of invalidations', () => invalidations.trim(logKeptMs)),
   ]
 }

@@ -73,7 +73,8 @@ export function prepareWork(
   }
 }
 
-function nameOfProcess(): string {
+/** Returns a name for this start of this process, unique in the fleet: `host:pid:random`. */
+export function nameOfProcess(): string {
   return `${hostname()}:${process.pid}:${secret(3)}`
 }
 

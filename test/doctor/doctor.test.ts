@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -16,7 +16,11 @@ import { type Client, type ConnectionConfig, connectOnce } from '../../src/engin
 import { type EmbeddedPostgres, startEmbedded } from '../../src/engines/postgres/embedded.ts'
 import { parseSql } from '../../src/engines/postgres/parser.ts'
 import { lintMigration } from '../../src/migrations/lint.ts'
-import { mergeSeen, parseSeen, readSeen, type Seen, seenFile } from '../../src/observe/seen.ts'
+import { migrate } from '../../src/migrations/migrate.ts'
+import { mergeSeen, type Seen, seenKind } from '../../src/observe/seen.ts'
+import { saveReport } from '../../src/primitives/upkeep/reports.ts'
+import { systemMigrations } from '../../src/runtime/migrations.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
 import { rung1k } from '../../src/topology/rungs/1k.ts'
 
 let dir: string
@@ -691,15 +695,6 @@ describe('what the app saw', () => {
       seen({ count: 3, worstMs: 9, at: '2026-11-02T00:00:00Z' }),
     ])
   })
-
-  test('is read from a file, whole entries only; none from a damaged or missing one', async () => {
-    const folder = await mkdtemp(path.join(tmpdir(), 'rung-seen-'))
-    assert.deepEqual(await readSeen(folder), [])
-    await writeFile(seenFile(folder), JSON.stringify([seen({}), { kind: 'slow' }, null, 3, seen({ at: 'yesterday' })]))
-    assert.deepEqual(await readSeen(folder), [seen({})])
-    await rm(folder, { recursive: true })
-    for (const text of ['', '{', '{}', 'null', '"x"']) assert.deepEqual(parseSeen(text), [])
-  })
 })
 
 describe('rung doctor', () => {
@@ -743,21 +738,28 @@ describe('rung doctor', () => {
   })
 
   test('names the migration that an index belongs in, and tells what the app saw', async () => {
-    const folder = await mkdtemp(path.join(tmpdir(), 'rung-seen-'))
-    await writeFile(seenFile(folder), JSON.stringify([seen({ at: new Date().toISOString(), count: 3 })]))
     const articles = `create schema articles; create table articles.article (id bigint primary key, author_id bigint not null);
       insert into articles.article select n, n % 900 from generate_series(1, 20000) n;`
-    await withPatient(articles, async ({ load, admin }) => {
+    await withPatient(articles, async ({ load, admin, connection }) => {
       await load('select id from articles.article where author_id = $1', [7])
+      await migrate({ connection, migrations: systemMigrations })
+      const database = openDatabase(rung1k.data, connection)
+      // Each process tells what it has seen by itself.
+      for (const [process, count] of [
+        ['one', 1],
+        ['two', 2],
+      ] as const) {
+        await saveReport(database, process, seenKind, [seen({ at: new Date().toISOString(), count })])
+      }
+      await database.close()
       const conduit = path.resolve(import.meta.dirname, '../../examples/conduit/app.ts')
-      const { document, code } = await run([conduit, '--json'], { DATABASE_URL: urlOf(admin), RUNG_DATA: folder })
+      const { document, code } = await run([conduit, '--json'], { DATABASE_URL: urlOf(admin) })
       assert.equal(code, 2, JSON.stringify(document))
       const [index, nPlusOne] = document.findings
       assert.match(index!.migration!, /examples\/conduit\/articles\/migrations\/\d{4}_article_author_id_idx\.sql$/)
       assert.equal(nPlusOne?.kind, 'n-plus-one')
       assert.equal(nPlusOne?.evidence.timesSeen, 3)
     })
-    await rm(folder, { recursive: true })
   })
 
   test('refuses what is not there', async () => {

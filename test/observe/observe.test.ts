@@ -9,10 +9,13 @@ import { callSite } from '../../src/kernel/fault.ts'
 import type { NPlusOne } from '../../src/observe/n-plus-one.ts'
 import { observe } from '../../src/observe/observe.ts'
 import { worthALine } from '../../src/observe/request-log.ts'
+import { readSeen } from '../../src/observe/seen.ts'
 import type { SlowStatement } from '../../src/observe/slow-statements.ts'
 import { exportTraces } from '../../src/observe/traces.ts'
 import type { Running } from '../../src/runtime/boot.ts'
+import { openDatabase } from '../../src/runtime/wire.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
+import { rung1k } from '../../src/topology/rungs/1k.ts'
 import { bootForTest } from '../support/app.ts'
 import shop from '../support/apps/shop/app.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../support/postgres.ts'
@@ -160,6 +163,22 @@ describe('n plus one', () => {
     assert.match(nPlusOne[0]!.statement, /select n from stock\.item where id = \$1/)
     assert.match(nPlusOne[0]!.site, /test\/support\/apps\/shop\/app\.ts:\d+:\d+$/)
     assert.equal((await figures()).get('db_n_plus_one_total{route="GET /n-plus-one"}'), 1)
+  })
+
+  it('each process tells the database what it has seen, and the findings of all are added up', async () => {
+    const connection = await postgres.createDatabase()
+    const env = { DATABASE_URL: urlOf(connection) }
+    const processes = [1, 2].map(() => bootForTest(shop, postgres, {}, [observe()], env))
+    for (const one of await Promise.all(processes)) {
+      await fetch(`${one.url}/n-plus-one`)
+      await one.stop()
+    }
+    const database = openDatabase(rung1k.data, connection)
+    const seen = await readSeen(database).finally(() => database.close())
+    assert.deepEqual(
+      seen.map(({ kind, route, count }) => [kind, route, count]),
+      [['n-plus-one', 'GET /n-plus-one', 2]],
+    )
   })
 
   it('is not what several requests do', async () => {

@@ -1,7 +1,6 @@
 import { every, systemClock } from '../../kernel/clock.ts'
-import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
-import { sql } from '../data/sql.ts'
+import { readReports, removeReport, saveReport } from '../upkeep/reports.ts'
 import type { EntryFacts } from './bounded.ts'
 import type { CacheCore } from './cache.ts'
 import type { LayerFacts } from './layer.ts'
@@ -27,6 +26,7 @@ export interface ProcessFigures extends Figures {
   at: Date
 }
 
+const kind = 'cache'
 const everyMs = 5_000
 /** Figures are written at least this often. A process that has not written for three times as long is gone. */
 const aliveMs = 10_000
@@ -55,7 +55,7 @@ export function keepFigures(
     const up = core.shared?.up
     const now = JSON.stringify([groups, entries, up, core.warmed])
     if (now === last && systemClock.ticks() - writtenAt < aliveMs) return
-    await save(database, process, await figuresOf(core))
+    await saveReport(database, process, kind, await figuresOf(core))
     last = now
     writtenAt = systemClock.ticks()
   }
@@ -70,8 +70,7 @@ export function keepFigures(
   return async () => {
     end()
     await writing
-    if (last !== '')
-      await runAlone(database, sql`delete from rung.cache_figures where process = ${process}`).catch(failed)
+    if (last !== '') await removeReport(database, process, kind).catch(failed)
   }
 }
 
@@ -89,30 +88,10 @@ async function figuresOf(core: CacheCore): Promise<Figures> {
   }
 }
 
-async function save(database: Database, process: string, figures: Figures): Promise<void> {
-  await runAlone(
-    database,
-    sql`with gone as (
-        delete from rung.cache_figures
-        where at < clock_timestamp() - ${goneMs}::float8 * interval '1 millisecond' and process <> ${process}
-      )
-      insert into rung.cache_figures (process, at, figures)
-      values (${process}, clock_timestamp(), ${JSON.stringify(figures)}::text::jsonb)
-      on conflict (process) do update set at = excluded.at, figures = excluded.figures`,
-  )
-}
-
 /** Returns the figures of all processes that run now. */
 export async function readFigures(database: Database): Promise<ProcessFigures[]> {
-  const [known] = await runAlone<{ yes: boolean }>(
-    database,
-    sql`select to_regclass('rung.cache_figures') is not null as yes`,
-  )
-  if (!known!.yes) return [] // no app of this version has run here
-  const rows = await runAlone<{ process: string; at: Date; figures: Figures }>(
-    database,
-    sql`select process, at, figures from rung.cache_figures
-      where at > clock_timestamp() - ${goneMs}::float8 * interval '1 millisecond' order by process`,
-  )
-  return rows.map(({ process, at, figures }) => ({ process, at, ...figures }))
+  const reports = await readReports<Figures>(database, kind, goneMs)
+  return reports
+    .map(({ process, at, content }) => ({ process, at, ...content }))
+    .sort((a, b) => a.process.localeCompare(b.process))
 }

@@ -7,9 +7,3 @@ create table rung.invalidation (
 ) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
 create index on rung.invalidation (xid);
 create index on rung.invalidation using brin (at);
-
-create unlogged table rung.cache_figures (
-  process text primary key,
-  at timestamptz not null,
-  figures jsonb not null
-) with (fillfactor = 50);

@@ -4,3 +4,12 @@ create unlogged table rung.lease (
   holder text not null,
   held_until timestamptz not null
 ) with (fillfactor = 50);
+
+-- What processes report of themselves, for tools that have nothing but the database.
+create unlogged table rung.report (
+  process text not null,
+  kind text not null,
+  at timestamptz not null,
+  content jsonb not null,
+  primary key (process, kind)
+) with (fillfactor = 50);
