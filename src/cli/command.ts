@@ -11,7 +11,7 @@ export interface Command {
   summary: string
   /** `rung start [app-file]` */
   usage: string
-  /** What the command does; plain text of at most 80 columns. */
+  /** What the command does. Paragraphs are filled to 80 columns; lists and code keep their lines. */
   help: string
   /** The settings that it reads: groups or single paths of the settings table. */
   settings?: readonly string[]
@@ -133,9 +133,9 @@ export function helpText(command: Command): string {
   const width = Math.max(...rows.map(([left]) => left.length))
   const settings = settingLines(command.settings ?? [])
   return [
-    command.usage,
+    ...usageLines(command.usage),
     '',
-    command.help,
+    ...command.help.split('\n\n').flatMap((block, index) => [...(index > 0 ? [''] : []), ...blockLines(block)]),
     '',
     'Options:',
     ...rows.flatMap(([left, right]) => hanging(`  ${left.padEnd(width)}  `, right)),
@@ -144,6 +144,17 @@ export function helpText(command: Command): string {
     command.examples.length === 1 ? 'Example:' : 'Examples:',
     ...command.examples.map((example) => `  ${example}`),
   ].join('\n')
+}
+
+/** A long list of verbs takes a line of its own for each. */
+function usageLines(usage: string): string[] {
+  return usage.length <= 80 ? [usage] : usage.split(' | ').map((part, index) => (index === 0 ? part : `    | ${part}`))
+}
+
+function blockLines(block: string): string[] {
+  const lines = block.split('\n')
+  const isList = lines.some((line) => /^\s|^\S+ {2,}/.test(line))
+  return isList ? lines : hanging('', lines.join(' '))
 }
 
 /** Two lines for each setting: its names, then what it is. */
@@ -168,7 +179,7 @@ function defaultText({ type, ...row }: Setting): string {
 function hanging(head: string, text: string): string[] {
   const lines = [head]
   for (const word of text.split(' ')) {
-    if (lines.at(-1)!.length + word.length > 80) lines.push(' '.repeat(head.length))
+    if (lines.at(-1)!.length + word.length > 80 && lines.at(-1) !== head) lines.push(' '.repeat(head.length))
     lines[lines.length - 1] += `${word} `
   }
   return lines.map((line) => line.trimEnd())

@@ -32,13 +32,14 @@ const dev: Command = {
   ].join('\n'),
   examples: ['rung dev', 'PORT=8080 rung dev src/app.ts'],
   options: settingOptions('http.port', 'log.format', 'process.dataDir'),
-  run({ positionals, values, env, cwd, out }) {
+  run({ positionals, values, json, env, cwd, out }) {
     const sources = { env: { ...envOf(cwd), ...env }, options: values }
     const ownFolders = [settings.process.dataDir, settings.backup.dir].map((one) => readSetting(one, sources))
     const options = ['port', 'log', 'data'].flatMap((name) =>
       typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
     )
-    const args = [...process.execArgv, process.argv[1]!, 'start', ...positionals, ...options]
+    const asJson = json ? ['--json'] : []
+    const args = [...process.execArgv, process.argv[1]!, 'start', ...positionals, ...options, ...asJson]
     const appFile = positionals[0] ? path.resolve(cwd, positionals[0]) : findApp(undefined, cwd)
     const appDir = appFile === undefined ? cwd : path.dirname(appFile)
     const ended = Promise.withResolvers<number>()
