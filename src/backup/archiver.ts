@@ -57,10 +57,11 @@ export interface ArchiverOptions {
   /** Of a superuser, or of a role with REPLICATION that may list the log's directory. */
   connection: ConnectionConfig
   backupDir: string
-  /** `kept`: the slot outlives the archiver's connection. `temporary`: it ends with it. */
+  /**
+   * `kept`: the slot outlives the archiver's connection, and a lost connection is opened again forever. `temporary`: the slot ends
+   * with the connection, and the archiver with the first failure.
+   */
   slot: 'kept' | 'temporary'
-  /** Whether to try again forever when it cannot stream, or to give up at the first failure. */
-  persistent: boolean
   onEvent?: (event: ArchiverEvent) => void
 }
 
@@ -105,7 +106,7 @@ export function startArchiver(options: ArchiverOptions): Archiver {
           continue
         }
         options.onEvent?.({ kind: 'lost', error })
-        if (!options.persistent) {
+        if (options.slot === 'temporary') {
           started.reject(error)
           for (const waiter of waiters) waiter.reject(error)
           return

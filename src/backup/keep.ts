@@ -50,7 +50,7 @@ export async function joinArchive(
   connection: ConnectionConfig,
   backupDir: string,
 ): Promise<Pick<Archiver, 'reached' | 'stop'>> {
-  const archiver = startArchiver({ connection, backupDir, slot: 'temporary', persistent: false })
+  const archiver = startArchiver({ connection, backupDir, slot: 'temporary' })
   try {
     await archiver.streaming
     return archiver
@@ -132,7 +132,6 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
     connection,
     backupDir,
     slot: 'kept',
-    persistent: true,
     onEvent(event) {
       if (event.kind === 'lost') return complain('archive-lost', event.error)
       lastComplaint = ''

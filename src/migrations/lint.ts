@@ -35,19 +35,11 @@ export interface Finding {
 }
 
 const rules: readonly Rule[] = [...tableRules, ...statementRules]
-const overrideRules = [
-  { name: 'override-needs-reason', description: 'Overrides a rule without saying why.' },
-  {
-    name: 'override-unused',
-    description: 'Overrides a rule that finds nothing in the file, or that cannot be overridden.',
-  },
-]
 
 /** All rules, for the documentation. */
-export const migrationRules: readonly { name: string; description: string }[] = [
-  ...rules.map(({ name, description }) => ({ name, description })),
-  ...overrideRules,
-]
+export const migrationRules: readonly { name: string; description: string }[] = rules.map(({ name, description }) => {
+  return { name, description }
+})
 
 /** Returns everything wrong with a migration file, in the order of its lines. */
 export function lintMigration(migration: MigrationFile): Finding[] {
@@ -67,32 +59,26 @@ export function lintMigration(migration: MigrationFile): Finding[] {
       if (problem) add(step.line, problem)
     }
   }
-  return [...applyOverrides(migration, findings)].sort((a, b) => a.line - b.line)
+  const reasons = overridesOf(migration.text)
+  return findings
+    .map((finding) => {
+      const overridden = reasons.get(finding.rule)
+      return overridden === undefined ? finding : { ...finding, overridden }
+    })
+    .sort((a, b) => a.line - b.line)
 }
 
 /** Matches whole strings and comments, so that neither is found inside the other. */
 const lexemes =
   /[eE]'(?:[^'\\]|\\[\s\S]|'')*'|'[^']*'|"[^"]*"|\$([A-Za-z_]\w*)?\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]*/g
 
-function* applyOverrides({ file, text }: MigrationFile, findings: readonly Finding[]): Generator<Finding> {
+/** Returns the reasons by rule. A rule that Postgres itself enforces cannot be overridden. */
+function overridesOf(text: string): ReadonlyMap<string, string> {
   const reasons = new Map<string, string>()
-  for (const { 0: lexeme, index } of text.matchAll(lexemes)) {
-    const [isOverride, name = '', reason] = /^--\s*rung:allow\b\s*(\S+)?\s*(.*\S)?/.exec(lexeme) ?? []
-    if (!isOverride) continue
-    const line = text.slice(0, index).split('\n').length
-    const final = rules.find((rule) => rule.name === name)?.final
-    if (reason === undefined) {
-      const message = `"${isOverride.trim()}" gives no reason, so it allows nothing.`
-      yield { rule: 'override-needs-reason', file, line, message, advice: '-- rung:allow <rule> <reason>' }
-    } else if (final || !findings.some((finding) => finding.rule === name)) {
-      const known = migrationRules.some((rule) => rule.name === name)
-      const why = final ? 'cannot be overridden' : known ? 'finds nothing in this file' : 'does not exist'
-      const advice = final ? 'Follow the advice of the rule.' : 'Remove the comment.'
-      yield { rule: 'override-unused', file, line, message: `The rule "${name}" ${why}.`, advice }
-    } else if (!reasons.has(name)) reasons.set(name, reason)
+  for (const [lexeme] of text.matchAll(lexemes)) {
+    const [, name, reason] = /^--\s*rung:allow\s+(\S+)\s+(.*\S)/.exec(lexeme) ?? []
+    const isFinal = rules.some((rule) => rule.name === name && rule.final)
+    if (name !== undefined && !isFinal && !reasons.has(name)) reasons.set(name, reason!)
   }
-  for (const finding of findings) {
-    const overridden = reasons.get(finding.rule)
-    yield overridden === undefined ? finding : { ...finding, overridden }
-  }
+  return reasons
 }

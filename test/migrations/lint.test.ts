@@ -207,6 +207,7 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
     bad: [
       'drop table article',
       'drop view top',
+      'drop view top; create view top as select 1',
       'drop schema articles cascade',
       'drop type status',
       'drop sequence s',
@@ -222,8 +223,6 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'alter table article rename to old; create table article (id int)',
     ],
     safe: [
-      'drop view top; create view top as select 1',
-      'alter table article rename to post; create view article as select * from post',
       'alter index article_slug rename to post_slug',
       'alter table article rename constraint a to b',
       'alter table article drop constraint a',
@@ -308,22 +307,6 @@ const planted: Record<string, { bad: string[]; safe: string[] }> = {
       'alter table article add x int; analyze article',
     ],
   },
-  'override-needs-reason': {
-    bad: ['-- rung:allow truncate\nselect 1', '--rung:allow\nselect 1'],
-    safe: [
-      "select '-- rung:allow truncate'",
-      'select $$\n-- rung:allow truncate\n$$',
-      '/*\n-- rung:allow truncate\n*/',
-    ],
-  },
-  'override-unused': {
-    bad: [
-      '-- rung:allow truncate the table is small\nselect 1',
-      '-- rung:allow turncate the table is small\nselect 1',
-      'select 1; -- rung:allow lock-table just so',
-    ],
-    safe: ['-- about rung:allow truncate in general\nselect 1', "-- it isn't\nselect 'x' -- rung: allow"],
-  },
 }
 
 test('each rule has a planted example', () => {
@@ -382,7 +365,7 @@ test('one statement may break several rules, and several tables break one rule e
 test('a renamed table is as large as before', async () => {
   const text =
     'alter table article rename to post; create view article as select * from post; create index on post (id)'
-  assert.deepEqual(await rulesOf(text), ['index-concurrently'])
+  assert.deepEqual((await rulesOf(text)).sort(), ['breaks-running-code', 'index-concurrently'])
 })
 
 test('declared reads let a migration refer, not write', async () => {
@@ -415,10 +398,7 @@ test('an override without a reason lifts nothing', async () => {
   const findings = await lint('truncate article;\n-- rung:allow truncate')
   assert.deepEqual(
     findings.map(({ rule, line, overridden }) => [rule, line, overridden]),
-    [
-      ['truncate', 1, undefined],
-      ['override-needs-reason', 2, undefined],
-    ],
+    [['truncate', 1, undefined]],
   )
 })
 
@@ -426,12 +406,8 @@ test('what Postgres itself would refuse cannot be overridden', async () => {
   const findings = await lint('-- rung:allow transaction-control I want to\ncommit')
   assert.deepEqual(
     findings.map(({ rule, overridden }) => [rule, overridden]),
-    [
-      ['override-unused', undefined],
-      ['transaction-control', undefined],
-    ],
+    [['transaction-control', undefined]],
   )
-  assert.match(findings[0]!.message, /cannot be overridden/)
 })
 
 test('needsNoTransaction knows what Postgres refuses in a transaction', async () => {

@@ -15,8 +15,6 @@ export interface Step {
   fullName: string
   /** The file itself created that relation before: it is empty, and nobody waits for it. */
   isNew: boolean
-  /** The file later creates a view of that name: its readers do not notice. */
-  becomesView: boolean
   /** The new column that this step is or belongs to. */
   column?: SqlNodes['ColumnDef'] | undefined
 }

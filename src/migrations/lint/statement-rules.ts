@@ -87,14 +87,9 @@ export const statementRules: readonly Rule[] = [
     name: 'breaks-running-code',
     description: 'Drops, renames or moves a table, column, view, type, sequence or schema, or renames an enum value.',
     checks: {
-      DropStmt: (drop, { table, becomesView }) =>
-        usedByCode.test(drop.removeType!) &&
-        !(becomesView && drop.removeType !== 'OBJECT_TABLE') &&
-        breaks(`Dropping ${table}`),
-      // A view under the old name, created in the same transaction, keeps the old release working.
-      RenameStmt: (rename, { table, becomesView }) =>
+      DropStmt: (drop, { table }) => usedByCode.test(drop.removeType!) && breaks(`Dropping ${table}`),
+      RenameStmt: (rename, { table }) =>
         usedByCode.test(rename.renameType!) &&
-        !becomesView &&
         breaks(`Renaming ${rename.subname === undefined ? table : identifier(rename.subname)}`),
       AlterObjectSchemaStmt: (move, { table }) =>
         usedByCode.test(move.objectType!) && breaks(`Moving ${table} to the schema ${identifier(move.newschema)}`),

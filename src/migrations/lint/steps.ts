@@ -31,9 +31,6 @@ export function stepsOf(file: { text: string; statements: readonly Statement[]; 
         table: qualified(words),
         fullName: fullName(words),
         isNew: words.length > 0 && made.has(fullName(words)),
-        becomesView: statements
-          .slice(at)
-          .some((later) => viewsMadeBy(later.ast).map(fullName).includes(fullName(words))),
         column,
       })
     }
@@ -90,10 +87,4 @@ function madeBy(tag: SqlTag, node: Fields, wasNew: boolean): Words[] {
   if (tag === 'IndexStmt') return besides(node.idxname)
   if (tag === 'RenameStmt' && node.renameType === 'OBJECT_TABLE' && wasNew) return besides(node.newname)
   return []
-}
-
-function viewsMadeBy(ast: Statement['ast']): Words[] {
-  const [node] = Object.values(ast) as [Fields]
-  const isMaterialized = 'CreateTableAsStmt' in ast && node.objtype === 'OBJECT_MATVIEW'
-  return 'ViewStmt' in ast || isMaterialized ? subjectsOf(node) : []
 }
