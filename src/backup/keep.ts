@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
-import { access, mkdir, realpath } from 'node:fs/promises'
+import { access, mkdir, realpath, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import { every, sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
@@ -7,11 +8,10 @@ import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { formatMs } from '../kernel/units.ts'
 import { type Archiver, type ArchiveState, startArchiver } from './archiver.ts'
 import { takeBase } from './base.ts'
-import { readCatalogue } from './catalogue.ts'
+import { type Catalogue, readCatalogue } from './catalogue.ts'
 import { backupFailed } from './channels.ts'
-import type { BaseManifest } from './layout.ts'
-import { currentTimeline, windows } from './policy.ts'
-import { removeExpendable } from './retention.ts'
+import { type BaseManifest, basesFolder, timelineFolder } from './layout.ts'
+import { currentTimeline, expendable, windows } from './policy.ts'
 import { onSameDisk } from './same-disk.ts'
 
 /** A restore replays at most a day's log. */
@@ -40,6 +40,22 @@ export async function backUp(
   const base = await takeBase({ ...source, ...options })
   await removeExpendable(await readCatalogue(source.backupDir, base.system), keep)
   return base
+}
+
+/** Removes the base backups before the newest `keep`, and the log that those do not need. */
+async function removeExpendable(catalogue: Catalogue, keep: number): Promise<void> {
+  const { bases, segments } = expendable(catalogue, keep)
+  const folder = basesFolder(catalogue.folder)
+  for (const { id } of bases) {
+    const draft = path.join(folder, `.${id}-${process.pid}`) // the next backup removes it, even if this is killed
+    await rename(path.join(folder, id), draft)
+    await rm(draft, { recursive: true })
+  }
+  for (const { timeline, name } of segments) {
+    const file = path.join(timelineFolder(catalogue.folder, timeline), name)
+    await rm(`${file}.json`, { force: true })
+    await rm(`${file}.zst`, { force: true })
+  }
 }
 
 /**

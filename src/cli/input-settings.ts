@@ -32,6 +32,6 @@ export async function toolBindings(input: Pick<Input, 'env' | 'values' | 'cwd'>,
 }
 
 /** The data directory alone, for commands that must work even while another setting is wrong. */
-export function dataDirOf({ values, env, cwd }: Pick<Input, 'values' | 'env' | 'cwd'>): string {
+export function dataDirOfInput({ values, env, cwd }: Pick<Input, 'values' | 'env' | 'cwd'>): string {
   return path.resolve(cwd, readSetting(settings.process.dataDir, { env, options: values }))
 }

@@ -2,7 +2,7 @@ import { type LogFile, type LogLine, logFiles, logReader } from '../fleet/logs.t
 import { sleep } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Command, numberOption, result, settingOptions } from './command.ts'
-import { dataDirOf } from './input-settings.ts'
+import { dataDirOfInput } from './input-settings.ts'
 
 const followEveryMs = 200
 const tailBytesMax = 1024 ** 2
@@ -25,7 +25,7 @@ const logs: Command = {
   async run(input) {
     const { positionals, values, json, out } = input
     process.stdout.once('error', () => process.exit(0)) // `rung logs | head`
-    const dataDir = dataDirOf(input)
+    const dataDir = dataDirOfInput(input)
     const files = choose(await logFiles(dataDir), positionals, dataDir)
     const linesMax = numberOption(input, 'lines', { max: 999_999, otherwise: 20 })
     const width = Math.max(...files.map(({ name }) => name.length))

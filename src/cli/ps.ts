@@ -2,7 +2,7 @@ import path from 'node:path'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { type Command, result, settingOptions } from './command.ts'
-import { dataDirOf } from './input-settings.ts'
+import { dataDirOfInput } from './input-settings.ts'
 import { cutStart, tableLines } from './table.ts'
 
 const ps: Command = {
@@ -19,7 +19,7 @@ const ps: Command = {
   options: settingOptions('process.dataDir'),
   async run(input) {
     const { cwd, out } = input
-    const dataDir = dataDirOf(input)
+    const dataDir = dataDirOfInput(input)
     const place = `data directory ${path.relative(cwd, dataDir) || '.'}`
     const status = await fleetStatus(dataDir)
     if (!status.running) return result(status, () => out.line(`Nothing runs here (${place}).`), 1)

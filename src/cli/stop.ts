@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { stopAllOn } from '../fleet/stop.ts'
 import { type Command, result, settingOptions } from './command.ts'
-import { dataDirOf } from './input-settings.ts'
+import { dataDirOfInput } from './input-settings.ts'
 
 const stop: Command = {
   name: 'stop',
@@ -16,7 +16,7 @@ const stop: Command = {
   examples: ['rung stop', 'rung stop --data /var/lib/my-app'],
   options: settingOptions('process.dataDir'),
   async run(input) {
-    const dataDir = dataDirOf(input)
+    const dataDir = dataDirOfInput(input)
     const pid = await stopAllOn(dataDir)
     const place = path.relative(input.cwd, dataDir) || '.'
     return result({ stopped: pid !== undefined, data: dataDir, pid }, ({ stopped }) =>

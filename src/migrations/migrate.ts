@@ -4,6 +4,7 @@ import { type Client, type ConnectionConfig, connectOnce } from '../engines/post
 import { findNodes, parseSql, type Statement } from '../engines/postgres/parser.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { ownText } from '../kernel/own-text.ts'
 import { backoffMs } from '../kernel/random.ts'
 import { schemaOf } from '../primitives/data/boundary.ts'
 import { toDataError } from '../primitives/data/errors.ts'
@@ -152,17 +153,7 @@ export interface MigrateOptions {
 const lockKey = 0x72756e68 // one migration run per database at a time
 const lockWaitMs = 60_000
 
-const bookkeeping = `
-  create schema if not exists rung;
-  create table if not exists rung.migration (
-    module text not null,
-    name text not null,
-    checksum text not null,
-    applied_at timestamptz not null default now(),
-    duration_ms double precision not null,
-    primary key (module, name)
-  );
-  create table if not exists rung.migration_attempt (module text, name text, index_name text, primary key (module, name))`
+const bookkeeping = ownText(import.meta.url, './bookkeeping.sql')
 
 /** Returns which migrations are applied and which are pending. Changes nothing. */
 export async function migrationStatus(options: MigrateOptions): Promise<MigrationState[]> {

@@ -30,7 +30,6 @@ export interface SessionLimits {
 
 export type Client = pg.Client
 export type PooledClient = pg.PoolClient
-export type ClientPool = pg.Pool
 export type QueryConfig = pg.QueryConfig & { rowMode?: 'array' }
 export type QueryResult = pg.QueryResult
 
@@ -163,7 +162,7 @@ export function lastWordsOf(client: PooledClient): Error | undefined {
 }
 
 /** Creates a pool of pipelining connections: statements that do not wait for each other share a round trip. */
-export function createPool(config: PoolConfig): ClientPool {
+export function createPool(config: PoolConfig): Pool {
   const pool = new pg.Pool({
     ...clientConfig(config.connection, config.limits, config.readOnly),
     max: config.connectionsMax,
