@@ -105,25 +105,19 @@ export function tableSearch(database: Database): SearchStore {
 
 async function beginRebuild(database: Database, { module, name, language }: IndexKey): Promise<Rebuild> {
   const run = <Row>(statement: Sql) => runAlone<Row>(database, statement, 'write')
-  // The lock belongs to a session, so it ends with the process.
-  const holder = await database.connect({ target: 'session', deadlineAt: ownDeadline() })
+  // A session of its own: the lock ends with it, and statements whose time grows with the index have no time limit in it.
+  const session = await database.connect({ target: 'session', deadlineAt: ownDeadline() })
+  const runHere = (statement: Sql) => session.run(compile(statement))
   const key = sql`hashtextextended(${`rung.search rebuild ${module} ${name}`}, 0)`
   const release = async () => {
-    const freed = await holder.run(compile(sql`select pg_advisory_unlock(${key})`)).catch(() => undefined)
-    holder.release(freed === undefined || unlimited)
-  }
-  let unlimited = false
-  /** Runs a statement whose time grows with the index, on the holder, which is closed afterwards. */
-  const runUnlimited = async (statement: Sql) => {
-    unlimited = true
-    await holder.run(
-      compile(sql`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`),
-    )
-    await holder.run(compile(statement))
+    await runHere(sql`select pg_advisory_unlock(${key})`).catch(() => {})
+    session.release(true) // closed, because it has no time limits
   }
   let generation: number
   try {
-    const { rows } = await holder.run(compile(sql`select pg_try_advisory_lock(${key}) as locked`))
+    const { rows } = await runHere(sql`
+      select pg_try_advisory_lock(${key}) as locked,
+        set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`)
     if (rows[0]!.locked !== true) {
       throw new RungError(
         'SEARCH_REBUILDING',
@@ -151,9 +145,9 @@ async function beginRebuild(database: Database, { module, name, language }: Inde
       if (finish) {
         const table = (suffix: string) => sql.id('rung', `search_${generation}${suffix}`)
         // Concurrently, so that writers into the new generation do not wait for it.
-        await runUnlimited(sql`create index concurrently on ${table('')}
+        await runHere(sql`create index concurrently on ${table('')}
           using gin (vector, marks, ts_filter(vector, '{a,b}')) with (fastupdate = off)`)
-        await runUnlimited(sql`analyze ${table('')}, ${table('_word')}, ${table('_level')}`)
+        await runHere(sql`analyze ${table('')}, ${table('_word')}, ${table('_level')}`)
       }
       const ended = await run<{ old: number }>(
         sql`select rung.search_rebuild_end(${module}, ${name}, ${generation}, ${finish}) as old`,
