@@ -3,12 +3,19 @@
  * files, on engines that it starts itself and installs on Debian. With CI=true a skipped test is a failure.
  */
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
+import { text } from 'node:stream/consumers'
+import { finished } from 'node:stream/promises'
+import { run } from 'node:test'
+import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
 import { noPooler, poolerPackages } from '../test/support/pgbouncer.ts'
+import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -21,22 +28,21 @@ if (values.lane !== undefined && !laneNames.includes(values.lane)) {
   process.exit(2)
 }
 
-function step(name: string, command: string, args: readonly string[]): void {
-  process.stdout.write(`${name} … `)
-  const { status, stdout, stderr } = spawnSync(path.join(root, 'node_modules/.bin', command), args, {
-    cwd: root,
-    encoding: 'utf8',
-  })
-  console.log(status === 0 ? 'ok' : 'failed')
-  if (status === 0) return
-  console.log(stdout, stderr)
-  process.exit(1)
+/** Ends the tests when lint or types have failed. */
+const hopeless = new AbortController()
+
+/** Runs beside the tests. Resolves when it has passed; else shows what it says, and ends the tests. */
+async function step(name: string, command: string, args: readonly string[]): Promise<void> {
+  const child = spawn(path.join(root, 'node_modules/.bin', command), args, { cwd: root })
+  const output = Promise.all([text(child.stdout), text(child.stderr)])
+  const [code] = await once(child, 'close')
+  if (code === 0) return console.log(`${name} ok`)
+  console.log(`${name} failed\n${(await output).join('\n')}`)
+  process.exitCode = 1
+  hopeless.abort()
 }
 
-if (asked.length === 0) {
-  step('lint', 'biome', ['check', '.'])
-  step('types', 'tsc', ['--noEmit'])
-}
+const checks = asked.length === 0 ? [step('lint', 'biome', ['check', '.']), step('types', 'tsc', ['--noEmit'])] : []
 
 // What is missing is installed where that may be done unasked; elsewhere it says how, and tests that need it are skipped.
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
@@ -45,49 +51,45 @@ spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, 
 const wanted = [...(noBrowser ? [browserPackages] : []), ...(noPooler ? [poolerPackages] : [])]
 if (wanted.length > 0 && canInstall()) await installDebian(wanted, (line) => console.log(line))
 
-const files = asked.length > 0 ? asked : testFiles(root, values.lane)
 const server = await startTestServer()
-const socketDir = new URLSearchParams(server.url.split('?')[1]).get('host')!
-let skipped = 0
+process.env.RUNG_TEST_POSTGRES = new URLSearchParams(server.url.split('?')[1]).get('host')!
+process.env.RUNG_TEST_SERVER = server.url
+process.env.NODE_ENV = 'test'
+// Each file is a process of its own that loads the same sources: half of what a short one costs.
+process.env.NODE_COMPILE_CACHE ??= path.join(tmpdir(), 'node-compile-cache')
 try {
-  const code = await run(files)
+  const { failed, skipped } = await runTests(asked.length > 0 ? asked : testFiles(root, values.lane))
+  await Promise.all(checks)
+  if (failed) process.exitCode = 1
   if (skipped > 0 && process.env.CI === 'true') {
     console.log(`${skipped} tests were skipped: in CI that is a failure`)
     process.exitCode = 1
-  } else process.exitCode = code
+  }
 } finally {
   await server.stop()
 }
 
-function run(list: readonly string[]): Promise<number> {
-  const args = [
-    '--conditions=rung-source',
-    '--test',
-    '--test-timeout=1800000', // for what hangs; no limit for slow machines
-    `--import=${path.join(root, 'test/support/left-open.ts')}`,
-    '--test-concurrency=2',
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    `--test-reporter=${path.join(root, 'test/support/slowest.ts')}`,
-    '--test-reporter-destination=stdout',
-    ...list,
-  ]
-  const child = spawn(process.execPath, args, {
+async function runTests(files: readonly string[]): Promise<{ failed: boolean; skipped: number }> {
+  const stream = run({
     cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, RUNG_TEST_POSTGRES: socketDir, RUNG_TEST_SERVER: server.url, NODE_ENV: 'test' },
+    files: files.map((file) => path.resolve(root, file)),
+    signal: hopeless.signal,
+    // Most files wait now and then: for a lease, a process, a disk.
+    concurrency: Math.min(4, availableParallelism() + 1),
+    timeout: 1_800_000, // for what hangs; no limit for slow machines
+    execArgv: ['--conditions=rung-source', `--import=${path.join(root, 'test/support/left-open.ts')}`],
   })
-  child.stdout.setEncoding('utf8')
-  let tail = ''
-  child.stdout.on('data', (chunk: string) => {
-    process.stdout.write(chunk)
-    tail = (tail + chunk).slice(-10_000)
+  let failed = false
+  let skipped = 0
+  stream.on('test:fail', () => {
+    failed = true
   })
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => {
-      skipped = Number(/ℹ skipped (\d+)/.exec(tail)?.[1] ?? 0)
-      resolve(code ?? 1)
-    })
+  stream.on('test:summary', ({ file, counts, success }) => {
+    if (file !== undefined) return
+    skipped = counts.skipped
+    if (!success) failed = true
   })
+  for (const reporter of [new spec(), slowest]) stream.compose(reporter).pipe(process.stdout, { end: false })
+  await finished(stream)
+  return { failed, skipped }
 }
