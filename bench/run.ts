@@ -24,7 +24,9 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   files: () => import('./files.ts'),
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),
+  kills: () => import('./kills.ts'),
   retention: () => import('./retention.ts'),
+  schedules: () => import('./schedules.ts'),
   search: () => import('./search.ts'),
   testing: () => import('./testing.ts'),
 }

@@ -233,7 +233,9 @@ test('every adapter is wired, and passes its contract', () => {
     assert.ok(text.has(adapter), `${adapter} does not exist`)
     const name = path.posix.basename(adapter)
     assert.ok(wiring.includes(adapter), `${name} is not in runtime/wire.ts`)
-    const run = readFileSync(path.join(root, `test/contracts/${contract}.test.ts`), 'utf8')
+    const run = globSync(`test/contracts/${contract}{,-*}.test.ts`, { cwd: root })
+      .map((file) => readFileSync(path.join(root, file), 'utf8'))
+      .join()
     assert.ok(
       run.includes(path.posix.basename(name, '.ts')),
       `${name} is in no run of the contract suite "${contract}"`,

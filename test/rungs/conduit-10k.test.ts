@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { noNginx } from '../support/nginx.ts'
 import { openScratch } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
+import { browserTests } from './conduit-browser.ts'
 import { conduitSuite } from './conduit-suite.ts'
 import { visitor } from './conduit-visitor.ts'
 
@@ -22,6 +23,7 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
   after(() => scratch?.end())
   const target = () => ({ baseUrl })
   conduitSuite(target)
+  browserTests(target)
 
   it('what only those who run the app may see is not shown through the edge', async () => {
     for (const path of [

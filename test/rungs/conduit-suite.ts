@@ -1,6 +1,5 @@
 import { describe } from 'node:test'
 import { articleTests } from './conduit-articles.ts'
-import { browserTests } from './conduit-browser.ts'
 import { conduitClient, type Target } from './conduit-client.ts'
 import { commentTests } from './conduit-comments.ts'
 import { favoriteTests, tagTests } from './conduit-favorites.ts'
@@ -49,6 +48,5 @@ export function conduitSuite(target: Target): void {
     totalTests(api)
     pageTests(target)
     privacyTests(target)
-    browserTests(target)
   })
 }

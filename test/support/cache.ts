@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { openRedis } from '../../src/engines/redis/client.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
@@ -8,12 +9,19 @@ import type { InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import type { EdgeCache } from '../../src/primitives/cache/edge.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
+import { tableLog } from '../../src/primitives/cache/table.ts'
 import { runAlone } from '../../src/primitives/data/alone.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import { type SqlTag, sql } from '../../src/primitives/data/sql.ts'
 import { redisLine } from '../../src/primitives/signals/redis.ts'
 import { type Signals, signalsOver } from '../../src/primitives/signals/signals.ts'
+import { openSignals } from '../../src/runtime/wire.ts'
+import { openSystemTables } from './data.ts'
+import type { TestPostgres } from './postgres.ts'
+import { until } from './process.ts'
+import { testRedis } from './redis.ts'
+import { testRedisCluster } from './redis-cluster.ts'
 
 /** What one process has of the cache. */
 export interface CacheNode {
@@ -47,6 +55,32 @@ export function openNode({ database, log, bytesMax = 10_000_000, ...parts }: Nod
   const closeCore = core.close.bind(core)
   core.close = () => closeCore().then(() => parts.signals.close())
   return { core, data, cache: core.forModule('m', data.write), shared: parts.shared }
+}
+
+export interface CacheUnderTest {
+  /** Two processes' worth of it, on one database with a table `m.thing (name text primary key, version int)`. */
+  nodes: readonly [CacheNode, CacheNode]
+  close(): Promise<void>
+}
+
+/** Two nodes on a database of their own. */
+export async function openNodes(
+  postgres: TestPostgres,
+  open: (parts: { database: Database; connection: ConnectionConfig; log: InvalidationLog }) => Promise<CacheNode>,
+  close: () => Promise<void> = async () => {},
+): Promise<CacheUnderTest> {
+  const { database, connection } = await openSystemTables(postgres)
+  await createThings(database)
+  const log = tableLog(database)
+  const nodes = [await open({ database, connection, log }), await open({ database, connection, log })] as const
+  return {
+    nodes,
+    async close() {
+      for (const { core } of nodes) await core.close()
+      await database.close()
+      await close()
+    },
+  }
 }
 
 /** As one session: what it has seen and written goes with it from one request to the next, on whichever node. */
@@ -194,6 +228,19 @@ export async function schedule(seed: number, things: readonly Thing[], nodes: re
   await Promise.all([actor(), actor(), actor()])
 }
 
+/** Runs the schedules of these seeds one after another; at the end of each hundred, all nodes have the truth. */
+export async function runSchedules(nodes: CacheUnderTest['nodes'], seeds: { from: number; to: number }): Promise<void> {
+  const things = await Promise.all(Array.from({ length: 4 }, () => openThing(nodes[0])))
+  for (let seed = seeds.from; seed <= seeds.to; seed += 1) {
+    await schedule(seed, things, nodes)
+    if (seed % 100 > 0 && seed < seeds.to) continue
+    for (const { get, load } of things) {
+      const truth = await load(nodes[0])
+      for (const node of nodes) await eventually(async () => assert.equal(await get(node), truth))
+    }
+  }
+}
+
 /** Others are told, not waited for. */
 export async function eventually(check: () => Promise<void>): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
@@ -204,4 +251,35 @@ export async function eventually(check: () => Promise<void>): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 5))
     }
   }
+}
+
+/** The combinations of adapters that the contract and the bench run on. */
+export function memoryNodes(postgres: TestPostgres): Promise<CacheUnderTest> {
+  return openNodes(postgres, async ({ database, connection, log }) =>
+    openNode({ database, log, signals: await openSignals(database, connection) }),
+  )
+}
+
+export async function redisNodes(postgres: TestPostgres): Promise<CacheUnderTest> {
+  const redis = await testRedis()
+  return openNodes(
+    postgres,
+    ({ database, log }) => openRedisNode({ database, log, url: redis.url }),
+    () => redis.stop(),
+  )
+}
+
+/** Each node knows the address of the one cluster node that does not have its keys. */
+export async function clusterNodes(postgres: TestPostgres): Promise<CacheUnderTest> {
+  const cluster = await testRedisCluster()
+  const url = await cluster.urlBeside('test')
+  return openNodes(
+    postgres,
+    async ({ database, log }) => {
+      const node = await openRedisNode({ database, log, url })
+      await until(() => node.shared!.up, 'the node that has the slot is found')
+      return node
+    },
+    () => cluster.stop(),
+  )
 }

@@ -275,7 +275,7 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
     commandTimeout: timeoutMs,
     connectTimeout: options.connectTimeoutMs ?? 1_000,
     socketTimeout: Math.max(1_000, 5 * timeoutMs), // closes a connection that does not answer
-    disconnectTimeout: timeoutMs, // nor does it wait for an answer to QUIT
+    disconnectTimeout: Math.min(200, timeoutMs), // nor does it wait for an answer to QUIT
     keepAlive: 10_000,
     enableOfflineQueue: false,
     // With 1, a command that has timed out is sent again on the next connection, and would store an old value over a newer one.
