@@ -39,7 +39,7 @@ describe('the hour of a digest', () => {
       'Australia/Lord_Howe',
       'Asia/Kathmandu',
     ]) {
-      for (const hour of [0, 2, 3, 23]) {
+      for (const hour of [0, 2, 3]) {
         let at = new Date('2026-01-01T12:00:00Z')
         const days = Array.from({ length: 366 }, () => {
           at = nextAt(hour, timeZone, at)

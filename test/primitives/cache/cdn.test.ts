@@ -97,7 +97,7 @@ describe('the purge API of a CDN', () => {
       assert.doesNotMatch(error.message, /the-token/)
       return error
     }
-    assert.match((await failure(status(500, {}, 'oh'))).message, /it answers 500 oh/)
+    assert.match((await failure(status(500, {}, 'oh'))).message, /it answered 500 oh/)
     assert.match((await failure(status(403))).message, /RUNG_CDN_TOKEN/)
     assert.match((await failure(status(200, {}, '{ "success": false }'), 'cloudflare')).message, /success/)
     assert.equal((await failure(status(429, { 'retry-after': '17' }))).facts.retryAfterS, 17)
