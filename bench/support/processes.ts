@@ -40,7 +40,7 @@ export function startNode(args: readonly string[], env: Record<string, string>):
   return child
 }
 
-/** The first JSON document on its standard output; the rest is thrown away. */
+/** The first JSON document of several lines on its standard output. Log lines before it, and the rest, are thrown away. */
 export function firstDocument<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve, reject) => {
     let text = ''
@@ -48,9 +48,9 @@ export function firstDocument<T>(child: ChildProcess): Promise<T> {
     child.stdout!.on('data', (chunk: Buffer) => {
       if (text === 'done') return
       text += chunk
-      const end = text.indexOf('\n}\n')
-      if (end < 0) return
-      resolve(JSON.parse(text.slice(0, end + 2)) as T)
+      const [document] = /^\{$[\s\S]*?^\}$/m.exec(text) ?? []
+      if (document === undefined) return
+      resolve(JSON.parse(document) as T)
       text = 'done'
     })
   })
