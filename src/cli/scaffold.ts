@@ -3,7 +3,7 @@ export interface Versions {
   rung: string | undefined
   typebox: string
   typescript: string
-  /** Of `@types/node`. */
+  /** Version of `@types/node`. */
   types: string
 }
 

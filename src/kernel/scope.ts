@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { after } from './clock.ts'
 import { nowhere, type Position } from './position.ts'
 
-/** Who acts. Limits, records and sessions are kept by principal. */
+/** The account that acts. Limits, records and sessions are kept by principal. */
 export interface Principal {
   /** Stable and unique in the app: an account's id. */
   readonly id: string
@@ -36,7 +36,7 @@ export class Scope {
   recall: (() => Promise<void>) | undefined
   /** Whether the session may have a position that could not be fetched. Only the primary is sure to cover it. */
   positionUnknown = false
-  /** Whose work it is, once that is known. */
+  /** The principal of the scope, once it is known. */
   principal: Principal | undefined
   /** Rules for its writes (`data/rides.ts`). A field, because each run of a job has one, and a map for all scopes is slow. */
   writeRule: unknown

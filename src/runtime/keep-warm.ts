@@ -11,7 +11,7 @@ const startMsMax = 3_000
 /** For what is under way at a stop. */
 const stopMsMax = 10_000
 
-/** Fills the cache at the start, and again each time the shared layer was emptied. Gives what ends it. */
+/** Fills the cache at the start, and again each time the shared layer was emptied. Returns what ends it. */
 export async function keepWarm(
   warms: readonly DeclaredWarm[],
   cache: CacheCore,

@@ -20,7 +20,7 @@ export interface OpenData {
 
 export interface OpenDataOptions {
   name: string
-  /** Whose tables there are; each has the Postgres schema of its name. */
+  /** The modules that have tables; each has the Postgres schema of its name. */
   modules: readonly { name: string; migrations?: URL; reads?: readonly string[] }[]
   /** Instead of the environment of the process. It wins over `rung.config.ts`, which is read as by every command. */
   env?: Readonly<Record<string, string | undefined>>

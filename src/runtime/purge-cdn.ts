@@ -34,7 +34,7 @@ export function purgeItems(names: readonly string[], requestTimeoutMs: number): 
   }))
 }
 
-/** Who does them. */
+/** The line of jobs that purge. */
 export function purgeLine(purges: CdnPurges): Line {
   const handler = {
     kind: 'job' as const,

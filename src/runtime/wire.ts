@@ -157,7 +157,7 @@ export async function tagHeader({ cdn, edge }: Pick<Bindings, 'cdn' | 'edge'>) {
   return edge && 'surrogate-key'
 }
 
-/** Who purges the CDN, where there is one. */
+/** Returns what purges the CDN, if there is one. */
 export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges | undefined> {
   if (cdn === undefined) return undefined
   const [{ purgeCdn }, { CdnPurges }] = await Promise.all([
@@ -200,7 +200,7 @@ async function openEdge({ url, secret }: EdgeBinding, database: Database): Promi
   return new EdgeCache(nginxEdge({ url, secret }), (error) => tellCache({ database, event: 'edge-failed', error }))
 }
 
-/** Of an embedded database there is one process that takes requests: it knows them all. */
+/** With an embedded database one process takes all requests, so its memory knows all positions. */
 export async function openPositions(
   { engine }: Pick<DataBinding, 'engine'>,
   app: string,

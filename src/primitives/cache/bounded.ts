@@ -17,7 +17,7 @@ export interface EntryFacts {
 
 interface Held<V> {
   readonly value: V
-  /** Of key, value and overhead. */
+  /** Sum of key, value and overhead. */
   readonly bytes: number
   readonly hash: number
 }

@@ -20,9 +20,9 @@ import { Groups, type Warmed } from './stats.ts'
 export type { Cache, CachedOptions, CacheOptions, Invalidating, Load, LoadContext } from './api.ts'
 
 export interface CacheParts {
-  /** Of all databases of the app. */
+  /** The logs of all databases of the app. */
   logs: readonly DatabaseLog[]
-  /** Of the memory. */
+  /** Size of the memory layer. */
   bytesMax: number
   inTransaction(): boolean
   /** Nothing is kept: every value is loaded. */

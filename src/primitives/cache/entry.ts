@@ -30,7 +30,7 @@ export interface Entry {
 /** An entry as it lies in the shared layer. */
 export interface SharedEntry {
   value: unknown
-  /** Of the value, where it is at hand. */
+  /** The JSON text of the value, if it is known. */
   json?: string | undefined
   bytes: number
   /** Texts of the tags. */

@@ -16,7 +16,7 @@ export interface Figures {
   shared: { up: boolean; facts: LayerFacts | null } | null
   /** What the last warming did. */
   warmed: Warmed | null
-  /** Of the entries that were surveyed. */
+  /** The most used of the entries that were surveyed. */
   hottest: EntryFacts[]
   largest: EntryFacts[]
 }

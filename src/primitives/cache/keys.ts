@@ -21,7 +21,7 @@ export function defineKey<Value, Parts extends readonly KeyPart[] = []>(name: st
   return (...parts) => ({ text: parts.length === 0 ? name : `${name}:${textOf(parts)}` })
 }
 
-/** Different parts never give the same text. */
+/** Different parts never have the same text. */
 export function textOf(parts: readonly KeyPart[]): string {
   return parts.map((part) => (typeof part === 'string' ? `"${encode(part)}` : String(part))).join(':')
 }

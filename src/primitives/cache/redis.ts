@@ -96,7 +96,7 @@ export function redisLayer(client: RedisClient, app: string): SharedLayer {
 
 type Found = Buffer | null
 
-/** Of one command. More would let others wait. */
+/** The most keys of one command. More would make others wait. */
 const keysMax = 1_000
 
 /** What is asked for in one turn of the event loop is one command, which gets the epoch first, then each entry and its tags. */

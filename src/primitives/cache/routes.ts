@@ -16,7 +16,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Keeps this route's answers to the anonymous. Its handler returns what it answers, and looks at nothing but path, query and `vary`. */
     cache?: RouteCache
-    /** Of the module that has the route. */
+    /** Returns the cache of the module that has the route. */
     module?: string
   }
 }
@@ -61,7 +61,7 @@ interface Page {
 }
 
 /**
- * Answers to the anonymous are kept whole, as they go over the wire. Who says who he is gets an answer of his own, which no
+ * Keeps answers to anonymous requests whole, as they go over the wire. A request that names its sender gets an answer of its own, which no
  * cache on the way may store.
  */
 export function cachedRoutes(http: Http, { of, caughtUp, tagHeader, cookies, off }: CachedRoutesOptions): void {

@@ -20,7 +20,7 @@ export interface Ticket {
 
 export interface SharedOptions {
   layer: SharedLayer
-  /** Of all databases of the app. */
+  /** The logs of all databases of the app. */
   logs: readonly DatabaseLog[]
   /** Called when the layer is no longer used, and when it is used again. */
   changed(state: 'up' | 'down', cause: unknown): void

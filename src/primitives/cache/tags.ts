@@ -31,7 +31,7 @@ export class Tags {
     return this.#count
   }
 
-  /** Of the last invalidation, of whatever tag. */
+  /** The position of the last invalidation of any tag. */
   position: Position = nowhere
 
   /** Returns the tags, and keeps them until `release`. */

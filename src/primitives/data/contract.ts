@@ -51,7 +51,7 @@ export interface Connection {
   readonly inTransaction: boolean
   /** Asks the server to stop what this connection runs; the statement in hand then fails with `DATA_TIMEOUT`. */
   cancel(): Promise<void>
-  /** Gives the connection back; `broken` throws it away. Once. */
+  /** Returns the connection to its pool, or closes it if it is `broken`. Called once. */
   release(broken?: boolean): void
 }
 

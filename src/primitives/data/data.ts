@@ -35,7 +35,7 @@ export interface Data<Tx extends SqlTag = SqlTag> {
   write<T>(fn: (tx: Tx) => PromiseLike<T> | T, options?: WriteOptions): Promise<T>
   /**
    * Makes a look-up by key that is asked for one at a time and fetched many at once: `load` gets the keys that were asked
-   * for in one turn of the event loop, by whichever requests, and gives the values in their order. Inside an open `write`
+   * for in one turn of the event loop, by any requests, and returns the values in their order. Inside an open `write`
    * it reads in that transaction, alone.
    */
   batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value>
@@ -481,7 +481,7 @@ export class WriteSession {
       // Before anything more is sent: without a transaction each statement would be committed by itself.
       await this.#begun
       if (scope?.cancelled) {
-        // Whoever was told "too late" must not find it done.
+        // A caller that was told "too late" must not find it done.
         await connection.run(rollback).catch(() => {})
         throw scope.cancelled
       }

@@ -168,7 +168,7 @@ export function toDataError(error: unknown, target: Target = 'read'): RungError 
   return new RungError(code, text, { cause: error, facts })
 }
 
-/** Of what form a value is not, without the value. Servers that speak another language than English get the plain sentence. */
+/** Names the expected form of a value, without the value. Messages of a server in another language than English are not read. */
 function formMessage({ message, routine }: PgError, sentence: string): string {
   if (routine?.startsWith('json')) {
     return `A value cannot be stored as it is: it is not JSON. Write sql.json(value), or JSON.stringify(value) in a library's query.`

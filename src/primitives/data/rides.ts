@@ -16,7 +16,7 @@ export interface Ride {
   readonly positioned?: boolean
   /**
    * Called with the statement's rows, once the commit is certain, with a place in the log that covers it (`undefined` where
-   * that could not be asked any more). What it gives is waited for before the write is answered; it must not fail.
+   * that could not be asked any more). The write returns when the promise has resolved, which must not reject.
    */
   committed?(rows: readonly Record<string, unknown>[], at: Place | undefined): void | Promise<void>
 }

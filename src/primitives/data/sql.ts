@@ -5,7 +5,7 @@ import type { Statement } from './contract.ts'
 
 /**
  * A piece of SQL: text with places for values, never with values in it. Pieces nest in each other.
- * Inside `read` and `write` a piece is also a statement: awaiting it runs it and gives its rows.
+ * Inside `read` and `write` a piece is also a statement: awaiting it runs it and returns its rows.
  */
 export class Sql<Row = unknown> implements PromiseLike<Row[]> {
   readonly strings: readonly string[]
@@ -21,7 +21,7 @@ export class Sql<Row = unknown> implements PromiseLike<Row[]> {
     this.#run = run
   }
 
-  /** Runs the statement now (once) and gives its rows. */
+  /** Runs the statement now (once) and returns its rows. */
   run(): Promise<Row[]> {
     if (!this.#rows) {
       this.used = true

@@ -13,9 +13,9 @@ import type { Context } from '../jobs/items.ts'
  */
 export interface Outbox {
   publish(events: readonly NewEvent[], published: (groups: ReadonlySet<string>) => void): Ride
-  /** Before anything is published by this process; again whenever a process of the group starts. */
+  /** Called before this process publishes anything, and whenever a process of the group starts. */
   subscribe(subscriptions: readonly Subscription[]): Promise<void>
-  /** Ends a group's subscriptions and removes what waits for it. Gives how many deliveries that were. */
+  /** Ends a group's subscriptions and removes what waits for it. Returns how many deliveries that were. */
   drop(group: string): Promise<number>
   subscriptions(): Promise<SubscriptionRow[]>
 }

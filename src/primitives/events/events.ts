@@ -3,7 +3,7 @@ import { RungError } from '../../kernel/errors.ts'
 import { type AsJson, jsonCheck } from '../../kernel/schema.ts'
 import type { Riding } from '../data/rides.ts'
 import type { Item } from '../jobs/items.ts'
-import { checkName, currentContext, defaults, keyText, type RetryOptions } from '../jobs/jobs.ts'
+import { checkName, currentContext, defaults, itemKey, type RetryOptions } from '../jobs/jobs.ts'
 import type { Handler, Line } from '../jobs/worker.ts'
 import { type NewEvent, type Outbox, queueOfGroup, type Subscription } from './contract.ts'
 
@@ -60,7 +60,7 @@ export function publishIn(riding: Riding, outbox: Outbox, published: (groups: Re
       events.push({
         name: event.name,
         payload: event.check(payload).json,
-        key: keyText(key),
+        key: itemKey(key),
         context: currentContext(),
       })
     },

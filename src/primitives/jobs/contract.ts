@@ -11,7 +11,7 @@ import type { Ask, Extended, Filter, Held, Item, Listed, NewItem, Outcome, Queue
  * - an item that was claimed is nobody else's until its lease has ended; each claim has a higher token than the one before,
  *   and whatever comes with an older token changes nothing (a fencing token: Martin Kleppmann, "How to do distributed
  *   locking", 2016);
- * - `ordered` queues give out the items of one key one at a time, in the order in which they were pushed;
+ * - `ordered` queues hand out the items of one key one at a time, in the order in which they were pushed;
  * - `perKeyMax` and `fleetMax` hold over all processes.
  *
  * ```
@@ -24,17 +24,17 @@ import type { Ask, Extended, Filter, Held, Item, Listed, NewItem, Outcome, Queue
  * ```
  */
 export interface Queue {
-  /** Statements that put the items in, for a transaction. `ref.id` is set by the commit. */
+  /** Returns statements for a transaction, which add the items. `ref.id` is set by the commit. */
   push(items: readonly NewItem[]): Ride[]
-  /** Up to `n` items of each queue, the most urgent first; each is held for `leaseMs`. */
+  /** Returns up to `n` items of each queue, the most urgent first; each is held for `leaseMs`. */
   claim(asks: readonly Ask[], worker: string, leaseMs: number): Promise<Item[]>
-  /** Holds items for another `leaseMs` and notes their progress. Gives those still held. */
+  /** Holds items for another `leaseMs` and notes their progress. Returns those still held. */
   extend(held: readonly Report[], leaseMs: number): Promise<Extended[]>
-  /** Ends claims. Gives the ids that were still held; the others belong to somebody else by now. */
+  /** Ends claims. Returns the ids that were still held; other workers have the others by now. */
   settle(outcomes: readonly Outcome[]): Promise<ReadonlySet<number>>
-  /** For a transaction: fails it (`JOB_LEASE_LOST`) unless the item is still held; with `done` it also ends the claim. */
+  /** Returns a statement for a transaction: it fails unless the item is still held. With `done` it also ends the claim. */
   fence(held: Held, done: boolean): Sql
-  /** Takes back what was held longer than its lease, and forgets what ended more than `keepMs` ago. Gives how many it took back. */
+  /** Takes back what was held longer than its lease, and forgets what ended more than `keepMs` ago. Returns how many it took back. */
   reap(keepMs: number): Promise<number>
   count(): Promise<QueueCount[]>
   list(filter: Filter): Promise<Listed[]>

@@ -49,7 +49,7 @@ export interface EnqueueOptions {
   unique?: string
 }
 
-/** What `enqueue` gives; the commit sets its id. */
+/** Returned by `enqueue`. The commit sets its id. */
 export type JobRef = Readonly<Ref>
 
 /** Part of a transaction's handle. */
@@ -124,11 +124,11 @@ export function toItem<Schema extends TSchema>(
     queue: queueOf(job as never),
     name: job.name,
     payload: job.check(input).json,
-    key: keyText(job.options.key?.(input)),
+    key: itemKey(job.options.key?.(input)),
     priority: priorities[priority],
     delayMs: toMs(delay),
     attemptsMax: job.options.attempts ?? defaults.attempts,
-    unique: keyText(unique),
+    unique: itemKey(unique),
     keep: job.options.keep ?? false,
     context: currentContext(),
     ref: {},
@@ -139,7 +139,7 @@ export function toItem<Schema extends TSchema>(
 const keyBytesMax = 500
 
 /** A key as it is stored: `undefined` where it is empty; a long one, or one that Postgres could not store as text, by its digest. */
-export function keyText(key: string | number | undefined): string | undefined {
+export function itemKey(key: string | number | undefined): string | undefined {
   if (key === undefined || key === '') return undefined
   const text = String(key)
   if (Buffer.byteLength(text) <= keyBytesMax && text.isWellFormed() && !text.includes('\0')) return text

@@ -198,7 +198,7 @@ end $$;
 -- An entry whose times have changed begins anew, instead of making up for runs that the new times would have had.
 create table rung.cron (name text primary key, last_at timestamptz not null, times text);
 
--- Items of queues in other databases, whose handlers write here. A database that is restored gives its numbers again, to other items:
+-- Items of queues in other databases, whose handlers write here. A database that is restored uses its numbers again, for other items:
 -- so an item is also known by when it was pushed.
 create table rung.foreign_claim (
   source text not null,

@@ -119,7 +119,7 @@ export class Worker {
     this.#loop = this.#work()
   }
 
-  /** There may be something to do in these queues; without a list, in any. Gives whether this worker has a hand free for it. */
+  /** Looks for work in these queues, or in all. Returns whether this worker can take some at once. */
   wake(queues?: ReadonlySet<string>): boolean {
     if (this.#stopping || !this.#loop) return false
     const meant = this.#lines.filter(({ line }) => !queues || queues.has(line.queue))
@@ -154,7 +154,7 @@ export class Worker {
   }
 
   /**
-   * Takes nothing new, hands back what has not begun, and gives what runs `graceMs` to end; what still runs then is told so,
+   * Takes nothing new, hands back what has not begun, and lets what runs end within `graceMs`; what still runs then is cancelled
    * and handed back too.
    */
   stop(graceMs: number): Promise<void> {
@@ -176,7 +176,7 @@ export class Worker {
     await atMost(1_000, this.#allEnded())
     for (const { item } of [...this.#held.values()]) this.#done({ ...held(item), kind: 'release', delayMs: 0 })
     for (const end of this.#timers) end()
-    // The database may be gone for good: then the lease gives back what this could not.
+    // The database may be gone for good: then the leases end by themselves.
     if (this.#settling) await atMost(5_000, this.#settling)
   }
 
@@ -203,7 +203,7 @@ export class Worker {
       }
       for (const item of claimed) this.#take(item)
       if (claimed.length > 0) pollMs = pollMsMin
-      // Somebody called while the answer was on its way: what he means may have come too late for it.
+      // A call while the answer was on its way may mean work that came too late for it.
       else if (this.#wake.count === woken) {
         await this.#wake.wait(pollMs)
         pollMs = this.#wake.count === woken ? Math.min(pollMs * 2, this.#options.pollMsMax) : pollMsMin

@@ -4,7 +4,7 @@ import type { Position } from '../../kernel/position.ts'
  * What sessions that keep no cookie ask of an adapter: how far they had written when they last did, by who they are.
  *
  * What must hold on every adapter:
- * - a `find` that begins after a `put` has ended, in whichever process, gives a position that covers it, for `keptMs` at least;
+ * - a `find` that begins after a `put` has ended, in any process, returns a position that covers it, for `keptMs` at least;
  *   two that put at once are both covered;
  * - where that cannot be said, `find` fails: nobody is told "nothing" by an adapter that does not know.
  */

@@ -21,8 +21,8 @@ const cookieName = 'rung-position'
 const recordMsMax = 250
 
 /**
- * A session's position from one request to the next: a signed cookie, and for clients that keep none a record under who they are. Only
- * who has written has one; who only reads gets no cookie, so that what he reads may be kept by caches on the way.
+ * Carries a session's position from one request to the next: in a signed cookie, and for clients that keep no cookies in a record of their
+ * principal. Only sessions that have written have one. A client that only reads gets no cookie, so that caches may keep its answers.
  */
 export function carryPositions(http: Http, { records, key, secure, trouble }: PositionOptions): void {
   const sign = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
@@ -30,7 +30,7 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
   http.addHook('onRequest', (request, _reply, done) => {
     const scope = currentScope()
     const { cookie: cookies, authorization } = request.headers
-    // Who shows nothing is nobody that a position could belong to: most requests end here.
+    // A request without cookie and authorization has no position. Most requests end here.
     if (!scope || (cookies === undefined && authorization === undefined)) return done()
     const cookie = cookies && cookieIn(cookies)
     const position = cookie && opened(cookie)
