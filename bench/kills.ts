@@ -1,15 +1,16 @@
 import { killWorkers, openOrderFleet } from '../test/support/order-kills.ts'
-import { testPostgres, urlOf } from '../test/support/postgres.ts'
+import { testPostgres, urlOf, withTempDir } from '../test/support/postgres.ts'
+import { killPuts } from '../test/support/put-kills.ts'
 import { killTills } from '../test/support/till-kills.ts'
 import type { Bench } from './run.ts'
 import { machineFacts, progress } from './support/report.ts'
 
-const kills = { jobs: 200, idempotency: 60 }
+const kills = { files: 100, idempotency: 60, jobs: 200 }
 
-/** The long form of `test/primitives/{jobs,idempotency}/kills.test.ts`. */
+/** The long form of `test/primitives/{jobs,idempotency}/kills.test.ts` and of the kills in `files/disk.test.ts`. */
 const bench: Bench = {
   claim:
-    'killed hundreds of times at every moment, jobs and keyed requests lose nothing and do nothing twice (it fails otherwise)',
+    'killed hundreds of times at every moment, jobs, keyed requests and files lose nothing, and nothing happens twice (it fails otherwise)',
   async run({ json, rounds = 1 }) {
     const found: string[] = []
     const tell = (text: string) => {
@@ -17,6 +18,7 @@ const bench: Bench = {
       if (!json) progress(text)
     }
     for (let round = 0; round < rounds; round += 1) {
+      await withTempDir(async (folder) => tell(`files: ${await killPuts(folder, kills.files)}`))
       const fleet = await openOrderFleet()
       try {
         tell(`jobs: ${await killWorkers(fleet, kills.jobs)}`)

@@ -1,12 +1,14 @@
 import { clusterNodes, memoryNodes, redisNodes, runSchedules } from '../test/support/cache.ts'
 import { testPostgres } from '../test/support/postgres.ts'
+import { troubleRedis } from '../test/support/redis-trouble.ts'
 import type { Bench } from './run.ts'
 import { machineFacts, progress } from './support/report.ts'
 
 /** With `--rounds`, other seeds in each round. */
 const schedules = 2_000
+const strikes = 40
 
-/** The long form of the last test of `test/contracts/cache.ts`. */
+/** The long form of the last test of `test/contracts/cache.ts`, and of `test/primitives/cache/schedules.test.ts`. */
 const bench: Bench = {
   claim: 'in thousands of random schedules no cached value is older than its reader may see (it fails otherwise)',
   async run({ json, rounds = 1 }) {
@@ -25,10 +27,17 @@ const bench: Bench = {
         }
         if (!json) progress(`${name}: ${schedules * rounds} schedules, no value older than allowed`)
       }
+      const trouble = await troubleRedis(postgres, strikes * rounds)
+      if (!json) progress(`Redis with trouble: ${trouble}`)
     } finally {
       await postgres.stop()
     }
-    return { claim: bench.claim, facts: machineFacts('18'), schedules: schedules * rounds }
+    return {
+      claim: bench.claim,
+      facts: machineFacts('18'),
+      schedules: schedules * rounds,
+      strikes: strikes * rounds,
+    }
   },
 }
 export default bench

@@ -4,6 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -55,6 +56,8 @@ const server = await startTestServer()
 process.env.RUNG_TEST_POSTGRES = new URLSearchParams(server.url.split('?')[1]).get('host')!
 process.env.RUNG_TEST_SERVER = server.url
 process.env.NODE_ENV = 'test'
+const template = mkdtempSync(path.join(tmpdir(), 'rung-test-template-'))
+process.env.RUNG_TEST_TEMPLATE = template // test/support/data-template.ts
 // Each file is a process of its own that loads the same sources: half of what a short one costs.
 process.env.NODE_COMPILE_CACHE ??= path.join(tmpdir(), 'node-compile-cache')
 try {
@@ -67,6 +70,7 @@ try {
   }
 } finally {
   await server.stop()
+  rmSync(template, { recursive: true, force: true })
 }
 
 async function runTests(files: readonly string[]): Promise<{ failed: boolean; skipped: number }> {

@@ -36,7 +36,7 @@ test('web and worker are processes of their own on one data directory', async ()
   await withScratch(async (scratch) => {
     // The worker may come first: it waits for the database.
     const worker = scratch.launch({ app, args: ['--role', 'worker'] })
-    const web = await scratch.start({ app, args: ['--role', 'web'] })
+    const web = await scratch.start({ app, args: ['--role', 'web'], firstStart: true })
     const facts = await worker.started
     assert.equal((await fetch(`${facts.url}/orders`, { method: 'POST' })).status, 404, 'a worker takes no requests')
     assert.equal((await fetch(`${facts.url}/readyz`)).status, 200)

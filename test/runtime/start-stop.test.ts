@@ -52,7 +52,7 @@ function saysOnce(finished: Finished, code: string, about: RegExp): void {
 describe('start', () => {
   it('makes everything at the first start and finds it at the second', () =>
     withScratch(async ({ dataDir, start }) => {
-      const first = await start()
+      const first = await start({ firstStart: true })
       assert.equal(first.data, dataDir)
       await write(first, 'one')
       const { mode } = spawnMode(dataDir)

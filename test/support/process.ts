@@ -8,6 +8,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
+import { copyDataTemplate, makeDataTemplate } from './data-template.ts'
 
 /** Rung as a process of its own, as its users run it. */
 
@@ -29,6 +30,8 @@ export interface Options {
   /** After the app's file. */
   args?: readonly string[]
   cwd?: string
+  /** Makes its database itself, where another start would get a copy of an empty one. */
+  firstStart?: boolean
   /** Leads a process group of its own, as a terminal's job does. */
   group?: boolean
 }
@@ -81,8 +84,9 @@ export interface Finished extends Exit {
 export interface Scratch {
   dir: string
   dataDir: string
+  /** Without a database to begin with, unless it is `rung up`. */
   launch(options?: Options): Launched
-  /** Waits until it answers. */
+  /** Waits until it answers. Its database is a copy of an empty one, unless there is one already. */
   start(options?: Options): Promise<RungProcess>
   /** `rung start` that is expected to end by itself. */
   startFails(options?: Options): Promise<Finished>
@@ -110,6 +114,7 @@ export async function withScratch(body: (scratch: Scratch) => Promise<void>): Pr
 }
 
 export async function openScratch(): Promise<Scratch & { end(): Promise<void> }> {
+  await makeDataTemplate()
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   const dataDir = path.join(dir, 'data')
   const dataDirs = new Set<string>()
@@ -120,12 +125,14 @@ export async function openScratch(): Promise<Scratch & { end(): Promise<void> }>
   function launch(options: Options = {}): Launched {
     const at = options.dataDir ?? dataDir
     if (at.startsWith(dir)) dataDirs.add(at)
+    if (options.up !== undefined) copyDataTemplate(at)
     const one = launchRung({ cwd: dir, ...options, dataDir: at })
     launched.push(one)
     return one
   }
 
   async function start(options: Options = {}): Promise<RungProcess> {
+    if (!options.firstStart) copyDataTemplate(options.dataDir ?? dataDir)
     const one = launch(options)
     const facts = await one.started
     return { ...one, ...facts, postgresPid: facts.postgresPid ?? 0 }
@@ -285,17 +292,18 @@ function documentIn(text: string): unknown {
   return match ? JSON.parse(match[0]) : undefined
 }
 
-/** Waits for something that has no signal of its own. */
+/** Waits for something that has no signal of its own: looks every 10 ms at first, every 50 ms in the end. */
 export async function until<T>(
   check: () => Promise<T | undefined | false> | T | undefined | false,
   what: string | (() => string),
 ): Promise<T> {
-  const giveUpAt = performance.now() + hangsAfterMs
+  const begun = performance.now()
   for (;;) {
     const value = await check()
     if (value !== undefined && value !== false) return value
-    assert.ok(performance.now() < giveUpAt, `waited in vain until ${typeof what === 'string' ? what : what()}`)
-    await wait(10)
+    const waitedMs = performance.now() - begun
+    assert.ok(waitedMs < hangsAfterMs, `waited in vain until ${typeof what === 'string' ? what : what()}`)
+    await wait(Math.min(50, 10 + waitedMs / 50))
   }
 }
 

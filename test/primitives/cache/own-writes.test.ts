@@ -7,7 +7,7 @@ import { noRedis, type TestRedis, testRedis } from '../../support/redis.ts'
 
 const app = fileURLToPath(new URL('../../support/apps/articles/app.ts', import.meta.url))
 const sessions = 8
-const pairsEach = 250
+const pairsEach = 50
 const articlesEach = 10
 
 /** Nothing stands in front of them, so whoever asks says which of them answers; `bench/cache.ts` does it 100,000 times. */

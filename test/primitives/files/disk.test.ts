@@ -1,25 +1,16 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { isRungError } from '../../../src/kernel/errors.ts'
-import { diskFiles } from '../../../src/primitives/files/disk.ts'
-import { createFiles, type Files } from '../../../src/primitives/files/files.ts'
 import { withTempDir } from '../../support/postgres.ts'
+import { drafts, killPuts, openFiles } from '../../support/put-kills.ts'
 import { withSmallDisk } from '../../support/small-disk.ts'
 
-const rounds = 30
-const putter = fileURLToPath(new URL('../../support/put-and-die.ts', import.meta.url))
-
-async function openFiles(folder: string): Promise<Files> {
-  return createFiles(await diskFiles({ folder }), new Uint8Array(32)).forModule('m')
-}
+/** `bench/kills.ts`: 100. */
+const rounds = 8
 
 /** Everything in the folder, drafts and empty folders included. */
 async function everything(folder: string): Promise<string[]> {
@@ -27,57 +18,9 @@ async function everything(folder: string): Promise<string[]> {
   return names.filter((name) => name !== '.drafts').sort()
 }
 
-async function drafts(folder: string): Promise<string[]> {
-  return readdir(path.join(folder, '.drafts')).catch(() => [])
-}
-
-/** Starts a process that puts, and kills it `delayMs` after it said `line`. The digest, if it had said that it has stored. */
-async function killAt(folder: string, key: string, line: string, delayMs: number): Promise<string | undefined> {
-  const child = spawn(process.execPath, ['--conditions=rung-source', putter, folder, key], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'close')
-  let stored: string | undefined
-  for await (const said of createInterface(child.stdout)) {
-    if (said.startsWith('stored ')) stored = said.slice('stored '.length)
-    if (said !== line) continue
-    const until = performance.now() + delayMs
-    while (performance.now() < until); // a timer would be too coarse
-    child.kill('SIGKILL')
-  }
-  await ended
-  return stored
-}
-
 describe('files on disk', () => {
   it(`after kill -9 in the middle of put are absent or complete, ${rounds} times`, (t) =>
-    withTempDir(async (folder) => {
-      await (await openFiles(folder)).put('replaced', 'the first content')
-      let complete = 0
-      let left = 0
-      for (let round = 0; round < rounds; round += 1) {
-        // Through the upload, and then densely through its end: fsync, rename, fsync of the folder.
-        const chunk = round < 8 ? 1 + round * 4 : 32
-        const delayMs = round < 8 ? 0 : (round - 8) * 1.5
-        const key = round % 2 === 0 ? `deep/new-${round}` : 'replaced'
-        const stored = await killAt(folder, key, `chunk ${chunk}`, delayMs)
-        left += (await drafts(folder)).length
-        const files = await openFiles(folder)
-        assert.deepEqual(await drafts(folder), [], 'the next start removes what was left')
-        const info = await files.stat(key)
-        if (stored !== undefined) assert.equal(info?.sha256, stored, 'acknowledged and lost')
-        if (key === 'replaced') assert.ok(info, 'what was there before is gone')
-        if (!info) continue
-        const { body, sha256, size } = await files.get(key)
-        const bytes = Buffer.concat(await body.toArray())
-        assert.equal(createHash('sha256').update(bytes).digest('hex'), sha256)
-        assert.equal(bytes.length, size)
-        if (size === 32 * 64 * 1024) complete += 1
-      }
-      t.diagnostic(
-        `${rounds} kills: ${left} drafts were left and removed, ${complete} times a new content was found complete`,
-      )
-    }))
+    withTempDir(async (folder) => t.diagnostic(await killPuts(folder, rounds))))
 
   it('leave nothing behind on a full disk, and go on when there is space', (t) =>
     withSmallDisk(t, 8, async (disk) => {
