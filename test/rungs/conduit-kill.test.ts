@@ -8,7 +8,7 @@ import { notificationsOf, settled, storedFiles } from './conduit-extended.ts'
 import { noise } from './conduit-pictures.ts'
 
 const app = fileURLToPath(new URL('../../examples/conduit/app.ts', import.meta.url))
-const kills = 4
+const kills = 2
 const writers = 6
 
 /** What happened, and what was told of it: from the rows of the modules, past the app. */

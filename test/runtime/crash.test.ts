@@ -20,7 +20,7 @@ import {
   withScratch,
 } from '../support/process.ts'
 
-const rounds = 4
+const rounds = 2
 const writersMax = 8
 const writesBeforeKill = 40
 
