@@ -94,9 +94,16 @@ export class Worker {
   /** Everything this worker holds, begun or not. */
   readonly #held = new Map<number, Run>()
   readonly #wake: Wake = waker()
+  /** The lines that may have items now. The others are looked at with each poll. */
+  readonly #wanted = new Set<LineState>()
+  /** Whether `wake` was called since the last claim: what was pushed may have a delay. */
+  #isCalled = false
+  /** On the monotonic clock, ms. */
+  #pollAt = Number.NEGATIVE_INFINITY
+  #pollMs = pollMsMin
   readonly #idle = new Set<() => void>()
   readonly #timers: (() => void)[] = []
-  /** Whether somebody waits for the end of a run: the next one of its key. */
+  /** Whether items may wait for the end of a run, such as the next one of its key. */
   readonly #hurried: boolean
   #claimedAt: { place: string; position: Position } | undefined
   #outcomes: Outcome[] = []
@@ -124,6 +131,8 @@ export class Worker {
     if (this.#stopping || !this.#loop) return false
     const meant = this.#lines.filter(({ line }) => !queues || queues.has(line.queue))
     if (meant.length === 0) return false
+    for (const state of meant) this.#wanted.add(state)
+    this.#isCalled = true
     this.#wake.now()
     return meant.every(({ line, running, waiting }) => running + waiting.length < line.concurrency)
   }
@@ -186,35 +195,40 @@ export class Worker {
   }
 
   async #work(): Promise<void> {
-    let pollMs = pollMsMin
     while (!this.#stopping) {
-      const asks = this.#lines.flatMap(askOf)
+      const now = systemClock.ticks()
+      const isPoll = now >= this.#pollAt
+      const looked = this.#lines.filter((state) => (isPoll || this.#wanted.has(state)) && !isFull(state))
+      const asks = looked.flatMap(askOf)
+      if (isPoll) this.#pollAt = now + this.#pollMs
       if (asks.length === 0) {
-        await this.#wake.wait() // a run that ends wakes it
+        await this.#wake.wait(this.#pollAt - now)
         continue
       }
-      const woken = this.#wake.count
-      let claimed: Item[] = []
+      // What is wanted from here on may have come too late for this claim.
+      for (const state of looked) this.#wanted.delete(state)
+      const isCalled = this.#isCalled
+      this.#isCalled = false
       try {
-        claimed = await this.#options.queue.claim(asks, this.#options.name, this.#options.leaseMs)
+        const claimed = await this.#options.queue.claim(asks, this.#options.name, this.#options.leaseMs)
+        for (const item of claimed) this.#take(item)
+        const counts = Map.groupBy(claimed, ({ queue }) => queue)
+        for (const { queue, n } of asks) {
+          if ((counts.get(queue)?.length ?? 0) >= n) this.#wanted.add(this.#byQueue.get(queue)!)
+        }
+        if (isPoll ? claimed.length > 0 : isCalled && claimed.length === 0) this.#pollSoon()
+        else if (isPoll) this.#pollMs = Math.min(this.#pollMs * 2, this.#options.pollMsMax)
       } catch (error) {
         this.#tell({ event: 'claim-failed', error })
-        pollMs = this.#options.pollMsMax
+        this.#pollAt = systemClock.ticks() + this.#options.pollMsMax
       }
-      for (const item of claimed) this.#take(item)
-      if (claimed.length > 0) pollMs = pollMsMin
-      // A call while the answer was on its way may mean work that came too late for it.
-      else if (this.#wake.count === woken) {
-        await this.#wake.wait(pollMs)
-        pollMs = this.#wake.count === woken ? Math.min(pollMs * 2, this.#options.pollMsMax) : pollMsMin
-      }
-      if (claimed.length > 0) await this.#roomAgain()
     }
   }
 
-  /** Until about half of what was claimed ahead is done: the next claim is then worth its round trip. */
-  async #roomAgain(): Promise<void> {
-    while (!this.#stopping && this.#lines.every(isFull)) await this.#wake.wait()
+  /** Something may soon be due of which no call will tell: a further try, an item with a short delay. */
+  #pollSoon(): void {
+    this.#pollMs = pollMsMin
+    this.#pollAt = Math.min(this.#pollAt, systemClock.ticks() + pollMsMin)
   }
 
   #take(item: Item): void {
@@ -277,8 +291,10 @@ export class Worker {
     const durationMs = systemClock.ticks() - startedAt
     state.runMs = state.runMs === undefined ? durationMs : state.runMs * 0.9 + durationMs * 0.1
     this.#report(run, handler?.kind ?? 'job', outcome, durationMs, failure)
-    if (run.settled) this.#forget(item.id)
-    else if (this.#held.get(item.id) === run) this.#done(outcome)
+    if (run.settled) {
+      this.#forget(item.id)
+      if (isGoverned(state.line)) this.#wanted.add(state)
+    } else if (this.#held.get(item.id) === run) this.#done(outcome)
     this.#begin(state)
     if (!isFull(state)) this.#wake.now()
   }
@@ -328,11 +344,14 @@ export class Worker {
         for (const { id } of batch) announce('before-settle', { id })
         const settled = await this.#options.queue.settle(batch)
         failures = 0
-        for (const { id } of batch) {
+        for (const { id, kind } of batch) {
           announce('after-settle', { id })
+          const state = this.#byQueue.get(this.#held.get(id)?.item.queue ?? '')
+          // The next of a key, or of a full queue, may go now.
+          if (state && isGoverned(state.line)) this.#wanted.add(state)
+          if (kind !== 'done') this.#pollSoon()
           this.#forget(id)
         }
-        // The next of a key, or of a full queue, may go now.
         if (this.#hurried) this.#wake.now()
         if (settled.size < batch.length) this.#tell({ event: 'lost', count: batch.length - settled.size })
       } catch (error) {
