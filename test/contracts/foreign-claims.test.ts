@@ -39,7 +39,7 @@ describe('foreign claims contract: foreign-table', () => {
 
   it('let the last claim commit, as often as it likes, until the item is done', async () => {
     const one = item()
-    assert.equal(await claims.begin(one), true)
+    assert.equal(await claims.begin(one), 'open')
     await commit(one)
     await commit(one)
     await commit(one, true)
@@ -49,11 +49,11 @@ describe('foreign claims contract: foreign-table', () => {
 
   it('let nothing of an earlier claim commit once a later one has begun, also if the earlier one begins again', async () => {
     const early = item()
-    assert.equal(await claims.begin(early), true)
+    assert.equal(await claims.begin(early), 'open')
     const second = { ...early, token: 2 }
-    assert.equal(await claims.begin(second), true)
+    assert.equal(await claims.begin(second), 'open')
     await assert.rejects(commit(early), isRefused)
-    await claims.begin(early)
+    assert.equal(await claims.begin(early), 'later')
     await assert.rejects(commit(early), isRefused)
     await commit(second, true)
   })
@@ -62,7 +62,7 @@ describe('foreign claims contract: foreign-table', () => {
     const one = item()
     await claims.begin(one)
     await commit(one, true)
-    assert.equal(await claims.begin({ ...one, token: 2 }), false)
+    assert.equal(await claims.begin({ ...one, token: 2 }), 'done')
   })
 
   it('are not done if the commit was not', async () => {
@@ -75,7 +75,7 @@ describe('foreign claims contract: foreign-table', () => {
       }),
       /rolled back/,
     )
-    assert.equal(await claims.begin({ ...one, token: 2 }), true)
+    assert.equal(await claims.begin({ ...one, token: 2 }), 'open')
   })
 
   it('refuse a claim that was never begun here', async () => {
@@ -86,9 +86,9 @@ describe('foreign claims contract: foreign-table', () => {
     const one = item()
     await claims.begin(one)
     await commit(one, true)
-    assert.equal(await claims.begin({ ...one, source: 'a third' }), true)
-    assert.equal(await claims.begin({ ...one, pushedAt: '2026-01-02 03:04:05.678902+00' }), true)
-    assert.equal(await claims.begin({ ...one, pushedAt: '2026-01-02 04:04:05.678901+01' }), false) // the same moment
+    assert.equal(await claims.begin({ ...one, source: 'a third' }), 'open')
+    assert.equal(await claims.begin({ ...one, pushedAt: '2026-01-02 03:04:05.678902+00' }), 'open')
+    assert.equal(await claims.begin({ ...one, pushedAt: '2026-01-02 04:04:05.678901+01' }), 'done') // the same moment
   })
 
   it('are forgotten when they are old', async () => {
@@ -97,6 +97,6 @@ describe('foreign claims contract: foreign-table', () => {
     await commit(one, true)
     assert.equal(await claims.prune(3_600_000), 0)
     await until(async () => (await claims.prune(1)) > 0, 'they are old')
-    assert.equal(await claims.begin(one), true)
+    assert.equal(await claims.begin(one), 'open')
   })
 })

@@ -55,8 +55,11 @@ export interface ForeignItem extends Held {
  * hears of it.
  */
 export interface ForeignClaims {
-  /** Tells the database of a claim. From then on nothing of an earlier claim is committed here. Returns false if the item was done here. */
-  begin(item: ForeignItem): Promise<boolean>
+  /**
+   * Tells the database of a claim. From then on nothing of an earlier claim is committed here.
+   * @returns `done` if the item's effect was committed here; `later` if a claim with a higher token is known
+   */
+  begin(item: ForeignItem): Promise<'open' | 'done' | 'later'>
   /** Returns a statement for a transaction: it fails unless this claim is the last that `begin` was called with. With `done` it ends the item here. */
   fence(item: ForeignItem, done: boolean): Sql
   /** Forgets items that were last claimed longer ago than this. Returns how many. */

@@ -6,14 +6,15 @@ import type { ForeignClaims } from './contract.ts'
 export function tableForeignClaims(database: Database): ForeignClaims {
   return {
     async begin({ source, id, pushedAt, token }) {
-      const [row] = await runAlone<{ done: boolean }>(
+      const [row] = await runAlone<{ done: boolean; token: number }>(
         database,
         sql`insert into rung.foreign_claim as claim (source, item, pushed_at, token)
           values (${source}, ${id}, ${pushedAt}::timestamptz, ${token})
           on conflict (source, item, pushed_at) do update set token = greatest(claim.token, excluded.token), at = now()
-          returning done`,
+          returning done, token`,
       )
-      return !row!.done
+      if (row!.done) return 'done'
+      return row!.token > token ? 'later' : 'open'
     },
 
     fence({ source, id, pushedAt, token }, done) {

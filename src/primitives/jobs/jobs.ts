@@ -81,6 +81,7 @@ export function defineJob<Schema extends TSchema>(
   options: JobOptions<Static<Schema>> = {},
 ): Job<Schema> {
   checkName('job', name)
+  if (options.queue !== undefined) checkName('queue', options.queue)
   for (const limit of ['concurrency', 'fleetConcurrency', 'keyConcurrency', 'attempts'] as const) {
     const value = options[limit]
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {

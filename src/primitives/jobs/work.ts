@@ -84,22 +84,32 @@ interface Fence {
 async function fence(run: Run, { database: home, foreignClaimsIn }: Home<unknown>): Promise<Fence> {
   const { queue, database: source } = run
   const item = { ...run.item, source: source.name }
-  const told = new Map<Database, Promise<boolean>>()
+  const told = new Map<Database, Promise<'open' | 'done'>>()
+  /** True while `complete` begins its write: of all writes of a run, this one ends the claim. */
+  let isLast = false
   let completing = false
   let isComplete = false
 
-  /** Tells another database of the claim before its first write there. Resolves to whether there is something left to do. */
-  function tell(database: Database): Promise<boolean> {
-    const telling = told.get(database) ?? foreignClaimsIn(database).begin(item)
+  /** Tells another database of the claim before its first write there. */
+  function tell(database: Database): Promise<'open' | 'done'> {
+    const telling = told.get(database) ?? begin(database)
     told.set(database, telling)
     return telling
   }
 
-  function ruleIn(database: Database): WriteRule {
+  /** @throws JOB_LEASE_LOST */
+  async function begin(database: Database): Promise<'open' | 'done'> {
+    const known = await foreignClaimsIn(database).begin(item)
+    // The item was handed on, or the database of the queue was restored and gives out old tokens again: then the next claims, which
+    // count as no failure, reach the token that is known here.
+    if (known === 'later') throw leaseLost(run)
+    return known
+  }
+
+  function ruleIn(database: Database, done: boolean): WriteRule {
     return {
       ride(): Ride | undefined {
-        if (run.settled || isComplete) return undefined // nobody else can have it any more
-        const done = completing
+        if (run.settled || isComplete) return undefined // no other run can have it any more
         return {
           statement: database === source ? queue.fence(item, done) : foreignClaimsIn(database).fence(item, done),
           failed: (error) => (sqlState(error) === expectationFailed ? leaseLost(run, error) : error),
@@ -115,32 +125,36 @@ async function fence(run: Run, { database: home, foreignClaimsIn }: Home<unknown
 
   ruleWrites(run.scope, {
     async begin({ database }) {
+      const rule = ruleIn(database, isLast)
+      isLast = false
       if (database !== source) await tell(database)
-      return ruleIn(database)
+      return rule
     },
     ride: () => undefined, // each write has a rule of its own
   })
   return {
-    isDone: home !== source && !(await tell(home)),
+    isDone: home !== source && (await tell(home)) === 'done',
     async complete(write) {
       if (isComplete || completing) throw new RungError('APP_INVALID', `${run.scope.id} was completed twice.`)
       completing = true
       try {
-        return await write()
+        isLast = true
+        const writing = write() // begins at once, unless it joins an open write: then the worker ends the claim
+        isLast = false
+        return await writing
       } finally {
+        isLast = false
         completing = false
       }
     },
   }
 }
 
-function leaseLost({ scope }: Run, cause: unknown): RungError {
+function leaseLost({ scope }: Run, cause?: unknown): RungError {
   return new RungError(
     'JOB_LEASE_LOST',
     `${scope.id} took longer than its lease and was handed on. Nothing of it was committed.`,
-    {
-      cause,
-    },
+    { cause },
   )
 }
 

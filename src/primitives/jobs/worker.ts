@@ -463,16 +463,17 @@ function textOf(error: unknown): string {
   return text.replaceAll('\0', '\ufffd').slice(0, errorLengthMax).toWellFormed()
 }
 
+const putsOff = ['OUTGOING_OPEN', 'OUTGOING_FULL', 'JOB_LEASE_LOST'] as const
+
 /**
- * How long a run waits whose service is left alone (`OUTGOING_OPEN`) or busy (`OUTGOING_FULL`), ms: it was not made, so it is
- * no failed try. With jitter, so that not all of them come back at once.
+ * Returns how long a run waits that was not made, and so is no failed try, ms: its service is left alone or busy, or another database
+ * knows of a later claim. With jitter, so that not all of them come back at once.
  */
 function putOffOf(thrown: unknown): number | undefined {
   for (const error of causesOf(thrown)) {
-    if (!isRungError(error, 'OUTGOING_OPEN') && !isRungError(error, 'OUTGOING_FULL')) continue
-    const { retryAfterS } = error.facts
-    const leastMs = typeof retryAfterS === 'number' && retryAfterS >= 1 ? retryAfterS * 1_000 : 1_000
-    return leastMs * (1 + systemRandom())
+    if (!putsOff.some((code) => isRungError(error, code))) continue
+    const { retryAfterS } = (error as RungError).facts
+    return Math.max(1, Number(retryAfterS ?? 1)) * 1_000 * (1 + systemRandom())
   }
   return undefined
 }

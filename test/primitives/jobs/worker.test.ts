@@ -92,6 +92,32 @@ describe('a worker', () => {
     assert.deepEqual(await effects(flaky.name), [7])
   })
 
+  it('ends with the write of complete only: one beside it, which commits first, does not end the job', async () => {
+    const busy = job()
+    const tries: number[] = []
+    await work([
+      handle(busy, async ({ n }, run) => {
+        tries.push(run.attempt)
+        const beside = Promise.withResolvers<void>()
+        const completing = run.complete(async (tx) => {
+          await effect(tx, busy.name, n)
+          await beside.promise
+          if (run.attempt === 1) throw new Error('not yet')
+        })
+        await data.write((tx) => effect(tx, `${busy.name} beside`, n)).finally(beside.resolve)
+        await completing
+      }),
+    ])
+    await enqueue(busy, 7)
+    await until(async () => (await effects(busy.name)).length > 0, 'it is done')
+    assert.deepEqual(tries, [1, 2])
+    assert.deepEqual(await effects(`${busy.name} beside`), [7, 7])
+  })
+
+  it('refuses a queue with a name that a group of consumers may have', () => {
+    assert.throws(() => job({ queue: 'event:orders' }), { code: 'APP_INVALID' })
+  })
+
   it('lets one that always fails be dead, and its neighbours go on', async () => {
     const poison = job({ attempts: 3, concurrency: 1 })
     await work([
