@@ -41,6 +41,10 @@ export function parsePlace(text: string): Place | undefined {
   return lsn == null ? undefined : (BigInt(`0x${match![1]}`) << 64n) | lsn
 }
 
+export function timelineOf(place: Place): number {
+  return Number(place >> 64n)
+}
+
 export function formatPlace(place: Place): string {
   return `${hex(place >> 64n)}/${formatLsn(place & 0xffffffffffffffffn)}`
 }

@@ -18,8 +18,11 @@ import type { Ride } from '../data/rides.ts'
 export interface InvalidationLog {
   /** Returns a statement for a transaction. `appended` gets the row's number once the commit is certain, and its place in the database's log. */
   append(tags: readonly string[], appended: (id: number, at: Lsn | undefined) => void | Promise<void>): Ride
-  /** Without a mark: no rows, only where to go on. */
-  since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined }>
+  /**
+   * Without a mark: no rows, only where to go on.
+   * @returns `isWhole`: false if the mark is of another history of the database, which was restored or failed over; then rows may be missing
+   */
+  since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined; isWhole: boolean }>
   /** Removes older rows. Returns how many. */
   trim(olderThanMs: number): Promise<number>
 }
@@ -29,7 +32,7 @@ export interface Invalidation {
   tags: readonly string[]
 }
 
-/** Which transactions a reader of the log has seen: a snapshot, in Postgres' own text. */
+/** Which transactions a reader of the log has seen. Only the adapter that made it can read it. */
 export type Mark = string
 
 /** Where entries or answers are kept outside this process: the shared layer, the edge. */
@@ -43,6 +46,8 @@ export interface Place {
    * @returns the name under which the place knows; `undefined` if it could not be told, and will be before it is used again
    */
   invalidate(tags: readonly string[]): Promise<string | undefined>
+  /** Invalidations may have been missed: what the place holds is checked, or dropped. */
+  distrust(): void
   close(): Promise<void>
 }
 

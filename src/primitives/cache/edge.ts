@@ -18,7 +18,7 @@ export class EdgeCache implements Place {
   readonly #failed: (error: unknown) => void
   readonly #ended = new AbortController()
   #purgingAll: Promise<void> | undefined
-  /** Purges that failed. */
+  /** How often all pages became doubtful. */
   #missed = 0
 
   constructor(edge: PageEdge, failed: (error: unknown) => void) {
@@ -32,12 +32,16 @@ export class EdgeCache implements Place {
       return this.knownAs
     } catch (error) {
       this.#failed(error)
-      this.#missed += 1
-      this.#purgingAll ??= this.#purgeAll().finally(() => {
-        this.#purgingAll = undefined
-      })
+      this.distrust()
       return undefined
     }
+  }
+
+  distrust(): void {
+    this.#missed += 1
+    this.#purgingAll ??= this.#purgeAll().finally(() => {
+      this.#purgingAll = undefined
+    })
   }
 
   async close(): Promise<void> {

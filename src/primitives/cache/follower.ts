@@ -134,7 +134,8 @@ export class Follower {
         this.#mark = undefined
         lost()
       }
-      const { rows, mark, at } = await log.since(this.#mark)
+      const { rows, mark, at, isWhole } = await log.since(this.#mark)
+      if (!isWhole) lost()
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
       const others = rows.filter(({ id }) => !this.#own.delete(id))
       if (others.length > 0) await apply(others, position)

@@ -56,7 +56,10 @@ export class Invalidator {
           clock,
           failed,
           apply: (rows, position) => this.#apply({ ...one, follower }, rows, position),
-          lost: () => memory.tags.invalidateAll(nowhere),
+          lost: () => {
+            memory.tags.invalidateAll(nowhere)
+            for (const place of options.places) place.distrust()
+          },
           onMark: (mark) => onMark(database, mark),
         })
         return [database, { ...one, follower }]

@@ -17,16 +17,16 @@ export function joinMarks(marks: ReadonlyMap<string, Mark>): string {
 
 /**
  * Reads all logs from a joined mark on. Without a mark: no rows, only where to go on.
- * @returns `isWhole`: false if the mark lacks one of the databases, so that rows of it may be missing
+ * @returns `isWhole`: false if the mark lacks a database, or is of another history of one, so that rows may be missing
  */
 export async function readLogs(
   logs: readonly DatabaseLog[],
   joined: string | undefined,
 ): Promise<{ rows: Invalidation[]; mark: string; isWhole: boolean }> {
   const marks = joined === undefined ? new Map<string, Mark>() : splitMarks(joined)
-  const isWhole = logs.every(({ database }) => marks.has(database))
   const read = await Promise.all(logs.map(({ database, log }) => log.since(marks.get(database))))
   const ends = new Map(logs.map(({ database }, index) => [database, read[index]!.mark]))
+  const isWhole = logs.every(({ database }, index) => marks.has(database) && read[index]!.isWhole)
   return { rows: read.flatMap(({ rows }) => rows), mark: joinMarks(ends), isWhole }
 }
 

@@ -110,6 +110,11 @@ export class SharedCache implements Place {
     return this.#layer.facts()
   }
 
+  /** A probe finds out whether the layer's mark is of the history that the databases have now. */
+  distrust(): void {
+    this.#down(new Error('invalidations may have been missed'), this.#epoch)
+  }
+
   /** Returns an entry that is good, or a ticket to load it, or `undefined` if the layer is down. */
   async find(
     key: string,

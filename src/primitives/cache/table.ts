@@ -1,4 +1,4 @@
-import { parsePlace } from '../../kernel/position.ts'
+import { parsePlace, timelineOf } from '../../kernel/position.ts'
 import { runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
@@ -8,8 +8,8 @@ import type { Invalidation, InvalidationLog } from './contract.ts'
 const trimMax = 10_000
 
 /**
- * The log in a table of the database itself. What is new since a mark are the rows of transactions that the mark's snapshot
- * did not see: those that began after it, and those that were under way.
+ * The log in a table of the database itself. A mark is a place in the database's log and a snapshot: what is new since then are the rows of
+ * transactions that the snapshot did not see, which began after it or were under way.
  */
 export function tableLog(database: Database): InvalidationLog {
   return {
@@ -20,7 +20,8 @@ export function tableLog(database: Database): InvalidationLog {
     }),
 
     async since(mark) {
-      const seen = mark === undefined ? sql`false` : notSeen(mark)
+      const [placeText, snapshot] = mark?.split(' ') ?? []
+      const seen = snapshot === undefined ? sql`false` : notSeen(snapshot)
       const [row] = await runAlone<{ rows: [string, string[]][]; mark: string; place: string }>(
         database,
         sql`select pg_current_snapshot()::text as mark,
@@ -28,7 +29,10 @@ export function tableLog(database: Database): InvalidationLog {
           coalesce((select json_agg(json_build_array(id, tags)) from rung.invalidation where ${seen}), '[]') as rows`,
       )
       const rows = row!.rows.map(([id, tags]): Invalidation => ({ id: Number(id), tags }))
-      return { rows, mark: row!.mark, at: parsePlace(row!.place) }
+      const [known, at] = [parsePlace(placeText ?? ''), parsePlace(row!.place)]
+      // A promoted or restored server has another timeline, a server whose files were put back an earlier end of the log.
+      const isWhole = known === undefined || at === undefined || (timelineOf(known) === timelineOf(at) && known <= at)
+      return { rows, mark: `${row!.place} ${row!.mark}`, at, isWhole }
     },
 
     async trim(olderThanMs) {

@@ -57,6 +57,47 @@ describe('what is made of an entry', { skip: noRedis }, () => {
     }))
 })
 
+describe('a database with another history', { skip: noRedis }, () => {
+  it('is told by its log: a mark of another timeline, or from beyond the end, is not whole', () =>
+    withFleet(async ({ database }) => {
+      const log = tableLog(database)
+      const { mark } = await log.since(undefined)
+      assert.equal((await log.since(mark)).isWhole, true)
+      const [place, snapshot] = mark.split(' ')
+      const [timeline, , low] = place!.split('/')
+      assert.equal((await log.since(`${timeline}/FFFFFFFF/${low} ${snapshot}`)).isWhole, false)
+      assert.equal((await log.since(`00000007/0/1 ${snapshot}`)).isWhole, false)
+    }))
+
+  it('makes entries useless in the memory and in the shared layer, also those of a process that starts later', () =>
+    withFleet(async (fleet) => {
+      const log = tableLog(fleet.database)
+      const before = new Set<string>()
+      let isRestored = false
+      const restorable: InvalidationLog = {
+        ...log,
+        async since(mark) {
+          const answer = await log.since(mark)
+          if (!isRestored) before.add(answer.mark)
+          return { ...answer, isWhole: mark === undefined || !(isRestored && before.has(mark)) }
+        },
+      }
+      const node = await fleet.node({ log: restorable, sharedLog: restorable })
+      const [thing, other] = await fleet.things(2)
+      await thing!.write(node)
+      await other!.write(node)
+      assert.deepEqual([await thing!.get(node), await other!.get(node)], [1, 1])
+      await until(() => node.shared!.up, 'the shared layer is used')
+      isRestored = true
+      await node.data.write((tx) => tx`update m.thing set version = 0`) // as a restore does, without a word to anybody
+      await node.core.look()
+      assert.equal(await thing!.get(node), 0)
+      const late = await fleet.node({ log: restorable, sharedLog: restorable })
+      await until(() => late.shared!.up, 'the late one uses the shared layer')
+      assert.equal(await other!.get(late), 0)
+    }))
+})
+
 describe('what the shared layer has lost', { skip: noRedis }, () => {
   it('while a node comes back to it, it comes back with old data: the node begins anew', () =>
     withFleet(async (fleet) => {
