@@ -1,6 +1,8 @@
 import { systemClock } from '../kernel/clock.ts'
-import type { DataRoot } from '../primitives/data/data.ts'
+import { withOwnConnection } from '../primitives/data/alone.ts'
+import { compile, sql } from '../primitives/data/sql.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import type { Stores } from './stores.ts'
 
 /**
  * `/healthz`: this process answers; the supervisor asks it. `/readyz`: it can do its work now; a balancer asks it. A process
@@ -21,12 +23,13 @@ export interface OwnLimits {
 
 export function health(
   http: Http,
-  root: DataRoot,
+  stores: Stores,
   state: Health,
   redis: { readonly isUp: boolean } | undefined,
   limits: OwnLimits,
 ): void {
-  const data = root.forModule(undefined)
+  const data = stores.data(undefined)
+  const { database } = stores.main
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
   http.get('/healthz', hidden, async () => ({ status: 'ok', ...limits }))
@@ -41,12 +44,13 @@ export function health(
     const deadline = AbortSignal.timeout(databaseAnswersWithinMs)
     const late = new Promise<false>((resolve) => deadline.addEventListener('abort', () => resolve(false)))
     const start = systemClock.ticks()
-    const asked = data
-      .read((sql) => sql`select 1`)
-      .then(
-        () => systemClock.ticks() - start < databaseAnswersWithinMs,
-        () => false,
-      )
+    const question = sql`select 1`
+    // Rung's own connections as well: without them no job runs. One that is silent is replaced at once.
+    const own = withOwnConnection(database, (one) => one.run(compile(question)), databaseAnswersWithinMs)
+    const asked = Promise.all([data.read(() => question), own]).then(
+      () => systemClock.ticks() - start < databaseAnswersWithinMs,
+      () => false,
+    )
     return Promise.race([asked, late])
   }
 }

@@ -56,7 +56,7 @@ export const requestStages: readonly RequestStage[] = [
   {
     name: 'health',
     add: ({ http, primitives, health: state, redis, ownLimits }) =>
-      health(http, primitives.data, state, redis, ownLimits),
+      health(http, primitives.stores, state, redis, ownLimits),
   },
   // They see every request, also one that is refused.
   {

@@ -1,4 +1,4 @@
-import { ownDeadline, runAlone } from '../data/alone.ts'
+import { runAlone, withOwnConnection } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import type { Ride } from '../data/rides.ts'
 import { compile, type Sql, sql } from '../data/sql.ts'
@@ -40,17 +40,14 @@ export function tableQueue(database: Database): Queue {
           sql<Item>`select * from rung.hold(rung.free_jobs(${queues}, ${counts}), ${worker}, ${ms(leaseMs)})`,
         )
       }
-      const connection = await database.connect({ target: 'own', deadlineAt: ownDeadline() })
-      try {
+      return withOwnConnection(database, async (connection) => {
         const results = await Promise.allSettled(statements.map((statement) => connection.run(compile(statement))))
         const items = results.flatMap((result) => (result.status === 'fulfilled' ? result.value.rows : []) as never[])
         // What was claimed must be known, or it would lie still until its lease ends.
         const failed = results.find((result) => result.status === 'rejected')
         if (failed && items.length === 0) throw failed.reason
         return items.map(toItem)
-      } finally {
-        connection.release()
-      }
+      })
     },
 
     async extend(held, leaseMs) {
