@@ -39,7 +39,7 @@ const roomsBelow: Record<string, readonly string[]> = {
   'engines/redis': ['engines/process'],
   'engines/cdn': ['engines/process'],
   'engines/nginx': ['engines/process'],
-  // Whose draft it is.
+  // To tell whether the process that owns a draft still runs.
   'engines/disk': ['engines/process'],
 }
 /** Files of src/ itself: the doors of the package. They may import everything below the cli. */

@@ -6,7 +6,7 @@ import type { Http } from '../primitives/http/contract.ts'
 import { askItself } from '../primitives/http/own-request.ts'
 import type { Log } from './log.ts'
 
-/** So long requests are kept waiting for a warm cache; what is not done by then goes on beside them. */
+/** Requests wait this long at most for a warm cache; the rest of the warming goes on beside them. */
 const startMsMax = 3_000
 /** For what is under way at a stop. */
 const stopMsMax = 10_000

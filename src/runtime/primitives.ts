@@ -14,7 +14,7 @@ import type { CacheLayers } from './wire.ts'
 
 /** What a process has to work with. */
 export interface Primitives {
-  /** What there is once for each database. */
+  /** One store for each database. */
   readonly stores: Stores
   /** The data primitive over all databases. */
   readonly data: DataRoot<Tx>

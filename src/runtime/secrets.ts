@@ -17,7 +17,7 @@ export function deriveSecrets(root: string): (purpose: string) => Uint8Array {
   }
 }
 
-/** Without it all tokens and cookies end: it belongs into a backup. */
+/** Without it all tokens and cookies end: it belongs in a backup. */
 export function rootFile(dataDir: string): string {
   return path.join(dataDir, 'secret')
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { after } from 'node:test'
 import type { App } from '../app/define-app.ts'
 import { type Data, defineModule } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -113,7 +114,9 @@ export async function testApp<User = Principal>(
       await client.request(door.path, { json: user, expect: 204 })
       return {}
     }
-    const stop = once(() => undoAll(undo))
+    const forget = () => void runningApps.delete(stop)
+    const stop = once(() => undoAll(undo).finally(forget))
+    runningApps.set(stop, app.name)
     return {
       url,
       clock: testClock,
@@ -138,6 +141,20 @@ export async function testApp<User = Principal>(
     throw error
   }
 }
+
+/** Apps that run, by what stops them. */
+const runningApps = new Map<() => Promise<void>, string>()
+
+/** A test that forgot to stop its app would otherwise keep the process of its file alive for ever. */
+async function stopForgotten(): Promise<void> {
+  for (const [stop, name] of runningApps) {
+    process.stderr.write(`The test app "${name}" was not stopped. Call after(() => app.stop()), or use await using.\n`)
+    await stop()
+  }
+}
+
+const { env: environment } = process
+if (environment.NODE_TEST_CONTEXT !== undefined) after(stopForgotten)
 
 const secret = 'the secret of all tests, which guards nothing'
 

@@ -43,7 +43,7 @@ export const articles = defineModule({
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }
     const ofOne = { 401: Errors, 403: Errors, 404: Errors, ...failures }
-    // Who may not write is told so before what he wrote is looked at.
+    // Permission is checked before the content.
     const preValidation = onlySignedIn(who)
 
     http.get(

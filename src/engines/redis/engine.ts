@@ -4,7 +4,7 @@ import { logFileOf } from '../process/server-process.ts'
 import { redisPackages, redisUrl } from './recipe.ts'
 import { installedRedis, redisProblem, startRedis } from './server.ts'
 
-/** Redis as the cache layer that all processes share. */
+/** Redis, which all processes share: cache, limits, copies of sessions, positions, signals. */
 export const redis: Engine = {
   name: 'redis',
   product: 'Redis',
@@ -21,7 +21,7 @@ export const redis: Engine = {
     return cache.engine === 'redis' ? 'managed' : 'none'
   },
   describe: ({ cache: { url } }) =>
-    url === undefined ? 'Redis, the cache layer that all processes share' : `Redis at ${placeOf(url)}`,
+    url === undefined ? 'Redis, which all processes share' : `Redis at ${placeOf(url)}`,
   place({ dirFor, secret: password }) {
     const dir = dirFor('redis.sock')
     const listen = { socketPath: `${dir}/redis.sock` }

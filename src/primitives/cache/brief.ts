@@ -26,7 +26,7 @@ export class BriefMap<Key, Value> {
     this.#map.set(key, value)
   }
 
-  /** What is set again later is the last one then, as in any map. */
+  /** A key that is set again later is the last one then, as in any map. */
   delete(key: Key): void {
     this.#map.delete(key)
     this.#deleted += 1

@@ -17,7 +17,7 @@ export function contentKeyOf(request: FastifyRequest, vary: readonly string[]): 
   }
 }
 
-/** The host that a trusted proxy names counts, not the one that it was itself asked by. */
+/** The host that a trusted proxy names counts, not the `Host` header of the proxy's own request. */
 function varied(request: FastifyRequest, header: string): [name: string, value: string | undefined] {
   const name = header.toLowerCase()
   const value = name === 'host' ? request.host : request.headers[name]

@@ -21,7 +21,7 @@ export interface Ride {
   committed?(rows: readonly Record<string, unknown>[], at: Place | undefined): void | Promise<void>
 }
 
-/** An open transaction, as those see it who want to ride its commit. */
+/** What a primitive sees of an open transaction whose commit it may ride. */
 export interface Riding {
   readonly module: string | undefined
   /** Asked once, at the commit, for what goes out with it. */

@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 
 const prefix = '/-/assets'
-/** Assets are held in memory. A larger file belongs into the file store (`files.url`) or on a CDN. */
+/** Assets are held in memory. A larger file belongs in the file store (`files.url`) or on a CDN. */
 const bytesMax = 4 * 1024 ** 2
 
 const types: Record<string, string> = {

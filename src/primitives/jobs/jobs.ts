@@ -115,7 +115,7 @@ export function queueOf({ name, options }: Job): string {
   return options.queue ?? name
 }
 
-/** The rows of a job to be. Pure but for the scope it is asked in. */
+/** Makes the row of a new job. Pure but for the current scope. */
 export function toItem<Schema extends TSchema>(
   job: Job<Schema>,
   input: Static<Schema>,

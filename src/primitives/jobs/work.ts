@@ -15,7 +15,7 @@ export interface JobRun<Tx> {
   readonly attempt: number
   /** Aborts at the time limit, when the job is cancelled, when it was handed on, when the process stops. */
   readonly signal: AbortSignal
-  /** How far it is, 0 … 1, and at most 500 characters about it; seen by `jobs.find` within some seconds. */
+  /** Reports progress from 0 to 1, with a note of at most 500 characters. `jobs.find` shows it within some seconds. */
   progress(share: number, note?: string): void
   /**
    * `data.write` whose commit also ends the job: its effect on the database happens exactly once, also when the process is

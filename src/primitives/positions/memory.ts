@@ -25,7 +25,7 @@ export function memoryPositions(clock = systemClock): PositionRecords {
   }
 }
 
-/** For several processes with nothing in common but the database: then nobody can say, and whoever asks looks for himself. */
+/** For several processes that share nothing but the database: positions are unknown, and the caller reads the log. */
 export function unknownPositions(): PositionRecords {
   return {
     async put() {},
