@@ -100,11 +100,14 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     await stage(log, 'backups', () => startBackups(starting, server))
     await stage(log, 'migrations', () => migrateAll(starting, server))
     const parts = await stage(log, 'primitives', () => openParts(starting, server, http))
+    // At a stop requests are finished first, then work, then engines are closed.
+    let endWork: (() => Promise<void>) | undefined
+    undo.push(async () => endWork?.())
+    undo.push(() => http.close())
     const request: RequestParts = { ...parts, health, ownLimits: { requestTimeoutMs, stopTimeoutMs } }
     for (const { name, add } of requestStages) await stage(log, `requests: ${name}`, () => add(request))
     const { work, warms } = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
-    await stage(log, 'work', () => startAllWork(starting, parts, work))
-    undo.push(() => http.close())
+    endWork = await stage(log, 'work', () => startAllWork(starting, parts, work))
     await stage(log, 'warm cache', async () => {
       if (bindings.cache.enabled && warms.length > 0)
         undo.push(await keepWarm(warms, parts.primitives.cache, http, log))
@@ -167,16 +170,24 @@ async function migrateAll({ app, bindings, onMigration }: Starting, server: Data
   await migrate({ connection: server.connection, migrations, ...events }).catch((error) => {
     throw bindings.mode === 'development' && bindings.data.engine === 'embedded' ? orBeginAnew(error, bindings) : error
   })
-  for (const { url, modules } of bindings.databases) {
+  for (const { name, url, modules } of bindings.databases) {
     const migrations = await migrationsOf(app, (module) => modules.includes(module))
-    await migrate({ connection: { url }, migrations, ...events })
+    await migrate({ connection: { url }, migrations, ...events }).catch((error) => {
+      throw isRungError(error, 'DATA_UNAVAILABLE') ? isAway(name, error) : error
+    })
   }
+}
+
+function isAway(name: string, error: RungError): RungError {
+  const why = messageOf(error.cause ?? error).replace(/\.+$/, '')
+  const message = `The database "${name}" cannot be used: ${why}. Start it, or correct its url in "databases" of rung.config.ts, and start the app again.`
+  return new RungError('DATA_UNAVAILABLE', message, { cause: error })
 }
 
 type OpenedParts = Omit<RequestParts, 'health' | 'ownLimits'> &
   ModuleParts & {
     /** The upkeep of limits whose counts are shared. */
-    prune?: () => Promise<number>
+    prune?: (max: number) => Promise<number>
   }
 
 /** Opens everything that modules and requests work with. */
@@ -225,6 +236,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
   const databases = [main, ...others].map(({ database }) => database)
   undo.push(() => atMost(closeMsMax, Promise.all(databases.map((one) => one.close()))))
   const redis = await openRedis(bindings, app.name, log)
+  if (redis) undo.push(async () => redis.close())
   const { shared } = bindings.cache
   const primitives = openPrimitives({
     databases: [main, ...others],
@@ -257,9 +269,16 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
 
 type Work = Awaited<ReturnType<typeof addModules>>['work']
 
-/** Starts what is done off the request path. Only workers do it, but every process publishes, so every group must be known. */
-async function startAllWork(starting: Starting, parts: OpenedParts, work: Work): Promise<void> {
-  const { app, bindings, log, undo } = starting
+/**
+ * Starts what is done off the request path. Only workers do it, but every process publishes, so every group must be known.
+ * @returns what ends it
+ */
+async function startAllWork(
+  starting: Starting,
+  parts: OpenedParts,
+  work: Work,
+): Promise<(() => Promise<void>) | undefined> {
+  const { app, bindings, log } = starting
   const { primitives, sessionStore, prune } = parts
   for (const { name, job } of work.crons) {
     if (work.jobs.some((one) => one.job.name === job.name)) continue
@@ -267,23 +286,25 @@ async function startAllWork(starting: Starting, parts: OpenedParts, work: Work):
     log.warn({ event: 'cron-unhandled' }, message)
   }
   await subscribe(work, primitives)
-  if (bindings.role === 'web') return
+  if (bindings.role === 'web') return undefined
   const purges = await openCdn(bindings)
   const { sessions } = app
-  undo.push(
-    (starting.startWork ?? startWork)(work, primitives, {
-      graceMs: bindings.graceMs,
-      lines: purges ? [purgeLine(purges)] : [],
-      upkeep: [
-        ...(sessions
-          ? [everyMinute('delete sessions', () => pruneAll((max) => sessionStore.prune(idleMsOf(sessions), max)))]
-          : []),
-        ...(prune ? [everyMinute('delete counts of limits', prune)] : []),
-      ],
-      failed: (error, task) =>
-        log.warn({ event: 'upkeep-failed', task, err: error }, `upkeep failed: ${messageOf(error)}`),
-    }),
-  )
+  return (starting.startWork ?? startWork)(work, primitives, {
+    graceMs: bindings.graceMs,
+    lines: purges ? [purgeLine(purges)] : [],
+    upkeep: [
+      ...(sessions
+        ? [
+            everyMinute('delete sessions', (stop) =>
+              pruneAll((max) => sessionStore.prune(idleMsOf(sessions), max), stop),
+            ),
+          ]
+        : []),
+      ...(prune ? [everyMinute('delete counts of limits', (stop) => pruneAll(prune, stop))] : []),
+    ],
+    failed: (error, task) =>
+      log.warn({ event: 'upkeep-failed', task, err: error }, `upkeep failed: ${messageOf(error)}`),
+  })
 }
 
 /** At a stop, besides requests and jobs: connections to engines are closed, what is counted is written down. */

@@ -7,7 +7,7 @@ import type { Store } from './stores.ts'
 /** Jobs with `keep` can be looked at for a week. Claims of other databases and reports of processes are kept as long. */
 const keptMs = 7 * 86_400_000
 /** In one statement, so that it is short. */
-const pruneMax = 1_000
+const pruneMax = 5_000
 
 /**
  * The upkeep of one database.
@@ -26,10 +26,10 @@ export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
         woken()
       },
     },
-    everyMinute('forget foreign claims', () => foreignClaims.prune(keptMs)),
-    everyMinute('delete idempotency records', () => pruneAll(records.prune)),
+    everyMinute('forget foreign claims', (stop) => pruneAll((max) => foreignClaims.prune(keptMs, max), stop)),
+    everyMinute('delete idempotency records', (stop) => pruneAll(records.prune, stop)),
     everyMinute('forget reports', () => pruneReports(database, keptMs)),
-    everyMinute('trim the log of invalidations', () => invalidations.trim(logKeptMs)),
+    everyMinute('trim the log of invalidations', (stop) => pruneAll((max) => invalidations.trim(logKeptMs, max), stop)),
   ]
 }
 
@@ -37,7 +37,7 @@ export function everyMinute(name: string, run: UpkeepTask['run']): UpkeepTask {
   return { name, everyMs: 60_000, run }
 }
 
-/** Repeats a deletion of at most `max` rows until there is nothing left. */
-export async function pruneAll(prune: (max: number) => Promise<number>): Promise<void> {
-  while ((await prune(pruneMax)) === pruneMax);
+/** Repeats a deletion of at most `max` rows until there is nothing left, or until it is to stop. */
+export async function pruneAll(prune: (max: number) => Promise<number>, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted && (await prune(pruneMax)) >= pruneMax);
 }

@@ -271,7 +271,7 @@ export async function openLimiter(
   app: string,
   database: Database,
   redis: RedisClient | undefined,
-): Promise<{ limiter: Limiter; prune?: () => Promise<number> }> {
+): Promise<{ limiter: Limiter; prune?: (max: number) => Promise<number> }> {
   const { memoryLimiter } = await import('../primitives/limits/memory.ts')
   if (redis) {
     const { redisLimiter } = await import('../primitives/limits/redis.ts')

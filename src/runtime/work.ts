@@ -116,8 +116,7 @@ export function startWork(
   )
   return async () => {
     await endCron()
-    await Promise.all(endUpkeep.map((end) => end()))
-    await Promise.all(workers.map((worker) => worker.stop(graceMs)))
+    await Promise.all([...endUpkeep.map((end) => end()), ...workers.map((worker) => worker.stop(graceMs))])
     primitives.worker = undefined
   }
 }

@@ -24,7 +24,7 @@ export interface InvalidationLog {
    */
   since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined; isWhole: boolean }>
   /** Removes older rows. Returns how many. */
-  trim(olderThanMs: number): Promise<number>
+  trim(olderThanMs: number, max: number): Promise<number>
 }
 
 export interface Invalidation {

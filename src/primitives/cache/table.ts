@@ -4,9 +4,6 @@ import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
 import type { Invalidation, InvalidationLog } from './contract.ts'
 
-/** So many rows are removed at once. */
-const trimMax = 10_000
-
 /**
  * The log in a table of the database itself. A mark is a place in the database's log and a snapshot: what is new since then are the rows of
  * transactions that the snapshot did not see, which began after it or were under way.
@@ -35,12 +32,12 @@ export function tableLog(database: Database): InvalidationLog {
       return { rows, mark: `${row!.place} ${row!.mark}`, at, isWhole }
     },
 
-    async trim(olderThanMs) {
+    async trim(olderThanMs, max) {
       const gone = await runAlone(
         database,
         sql`delete from rung.invalidation where ctid = any(array(
           select ctid from rung.invalidation where at < now() - ${olderThanMs}::float8 * interval '1 millisecond'
-          limit ${trimMax} for update skip locked
+          limit ${max} for update skip locked
         )) returning 1`,
       )
       return gone.length

@@ -107,7 +107,8 @@ export function isConnectionError(error: unknown): boolean {
   const code = partOf(error, 'code')
   if (typeof code === 'string' && socketErrors.has(code)) return true
   return (
-    sqlState(error) === undefined && /connection|terminated|not queryable|Client was closed/i.test(messageOf(error))
+    sqlState(error) === undefined &&
+    /connection|terminated|not queryable|Client was closed|^timeout expired$/i.test(messageOf(error))
   )
 }
 

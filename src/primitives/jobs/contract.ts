@@ -63,5 +63,5 @@ export interface ForeignClaims {
   /** Returns a statement for a transaction: it fails unless this claim is the last that `begin` was called with. With `done` it ends the item here. */
   fence(item: ForeignItem, done: boolean): Sql
   /** Forgets items that were last claimed longer ago than this. Returns how many. */
-  prune(olderThanMs: number): Promise<number>
+  prune(olderThanMs: number, max: number): Promise<number>
 }

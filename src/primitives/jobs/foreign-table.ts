@@ -27,12 +27,12 @@ export function tableForeignClaims(database: Database): ForeignClaims {
         select rung.expect(count(*) = 1) from held`
     },
 
-    async prune(olderThanMs) {
+    async prune(olderThanMs, max) {
       const rows = await runAlone(
         database,
         sql`delete from rung.foreign_claim where (source, item, pushed_at) in (
             select source, item, pushed_at from rung.foreign_claim where at < now() - ${`${olderThanMs} milliseconds`}::interval
-            limit 5000 for update skip locked
+            limit ${max} for update skip locked
           ) returning 1`,
       )
       return rows.length

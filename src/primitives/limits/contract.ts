@@ -18,7 +18,7 @@ export interface Limiter<Receipt = unknown> {
   /** Undoes admissions. */
   giveBack(receipts: readonly Receipt[]): Promise<void>
   /** Deletes keys whose windows are empty, if the store does not do so by itself. Returns how many. */
-  prune(): Promise<number>
+  prune(max?: number): Promise<number>
 }
 
 export interface Quota {

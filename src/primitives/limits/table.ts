@@ -89,11 +89,11 @@ export function tableLimiter(database: Database): Limiter<SlotReceipt> {
       for (const { key } of receipts) blocked.delete(key)
     },
 
-    async prune() {
+    async prune(max = 5_000) {
       const gone = await runAlone(
         database,
         sql`delete from rung.limit_use where key in (
-          select key from rung.limit_use where ends_at < now() limit 5000 for update skip locked) returning 1`,
+          select key from rung.limit_use where ends_at < now() limit ${max} for update skip locked) returning 1`,
       )
       return gone.length
     },

@@ -5,7 +5,8 @@ import type { Lease } from './contract.ts'
 export interface UpkeepTask {
   name: string
   everyMs: number
-  run(): Promise<unknown>
+  /** Ends soon once the signal is aborted: the process stops. */
+  run(stop: AbortSignal): Promise<unknown>
 }
 
 export interface UpkeepOptions {
@@ -29,6 +30,7 @@ export function startUpkeep({ lease, holder, tasks, failed, clock = systemClock 
   const running = new Map<string, Promise<void>>()
   let heldUntil = Number.NEGATIVE_INFINITY
   let ticking: Promise<void> | undefined
+  const stop = new AbortController()
 
   async function holds(): Promise<boolean> {
     const now = clock.ticks()
@@ -49,7 +51,7 @@ export function startUpkeep({ lease, holder, tasks, failed, clock = systemClock 
       if (now < dueAt.get(name)! || running.has(name)) continue
       dueAt.set(name, now + everyMs)
       // Beside the others: one that takes long must not keep jobs from being handed on.
-      const done = run()
+      const done = run(stop.signal)
         .then(
           () => {},
           (error) => failed(error, name),
@@ -66,6 +68,7 @@ export function startUpkeep({ lease, holder, tasks, failed, clock = systemClock 
   })
   return async () => {
     end()
+    stop.abort()
     await ticking
     await Promise.all(running.values())
     if (heldUntil > clock.ticks()) await lease.release(holder).catch((error) => failed(error))
