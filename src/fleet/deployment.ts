@@ -1,6 +1,6 @@
 import type { Engine } from '../engines/process/engine.ts'
 import { RungError } from '../kernel/errors.ts'
-import type { Settings } from '../topology/read-settings.ts'
+import { type Settings, waysToSet } from '../topology/read-settings.ts'
 import { type Role, type Topology, webProcesses } from '../topology/topology.ts'
 import { topologyOf } from '../topology/topology-of.ts'
 
@@ -47,7 +47,7 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
   if (topology.edge.engine === 'none' && webProcesses(topology) > 1) {
     throw new RungError(
       'CONFIG_INVALID',
-      'Several web processes need the edge in front of them. Leave it on, or run one web process.',
+      `Several web processes need the edge in front of them. Set ${waysToSet('edge')} to on, or run one web process.`,
     )
   }
   const { host, port } = topology.http

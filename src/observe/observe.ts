@@ -39,7 +39,7 @@ export function observe(sightings?: Sightings): Extension {
       if (fresh(found.site + found.statement)) {
         log.warn(
           { event: 'n-plus-one', ...found },
-          `${found.name} runs one statement again and again, at ${found.site}: fetch the rows in one`,
+          `${found.name} runs one statement again and again, at ${found.site}. Fetch the rows in one statement.`,
         )
       }
     })

@@ -1,8 +1,8 @@
 import type { FastifyContextConfig } from 'fastify'
 import { RungError } from '../kernel/errors.ts'
+import { nearestOf } from '../kernel/typos.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { checkRouteLimits } from '../primitives/limits/limits.ts'
-import { typosBetween } from '../primitives/search/query.ts'
 
 const known = [
   'cache',
@@ -24,7 +24,7 @@ export function checkRouteConfigs(http: Http): void {
     const route = `${method} ${url}`
     for (const key of Object.keys(config)) {
       if (known.some((name) => name === key)) continue
-      const meant = known.find((name) => isNearly(key, name))
+      const meant = nearestOf(key, known)
       if (meant) throw new RungError('APP_INVALID', `${route}: config has "${key}"; write ${meant}.`)
     }
     const { limits, priority } = config as FastifyContextConfig
@@ -32,10 +32,4 @@ export function checkRouteConfigs(http: Http): void {
       throw new RungError('APP_INVALID', `${route}: config.priority must be one of ${priorities.join(', ')}.`)
     checkRouteLimits(`${route}: config.limits`, limits)
   })
-}
-
-/** In a short name two other letters make another word. */
-function isNearly(key: string, name: string): boolean {
-  const typosMax = name.length < 6 ? 1 : 2
-  return typosBetween(key.toLowerCase(), name.toLowerCase(), typosMax) <= typosMax
 }

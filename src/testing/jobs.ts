@@ -101,7 +101,7 @@ export function testJobs(work: AppWork, primitives: Primitives, own: readonly Li
         const others = failed.length === 1 ? '' : ` ${failed.length - 1} more failed.`
         throw new RungError(
           'TEST_JOB_FAILED',
-          `${name}#${id} failed in try ${of}: ${String(error)}${others} Correct it, or call drain({ allowFailures: true }).`,
+          `${name}#${id} failed in try ${of}: ${String(error).replace(/\.?$/, '.')}${others} Correct it, or call drain({ allowFailures: true }).`,
           { cause: error },
         )
       }

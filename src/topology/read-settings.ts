@@ -1,4 +1,5 @@
 import { RungError } from '../kernel/errors.ts'
+import { nearestOf } from '../kernel/typos.ts'
 import { rungs } from './catalog.ts'
 import { noCdn, type Setting, settings, type Table, type Values, type ValuesOf } from './settings.ts'
 
@@ -41,12 +42,27 @@ export const allSettings = rowsOf(settings)
  * @throws CONFIG_INVALID with a sentence that names the value as its author wrote it
  */
 export function readSettings(sources: Sources): Settings {
+  checkNames(sources.env)
   const given = readGiven(settings, sources)
   const mode = (given.get('process.mode')?.value as Values['process']['mode'] | undefined) ?? 'production'
   const preset = rungs[(given.get('rung')?.value as Values['rung'] | undefined) ?? '1k']
   const values = fill(settings, given, (row) => row.default({ preset, mode }))
   checkTogether(values)
   return { values, given }
+}
+
+/**
+ * Refuses a variable that is nearly one of Rung's: it would be without effect. Others may be the app's own.
+ * @throws CONFIG_INVALID
+ */
+function checkNames(env: Sources['env']): void {
+  const known = new Set([...allSettings.values()].map(({ variable }) => variable))
+  const names = [...known].filter((name) => name.startsWith('RUNG_'))
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('RUNG_') || known.has(name)) continue
+    const meant = nearestOf(name, names)
+    if (meant !== undefined) throw invalid(`${name} is not a setting. Write ${meant}.`)
+  }
 }
 
 /** Reads one setting, whatever the others are. */
@@ -126,8 +142,12 @@ function* fromFile(file: unknown, rows: ReadonlyMap<string, Setting>): Generator
   if (!isPlain(file)) throw invalid('rung.config.ts must export an object: export default defineTopology({ … })')
   for (const [path, value] of leaves(file, rows, '')) {
     const row = rows.get(path)
-    if (row === undefined)
-      throw invalid(`rung.config.ts has "${path}", which is not a setting. docs/settings.md lists them all.`)
+    if (row === undefined) {
+      const meant = nearestOf(path, rows.keys())
+      const advice =
+        meant === undefined ? 'The package has the list: node_modules/rung/docs/settings.md.' : `Write ${meant}.`
+      throw invalid(`rung.config.ts has "${path}", which is not a setting. ${advice}`)
+    }
     if (!row.inFile)
       throw invalid(`rung.config.ts has "${path}". Remove it, and set ${row.variable} in the environment.`)
     if (value !== undefined) yield [path, checked(row, value, 'file', `${path} of rung.config.ts`)]

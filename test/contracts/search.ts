@@ -4,11 +4,11 @@ import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
+import { typosBetween } from '../../src/kernel/typos.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
 import type { SqlTag } from '../../src/primitives/data/sql.ts'
 import type { SearchStore } from '../../src/primitives/search/contract.ts'
-import { typosBetween } from '../../src/primitives/search/query.ts'
 import {
   defineIndex,
   type Index,

@@ -151,6 +151,16 @@ describe('a setting that is wrong', () => {
       { file: { redis: {} }, env: {} },
       /^rung.config.ts has "redis", which is not a setting/,
     ],
+    [
+      'a path with a typing error',
+      { file: { http: { prot: 1 } }, env: {} },
+      /"http.prot", which is not a setting. Write http.port\.$/,
+    ],
+    [
+      'a variable with a typing error',
+      { env: { RUNG_LIMIT: 'on' } },
+      /^RUNG_LIMIT is not a setting. Write RUNG_LIMITS\.$/,
+    ],
     ['one deeper', { file: { cache: { uri: 'x' } }, env: {} }, /"cache.uri"/],
     [
       'a silence that is too short',
