@@ -118,7 +118,7 @@ export const requestStages: readonly RequestStage[] = [
   {
     name: 'idempotency',
     add({ app, http, primitives: { stores } }) {
-      idempotentRoutes(http, (database) => stores.in(database).records, app.idempotency, stores.main.database)
+      idempotentRoutes(http, (name) => stores.named(name)?.records, app.idempotency, stores.main.database)
     },
   },
   {

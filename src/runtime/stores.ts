@@ -29,6 +29,7 @@ export interface Stores {
   readonly all: readonly Store[]
   of(module: string | undefined): Store
   in(database: Database): Store
+  named(name: string): Store | undefined
   /** The data primitive as the module sees it. */
   data(module: string | undefined): Data<Tx>
 }
@@ -65,6 +66,7 @@ export function openStores([main, ...others]: readonly [StoreParts, ...StorePart
     all: [...stores.values()],
     of,
     in: (database) => stores.get(database.name)!,
+    named: (name) => stores.get(name),
     data: (module) => of(module).data.forModule(module),
   }
 }

@@ -194,6 +194,59 @@ export function idempotencyContract(name: string, open: () => Promise<{ records:
       assert.deepEqual(texts(taken.steps), ['done'])
     })
 
+    it('notes other databases while it is held, and stays with its payload then', async () => {
+      const one = fresh()
+      const held = await one.hold()
+      assert.equal(await records.note(held, 'billing'), true)
+      await records.release(held)
+      assert.equal(await records.note(held, 'late'), false)
+      assert.equal((await one.reserve({ fingerprint: randomBytes(32) })).state, 'other-payload')
+      const next = await one.reserve()
+      assert.ok(next.state === 'held')
+      assert.deepEqual([next.steps, next.databases], [[], ['billing']])
+    })
+
+    it('has another life when it begins anew, and the same one when it is taken over', async () => {
+      const one = fresh()
+      const lives: string[] = []
+      const hold = async (more = {}) => {
+        const reserved = await lapsed(() => one.reserve(more))
+        assert.ok(reserved.state === 'held')
+        lives.push(reserved.life)
+        return { key: one.ask.key, token: reserved.token }
+      }
+      await records.release(await hold())
+      const first = await hold()
+      await records.note(first, 'billing')
+      await records.release(first)
+      await records.finish(await hold(), answer)
+      assert.equal(lives[1], lives[2])
+      const expiring = fresh()
+      const old = await expiring.reserve({ keepMs: 1 })
+      assert.ok(old.state === 'held')
+      await records.note({ key: expiring.ask.key, token: old.token }, 'billing')
+      await records.finish({ key: expiring.ask.key, token: old.token }, answer)
+      const anew = await lapsed(() => expiring.reserve())
+      assert.ok(anew.state === 'held')
+      assert.deepEqual(anew.databases, [])
+      assert.equal(new Set([...lives, old.life, anew.life]).size, 4)
+    })
+
+    it('goes to the higher token of another database at once, with what was committed', async () => {
+      const { key, ...rest } = fresh().ask
+      const [lower, higher] = [
+        { key, token: 5 },
+        { key, token: 7 },
+      ]
+      assert.deepEqual(await records.reserveUnder(lower, rest), [])
+      await step(lower, 'done')
+      assert.deepEqual(texts((await records.reserveUnder(higher, rest))!), ['done'])
+      assert.equal(await records.reserveUnder(lower, rest), undefined)
+      await assert.rejects(step(lower, 'late'), isFenced)
+      await step(higher, 'more')
+      assert.deepEqual(texts((await records.reserveUnder({ key, token: 8 }, rest))!), ['done', 'more'])
+    })
+
     it('forgets what has expired, and only that, so many at a time', async () => {
       while ((await records.prune(1_000)) > 0);
       const [kept, ...expired] = Array.from({ length: 6 }, fresh)

@@ -8,7 +8,7 @@ import { metrics } from '../../src/observe/metrics.ts'
 import type { Running } from '../../src/runtime/boot.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
 import { bootForTest } from '../support/app.ts'
-import app from '../support/apps/two-databases/app.ts'
+import app, { gates } from '../support/apps/two-databases/app.ts'
 import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../support/postgres.ts'
 import { until } from '../support/process.ts'
 import { lagging, startPair } from '../support/standby.ts'
@@ -25,6 +25,7 @@ const post = async <T>(url: string, body: object = {}, headers: Record<string, s
   return {
     status: response.status,
     cookie: response.headers.get('set-cookie') ?? '',
+    replayed: response.headers.has('idempotency-replayed'),
     body: (await response.json()) as T,
   }
 }
@@ -125,6 +126,81 @@ describe('an app over two databases', () => {
     assert.deepEqual(renamed, ['renamed'])
     const other = { ...body, note: 'another payload' }
     assert.equal((await post(`${one()}/rename/${id}`, other, key)).status, 422)
+  })
+
+  const renamed = async (id: number) =>
+    (await get<string[]>(`${one()}/reminders/${id}`)).filter((kind) => kind === 'renamed').length
+
+  it('repeats a request whose lease has ended in the main database only, and does each write once', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    const body = { note: `slow ${key['idempotency-key']}` }
+    const reached = Promise.withResolvers<void>()
+    const goOn = Promise.withResolvers<void>()
+    gates.set(body.note, () => {
+      reached.resolve()
+      return goOn.promise
+    })
+    const first = post<{ code: string }>(`${one()}/rename/${id}`, body, key)
+    await reached.promise
+    const second = await until(async () => {
+      await rowsOf(main, `update rung.idempotency set lease_until = clock_timestamp() where lease_until is not null`)
+      const answer = await post(`${two()}/rename/${id}`, body, key)
+      return (answer.status !== 409 || answer.replayed) && answer
+    }, 'the request is taken over')
+    assert.deepEqual([second.status, second.body], [200, { id: String(id) }])
+    goOn.resolve()
+    const late = await first
+    assert.deepEqual([late.status, late.body.code], [409, 'IDEMPOTENCY_IN_FLIGHT'])
+    const again = await post(`${one()}/rename/${id}`, body, key)
+    assert.deepEqual([again.status, again.replayed], [200, true])
+    assert.equal(await renamed(id), 1)
+  })
+
+  it('keeps no refusal of its own: a holder that was fenced in the other database leaves the key free', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    const body = { note: `fenced ${key['idempotency-key']}` }
+    gates.set(body.note, async () => {
+      await rowsOf(other, `update rung.idempotency set token = token + 1000000`)
+    })
+    const fenced = await post<{ code: string }>(`${one()}/rename/${id}`, body, key)
+    assert.deepEqual([fenced.status, fenced.body.code], [409, 'IDEMPOTENCY_IN_FLIGHT'])
+    await rowsOf(other, `update rung.idempotency set token = token - 1000000`)
+    assert.equal((await post(`${one()}/rename/${id}`, body, key)).status, 200)
+    assert.equal(await renamed(id), 1)
+  })
+
+  it('knows what an attempt has committed only in the other database', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    const body = { note: `failed ${key['idempotency-key']}`, failAfter: 'billing' }
+    assert.equal((await post(`${one()}/rename/${id}`, body, key)).status, 500)
+    const otherPayload = { note: 'another payload' }
+    assert.equal((await post(`${two()}/rename/${id}`, otherPayload, key)).status, 422)
+    assert.equal((await post(`${two()}/rename/${id}`, body, key)).status, 200)
+    assert.equal(await renamed(id), 1)
+  })
+
+  it('refuses a repetition that leaves out the write in the other database', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    const body = { note: `failed ${key['idempotency-key']}`, failAfter: 'billing', decideByRead: true }
+    assert.equal((await post(`${one()}/rename/${id}`, body, key)).status, 500)
+    const { status, body: problem } = await post<{ code: string }>(`${two()}/rename/${id}`, body, key)
+    assert.deepEqual([status, problem.code], [500, 'IDEMPOTENCY_DIVERGED'])
+    assert.deepEqual(await get(`${one()}/orders/${id}`), { note: 'a note' })
+  })
+
+  it('begins anew in both when the key has expired in the main database', async () => {
+    const id = await place(one())
+    const key = { 'idempotency-key': randomUUID() }
+    for (const effects of [1, 2]) {
+      const { status, replayed } = await post(`${one()}/rename/${id}`, { note: 'expires' }, key)
+      assert.deepEqual([status, replayed], [200, false])
+      assert.equal(await renamed(id), effects)
+      await rowsOf(main, `update rung.idempotency set expires_at = clock_timestamp()`)
+    }
   })
 
   it('shows the pools of both', async () => {

@@ -13,7 +13,7 @@ import { onResponseEnd } from '../http/response-end.ts'
 import { type IdempotencyDone, idempotencyDone, tellMoment } from './channels.ts'
 import type { Answer, Holding, Records } from './contract.ts'
 import { digestOf, keptHeaders, parseKey } from './key.ts'
-import { type HeldRecord, Steps, takenOver } from './steps.ts'
+import { diverged, type HeldRecord, Steps, takenOver } from './steps.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -32,6 +32,8 @@ export interface IdempotencyOptions {
 
 /** Statuses of answers that are not kept, since a repetition may have another answer. */
 const neverKept = new Set([401, 408, 425, 429])
+/** A record in a further database is kept longer than the one in the main database, also if their clocks differ. */
+const keepLongerMs = 3_600_000
 const unsafe = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
 /** A request that holds its key. */
@@ -51,12 +53,12 @@ interface Attempt {
  */
 export function idempotentRoutes(
   http: Http,
-  recordsIn: (database: Database) => Records,
+  recordsIn: (database: string) => Records | undefined,
   { keep = '24h', lease = '5s' }: IdempotencyOptions,
   database: Database,
 ): void {
   const [keepMs, leaseMs] = [toMs(keep), toMs(lease)]
-  const records = recordsIn(database)
+  const records = recordsIn(database.name)!
   const attempts = new Set<Attempt>()
   const byRequest = new WeakMap<FastifyRequest, Attempt>()
   const payloads = new WeakMap<FastifyRequest, Hash>()
@@ -114,12 +116,15 @@ export function idempotentRoutes(
     const holding = { key: reservation.key, token: reserved.token }
     const scope = currentScope()
     const held: HeldRecord[] = [{ records, holding, steps: reserved.steps }]
-    const steps = new Steps(database, held[0]!, async (other) => {
-      const records = recordsIn(other)
-      const further = await records.reserve({ ...reservation, leaseMs, keepMs })
-      if (further.state === 'answered') throw refused('in-flight') // answers are kept in the main database only
-      if (further.state !== 'held') throw refused(further.state)
-      const one = { records, holding: { key: reservation.key, token: further.token }, steps: further.steps }
+    const steps = new Steps(database.name, held[0]!, async (other) => {
+      const further = recordsIn(other)
+      if (!further) throw diverged(`an earlier attempt wrote in the database "${other}", which the app no longer has`)
+      if (!reserved.databases.includes(other) && !(await records.note(holding, other))) throw takenOver()
+      const there = { key: digestOf(reservation.key, reserved.life), token: reserved.token }
+      const { fingerprint } = reservation
+      const committed = await further.reserveUnder(there, { fingerprint, leaseMs, keepMs: keepMs + keepLongerMs })
+      if (!committed) throw takenOver()
+      const one = { records: further, holding: there, steps: committed }
       held.push(one)
       return one
     })
@@ -131,6 +136,7 @@ export function idempotentRoutes(
     byRequest.set(request, attempt)
     attempts.add(attempt)
     onResponseEnd(reply.raw, () => attempts.delete(attempt))
+    await Promise.all(reserved.databases.map((other) => steps.heldIn(other)))
     tellMoment('reserved', holding)
     return undefined
   }
@@ -156,7 +162,7 @@ export function idempotentRoutes(
     attempt.settled = true // the answer to an error from here on is not kept
     attempts.delete(attempt)
     const status = reply.statusCode
-    if (status >= 500 || neverKept.has(status) || attempt.scope?.cancelled) {
+    if (status >= 500 || neverKept.has(status) || attempt.steps.refused || attempt.scope?.cancelled) {
       await release(attempt)
       return payload
     }
@@ -179,8 +185,8 @@ export function idempotentRoutes(
   }
 
   /** Never rejects, because an answer is being sent. A record that cannot be reached is free when its lease ends. */
-  async function release({ held }: Attempt): Promise<void> {
-    await Promise.all(held.map(({ records, holding }) => records.release(holding).catch(failed)))
+  async function release({ holding }: Attempt): Promise<void> {
+    await records.release(holding).catch(failed) // its token decides in the other databases
   }
 
   const endExtending = every(leaseMs / 3, () => {

@@ -1,6 +1,5 @@
 import { deserialize, serialize } from 'node:v8'
 import { RungError } from '../../kernel/errors.ts'
-import type { Database } from '../data/contract.ts'
 import { sqlState } from '../data/errors.ts'
 import { type BeginningWrite, expectationFailed, type Ride, type WriteRule } from '../data/rides.ts'
 import { tellMoment } from './channels.ts'
@@ -16,13 +15,14 @@ import type { Holding, Records } from './contract.ts'
  * own is refused.
  */
 export class Steps implements WriteRule {
-  readonly #reserve: (database: Database) => Promise<HeldRecord>
-  readonly #held = new Map<Database, Promise<HeldRecord>>()
+  readonly #reserve: (database: string) => Promise<HeldRecord>
+  readonly #held = new Map<string, Promise<HeldRecord>>()
   readonly #committed = new Map<number, Step>()
   readonly #begun: string[] = []
+  #refused = false
 
   /** @param reserve reserves the request's record in a further database, before the first write there */
-  constructor(database: Database, held: HeldRecord, reserve: (database: Database) => Promise<HeldRecord>) {
+  constructor(database: string, held: HeldRecord, reserve: (database: string) => Promise<HeldRecord>) {
     this.#reserve = reserve
     this.#held.set(database, Promise.resolve(held))
     this.#add(held)
@@ -31,30 +31,44 @@ export class Steps implements WriteRule {
   /** @throws IDEMPOTENCY_STEP_NAME if the request has begun a write of this name, IDEMPOTENCY_DIVERGED if an earlier attempt made another */
   async begin({ database, module = '', step = '' }: BeginningWrite): Promise<WriteRule> {
     const name = `${module} ${step}`
-    if (this.#begun.includes(name)) throw sameName(module, step)
+    if (this.#begun.includes(name)) throw this.#refuse(sameName(module, step))
     const n = this.#begun.push(name)
-    const held = await this.#heldIn(database)
+    const held = await this.heldIn(database.name)
     const known = this.#committed.get(n)
-    if (known && known.name !== name) throw diverged(`its write ${n} is not the one that was committed`)
+    if (known && known.name !== name) {
+      throw this.#refuse(diverged(`its write ${n} is not the one that was committed`))
+    }
     return {
       recall: () => known && { value: known.value },
       ride: (value) => this.#ride(held, { n, name, value }),
     }
   }
 
-  #heldIn(database: Database): Promise<HeldRecord> {
+  /** The request's record in a database. One that an earlier attempt may have written in is asked for before the handler runs. */
+  heldIn(database: string): Promise<HeldRecord> {
     const known = this.#held.get(database)
     if (known) return known
-    const reserving = this.#reserve(database).then((held) => {
-      this.#add(held)
-      for (const [n, { name }] of this.#committed) {
-        const begun = this.#begun[n - 1]
-        if (begun !== undefined && begun !== name) throw diverged(`its write ${n} is not the one that was committed`)
-      }
-      return held
-    })
+    const reserving = this.#reserve(database).then(
+      (held) => {
+        this.#add(held)
+        return held
+      },
+      (error) => {
+        throw this.#refuse(error)
+      },
+    )
     this.#held.set(database, reserving)
     return reserving
+  }
+
+  /** A write was refused, so the attempt has no answer that could be kept, whatever its handler makes of the error. */
+  get refused(): boolean {
+    return this.#refused
+  }
+
+  #refuse(error: Error): Error {
+    this.#refused = true
+    return error
   }
 
   #add({ steps }: HeldRecord): void {
@@ -80,7 +94,7 @@ export class Steps implements WriteRule {
     tellMoment('before-commit', holding)
     return {
       statement,
-      failed: (error) => (sqlState(error) === expectationFailed ? takenOver(error) : error),
+      failed: (error) => (sqlState(error) === expectationFailed ? this.#refuse(takenOver(error)) : error),
       committed: () => tellMoment('committed', holding),
     }
   }
@@ -129,7 +143,8 @@ function sameName(module: string, step: string): RungError {
   )
 }
 
-function diverged(how: string): RungError {
+/** A repetition makes other writes than an earlier attempt. */
+export function diverged(how: string): RungError {
   return new RungError(
     'IDEMPOTENCY_DIVERGED',
     `The request was repeated, and ${how}. Make decisions inside data.write, so that every attempt makes the same writes in the same order.`,

@@ -6,7 +6,9 @@ import type { Answer, Records } from './contract.ts'
 interface ReservedRow extends Answer {
   state: 'held' | 'in-flight' | 'other-payload' | 'answered'
   token: number
+  life: string
   steps: Uint8Array[]
+  databases: string[]
   wait_ms: number
 }
 
@@ -19,10 +21,23 @@ export function tableRecords(database: Database): Records {
       const [row] = await run<ReservedRow>(
         sql`select * from rung.reserve_idempotency(${key}, ${fingerprint}, ${ms(leaseMs)}, ${ms(keepMs)})`,
       )
-      const { state, token, steps, wait_ms: waitMs, status, headers, body } = row!
-      if (state === 'held') return { state, token, steps }
+      const { state, token, life, steps, databases, wait_ms: waitMs, status, headers, body } = row!
+      if (state === 'held') return { state, token, life, steps, databases }
       if (state === 'in-flight') return { state, waitMs }
       return state === 'answered' ? { state, answer: { status, headers, body } } : { state }
+    },
+
+    async note({ key, token }, other) {
+      const rows = await run(sql`
+        update rung.idempotency set databases = array_append(databases, ${other}::text)
+        where key = ${key} and token = ${token} and status is null returning 1`)
+      return rows.length === 1
+    },
+
+    async reserveUnder({ key, token }, { fingerprint, leaseMs, keepMs }) {
+      const [row] = await run<{ steps: Uint8Array[] | null }>(sql`
+        select rung.reserve_idempotency_under(${key}, ${token}, ${fingerprint}, ${ms(leaseMs)}, ${ms(keepMs)}) steps`)
+      return row!.steps ?? undefined
     },
 
     step({ key, token }, value) {

@@ -103,8 +103,13 @@ const billing = defineModule({
     /** Writes in one database and then in the other, in one request. */
     http.post('/rename/:id', { config: { idempotency: 'optional' } }, async ({ params, body }) => {
       const { id } = params as { id: string }
-      const { note, failAfter } = body as { note: string; failAfter?: string }
-      await data.write((tx) => tx`insert into billing.reminder (order_id, kind) values (${id}, 'renamed')`)
+      const { note, failAfter, decideByRead } = body as { note: string; failAfter?: string; decideByRead?: boolean }
+      if (!(decideByRead && failed.has(note))) {
+        await data.write((tx) => tx`insert into billing.reminder (order_id, kind) values (${id}, 'renamed')`)
+      }
+      const gate = gates.get(note)
+      gates.delete(note)
+      if (gate) await gate()
       if (failAfter === 'billing' && !failed.has(note)) {
         failed.add(note)
         throw new Error('the process fails here')
@@ -137,6 +142,8 @@ const billing = defineModule({
   ],
 })
 const failed = new Set<string>()
+/** The first request with the note waits here after its write in billing. */
+export const gates = new Map<string, () => Promise<void>>()
 
 export const modules = [orders, billing]
 export default defineApp({ name: 'two-databases', modules })
