@@ -15,7 +15,9 @@ const sameLineEveryMs = 60_000
 /** Watches a running app: metrics, traces, log lines. What it finds is kept for the doctor, or passed to `sightings`. */
 export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, bindings, primitives }) => {
-    const seen = sightings ?? keepSightings(http, primitives.stores.main.database)
+    const notSaved = (error: unknown) =>
+      log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
+    const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
     const counters = metrics(http, data, { ...primitives, backupDir: bindings.backup.dir })
     traces(http, data)
     requestLog(http, data, bindings.log.sample)

@@ -25,6 +25,21 @@ export const seenKind = 'seen'
 export const seenMax = 200
 const keptMs = 7 * 86_400_000
 
+/** Characters of a statement or a plan. A report of `seenMax` entries stays below some MB. */
+const textMax = 4_096
+
+/** Returns the entry as Postgres can keep it as JSON: its texts are cut, and without what is not Unicode or is NUL. Pure. */
+export function storable(entry: Seen): Seen {
+  const { statement, site, route, plan } = entry
+  const texts = { statement: cut(statement), site: cut(site), route: cut(route) }
+  return { ...entry, ...texts, ...(plan !== undefined && { plan: cut(plan) }) }
+}
+
+function cut(text: string): string {
+  const short = text.length > textMax ? `${text.slice(0, textMax)} …` : text
+  return short.replaceAll('\0', '').toWellFormed()
+}
+
 /** Returns what all processes of the app have seen within the last week. */
 export async function readSeen(database: Database): Promise<Seen[]> {
   const reports = await readReports<Seen[]>(database, seenKind, keptMs)

@@ -4,7 +4,7 @@ import type { Http } from '../primitives/http/contract.ts'
 import { saveReport } from '../primitives/upkeep/reports.ts'
 import { nameOfProcess } from '../runtime/work.ts'
 import type { NPlusOne } from './n-plus-one.ts'
-import { mergeSeen, type Seen, seenKind, seenMax } from './seen.ts'
+import { mergeSeen, type Seen, seenKind, seenMax, storable } from './seen.ts'
 import type { SlowStatement } from './slow-statements.ts'
 
 /** Where what was seen is kept for `rung doctor`. */
@@ -16,7 +16,7 @@ export interface Sightings {
 const writeEveryMs = 5_000
 
 /** Keeps what was seen in the database, where `rung doctor` finds it: a few seconds later, and at the end. */
-export function keepSightings(http: Http, database: Database): Sightings {
+export function keepSightings(http: Http, database: Database, failed: (error: unknown) => void = () => {}): Sightings {
   const process = nameOfProcess()
   let seen: Seen[] = []
   let isWritten = true
@@ -26,7 +26,8 @@ export function keepSightings(http: Http, database: Database): Sightings {
   async function write(): Promise<void> {
     if (isWritten) return
     isWritten = true
-    await saveReport(database, process, seenKind, seen).catch(() => {
+    await saveReport(database, process, seenKind, seen).catch((error) => {
+      failed(error)
       isWritten = false // the next one tries again
     })
   }
@@ -35,7 +36,7 @@ export function keepSightings(http: Http, database: Database): Sightings {
     return writing
   }
   function add(entry: Seen): void {
-    seen = mergeSeen(seen, [entry], seenMax)
+    seen = mergeSeen(seen, [storable(entry)], seenMax)
     isWritten = false
   }
 

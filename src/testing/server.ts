@@ -53,6 +53,10 @@ export async function createTestDatabase(serverUrl: string, migrations: readonly
   const template = templateName(migrations)
   const name = `${copyPrefix}${Math.floor(systemClock.now() / 1000).toString(36)}_${randomBytes(6).toString('hex')}`
   try {
+    if (!cleaned.has(serverUrl)) {
+      cleaned.add(serverUrl)
+      await removeAbandoned(client)
+    }
     for (let attempt = 0; ; attempt += 1) {
       if (!(await exists(client, template))) await makeTemplate(client, serverUrl, template, migrations)
       try {
@@ -76,6 +80,9 @@ export async function createTestDatabase(serverUrl: string, migrations: readonly
     },
   }
 }
+
+/** Servers on which this process has looked for what killed runs have left. */
+const cleaned = new Set<string>()
 
 const noSuchDatabase = '3D000'
 const copyPrefix = 'rung_test_'

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { after, before, test } from 'node:test'
+import { promisify } from 'node:util'
 import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { checksumOf, type Migration } from '../../src/primitives/data/migrations.ts'
@@ -69,6 +71,18 @@ test('what killed runs have left is removed with the next template, and what is 
   await (await createTestDatabase(server.url, migrationsFor('create table other (id int)'))).drop()
   assert.deepEqual(await names('rung_test_%'), [fresh, used])
   await client.end()
+})
+
+test('what killed runs have left is removed with the first database of a process, also where the template is there', async () => {
+  await (await createTestDatabase(server.url, plain)).drop()
+  const left = `rung_test_${Math.floor(Date.now() / 1000 - 7_200).toString(36)}_dddddddddddd`
+  await admin.query(`create database ${left} owner app`)
+  const module = new URL('../../src/testing/server.ts', import.meta.url).href
+  const text = `const { createTestDatabase } = await import(${JSON.stringify(module)})
+    await (await createTestDatabase(${JSON.stringify(server.url)}, ${JSON.stringify(plain)})).drop()`
+  const options = ['--conditions=rung-source', '--input-type=module', '--eval', text]
+  await promisify(execFile)(process.execPath, options)
+  assert.deepEqual(await names(left), [])
 })
 
 test('a role that may not create databases is told what it needs', async () => {
