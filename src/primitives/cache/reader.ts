@@ -8,6 +8,9 @@ import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
 import { type Loaded, Loads, type LoadsParts, type ReadRequest, reaches } from './loads.ts'
 import type { Groups } from './stats.ts'
 
+/** A log is waited for at most this long. The value is then loaded without the cache, so it is never stale. */
+export const readyMsMax = 1_000
+
 export interface ReaderParts extends LoadsParts {
   groups: Groups
   /** Returns `undefined` once the log is followed, otherwise when it is. */
@@ -27,6 +30,8 @@ export interface ReaderParts extends LoadsParts {
 export class Reader {
   readonly #parts: ReaderParts
   readonly #loads: Loads
+  /** Scopes that have waited in vain: their further reads do not wait again. */
+  readonly #late = new WeakSet<Scope>()
 
   constructor(parts: ReaderParts) {
     this.#parts = parts
@@ -38,14 +43,15 @@ export class Reader {
     const scope = currentScope()
     const stats = groups.of(module, groupOf(key))
     const request: ReadRequest = { key: keyText(module, key), module, options, load, scope, stats }
-    if (off || inTransaction()) return this.#bypass(request)
+    if (off || inTransaction() || (scope && this.#late.has(scope))) return this.#bypass(request)
     const waiting = this.#ready(scope)
     if (waiting === undefined) return this.#read(request) // without a turn of the event loop: most reads are hits
-    return waiting.then((isUsable) => (isUsable ? this.#read(request) : this.#bypass(request)))
+    return this.#soon(waiting, scope).then((isUsable) => (isUsable ? this.#read(request) : this.#bypass(request)))
   }
 
   /**
-   * Returns `undefined` if all that the scope has seen is applied here. Otherwise resolves when it is, to false if the log cannot be read.
+   * Returns `undefined` if all that the scope has seen is applied here. Otherwise resolves when it is, to false if the log cannot be read
+   * soon enough: its database may be away, and the value need not be of that database.
    */
   #ready(scope: Scope | undefined): Promise<boolean> | undefined {
     const again = () => this.#ready(scope) ?? true
@@ -124,5 +130,15 @@ export class Reader {
       this.#parts.inherited.add(scope, () => ('names' in read ? read.names : read.tags.map(({ name }) => name)))
     }
     return read.value
+  }
+
+  /** Resolves as the log says, or to false when it has said nothing for too long. */
+  async #soon(waiting: Promise<boolean>, scope: Scope | undefined): Promise<boolean> {
+    const { promise: late, resolve } = Promise.withResolvers<false>()
+    const forget = after(readyMsMax, () => {
+      if (scope) this.#late.add(scope)
+      resolve(false)
+    })
+    return Promise.race([waiting, late]).finally(forget)
   }
 }
