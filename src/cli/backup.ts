@@ -12,7 +12,7 @@ import { formatBytes, formatMs } from '../kernel/units.ts'
 import { backupDirOf, backupSource, refuseExternal } from '../runtime/backups.ts'
 import type { DatabaseServer } from '../runtime/wire.ts'
 import type { ToolBindings } from '../topology/bindings.ts'
-import { type Command, type Input, numberOption, type Result, result } from './command.ts'
+import { type Command, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
 import { withServer } from './database.ts'
 import { toolBindings } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -42,6 +42,7 @@ const backup: Command = {
   examples: ['rung backup --to /mnt/backups', 'RUNG_BACKUP_DIR=/mnt/backups rung backup verify --drill'],
   settings: ['backup', 'process.dataDir', 'process.config'],
   options: {
+    ...settingOptions('process.dataDir'),
     to: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
     stream: { type: 'boolean', help: 'Archive the log until Ctrl-C.' },
     port: {

@@ -6,7 +6,15 @@ import type { GroupStats } from '../primitives/cache/stats.ts'
 import { type CacheSummary, requestsOf, savedLoadsOf, sharedFactsOf, summarise } from '../primitives/cache/summary.ts'
 import { openPrimitives } from '../runtime/primitives.ts'
 import { openSignals } from '../runtime/wire.ts'
-import { type Command, databaseSettings, type Input, type Result, result, unknownVerb } from './command.ts'
+import {
+  type Command,
+  databaseSettings,
+  type Input,
+  type Result,
+  result,
+  settingOptions,
+  unknownVerb,
+} from './command.ts'
 import { withDatabase } from './database.ts'
 import { tableLines } from './table.ts'
 
@@ -27,7 +35,7 @@ const cache: Command = {
   ].join('\n'),
   examples: ['rung cache', 'rung cache --json', 'rung cache invalidate articles article:7 articles'],
   settings: [...databaseSettings, 'cdn.name', 'cdn.id'],
-  options: {},
+  options: settingOptions('process.dataDir'),
   async run(input) {
     const [verb, ...words] = input.positionals
     if (verb === 'invalidate') return invalidate(input, words)

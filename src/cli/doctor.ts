@@ -7,7 +7,7 @@ import { findingLines, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { openDatabase } from '../runtime/wire.ts'
-import { type Command, databaseSettings, result } from './command.ts'
+import { type Command, databaseSettings, result, settingOptions } from './command.ts'
 import { withServer } from './database.ts'
 import { toolBindings } from './input-settings.ts'
 import { cut } from './table.ts'
@@ -33,7 +33,7 @@ const doctor: Command = {
   ].join('\n'),
   settings: databaseSettings,
   examples: ['rung doctor', 'rung doctor src/app.ts --json', 'DATABASE_URL=postgres://… rung doctor'],
-  options: {},
+  options: settingOptions('process.dataDir'),
   async run(input) {
     const { cwd, positionals, out } = input
     const bindings = await toolBindings(input, positionals[0])

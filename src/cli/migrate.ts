@@ -5,7 +5,7 @@ import { loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { migrationsOf } from '../runtime/migrations.ts'
 import { startDatabaseServer } from '../runtime/wire.ts'
-import { type Command, databaseSettings, type Input, type Result, result } from './command.ts'
+import { type Command, databaseSettings, type Input, type Result, result, settingOptions } from './command.ts'
 import { toolBindings } from './input-settings.ts'
 import { tableLines } from './table.ts'
 
@@ -24,6 +24,7 @@ const command: Command = {
   settings: databaseSettings,
   examples: ['rung migrate --status', 'rung migrate --dry-run', 'DATABASE_URL=postgres://… rung migrate'],
   options: {
+    ...settingOptions('process.dataDir'),
     status: { type: 'boolean', help: 'List what is applied and what is pending.' },
     'dry-run': { type: 'boolean', help: 'Show and check what would be applied; change nothing.' },
     lint: { type: 'boolean', help: 'Check all files, applied or not; needs no database.' },

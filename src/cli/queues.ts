@@ -4,7 +4,16 @@ import type { Outbox } from '../primitives/events/contract.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import type { Filter, ItemState, Listed, QueueCount } from '../primitives/jobs/items.ts'
 import { openQueues } from '../runtime/wire.ts'
-import { type Command, type Input, numberOption, type Options, type Result, result, unknownVerb } from './command.ts'
+import {
+  type Command,
+  type Input,
+  numberOption,
+  type Options,
+  type Result,
+  result,
+  settingOptions,
+  unknownVerb,
+} from './command.ts'
 import { withDatabase } from './database.ts'
 import { cut, tableLines } from './table.ts'
 
@@ -19,6 +28,7 @@ export interface QueueKind {
 }
 
 export const queueOptions: Options = {
+  ...settingOptions('process.dataDir'),
   queue: { type: 'string', value: 'name', help: 'Only this queue.' },
   state: { type: 'string', value: 'state', help: 'waiting, delayed, running, dead, done or cancelled.' },
   limit: { type: 'string', value: 'number', help: 'At most this many, newest first (20).' },

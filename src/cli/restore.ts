@@ -7,7 +7,7 @@ import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { backupDirOf } from '../runtime/backups.ts'
 import { copyProgress } from './backup.ts'
-import { type Command, type Input, result } from './command.ts'
+import { type Command, type Input, result, settingOptions } from './command.ts'
 import { toolBindings } from './input-settings.ts'
 import { iso } from './table.ts'
 
@@ -30,6 +30,7 @@ const command: Command = {
     "rung restore --to '2026-11-03 10:15' --into /srv/data --from /mnt/backups",
   ],
   options: {
+    ...settingOptions('process.dataDir'),
     to: { type: 'string', value: 'time', help: '"latest", or a time; UTC unless it names a zone.' },
     into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
     from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },

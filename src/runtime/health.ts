@@ -44,10 +44,9 @@ export function health(
     const deadline = AbortSignal.timeout(databaseAnswersWithinMs)
     const late = new Promise<false>((resolve) => deadline.addEventListener('abort', () => resolve(false)))
     const start = systemClock.ticks()
-    const question = sql`select 1`
     // Rung's own connections as well: without them no job runs. One that is silent is replaced at once.
-    const own = withOwnConnection(database, (one) => one.run(compile(question)), databaseAnswersWithinMs)
-    const asked = Promise.all([data.read(() => question), own]).then(
+    const own = withOwnConnection(database, (one) => one.run(compile(sql`select 1`)), databaseAnswersWithinMs)
+    const asked = Promise.all([data.read((read) => read`select 1`), own]).then(
       () => systemClock.ticks() - start < databaseAnswersWithinMs,
       () => false,
     )

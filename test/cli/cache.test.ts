@@ -150,7 +150,7 @@ describe('rung cache', { skip: noRedis }, () => {
     assert.deepEqual(
       lines.map((line) => line.replace(/ \(.*\)/, '')),
       [
-        'the shared layer of the cache cannot be used: each process loads for itself until it is back',
+        'the shared layer of the cache cannot be used: until it is back, each process loads for itself',
         'the shared layer of the cache is used again',
       ],
     )
