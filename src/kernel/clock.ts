@@ -68,3 +68,20 @@ export async function atMost(ms: number, work: Promise<unknown>): Promise<void> 
 export function every(ms: number, fn: () => void): () => void {
   return source.startTimer(ms, fn, { repeat: true })
 }
+
+/**
+ * Calls `work` every `ms`, but not while an earlier call still runs. `work` must not reject.
+ * @returns what ends this, and waits for a call that runs
+ */
+export function everyAlone(ms: number, work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined
+  const end = every(ms, () => {
+    running ??= work().finally(() => {
+      running = undefined
+    })
+  })
+  return async () => {
+    end()
+    await running
+  }
+}

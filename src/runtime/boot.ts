@@ -329,6 +329,7 @@ function httpSettings(app: App, bindings: Bindings, log: Log) {
     revealing: bindings.mode !== 'production',
   }
 }
+
 /** Where the data is only for trying things out, there is a shorter way than to restore a file. */
 function orBeginAnew(error: unknown, { dataDir }: Bindings): unknown {
   if (!isRungError(error, 'MIGRATION_CHANGED')) return error
@@ -336,9 +337,11 @@ function orBeginAnew(error: unknown, { dataDir }: Bindings): unknown {
   const message = `${error.message} To begin with an empty database, stop the app and delete its data directory, ${place}.`
   return new RungError(error.code, message, { cause: error, facts: error.facts })
 }
+
 function mailNotSent(dataDir: string): string {
   return `This app sends mail, and there is no RUNG_SMTP_URL: each mail is written into ${path.join(dataDir, 'mail')} and reaches nobody. Set RUNG_SMTP_URL and RUNG_MAIL_FROM.`
 }
+
 function once(fn: () => void): () => void {
   let done = false
   return () => {
@@ -346,6 +349,7 @@ function once(fn: () => void): () => void {
     done = true
   }
 }
+
 async function listen(http: Http, bindings: Bindings): Promise<void> {
   const { host, port } = bindings.http
   const { level } = http.log

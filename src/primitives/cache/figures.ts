@@ -1,4 +1,4 @@
-import { every, systemClock } from '../../kernel/clock.ts'
+import { everyAlone, systemClock } from '../../kernel/clock.ts'
 import type { Database } from '../data/contract.ts'
 import { readReports, removeReport, saveReport } from '../upkeep/reports.ts'
 import type { EntryFacts } from './bounded.ts'
@@ -46,7 +46,6 @@ export function keepFigures(
 ): () => Promise<void> {
   let last = ''
   let writtenAt = Number.NEGATIVE_INFINITY
-  let writing: Promise<void> | undefined
 
   async function write(): Promise<void> {
     const groups = core.groups.all()
@@ -60,16 +59,9 @@ export function keepFigures(
     writtenAt = systemClock.ticks()
   }
 
-  const end = every(everyMs, () => {
-    writing ??= write()
-      .catch(failed)
-      .finally(() => {
-        writing = undefined
-      })
-  })
+  const endWriting = everyAlone(everyMs, () => write().catch(failed))
   return async () => {
-    end()
-    await writing
+    await endWriting()
     if (last !== '') await removeReport(database, process, kind).catch(failed)
   }
 }

@@ -111,7 +111,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
         return fn(joinable(outer, core, options.isolation).tag as Tx)
       }
       const standing = currentWriteRule()
-      const rule = standing?.begin ? await standing.begin({ database, module, step: options.step }) : standing
+      const rule = standing && (await standing.begin({ database, module, step: options.step }))
       const known = rule?.recall?.()
       if (known) return known.value as T
       const retries = options.retries ?? 3

@@ -35,9 +35,12 @@ export type ExtendTx<Tx extends SqlTag> = (riding: Riding) => Omit<Tx, keyof Sql
  * Rules for the writes of one scope: a job's run is fenced, a repeated request does not write twice. Writes that nest in
  * another are part of it and are not asked about.
  */
+export interface ScopeRule {
+  /** Called once for each write, as it is called for and so in the order of the calls. Returns the rule of that write. */
+  begin(write: BeginningWrite): Promise<WriteRule>
+}
+
 export interface WriteRule {
-  /** Where writes differ: called once for each, before it begins and in the order in which they begin. Returns the rule of that one. */
-  begin?(write: BeginningWrite): WriteRule | Promise<WriteRule>
   /** Asked before a write begins. A value stands for it: nothing runs. */
   recall?(): { value: unknown } | undefined
   /** Asked at its commit, with what the author's function returned. */
@@ -52,12 +55,12 @@ export interface BeginningWrite {
 }
 
 /** From now on the rule holds for every write in this scope. */
-export function ruleWrites(scope: Scope, rule: WriteRule): void {
+export function ruleWrites(scope: Scope, rule: ScopeRule): void {
   scope.writeRule = rule
 }
 
-export function currentWriteRule(): WriteRule | undefined {
-  return currentScope()?.writeRule as WriteRule | undefined
+export function currentWriteRule(): ScopeRule | undefined {
+  return currentScope()?.writeRule as ScopeRule | undefined
 }
 
 /** What `rung.expect` raises: a row that the commit depends on is no longer what it was. */

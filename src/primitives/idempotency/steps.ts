@@ -1,7 +1,7 @@
 import { deserialize, serialize } from 'node:v8'
 import { RungError } from '../../kernel/errors.ts'
 import { sqlState } from '../data/errors.ts'
-import { type BeginningWrite, expectationFailed, type Ride, type WriteRule } from '../data/rides.ts'
+import { type BeginningWrite, expectationFailed, type Ride, type ScopeRule, type WriteRule } from '../data/rides.ts'
 import { tellMoment } from './channels.ts'
 import type { Holding, Records } from './contract.ts'
 
@@ -14,7 +14,7 @@ import type { Holding, Records } from './contract.ts'
  * write, which sees what the first attempt has written. A module's only write in a request needs no name; a second one without a name of its
  * own is refused.
  */
-export class Steps implements WriteRule {
+export class Steps implements ScopeRule {
   readonly #reserve: (database: string) => Promise<HeldRecord>
   readonly #held = new Map<string, Promise<HeldRecord>>()
   readonly #committed = new Map<number, Step>()
@@ -76,10 +76,6 @@ export class Steps implements WriteRule {
       const step = deserialize(bytes) as Step
       this.#committed.set(step.n, step)
     }
-  }
-
-  ride(): Ride | undefined {
-    return undefined // each write has a rule of its own
   }
 
   /** @throws IDEMPOTENCY_DIVERGED if this attempt did not make a write that an earlier one has committed */

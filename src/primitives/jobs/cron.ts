@@ -1,5 +1,5 @@
 import { Cron } from 'croner'
-import { every, systemClock } from '../../kernel/clock.ts'
+import { everyAlone, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import type { Database } from '../data/contract.ts'
 import type { Data } from '../data/data.ts'
@@ -105,14 +105,5 @@ export function cronLook(
 
 /** Looks regularly. Returns what ends it. */
 export function startCron(look: () => Promise<void>): () => Promise<void> {
-  let looking: Promise<void> | undefined
-  const end = every(lookEveryMs, () => {
-    looking ??= look().finally(() => {
-      looking = undefined
-    })
-  })
-  return async () => {
-    end()
-    await looking
-  }
+  return everyAlone(lookEveryMs, look)
 }

@@ -130,7 +130,6 @@ async function fence(run: Run, { database: home, foreignClaimsIn }: Home<unknown
       if (database !== source) await tell(database)
       return rule
     },
-    ride: () => undefined, // each write has a rule of its own
   })
   return {
     isDone: home !== source && (await tell(home)) === 'done',

@@ -1,4 +1,4 @@
-import { type Clock, every, systemClock } from '../../kernel/clock.ts'
+import { type Clock, everyAlone, systemClock } from '../../kernel/clock.ts'
 import type { Lease } from './contract.ts'
 
 /** Work that must be done now and then, by one process of the fleet. It does no harm when it is done twice at once. */
@@ -29,7 +29,6 @@ export function startUpkeep({ lease, holder, tasks, failed, clock = systemClock 
   const dueAt = new Map(tasks.map(({ name, everyMs }) => [name, clock.ticks() + everyMs]))
   const running = new Map<string, Promise<void>>()
   let heldUntil = Number.NEGATIVE_INFINITY
-  let ticking: Promise<void> | undefined
   const stop = new AbortController()
 
   async function holds(): Promise<boolean> {
@@ -61,15 +60,10 @@ export function startUpkeep({ lease, holder, tasks, failed, clock = systemClock 
     }
   }
 
-  const end = every(tickMs, () => {
-    ticking ??= tick().finally(() => {
-      ticking = undefined
-    })
-  })
+  const endTicking = everyAlone(tickMs, tick)
   return async () => {
-    end()
     stop.abort()
-    await ticking
+    await endTicking()
     await Promise.all(running.values())
     if (heldUntil > clock.ticks()) await lease.release(holder).catch((error) => failed(error))
   }
