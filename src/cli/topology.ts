@@ -21,9 +21,20 @@ const command: Command = {
     '    processes: { web: 2, worker: 1 },',
     '  })',
   ].join('\n'),
-  settings: ['rung', 'processes', 'http', 'data', 'cache.url', 'edge', 'cdn', 'backup.dir', 'unresponsiveAfterMs'],
+  settings: [
+    'rung',
+    'processes',
+    'http',
+    'data',
+    'cache.url',
+    'edge',
+    'balancer',
+    'cdn',
+    'backup.dir',
+    'unresponsiveAfterMs',
+  ],
   examples: ['rung topology', 'rung topology 10k --json'],
-  options: settingOptions('http.port', 'processes.web', 'processes.worker'),
+  options: settingOptions('http.port', 'processes.web', 'processes.worker', 'data.replicas'),
   async run(input) {
     const { positionals, cwd, out } = input
     const settings = await settingsOf(input, rungAndApp(positionals))

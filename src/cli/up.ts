@@ -41,9 +41,14 @@ const up: Command = {
     'rung logs, rung stop. With RUNG_BACKUP_DIR a process of its own archives the',
     'database. All settings of its processes: rung start --help.',
   ].join('\n'),
-  settings: ['rung', 'processes', 'http.host', 'http.port', 'data.url', 'cache.url', 'edge', 'unresponsiveAfterMs'],
+  settings: [
+    ...['rung', 'processes', 'http.host', 'http.port', 'data.url', 'data.readUrls', 'data.replicas', 'data.pooler'],
+    ...['cache.url', 'edge', 'balancer', 'unresponsiveAfterMs'],
+  ],
   examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
-  options: settingOptions('http.port', 'processes.web', 'processes.worker', 'log.format', 'process.dataDir'),
+  options: settingOptions(
+    ...['http.port', 'processes.web', 'processes.worker', 'data.replicas', 'log.format', 'process.dataDir'],
+  ),
   async run(input) {
     const stopped = stopOnSignal(input) // from the first moment: a start takes time and may be stopped too
     const { cwd } = input

@@ -27,6 +27,8 @@ export interface LogicalPart {
 interface EnginePart {
   readonly type: 'engine'
   readonly engine: Engine
+  /** The names of the instances that Rung runs. */
+  readonly instances: readonly string[]
 }
 interface AppPart {
   readonly type: 'app'
@@ -44,10 +46,10 @@ const partOfRole: Readonly<Record<Role, string>> = { both: 'app', web: 'web', wo
  */
 export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readonly Engine[]): Deployment {
   const topology = topologyOf(settings)
-  if (topology.edge.engine === 'none' && webProcesses(topology) > 1) {
+  if (topology.edge.engine === 'none' && topology.balancer.engine === 'none' && webProcesses(topology) > 1) {
     throw new RungError(
       'CONFIG_INVALID',
-      `Several web processes need the edge in front of them. Set ${waysToSet('edge')} to on, or run one web process.`,
+      `Several web processes need the edge or a balancer in front of them. Set ${waysToSet('edge')} to on, or run one web process.`,
     )
   }
   const { host, port } = topology.http
@@ -60,23 +62,26 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
   const behind = managed('behind').map(({ part }) => part)
   const fronts = managed('front')
 
-  const enginePart = (engine: Engine): LogicalPart => ({
-    name: engine.part,
-    count: isManaged(engine) ? 1 : 0,
-    runs: engine.describe(settings.values, entry),
-    kind: { type: 'engine', engine },
-    needs: [
-      ...(engine.needs ?? []),
-      ...(engine.side === 'front'
-        ? [...fronts.slice(fronts.indexOf(engine) + 1).map(({ part }) => part), ...answering]
-        : []),
-    ],
-    stopsBefore: [],
-  })
+  function enginePart(engine: Engine): LogicalPart {
+    const instances = isManaged(engine) ? (engine.instances?.(topology) ?? [engine.part]) : []
+    return {
+      name: engine.part,
+      count: instances.length,
+      runs: engine.describe(settings.values, entry),
+      kind: { type: 'engine', engine, instances },
+      needs: [
+        ...(engine.needs ?? []),
+        ...(engine.side === 'front'
+          ? [...fronts.slice(fronts.indexOf(engine) + 1).map(({ part }) => part), ...answering]
+          : []),
+      ],
+      stopsBefore: [],
+    }
+  }
   const appPart = (role: Role): LogicalPart => ({
     name: partOfRole[role],
     count: topology.processes[role],
-    runs: appInWords(role, topology, fronts.length > 0 ? 'behind the edge' : `at ${entry}`),
+    runs: appInWords(role, topology, fronts.length > 0 ? `behind the ${fronts[0]!.part}` : `at ${entry}`),
     kind: { type: 'app', role },
     needs: behind,
     // Web processes may enqueue work until they end; the archive outlives everything that writes.
@@ -104,7 +109,7 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
 function appInWords(role: Role, { data }: Topology, at: string): string {
   const pools = `${data.readConnectionsMax} + ${data.writeConnectionsMax} connections each`
   if (role === 'worker') return `runs jobs, handles events; ${pools}`
-  return `${role === 'both' ? 'answers and runs jobs' : 'answers requests'}, ${at}; ${pools}`
+  return `${role === 'both' ? 'answers and runs jobs' : 'answers requests'} ${at}; ${pools}`
 }
 
 /** Returns the waves in which each part starts and stops, counted from the inside. A wave completes before the next one begins. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
-import type { EngineEvents, PlacedEngine, RunningPart } from '../engines/process/engine.ts'
+import type { Engine, EngineEvents, PlacedEngine, RunningPart } from '../engines/process/engine.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
 import { environmentOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
@@ -81,7 +81,7 @@ export function portsNeeded({ parts }: Deployment): number {
 }
 
 /** Places a deployment on this machine. Pure. */
-export function placeDeployment(deployment: Deployment, { given }: Pick<Settings, 'given'>, site: Site): Plan {
+export function placeDeployment(deployment: Deployment, { given, values }: Settings, site: Site): Plan {
   const { topology, parts } = deployment
   const { app, dataDir, entry } = site
   const free = [...site.ports]
@@ -90,15 +90,19 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
   const inherited = withoutSettings(app.env)
 
   const running = parts.filter(({ count }) => count > 0)
-  const enginesOf = (side: 'front' | 'behind') =>
-    running.flatMap((part) => (part.kind.type === 'engine' && part.kind.engine.side === side ? [part.kind.engine] : []))
-  const fronts = enginesOf('front')
+  const engineInstances = running.flatMap(({ kind }) =>
+    kind.type === 'engine' ? kind.instances.map((name) => ({ name, engine: kind.engine })) : [],
+  )
+  const fronts = engineInstances.filter(({ engine }) => engine.side === 'front')
+  const behind = engineInstances.filter(({ engine }) => engine.side === 'behind')
   const isBehind = fronts.length > 0
 
   // Private ports in the order in which people read the parts.
-  const extra = new Map(fronts.map((engine) => [engine.part, take(engine.ports ?? 0)]))
+  const extraPorts = (ones: typeof engineInstances) =>
+    ones.map(({ name, engine }): [string, number[]] => [name, take(engine.ports ?? 0)])
+  const ofFronts = extraPorts(fronts)
   const listens = new Map(
-    fronts.map((engine, index) => [engine.part, index === 0 ? entry : { host: local, port: take(1)[0]! }]),
+    fronts.map(({ name }, index) => [name, index === 0 ? entry : { host: local, port: take(1)[0]! }]),
   )
   const instances = running.flatMap(({ name, count, kind }) =>
     kind.type !== 'app'
@@ -109,28 +113,38 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
           return { part: name, name: `${name}-${index + 1}`, role: kind.role, ...at }
         }),
   )
-  const answering = instances.filter(({ role }) => role !== 'worker').map((one) => addressOf(one))
+  const answering = instances
+    .filter(({ role }) => role !== 'worker')
+    .map((one) => ({ name: one.name, address: addressOf(one) }))
+  const ports = new Map([...ofFronts, ...extraPorts(behind)])
 
-  const placed = new Map<string, PlacedEngine>()
-  for (const engine of [...fronts, ...enginesOf('behind')]) {
-    const next = fronts[fronts.indexOf(engine) + 1]
+  const placed = new Map<string, { engine: Engine; where: PlacedEngine }>()
+  const wave = ({ engine }: { engine: Engine }) => waves.get(engine.part)!.start
+  for (const { name, engine } of engineInstances.toSorted((a, b) => wave(a) - wave(b))) {
+    const next = fronts[fronts.findIndex((front) => front.name === name) + 1]
     const where = engine.place?.({
+      name,
       topology,
+      settings: values,
       dataDir,
       tmpDir: site.tmpDir,
-      dirFor: (socket) => dirFor(site, engine.part, socket),
-      ports: extra.get(engine.part) ?? take(engine.ports ?? 0),
-      listen: listens.get(engine.part) ?? entry,
-      upstreams: engine.side === 'front' && next ? [addressOf(listens.get(next.part)!)] : answering,
-      secret: site.secretOf(engine.part),
+      dirFor: (socket) => dirFor(site, name, socket),
+      ports: ports.get(name)!,
+      listen: listens.get(name) ?? entry,
+      upstreams:
+        engine.side === 'front' && next
+          ? [{ name: next.name, address: addressOf(listens.get(next.name)!) }]
+          : answering,
+      placed: (part) => [...placed.values()].filter((one) => one.engine.part === part).map((one) => one.where),
+      secret: site.secretOf(name),
     })
-    if (where) placed.set(engine.part, where)
+    if (where) placed.set(name, { engine, where })
   }
 
   const shared: Env = {
     ...inherited,
     ...environmentOf(given),
-    ...Object.assign({}, ...[...placed.values()].map(({ environment }) => environment)),
+    ...joined([...placed.values()].map(({ where }) => where.environment)),
     ...(topology.archived && { RUNG_BACKUP_DIR: undefined }), // the archiver alone archives
     RUNG_CONFIG: noConfig,
     RUNG_TOPOLOGY: topology.rung,
@@ -159,8 +173,11 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
 
   function partsOf({ name, kind }: LogicalPart): Part[] {
     if (kind.type === 'engine') {
-      const { address, dir, log, options, start } = placed.get(name)!
-      return [{ kind: 'engine', engine: kind.engine.name, name, ...inWaves(name), address, dir, log, options, start }]
+      return kind.instances.map((instance) => {
+        const { address, dir, log, options, start } = placed.get(instance)!.where
+        const at = { address, dir, log, options }
+        return { kind: 'engine', engine: kind.engine.name, name: instance, ...inWaves(name), ...at, start }
+      })
     }
     if (kind.type === 'archiver') {
       const port = take(1)[0]!
@@ -198,6 +215,19 @@ export function placeDeployment(deployment: Deployment, { given }: Pick<Settings
       }))
   }
   return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf) }
+}
+
+/** Variables with a list, to which several engines contribute. */
+const lists = new Set(['DATABASE_READ_URL'])
+
+/** Returns the variables of all engines, whatever their order. */
+function joined(environments: readonly PlacedEngine['environment'][]): Record<string, string> {
+  const all: Record<string, string> = {}
+  for (const [name, value] of environments.flatMap(Object.entries)) {
+    if (name in all && !lists.has(name)) throw new TypeError(`two engines set ${name}`)
+    all[name] = name in all ? `${all[name]},${value}` : value
+  }
+  return all
 }
 
 function withLocal(proxies: string | undefined): string {

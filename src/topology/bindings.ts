@@ -79,8 +79,12 @@ export interface DatabaseBinding {
   readonly modules: readonly string[]
 }
 
-export type DataBinding = DataLimits &
-  (
+export type DataBinding = DataLimits & {
+  /** The replicas: other servers of the same cluster, named postgres-2, postgres-3 … in this order. That of `url` is named postgres. */
+  readonly readUrls: readonly string[]
+  /** A pooler with a database `<server>.<target>` for each server and each of `pooledTargets`. */
+  readonly poolerUrl: string | undefined
+} & (
     | { readonly engine: 'external'; readonly url: string }
     /** In the data directory. `connectionsMax` is the `max_connections` of a server that this process starts. */
     | { readonly engine: 'embedded'; readonly connectionsMax: number }
@@ -151,7 +155,7 @@ export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
     mode: values.process.mode,
     dataDir: dataDirOf(settings, cwd),
     secret: values.process.secret,
-    data: dataOf(topology, values.data.url),
+    data: dataOf(topology, values),
     cdn: topology.cdn,
     backup: { ...values.backup, dir: backupDirOf(settings, cwd) },
     log: values.log,
@@ -171,11 +175,13 @@ export function backupDirOf({ values }: Settings, cwd: string): string | undefin
   return values.backup.dir === undefined ? undefined : path.resolve(cwd, values.backup.dir)
 }
 
-function dataOf(topology: Topology, url: string | undefined): DataBinding {
-  const { engine: _, ...limits } = topology.data
+function dataOf(topology: Topology, { data, process: { poolerUrl } }: Settings['values']): DataBinding {
+  const { engine: _engine, replicas: _replicas, pooler: _pooler, ...limits } = topology.data
+  const { url, readUrls } = data
+  const shared = { ...limits, readUrls, poolerUrl }
   return url === undefined
-    ? { ...limits, engine: 'embedded', connectionsMax: databaseConnections(topology) }
-    : { ...limits, engine: 'external', url }
+    ? { ...shared, engine: 'embedded', connectionsMax: databaseConnections(topology) }
+    : { ...shared, engine: 'external', url }
 }
 
 function edgeOf({ edgeUrl: url, edgeSecret: secret }: Settings['values']['process']): EdgeBinding | undefined {

@@ -127,7 +127,9 @@ export function waysToSet(path: string): string {
   return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
 }
 
-function checkTogether({ cdn, mail, process }: Values): void {
+function checkTogether({ cdn, data, mail, process }: Values): void {
+  if (data.url === undefined && data.readUrls.length > 0)
+    throw invalid(`Replicas need the URL of their primary. Set ${waysToSet('data.url')}.`)
   if (cdn.name === undefined && (cdn.id !== undefined || cdn.url !== undefined))
     throw invalid(`A CDN needs its name. Set ${waysToSet('cdn.name')}.`)
   if (cdn.name !== undefined && cdn.name !== noCdn && cdn.id === undefined)

@@ -53,15 +53,20 @@ export const share: SettingType<number> = {
   placeholder: 'number',
 }
 
-/** Addresses and networks; as text separated by commas. */
-export const networks: SettingType<readonly string[]> = {
-  parse: (list) =>
-    list
+/** As text separated by commas. */
+const list = {
+  parse: (text: string): unknown =>
+    text
       .split(',')
       .map((one) => one.trim())
       .filter(Boolean),
+  format: (values: readonly string[]) => values.join(','),
+}
+
+/** Addresses and networks. */
+export const networks: SettingType<readonly string[]> = {
+  ...list,
   accepts: (value) => Array.isArray(value) && value.every(isNetwork),
-  format: (list) => list.join(','),
   must: 'name addresses or networks: 127.0.0.1, 10.0.0.0/8',
   placeholder: 'networks',
 }
@@ -76,5 +81,17 @@ function isNetwork(value: unknown): boolean {
 
 /** A URL that may contain a password; `form` is an example. */
 export function url(accepts: (value: string) => boolean, form: string): SettingType<string> {
-  return text(accepts, `have the form ${form}, with signs like @ : / in a password written as %40 %3A %2F`, 'url')
+  return text(accepts, `have the form ${form}, ${encoded}`, 'url')
 }
+
+/** Several such URLs. */
+export function urls(accepts: (value: string) => boolean, form: string): SettingType<readonly string[]> {
+  return {
+    ...list,
+    accepts: (value) => Array.isArray(value) && value.every((one) => isText(one) && !one.includes(',') && accepts(one)),
+    must: `be a list of URLs of the form ${form}, ${encoded}`,
+    placeholder: 'urls',
+  }
+}
+
+const encoded = 'with signs like @ : / , in a password written as %40 %3A %2F %2C'

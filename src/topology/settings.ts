@@ -1,6 +1,6 @@
 import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
-import { networks, oneOf, onOrOff, type SettingType, share, text, url, whole } from './setting-types.ts'
+import { networks, oneOf, onOrOff, type SettingType, share, text, url, urls, whole } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
 import { isPostgresUrl, parseRedisUrl, parseSmtpUrl } from './urls.ts'
 
@@ -84,6 +84,7 @@ export const noCdn = 'off' as const
 export const noConfig = 'none'
 
 const connections = whole(1, 1000)
+const postgresForm = 'postgres://user:password@host:5432/name'
 const milliseconds = (most: number) => whole(0, most)
 const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
 
@@ -124,10 +125,27 @@ export const settings = {
     }),
   },
   data: {
-    url: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
+    url: setting(url(isPostgresUrl, postgresForm), {
       env: 'DATABASE_URL',
       secret: true,
       help: 'A running Postgres; without it Rung starts one in the data directory.',
+    }),
+    readUrls: setting(urls(isPostgresUrl, postgresForm), {
+      env: 'DATABASE_READ_URL',
+      secret: true,
+      default: [],
+      help: 'Running replicas of that Postgres, for reads; several are separated by commas.',
+    }),
+    replicas: setting(whole(0, 8), {
+      env: 'RUNG_REPLICAS',
+      option: 'replicas',
+      default: ({ preset }) => preset.data.replicas,
+      help: 'Number of replicas that rung up runs beside its own Postgres.',
+    }),
+    pooler: setting(onOrOff, {
+      env: 'RUNG_POOLER',
+      default: ({ preset }) => (preset.data.pooler === 'none' ? 'off' : 'on'),
+      help: 'PgBouncer, through which the processes of rung up share their database connections.',
     }),
     readConnectionsMax: setting(connections, {
       env: 'RUNG_POOL_READ',
@@ -164,6 +182,11 @@ export const settings = {
     env: 'RUNG_EDGE',
     default: ({ preset }) => (preset.edge.engine === 'none' ? 'off' : 'on'),
     help: 'The page cache in front of the processes that answer requests.',
+  }),
+  balancer: setting(onOrOff, {
+    env: 'RUNG_BALANCER',
+    default: ({ preset }) => (preset.balancer.engine === 'none' ? 'off' : 'on'),
+    help: 'HAProxy, which spreads requests over the processes that answer them.',
   }),
   cdn: {
     name: setting(oneOf([...cdnNames, noCdn]), {
@@ -295,11 +318,17 @@ export const settings = {
         help: 'The root of all keys; without it one is created in the data directory.',
       },
     ),
-    testServer: setting(url(isPostgresUrl, 'postgres://user:password@host:5432/name'), {
+    testServer: setting(url(isPostgresUrl, postgresForm), {
       env: 'RUNG_TEST_SERVER',
       file: false,
       secret: true,
       help: 'The Postgres server on which tests create their databases; "rung test" sets it.',
+    }),
+    poolerUrl: setting(url(isPostgresUrl, 'postgres://user:password@host:6432'), {
+      env: 'RUNG_POOLER_URL',
+      file: false,
+      secret: true,
+      help: 'The pooler, with a database for each server and target: postgres.read, postgres-2.read.',
     }),
     edgeUrl: setting(
       text(

@@ -12,6 +12,8 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     data: {
       ...preset.data,
       engine: data.url === undefined ? 'embedded' : 'external',
+      replicas: data.url === undefined ? data.replicas : data.readUrls.length,
+      pooler: data.pooler === 'on' ? 'pgbouncer' : 'none',
       readConnectionsMax: data.readConnectionsMax,
       writeConnectionsMax: data.writeConnectionsMax,
     },
@@ -20,6 +22,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
       memoryBytesMax: cache.memoryMib * 1024 ** 2,
     },
     edge: { engine: values.edge === 'on' ? 'nginx' : 'none' },
+    balancer: { engine: values.balancer === 'on' ? 'haproxy' : 'none' },
     cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },
     mail: { engine: values.mail.url === undefined ? 'eml' : 'smtp' },
     archived: data.url === undefined && values.backup.dir !== undefined,

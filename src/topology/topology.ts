@@ -5,6 +5,8 @@ export interface Topology {
   readonly cache: CacheTopology
   /** `nginx`: a page cache in front of the processes that answer requests. */
   readonly edge: { readonly engine: 'none' | 'nginx' }
+  /** `haproxy`: spreads requests over the processes that answer them. Behind the edge, if there is one. */
+  readonly balancer: { readonly engine: 'none' | 'haproxy' }
   /** A CDN in front of everything, run by its vendor. */
   readonly cdn: CdnTopology | undefined
   /** `disk`: in the data directory. */
@@ -13,7 +15,7 @@ export interface Topology {
   readonly mail: { readonly engine: 'eml' | 'smtp' }
   /** Whether the log of the database is archived continuously. */
   readonly archived: boolean
-  /** Where clients connect: the edge, otherwise the one process that answers. */
+  /** Where clients connect: the edge, otherwise the balancer, otherwise the one process that answers. */
   readonly http: { readonly host: string; readonly port: number }
   /** Number of processes of each role. */
   readonly processes: Readonly<Record<Role, number>>
@@ -21,7 +23,7 @@ export interface Topology {
   readonly unresponsiveAfterMs: number
 }
 
-export type RungName = '1k' | '10k'
+export type RungName = '1k' | '10k' | '100k'
 
 /** `web` answers requests, `worker` runs jobs and handles events, `both` does both. */
 export const roles = ['both', 'web', 'worker'] as const
@@ -30,6 +32,10 @@ export type Role = (typeof roles)[number]
 export interface DataTopology extends DataLimits {
   /** `embedded`: Rung starts its own Postgres in the data directory. `external`: one that runs already. */
   readonly engine: 'embedded' | 'external'
+  /** Number of copies of the database that follow it. Rung runs those of its own Postgres. */
+  readonly replicas: number
+  /** `pgbouncer`: the processes share connections through a transaction pooler. */
+  readonly pooler: 'none' | 'pgbouncer'
 }
 
 /** Limits of one process. Reads and writes have separate pools, so that neither starves the other. */
@@ -60,18 +66,45 @@ export interface CdnTopology {
   readonly id: string
 }
 
-/** Connections of each process besides its pools: for Rung's own statements, and two that listen. */
-const ownConnections = 5
+/** Connections of each process for Rung's own statements. */
+const ownConnections = 3
+/** Connections of each process that lead past a pooler: two that listen. */
+const directConnections = 2
 /** Connections besides those of processes: migrations, rebuilds of an index, tools. */
 const otherConnections = 20
 /** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
 const connectionsMin = 70
 
-/** Returns `max_connections`. */
-export function databaseConnections({ data, processes }: Pick<Topology, 'data' | 'processes'>): number {
-  const count = processes.both + processes.web + processes.worker
+type Connecting = Pick<Topology, 'data' | 'processes'>
+
+/** Returns the connections that all processes, workers and tools need at most on one server: the `max_connections` of Rung's own. */
+export function databaseConnections(topology: Connecting): number {
+  const { data } = topology
+  const pools = poolerConnections(topology)
+  const pooled = Object.values(pools).reduce((sum, count) => sum + count)
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax + ownConnections
-  return Math.max(connectionsMin, count * ofEach + otherConnections)
+  const shared = data.pooler === 'none' ? processCount(topology) * ofEach : pooled
+  return Math.max(connectionsMin, shared + processCount(topology) * directConnections + otherConnections)
+}
+
+/** What a connection is for. A pooler has a pool for each, on each server. */
+export const pooledTargets = ['read', 'write', 'own', 'reports'] as const
+export type PooledTarget = (typeof pooledTargets)[number]
+
+/** Processes whose connections may all be in use at the same time. More of them share these: they would queue in Postgres otherwise. */
+const busyProcesses = 2
+/** Long reads, for all processes together. */
+const reportConnections = 4
+
+/** Returns the connections of a pooler to one server, for each target. */
+export function poolerConnections(topology: Connecting): Readonly<Record<PooledTarget, number>> {
+  const { readConnectionsMax: read, writeConnectionsMax: write } = topology.data
+  const busy = Math.min(busyProcesses, processCount(topology))
+  return { read: busy * read, write: busy * write, own: busy * ownConnections, reports: reportConnections }
+}
+
+function processCount({ processes }: Connecting): number {
+  return processes.both + processes.web + processes.worker
 }
 
 /** Returns the number of processes that answer requests. */

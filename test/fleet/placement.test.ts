@@ -200,7 +200,7 @@ describe('another engine', () => {
       describe: () => 'pools the connections of all processes',
       place: ({ dirFor, ports: [port] }) => ({
         ...{ address: `127.0.0.1:${port}`, dir: dirFor(), log: `${dirFor()}/server.log`, options: { port } },
-        environment: { DATABASE_URL: `postgres://app@127.0.0.1:${port}/app` },
+        environment: { RUNG_POOLER_URL: `postgres://app@127.0.0.1:${port}` },
         start: async () => running,
       }),
     }
@@ -211,8 +211,74 @@ describe('another engine', () => {
     assert.ok(wave('pooler').startWave < wave('web-1').startWave)
     assert.ok(wave('postgres').stopWave < wave('pooler').stopWave)
     assert.ok(wave('pooler').stopWave < wave('worker-1').stopWave)
-    for (const { env } of appsOf(parts)) assert.match(env.DATABASE_URL!, /^postgres:\/\/app@127\.0\.0\.1:2000\d\/app$/)
+    for (const { env } of appsOf(parts)) assert.match(env.RUNG_POOLER_URL!, /^postgres:\/\/app@127\.0\.0\.1:2000\d$/)
     assert.equal(deployment.parts.find(({ name }) => name === 'pooler')!.count, 1)
+  })
+
+  /** A database that follows the primary, in several instances, and a pooler that knows all of them. */
+  const copies: Engine = {
+    ...{ name: 'copies', product: 'copies', part: 'copies', side: 'behind', needs: ['postgres'], ports: 1 },
+    look: () => state,
+    use: () => 'managed',
+    instances: ({ data }) => Array.from({ length: data.replicas }, (_, index) => `postgres-${index + 2}`),
+    describe: () => 'copies of the database',
+    place: ({ name, dirFor, ports: [port], placed }) => ({
+      ...{ address: `127.0.0.1:${port}`, dir: dirFor(), log: '' },
+      options: { name, follows: placed('postgres')[0]!.address },
+      environment: { DATABASE_READ_URL: `postgres://app@/app?host=%2F${name}` },
+      start: async () => running,
+    }),
+  }
+  const knowing: Engine = {
+    ...{ name: 'knowing', product: 'a pooler', part: 'knowing', side: 'behind', needs: ['postgres', 'copies'] },
+    look: () => state,
+    use: () => 'managed',
+    describe: () => 'pools the connections of all processes',
+    place: ({ dirFor, placed }) => ({
+      ...{ address: '', dir: dirFor(), log: '', environment: {} },
+      options: { knows: [...placed('postgres'), ...placed('copies')].map(({ address }) => address) },
+      start: async () => running,
+    }),
+  }
+
+  it('may have several instances, and sees those of the parts that it needs', () => {
+    const all = [...engines, copies, knowing]
+    const [forwards, backwards] = [all, all.toReversed()].map((list) => {
+      const sorted = [...list].sort((a, b) => Number(a.side === 'behind') - Number(b.side === 'behind'))
+      return planOf({ engines: sorted, options: { rung: '100k' }, env: { RUNG_POOLER: 'off', RUNG_BALANCER: 'off' } })
+    })
+    for (const { parts, needed, deployment } of [forwards!, backwards!]) {
+      assert.equal(needed, 2 + 4 - 1 + 2)
+      assert.equal(deployment.parts.find(({ name }) => name === 'copies')!.count, 2)
+      assert.deepEqual(
+        ['postgres-2', 'postgres-3'].map((name) => optionsOf(parts, name)),
+        [
+          { name: 'postgres-2', follows: '/srv/data/run' },
+          { name: 'postgres-3', follows: '/srv/data/run' },
+        ],
+      )
+      const knows = optionsOf(parts, 'knowing').knows as string[]
+      assert.deepEqual(
+        knows.map((address) => address.replace(/\d+$/, '')),
+        ['/srv/data/run', '127.0.0.1:', '127.0.0.1:'],
+      )
+      const wave = (name: string) => parts.find((part) => part.name === name)!
+      assert.ok(wave('postgres').startWave < wave('postgres-2').startWave)
+      assert.equal(wave('postgres-2').startWave, wave('postgres-3').startWave)
+      assert.ok(wave('postgres-3').startWave < wave('knowing').startWave)
+      const { DATABASE_READ_URL, DATABASE_URL } = appsOf(parts)[0]!.env
+      assert.equal(DATABASE_READ_URL, 'postgres://app@/app?host=%2Fpostgres-2,postgres://app@/app?host=%2Fpostgres-3')
+      assert.equal(DATABASE_URL, 'postgres://app@/app?host=%2Fsrv%2Fdata%2Frun')
+    }
+  })
+
+  it('sets no variable of another one', () => {
+    const greedy: Engine = {
+      ...copies,
+      ...{ part: 'greedy', instances: () => ['greedy'] },
+      place: (site) => ({ ...copies.place!(site), environment: { DATABASE_URL: 'postgres://greedy/app' } }),
+    }
+    assert.throws(() => planOf({ engines: [...engines, greedy] }), /two engines set DATABASE_URL/)
   })
 
   it('in front of the page cache takes the port of the clients, and passes on to it', () => {
@@ -232,7 +298,7 @@ describe('another engine', () => {
     const edge = optionsOf(parts, 'edge').listen as { port: number }
     assert.deepEqual(optionsOf(parts, 'balancer'), {
       listen: { host: '127.0.0.1', port: 3000 },
-      upstreams: [`127.0.0.1:${edge.port}`],
+      upstreams: [{ name: 'edge', address: `127.0.0.1:${edge.port}` }],
     })
     const wave = (name: string) => parts.find((part) => part.name === name)!
     assert.ok(wave('edge').startWave < wave('balancer').startWave)

@@ -18,7 +18,7 @@ export function planOf({ env = {}, file, options = { rung: '10k' }, site, engine
     tmpDir: '/tmp',
     app: { program: '/bin/node', args: ['bin.js'], file: '/srv/app.ts', cwd: '/srv', env },
     entry: deployment.topology.http,
-    ports: [20_001, 20_002, 20_003, 20_004, 20_005],
+    ports: Array.from({ length: 12 }, (_, index) => 20_001 + index),
     rootSecret: 'a root of all keys, long enough to be one',
     secretOf: (part) => `${part}-secret`,
     ...site,

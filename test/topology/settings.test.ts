@@ -15,6 +15,7 @@ import {
 } from '../../src/topology/read-settings.ts'
 import { whole } from '../../src/topology/setting-types.ts'
 import { setting } from '../../src/topology/settings.ts'
+import { databaseConnections, poolerConnections } from '../../src/topology/topology.ts'
 import { topologyOf as topologyFrom } from '../../src/topology/topology-of.ts'
 
 const topologyOf = (sources: Sources) => topologyFrom(readSettings(sources))
@@ -48,6 +49,28 @@ describe('the topology of an app', () => {
       [url, file.cache.url],
     )
     assert.equal(topologyOf({ env: { DATABASE_URL: 'postgres://app@/app?host=%2Ftmp' } }).data.engine, 'external')
+  })
+
+  it('has replicas, of its own Postgres or of yours, and a pooler', () => {
+    const own = topologyOf({ env: { RUNG_POOLER: 'off' }, options: { rung: '100k', replicas: '3' } })
+    assert.deepEqual([own.data.replicas, own.data.pooler, own.balancer.engine], [3, 'none', 'haproxy'])
+    const env = { DATABASE_URL: 'postgres://a/b', DATABASE_READ_URL: 'postgres://c/b, postgres://d/b' }
+    assert.equal(topologyOf({ env, options: { rung: '100k' } }).data.replicas, 2)
+    const { data } = bindingsOf(readSettings({ env: { ...env, RUNG_POOLER_URL: 'postgres://p' } }), '/')
+    assert.deepEqual([data.readUrls, data.poolerUrl], [['postgres://c/b', 'postgres://d/b'], 'postgres://p'])
+    assert.deepEqual(bindingsOf(readSettings({ env: {} }), '/').data.readUrls, [])
+  })
+
+  it('needs fewer connections with a pooler, which has no more than the server allows', () => {
+    const of = (env: Sources['env'], web: string) => {
+      const topology = topologyOf({ env, options: { rung: '100k', web } })
+      const pooled = Object.values(poolerConnections(topology)).reduce((sum, count) => sum + count)
+      return { all: databaseConnections(topology), pooled }
+    }
+    const [few, many] = [of({}, '1'), of({}, '40')]
+    assert.equal(many.pooled, few.pooled)
+    assert.ok(many.all < of({ RUNG_POOLER: 'off' }, '40').all / 5)
+    for (const { all, pooled } of [few, many]) assert.ok(pooled < all)
   })
 
   it('restarts a part that has not answered for half a minute, or as is said', () => {
@@ -143,8 +166,8 @@ describe('a setting that is wrong', () => {
   const wrong: [what: string, sources: Sources, says: RegExp][] = [
     [
       'a rung that is not there',
-      { file: { rung: '100k' }, env: {} },
-      /^rung of rung.config.ts is "100k"; it must be one of 1k, 10k\.$/,
+      { file: { rung: '100m' }, env: {} },
+      /^rung of rung.config.ts is "100m"; it must be one of 1k, 10k, 100k\.$/,
     ],
     [
       'a word that means nothing',
@@ -187,6 +210,16 @@ describe('a setting that is wrong', () => {
     ],
     ['a URL that is none', { env: { RUNG_REDIS_URL: 'redis://:hid/den@x:1' } }, /^RUNG_REDIS_URL must have/],
     ['a database of another kind', { env: { DATABASE_URL: 'mysql://hidden' } }, /^DATABASE_URL must have/],
+    [
+      'a replica of another kind',
+      { env: { DATABASE_URL: 'postgres://a/b', DATABASE_READ_URL: 'postgres://a/b,hidden' } },
+      /^DATABASE_READ_URL must be a list/,
+    ],
+    [
+      'replicas of no primary',
+      { env: { DATABASE_READ_URL: 'postgres://hidden' } },
+      /^Replicas need the URL of their primary\. Set data\.url/,
+    ],
     ['neither on nor off', { env: { RUNG_EDGE: 'yes' } }, /^RUNG_EDGE is "yes"; it must be one of on, off\.$/],
     [
       'a CDN that nobody knows',
@@ -213,7 +246,7 @@ describe('a setting that is wrong', () => {
     [
       'several without an edge',
       { file: { rung: '10k', edge: 'off' }, env: { RUNG_WEB: '2' } },
-      /^Several web processes need the edge/,
+      /^Several web processes need the edge or a balancer/,
     ],
   ]
   for (const [what, sources, says] of wrong) {

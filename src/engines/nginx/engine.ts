@@ -20,7 +20,8 @@ export const nginx: Engine = {
   place({ dirFor, listen, ports, secret, upstreams, topology }) {
     const dir = dirFor('gate.sock')
     const adminPort = ports[0]!
-    const options = { dir, listen, adminPort, secret, upstreams, tagsShown: topology.cdn !== undefined }
+    const addresses = upstreams.map(({ address }) => address)
+    const options = { dir, listen, adminPort, secret, upstreams: addresses, tagsShown: topology.cdn !== undefined }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,

@@ -15,6 +15,8 @@ export interface Engine {
   readonly check?: string
   /** The name of its part in a fleet: `edge` is nginx. */
   readonly part: string
+  /** The names of its instances, where Rung runs several: `postgres-2`, `postgres-3`. Otherwise there is one, named as the part. */
+  instances?(topology: Topology): readonly string[]
   /** `front`: requests reach the app through it. `behind`: the app uses it. */
   readonly side: 'front' | 'behind'
   /** Parts of other engines that it needs itself. */
@@ -27,9 +29,9 @@ export interface Engine {
   use(topology: Topology): 'none' | 'managed' | 'external'
   /** Describes it in at most 62 characters, without passwords. `entry` is where clients connect. */
   describe(settings: Settings['values'], entry: string): string
-  /** Number of ports that it needs besides the one for requests. */
+  /** Number of ports that each instance needs besides the one for requests. */
   readonly ports?: number
-  /** Places it on this machine. Pure. */
+  /** Places an instance on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
   /** Finds a server of this data directory that outlived the process that started it. */
   findLeftover?(dataDir: string): Promise<Leftover | undefined>
@@ -45,7 +47,10 @@ export interface EngineState {
 
 /** The part of this machine that an engine may use. */
 export interface EngineSite {
+  /** The name of this instance. */
+  readonly name: string
   readonly topology: Topology
+  readonly settings: Settings['values']
   /** Absolute. */
   readonly dataDir: string
   readonly tmpDir: string
@@ -55,10 +60,18 @@ export interface EngineSite {
   readonly ports: readonly number[]
   /** Where an engine in front receives requests. */
   readonly listen: { readonly host: string; readonly port: number }
-  /** Where an engine in front sends requests next, as `address:port`. */
-  readonly upstreams: readonly string[]
+  /** Where an engine in front sends requests next: another one, or all processes of the app that answer. */
+  readonly upstreams: readonly Upstream[]
+  /** The instances of another part. Engines are placed from the inside outwards: those that this one needs are placed already. */
+  placed(part: string): readonly PlacedEngine[]
   /** A random secret of its own. */
   readonly secret: string
+}
+
+/** `name` is that of the part, `address` is `address:port`. */
+export interface Upstream {
+  readonly name: string
+  readonly address: string
 }
 
 export interface PlacedEngine {
@@ -68,7 +81,10 @@ export interface PlacedEngine {
   readonly log: string
   /** What it is started with; may contain secrets. */
   readonly options: object
-  /** Environment variables through which the app's processes find it. */
+  /**
+   * Environment variables through which the app's processes find it. No other engine may set the same ones, except those of lists
+   * (DATABASE_READ_URL), which are joined.
+   */
   readonly environment: Readonly<Record<string, string>>
   start(events: EngineEvents): Promise<RunningPart>
 }

@@ -5,6 +5,8 @@ export const rung1k: Topology = {
   rung: '1k',
   data: {
     engine: 'embedded',
+    replicas: 0,
+    pooler: 'none',
     readConnectionsMax: 10,
     writeConnectionsMax: 10,
     idleTimeoutMs: 60_000,
@@ -14,6 +16,7 @@ export const rung1k: Topology = {
   },
   cache: { engine: 'memory', memoryBytesMax: 32 * 1024 ** 2 },
   edge: { engine: 'none' },
+  balancer: { engine: 'none' },
   cdn: undefined,
   files: { engine: 'disk' },
   mail: { engine: 'eml' },
