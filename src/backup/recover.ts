@@ -4,7 +4,7 @@ import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import type { PostgresBinaries } from '../engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
-import { serverArgs, socketDirFor, socketPort, superuser } from '../engines/postgres/recipe.ts'
+import { serverArgs, settings, socketDirFor, socketPort, superuser } from '../engines/postgres/recipe.ts'
 import { identityOf, type Launcher } from '../engines/process/launcher.ts'
 import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
@@ -38,7 +38,7 @@ export async function recover<T>(
   const signal = path.join(data, 'recovery.signal')
   await writeFile(signal, '', { mode: 0o600 })
   if (launcher.uid !== undefined) for (const own of [socketDir, signal]) await chown(own, launcher.uid, launcher.gid!)
-  const settings = {
+  const recovery = {
     restore_command: 'false', // the log is in pg_wal already, checked on its way there
     recovery_target_timeline: String(timeline),
     ...(target.kind === 'time' && { recovery_target_time: new Date(target.at).toISOString().replace('Z', '+00') }),
@@ -47,8 +47,9 @@ export async function recover<T>(
     hot_standby: 'off', // so that its settings need not match those of the original server
     log_startup_progress_interval: '1s',
   }
-  const args = serverArgs(data, { memoryBytes: Math.min(totalmem(), 1024 ** 3), socketDir, connectionsMax: 20 })
-  for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`)
+  const memoryBytes = Math.min(totalmem(), 1024 ** 3)
+  const args = serverArgs(data, settings({ memoryBytes, socketDir, connectionsMax: 20 }))
+  for (const [name, value] of Object.entries(recovery)) args.push('-c', `${name}=${value}`)
   const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args]
   const child = spawn(command!, rest, { ...identityOf(launcher), stdio: ['ignore', 'ignore', 'pipe'] })
   let output = ''

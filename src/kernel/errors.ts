@@ -16,6 +16,7 @@ export const errorCodes = {
   DATA_DIR_IN_USE: { status: 500, title: 'Another process runs on this data directory' },
   DATA_DIR_UNWRITABLE: { status: 500, title: 'The data directory is not writable' },
   DATA_DIR_FOREIGN: { status: 500, title: 'The directory contains something that is not Rung data' },
+  DATA_DIR_PRIMARY: { status: 500, title: 'The directory of a replica contains a primary' },
   DATA_DIR_VERSION: { status: 500, title: 'The data directory belongs to another version' },
   // migrations
   MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },

@@ -1,18 +1,16 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { cp, mkdir, writeFile } from 'node:fs/promises'
-import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
-import { findBinaries, findPostgresLauncher } from '../../src/engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
-import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
-import { serverArgs, socketDirFor, socketPort } from '../../src/engines/postgres/recipe.ts'
+import { type OwnedPostgres, startEmbedded } from '../../src/engines/postgres/embedded.ts'
+import {
+  type Standby,
+  type StandbyEvent,
+  type StandbyOptions,
+  startStandby,
+} from '../../src/engines/postgres/standby.ts'
 import { parsePlace } from '../../src/kernel/position.ts'
 import type { Connection, Database, Result, Statement } from '../../src/primitives/data/contract.ts'
 import { askPlace, placeIn } from '../../src/primitives/data/place.ts'
-import { until } from './process.ts'
-
-const connectionsMax = 100
+import { ended, until } from './process.ts'
 
 /** A primary and a standby that streams from it, both real. */
 export interface Pair {
@@ -27,59 +25,140 @@ export interface Pair {
 
 /** Starts a pair in a folder. */
 export async function startPair(dir: string): Promise<Pair> {
-  const server = await startEmbedded({ root: path.join(dir, 'primary'), connectionsMax })
-  const root = path.join(dir, 'standby')
-  const data = path.join(root, 'postgres')
-  await mkdir(root, { recursive: true })
-  const admin = { ...server.adminConnection, database: 'postgres' }
-  // The low-level backup: https://www.postgresql.org/docs/17/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP
-  const backup = await connectOnce(admin)
-  await backup.query(`select pg_backup_start('standby', true)`)
-  const left = new Set(['postmaster.pid', 'postmaster.opts'])
-  await cp(path.join(dir, 'primary', 'postgres'), data, {
-    recursive: true,
-    filter: (source) => !left.has(path.basename(source)),
-  })
-  const { rows } = await backup.query('select labelfile from pg_backup_stop(false)')
-  await backup.end()
-  await writeFile(path.join(data, 'backup_label'), rows[0].labelfile)
-  await writeFile(path.join(data, 'standby.signal'), '')
-  const binaries = findBinaries()
-  const launcher = findPostgresLauncher(binaries)
-  const socketDir = socketDirFor(root, tmpdir())
-  await mkdir(socketDir, { recursive: true, mode: 0o700 })
-  const args = serverArgs(data, { memoryBytes: Math.min(totalmem(), 1024 ** 3), socketDir, connectionsMax })
-  const source = `host=${admin.host} port=${admin.port} user=${admin.user}`
-  const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args, '-c', `primary_conninfo=${source}`]
-  const child = spawn(command!, rest, { stdio: 'ignore' })
-  const standby = { ...server.connection, host: socketDir, port: socketPort }
-  const ask = async (connection: ConnectionConfig, text: string) => {
-    const client = await connectOnce(connection)
-    return client
-      .query(text)
-      .then(({ rows }) => Object.values(rows[0] as Record<string, string>)[0]!)
-      .finally(() => client.end())
-  }
-  const asStandby = { ...admin, host: socketDir, port: socketPort }
-  await until(() => ask(asStandby, 'select pg_is_in_recovery()').catch(() => undefined), 'the standby answers')
+  const cluster = await startCluster(dir, 1)
+  const [replica] = cluster.replicas
   return {
-    primary: server.connection,
-    standby,
+    primary: cluster.primary.connection,
+    standby: replica!.connection,
+    pause: replica!.pause,
+    resume: replica!.resume,
+    stop: cluster.stop,
+  }
+}
+
+/** A primary and its replicas, all real. */
+export interface Cluster {
+  primary: OwnedPostgres
+  /** `postgres-2`, `postgres-3` … */
+  replicas: readonly Replica[]
+  stop(): Promise<void>
+}
+
+export interface Replica {
+  readonly name: string
+  readonly root: string
+  /** The app's role; the same after each restart. */
+  readonly connection: ConnectionConfig
+  readonly admin: ConnectionConfig
+  /** What has happened to it, as `event: detail`. */
+  readonly events: readonly string[]
+  pid(): number
+  /** It receives the log and shows nothing of it until `resume`. */
+  pause(): Promise<void>
+  /** Resolves when it shows everything that the primary had committed. */
+  resume(): Promise<void>
+  /** Resolves when it shows everything that the primary has committed by now. */
+  caughtUp(): Promise<void>
+  /** kill -9 of the server. It restarts itself; resolves when it answers again. */
+  kill(): Promise<void>
+  /** SIGSTOP, and SIGCONT. */
+  freeze(): void
+  thaw(): void
+  /** It stays down until `start`. */
+  stop(): Promise<void>
+  start(changes?: Partial<StandbyOptions>): Promise<void>
+}
+
+export interface ClusterOptions {
+  /** What each replica shows is at least this late. */
+  applyDelayMs?: number
+  connectionsMax?: number
+}
+
+/** Starts a primary and replicas in a folder. Nothing of it survives a crash of the machine. */
+export async function startCluster(dir: string, replicas: number, options: ClusterOptions = {}): Promise<Cluster> {
+  const { connectionsMax = 100, applyDelayMs } = options
+  const primary = await startEmbedded({ root: path.join(dir, 'primary'), connectionsMax, throwaway: true })
+  const names = Array.from({ length: replicas }, (_, index) => `postgres-${index + 2}`)
+  const started = await Promise.all(
+    names.map((name) =>
+      startReplica(primary, {
+        name,
+        root: path.join(dir, name),
+        primary: { dataFolder: primary.dataDir.postgres, socketDir: primary.adminConnection.host! },
+        connectionsMax,
+        throwaway: true,
+        ...(applyDelayMs !== undefined && { applyDelayMs }),
+      }),
+    ),
+  )
+  return {
+    primary,
+    replicas: started,
+    async stop() {
+      await Promise.all(started.map((replica) => replica.stop()))
+      await primary.stop()
+    },
+  }
+}
+
+/** Asks for one value. */
+export async function askOne(connection: ConnectionConfig, text: string): Promise<unknown> {
+  const client = await connectOnce(connection)
+  return client
+    .query(text)
+    .then(({ rows }) => Object.values((rows[0] ?? {}) as object)[0])
+    .finally(() => client.end())
+}
+
+async function startReplica(primary: OwnedPostgres, options: StandbyOptions): Promise<Replica> {
+  const events: string[] = []
+  const onEvent = (event: StandbyEvent, detail: string) => void events.push(`${event}: ${detail}`)
+  const start = (changes: Partial<StandbyOptions> = {}) => startStandby({ onEvent, ...options, ...changes })
+  let standby: Standby | undefined = await start()
+  const { connection } = standby
+  const admin = { ...standby.adminConnection, database: 'postgres' }
+  const running = () => standby!.pid()!
+
+  async function caughtUp(): Promise<void> {
+    const end = await askOne({ ...primary.adminConnection, database: 'postgres' }, 'select pg_current_wal_lsn()')
+    const isThere = () =>
+      askOne(admin, `select pg_last_wal_replay_lsn() >= '${end}'::pg_lsn`).catch(() => false) as Promise<boolean>
+    await until(isThere, () => `${options.name} has caught up: ${events.join('; ')}`)
+  }
+
+  return {
+    name: options.name,
+    root: options.root,
+    connection,
+    admin,
+    events,
+    pid: running,
     async pause() {
-      await ask(asStandby, 'select pg_wal_replay_pause()')
-      const state = () => ask(asStandby, 'select pg_get_wal_replay_pause_state()')
-      await until(async () => (await state()) === 'paused', 'the standby pauses')
+      await askOne(admin, 'select pg_wal_replay_pause()')
+      const state = () => askOne(admin, 'select pg_get_wal_replay_pause_state()')
+      await until(async () => (await state()) === 'paused', `${options.name} pauses`)
     },
     async resume() {
-      await ask(asStandby, 'select pg_wal_replay_resume()')
-      const end = await ask(admin, 'select pg_current_wal_lsn()')
-      const isThere = () => ask(asStandby, `select pg_last_wal_replay_lsn() >= '${end}'::pg_lsn`)
-      await until(isThere, 'the standby has caught up')
+      await askOne(admin, 'select pg_wal_replay_resume()')
+      await caughtUp()
     },
+    caughtUp,
+    async kill() {
+      const pid = running()
+      process.kill(pid, 'SIGKILL')
+      await ended(pid)
+      await until(() => standby?.pid() !== pid, `${options.name} is back`)
+      await until(() => askOne(admin, 'select true').catch(() => false) as Promise<boolean>, `${options.name} answers`)
+    },
+    freeze: () => void process.kill(running(), 'SIGSTOP'),
+    thaw: () => void process.kill(running(), 'SIGCONT'),
     async stop() {
-      child.kill('SIGINT')
-      if (child.exitCode === null) await once(child, 'exit')
-      await server.stop()
+      await standby?.stop()
+      standby = undefined
+    },
+    async start(changes) {
+      standby = await start(changes)
     },
   }
 }

@@ -75,6 +75,58 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
   }
 }
 
+export interface ReplicaSettings extends PostgresSettings {
+  /** Its name for the primary: `postgres-2`. */
+  name: string
+  /** Folder of the primary's socket. */
+  primarySocketDir: string
+  /** What it shows is at least this late. */
+  applyDelayMs?: number | undefined
+}
+
+/**
+ * Returns the settings of a replica. Pure. It has those of the primary, and:
+ * - `hot_standby_feedback` on: the primary keeps rows for as long as a query of the replica may need them. Without it each vacuum of
+ *   a queue's table, every few seconds, would cancel each longer report on the replica. The price is what a report costs on the
+ *   primary itself: dead rows stay for as long as it runs, at most a minute. A replica that is away has no queries; `releaseRows` sees to it
+ *   that its slot does not go on keeping rows for it.
+ * - `max_standby_streaming_delay` 3 s: what conflicts even so is rare (a migration's exclusive lock, a table that vacuum shortens).
+ *   Ordinary reads end within that time. A report that does not is cancelled and retried elsewhere, because replay, and with it every
+ *   session that has just written, would wait for it.
+ * - short timeouts towards the primary: a primary that has come back is followed at once, and one that is frozen is noticed;
+ * - the primary learns each second how far this replica is.
+ */
+export function replicaSettings(wanted: ReplicaSettings): Record<string, string> {
+  const { name, primarySocketDir, applyDelayMs = 0 } = wanted
+  return {
+    ...settings(wanted),
+    hot_standby: 'on',
+    primary_conninfo: Object.entries({
+      host: primarySocketDir,
+      port: socketPort,
+      user: superuser,
+      application_name: name, // as synchronous_standby_names knows it
+      connect_timeout: 5,
+    })
+      .map(([key, value]) => `${key}='${String(value).replace(/[\\']/g, '\\$&')}'`)
+      .join(' '),
+    primary_slot_name: slotOf(name),
+    hot_standby_feedback: 'on',
+    max_standby_streaming_delay: '3s',
+    max_standby_archive_delay: '3s', // the same for log that is on the disk already
+    wal_receiver_timeout: '10s',
+    wal_receiver_status_interval: '1s',
+    wal_retrieve_retry_interval: '500ms',
+    recovery_target_timeline: 'latest',
+    ...(applyDelayMs > 0 && { recovery_min_apply_delay: `${applyDelayMs}ms` }),
+  }
+}
+
+/** Returns the name of a replica's slot on the primary. */
+export function slotOf(name: string): string {
+  return `rung_${name.replaceAll('-', '_')}`
+}
+
 /**
  * The builtin C.UTF-8 locale sorts the same on every operating system, so an index never breaks because of an upgrade of
  * the system's collation tables.
@@ -93,18 +145,15 @@ export function initdbArgs(dataDir: string): string[] {
   ]
 }
 
-/** Returns a fingerprint of the settings: a running server with another one is restarted. */
-export function recipeId(wanted: PostgresSettings): string {
-  return createHash('sha256')
-    .update(JSON.stringify(settings(wanted)))
-    .digest('hex')
-    .slice(0, 16)
+/** Returns a fingerprint of settings: a running server with another one is restarted. */
+export function fingerprint(all: Record<string, string>): string {
+  return createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 16)
 }
 
-export function serverArgs(dataDir: string, wanted: PostgresSettings): string[] {
-  const args = ['-D', dataDir]
-  for (const [name, value] of Object.entries(settings(wanted))) args.push('-c', `${name}=${value}`)
-  args.push('-c', `rung.recipe=${recipeId(wanted)}`)
+export function serverArgs(data: string, all: Record<string, string>): string[] {
+  const args = ['-D', data]
+  for (const [name, value] of Object.entries(all)) args.push('-c', `${name}=${value}`)
+  args.push('-c', `rung.recipe=${fingerprint(all)}`)
   return args
 }
 

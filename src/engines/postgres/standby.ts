@@ -1,0 +1,330 @@
+import { readFileSync } from 'node:fs'
+import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir, totalmem } from 'node:os'
+import path from 'node:path'
+import { everyAlone, systemClock } from '../../kernel/clock.ts'
+import { messageOf, RungError } from '../../kernel/errors.ts'
+import { claim } from '../process/pid-file.ts'
+import { makeDir } from '../process/server-process.ts'
+import { findBinaries, findPostgresLauncher } from './binaries.ts'
+import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
+import { copyPrimary, removeDrafts } from './copy.ts'
+import { appDatabase, appRole, postgresMajor, replicaSettings, socketDirFor } from './recipe.ts'
+import { adminAt, findServer, type RunningServer, runServer, type ServerFiles, stopFoundServer } from './server.ts'
+import { dropSlot, ensureSlot, renewSlot } from './slots.ts'
+
+/**
+ * A replica that Rung runs on the machine of its primary.
+ *
+ *   no folder ──copy──► start ──► follows ──cannot follow, or does not start──► copy beside, replace ──► start
+ *
+ * - Its folder is a cache of the primary's. It is replaced only by a complete copy, only while it is that of a replica, and the event
+ *   says why. The folder of a server that was promoted is left alone: it may contain what nothing else contains.
+ * - It starts without its primary if it has a copy: it can answer reads.
+ * - How it is run and restarted is the same as for the primary (server.ts).
+ */
+export interface Standby {
+  /** The app's own role and database; only for reads. */
+  readonly connection: ConnectionConfig
+  readonly adminConnection: ConnectionConfig
+  /** The postmaster's process id. */
+  pid(): number | undefined
+  answers(withinMs: number): Promise<boolean>
+  /** Ends a server that hangs, so that it is restarted. */
+  kill(): void
+  stop(): Promise<void>
+}
+
+export interface StandbyPlace {
+  /** Its own folder, such as `.rung/postgres-2`. */
+  root: string
+  /** `postgres-2`. */
+  name: string
+  primary: { dataFolder: string; socketDir: string }
+}
+
+export interface StandbyOptions extends StandbyPlace {
+  /** `max_connections`; at least the primary's. */
+  connectionsMax: number
+  /** Whether a watchdog shuts it down when this process has died. */
+  endsWithOwner?: boolean
+  /** What it shows is at least this late; for tests of an app. */
+  applyDelayMs?: number
+  /** For tests: nothing is written through to the disk. */
+  throwaway?: boolean
+  /** Called often during a copy. */
+  onProgress?: (doneBytes: number, totalBytes: number) => void
+  onEvent?: (event: StandbyEvent, detail: string) => void
+  /** When aborted during the start, the copy or the server is ended. */
+  over?: AbortSignal
+}
+
+/** `copying`: a copy of the primary begins, for this reason. */
+export type StandbyEvent = 'started' | 'adopted' | 'copying' | 'copied' | 'lost' | 'recovered'
+
+/** Up to 2 GB of log may have to be replayed, and a copy is usable only at the place in the log where it ended. */
+const startTimeoutMs = 600_000
+const lookEveryMs = 500
+/** A copy that does not start either is not made again for so long: the cause is elsewhere. */
+const damagedAgainMs = 600_000
+
+/**
+ * Starts a replica, copying the primary at the first start, and resolves when it answers.
+ * @throws DATA_DIR_IN_USE, DATA_DIR_PRIMARY, DATA_DIR_FOREIGN, DATA_DISK_FULL, BACKUP_UNSUPPORTED, ENGINE_*
+ */
+export async function startStandby(options: StandbyOptions): Promise<Standby> {
+  const { name, throwaway, over } = options
+  const files = filesOf(options.root)
+  const { data, root, socketDir } = files
+  const launcher = findPostgresLauncher(findBinaries())
+  makeDir(root, launcher)
+  const claimed = await claim(root, name)
+  const tell = (event: StandbyEvent, detail: string) => options.onEvent?.(event, detail)
+  const stopping = new AbortController()
+  const log = newLinesOf(files.log)
+  /** Why it cannot follow its primary. */
+  let broken: string | undefined
+  let server: RunningServer | undefined
+
+  async function copy(reason: string, damaged = false): Promise<void> {
+    tell('copying', reason)
+    const began = systemClock.ticks()
+    let bytes = 0
+    await copyPrimary({
+      from: options.primary.dataFolder,
+      primary: adminAt(options.primary.socketDir),
+      to: data,
+      launcher,
+      prepare: (primary) => renewSlot(primary, name),
+      onProgress(done, total) {
+        bytes = done
+        options.onProgress?.(done, total)
+      },
+      throwaway,
+      over: over ? AbortSignal.any([over, stopping.signal]) : stopping.signal,
+    })
+    await remember(root, { at: systemClock.now(), reason, damaged })
+    await log.read() // what the replaced server wrote
+    broken = undefined
+    const [megabytes, seconds] = [bytes / 1024 ** 2, (systemClock.ticks() - began) / 1000]
+    tell('copied', `${megabytes.toFixed(0)} MB in ${seconds.toFixed(1)} s`)
+  }
+
+  /** A server that does not start, though the same programs run the primary, has damaged files, unless the machine is the cause. */
+  async function repair(error: unknown): Promise<boolean> {
+    const reason = messageOf(error)
+    if (broken === undefined && (machineTrouble.test(reason) || (await wasJustDamaged(root)))) return false
+    await copy(broken ?? `it does not start: ${reason}`, broken === undefined)
+    return true
+  }
+
+  async function look(): Promise<void> {
+    const found = whatIsWrong(await log.read())
+    if (found === undefined || stopping.signal.aborted) return
+    if (found === 'slot') return void (await withPrimary(options, (primary) => ensureSlot(primary, name)))
+    broken = found
+    await server?.renew(found, () => copy(found))
+  }
+
+  await log.read()
+  const stopLooking = everyAlone(lookEveryMs, () => look().catch(() => {})) // the primary is away: it looks again
+  try {
+    await removeDrafts(data)
+    const reason = await whyCopy(files, options)
+    if (reason !== undefined) await copy(reason)
+    else await withPrimary(options, (primary) => ensureSlot(primary, name)).catch(() => {})
+    server = await runServer({
+      ...files,
+      settings: () =>
+        replicaSettings({
+          name,
+          memoryBytes: totalmem(),
+          socketDir,
+          primarySocketDir: options.primary.socketDir,
+          connectionsMax: Math.max(options.connectionsMax, connectionsOf(data)),
+          applyDelayMs: options.applyDelayMs,
+          ...(throwaway && { throwaway }),
+        }),
+      endsWithOwner: options.endsWithOwner ?? false,
+      startTimeoutMs,
+      givesUp: () => broken,
+      repair,
+      onEvent: tell,
+      ...(over && { over }),
+    })
+  } catch (error) {
+    stopping.abort()
+    await stopLooking()
+    await claimed.release()
+    throw error
+  }
+  const running = server
+  tell(running.how, `process ${running.pid()}`)
+  const adminConnection = { ...adminAt(socketDir), database: appDatabase }
+  return {
+    connection: { ...adminConnection, user: appRole },
+    adminConnection,
+    pid: running.pid,
+    answers: running.answers,
+    kill: running.kill,
+    async stop() {
+      stopping.abort(new Error(`${name} is being stopped`))
+      await running.stop()
+      await stopLooking()
+      await claimed.release()
+    },
+  }
+}
+
+/**
+ * Removes a replica: its slot on the primary, and its folder. A server that still runs there without an owner is stopped.
+ * @throws DATA_DIR_IN_USE, DATA_DIR_PRIMARY, DATA_DIR_FOREIGN; anything if the primary does not answer
+ */
+export async function removeStandby(place: StandbyPlace): Promise<void> {
+  const { root, data, socketDir } = filesOf(place.root)
+  const claimed = await claim(root, place.name)
+  try {
+    await checkReplica(data)
+    const found = await findServer(data)
+    if (found) await stopFoundServer(data, found)
+    await withPrimary(place, (primary) => dropSlot(primary, place.name))
+    await rm(data, { recursive: true, force: true, maxRetries: 5 })
+    await rm(socketDir, { recursive: true, force: true })
+  } finally {
+    await claimed.release()
+  }
+  await rm(root, { recursive: true, force: true, maxRetries: 5 })
+}
+
+/** Returns where the files of a replica are. */
+export function filesOf(folder: string): ServerFiles {
+  const root = path.resolve(folder)
+  return {
+    root,
+    data: path.join(root, 'data'),
+    log: path.join(root, 'postgres.log'),
+    socketDir: socketDirFor(root, tmpdir()),
+  }
+}
+
+async function withPrimary<T>({ primary }: StandbyPlace, work: (primary: Client) => Promise<T>): Promise<T> {
+  const client = await connectOnce(adminAt(primary.socketDir))
+  return work(client).finally(() => client.end())
+}
+
+/** Returns whether there is a replica in the folder. @throws if there is anything else */
+async function checkReplica(data: string): Promise<boolean> {
+  const names = await readdir(data).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  if (names.length === 0) return false
+  if (names.includes('standby.signal')) return true
+  if (names.includes('PG_VERSION')) {
+    throw new RungError(
+      'DATA_DIR_PRIMARY',
+      `${data} is the data of a primary, not of a replica, and may contain what no other copy contains. Move the folder away if you do not need it; a new copy is made then.`,
+    )
+  }
+  throw new RungError(
+    'DATA_DIR_FOREIGN',
+    `${data} is not a Postgres data directory. Move it away; a copy of the database is made there then.`,
+  )
+}
+
+/** Returns why the folder must be copied before a start; `undefined` if it may be used. */
+async function whyCopy({ data }: ServerFiles, options: StandbyOptions): Promise<string | undefined> {
+  if (!(await checkReplica(data))) return 'there is no copy yet'
+  const version = await readFile(path.join(data, 'PG_VERSION'), 'utf8').catch(() => undefined)
+  const control = readControl(data)
+  if (version === undefined || control === undefined) return 'its files are damaged'
+  if (Number(version) !== postgresMajor) return `it belongs to Postgres ${version.trim()}`
+  const system = await withPrimary(options, async (primary) => {
+    const { rows } = await primary.query('select system_identifier::text as system from pg_control_system()')
+    return BigInt(rows[0].system)
+  }).catch(() => undefined)
+  if (system !== undefined && control.system !== system) return 'it belongs to another database'
+  return undefined
+}
+
+/** Parts of `ControlFileData` of Postgres 18 (src/include/catalog/pg_control.h). Without the format of 18, nothing. */
+function readControl(data: string): { system: bigint; connectionsMax: number } | undefined {
+  try {
+    const bytes = readFileSync(path.join(data, 'global', 'pg_control'))
+    const version = bytes.readUInt32LE(8)
+    return { system: bytes.readBigUInt64LE(0), connectionsMax: version === 1800 ? bytes.readInt32LE(180) : 0 }
+  } catch {
+    return undefined
+  }
+}
+
+/** A replica refuses to start with fewer connections than its primary had at that place of the log. */
+function connectionsOf(data: string): number {
+  return readControl(data)?.connectionsMax ?? 0
+}
+
+/** Messages of Postgres, on causes for which a copy is no remedy. */
+const machineTrouble =
+  /No space left|quota exceeded|Cannot allocate memory|shared memory|Too many open files|Permission denied|Operation not permitted|could not create (lock file|Unix)|could not bind|unrecognized configuration|invalid value for parameter|could not load library|terminated by signal (9|15)|\(SIG[A-Z]+\)|told to stop|not ready after|is full/i
+
+/** Messages of Postgres, and what they mean for a replica. */
+const causes: readonly [RegExp, string][] = [
+  [/can no longer access replication slot|replication slot "[^"]*" (does not exist|has been invalidated)/, 'slot'],
+  [/requested WAL segment \S+ has already been removed/, 'the log that it needs is gone from the primary'],
+  [/database system identifier differs/, 'it belongs to another database'],
+  [
+    /forked off current database system timeline|is behind recovery timeline|is not a child of this server's history|is not in this server's history|is ahead of the WAL flush position/,
+    'its history has diverged from that of the primary',
+  ],
+  [/insufficient parameter settings/, 'it cannot replay a change of settings of the primary'],
+]
+
+/** Returns what these lines of the log of a replica mean: a reason to copy it anew, or `slot` if its slot has to be made. Pure. */
+export function whatIsWrong(lines: string): string | undefined {
+  const found = causes.filter(([pattern]) => pattern.test(lines)).map(([, meaning]) => meaning)
+  return found.find((meaning) => meaning !== 'slot') ?? found[0]
+}
+
+/** Reads what was added to a file since the last time, at most its last 64 KiB. */
+function newLinesOf(file: string): { read(): Promise<string> } {
+  let at = 0
+  return {
+    async read() {
+      const size = await stat(file).then(
+        (found) => found.size,
+        () => 0,
+      )
+      if (size === at) return ''
+      const from = Math.max(size < at ? 0 : at, size - 65_536)
+      const handle = await open(file, 'r')
+      try {
+        const bytes = Buffer.alloc(size - from)
+        const { bytesRead } = await handle.read(bytes, 0, bytes.length, from)
+        at = from + bytesRead
+        return bytes.subarray(0, bytesRead).toString()
+      } finally {
+        await handle.close()
+      }
+    },
+  }
+}
+
+interface Copied {
+  /** ms since the epoch. */
+  at: number
+  reason: string
+  damaged: boolean
+}
+
+async function remember(root: string, copied: Copied): Promise<void> {
+  await writeFile(path.join(root, 'copied.json'), `${JSON.stringify(copied)}\n`, { mode: 0o600 })
+}
+
+async function wasJustDamaged(root: string): Promise<boolean> {
+  try {
+    const { at, damaged } = JSON.parse(await readFile(path.join(root, 'copied.json'), 'utf8')) as Copied
+    return damaged && systemClock.now() - at < damagedAgainMs
+  } catch {
+    return false
+  }
+}
