@@ -100,7 +100,7 @@ function run(
   { json, out }: Input,
 ): Fleet {
   const startedAt = systemClock.now()
-  const { start, slowestStopMs } = partStarter()
+  const { start, slowestStopMs } = partStarter((name, text) => json || out.note(partLine(name, text)))
   const stopWaves = new Set(plan.parts.map(({ stopWave }) => stopWave)).size
   const writer = stateWriter(dataDir, () => ({
     rung: topology.rung,

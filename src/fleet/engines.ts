@@ -1,8 +1,9 @@
 import { cdn } from '../engines/cdn/engine.ts'
 import { nginx } from '../engines/nginx/engine.ts'
 import { postgres } from '../engines/postgres/engine.ts'
+import { postgresReplica } from '../engines/postgres/replica-engine.ts'
 import type { Engine } from '../engines/process/engine.ts'
 import { redis } from '../engines/redis/engine.ts'
 
 /** All engines, from the clients inwards: those in front pass requests on in this order. */
-export const engines: readonly Engine[] = [cdn, nginx, redis, postgres]
+export const engines: readonly Engine[] = [cdn, nginx, redis, postgresReplica, postgres]

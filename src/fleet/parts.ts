@@ -8,16 +8,21 @@ import type { SupervisorOptions } from './supervisor.ts'
 
 /**
  * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
- * take and how long they need to stop; engines in front of them get these times.
+ * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing.
  */
-export function partStarter(): { start: SupervisorOptions['start']; slowestStopMs(): number } {
+export function partStarter(note: (part: string, text: string) => void): {
+  start: SupervisorOptions['start']
+  slowestStopMs(): number
+} {
   const reports = new Map<string, Health>()
   const longest = (what: keyof Health, otherwise: number) =>
     Math.max(...[...reports.values()].map((health) => health[what] ?? 0), 0) || otherwise
   return {
     async start(part, over, report) {
-      if (part.kind === 'engine')
-        return part.start({ report, requestTimeoutMs: longest('requestTimeoutMs', requestTimeoutDefaultMs) })
+      if (part.kind === 'engine') {
+        const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
+        return part.start({ report, over, note: (text) => note(part.name, text), requestTimeoutMs })
+      }
       const { health, ...running } = await startCommand(part, over)
       reports.set(part.name, health)
       return running

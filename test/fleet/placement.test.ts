@@ -242,7 +242,7 @@ describe('another engine', () => {
   }
 
   it('may have several instances, and sees those of the parts that it needs', () => {
-    const all = [...engines, copies, knowing]
+    const all = [...engines.filter(({ part }) => part !== 'replica'), copies, knowing]
     const [forwards, backwards] = [all, all.toReversed()].map((list) => {
       const sorted = [...list].sort((a, b) => Number(a.side === 'behind') - Number(b.side === 'behind'))
       return planOf({ engines: sorted, options: { rung: '100k' }, env: { RUNG_POOLER: 'off', RUNG_BALANCER: 'off' } })
@@ -270,6 +270,22 @@ describe('another engine', () => {
       assert.equal(DATABASE_READ_URL, 'postgres://app@/app?host=%2Fpostgres-2,postgres://app@/app?host=%2Fpostgres-3')
       assert.equal(DATABASE_URL, 'postgres://app@/app?host=%2Fsrv%2Fdata%2Frun')
     }
+  })
+
+  it('runs the replicas of a rung, each in a folder of its own, and tells the processes of the app in order', () => {
+    const env = { RUNG_POOLER: 'off', RUNG_BALANCER: 'off' }
+    const { parts } = planOf({ options: { rung: '100k' }, env })
+    const primary = { dataFolder: '/srv/data/postgres', socketDir: '/srv/data/run' }
+    for (const name of ['postgres-2', 'postgres-3']) {
+      const { connectionsMax, ...rest } = optionsOf(parts, name)
+      assert.equal(connectionsMax, optionsOf(parts, 'postgres').connectionsMax)
+      assert.deepEqual(rest, { name, root: `/srv/data/${name}`, primary, endsWithOwner: true })
+    }
+    assert.equal(
+      appsOf(parts)[0]!.env.DATABASE_READ_URL,
+      'postgres://app@/app?host=%2Fsrv%2Fdata%2Fpostgres-2%2Frun,postgres://app@/app?host=%2Fsrv%2Fdata%2Fpostgres-3%2Frun',
+    )
+    assert.ok(!planOf().parts.some(({ name }) => name === 'postgres-2'))
   })
 
   it('sets no variable of another one', () => {

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { chown, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
-import { after, every, sleep, systemClock } from '../../kernel/clock.ts'
+import { after, every, everyAlone, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { isRunning } from '../process/is-running.ts'
 import { identityOf } from '../process/launcher.ts'
@@ -13,6 +13,7 @@ import { type DataDir, openDataDir } from './data-dir.ts'
 import { type DiskEvent, diskGuard } from './disk.ts'
 import { appDatabase, appRole, initdbArgs, settings, setupStatements, socketDirFor, superuser } from './recipe.ts'
 import { adminAt, type FoundServer, findServer, lastLines, readPidFile, runServer, stopFoundServer } from './server.ts'
+import { releaseRows } from './slots.ts'
 
 /** The Postgres that Rung starts itself; server.ts says how it runs. */
 export interface EmbeddedPostgres {
@@ -50,6 +51,7 @@ export interface EmbeddedOptions {
 const initdbMsMax = 300_000
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
 const diskLookEveryMs = 1_000
+const releaseEveryMs = 30_000
 
 /**
  * Starts Postgres on `root`, creating it at the first start, and returns when it answers.
@@ -99,6 +101,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     looked = disk.look(server.keeper()).catch(() => {}) // a lost connection is taken care of elsewhere
   })
 
+  const stopReleasing = everyAlone(releaseEveryMs, () => releaseRows(server.keeper()).catch(() => {}))
+
   return {
     connection,
     adminConnection,
@@ -109,6 +113,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     async stop() {
       stopLooking()
       await server.stop()
+      await stopReleasing()
       await looked // it may be writing to a folder that the caller removes next
     },
   }

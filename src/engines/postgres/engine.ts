@@ -3,8 +3,10 @@ import { databaseConnections } from '../../topology/topology.ts'
 import { placeOf } from '../../topology/urls.ts'
 import { type Engine, type EngineEvents, type RunningPart, stateOf } from '../process/engine.ts'
 import { installedPostgres } from './binaries.ts'
+import { type ConnectionConfig, connectOnce } from './client.ts'
 import { type EmbeddedOptions, findRunning, startEmbedded, stopFound } from './embedded.ts'
-import { appDatabase, appRole, socketDirFor } from './recipe.ts'
+import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
+import { dropOtherSlots } from './slots.ts'
 
 /** The database: it comes with Rung, and restarts itself. */
 export const postgres: Engine = {
@@ -23,6 +25,7 @@ export const postgres: Engine = {
   place({ dataDir, tmpDir, topology }) {
     const socketDir = socketDirFor(dataDir, tmpDir)
     const options = { root: dataDir, connectionsMax: databaseConnections(topology), endsWithOwner: true }
+    const replicas = replicaNames(topology.data.replicas)
     return {
       address: socketDir,
       dir: dataDir,
@@ -32,7 +35,7 @@ export const postgres: Engine = {
       environment: {
         DATABASE_URL: `postgres://${appRole}@/${appDatabase}?host=${encodeURIComponent(socketDir)}`,
       },
-      start: (events) => start(options, events),
+      start: (events) => start(options, replicas, events),
     }
   },
   async findLeftover(dataDir) {
@@ -41,7 +44,11 @@ export const postgres: Engine = {
   },
 }
 
-async function start(options: EmbeddedOptions, { report }: EngineEvents): Promise<RunningPart> {
+async function start(
+  options: EmbeddedOptions,
+  replicas: readonly string[],
+  { report }: EngineEvents,
+): Promise<RunningPart> {
   const server = await startEmbedded({
     ...options,
     onEvent(event, detail) {
@@ -49,6 +56,7 @@ async function start(options: EmbeddedOptions, { report }: EngineEvents): Promis
       if (event === 'recovered') report(undefined, server.pid())
     },
   })
+  await forgetOthers(server.adminConnection, replicas).catch(() => {}) // they are bounded in size and time anyway
   const { promise: exited, resolve } = Promise.withResolvers<string>()
   return {
     pid: server.pid(),
@@ -57,4 +65,9 @@ async function start(options: EmbeddedOptions, { report }: EngineEvents): Promis
     kill: server.kill,
     stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
   }
+}
+
+async function forgetOthers(admin: ConnectionConfig, replicas: readonly string[]): Promise<void> {
+  const client = await connectOnce(admin)
+  await dropOtherSlots(client, replicas).finally(() => client.end())
 }

@@ -122,6 +122,11 @@ export function replicaSettings(wanted: ReplicaSettings): Record<string, string>
   }
 }
 
+/** Returns the names of replicas; the primary is `postgres`. */
+export function replicaNames(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `postgres-${index + 2}`)
+}
+
 /** Returns the name of a replica's slot on the primary. */
 export function slotOf(name: string): string {
   return `rung_${name.replaceAll('-', '_')}`

@@ -92,6 +92,10 @@ export interface PlacedEngine {
 export interface EngineEvents {
   /** Called by an engine that restarts itself: with its trouble, and without an argument once it runs again. */
   report(trouble: string | undefined, pid?: number): void
+  /** Called during a long start, with what it is doing. */
+  note(text: string): void
+  /** When aborted, a start ends. */
+  over: AbortSignal
   /** How long a request may take, in ms. */
   requestTimeoutMs: number
 }
