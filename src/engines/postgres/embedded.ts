@@ -101,7 +101,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     looked = disk.look(server.keeper()).catch(() => {}) // a lost connection is taken care of elsewhere
   })
 
-  const stopReleasing = everyAlone(releaseEveryMs, () => releaseRows(server.keeper()).catch(() => {}))
+  const stopReleasing = everyAlone(releaseEveryMs, () => releaseRows(server.keeper(), keeperConnection).catch(() => {}))
 
   return {
     connection,

@@ -1,4 +1,4 @@
-import type { Client } from './client.ts'
+import { type Client, type ConnectionConfig, connectReplication } from './client.ts'
 import { slotOf } from './recipe.ts'
 
 /**
@@ -54,18 +54,28 @@ export async function dropOtherSlots(primary: Client, names: readonly string[]):
 
 /**
  * Makes the slots of replicas that are away keep only log. What a replica reported last (`hot_standby_feedback`) stays in its slot, and
- * would stop vacuum on the primary until it is back. A copy of a slot keeps the same log, but no rows.
+ * would stop vacuum on the primary until it is back. Only a client that streams from the slot can change that: it reports
+ * that it needs no rows. (PostgreSQL documentation, "Streaming Replication Protocol", hot standby feedback message.)
  */
-export async function releaseRows(primary: Client): Promise<void> {
+export async function releaseRows(primary: Client, connection: ConnectionConfig, awayMs = 60_000): Promise<void> {
   const { rows } = await primary.query(
-    `select slot_name from pg_replication_slots
+    `select slot_name, restart_lsn from pg_replication_slots
       where ${ours} and not active and xmin is not null and wal_status <> 'lost' and invalidation_reason is null
-        and inactive_since < now() - interval '1 minute'`,
+        and inactive_since < now() - $1 * interval '1 ms'`,
+    [awayMs],
   )
-  for (const { slot_name: slot } of rows) {
-    await primary.query(`select pg_copy_physical_replication_slot($1, 'rung_release', true)`, [slot])
-    await primary.query('select pg_drop_replication_slot($1)', [slot])
-    await primary.query(`select pg_copy_physical_replication_slot('rung_release', $1, false)`, [slot])
-    await primary.query(`select pg_drop_replication_slot('rung_release')`)
-  }
+  for (const { slot_name: slot, restart_lsn: from } of rows) await reportNoRows(connection, slot, from)
+}
+
+/** `h`, a time, and twice a transaction id with its epoch; 0 is none. */
+const noRows = Buffer.from(['h'.charCodeAt(0), ...new Uint8Array(24)])
+
+async function reportNoRows(connection: ConnectionConfig, slot: string, from: string): Promise<void> {
+  const client = await connectReplication(connection)
+  const { promise: begun, resolve } = Promise.withResolvers<void>()
+  const streamed = client.stream(`START_REPLICATION SLOT ${slot} PHYSICAL ${from}`, () => resolve())
+  streamed.catch(() => {}).finally(resolve) // its replica is back, or it was ended below
+  await begun
+  client.send(noRows)
+  await client.end()
 }

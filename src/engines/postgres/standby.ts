@@ -4,6 +4,7 @@ import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
 import { everyAlone, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { type Lsn, parseLsn } from '../../kernel/position.ts'
 import { claim } from '../process/pid-file.ts'
 import { makeDir } from '../process/server-process.ts'
 import { findBinaries, findPostgresLauncher } from './binaries.ts'
@@ -239,20 +240,76 @@ async function whyCopy({ data }: ServerFiles, options: StandbyOptions): Promise<
   const control = readControl(data)
   if (version === undefined || control === undefined) return 'its files are damaged'
   if (Number(version) !== postgresMajor) return `it belongs to Postgres ${version.trim()}`
-  const system = await withPrimary(options, async (primary) => {
-    const { rows } = await primary.query('select system_identifier::text as system from pg_control_system()')
-    return BigInt(rows[0].system)
-  }).catch(() => undefined)
-  if (system !== undefined && control.system !== system) return 'it belongs to another database'
-  return undefined
+  const state = await withPrimary(options, primaryState).catch(() => undefined)
+  if (state === undefined) return undefined // it can answer reads without its primary
+  if (control.system !== state.system) return 'it belongs to another database'
+  return hasDiverged(control, state) ? diverged : undefined
 }
 
-/** Parts of `ControlFileData` of Postgres 18 (src/include/catalog/pg_control.h). Without the format of 18, nothing. */
-function readControl(data: string): { system: bigint; connectionsMax: number } | undefined {
+const diverged = 'its history has diverged from that of the primary'
+
+/** How far a server is. */
+interface Reached {
+  timeline: number
+  lsn: Lsn
+}
+
+interface PrimaryState extends Reached {
+  system: bigint
+  /** The places at which its earlier timelines ended. */
+  history: readonly Reached[]
+}
+
+async function primaryState(primary: Client): Promise<PrimaryState> {
+  const { rows } = await primary.query(
+    `select system_identifier::text as system, left(pg_walfile_name(lsn), 8) as timeline, lsn,
+        pg_read_file('pg_wal/' || left(pg_walfile_name(lsn), 8) || '.history', true) as history
+      from pg_control_system(), pg_current_wal_flush_lsn() as lsn`,
+  )
+  const [{ system, timeline, lsn, history }] = rows as [Record<string, string | null>]
+  const lines = (history ?? '').matchAll(/^\s*(\d+)\s+(\S+)/gm)
+  return {
+    system: BigInt(system!),
+    timeline: Number.parseInt(timeline!, 16),
+    lsn: parseLsn(lsn!)!,
+    history: [...lines].map(([, number, end]) => ({ timeline: Number(number), lsn: parseLsn(end!) ?? 0n })),
+  }
+}
+
+/**
+ * Whether a replica contains something that its primary does not. Its log finds the rest: what is asked here is found before a
+ * query can see it. Pure.
+ */
+export function hasDiverged(replica: Reached, primary: Omit<PrimaryState, 'system'>): boolean {
+  if (replica.lsn === 0n) return false // a copy that has never run
+  if (replica.timeline === primary.timeline) return replica.lsn > primary.lsn
+  const end = primary.history.find(({ timeline }) => timeline === replica.timeline)
+  return end === undefined || replica.lsn > end.lsn
+}
+
+interface Control extends Reached {
+  system: bigint
+  connectionsMax: number
+}
+
+/** The format of Postgres 18. */
+const controlVersion = 1800
+
+/**
+ * Reads parts of `ControlFileData` (src/include/catalog/pg_control.h): the system, the place up to which its pages may have been written, and
+ * `max_connections` of the primary. Returns `undefined` if the file cannot be read.
+ */
+function readControl(data: string): Control | undefined {
   try {
     const bytes = readFileSync(path.join(data, 'global', 'pg_control'))
-    const version = bytes.readUInt32LE(8)
-    return { system: bytes.readBigUInt64LE(0), connectionsMax: version === 1800 ? bytes.readInt32LE(180) : 0 }
+    const system = bytes.readBigUInt64LE(0)
+    if (bytes.readUInt32LE(8) !== controlVersion) return { system, timeline: 0, lsn: 0n, connectionsMax: 0 }
+    return {
+      system,
+      lsn: bytes.readBigUInt64LE(136),
+      timeline: bytes.readUInt32LE(144),
+      connectionsMax: bytes.readInt32LE(180),
+    }
   } catch {
     return undefined
   }
@@ -274,7 +331,7 @@ const causes: readonly [RegExp, string][] = [
   [/database system identifier differs/, 'it belongs to another database'],
   [
     /forked off current database system timeline|is behind recovery timeline|is not a child of this server's history|is not in this server's history|is ahead of the WAL flush position/,
-    'its history has diverged from that of the primary',
+    diverged,
   ],
   [/insufficient parameter settings/, 'it cannot replay a change of settings of the primary'],
 ]
