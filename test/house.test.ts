@@ -39,6 +39,9 @@ const roomsBelow: Record<string, readonly string[]> = {
   'engines/redis': ['engines/process'],
   'engines/cdn': ['engines/process'],
   'engines/nginx': ['engines/process'],
+  // Its refusals are those of the edge, and it makes the sessions that the client of Postgres expects.
+  'engines/haproxy': ['engines/process', 'engines/nginx'],
+  'engines/pgbouncer': ['engines/process', 'engines/postgres'],
   // To tell whether the process that owns a draft still runs.
   'engines/disk': ['engines/process'],
 }

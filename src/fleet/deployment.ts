@@ -81,7 +81,7 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
   const appPart = (role: Role): LogicalPart => ({
     name: partOfRole[role],
     count: topology.processes[role],
-    runs: appInWords(role, topology, fronts.length > 0 ? `behind the ${fronts[0]!.part}` : `at ${entry}`),
+    runs: appInWords(role, topology, fronts.length > 0 ? `behind the ${fronts.at(-1)!.part}` : `at ${entry}`),
     kind: { type: 'app', role },
     needs: behind,
     // Web processes may enqueue work until they end; the archive outlives everything that writes.

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { main } from '../../src/cli/main.ts'
+import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noRedis } from '../support/redis.ts'
 
@@ -26,7 +27,7 @@ test('rung engines lists what rungs need', async () => {
   const { code, lines } = await rung('engines')
   assert.equal(code, 0)
   assert.match(lines[0]!, /^engine +from +version +where$/)
-  for (const [index, start] of ['postgres  1k ', 'redis     10k ', 'nginx     10k '].entries())
+  for (const [index, start] of ['postgres  1k ', 'redis     10k ', 'haproxy   100k', 'nginx     10k '].entries())
     assert.ok(lines[index + 1]!.startsWith(start), lines[index + 1])
   assert.ok(lines.every((line) => line.length <= 80))
   const { document } = await rung('engines', '--json')
@@ -36,6 +37,7 @@ test('rung engines lists what rungs need', async () => {
     [
       ['postgres', '1k'],
       ['redis', '10k'],
+      ['haproxy', '100k'],
       ['nginx', '10k'],
     ],
   )
@@ -43,11 +45,12 @@ test('rung engines lists what rungs need', async () => {
     assert.deepEqual(Object.keys(one), ['engine', 'from', 'product', 'version', 'path', 'problem'])
 })
 
-test('rung engines install: what is there stays as it is', { skip: noRedis || noNginx }, async () => {
+test('rung engines install: what is there stays as it is', { skip: noRedis || noNginx || noHaproxy }, async () => {
   const { code, lines, notes } = await rung('engines', 'install')
   assert.equal(code, 0)
   assert.match(lines[0]!, /^(Redis|Valkey) \d/)
-  assert.match(lines[1]!, /^(nginx|OpenResty) \d/)
+  assert.match(lines[1]!, /^HAProxy \d/)
+  assert.match(lines[2]!, /^(nginx|OpenResty) \d/)
   assert.equal(notes, '')
   const { document } = await rung('engines', 'install', 'redis', '--json')
   assert.deepEqual((document as { installed: unknown }).installed, [])
@@ -56,7 +59,7 @@ test('rung engines install: what is there stays as it is', { skip: noRedis || no
 test('rung engines: wrong words', async () => {
   for (const [args, message] of [
     [['remove'], /There is no "remove" here/],
-    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: redis, nginx\./],
+    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: redis, haproxy, nginx\./],
     [['install', 'postgres'], /Postgres comes with Rung itself/],
   ] as const) {
     const { code, notes } = await rung('engines', ...args)

@@ -331,6 +331,10 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
     location @down {
       content_by_lua_block { require("${appModule}").down() }
     }
+    location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
+      internal; # a balancer that has no server sends the request here
+      content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
+    }
   }
 
   server {

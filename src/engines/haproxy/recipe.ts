@@ -1,0 +1,187 @@
+import { requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
+import { edgeRefusals } from '../nginx/edge-terms.ts'
+
+/** How to run HAProxy as the balancer over the processes that answer requests. Pure. */
+export const haproxyLeast = '2.4'
+export const haproxyVersionFlag = '-v'
+
+export const haproxyPackages = {
+  debian: ['haproxy'],
+  debianServices: ['haproxy'],
+  brew: ['haproxy'],
+  dockerImage: 'haproxy:2.6-bookworm',
+} as const
+
+/** The backend in commands of the runtime API: `set server app/web-2 state drain`. */
+export const backend = 'app'
+/** The socket of the runtime API. HAProxy binds it under a longer name first. */
+export const adminSocket = 'admin.sock'
+export const adminSocketLongest = `${adminSocket}.0123456789.tmp`
+
+export interface HaproxySettings {
+  /** Folder of the configuration and the admin socket. */
+  dir: string
+  listen: { host: string; port: number }
+  /** Whether clients connect to it. Otherwise the page cache does, whose `X-Forwarded-*` it passes on. */
+  isEntry: boolean
+  /** The processes that answer requests. */
+  servers: readonly { readonly name: string; readonly address: string }[]
+  threads: number
+  /** Time limit of a request in the app. */
+  requestTimeoutMs: number
+  /** Requests that one server handles at the same time; others wait. */
+  requestsMax: number
+  /** Requests that wait for each server, and for how long at most. */
+  queueMax: number
+  queueMsMax: number
+}
+
+export const haproxyDefaults = {
+  requestTimeoutMs: requestTimeoutDefaultMs,
+  requestsMax: 4_000,
+  queueMax: 1_000,
+  queueMsMax: 2_000,
+} as const
+
+/**
+ * Keywords of each server. `/readyz` itself waits a second for the database. A server that refuses a connection is taken out at once:
+ * until its check fails, it would attract requests, since it has none.
+ */
+const checked =
+  'check inter 500ms fastinter 250ms downinter 250ms rise 1 fall 2 observe layer4 error-limit 1 on-error mark-down'
+
+/** Returns how long HAProxy waits for the app, in ms. The app itself ends requests that take too long, so this is for an app that hangs. */
+function answerTimeoutMs({ requestTimeoutMs }: Pick<HaproxySettings, 'requestTimeoutMs'>): number {
+  return requestTimeoutMs + 20_000
+}
+
+/**
+ * Returns the configuration.
+ *
+ * - A server takes requests while it answers `/readyz` with 200 and accepts connections. Nothing else takes it out: failures of
+ *   requests are not counted (`observe layer4`), since a client could cause them.
+ * - A request is sent again, to another server, if nothing of it was sent before (`conn-failure`), and a GET or HEAD also if the server
+ *   died before its answer. Nothing else is ever sent twice. This is the only layer that retries: the page cache has one upstream.
+ * - A server that comes back gets its full share only after some seconds (`slowstart`).
+ * - Clients cannot forge `X-Forwarded-*`: as the entry HAProxy sets them; behind the page cache they are the page cache's.
+ * - Nothing is buffered: uploads, streams and 1xx answers pass through. A buffer takes all headers that the app accepts (16 KiB).
+ * - HTTP/2 without TLS is refused: Rung's own server does not have it either, and its translation is a way to smuggle requests.
+ * - Its own refusals have the form of the app's. Behind the page cache they tell it how to answer (`X-Accel-Redirect`), since it knows
+ *   the app's wording.
+ */
+export function haproxyConfig(settings: HaproxySettings): string {
+  const { dir, listen, isEntry } = settings
+  const host = listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)
+  return `\
+global
+  log stdout format raw daemon notice
+  stats socket ${quote(`${dir}/${adminSocket}`)} mode 600 level admin
+  stats timeout 10s
+  nbthread ${settings.threads}
+  maxconn 10000
+  no strict-limits
+  hard-stop-after ${settings.requestTimeoutMs}ms
+  tune.bufsize 32768
+  tune.maxrewrite 2048
+  tune.http.maxhdr 256
+
+defaults
+  mode http
+  option http-keep-alive
+  option dontlognull
+  option disable-h2-upgrade
+  timeout http-request 15s
+  timeout http-keep-alive 65s
+  timeout client 30s
+  timeout connect 2s
+  timeout queue ${settings.queueMsMax}ms
+  timeout server ${answerTimeoutMs(settings)}ms
+  timeout tunnel 1h
+  timeout check 2s
+${refusals(isEntry)}
+frontend entry
+  bind ${host}:${listen.port}
+${isEntry ? forwarded : ''}\
+  default_backend ${backend}
+
+backend ${backend}
+  log global
+  balance leastconn
+  http-reuse safe
+  option httpchk
+  http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost
+  http-check expect status 200
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response
+  http-request disable-l7-retry unless METH_GET
+  default-server ${checked} slowstart 3s maxconn ${settings.requestsMax} maxqueue ${settings.queueMax}
+${settings.servers.map(({ name, address }) => `  server ${word(name)} ${serverAddress(address)}`).join('\n')}
+`
+}
+
+const forwarded = `\
+  http-request set-header X-Forwarded-For %[src]
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request del-header Forwarded
+  http-request del-header X-Rung-Page
+  http-request del-header X-Rung-Purges
+`
+
+/** HAProxy's own answers, by status, with that of the refusal. Where none is named, a request has not reached any server. */
+const ownAnswers: readonly [status: number, refusal: number][] = [
+  [400, 400],
+  [408, 400],
+  [502, 502],
+  [503, 503],
+  [504, 502],
+]
+
+function refusals(isEntry: boolean): string {
+  const lines = ownAnswers.map(([status, refusal]) => {
+    const [code, detail] = edgeRefusals[refusal]!
+    const title = status === 408 ? 'Request Timeout' : titles[refusal]
+    const body = JSON.stringify({ type: `urn:rung:error:${code}`, title, status, code, detail })
+    const headers = [
+      ['Cache-Control', 'no-store'],
+      ...(status === 503 ? [['Retry-After', '1']] : []),
+      // The page cache decides from the method whether a request that was sent may be repeated.
+      ...(isEntry ? [] : [['X-Accel-Redirect', refusal === 502 ? '@down' : `/-/refused/${refusal}`]]),
+    ]
+    const written = headers.map(([name, value]) => `hdr ${name} ${value}`).join(' ')
+    return `  http-error status ${status} content-type application/problem+json string '${body}' ${written}\n`
+  })
+  return lines.join('')
+}
+
+const titles: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+}
+
+/** `HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/` */
+export function haproxyVersion(text: string): string | undefined {
+  return /^HA-?Proxy version (\d+(?:\.\d+)+)/.exec(text)?.[1]
+}
+
+function serverAddress(address: string): string {
+  if (!/^(\[[\da-f:]+\]|[\w.-]+):\d+$/i.test(address)) throw unwritable(address)
+  return address
+}
+
+function word(text: string): string {
+  if (!/^[\w.:-]+$/.test(text)) throw unwritable(text)
+  return text
+}
+
+/** Quotes a path. */
+function quote(text: string): string {
+  if (/[\n\r']/.test(text)) throw unwritable(text)
+  return `'${text}'`
+}
+
+function unwritable(text: string): TypeError {
+  return new TypeError(`HAProxy's configuration cannot contain ${JSON.stringify(text)}`)
+}

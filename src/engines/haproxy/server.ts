@@ -1,0 +1,107 @@
+import { chown, rm, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { RungError } from '../../kernel/errors.ts'
+import { findLauncher } from '../process/launcher.ts'
+import { findProgram, isAtLeast } from '../process/program.ts'
+import { type ServerProcess, startServer } from '../process/server-process.ts'
+import { askHaproxy } from './client.ts'
+import {
+  adminSocket,
+  type HaproxySettings,
+  haproxyConfig,
+  haproxyDefaults,
+  haproxyLeast,
+  haproxyVersion,
+  haproxyVersionFlag,
+} from './recipe.ts'
+
+export interface InstalledHaproxy {
+  path: string
+  version: string
+}
+
+export function installedHaproxy(): InstalledHaproxy | undefined {
+  const program = findProgram(['haproxy'], haproxyVersionFlag)
+  const version = program && haproxyVersion(program.versionText)
+  return version === undefined ? undefined : { path: program!.path, version }
+}
+
+/** Returns why the installed program cannot be used, or `undefined` if it can. */
+export function haproxyProblem(installed: InstalledHaproxy | undefined): string | undefined {
+  if (!installed) return 'HAProxy is not installed'
+  return isAtLeast(installed.version, haproxyLeast) ? undefined : `HAProxy ${installed.version} is too old`
+}
+
+export interface BalancerOptions extends Partial<HaproxySettings> {
+  dir: string
+  listen: HaproxySettings['listen']
+  servers: HaproxySettings['servers']
+  isEntry: boolean
+}
+
+export interface BalancerServer extends ServerProcess {
+  readonly url: string
+  readonly version: string
+  /** Sends a command of the runtime API. */
+  ask(command: string): Promise<string>
+  isHealthy(withinMs?: number): Promise<boolean>
+}
+
+const threadsMax = 4
+
+/**
+ * Starts an HAProxy that ends with this process, however that ends.
+ * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
+ */
+export async function startBalancer(options: BalancerOptions): Promise<BalancerServer> {
+  const installed = installedHaproxy()
+  const problem = haproxyProblem(installed)
+  if (!installed || problem !== undefined) {
+    throw new RungError(
+      'ENGINE_MISSING',
+      `${problem}. This topology needs HAProxy ${haproxyLeast} or newer. Run: rung engines install haproxy`,
+    )
+  }
+  const launcher = findLauncher({
+    program: installed.path,
+    versionFlag: haproxyVersionFlag,
+    name: 'HAProxy',
+    advice: 'leave the balancer out',
+  })
+  const settings: HaproxySettings = {
+    ...haproxyDefaults,
+    threads: Math.min(threadsMax, availableParallelism()),
+    ...options,
+    dir: path.resolve(options.dir),
+  }
+  const { dir, listen } = settings
+  const socket = path.join(dir, adminSocket)
+  const configFile = path.join(dir, 'haproxy.cfg')
+  const answers = async (pid: number, withinMs?: number) =>
+    new RegExp(`^Pid: ${pid}$`, 'm').test(await askHaproxy(socket, 'show info', withinMs))
+
+  const server = await startServer({
+    name: 'HAProxy',
+    dir,
+    program: installed.path,
+    args: ['-db', '-f', configFile],
+    launcher,
+    async prepare() {
+      await rm(socket, { force: true })
+      await writeFile(configFile, haproxyConfig(settings), { mode: 0o600 })
+      if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
+    },
+    isReady: (pid) => answers(pid),
+    stopSignal: 'SIGUSR1', // finishes requests in progress
+    stopTimeoutMs: settings.requestTimeoutMs + 5_000, // HAProxy itself waits as long as a request may take
+    address: `port ${listen.port}`,
+  })
+  return {
+    ...server,
+    url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
+    version: installed.version,
+    ask: (command) => askHaproxy(socket, command),
+    isHealthy: (withinMs) => answers(server.pid, withinMs).catch(() => false),
+  }
+}
