@@ -189,7 +189,7 @@ function noteRestart({ parts }: Plan, { name, trouble }: PartState): void {
   appendFile(parts.find((part) => part.name === name)!.log, text).catch(() => {}) // the disk may be full
 }
 
-const partLine = (name: string, text: string) => `  ${name.padEnd(9)}  ${text}`
+const partLine = (name: string, text: string) => `  ${name.padEnd(10)}  ${text}`
 
 function tell({ name, state, trouble, restarts, pid }: PartState, note: (text: string) => void): void {
   if (state === 'running') note(partLine(name, `${restarts > 0 ? 'runs again' : 'runs'}, process ${pid}`))

@@ -51,6 +51,7 @@ test('replicas copy their primary, follow it, refuse writes, and are known to it
     const names = `select string_agg(application_name, ',' order by application_name) from pg_stat_replication`
     assert.equal(await onPrimary(cluster, names), 'postgres-2,postgres-3')
     assert.equal(await onPrimary(cluster, slots), 'rung_postgres_2,rung_postgres_3')
+    assert.equal(await onPrimary(cluster, 'show data_checksums'), 'on') // pg_rewind needs them
   })
 })
 
