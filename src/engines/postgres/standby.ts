@@ -281,7 +281,7 @@ async function primaryState(primary: Client): Promise<PrimaryState> {
  * query can see it. Pure.
  */
 export function hasDiverged(replica: Reached, primary: Omit<PrimaryState, 'system'>): boolean {
-  if (replica.lsn === 0n) return false // a copy that has never run
+  if (replica.timeline === 0) return false // of an unknown format
   if (replica.timeline === primary.timeline) return replica.lsn > primary.lsn
   const end = primary.history.find(({ timeline }) => timeline === replica.timeline)
   return end === undefined || replica.lsn > end.lsn
@@ -304,12 +304,12 @@ function readControl(data: string): Control | undefined {
     const bytes = readFileSync(path.join(data, 'global', 'pg_control'))
     const system = bytes.readBigUInt64LE(0)
     if (bytes.readUInt32LE(8) !== controlVersion) return { system, timeline: 0, lsn: 0n, connectionsMax: 0 }
-    return {
-      system,
-      lsn: bytes.readBigUInt64LE(136),
-      timeline: bytes.readUInt32LE(144),
-      connectionsMax: bytes.readInt32LE(180),
-    }
+    const connectionsMax = bytes.readInt32LE(180)
+    const minRecoveryPoint = bytes.readBigUInt64LE(136)
+    // A server that was a primary, as the source of a copy is, has only its last checkpoint.
+    return minRecoveryPoint === 0n
+      ? { system, connectionsMax, lsn: bytes.readBigUInt64LE(32), timeline: bytes.readUInt32LE(48) }
+      : { system, connectionsMax, lsn: minRecoveryPoint, timeline: bytes.readUInt32LE(144) }
   } catch {
     return undefined
   }
