@@ -15,7 +15,6 @@ import { parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
-import { noPooler, poolerPackages } from '../test/support/pgbouncer.ts'
 import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
 
@@ -49,8 +48,7 @@ const checks = asked.length === 0 ? [step('lint', 'biome', ['check', '.']), step
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
 spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, stdio: 'inherit' })
 
-const wanted = [...(noBrowser ? [browserPackages] : []), ...(noPooler ? [poolerPackages] : [])]
-if (wanted.length > 0 && canInstall()) await installDebian(wanted, (line) => console.log(line))
+if (noBrowser && canInstall()) await installDebian([browserPackages], (line) => console.log(line))
 
 const server = await startTestServer()
 process.env.RUNG_TEST_POSTGRES = new URLSearchParams(server.url.split('?')[1]).get('host')!

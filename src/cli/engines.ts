@@ -35,9 +35,9 @@ function isInstallable(name: string): boolean {
 function print(engines: readonly EngineView[], out: Input['out']): void {
   const rows = engines.map(({ engine, from, product, version, path }) => {
     const where = path !== null && !isInstallable(engine) ? 'comes with Rung' : (path ?? '')
-    return [engine, from, version === null ? 'missing' : `${product} ${version}`, cutStart(where, 44)]
+    return [engine, from, version === null ? 'missing' : `${product} ${version}`, cutStart(where, 43)]
   })
-  for (const line of tableLines([8, 4, 17, 44], [['engine', 'from', 'version', 'where'], ...rows])) out.line(line)
+  for (const line of tableLines([9, 4, 17, 43], [['engine', 'from', 'version', 'where'], ...rows])) out.line(line)
   const bad = engines.filter(({ problem }) => problem !== null)
   if (bad.length > 0) out.line()
   for (const { problem } of bad) out.line(cutStart(`${problem}.`, 80))

@@ -35,7 +35,7 @@ import type { Lease } from '../primitives/upkeep/contract.ts'
 import { tableLease } from '../primitives/upkeep/table.ts'
 import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
 import type { DataLimits } from '../topology/topology.ts'
-import { parseSmtpUrl } from '../topology/urls.ts'
+import { parseSmtpUrl, withDatabase } from '../topology/urls.ts'
 import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
@@ -96,14 +96,27 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
 /** The database of all modules that are given no other one. */
 export const mainDatabase = 'main'
 
-export function openDatabase(limits: DataLimits, connection: ConnectionConfig, name = mainDatabase): Database {
+/** `poolerUrl`: that of the main database, for processes of the app. Tools go to the server itself. */
+export function openDatabase(
+  limits: DataLimits,
+  connection: ConnectionConfig,
+  name = mainDatabase,
+  poolerUrl?: string,
+): Database {
   return postgresDatabase({
     name,
     connection,
+    pooler: poolerUrl === undefined ? undefined : pooled(poolerUrl, 'postgres'),
     connectionsMax: { read: limits.readConnectionsMax, write: limits.writeConnectionsMax },
     idleTimeoutMs: limits.idleTimeoutMs,
     limits,
   })
+}
+
+/** The databases of a pooler in front of one server, see `DataBinding`. */
+function pooled(url: string, server: string) {
+  const address = (target: string) => ({ url: withDatabase(url, `${server}.${target}`), pooled: true })
+  return { read: address('read'), write: address('write'), own: address('own') }
 }
 
 export function openQueues(database: Database): { queue: Queue; outbox: Outbox } {

@@ -77,14 +77,19 @@ const connectionsMin = 70
 
 type Connecting = Pick<Topology, 'data' | 'processes'>
 
-/** Returns the connections that all processes, workers and tools need at most on one server: the `max_connections` of Rung's own. */
+/** Returns the `max_connections` of Rung's own Postgres. */
 export function databaseConnections(topology: Connecting): number {
+  return Math.max(connectionsMin, connectionsNeeded(topology))
+}
+
+/** Returns the connections that all processes and tools need at most on one server. */
+export function connectionsNeeded(topology: Connecting): number {
   const { data } = topology
   const pools = poolerConnections(topology)
   const pooled = Object.values(pools).reduce((sum, count) => sum + count)
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax + ownConnections
   const shared = data.pooler === 'none' ? processCount(topology) * ofEach : pooled
-  return Math.max(connectionsMin, shared + processCount(topology) * directConnections + otherConnections)
+  return shared + processCount(topology) * directConnections + otherConnections
 }
 
 /** What a connection is for. A pooler has a pool for each, on each server. */

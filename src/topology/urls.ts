@@ -65,6 +65,13 @@ export function parseSmtpUrl(text: string): SmtpServer | undefined {
   }
 }
 
+/** Returns the URL of another database of the same server: `postgres://user@/other?host=/folder`. */
+export function withDatabase(url: string, name: string): string {
+  const other = new URL(url.replace('@/', '@folder/'))
+  other.pathname = `/${encodeURIComponent(name)}`
+  return other.href.replace('@folder/', '@/')
+}
+
 /** Returns host and port, or "its socket", for messages without a password. */
 export function placeOf(url: string): string {
   return URL.parse(url.replace('@/', '@folder/'))?.host.replace('folder', 'its socket') || 'its socket'

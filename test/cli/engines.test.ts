@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { main } from '../../src/cli/main.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
+import { noPooler } from '../support/pgbouncer.ts'
 import { noRedis } from '../support/redis.ts'
 
 const bin = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
@@ -27,7 +28,13 @@ test('rung engines lists what rungs need', async () => {
   const { code, lines } = await rung('engines')
   assert.equal(code, 0)
   assert.match(lines[0]!, /^engine +from +version +where$/)
-  for (const [index, start] of ['postgres  1k ', 'redis     10k ', 'haproxy   100k', 'nginx     10k '].entries())
+  for (const [index, start] of [
+    'postgres  1k ',
+    'pgbouncer 100k',
+    'redis     10k ',
+    'haproxy   100k',
+    'nginx     10k ',
+  ].entries())
     assert.ok(lines[index + 1]!.startsWith(start), lines[index + 1])
   assert.ok(lines.every((line) => line.length <= 80))
   const { document } = await rung('engines', '--json')
@@ -36,6 +43,7 @@ test('rung engines lists what rungs need', async () => {
     engines.map(({ engine, from }) => [engine, from]),
     [
       ['postgres', '1k'],
+      ['pgbouncer', '100k'],
       ['redis', '10k'],
       ['haproxy', '100k'],
       ['nginx', '10k'],
@@ -45,12 +53,15 @@ test('rung engines lists what rungs need', async () => {
     assert.deepEqual(Object.keys(one), ['engine', 'from', 'product', 'version', 'path', 'problem'])
 })
 
-test('rung engines install: what is there stays as it is', { skip: noRedis || noNginx || noHaproxy }, async () => {
+test('rung engines install: what is there stays as it is', {
+  skip: noRedis || noNginx || noHaproxy || noPooler,
+}, async () => {
   const { code, lines, notes } = await rung('engines', 'install')
   assert.equal(code, 0)
-  assert.match(lines[0]!, /^(Redis|Valkey) \d/)
-  assert.match(lines[1]!, /^HAProxy \d/)
-  assert.match(lines[2]!, /^(nginx|OpenResty) \d/)
+  assert.match(lines[0]!, /^PgBouncer \d/)
+  assert.match(lines[1]!, /^(Redis|Valkey) \d/)
+  assert.match(lines[2]!, /^HAProxy \d/)
+  assert.match(lines[3]!, /^(nginx|OpenResty) \d/)
   assert.equal(notes, '')
   const { document } = await rung('engines', 'install', 'redis', '--json')
   assert.deepEqual((document as { installed: unknown }).installed, [])
@@ -59,7 +70,7 @@ test('rung engines install: what is there stays as it is', { skip: noRedis || no
 test('rung engines: wrong words', async () => {
   for (const [args, message] of [
     [['remove'], /There is no "remove" here/],
-    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: redis, haproxy, nginx\./],
+    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: pgbouncer, redis, haproxy, nginx\./],
     [['install', 'postgres'], /Postgres comes with Rung itself/],
   ] as const) {
     const { code, notes } = await rung('engines', ...args)

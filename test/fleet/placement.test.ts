@@ -4,15 +4,10 @@ import type { Engine } from '../../src/engines/process/engine.ts'
 import { engines } from '../../src/fleet/engines.ts'
 import type { Part } from '../../src/fleet/placement.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
-import { appsOf, planOf } from '../support/plan.ts'
+import { appsOf, plannedOptions as optionsOf, planOf } from '../support/plan.ts'
 
 const rungs = { '1k': { rung: '1k' }, '10k': { rung: '10k' } }
 
-function optionsOf(parts: readonly Part[], name: string): Record<string, unknown> {
-  const part = parts.find((one) => one.name === name)
-  assert.ok(part?.kind === 'engine', name)
-  return part.options as Record<string, unknown>
-}
 const bindingsOf = ({ env }: { env: Record<string, string | undefined> }) => readBindings(env, '/srv')
 
 describe('the plan of a fleet', () => {

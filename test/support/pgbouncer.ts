@@ -1,27 +1,16 @@
-import { existsSync } from 'node:fs'
-import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type ConnectionConfig, connectOnce, sessionSettings } from '../../src/engines/postgres/client.ts'
-import { findLauncher } from '../../src/engines/process/launcher.ts'
-import { startServer } from '../../src/engines/process/server-process.ts'
+import { poolsOf } from '../../src/engines/pgbouncer/recipe.ts'
+import { installedPgbouncer, startPgbouncer } from '../../src/engines/pgbouncer/server.ts'
+import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
+import { withDatabase } from '../../src/topology/urls.ts'
 import { testLimits } from './data.ts'
 
-export const poolerPackages = {
-  debian: ['pgbouncer'],
-  debianServices: ['pgbouncer'],
-  brew: ['pgbouncer'],
-  dockerImage: '',
-}
-
-const program = ['/usr/sbin/pgbouncer', '/opt/homebrew/bin/pgbouncer', '/usr/local/bin/pgbouncer'].find((place) =>
-  existsSync(place),
-)
-
 /** For `{ skip: noPooler }`: the reason, where there is none. */
-export const noPooler: string | false = program
+export const noPooler: string | false = installedPgbouncer()
   ? false
-  : 'no PgBouncer is installed: install it (apt install pgbouncer, brew install pgbouncer)'
+  : 'PgBouncer is not installed: rung engines install pgbouncer'
 
 export interface Pooler {
   addresses: Record<'read' | 'write' | 'own', ConnectionConfig>
@@ -31,52 +20,24 @@ export interface Pooler {
 /** A real PgBouncer in transaction mode, with few server connections, so that clients do share them. */
 export async function startPooler(to: ConnectionConfig): Promise<Pooler> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-pooler-'))
-  const launcher = findLauncher({ program: program!, name: 'PgBouncer', advice: 'run the tests as another user' })
-  const entry = (readOnly: boolean) => {
-    const settings = Object.entries(sessionSettings(testLimits, readOnly)).map(
-      ([name, value]) => `set ${name}='${value}'`,
-    )
-    const query = settings.join('; ').replaceAll("'", "''")
-    return `host=${to.host} port=${to.port ?? 5432} dbname=${to.database} user=${to.user} connect_query='${query}'`
+  const server = {
+    ...{ host: to.host!, port: to.port ?? 5432, database: to.database! },
+    ...{ user: to.user, password: to.password, tls: undefined },
   }
-  const config = path.join(dir, 'pgbouncer.ini')
-  const server = await startServer({
-    name: 'PgBouncer',
-    dir,
-    program: program!,
-    args: [config],
-    launcher,
-    async prepare() {
-      const lines = [
-        '[databases]',
-        `read = ${entry(true)}`,
-        `write = ${entry(false)}`,
-        `own = ${entry(false)}`,
-        '[pgbouncer]',
-        'listen_addr =',
-        `unix_socket_dir = ${dir}`,
-        'listen_port = 6432',
-        'auth_type = any',
-        'pool_mode = transaction',
-        'default_pool_size = 5',
-      ]
-      await writeFile(config, `${lines.join('\n')}\n`, { mode: 0o600 })
-      if (launcher.uid !== undefined) await chown(config, launcher.uid, launcher.gid!)
-    },
-    async isReady() {
-      const client = await connectOnce(address('own')).catch(() => undefined)
-      await client?.end()
-      return client !== undefined
-    },
-    address: dir,
+  const few = { read: 5, write: 5, own: 5, reports: 5 }
+  const pools = poolsOf([{ name: 'postgres', server }], few, {
+    ...testLimits,
+    ...{ readConnectionsMax: 5, writeConnectionsMax: 5, idleTimeoutMs: 60_000 },
+  }).map((pool) => ({ ...pool, limits: testLimits }))
+  const pooler = await startPgbouncer({ dir, pools, clientsMax: 100 })
+  const address = (target: string): ConnectionConfig => ({
+    url: withDatabase(pooler.url, `postgres.${target}`),
+    pooled: true,
   })
-  function address(database: string): ConnectionConfig {
-    return { host: dir, port: 6432, user: 'any', database, pooled: true }
-  }
   return {
     addresses: { read: address('read'), write: address('write'), own: address('own') },
     async stop() {
-      await server.stop()
+      await pooler.stop()
       await rm(dir, { recursive: true, force: true })
     },
   }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import type { Engine } from '../../src/engines/process/engine.ts'
 import { deploymentOf } from '../../src/fleet/deployment.ts'
 import { engines } from '../../src/fleet/engines.ts'
@@ -24,6 +25,13 @@ export function planOf({ env = {}, file, options = { rung: '10k' }, site, engine
     ...site,
   })
   return { ...plan, needed: portsNeeded(deployment), deployment }
+}
+
+/** What an engine is started with. */
+export function plannedOptions(parts: readonly Part[], name: string): Record<string, unknown> {
+  const part = parts.find((one) => one.name === name)
+  assert.ok(part?.kind === 'engine', name)
+  return part.options as Record<string, unknown>
 }
 
 /** Processes of the app. */

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { after } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { type SessionLimits, sessionSettings } from './recipe.ts'
 import { encode, parserOf } from './values.ts'
 
 /** The pool that libraries for `pg` use. */
@@ -22,11 +23,7 @@ export interface ConnectionConfig {
   pooled?: boolean | undefined
 }
 
-export interface SessionLimits {
-  statementTimeoutMs: number
-  lockTimeoutMs: number
-  idleInTransactionTimeoutMs: number
-}
+export type { SessionLimits }
 
 export type Client = pg.Client
 export type PooledClient = pg.PoolClient
@@ -37,22 +34,6 @@ const pgTypes = { getTypeParser: (oid: number, format?: string) => (format === '
 
 function identity<T>(value: T): T {
   return value
-}
-
-/** Makes the server write values in the forms that `values.ts` parses, with all digits. */
-const exactText = { datestyle: 'ISO', intervalstyle: 'postgres', extra_float_digits: 1, bytea_output: 'hex' }
-
-/** The settings of each session, made by the connection itself or by the pooler in front of the server. */
-export function sessionSettings(limits: SessionLimits | undefined, readOnly: boolean): Record<string, string | number> {
-  return {
-    ...exactText,
-    ...(limits && {
-      statement_timeout: limits.statementTimeoutMs,
-      lock_timeout: limits.lockTimeoutMs,
-      idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
-    }),
-    ...(readOnly && { default_transaction_read_only: 'on' }),
-  }
 }
 
 function clientConfig(config: ConnectionConfig, limits: SessionLimits | undefined, readOnly: boolean): pg.ClientConfig {

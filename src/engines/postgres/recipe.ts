@@ -183,3 +183,25 @@ export function socketDirFor(rootDir: string, tmpDir: string): string {
   if (Buffer.byteLength(`${beside}/.s.PGSQL.${socketPort}`) <= 103) return beside
   return `${tmpDir}/rung-${createHash('sha256').update(rootDir).digest('hex').slice(0, 12)}`
 }
+
+export interface SessionLimits {
+  statementTimeoutMs: number
+  lockTimeoutMs: number
+  idleInTransactionTimeoutMs: number
+}
+
+/** Makes the server write values in the forms that `values.ts` parses, with all digits. */
+const exactText = { datestyle: 'ISO', intervalstyle: 'postgres', extra_float_digits: 1, bytea_output: 'hex' }
+
+/** The settings of each session, made by the connection itself or by the pooler in front of the server. */
+export function sessionSettings(limits: SessionLimits | undefined, readOnly: boolean): Record<string, string | number> {
+  return {
+    ...exactText,
+    ...(limits && {
+      statement_timeout: limits.statementTimeoutMs,
+      lock_timeout: limits.lockTimeoutMs,
+      idle_in_transaction_session_timeout: limits.idleInTransactionTimeoutMs,
+    }),
+    ...(readOnly && { default_transaction_read_only: 'on' }),
+  }
+}
