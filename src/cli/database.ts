@@ -3,7 +3,7 @@ import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { createLog } from '../runtime/log.ts'
-import { type DatabaseServer, openDatabase, startDatabaseServer } from '../runtime/wire.ts'
+import { type DatabaseServer, openPrimary, startDatabaseServer } from '../runtime/wire.ts'
 import type { ToolBindings } from '../topology/bindings.ts'
 import type { Input } from './command.ts'
 import { toolBindings } from './input-settings.ts'
@@ -41,7 +41,7 @@ export interface OpenDatabase {
 export async function withDatabase<T>(input: Input, fn: (open: OpenDatabase) => Promise<T>): Promise<T> {
   const bindings = await toolBindings(input)
   return withServer(bindings, input.cwd, async ({ connection }) => {
-    const database = openDatabase(bindings.data, connection)
+    const database = openPrimary(bindings.data, connection)
     return fn({ bindings, database, connection }).finally(() => database.close())
   })
 }

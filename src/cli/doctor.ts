@@ -6,7 +6,7 @@ import { withMigrationFiles } from '../doctor/migration-files.ts'
 import { findingLines, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
 import { loadApp } from '../runtime/load-app.ts'
-import { openDatabase } from '../runtime/wire.ts'
+import { openPrimary } from '../runtime/wire.ts'
 import { type Command, databaseSettings, result, settingOptions } from './command.ts'
 import { withServer } from './database.ts'
 import { toolBindings } from './input-settings.ts'
@@ -42,7 +42,7 @@ const doctor: Command = {
         if (positionals[0] !== undefined) throw error
         return undefined
       })
-      const database = openDatabase(bindings.data, connection)
+      const database = openPrimary(bindings.data, connection)
       const examined = await examine(adminConnection, {
         seen: await readSeen(database)
           .catch(() => []) // a help, never a condition

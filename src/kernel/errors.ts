@@ -28,6 +28,7 @@ export const errorCodes = {
   DATA_UNAVAILABLE: { status: 503, title: 'The database cannot be reached' },
   DATA_OUTCOME_UNKNOWN: { status: 503, title: 'It is not known whether a write was committed' },
   DATA_POOL_TIMEOUT: { status: 503, title: 'No database connection became free in time' },
+  DATA_BEHIND: { status: 503, title: 'No server shows what the session has seen' },
   DATA_READ_ONLY: { status: 500, title: 'A read tried to write' },
   DATA_OUTSIDE_TRANSACTION: { status: 500, title: 'A statement bypassed the open transaction' },
   DATA_TRANSACTION_ENDED: { status: 500, title: 'A statement came after its transaction had ended' },

@@ -36,6 +36,8 @@ export class Scope {
   recall: (() => Promise<void>) | undefined
   /** Whether the session may have a position that could not be fetched. Only the primary is sure to cover it. */
   positionUnknown = false
+  /** How old, in ms, what it reads may be if no server that covers its position has time; `undefined`: it is refused instead. */
+  staleMsMax: number | undefined
   /** The principal of the scope, once it is known. */
   principal: Principal | undefined
   /** Rules for its writes (`data/rides.ts`). A field, because each run of a job has one, and a map for all scopes is slow. */

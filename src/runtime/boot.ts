@@ -229,7 +229,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
 async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
   const { app, bindings, log, undo } = starting
   const open = starting.openDatabase ?? openDatabase
-  const main = { database: open(bindings.data, server.connection, mainDatabase, bindings.data.poolerUrl) }
+  const main = { database: open(bindings.data, server.connection, mainDatabase) }
   const others = bindings.databases.map(({ name, url, modules }): StoreParts => {
     return { database: open(bindings.data, { url }, name), modules }
   })

@@ -8,7 +8,7 @@ import { loadSettings } from './load-settings.ts'
 import { createLog } from './log.ts'
 import { systemMigrations } from './migrations.ts'
 import { openPrimitives } from './primitives.ts'
-import { openDatabase, openSignals, startDatabaseServer } from './wire.ts'
+import { openPrimary, openSignals, startDatabaseServer } from './wire.ts'
 
 /** The data primitive and search alone, for a program that is not a Rung app. */
 export interface OpenData {
@@ -50,7 +50,7 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
       migrations: [...systemMigrations, ...(await loadMigrations(sources))],
     })
     const { statementTimeoutMs = bindings.data.statementTimeoutMs } = options
-    const database = openDatabase({ ...bindings.data, statementTimeoutMs }, server.connection)
+    const database = openPrimary({ ...bindings.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { requestTimeoutMs } = options
     const primitives = openPrimitives({

@@ -8,8 +8,9 @@ import { tellCache } from '../primitives/cache/channels.ts'
 import type { InvalidationLog } from '../primitives/cache/contract.ts'
 import type { EdgeCache } from '../primitives/cache/edge.ts'
 import { tableLog } from '../primitives/cache/table.ts'
+import { clusterDatabase } from '../primitives/data/cluster.ts'
 import type { Database } from '../primitives/data/contract.ts'
-import { postgresDatabase } from '../primitives/data/postgres.ts'
+import { postgresDatabase, postgresServer, type ServerOptions } from '../primitives/data/postgres.ts'
 import type { Outbox } from '../primitives/events/contract.ts'
 import { tableOutbox } from '../primitives/events/table.ts'
 import type { FileStore } from '../primitives/files/contract.ts'
@@ -96,27 +97,43 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
 /** The database of all modules that are given no other one. */
 export const mainDatabase = 'main'
 
-/** `poolerUrl`: that of the main database, for processes of the app. Tools go to the server itself. */
-export function openDatabase(
-  limits: DataLimits,
-  connection: ConnectionConfig,
-  name = mainDatabase,
-  poolerUrl?: string,
-): Database {
-  return postgresDatabase({
-    name,
-    connection,
-    pooler: poolerUrl === undefined ? undefined : pooled(poolerUrl, 'postgres'),
-    connectionsMax: { read: limits.readConnectionsMax, write: limits.writeConnectionsMax },
-    idleTimeoutMs: limits.idleTimeoutMs,
-    limits,
+type DatabaseOptions = DataLimits & Partial<Pick<DataBinding, 'readUrls' | 'poolerUrl'>>
+
+/** Opens a database with all of its servers. Only the main one has several, or a pooler. */
+export function openDatabase(data: DatabaseOptions, connection: ConnectionConfig, name = mainDatabase): Database {
+  const { readUrls = [], poolerUrl } = name === mainDatabase ? data : {}
+  const server = (serverName: string, at: ConnectionConfig): ServerOptions => ({
+    name: serverName,
+    connection: at,
+    pooler: poolerUrl === undefined ? undefined : pooled(poolerUrl, serverName),
+    connectionsMax: { read: data.readConnectionsMax, write: data.writeConnectionsMax },
+    idleTimeoutMs: data.idleTimeoutMs,
+    limits: data,
   })
+  const [primary, ...replicas] = [connection, ...readUrls.map((url) => ({ url }))].map((at, index) =>
+    server(index === 0 ? 'postgres' : `postgres-${index + 1}`, at),
+  )
+  if (replicas.length === 0) return postgresDatabase({ ...primary!, name })
+  return clusterDatabase({
+    name,
+    servers: [primary!, ...replicas].map(postgresServer),
+    lagMsMax: data.lagMsMax,
+    primaryReadsMax: Math.ceil(data.readConnectionsMax * primaryShare),
+  })
+}
+
+/** Share of a process's connections for reads that may lead to the primary, where there are replicas. */
+const primaryShare = 0.4
+
+/** For tools: the primary itself. */
+export function openPrimary(data: DataLimits, connection: ConnectionConfig): Database {
+  return openDatabase({ ...data, readUrls: [], poolerUrl: undefined }, connection)
 }
 
 /** The databases of a pooler in front of one server, see `DataBinding`. */
 function pooled(url: string, server: string) {
   const address = (target: string) => ({ url: withDatabase(url, `${server}.${target}`), pooled: true })
-  return { read: address('read'), write: address('write'), own: address('own') }
+  return { read: address('read'), write: address('write'), own: address('own'), reports: address('reports') }
 }
 
 export function openQueues(database: Database): { queue: Queue; outbox: Outbox } {

@@ -147,6 +147,11 @@ export const settings = {
       default: ({ preset }) => (preset.data.pooler === 'none' ? 'off' : 'on'),
       help: 'PgBouncer, through which the processes of rung up share their database connections.',
     }),
+    lagMsMax: setting(whole(100, 60_000), {
+      env: 'RUNG_LAG_MS',
+      default: ({ preset }) => preset.data.lagMsMax,
+      help: 'A replica that lags by more than this many ms is not read until it has caught up.',
+    }),
     readConnectionsMax: setting(connections, {
       env: 'RUNG_POOL_READ',
       default: ({ preset }) => preset.data.readConnectionsMax,

@@ -14,6 +14,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
       engine: data.url === undefined ? 'embedded' : 'external',
       replicas: data.url === undefined ? data.replicas : data.readUrls.length,
       pooler: data.pooler === 'on' ? 'pgbouncer' : 'none',
+      lagMsMax: data.lagMsMax,
       readConnectionsMax: data.readConnectionsMax,
       writeConnectionsMax: data.writeConnectionsMax,
     },

@@ -42,6 +42,8 @@ export interface DataTopology extends DataLimits {
 export interface DataLimits {
   readonly readConnectionsMax: number
   readonly writeConnectionsMax: number
+  /** A replica that lags by more than this many ms is not read until it has caught up. */
+  readonly lagMsMax: number
   /** A connection that is unused for this long is closed. */
   readonly idleTimeoutMs: number
   /** The server ends a statement that runs longer. */
@@ -68,12 +70,12 @@ export interface CdnTopology {
 
 /** Connections of each process for Rung's own statements. */
 const ownConnections = 3
-/** Connections of each process that lead past a pooler: two that listen. */
-const directConnections = 2
+/** Connections of each process that lead past a pooler: two that listen, and one that asks each server how far it is. */
+const directConnections = 3
 /** Connections besides those of processes: migrations, rebuilds of an index, tools. */
 const otherConnections = 20
 /** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
-const connectionsMin = 70
+const connectionsMin = 75
 
 type Connecting = Pick<Topology, 'data' | 'processes'>
 

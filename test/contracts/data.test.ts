@@ -1,16 +1,25 @@
 import { after, before } from 'node:test'
-import { openPostgres } from '../support/data.ts'
+import { clusterDatabase } from '../../src/primitives/data/cluster.ts'
+import { postgresServer } from '../../src/primitives/data/postgres.ts'
+import { openPostgres, testLimits } from '../support/data.ts'
 import { noPooler, type Pooler, startPooler } from '../support/pgbouncer.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+import { openScratch } from '../support/process.ts'
+import { type Pair, startPair, untilReplicaReads } from '../support/standby.ts'
 import { dataContract } from './data.ts'
 
 let postgres: TestPostgres
 let pooler: Pooler | undefined
+let pair: Pair | undefined
+let scratch: Awaited<ReturnType<typeof openScratch>>
 before(async () => {
   postgres = await testPostgres()
+  scratch = await openScratch()
 })
 after(async () => {
   await pooler?.stop()
+  await pair?.stop()
+  await scratch.end()
   await postgres.stop()
 })
 
@@ -25,3 +34,16 @@ dataContract(
   },
   noPooler,
 )
+dataContract('a primary and its replica', async () => {
+  pair = await startPair(scratch.dir)
+  const server = (name: string, connection: Pair['primary']) =>
+    postgresServer({ name, connection, limits: testLimits, connectionsMax, idleTimeoutMs: 60_000 })
+  const database = clusterDatabase({
+    name: 'main',
+    servers: [server('postgres', pair.primary), server('postgres-2', pair.standby)],
+    lagMsMax: 60_000,
+    primaryReadsMax: 2,
+  })
+  await untilReplicaReads(database)
+  return database
+})

@@ -134,7 +134,9 @@ export function dataContract(name: string, open: () => Promise<Database>, skip: 
 
     it('waits for a free connection no longer than asked', async () => {
       const held = await Promise.all([database.connect(reading), database.connect(reading)])
-      assert.deepEqual(database.counts('read'), { max: 2, total: 2, idle: 0, waiting: 0 })
+      const { max, total, idle, waiting } = database.counts('read')
+      assert.deepEqual([total - idle, waiting], [2, 0])
+      assert.ok(max >= 2)
       await assert.rejects(database.connect({ ...reading, deadlineAt: performance.now() + 20 }), (error) =>
         isRungError(error, 'DATA_POOL_TIMEOUT'),
       )
@@ -205,7 +207,7 @@ export function dataContract(name: string, open: () => Promise<Database>, skip: 
         'write',
         async (connection) => (await connection.run(plain('select pg_backend_pid() as pid'))).rows as [{ pid: number }],
       )
-      await using(database, 'read', (connection) =>
+      await using(database, 'own', (connection) =>
         connection.run({ text: 'select pg_terminate_backend($1)', values: [pid], name: undefined }),
       )
       // The pool may hand out the dead one once, and says so; the next is new.
@@ -233,7 +235,7 @@ async function using<T>(database: Database, target: Target, fn: (connection: Con
 /** Until the server itself says that it runs the statement. */
 async function untilActive(database: Database, text: string): Promise<void> {
   for (;;) {
-    const { rowCount } = await using(database, 'write', (connection) =>
+    const { rowCount } = await using(database, 'read', (connection) =>
       connection.run({
         text: `select 1 from pg_stat_activity where state = 'active' and pid <> pg_backend_pid() and query like '%' || $1 || '%'`,
         values: [text],

@@ -5,13 +5,13 @@ import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
 import { metrics } from '../../src/observe/metrics.ts'
+import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
 import type { Running } from '../../src/runtime/boot.ts'
-import { openDatabase } from '../../src/runtime/wire.ts'
 import { bootForTest } from '../support/app.ts'
 import app, { gates } from '../support/apps/two-databases/app.ts'
 import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../support/postgres.ts'
 import { until } from '../support/process.ts'
-import { lagging, startPair } from '../support/standby.ts'
+import { startPair } from '../support/standby.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -274,23 +274,17 @@ it('a session sees its own writes while a replica lags, and the replica is read 
   await withTempDir(async (dir) => {
     const pair = await startPair(dir)
     const other = await postgres.createDatabase()
-    let reads = { primary: 0, standby: 0 }
-    const running = await bootForTest(
-      app,
-      postgres,
-      { databases: [billingAt(other)] },
-      [],
-      { DATABASE_URL: urlOf(pair.primary) },
-      {
-        openDatabase(limits, connection, name) {
-          const primary = openDatabase(limits, connection, name)
-          if (name !== 'main') return primary
-          const made = lagging(primary, openDatabase(limits, pair.standby, name))
-          reads = made.reads
-          return made.database
-        },
-      },
-    )
+    const reads = { postgres: 0, 'postgres-2': 0 }
+    const count = (message: unknown) => {
+      const { server, database } = message as ReadRouted
+      if (database.name === 'main') reads[server as keyof typeof reads] += 1
+    }
+    readRouted.subscribe(count)
+    const running = await bootForTest(app, postgres, { databases: [billingAt(other)] }, [], {
+      DATABASE_URL: urlOf(pair.primary),
+      DATABASE_READ_URL: urlOf(pair.standby),
+      RUNG_LAG_MS: '60000',
+    })
     const { url } = running
     try {
       const old = await place(url, { note: 'old' })
@@ -301,20 +295,21 @@ it('a session sees its own writes while a replica lags, and the replica is read 
       const { id } = writer.body
       const [before] = [{ ...reads }]
       assert.deepEqual(await get(`${url}/orders/${id}`, cookie), { note: 'new' }, 'who wrote sees it')
-      assert.equal(reads.primary, before.primary + 1)
+      assert.equal(reads.postgres, before.postgres + 1)
       assert.deepEqual(await get(`${url}/orders/${id}`), { note: null }, 'others read the replica, which lags')
       assert.deepEqual(await get(`${url}/orders/${old}`), { note: 'old' })
-      assert.equal(reads.standby, before.standby + 2)
+      assert.equal(reads['postgres-2'], before['postgres-2'] + 2)
       // The consumer in the other database, and what it calls, see what the event tells of.
       await until(async () => (await get<number[]>(`${url}/invoices/${id}`)).length > 0, 'the invoice is there')
       assert.deepEqual(await get(`${url}/cached/${id}`, cookie), { note: 'new' })
       // Somebody without a position gets a cached value too, and from then on never an older one than it.
       assert.deepEqual(await get(`${url}/cached/${id}`), { note: 'new' })
       await pair.resume()
-      const standbyReads = reads.standby
+      const standbyReads = reads['postgres-2']
       assert.deepEqual(await get(`${url}/orders/${id}`, cookie), { note: 'new' })
-      assert.equal(reads.standby, standbyReads + 1, 'the replica has caught up and is read')
+      assert.equal(reads['postgres-2'], standbyReads + 1, 'the replica has caught up and is read')
     } finally {
+      readRouted.unsubscribe(count)
       await running.stop()
       await pair.stop()
     }

@@ -13,7 +13,7 @@ export const noPooler: string | false = installedPgbouncer()
   : 'PgBouncer is not installed: rung engines install pgbouncer'
 
 export interface Pooler {
-  addresses: Record<'read' | 'write' | 'own', ConnectionConfig>
+  addresses: Record<'read' | 'write' | 'own' | 'reports', ConnectionConfig>
   stop(): Promise<void>
 }
 
@@ -27,7 +27,7 @@ export async function startPooler(to: ConnectionConfig): Promise<Pooler> {
   const few = { read: 5, write: 5, own: 5, reports: 5 }
   const pools = poolsOf([{ name: 'postgres', server }], few, {
     ...testLimits,
-    ...{ readConnectionsMax: 5, writeConnectionsMax: 5, idleTimeoutMs: 60_000 },
+    ...{ readConnectionsMax: 5, writeConnectionsMax: 5, idleTimeoutMs: 60_000, lagMsMax: 5_000 },
   }).map((pool) => ({ ...pool, limits: testLimits }))
   const pooler = await startPgbouncer({ dir, pools, clientsMax: 100 })
   const address = (target: string): ConnectionConfig => ({
@@ -35,7 +35,7 @@ export async function startPooler(to: ConnectionConfig): Promise<Pooler> {
     pooled: true,
   })
   return {
-    addresses: { read: address('read'), write: address('write'), own: address('own') },
+    addresses: { read: address('read'), write: address('write'), own: address('own'), reports: address('reports') },
     async stop() {
       await pooler.stop()
       await rm(dir, { recursive: true, force: true })

@@ -7,9 +7,8 @@ import {
   type StandbyOptions,
   startStandby,
 } from '../../src/engines/postgres/standby.ts'
-import { parsePlace } from '../../src/kernel/position.ts'
-import type { Connection, Database, Result, Statement } from '../../src/primitives/data/contract.ts'
-import { askPlace, placeIn } from '../../src/primitives/data/place.ts'
+import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
+import type { Database } from '../../src/primitives/data/contract.ts'
 import { ended, until } from './process.ts'
 
 /** A primary and a standby that streams from it, both real. */
@@ -20,6 +19,10 @@ export interface Pair {
   pause(): Promise<void>
   /** Resolves when the standby shows everything that the primary had committed. */
   resume(): Promise<void>
+  /** Ends the sessions of readers on the standby. */
+  endReads(): Promise<void>
+  /** Whether commits wait for a standby, which never confirms them. */
+  requireConfirmation(required: boolean): Promise<void>
   stop(): Promise<void>
 }
 
@@ -33,7 +36,35 @@ export async function startPair(dir: string): Promise<Pair> {
     pause: replica!.pause,
     resume: replica!.resume,
     stop: cluster.stop,
+    async endReads() {
+      await askOne(
+        replica!.admin,
+        `select count(pg_terminate_backend(pid)) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()`,
+      )
+    },
+    requireConfirmation: (required) => requireConfirmation(cluster.primary, required),
   }
+}
+
+/** Whether commits wait for a standby, which never confirms them. */
+async function requireConfirmation({ adminConnection: admin }: OwnedPostgres, required: boolean): Promise<void> {
+  await askOne(admin, `alter system set synchronous_standby_names = '${required ? 'nobody' : ''}'`).catch(() => {})
+  await askOne(admin, 'select pg_reload_conf()')
+}
+
+/** Resolves once reads without a position go to a replica: it has to be asked first. */
+export async function untilReplicaReads(database: Database): Promise<void> {
+  let server = ''
+  const note = (message: unknown) => {
+    if ((message as ReadRouted).database === database) server = (message as ReadRouted).server
+  }
+  readRouted.subscribe(note)
+  await until(async () => {
+    const connection = await database.connect({ target: 'read', deadlineAt: Number.POSITIVE_INFINITY })
+    connection.release()
+    return server !== 'postgres'
+  }, 'a replica takes reads')
+  readRouted.unsubscribe(note)
 }
 
 /** A primary and its replicas, all real. */
@@ -136,6 +167,8 @@ async function startReplica(primary: OwnedPostgres, options: StandbyOptions): Pr
     pid: running,
     async pause() {
       await askOne(admin, 'select pg_wal_replay_pause()')
+      // It pauses when there is something to replay.
+      await askOne(primary.adminConnection, `select pg_logical_emit_message(true, 'pause', '')`)
       const state = () => askOne(admin, 'select pg_get_wal_replay_pause_state()')
       await until(async () => (await state()) === 'paused', `${options.name} pauses`)
     },
@@ -160,57 +193,5 @@ async function startReplica(primary: OwnedPostgres, options: StandbyOptions): Pr
     async start(changes) {
       standby = await start(changes)
     },
-  }
-}
-
-const askReplayed: Statement = {
-  text: `select '1/' || pg_last_wal_replay_lsn() as place`, // the timeline of a server that was never restored
-  values: [],
-  name: undefined,
-}
-
-/** Reads from the standby where it is new enough, otherwise from the primary. `reads` counts them. */
-export function lagging(
-  primary: Database,
-  standby: Database,
-): { database: Database; reads: { primary: number; standby: number } } {
-  const reads = { primary: 0, standby: 0 }
-  const database: Database = {
-    name: primary.name,
-    lags: true,
-    counts: (target) => primary.counts(target),
-    async connect(need) {
-      if (need.target !== 'read') return primary.connect(need)
-      const connection = need.atLeast === 'all' ? undefined : await standby.connect(need)
-      if (connection) {
-        const replayed = parsePlace(String((await connection.run(askReplayed)).rows[0]!.place))!
-        if (need.atLeast === undefined || replayed >= (need.atLeast as bigint)) {
-          reads.standby += 1
-          return seeing(connection, askReplayed)
-        }
-        connection.release()
-      }
-      reads.primary += 1
-      return seeing(await primary.connect(need), askPlace)
-    },
-    async close() {
-      await Promise.all([primary.close(), standby.close()])
-    },
-  }
-  return { database, reads }
-}
-
-/** Asks for the place after what was read, so that it covers it. */
-function seeing(connection: Connection, ask: Statement): Connection {
-  const seen = (result: Promise<Result>) =>
-    result.then(async (it) => ({ ...it, seen: placeIn(await connection.run(ask)) }))
-  return {
-    get inTransaction() {
-      return connection.inTransaction
-    },
-    run: (statement) => seen(connection.run(statement)),
-    runTogether: (statements) => connection.runTogether(statements).map(seen),
-    cancel: () => connection.cancel(),
-    release: (broken) => connection.release(broken),
   }
 }

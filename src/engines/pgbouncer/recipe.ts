@@ -1,6 +1,6 @@
 import { RungError } from '../../kernel/errors.ts'
-import type { DataLimits, PooledTarget } from '../../topology/topology.ts'
-import { type SessionLimits, sessionSettings } from '../postgres/recipe.ts'
+import { type DataLimits, type PooledTarget, pooledTargets } from '../../topology/topology.ts'
+import { isReadOnly, limitsFor, type SessionLimits, sessionSettings } from '../postgres/recipe.ts'
 
 /** How to run PgBouncer as a pooler of transactions. Pure. */
 export const pgbouncerLeast = '1.15'
@@ -46,29 +46,19 @@ export interface PostgresServer {
   readonly tls: string | undefined
 }
 
-/** Limits of Rung's own statements: they are short, and upkeep works in small pieces. */
-const ownLimits: SessionLimits = {
-  statementTimeoutMs: 10_000,
-  lockTimeoutMs: 5_000,
-  idleInTransactionTimeoutMs: 10_000,
-}
-/** Long reads. */
-const reportLimits: SessionLimits = { ...ownLimits, statementTimeoutMs: 300_000, idleInTransactionTimeoutMs: 60_000 }
-
 /** Returns the pools of each server: one for each target, with the settings that its sessions need. */
 export function poolsOf(
   servers: readonly { readonly name: string; readonly server: PostgresServer }[],
   connections: Readonly<Record<PooledTarget, number>>,
   data: DataLimits,
 ): Pool[] {
-  const limits: Record<PooledTarget, SessionLimits> = { read: data, write: data, own: ownLimits, reports: reportLimits }
   return servers.flatMap(({ name, server }) =>
-    (Object.keys(limits) as PooledTarget[]).map((target) => ({
+    pooledTargets.map((target) => ({
       name: `${name}.${target}`,
       server,
       connectionsMax: connections[target],
-      limits: limits[target],
-      readOnly: target === 'read' || target === 'reports',
+      limits: limitsFor(target, data),
+      readOnly: isReadOnly(target),
     })),
   )
 }

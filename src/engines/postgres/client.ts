@@ -154,7 +154,21 @@ export function createPool(config: PoolConfig): Pool {
   // pool replaces it. Without a listener either would end the process.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', (error) => lastWords.get(client) ?? lastWords.set(client, error)))
+  const open = new Set<PooledClient>()
+  pool.on('connect', (client) => void open.add(client))
+  pool.on('remove', (client) => void open.delete(client))
+  openClients.set(pool, open)
   return pool
+}
+
+const openClients = new WeakMap<Pool, ReadonlySet<PooledClient>>()
+
+/** Closes the sockets of all connections, also of those in use, without a word to the server. */
+export function breakConnections(pool: Pool): void {
+  for (const client of openClients.get(pool) ?? []) {
+    const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
+    connection.stream.destroy()
+  }
 }
 
 /** PostgreSQL documentation, "Message Formats", Bind (its numbers have 16 bits), and MaxAllocSize. */

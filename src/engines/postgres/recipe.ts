@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { PooledTarget } from '../../topology/topology.ts'
 
 export const postgresMajor = 18
 
@@ -188,6 +189,25 @@ export interface SessionLimits {
   statementTimeoutMs: number
   lockTimeoutMs: number
   idleInTransactionTimeoutMs: number
+}
+
+/** Limits of Rung's own statements: they are short, and upkeep works in small pieces. */
+const ownLimits: SessionLimits = {
+  statementTimeoutMs: 10_000,
+  lockTimeoutMs: 5_000,
+  idleInTransactionTimeoutMs: 10_000,
+}
+const reportTimeoutMs = 60_000
+
+/** Returns the limits of the sessions for a target. */
+export function limitsFor(target: PooledTarget | 'session', limits: SessionLimits): SessionLimits {
+  if (target === 'own') return ownLimits
+  return target === 'reports' ? { ...limits, statementTimeoutMs: reportTimeoutMs } : limits
+}
+
+/** Returns whether sessions for a target are read-only, also where the server is the primary. */
+export function isReadOnly(target: PooledTarget | 'session'): boolean {
+  return target === 'read' || target === 'reports'
 }
 
 /** Makes the server write values in the forms that `values.ts` parses, with all digits. */

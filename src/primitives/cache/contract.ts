@@ -13,7 +13,8 @@ import type { Ride } from '../data/rides.ts'
  * - a caller that goes from mark to mark gets each committed row from `since` exactly once, even if a transaction that began early
  *   commits late;
  * - what was committed before `since` was called is in its answer, or was in an earlier one;
- * - its position covers the rows that it returns.
+ * - its position covers the rows that it returns;
+ * - `since` returns what was committed up to a place that a session has seen on a replica only if `shows` has resolved for it before.
  */
 export interface InvalidationLog {
   /** Returns a statement for a transaction. `appended` gets the row's number once the commit is certain, and its place in the database's log. */
@@ -23,6 +24,8 @@ export interface InvalidationLog {
    * @returns `isWhole`: false if the mark is of another history of the database, which was restored or failed over; then rows may be missing
    */
   since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined; isWhole: boolean }>
+  /** Resolves when `since` returns everything up to this place. `undefined`: it does already. */
+  shows(place: Lsn): Promise<void> | undefined
   /** Removes older rows. Returns how many. */
   trim(olderThanMs: number, max: number): Promise<number>
 }

@@ -1,4 +1,4 @@
-import { after, type Clock, every, systemClock } from '../../kernel/clock.ts'
+import { after, atMost, type Clock, every, systemClock } from '../../kernel/clock.ts'
 import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
 import type { Signals } from '../signals/signals.ts'
@@ -23,6 +23,8 @@ export interface FollowerOptions {
 const lookEveryMs = 200
 /** The log is read at most this often because of messages. */
 const lookPauseMs = 5
+/** With replicas: a look waits no longer for commits that a replica has shown before the primary. */
+const shownMsMax = 20
 const idsMax = 10_000
 /** Rows are kept for this long. A process that was away for longer drops all that it has. */
 export const logKeptMs = 3_600_000
@@ -35,6 +37,9 @@ export const logKeptMs = 3_600_000
  * log or as another session's position: a commit that the look did not see was answered after it, with a position at least as high. Equal is not enough: a commit's record is written before the commit is visible, so a commit that is answered later may
  * be given the same position. (On a database where nothing else is written, each request of a session that has just written
  * costs a look, until Postgres itself writes to its log, within 15 s: LOG_SNAPSHOT_INTERVAL_MS.)
+ *
+ * Both hold only for what the primary shows. A session may have seen a commit on a replica that the primary does not show yet: `shows` of
+ * the log waits for that.
  */
 export class Follower {
   readonly #options: FollowerOptions
@@ -99,6 +104,8 @@ export class Follower {
   }
 
   async #reach(scope: Scope, needed: Lsn): Promise<void> {
+    const showing = this.#options.log.shows(needed)
+    if (showing) await showing
     await this.look()
     this.#covered.set(scope, needed)
     // A position from beyond the end of the log is absurd: of another timeline, or of a database that was restored.
@@ -134,6 +141,7 @@ export class Follower {
         this.#mark = undefined
         lost()
       }
+      const end = await this.#shownEnd()
       const { rows, mark, at, isWhole } = await log.since(this.#mark)
       if (!isWhole) lost()
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
@@ -142,13 +150,29 @@ export class Follower {
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
       this.#options.onMark(mark)
-      if (this.#end !== undefined && this.#end > this.#horizon) this.#horizon = this.#end
+      if (end !== undefined && end > this.#horizon) this.#horizon = end
       this.#end = at
       this.#lastSuccessAt = this.#clock.ticks()
     } catch (error) {
       failed(error)
       throw error
     }
+  }
+
+  /** Returns the end of the database's log as of the last look, if by now everything before it is visible. */
+  async #shownEnd(): Promise<Lsn | undefined> {
+    const end = this.#end
+    const showing = end === undefined ? undefined : this.#options.log.shows(end)
+    if (!showing) return end
+    let isShown = false
+    const done = showing.then(
+      () => {
+        isShown = true
+      },
+      () => {},
+    )
+    await atMost(shownMsMax, done)
+    return isShown ? end : undefined
   }
 
   /** Whether another process has said, by this word, that a place knows this row. Forgets the word. */

@@ -1,5 +1,5 @@
 import { parsePlace, timelineOf } from '../../kernel/position.ts'
-import { runAlone } from '../data/alone.ts'
+import { ownDeadline, runAlone } from '../data/alone.ts'
 import type { Database } from '../data/contract.ts'
 import { sql } from '../data/sql.ts'
 import type { Invalidation, InvalidationLog } from './contract.ts'
@@ -31,6 +31,8 @@ export function tableLog(database: Database): InvalidationLog {
       const isWhole = known === undefined || at === undefined || (timelineOf(known) === timelineOf(at) && known <= at)
       return { rows, mark: `${row!.place} ${row!.mark}`, at, isWhole }
     },
+
+    shows: (place) => database.primaryShows(place, ownDeadline()),
 
     async trim(olderThanMs, max) {
       const gone = await runAlone(

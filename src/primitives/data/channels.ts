@@ -37,6 +37,33 @@ export interface TransactionDone {
   readonly durationMs: number
 }
 
+/** Which server a read was sent to, and why. */
+export interface ReadRouted {
+  readonly database: Database
+  /** Empty if none took it. */
+  readonly server: string
+  /**
+   * - `replica`, `primary`: it covers the reader's position.
+   * - `stale`: it may not, and the reader accepts that.
+   * - `refused`: no server could take it.
+   * - `absurd`: the reader's position is ahead of the primary, and was ignored.
+   */
+  readonly why: 'replica' | 'primary' | 'stale' | 'refused' | 'absurd'
+}
+
+/** A server of a database has come into the rotation for reads, or has left it. */
+export interface ServerChanged {
+  readonly database: Database
+  readonly server: string
+  readonly role: 'primary' | 'replica' | 'away'
+  readonly inRotation: boolean
+  readonly lagMs: number
+  /** Why it is not in rotation. */
+  readonly why: string | undefined
+}
+
+export const readRouted = diagnostics.channel('rung:read:routed')
+export const serverChanged = diagnostics.channel('rung:server:changed')
 export const statementWritten = diagnostics.channel('rung:statement:written')
 export const statementDone = diagnostics.channel('rung:statement:done')
 export const transactionDone = diagnostics.channel('rung:transaction:done')

@@ -5,11 +5,12 @@ import type { Place } from '../../kernel/position.ts'
  * positions, transactions, retries, deadlines) is policy above it, in `data.ts`.
  *
  * What must hold on every adapter:
- * - a connection for `read` refuses to write, also where it leads to the primary (`DATA_READ_ONLY`);
+ * - a connection for `read` or `reports` refuses to write, also where it leads to the primary (`DATA_READ_ONLY`);
  * - statements of one connection run in the order they were sent, and may be sent without waiting (one round trip);
  * - `connect` waits at most until `deadlineAt` and then throws `DATA_POOL_TIMEOUT`, or `DATA_UNAVAILABLE` when the
  *   database cannot be reached;
  * - what a connection for `read` shows is never older than `atLeast`, and `seen` of its results covers all that they show;
+ * - where that cannot be kept, `connect` throws `DATA_BEHIND`, or returns what is no older than `staleMsMax`;
  * - connections for one target never take the place of those for another;
  * - a failed statement leaves a `RungError` with a `DATA_*` code and the driver's error as its cause.
  */
@@ -19,6 +20,12 @@ export interface Database {
   /** Reads may be answered by servers that lag: a session's position must be known before it reads. */
   readonly lags: boolean
   connect(need: Need): Promise<Connection>
+  /**
+   * Resolves when the primary shows everything up to a place that was seen somewhere: a replica may show a commit while the primary
+   * still waits for a standby to confirm it. `all`: everything that any server shows now. Returns `undefined` if it is known already.
+   * @throws DATA_BEHIND if that takes longer than until `deadlineAt`
+   */
+  primaryShows(place: Place | 'all', deadlineAt: number): Promise<void> | undefined
   counts(target: Target): PoolCounts
   close(): Promise<void>
 }
@@ -26,16 +33,19 @@ export interface Database {
 /**
  * - `write`: the primary.
  * - `read`: any server that is new enough.
+ * - `reports`: any server, for long reads that may be some seconds old. Few connections, with long limits.
  * - `own`: the primary, for Rung's own look-ups and upkeep. They have a small pool, so that they never wait behind the app's
  *   transactions.
  * - `session`: the primary, in a session that no pooler shares, for session locks and settings. Few, and not for requests.
  */
-export type Target = 'read' | 'write' | 'own' | 'session'
+export type Target = 'read' | 'write' | 'own' | 'session' | 'reports'
 
 export interface Need {
   readonly target: Target
   /** For `read`: what the reader has seen already. `all`: everything that was committed before, for a reader of unknown position. */
   readonly atLeast?: Place | 'all' | undefined
+  /** For `read`: if nobody who covers `atLeast` has time, the reader accepts what was true this many ms ago. */
+  readonly staleMsMax?: number | undefined
   /** On the monotonic clock, ms. */
   readonly deadlineAt: number
 }

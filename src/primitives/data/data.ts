@@ -26,8 +26,9 @@ export interface Data<Tx extends SqlTag = SqlTag> {
    * Runs `fn` with a `sql` for reading. Statements sent together (`Promise.all`) share a connection and a round trip; no
    * connection is held while none runs. Inside an open `write` it reads in that transaction.
    * @throws DATA_READ_ONLY when a statement writes
+   * @throws DATA_BEHIND when no server that shows what the session has seen has time for it
    */
-  read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T>
+  read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T, options?: ReadOptions): Promise<T>
   /**
    * Runs `fn` in a transaction on the primary: all of it is committed when `fn` returns, none when it throws. Inside an
    * open `write` it joins that one. `fn` may run again after a serialisation failure or a deadlock.
@@ -41,6 +42,14 @@ export interface Data<Tx extends SqlTag = SqlTag> {
   batch<Key, Value>(load: BatchLoad<Key, Value>): (key: Key) => Promise<Value>
   /** Shaped like `pg.Pool`, for Kysely, Drizzle and others. Leads to the primary, or into the open transaction. */
   readonly pool: Pool
+}
+
+export interface ReadOptions {
+  /**
+   * `reports`: for long reads. They have few connections of their own, on a replica if there is one, with a time limit of a minute, and may
+   * show what was true some seconds ago, also to a session that has written since.
+   */
+  target?: 'reports'
 }
 
 export interface WriteOptions {
@@ -98,10 +107,10 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
   function forModule(module: string | undefined): Data<Tx> {
     const core: SessionCore = { database, guard, extend, module }
 
-    async function read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T): Promise<T> {
+    async function read<T>(fn: (sql: SqlTag) => PromiseLike<T> | T, options: ReadOptions = {}): Promise<T> {
       const outer = openWrite(database)
       if (outer) return fn(joinable(outer, core).tag)
-      const session = new ReadSession(core)
+      const session = new ReadSession(core, options.target ?? 'read')
       return fn(session.tag)
     }
 
@@ -154,6 +163,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
           if (outer.ended) throw ended()
           return joinable(outer, core)
         },
+        ready: () => untilPrimaryShows(database, currentScope()),
         statement: (connection, statement, waitMs) => observed(core, connection, statement, 'write', false, waitMs),
         guard: (text) => guard?.(text, module),
         written: (site) => announce(core, site),
@@ -290,19 +300,29 @@ export function toRead(database: Database, scope: Scope | undefined): Need {
   return {
     target: 'read',
     atLeast: scope?.positionUnknown ? 'all' : scope?.position.get(database.name),
+    staleMsMax: scope?.staleMsMax,
     deadlineAt: scope?.deadlineAt ?? forever,
   }
+}
+
+/** Before a scope uses the primary: resolves when that shows all that the scope has seen. */
+export async function untilPrimaryShows(database: Database, scope: Scope | undefined): Promise<void> {
+  if (!scope || !database.lags) return
+  await scope.recallPosition()
+  const place = scope.positionUnknown ? 'all' : scope.position.get(database.name)
+  if (place !== undefined) await database.primaryShows(place, scope.deadlineAt)
 }
 
 /** Holds a connection only while statements are in flight: no read can starve another of its second connection. */
 class ReadSession {
   readonly core: SessionCore
   readonly tag: SqlTag
-  #connection: Promise<Connection> | undefined
-  #inFlight = 0
+  readonly #target: 'read' | 'reports'
+  #held: Held | undefined
 
-  constructor(core: SessionCore) {
+  constructor(core: SessionCore, target: 'read' | 'reports') {
     this.core = core
+    this.#target = target
     this.tag = makeTag(
       (piece) => this.#run(piece),
       (piece) => announce(core, piece.strings),
@@ -323,27 +343,42 @@ class ReadSession {
     const checking = core.guard?.(statement.text, core.module)
     if (checking) await checking
     const { database } = core
-    if (database.lags) await scope?.recallPosition()
-    const asked = this.#connection === undefined && statementDone.hasSubscribers ? systemClock.ticks() : 0
-    this.#connection ??= database.connect(toRead(database, scope))
-    const holding = this.#connection
-    this.#inFlight += 1
+    if (database.lags && this.#target === 'read') await scope?.recallPosition()
+    const asked = statementDone.hasSubscribers ? systemClock.ticks() : 0
+    const held = this.#hold(scope)
+    const waits = held.inFlight === 0
+    held.inFlight += 1
     let connection: Connection | undefined
     try {
-      connection = await holding
+      connection = await held.connection
       checkDeadline(currentScope()) // the wait may have taken all the time there was
-      const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
-      const { rows, seen } = await observed(core, connection, statement, 'read', false, waitMs)
-      noteSeen(scope, database, seen)
+      const waitMs = asked === 0 || !waits ? 0 : systemClock.ticks() - asked
+      const { rows, seen } = await observed(core, connection, statement, this.#target, false, waitMs)
+      if (this.#target === 'read') noteSeen(scope, database, seen)
       return rows
     } finally {
-      this.#inFlight -= 1
-      if (this.#inFlight === 0) {
-        this.#connection = undefined
+      held.inFlight -= 1
+      if (held.inFlight === 0) {
+        if (this.#held === held) this.#held = undefined
         connection?.release()
       }
     }
   }
+
+  /** Returns the connection of the statements in flight, unless the scope has seen more since that was chosen. */
+  #hold(scope: Scope | undefined): Held {
+    const need: Need = { ...toRead(this.core.database, scope), target: this.#target }
+    if (this.#held === undefined || (this.core.database.lags && this.#held.atLeast !== need.atLeast)) {
+      this.#held = { atLeast: need.atLeast, connection: this.core.database.connect(need), inFlight: 0 }
+    }
+    return this.#held
+  }
+}
+
+interface Held {
+  readonly atLeast: Need['atLeast']
+  readonly connection: Promise<Connection>
+  inFlight: number
 }
 
 /** One transaction on one connection; `begin` travels with the first statement, `commit` with what rides it. */
@@ -387,12 +422,18 @@ export class WriteSession {
     if (checking) this.#barrier = this.#barrier ? this.#barrier.then(() => checking) : checking
     if (this.#barrier) await this.#barrier
     const asked = this.#connection === undefined ? systemClock.ticks() : 0
-    this.#connection ??= this.core.database.connect({ target: 'write', deadlineAt })
-    const connection = await this.#connection
+    const connection = await this.#lend(deadlineAt)
     checkDeadline(currentScope())
     const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
     const sent = () => this.#send(connection, [statement])[0]!
     return observed(this.core, connection, statement, 'write', true, waitMs, sent)
+  }
+
+  #lend(deadlineAt: number): Promise<Connection> {
+    const { database } = this.core
+    const connect = () => database.connect({ target: 'write', deadlineAt })
+    this.#connection ??= database.lags ? untilPrimaryShows(database, currentScope()).then(connect) : connect()
+    return this.#connection
   }
 
   /** No more than one statement was sent so far. */
@@ -428,8 +469,7 @@ export class WriteSession {
       // A transaction of rides alone begins only now.
       if (rides.length > 0) {
         const deadlineAt = currentScope()?.deadlineAt ?? forever
-        this.#connection ??= this.core.database.connect({ target: 'write', deadlineAt })
-        await this.#connection
+        await this.#lend(deadlineAt)
       }
       this.ended = true
       await this.#commit(rides)

@@ -11,6 +11,8 @@ export interface PoolRoute {
   database: Database
   /** The open transaction, if there is one. */
   transaction(): { run(statement: Statement): Promise<Result> } | undefined
+  /** Resolves when the primary shows all that the scope has seen. */
+  ready(): Promise<void>
   statement(connection: Connection, statement: Statement, waitMs: number): Promise<Result>
   guard(text: string): Promise<void> | undefined
   written(site: string): void
@@ -77,6 +79,7 @@ class RoutedPool {
       )
     const scope = currentScope()
     const asked = systemClock.ticks()
+    await this.#route.ready()
     const connection = await this.#route.database.connect({
       target: 'write',
       deadlineAt: scope?.deadlineAt ?? Number.POSITIVE_INFINITY,

@@ -1,4 +1,5 @@
 import {
+  breakConnections,
   type ConnectionConfig,
   cancelSession,
   createPool,
@@ -7,60 +8,86 @@ import {
   type QueryConfig,
   queryPlain,
   queryTogether,
-  type SessionLimits,
 } from '../../engines/postgres/client.ts'
+import { isReadOnly, limitsFor, type SessionLimits } from '../../engines/postgres/recipe.ts'
 import { after, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
 import { isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
+import type { Server } from './watched.ts'
 
-export interface PostgresOptions {
+export interface PostgresOptions extends Omit<ServerOptions, 'name'> {
+  name: string
+}
+
+export interface ServerOptions {
+  /** Its name for people. */
   name: string
   /** The server itself. */
   connection: ConnectionConfig
   /** A transaction pooler in front of it, with an address for each target, since it makes the settings of its sessions. */
   pooler?: Record<Exclude<Target, 'session'>, ConnectionConfig> | undefined
   limits: SessionLimits
-  /** Connections for each target. Default: 3 for Rung's own work, 4 for sessions. */
-  connectionsMax: { read: number; write: number; own?: number; session?: number }
+  /** Connections for each target. Default: 3 for Rung's own work, 4 for sessions, 2 for reports. */
+  connectionsMax: { read: number; write: number } & Partial<Record<Target, number>>
   idleTimeoutMs: number
 }
 
-/** Limits of Rung's own statements: they are short, and upkeep works in small pieces. */
-const ownLimits: SessionLimits = {
-  statementTimeoutMs: 10_000,
-  lockTimeoutMs: 5_000,
-  idleInTransactionTimeoutMs: 10_000,
-}
-
-/** A pool for each target on one server. Sessions of the read pool are read-only, although they lead to the primary too. */
-export function postgresDatabase(options: PostgresOptions): Database {
-  const connectionsMax = { own: 3, session: 4, ...options.connectionsMax }
+/** Opens a pool for each target when it is first needed. */
+export function postgresServer(options: ServerOptions): Server {
+  const connectionsMax = { own: 3, session: 4, reports: 2, ...options.connectionsMax }
   const addressOf = (target: Target) =>
     ({ ...options.pooler, session: options.connection })[target] ?? options.connection
-  const pool = (target: Target) =>
-    createPool({
+  const pools = new Map<Target, ReturnType<typeof createPool>>()
+  let closed = false
+
+  function poolFor(target: Target): ReturnType<typeof createPool> {
+    const known = pools.get(target)
+    if (known) return known
+    const pool = createPool({
       connection: addressOf(target),
-      limits: target === 'own' ? ownLimits : options.limits,
-      readOnly: target === 'read',
+      limits: limitsFor(target, options.limits),
+      readOnly: isReadOnly(target),
       connectionsMax: connectionsMax[target],
       idleTimeoutMs: options.idleTimeoutMs,
     })
-  const pools = { read: pool('read'), write: pool('write'), own: pool('own'), session: pool('session') }
+    pools.set(target, pool)
+    return pool
+  }
+
+  return {
+    name: options.name,
+    async connect(target, deadlineAt) {
+      if (closed) throw new RungError('DATA_UNAVAILABLE', 'The database is closed, because the process stops.')
+      const client = await checkOut(poolFor(target), deadlineAt)
+      return connection(client, addressOf(target), target)
+    },
+    abandon() {
+      for (const pool of pools.values()) breakConnections(pool)
+    },
+    counts(target) {
+      const pool = pools.get(target)
+      const max = connectionsMax[target]
+      if (!pool) return { max, total: 0, idle: 0, waiting: 0 }
+      return { max, total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }
+    },
+    async close() {
+      closed = true
+      await Promise.all(Array.from(pools.values(), (one) => one.end()))
+    },
+  }
+}
+
+/** A database of one server: nothing lags. */
+export function postgresDatabase(options: PostgresOptions): Database {
+  const server = postgresServer(options)
   return {
     name: options.name,
     lags: false,
-    async connect({ target, deadlineAt }) {
-      const client = await checkOut(pools[target], deadlineAt)
-      return connection(client, addressOf(target), target)
-    },
-    counts(target) {
-      const { totalCount, idleCount, waitingCount } = pools[target]
-      return { max: connectionsMax[target], total: totalCount, idle: idleCount, waiting: waitingCount }
-    },
-    async close() {
-      await Promise.all(Object.values(pools).map((one) => one.end()))
-    },
+    connect: ({ target, deadlineAt }) => server.connect(target, deadlineAt),
+    primaryShows: () => undefined,
+    counts: server.counts,
+    close: server.close,
   }
 }
 

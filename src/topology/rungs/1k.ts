@@ -9,6 +9,7 @@ export const rung1k: Topology = {
     pooler: 'none',
     readConnectionsMax: 10,
     writeConnectionsMax: 10,
+    lagMsMax: 5_000,
     idleTimeoutMs: 60_000,
     statementTimeoutMs: 10_000,
     lockTimeoutMs: 5_000,

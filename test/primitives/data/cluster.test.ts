@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { isRungError } from '../../../src/kernel/errors.ts'
+import type { Place } from '../../../src/kernel/position.ts'
+import { runInScope, Scope } from '../../../src/kernel/scope.ts'
+import { type ReadRouted, readRouted } from '../../../src/primitives/data/channels.ts'
+import { clusterDatabase } from '../../../src/primitives/data/cluster.ts'
+import type { Database } from '../../../src/primitives/data/contract.ts'
+import { createData, type Data } from '../../../src/primitives/data/data.ts'
+import { postgresServer } from '../../../src/primitives/data/postgres.ts'
+import { testLimits } from '../../support/data.ts'
+import { openScratch, until } from '../../support/process.ts'
+
+import { type Pair, startPair, untilReplicaReads } from '../../support/standby.ts'
+
+describe('reads over several servers', () => {
+  let pair: Pair
+  let scratch: Awaited<ReturnType<typeof openScratch>>
+  let database: Database
+  let data: Data
+  const routed: ReadRouted[] = []
+  readRouted.subscribe((message) => void routed.push(message as ReadRouted))
+
+  const open = (options: { readersOfPrimary?: number; lagMsMax?: number } = {}) => {
+    const server = (name: string, connection: Pair['primary']) =>
+      postgresServer({
+        name,
+        connection,
+        limits: testLimits,
+        connectionsMax: { read: 5, write: 5 },
+        idleTimeoutMs: 60_000,
+      })
+    return clusterDatabase({
+      name: 'main',
+      servers: [server('postgres', pair.primary), server('postgres-2', pair.standby)],
+      primaryReadsMax: options.readersOfPrimary ?? 2,
+      lagMsMax: options.lagMsMax ?? 600_000,
+    })
+  }
+  const session = (position?: Scope['position']) => {
+    const scope = new Scope('request', 'test', 'test')
+    if (position) scope.position = position
+    return scope
+  }
+  const served = () => routed.map(({ server, why }) => `${server} ${why}`)
+  before(async () => {
+    scratch = await openScratch()
+    pair = await startPair(scratch.dir)
+    database = open()
+    data = createData(database).forModule('test')
+    await data.pool.query('create table note (id serial primary key, text text)')
+    await untilReplicaReads(database)
+  })
+  beforeEach(() => {
+    routed.length = 0
+  })
+  after(async () => {
+    await pair.resume().catch(() => {})
+    await database?.close()
+    await pair?.stop()
+    await scratch.end()
+  })
+
+  it('reads on a replica, and moves the position of the session to what it has shown', async () => {
+    const scope = session()
+    await runInScope(scope, () => data.read((sql) => sql`select count(*) from note`))
+    assert.deepEqual(served(), ['postgres-2 replica'])
+    assert.ok(scope.position.get('main')! > 0n)
+  })
+
+  it('shows a session its own write at once, wherever it reads', async () => {
+    for (let n = 0; n < 50; n += 1) {
+      const text = `own ${n}`
+      const writer = session()
+      await runInScope(writer, () => data.write((tx) => tx`insert into note (text) values (${text})`))
+      const reader = session(writer.position)
+      const rows = await runInScope(reader, () => data.read((sql) => sql`select from note where text = ${text}`))
+      assert.equal(rows.length, 1)
+      assert.ok(reader.position.get('main')! >= writer.position.get('main')!)
+    }
+  })
+
+  it('goes to the primary while replay is paused, for those who have seen more', async () => {
+    await pair.pause()
+    const writer = session()
+    await runInScope(writer, () => data.write((tx) => tx`insert into note (text) values ('paused')`))
+    const find = (scope: Scope) =>
+      runInScope(scope, () => data.read((sql) => sql`select from note where text = 'paused'`))
+    assert.equal((await find(session(writer.position))).length, 1)
+    assert.equal((await find(session())).length, 0, 'others may read the replica')
+    assert.deepEqual(served(), ['postgres primary', 'postgres-2 replica'])
+    const unknown = session()
+    unknown.positionUnknown = true
+    assert.equal((await find(unknown)).length, 1, 'where the position is not known')
+    await pair.resume()
+    routed.length = 0
+    await until(async () => {
+      assert.equal((await find(session(writer.position))).length, 1)
+      return served().at(-1) === 'postgres-2 replica'
+    }, 'the replica has caught up')
+  })
+
+  it('protects the primary: beyond its connections for readers a reader gets what it has declared, or a refusal', async () => {
+    const small = open({ readersOfPrimary: 1 })
+    const own = createData(small).forModule('test')
+    try {
+      await untilReplicaReads(small)
+      await pair.pause()
+      const writer = session()
+      await runInScope(writer, () => own.write((tx) => tx`insert into note (text) values ('crowded')`))
+      const find = (scope: Scope) =>
+        runInScope(scope, () => own.read((sql) => sql`select from note where text = 'crowded'`))
+      const held = await small.connect({ target: 'read', atLeast: 'all', deadlineAt: Number.POSITIVE_INFINITY })
+      const tolerant = session(writer.position)
+      tolerant.staleMsMax = 3_600_000
+      assert.equal((await find(tolerant)).length, 0, 'a little stale, as declared')
+      await assert.rejects(find(session(writer.position)), (error) => isRungError(error, 'DATA_BEHIND'))
+      held.release()
+      assert.equal((await find(session(writer.position))).length, 1)
+    } finally {
+      await pair.resume()
+      await small.close()
+    }
+  })
+
+  it('takes a replica that lags for too long out of the rotation, and back when it has caught up', async () => {
+    const strict = open({ lagMsMax: 200 })
+    const own = createData(strict).forModule('test')
+    const read = () => own.read((sql) => sql`select 1`)
+    try {
+      await untilReplicaReads(strict)
+      await pair.pause()
+      await until(async () => {
+        await own.write((tx) => tx`insert into note (text) values ('late')`)
+        await read()
+        return served().at(-1) === 'postgres primary'
+      }, 'the replica is out of the rotation')
+      await pair.resume()
+      await untilReplicaReads(strict)
+    } finally {
+      await pair.resume()
+      await strict.close()
+    }
+  })
+
+  it('ignores a position that is ahead of the primary', async () => {
+    const place = (1n << 64n) | 0xffff_ffff_ffffn
+    const rows = await runInScope(session(new Map([['main', place as Place]])), () =>
+      data.read((sql) => sql`select 1 as one`),
+    )
+    assert.equal(rows.length, 1)
+    assert.deepEqual(served(), [' absurd', 'postgres-2 replica'])
+  })
+
+  it('refuses what writes, on whichever server it lands', async () => {
+    const writing = [
+      'insert into note (text) values (1)',
+      'with gone as (delete from note returning 1) select count(*) from gone',
+      'select * from note for update',
+      "select nextval('note_id_seq')",
+      '/* select */ update note set text = text',
+    ]
+    for (const server of ['postgres-2', 'postgres']) {
+      if (server === 'postgres') await pair.pause()
+      for (const text of writing) {
+        const scope = session()
+        if (server === 'postgres') scope.positionUnknown = true
+        const query = { text, values: [], name: undefined }
+        const connection = await database.connect({
+          target: 'read',
+          atLeast: scope.positionUnknown ? 'all' : undefined,
+          deadlineAt: Number.POSITIVE_INFINITY,
+        })
+        await assert.rejects(connection.run(query), (error) => isRungError(error, 'DATA_READ_ONLY'), text)
+        connection.release()
+      }
+    }
+    await pair.resume()
+  })
+
+  it('runs a read again elsewhere when the replica cancels it for its replay, or its connection is lost', async () => {
+    const killed = data.read((sql) => sql`select pg_sleep(0.2), 7 as seven`)
+    await until(async () => {
+      const { rows } = await data.pool.query('select 1')
+      return rows.length === 1 && routed.length > 0
+    }, 'it runs')
+    await pair.endReads()
+    assert.equal((await killed)[0]!.seven, 7)
+    assert.equal(served().at(-1), 'postgres primary')
+  })
+
+  it('gives reports connections of their own, which decide nothing about freshness', async () => {
+    await pair.pause()
+    const scope = session()
+    await runInScope(scope, async () => {
+      await data.write((tx) => tx`insert into note (text) values ('report')`)
+      const before = scope.position
+      const rows = await data.read((sql) => sql`select from note where text = 'report'`, { target: 'reports' })
+      assert.equal(rows.length, 0)
+      assert.equal(scope.position, before)
+    })
+    await pair.resume()
+  })
+
+  it('waits with a write until the primary shows what the session has seen on a replica', async () => {
+    await pair.requireConfirmation(true)
+    try {
+      // The setting reaches sessions a moment later.
+      const isWaiting = async () =>
+        (await data.pool.query(`select from pg_stat_activity where wait_event = 'SyncRep'`)).rows.length > 0
+      let slow: Promise<unknown> = Promise.resolve()
+      await until(async () => {
+        slow = data.pool.query(`insert into note (text) values ('unconfirmed')`)
+        return Promise.race([slow.then(() => false), until(isWaiting, 'the commit waits')])
+      }, 'a commit waits for a standby')
+      const seen = session()
+      const found = (scope: Scope, read: (typeof data)['read'] | (typeof data)['write']) =>
+        runInScope(scope, () => (read as Data['read'])((sql) => sql`select from note where text = 'unconfirmed'`))
+      const before = (await found(session(), data.write)).length
+      await until(async () => (await found(seen, data.read)).length > before, 'the replica shows the commit')
+      const hurried = session(seen.position)
+      hurried.deadlineAt = performance.now() + 300
+      await assert.rejects(found(hurried, data.write), (error) => isRungError(error, 'DATA_BEHIND'))
+      const waiting = found(session(seen.position), data.write)
+      await pair.requireConfirmation(false)
+      assert.ok((await waiting).length > before)
+      await slow
+    } finally {
+      await pair.requireConfirmation(false)
+    }
+  })
+})
