@@ -31,8 +31,9 @@ const up: Command = {
   summary: 'start the app and everything that its rung needs',
   usage: 'rung up [rung] [app-file] [options]',
   help: [
-    'Starts what the rung asks for, each part as a process of its own: Postgres, Redis,',
-    'nginx, and the app as web and worker. Restarts a part that dies or does not answer.',
+    'Starts what the rung asks for, each part as a process of its own: Postgres and its',
+    'replicas, PgBouncer, Redis, nginx, HAProxy, and the app as web and worker. Restarts',
+    'a part that dies or does not answer.',
     'Ctrl-C or SIGTERM stops all of it, from the edge inwards; nothing outlives this',
     'command.',
     '',

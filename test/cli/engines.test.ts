@@ -29,11 +29,11 @@ test('rung engines lists what rungs need', async () => {
   assert.equal(code, 0)
   assert.match(lines[0]!, /^engine +from +version +where$/)
   for (const [index, start] of [
-    'postgres  1k ',
-    'pgbouncer 100k',
-    'redis     10k ',
-    'haproxy   100k',
-    'nginx     10k ',
+    'postgres   1k ',
+    'pgbouncer  100k',
+    'redis      10k ',
+    'haproxy    100k',
+    'nginx      10k ',
   ].entries())
     assert.ok(lines[index + 1]!.startsWith(start), lines[index + 1])
   assert.ok(lines.every((line) => line.length <= 80))

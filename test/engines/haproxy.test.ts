@@ -18,6 +18,7 @@ const settings = {
   isEntry: true,
   servers: [{ name: 'web-1', address: '127.0.0.1:3001' }],
   threads: 2,
+  clientsMax: 5_000,
 }
 
 test('recipe: what clients and servers may do', () => {

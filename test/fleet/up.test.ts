@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { appendFile, mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { shorten } from '../../src/fleet/short-logs.ts'
+import { noHaproxy } from '../support/haproxy.ts'
 import { idsIn, post, write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
+import { noPooler } from '../support/pgbouncer.ts'
 import { freePort } from '../support/ports.ts'
 import {
   bin,
@@ -199,6 +201,45 @@ describe('rung up 10k', { skip }, () => {
   })
 })
 
+describe('rung up 100k', { skip: skip || noHaproxy || noPooler }, () => {
+  it('answers through edge, balancer and pooler, while each part is killed, and leaves nothing', async () => {
+    await withScratch(async ({ launch, dataDir }) => {
+      const up = launch({ up: '100k', args: ['--replicas', '0'] })
+      const facts = await up.started
+      const front = ['edge', 'balancer', 'web-1', 'web-2', 'web-3']
+      assert.deepEqual(
+        facts.parts!.map(({ name }) => name),
+        [...front, 'worker-1', 'redis', 'pooler', 'postgres'],
+      )
+      const table = await rung(['ps'], dataDir)
+      for (const { name, pid } of facts.parts!) assert.match(table.stdout, new RegExp(`^${name} .* ${pid} `, 'm'))
+      await write(facts, 'first')
+      const acknowledged = ['first']
+      for (const name of ['web-1', 'balancer', 'pooler']) {
+        const { [name]: old } = await pidsOf(dataDir)
+        process.kill(old!.pid, 'SIGKILL')
+        if (name === 'web-1') assert.equal((await fetch(`${facts.url}/entries`)).status, 200)
+        await until(async () => {
+          const { [name]: now } = await pidsOf(dataDir)
+          return now?.state === 'running' && now.pid !== old!.pid
+        }, `${name} runs again`)
+        await until(async () => (await post(facts, `after-${name}`)) === '201', 'writes go on')
+        acknowledged.push(`after-${name}`)
+      }
+      const ids = await idsIn(facts)
+      for (const id of acknowledged) assert.ok(ids.includes(id), id)
+      const pids = Object.values(await pidsOf(dataDir)).map(({ pid }) => pid)
+      sameExit(await up.stop(), 0)
+      await nothingLeft(dataDir, pids)
+      const files = await readdir(path.join(dataDir, 'fleet'), { recursive: true, withFileTypes: true })
+      assert.deepEqual(
+        files.filter((file) => file.isSocket()).map(({ name }) => name),
+        [],
+      )
+    })
+  })
+})
+
 describe('rung up', { skip }, () => {
   it('finishes the request in hand when it is told to stop', () =>
     withScratch(async ({ launch, connect, dataDir }) => {
@@ -290,7 +331,7 @@ describe('rung up', { skip }, () => {
           /^Port \d+ of 127\.0\.0\.1 is in use\. .*set PORT \(or --port\) to another one\.$/,
         ],
         [{ args: ['--web', 'two'] }, 'CONFIG_INVALID', /^--web is "two"/],
-        [{ up: '100k' }, 'CONFIG_INVALID', /^There is no rung "100k"; there are 1k, 10k\.$/],
+        [{ up: '100m' }, 'CONFIG_INVALID', /^There is no rung "100m"; there are 1k, 10k, 100k\.$/],
         [{ env: { RUNG_EDGE: 'yes' } }, 'CONFIG_INVALID', /^RUNG_EDGE is "yes"/],
         [{ env: { LOG_LEVEL: 'loud' } }, 'CONFIG_INVALID', /^LOG_LEVEL is "loud"/],
         [{ env: { RUNG_TRUST_PROXY: 'everybody' } }, 'CONFIG_INVALID', /^RUNG_TRUST_PROXY is "everybody"/],

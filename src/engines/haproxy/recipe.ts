@@ -27,6 +27,8 @@ export interface HaproxySettings {
   /** The processes that answer requests. */
   servers: readonly { readonly name: string; readonly address: string }[]
   threads: number
+  /** Connections of clients; further ones wait to be accepted. */
+  clientsMax: number
   /** Time limit of a request in the app. */
   requestTimeoutMs: number
   /** Requests that one server handles at the same time; others wait. */
@@ -78,8 +80,7 @@ global
   stats socket ${quote(`${dir}/${adminSocket}`)} mode 600 level admin
   stats timeout 10s
   nbthread ${settings.threads}
-  maxconn 10000
-  no strict-limits
+  maxconn ${settings.clientsMax}
   hard-stop-after ${settings.requestTimeoutMs}ms
   tune.bufsize 32768
   tune.maxrewrite 2048

@@ -2,6 +2,7 @@ import { chown, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
+import { filesMax } from '../process/files-max.ts'
 import { findLauncher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
@@ -50,6 +51,11 @@ export interface BalancerServer extends ServerProcess {
 
 const threadsMax = 4
 
+/** Each client may need a connection to a server, and HAProxy some files of its own. */
+function clientsMax(files = filesMax()): number {
+  return files === undefined ? 10_000 : Math.max(100, Math.min(10_000, Math.floor((files - 500) / 2)))
+}
+
 /**
  * Starts an HAProxy that ends with this process, however that ends.
  * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
@@ -71,6 +77,7 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
   })
   const settings: HaproxySettings = {
     ...haproxyDefaults,
+    clientsMax: clientsMax(),
     threads: Math.min(threadsMax, availableParallelism()),
     ...options,
     dir: path.resolve(options.dir),
@@ -102,6 +109,7 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
     url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
     version: installed.version,
     ask: (command) => askHaproxy(socket, command),
+    stop: () => server.stop().finally(() => rm(socket, { force: true })), // HAProxy leaves it
     isHealthy: (withinMs) => answers(server.pid, withinMs).catch(() => false),
   }
 }

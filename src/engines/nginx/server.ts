@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
 import { secret, uuid } from '../../kernel/random.ts'
-import { askProgram } from '../process/ask-program.ts'
+import { filesMax } from '../process/files-max.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
@@ -154,10 +154,4 @@ async function makeFolder(folder: string, owner: Launcher): Promise<void> {
 async function writeOwned(file: string, text: string, owner: Launcher): Promise<void> {
   await writeFile(file, text, { mode: 0o600 })
   if (owner.uid !== undefined) await chown(file, owner.uid, owner.gid!)
-}
-
-/** Returns how many files a process may have open. */
-function filesMax(): number | undefined {
-  const limit = Number(askProgram('/bin/sh', ['-c', 'ulimit -Hn']).stdout.trim())
-  return limit > 0 ? limit : undefined
 }
