@@ -85,7 +85,7 @@ describe('the recipe of the pooler', () => {
 })
 
 describe('PgBouncer', { skip: noPooler }, () => {
-  it('shares few sessions, each with the settings of its target, and outlives its server', async () => {
+  it('shares few sessions, each with the settings of its target', async () => {
     const postgres = await testPostgres()
     const connection = await postgres.createDatabase()
     const { host, port, user, database } = connection as { host: string; port?: number; user: string; database: string }
@@ -110,7 +110,7 @@ describe('PgBouncer', { skip: noPooler }, () => {
             ['postgres.read', 'on', '10s'],
             ['postgres-2.write', 'off', '10s'],
             ['postgres.own', 'off', '10s'],
-            ['postgres-2.reports', 'on', '5min'],
+            ['postgres-2.reports', 'on', '1min'],
           ] as const) {
             const client = await connect(name)
             const { rows } = await client.query(
@@ -132,6 +132,25 @@ describe('PgBouncer', { skip: noPooler }, () => {
         }
         assert.equal(await pooler.isHealthy(), false)
       })
+    } finally {
+      await postgres.stop()
+    }
+  })
+
+  it('is not started where a running Postgres has too few connections for its pools', async () => {
+    const postgres = await testPostgres()
+    try {
+      const { host, user, database } = await postgres.createDatabase()
+      const DATABASE_URL = `postgres://${user}@/${database}?host=${encodeURIComponent(host!)}`
+      const { parts } = planOf({ options: { rung: '100k' }, env: { DATABASE_URL, RUNG_POOL_READ: '1000' } })
+      const pooler = parts.find(({ name }) => name === 'pooler')!
+      assert.ok(pooler.kind === 'engine')
+      const { signal } = new AbortController()
+      await assert.rejects(
+        pooler.start({ report() {}, note() {}, requestTimeoutMs: 1_000, over: signal }),
+        (error) =>
+          isRungError(error, 'CONFIG_INVALID') && /allows \d+ connections, and this topology/.test(error.message),
+      )
     } finally {
       await postgres.stop()
     }
