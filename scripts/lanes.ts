@@ -15,6 +15,7 @@ const named: Record<string, readonly string[]> = {
     'test/engines/**',
     'test/contracts/*-shared.test.ts',
     'test/rungs/conduit-{kill,local-time,seeded}.test.ts',
+    'test/rungs/shop-kill.test.ts',
     'test/primitives/**/{kills,lost,faults}.test.ts',
     'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',
