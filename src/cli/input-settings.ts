@@ -5,7 +5,7 @@ import { type ToolBindings, toolBindingsOf } from '../topology/bindings.ts'
 import { isRungName, rungNames } from '../topology/catalog.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
-import type { Input } from './command.ts'
+import type { Command, Input } from './command.ts'
 
 /** `10k`, `app.ts`, or both. A word that looks like a rung is taken as one. */
 export function rungAndApp(positionals: readonly string[]): { rung: string | undefined; app: string | undefined } {
@@ -34,4 +34,13 @@ export async function toolBindings(input: Pick<Input, 'env' | 'values' | 'cwd'>,
 /** The data directory alone, for commands that must work even while another setting is wrong. */
 export function dataDirOfInput({ values, env, cwd }: Pick<Input, 'values' | 'env' | 'cwd'>): string {
   return path.resolve(cwd, readSetting(settings.process.dataDir, { env, options: values }))
+}
+
+/** The name of a part, as a command's only argument. @throws CONFIG_INVALID */
+export function onePart(
+  { examples }: Pick<Command, 'examples'>,
+  { positionals: [name] }: Pick<Input, 'positionals'>,
+): string {
+  if (name !== undefined && /^[a-z][a-z0-9-]{0,40}$/.test(name)) return name
+  throw new RungError('CONFIG_INVALID', `Name a part, for example: ${examples[0]}. See: rung ps`)
 }

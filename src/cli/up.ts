@@ -5,8 +5,10 @@ import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
+import { openControl } from '../fleet/control.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
+import { liveFleet, type Planned } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
@@ -22,6 +24,7 @@ import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
+import { databaseConnections } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -64,8 +67,9 @@ const up: Command = {
     makeDir(fleetDir(dataDir), { prefix: [] })
     const claimed = await claim(fleetDir(dataDir), 'rung up')
     try {
-      const plan = await planFor(deployment, settings, appFile, input)
-      const fleet = run(plan, deployment, { appFile, dataDir }, input)
+      const planner = planFor(appFile, input)
+      const plan = await planner(deployment, settings)
+      const fleet = await run({ plan, deployment, settings, planner }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
       try {
         await fleet.ready
@@ -77,7 +81,7 @@ const up: Command = {
       if (!fleet.stopping()) {
         const startMs = Math.round(systemClock.ticks() - began)
         present(
-          await started({ plan, deployment, settings, appFile, dataDir, startMs, states: fleet.states }, input),
+          await started({ plan, deployment, settings, appFile, dataDir, startMs, states: fleet.states() }, input),
           input,
         )
       }
@@ -89,27 +93,35 @@ const up: Command = {
 }
 export default up
 
-interface Fleet extends Supervisor {
+interface Fleet extends Pick<Supervisor, 'ready' | 'stop'> {
+  states(): PartState[]
   stopping(): boolean
 }
 
-/** Supervises the parts, and keeps the file that `rung ps` reads. */
-function run(
-  plan: Plan,
-  { topology }: Deployment,
-  { appFile, dataDir }: { appFile: string; dataDir: string },
-  { json, out }: Input,
-): Fleet {
+interface First {
+  plan: Plan
+  deployment: Deployment
+  settings: LoadedSettings
+  planner: Planner
+}
+
+/** Supervises the parts, keeps the file that `rung ps` reads, and lets other commands change the fleet. */
+async function run(
+  { plan, deployment: { topology }, settings, planner }: First,
+  { appFile, dataDir, rung }: { appFile: string; dataDir: string; rung: string | undefined },
+  input: Input,
+): Promise<Fleet> {
+  const { json, out } = input
   const startedAt = systemClock.now()
   const { start, slowestStopMs } = partStarter((name, text) => json || out.note(partLine(name, text)))
-  const stopWaves = new Set(plan.parts.map(({ stopWave }) => stopWave)).size
+  const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
     rung: topology.rung,
     app: appFile,
     url: plan.url,
     startedAt,
-    stopTimeoutMs: stopWaves * slowestStopMs(),
-    parts: plan.parts.map(({ address, log }, index) => ({ ...supervisor.states[index]!, address, log })),
+    stopTimeoutMs: stopTimeoutMs(),
+    parts: supervisor.parts.map(({ part: { address, log }, state }) => ({ ...state, address, log })),
   }))
   const supervisor = supervise({
     parts: plan.parts,
@@ -117,20 +129,43 @@ function run(
     unresponsiveAfterMs: topology.unresponsiveAfterMs,
     onChange(state) {
       // A first change may be reported before `supervise` has returned.
-      queueMicrotask(writer.changed)
-      if (state.state === 'restarting') noteRestart(plan, state)
+      queueMicrotask(() => {
+        writer.changed()
+        const part = supervisor.parts.find((one) => one.state === state)?.part
+        if (part && state.state === 'restarting') noteRestart(part, state)
+      })
       if (!json || state.state === 'restarting') tell(state, out.note)
     },
   })
-  const stopShortening = keepLogsShort(plan.parts.map(({ log }) => log))
+  const live = liveFleet({
+    supervisor,
+    first: { plan, topology },
+    async replan(counts, { topology: before, plan: { ports } }): Promise<Planned> {
+      const options = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, String(count)]))
+      const changed = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
+      const next = deploymentOf(changed, engines)
+      const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
+      const deployment = { ...next, topology: { ...next.topology, data } }
+      return { plan: await planner(deployment, changed, ports), topology: deployment.topology }
+    },
+    onPlan: writer.changed,
+    slowestStopMs,
+    isProduction: settings.values.process.mode === 'production',
+  })
+  const closeControl = await openControl(dataDir, live)
+  const stopShortening = keepLogsShort(() => supervisor.parts.map(({ part: { log } }) => log))
   let stopping = false
   return {
-    ...supervisor,
+    ready: supervisor.ready,
+    states: () => supervisor.parts.map(({ state }) => state),
     stopping: () => stopping,
     stop() {
       stopping = true
       stopShortening()
-      return supervisor.stop().finally(() => writer.remove())
+      return supervisor.stop().finally(async () => {
+        await closeControl()
+        await writer.remove()
+      })
     },
   }
 }
@@ -161,33 +196,39 @@ function checkEngines({ parts }: Deployment): void {
   })
 }
 
-/** Checks every value that a process of the app will read before anything is started. */
-async function planFor(
-  deployment: Deployment,
-  settings: LoadedSettings,
-  appFile: string,
-  { env, cwd }: Input,
-): Promise<Plan> {
-  const dataDir = dataDirOf(settings, cwd)
-  const { host, port: wanted } = deployment.topology.http
-  const port = await publicPort(dataDir, host, wanted)
-  const plan = placeDeployment(deployment, settings, {
-    dataDir,
-    tmpDir: tmpdir(),
-    app: { program: process.execPath, args: [...process.execArgv, process.argv[1]!], file: appFile, cwd, env },
-    entry: { host, port },
-    ports: await freePorts(dataDir, portsNeeded(deployment), port),
-    rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
-    secretOf: () => secret(),
-  })
-  for (const part of plan.parts) if (part.kind === 'app') readBindings(part.env, cwd)
-  return plan
+type Planner = (deployment: Deployment, settings: LoadedSettings, held?: Plan['ports']) => Promise<Plan>
+
+/** Plans on this machine. Checks every value that a process of the app will read before anything is started. */
+function planFor(appFile: string, { env, cwd }: Input): Planner {
+  const secrets = new Map<string, string>()
+  let entry: number | undefined
+  return async (deployment, settings, held = new Map()) => {
+    const dataDir = dataDirOf(settings, cwd)
+    const { host, port: wanted } = deployment.topology.http
+    entry ??= await publicPort(dataDir, host, wanted)
+    const taken = [entry, ...[...held.values()].flat()]
+    const plan = placeDeployment(deployment, settings, {
+      dataDir,
+      tmpDir: tmpdir(),
+      app: { program: process.execPath, args: [...process.execArgv, process.argv[1]!], file: appFile, cwd, env },
+      entry: { host, port: entry },
+      ports: await freePorts(dataDir, portsNeeded(deployment), taken),
+      held,
+      rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
+      secretOf(part) {
+        if (!secrets.has(part)) secrets.set(part, secret())
+        return secrets.get(part)!
+      },
+    })
+    for (const part of plan.parts) if (part.kind === 'app') readBindings(part.env, cwd)
+    return plan
+  }
 }
 
 /** Writes into the log of the part why it was restarted: a killed process could not. */
-function noteRestart({ parts }: Plan, { name, trouble }: PartState): void {
+function noteRestart({ log }: Part, { trouble }: PartState): void {
   const text = `${new Date(systemClock.now()).toISOString()} rung up: ${trouble}; restarting it\n`
-  appendFile(parts.find((part) => part.name === name)!.log, text).catch(() => {}) // the disk may be full
+  appendFile(log, text).catch(() => {}) // the disk may be full
 }
 
 const partLine = (name: string, text: string) => `  ${name.padEnd(10)}  ${text}`

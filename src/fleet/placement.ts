@@ -13,7 +13,11 @@ export interface Plan {
   readonly url: string
   /** From the clients inwards. */
   readonly parts: readonly Part[]
+  /** The private ports of each part, which it keeps when the plan is changed. */
+  readonly ports: Ports
 }
+
+type Ports = ReadonlyMap<string, readonly number[]>
 
 export type Part = EnginePart | CommandPart
 
@@ -36,6 +40,8 @@ export interface EnginePart extends Common {
   /** What it is started with; may contain secrets. */
   readonly options: object
   start(events: EngineEvents): Promise<RunningPart>
+  /** Removes what it leaves behind, once it has been stopped and is no longer wanted. */
+  remove?(): Promise<void>
 }
 
 /** One of Rung's own commands. */
@@ -61,8 +67,10 @@ export interface Site {
   readonly app: { program: string; args: readonly string[]; file: string; cwd: string; env: Env }
   /** Where clients connect; its port is not 0. */
   readonly entry: { host: string; port: number }
-  /** Free ports, as many as `portsNeeded`. */
+  /** Free ports, as many as `portsNeeded` for a new plan. */
   readonly ports: readonly number[]
+  /** The ports of the parts that run already. */
+  readonly held?: Ports
   /** The root of all keys. */
   readonly rootSecret: string
   /** Returns a random secret for a part. */
@@ -85,7 +93,14 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
   const { topology, parts } = deployment
   const { app, dataDir, entry } = site
   const free = [...site.ports]
-  const take = (count: number) => free.splice(0, count)
+  const taken = new Map<string, number[]>()
+  function take(name: string, count: number): number[] {
+    const before = taken.get(name) ?? []
+    const held = site.held?.get(name)?.slice(before.length, before.length + count) ?? []
+    const ports = [...held, ...free.splice(0, count - held.length)]
+    taken.set(name, [...before, ...ports])
+    return ports
+  }
   const waves = wavesOf(deployment)
   const inherited = withoutSettings(app.env)
 
@@ -99,18 +114,19 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   // Private ports in the order in which people read the parts.
   const extraPorts = (ones: typeof engineInstances) =>
-    ones.map(({ name, engine }): [string, number[]] => [name, take(engine.ports ?? 0)])
+    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports ?? 0)])
   const ofFronts = extraPorts(fronts)
   const listens = new Map(
-    fronts.map(({ name }, index) => [name, index === 0 ? entry : { host: local, port: take(1)[0]! }]),
+    fronts.map(({ name }, index) => [name, index === 0 ? entry : { host: local, port: take(name, 1)[0]! }]),
   )
   const instances = running.flatMap(({ name, count, kind }) =>
     kind.type !== 'app'
       ? []
       : Array.from({ length: count }, (_, index) => {
           const isEntry = !isBehind && kind.role !== 'worker'
-          const at = isEntry ? entry : { host: local, port: take(1)[0]! }
-          return { part: name, name: `${name}-${index + 1}`, role: kind.role, ...at }
+          const own = `${name}-${index + 1}`
+          const at = isEntry ? entry : { host: local, port: take(own, 1)[0]! }
+          return { part: name, name: own, role: kind.role, ...at }
         }),
   )
   const answering = instances
@@ -174,13 +190,12 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
   function partsOf({ name, kind }: LogicalPart): Part[] {
     if (kind.type === 'engine') {
       return kind.instances.map((instance) => {
-        const { address, dir, log, options, start } = placed.get(instance)!.where
-        const at = { address, dir, log, options }
-        return { kind: 'engine', engine: kind.engine.name, name: instance, ...inWaves(name), ...at, start }
+        const { environment: _, ...where } = placed.get(instance)!.where
+        return { kind: 'engine', engine: kind.engine.name, name: instance, ...inWaves(name), ...where }
       })
     }
     if (kind.type === 'archiver') {
-      const port = take(1)[0]!
+      const port = take(name, 1)[0]!
       return [
         {
           kind: 'archiver',
@@ -214,7 +229,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
         },
       }))
   }
-  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf) }
+  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf), ports: taken }
 }
 
 /** Variables with a list, to which several engines contribute. */
@@ -243,7 +258,7 @@ function partDir(dataDir: string, name: string): string {
 }
 
 /** A Unix socket's path is limited to 103 bytes on macOS: for a deep data directory it lies in a private folder elsewhere. */
-function dirFor({ dataDir, tmpDir }: Site, name: string, socket = ''): string {
+export function dirFor({ dataDir, tmpDir }: Pick<Site, 'dataDir' | 'tmpDir'>, name: string, socket = ''): string {
   const dir = partDir(dataDir, name)
   if (socket === '' || Buffer.byteLength(`${dir}/${socket}`) <= 103) return dir
   return path.join(tmpDir, `rung-${createHash('sha256').update(dir).digest('hex').slice(0, 12)}`)

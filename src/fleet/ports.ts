@@ -10,12 +10,12 @@ const span = 10_000
  * Finds free ports; the same ones for the same data directory if possible.
  * @throws PORT_IN_USE
  */
-export async function freePorts(dataDir: string, count: number, except?: number): Promise<number[]> {
+export async function freePorts(dataDir: string, count: number, except: readonly number[] = []): Promise<number[]> {
   const begin = createHash('sha256').update(dataDir).digest().readUInt32BE() % span
   const found: number[] = []
   for (let step = 0; found.length < count && step < span; step += 1) {
     const port = first + ((begin + step) % span)
-    if (port !== except && (await listens('127.0.0.1', port)) === undefined) found.push(port)
+    if (!except.includes(port) && (await listens('127.0.0.1', port)) === undefined) found.push(port)
   }
   if (found.length < count)
     throw new RungError(

@@ -9,12 +9,12 @@ const lookEveryMs = 10_000
  * moment may be lost.
  * @returns a function that ends it
  */
-export function keepLogsShort(files: readonly string[]): () => void {
+export function keepLogsShort(files: () => readonly string[]): () => void {
   let looking = false
   return every(lookEveryMs, async () => {
     if (looking) return
     looking = true
-    for (const file of files) await shorten(file, logBytesMax).catch(() => {}) // the file does not exist, or the disk is full
+    for (const file of files()) await shorten(file, logBytesMax).catch(() => {}) // the file does not exist, or the disk is full
     looking = false
   })
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { RunningPart } from '../engines/process/engine.ts'
 import { atMost, sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
@@ -12,15 +13,37 @@ import type { Part } from './placement.ts'
  *                        │            │ └─────hung, was ended─────► │
  *                        └────────────┴── stop, wave by wave ◄──────┘ ──► stopped
  *
- * A first start that fails stops everything and is reported. Later starts are retried forever, at most five seconds apart:
+ * Parts may be added, removed and restarted while the others run. A first start that fails stops everything and is reported. Later starts are retried forever, at most five seconds apart:
  * `rung ps` shows them, and a full disk or a taken port may be temporary.
  */
 export interface Supervisor {
   /** Resolves once all parts have answered. */
   readonly ready: Promise<void>
-  readonly states: readonly PartState[]
+  /** In the order of the plan. */
+  readonly parts: readonly SupervisedPart[]
+  /** Aborts when the stop begins. */
+  readonly over: AbortSignal
+  /** Starts a part, and resolves once it answers; one that does not start is forgotten. */
+  add(part: Part): Promise<void>
+  /** Stops a part, and forgets it. */
+  remove(name: string): Promise<void>
+  /** Stops a part and starts it again. One that does not start is retried like any other. */
+  restart(name: string, reason: string): Promise<void>
+  /** Kills a part, which is then restarted. */
+  kill(name: string, reason: string): void
+  /**
+   * Replaces the parts of these names, in this order: they are used from their next start. Those that run and can be changed
+   * without one are changed.
+   */
+  replan(parts: readonly Part[]): Promise<void>
   /** Stops all parts, from the edge inwards. May be called at any time, and repeatedly. */
   stop(): Promise<void>
+}
+
+export interface SupervisedPart {
+  readonly part: Part
+  readonly state: PartState
+  readonly server: RunningPart | undefined
 }
 
 export interface PartState {
@@ -54,10 +77,11 @@ const restartMs = { base: 100, cap: 5_000 }
 /** After a part has run for this long, its next restart comes after a short pause again. */
 const steadyMs = 30_000
 
-interface Supervised {
+interface Supervised extends SupervisedPart {
   part: Part
-  state: PartState
   server: RunningPart | undefined
+  /** Ends its restarts: when it is stopped alone, or all are. */
+  ending: AbortController
   /** Why it is being killed. */
   hung: string | undefined
   /** Restarts it whenever it ends; resolves at the stop. */
@@ -66,7 +90,12 @@ interface Supervised {
 
 export function supervise({ parts, start, unresponsiveAfterMs, onChange }: SupervisorOptions): Supervisor {
   const over = new AbortController()
-  const all = parts.map((part): Supervised => {
+  let plan = parts
+  let all = parts.map(supervised)
+  /** Changes that are being made. A stop waits for them, and they end when it begins. */
+  const changes = new Set<Promise<unknown>>()
+
+  function supervised(part: Part): Supervised {
     const state: PartState = {
       name: part.name,
       state: 'waiting',
@@ -76,8 +105,14 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
       trouble: undefined,
       reason: undefined,
     }
-    return { part, state, server: undefined, hung: undefined, keeping: Promise.resolve() }
-  })
+    return { part, state, server: undefined, ending: ending(), hung: undefined, keeping: Promise.resolve() }
+  }
+
+  function ending(): AbortController {
+    const one = new AbortController()
+    if (over.signal.aborted) one.abort(over.signal.reason)
+    return one
+  }
 
   function tell({ state }: Supervised, to: PartState['state'], facts: Partial<PartState> = {}): void {
     Object.assign(state, { state: to, since: systemClock.now(), ...facts })
@@ -103,24 +138,30 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
 
   async function launch(supervised: Supervised): Promise<void> {
     supervised.server = undefined
-    supervised.server = await start(supervised.part, over.signal, (trouble, pid) => {
-      if (over.signal.aborted) return
+    const { part, ending } = supervised
+    supervised.server = await start(part, over.signal, (trouble, pid) => {
+      if (ending.signal.aborted) return
       if (trouble !== undefined) tellRestarting(supervised, causeOf(supervised, trouble))
       else tellBack(supervised, pid)
     })
     supervised.state.pid = supervised.server.pid
+    // The plan may have been changed meanwhile.
+    if (!sameOptions(part, supervised.part)) await update(supervised).catch(() => {})
   }
 
-  async function keep(supervised: Supervised): Promise<void> {
-    for (let attempt = 0; !over.signal.aborted; ) {
+  /** @param failure why its last start failed */
+  async function keep(supervised: Supervised, failure?: string): Promise<void> {
+    const { signal } = supervised.ending
+    for (let attempt = 0; !signal.aborted; ) {
       const upAt = systemClock.ticks()
-      let trouble = causeOf(supervised, await supervised.server!.exited)
+      let trouble = failure ?? causeOf(supervised, await supervised.server!.exited)
+      failure = undefined
       if (systemClock.ticks() - upAt > steadyMs) attempt = 0
-      while (!over.signal.aborted) {
+      while (!signal.aborted) {
         tellRestarting(supervised, trouble)
         attempt += 1
         try {
-          await sleep(backoffMs(attempt, restartMs.base, restartMs.cap), over.signal)
+          await sleep(backoffMs(attempt, restartMs.base, restartMs.cap), signal)
           await launch(supervised)
           tellBack(supervised)
           break
@@ -134,7 +175,7 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
   /** Asks a running part at a steady pace, and kills it when it hangs. */
   async function listen(supervised: Supervised): Promise<void> {
     let silence: Silence | undefined
-    while (!over.signal.aborted) {
+    while (!over.signal.aborted && all.includes(supervised)) {
       const { server } = supervised
       const { state, since } = supervised.state
       const asked = await ask(state === 'running' ? server : undefined)
@@ -163,17 +204,82 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     return { at, until: systemClock.ticks(), answered }
   }
 
+  async function startFirst(supervised: Supervised): Promise<void> {
+    tell(supervised, 'starting')
+    await launch(supervised)
+    tell(supervised, 'running')
+    supervised.keeping = keep(supervised)
+    if (unresponsiveAfterMs > 0) listen(supervised).catch(() => {}) // rejects when the supervisor stops
+  }
+
+  /** Resolves when nothing of it runs. */
+  async function end(supervised: Supervised): Promise<void> {
+    supervised.ending.abort(new Error(`${supervised.part.name} is being stopped`))
+    const stopping = supervised.server?.stop()
+    await Promise.all([stopping, supervised.keeping])
+    await supervised.server?.stop().catch(() => {}) // a part that started at this moment
+  }
+
+  function find(name: string): Supervised {
+    const found = all.find(({ part }) => part.name === name)
+    if (!found) throw new TypeError(`there is no part ${name}`)
+    return found
+  }
+
+  async function update({ part, server }: Supervised): Promise<void> {
+    if (part.kind === 'engine') await server?.update?.(part.options)
+  }
+
+  function inOrder(some: readonly Supervised[]): Supervised[] {
+    const at = (one: Supervised) => plan.findIndex(({ name }) => name === one.part.name)
+    return some.toSorted((a, b) => at(a) - at(b))
+  }
+
+  function change<T>(work: () => Promise<T>): Promise<T> {
+    over.signal.throwIfAborted()
+    const running = work().finally(() => changes.delete(running))
+    changes.add(running)
+    return running
+  }
+
+  const add = async (part: Part): Promise<void> => {
+    const one = supervised(part)
+    all = inOrder([...all, one])
+    try {
+      await startFirst(one)
+    } catch (error) {
+      all = all.filter((other) => other !== one)
+      throw error
+    }
+  }
+
+  const remove = async (name: string): Promise<void> => {
+    const one = find(name)
+    tell(one, 'stopping')
+    await end(one)
+    all = all.filter((other) => other !== one)
+    tell(one, 'stopped', { pid: undefined, trouble: undefined })
+  }
+
+  const restart = async (name: string, reason: string): Promise<void> => {
+    const one = find(name)
+    tell(one, 'stopping')
+    await end(one)
+    tellRestarting(one, reason)
+    one.ending = ending()
+    try {
+      await launch(one)
+      tellBack(one)
+      one.keeping = keep(one)
+    } catch (error) {
+      one.keeping = keep(one, messageOf(error))
+      throw error
+    }
+  }
+
   async function startAll(): Promise<void> {
     for (const wave of waves(({ startWave }) => startWave)) {
-      const outcomes = await Promise.allSettled(
-        wave.map(async (supervised) => {
-          tell(supervised, 'starting')
-          await launch(supervised)
-          tell(supervised, 'running')
-          supervised.keeping = keep(supervised)
-          if (unresponsiveAfterMs > 0) listen(supervised).catch(() => {}) // rejects when the supervisor stops
-        }),
-      )
+      const outcomes = await Promise.allSettled(wave.map(startFirst))
       const failed = outcomes.find((outcome) => outcome.status === 'rejected')
       if (failed) throw failed.reason
       over.signal.throwIfAborted()
@@ -182,15 +288,15 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
 
   async function stopAll(): Promise<void> {
     over.abort(new Error('the fleet is being stopped'))
+    for (const { ending } of all) ending.abort(over.signal.reason)
     await ready.catch(() => {})
+    await Promise.allSettled(changes)
     const failures: unknown[] = []
     for (const wave of waves(({ stopWave }) => -stopWave)) {
       await Promise.all(
         wave.map(async (supervised) => {
           if (supervised.state.state !== 'waiting') tell(supervised, 'stopping')
-          const stopping = supervised.server?.stop().catch((error) => failures.push(error))
-          await Promise.all([stopping, supervised.keeping])
-          await supervised.server?.stop().catch(() => {}) // a part that started at this moment
+          await end(supervised).catch((error) => failures.push(error))
           tell(supervised, 'stopped', { pid: undefined, trouble: undefined })
         }),
       )
@@ -208,10 +314,34 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
   let stopped: Promise<void> | undefined
   return {
     ready,
-    states: all.map(({ state }) => state),
+    get parts() {
+      return all
+    },
+    over: over.signal,
+    add: (part) => change(() => add(part)),
+    remove: (name) => change(() => remove(name)),
+    restart: (name, reason) => change(() => restart(name, reason)),
+    kill(name, reason) {
+      const one = find(name)
+      one.hung = reason
+      one.server?.kill()
+    },
+    async replan(parts) {
+      plan = parts
+      all = inOrder(all)
+      for (const one of all) {
+        const before = one.part
+        one.part = parts.find(({ name }) => name === before.name) ?? before
+        if (one.state.state === 'running' && !sameOptions(before, one.part)) await update(one)
+      }
+    },
     stop() {
       stopped ??= stopAll()
       return stopped
     },
   }
+}
+
+function sameOptions(a: Part, b: Part): boolean {
+  return a.kind !== 'engine' || b.kind !== 'engine' || isDeepStrictEqual(a.options, b.options)
 }

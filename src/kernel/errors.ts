@@ -18,6 +18,9 @@ export const errorCodes = {
   DATA_DIR_FOREIGN: { status: 500, title: 'The directory contains something that is not Rung data' },
   DATA_DIR_PRIMARY: { status: 500, title: 'The directory of a replica contains a primary' },
   DATA_DIR_VERSION: { status: 500, title: 'The data directory belongs to another version' },
+  // a running fleet
+  FLEET_NOT_RUNNING: { status: 500, title: 'No fleet runs here' },
+  FLEET_BUSY: { status: 409, title: 'The fleet is being changed' },
   // migrations
   MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },
   MIGRATION_CHANGED: { status: 500, title: 'An applied migration was changed' },

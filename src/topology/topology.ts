@@ -36,6 +36,8 @@ export interface DataTopology extends DataLimits {
   readonly replicas: number
   /** `pgbouncer`: the processes share connections through a transaction pooler. */
   readonly pooler: 'none' | 'pgbouncer'
+  /** The `max_connections` of Rung's own Postgres, where it runs already and the fleet is changed. */
+  readonly connectionsMax?: number
 }
 
 /** Limits of one process. Reads and writes have separate pools, so that neither starves the other. */
@@ -79,9 +81,14 @@ const connectionsMin = 75
 
 type Connecting = Pick<Topology, 'data' | 'processes'>
 
+/** Behind a pooler a process needs few connections of its own: so many processes may run before Postgres must be restarted. */
+const pooledProcessesMin = 16
+
 /** Returns the `max_connections` of Rung's own Postgres. */
 export function databaseConnections(topology: Connecting): number {
-  return Math.max(connectionsMin, connectionsNeeded(topology))
+  const { connectionsMax, pooler } = topology.data
+  const added = pooler === 'none' ? 0 : Math.max(0, pooledProcessesMin - processCount(topology)) * directConnections
+  return connectionsMax ?? Math.max(connectionsMin, connectionsNeeded(topology) + added)
 }
 
 /** Returns the connections that all processes and tools need at most on one server. */

@@ -42,7 +42,7 @@ function stage(fail: (name: string, start: number) => Error | undefined = () => 
     },
     onChange: (state) => void changes.push({ ...state }),
   })
-  const stateOf = (name: string) => supervisor.states.find((state) => state.name === name)!
+  const stateOf = (name: string) => supervisor.parts.find(({ part }) => part.name === name)!.state
   return { supervisor, told, starts, die, changes, silent, stateOf }
 }
 
@@ -54,14 +54,14 @@ describe('the supervisor', () => {
       told.splice(0),
       ['redis', 'postgres', 'web-1', 'worker-1', 'edge'].map((name) => `start ${name}`),
     )
-    assert.ok(supervisor.states.every(({ state, pid }) => state === 'running' && pid === 1))
+    assert.ok(supervisor.parts.every(({ state: { state, pid } }) => state === 'running' && pid === 1))
     await Promise.all([supervisor.stop(), supervisor.stop()])
     const stops = told.filter((line, index) => told.indexOf(line) === index)
     assert.deepEqual(
       stops,
       ['edge', 'web-1', 'worker-1', 'redis', 'postgres'].map((name) => `stop ${name}`),
     )
-    assert.ok(supervisor.states.every(({ state, pid }) => state === 'stopped' && pid === undefined))
+    assert.ok(supervisor.parts.every(({ state: { state, pid } }) => state === 'stopped' && pid === undefined))
   })
 
   it('starts again what ended by itself, and says why it did', async () => {

@@ -52,6 +52,36 @@ export const haproxyDefaults = {
 const checked =
   'check inter 500ms fastinter 250ms downinter 250ms rise 1 fall 2 observe layer4 error-limit 1 on-error mark-down'
 
+type ServerSettings = Pick<HaproxySettings, 'requestsMax' | 'queueMax'>
+
+function serverKeywords({ requestsMax, queueMax }: ServerSettings): string {
+  return `${checked} slowstart 3s maxconn ${requestsMax} maxqueue ${queueMax}`
+}
+
+/** Returns the command that adds a server to a running HAProxy, which ignores `default-server` there. It is in maintenance at first. */
+export function addServerCommand(
+  settings: ServerSettings,
+  { name, address }: HaproxySettings['servers'][number],
+): string {
+  return `add server ${serverPath(name)} ${serverAddress(address)} ${serverKeywords(settings)}`
+}
+
+/** Returns the name of a server in commands: `app/web-2`. */
+export function serverPath(name: string): string {
+  return `${backend}/${word(name)}`
+}
+
+/** Finds a server in the answer to `show stat`: its sessions, running and waiting, and whether it takes requests. */
+export function serverIn(stat: string, name: string): { requests: number; isUp: boolean } | undefined {
+  const [heads, ...rows] = stat
+    .replace(/^# /, '')
+    .split('\n')
+    .map((line) => line.split(','))
+  const at = (row: string[], column: string) => row[heads!.indexOf(column)]
+  const row = rows.find((one) => at(one, 'pxname') === backend && at(one, 'svname') === name)
+  return row && { requests: Number(at(row, 'scur')) + Number(at(row, 'qcur')), isUp: /^UP\b/.test(at(row, 'status')!) }
+}
+
 /** Returns how long HAProxy waits for the app, in ms. The app itself ends requests that take too long, so this is for an app that hangs. */
 function answerTimeoutMs({ requestTimeoutMs }: Pick<HaproxySettings, 'requestTimeoutMs'>): number {
   return requestTimeoutMs + 20_000
@@ -116,7 +146,7 @@ backend ${backend}
   option redispatch 1
   retry-on conn-failure empty-response
   http-request disable-l7-retry unless METH_GET
-  default-server ${checked} slowstart 3s maxconn ${settings.requestsMax} maxqueue ${settings.queueMax}
+  default-server ${serverKeywords(settings)}
 ${settings.servers.map(({ name, address }) => `  server ${word(name)} ${serverAddress(address)}`).join('\n')}
 `
 }

@@ -2,12 +2,14 @@ import { chown, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
+import type { Balancing } from '../process/engine.ts'
 import { filesMax } from '../process/files-max.ts'
 import { findLauncher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { askHaproxy } from './client.ts'
 import {
+  addServerCommand,
   adminSocket,
   type HaproxySettings,
   haproxyConfig,
@@ -15,6 +17,8 @@ import {
   haproxyLeast,
   haproxyVersion,
   haproxyVersionFlag,
+  serverIn,
+  serverPath,
 } from './recipe.ts'
 
 export interface InstalledHaproxy {
@@ -47,6 +51,7 @@ export interface BalancerServer extends ServerProcess {
   /** Sends a command of the runtime API. */
   ask(command: string): Promise<string>
   isHealthy(withinMs?: number): Promise<boolean>
+  readonly balancing: Balancing
 }
 
 const threadsMax = 4
@@ -111,5 +116,51 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
     ask: (command) => askHaproxy(socket, command),
     stop: () => server.stop().finally(() => rm(socket, { force: true })), // HAProxy leaves it
     isHealthy: (withinMs) => answers(server.pid, withinMs).catch(() => false),
+    balancing: balancingOf(settings, (command) => askHaproxy(socket, command)),
   }
+}
+
+const noServer = /^No such server/
+
+function balancingOf(settings: HaproxySettings, ask: (command: string) => Promise<string>): Balancing {
+  /** An answer to these commands is a complaint. */
+  async function tell(...commands: string[]): Promise<void> {
+    for (const command of commands) {
+      const complaint = await ask(command)
+      if (complaint !== '') throw refused(command, complaint)
+    }
+  }
+  const stateOf = (name: string, state: string) => `set server ${serverPath(name)} state ${state}`
+  return {
+    async admit(upstream) {
+      const { name, address } = upstream
+      const command = addServerCommand(settings, upstream)
+      const said = await ask(command)
+      if (/^Already exists/.test(said)) {
+        const port = address.slice(address.lastIndexOf(':') + 1)
+        await ask(`set server ${serverPath(name)} addr ${address.slice(0, -port.length - 1)} port ${port}`)
+      } else if (!/^New server registered/.test(said)) throw refused(command, said)
+      await tell(`enable health ${serverPath(name)}`, stateOf(name, 'ready'))
+    },
+    async drain(name) {
+      const command = stateOf(name, 'drain')
+      const said = await ask(command)
+      if (said !== '' && !noServer.test(said)) throw refused(command, said)
+    },
+    look: async (name) => serverIn(await ask('show stat'), name),
+    async forget(name) {
+      const said = await ask(stateOf(name, 'maint'))
+      if (noServer.test(said)) return
+      const command = `del server ${serverPath(name)}`
+      const outcome = await ask(command)
+      if (!/^Server deleted/.test(outcome) && !noServer.test(outcome)) throw refused(command, outcome)
+    },
+  }
+}
+
+function refused(command: string, answer: string): RungError {
+  return new RungError(
+    'ENGINE_START_FAILED',
+    `HAProxy refused "${command}": ${answer.split('\n')[0]}. Changes of a running balancer need HAProxy 2.5 or newer.`,
+  )
 }

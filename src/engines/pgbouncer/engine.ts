@@ -43,7 +43,13 @@ export const pgbouncer: Engine = {
       async start() {
         if (topology.data.engine === 'external') for (const url of urls) await checkRoom(url, topology)
         const server = await startPgbouncer(options)
-        return { ...server, answers: server.isHealthy }
+        return {
+          ...server,
+          answers: server.isHealthy,
+          async update(changed) {
+            await server.reload(changed as typeof options)
+          },
+        }
       },
     }
   },

@@ -88,6 +88,7 @@ listen_port = ${poolerPort}
 unix_socket_dir = ${plain(dir)}
 unix_socket_mode = 0700
 auth_type = any
+admin_users = ${poolerUser}
 pool_mode = transaction
 max_client_conn = ${clientsMax}
 query_wait_timeout = 5

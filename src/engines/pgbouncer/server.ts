@@ -37,6 +37,8 @@ export interface PoolerServer extends ServerProcess {
   readonly url: string
   readonly version: string
   isHealthy(withinMs?: number): Promise<boolean>
+  /** Applies other settings without closing a connection. */
+  reload(settings: PgbouncerSettings): Promise<void>
 }
 
 const healthTimeoutMs = 1_000
@@ -63,16 +65,17 @@ export async function startPgbouncer(options: PgbouncerSettings): Promise<Pooler
   const dir = path.resolve(options.dir)
   const configFile = path.join(dir, 'pgbouncer.ini')
   const url = poolerUrl(dir)
+  async function writeConfig(settings: PgbouncerSettings): Promise<void> {
+    await writeFile(configFile, pgbouncerConfig({ ...settings, dir }), { mode: 0o600 })
+    if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
+  }
   const server = await startServer({
     name: 'PgBouncer',
     dir,
     program: installed.path,
     args: [configFile], // a file, because command lines are visible to all users, and it may contain passwords
     launcher,
-    async prepare() {
-      await writeFile(configFile, pgbouncerConfig({ ...options, dir }), { mode: 0o600 })
-      if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
-    },
+    prepare: () => writeConfig(options),
     isReady: () => answers(dir, healthTimeoutMs),
     stopSignal: 'SIGINT', // finishes transactions in progress
     stopTimeoutMs: 3_000,
@@ -83,6 +86,10 @@ export async function startPgbouncer(options: PgbouncerSettings): Promise<Pooler
     url,
     version: installed.version,
     isHealthy: (withinMs = healthTimeoutMs) => answers(dir, withinMs),
+    async reload(settings) {
+      await writeConfig(settings)
+      await reloaded(dir)
+    },
   }
 }
 
@@ -98,4 +105,10 @@ async function answers(dir: string, withinMs: number): Promise<boolean> {
   )
   await atMost(withinMs, asked)
   return answered
+}
+
+/** Its console answers once the settings are in use; a signal would not say when. */
+async function reloaded(dir: string): Promise<void> {
+  const client = await connectOnce({ url: poolerUrl(dir).replace('@/', '@/pgbouncer'), pooled: true })
+  await client.query('reload').finally(() => client.end())
 }

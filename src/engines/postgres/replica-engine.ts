@@ -5,7 +5,7 @@ import { databaseConnections } from '../../topology/topology.ts'
 import type { Engine, EngineEvents, RunningPart } from '../process/engine.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
 import { type FoundServer, findServer, stopFoundServer } from './server.ts'
-import { filesOf, type StandbyOptions, startStandby } from './standby.ts'
+import { filesOf, removeStandby, type StandbyOptions, startStandby } from './standby.ts'
 
 /** Replicas of the database that Rung runs. They restart themselves. */
 export const postgresReplica: Engine = {
@@ -42,6 +42,7 @@ export const postgresReplica: Engine = {
         DATABASE_READ_URL: `postgres://${appRole}@/${appDatabase}?host=${encodeURIComponent(socketDir)}`,
       },
       start: (events) => start(options, events),
+      remove: () => removeStandby(options),
     }
   },
   async findLeftover(dataDir) {

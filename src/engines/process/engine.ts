@@ -87,6 +87,8 @@ export interface PlacedEngine {
    */
   readonly environment: Readonly<Record<string, string>>
   start(events: EngineEvents): Promise<RunningPart>
+  /** Removes what it leaves behind, once it has been stopped and is no longer wanted. */
+  remove?(): Promise<void>
 }
 
 export interface EngineEvents {
@@ -110,6 +112,22 @@ export interface RunningPart {
   /** Kills it. */
   kill(): void
   stop(): Promise<void>
+  /** Applies the options of a changed plan without a restart. A part without this needs none, or a restart. */
+  update?(options: object): Promise<void>
+  /** A balancer's. */
+  readonly balancing?: Balancing
+}
+
+/** Changes which processes of the app get requests, while they are running. All of it may be repeated. */
+export interface Balancing {
+  /** Sends it requests from now on; it is added if it is new. */
+  admit(upstream: Upstream): Promise<void>
+  /** Sends it no new requests. */
+  drain(name: string): Promise<void>
+  /** Returns the number of its requests that run or wait, and whether it gets any; `undefined` if the balancer does not know it. */
+  look(name: string): Promise<{ requests: number; isUp: boolean } | undefined>
+  /** Forgets a process that has ended. */
+  forget(name: string): Promise<void>
 }
 
 export interface Leftover {

@@ -1,0 +1,195 @@
+import { chmod, rm } from 'node:fs/promises'
+import { createConnection, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { makeDir } from '../engines/process/server-process.ts'
+import { after } from '../kernel/clock.ts'
+import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { dirFor } from './placement.ts'
+import { runningFleet } from './state.ts'
+
+/**
+ * The door through which other commands of this user change a running fleet: a Unix socket in a private folder. A client sends one
+ * line of JSON, a request. The answer is lines of JSON: notes on the progress, then the result or an error.
+ */
+export type ControlRequest =
+  | ({ readonly command: 'scale' } & Partial<Counts>)
+  | { readonly command: 'restart'; readonly part: string }
+  | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
+
+/** Numbers of parts. */
+export interface Counts {
+  readonly web: number
+  readonly worker: number
+  readonly replicas: number
+}
+
+/** The lines of an answer. */
+type Answer = { note: string } | { result: unknown } | { error: { code: string; message: string } }
+
+export const countLimits: Readonly<Record<keyof Counts, readonly [least: number, most: number]>> = {
+  web: [1, 64],
+  worker: [0, 64],
+  replicas: [0, 8],
+}
+
+const requestBytesMax = 4_096
+const requestWithinMs = 2_000
+const connectionsMax = 16
+const answerBytesMax = 1024 ** 2
+
+/**
+ * Checks a request.
+ * @throws CONFIG_INVALID
+ */
+export function parseRequest(text: string): ControlRequest {
+  const request = parse(text)
+  const { command, part } = request
+  if (command === 'scale') {
+    const names = Object.keys(countLimits) as (keyof Counts)[]
+    const given = names.filter((name) => request[name] !== undefined)
+    for (const name of given) {
+      const [least, most] = countLimits[name]
+      const count = request[name]
+      if (typeof count !== 'number' || !Number.isInteger(count) || count < least || count > most) {
+        throw new RungError('CONFIG_INVALID', `${name} must be a whole number from ${least} to ${most}.`)
+      }
+    }
+    return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
+  }
+  if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()
+  if (command === 'restart') return { command, part }
+  if (command === 'kill') return { command, part, sure: request.sure === true }
+  throw unreadable()
+}
+
+function parse(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // answered below
+  }
+  throw unreadable()
+}
+
+function unreadable(): RungError {
+  return new RungError(
+    'CONFIG_INVALID',
+    'The supervisor does not understand this request. Use the same version of Rung for both.',
+  )
+}
+
+const socketName = 'control.sock'
+const folderOf = (dataDir: string) => dirFor({ dataDir, tmpDir: tmpdir() }, 'control', socketName)
+
+/**
+ * Opens the door of a fleet; its data directory must be claimed.
+ * @returns a function that closes it
+ */
+export async function openControl(
+  dataDir: string,
+  handle: (request: ControlRequest, note: (text: string) => void) => Promise<unknown>,
+): Promise<() => Promise<void>> {
+  const folder = folderOf(dataDir)
+  const socket = path.join(folder, socketName)
+  makeDir(folder, { prefix: [] })
+  await chmod(folder, 0o700) // fails if the folder is another user's
+  await rm(socket, { force: true }) // of a supervisor that was killed
+  const connections = new Set<Socket>()
+  const server = createServer((connection) => {
+    connections.add(connection)
+    connection.on('error', () => {}) // a change goes on without its client
+    connection.once('close', () => connections.delete(connection))
+    void serve(connection, handle)
+  })
+  server.maxConnections = connectionsMax
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', reject)
+  server.listen(socket, resolve)
+  await promise
+  await chmod(socket, 0o600)
+  return async () => {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    for (const connection of connections) connection.destroySoon()
+    await closed
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function serve(connection: Socket, handle: Parameters<typeof openControl>[1]): Promise<void> {
+  const send = (answer: Answer) => {
+    if (connection.writable) connection.write(`${JSON.stringify(answer)}\n`)
+  }
+  try {
+    const request = parseRequest(await firstLine(connection))
+    send({ result: await handle(request, (note) => send({ note })) })
+  } catch (error) {
+    send({ error: { code: isRungError(error) ? error.code : 'UNEXPECTED', message: messageOf(error) } })
+  } finally {
+    connection.end()
+  }
+}
+
+function firstLine(connection: Socket): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  let text = ''
+  connection.setEncoding('utf8')
+  connection.on('data', (chunk: string) => {
+    text += chunk
+    const end = text.indexOf('\n')
+    if (end >= 0) resolve(text.slice(0, end))
+    else if (text.length > requestBytesMax) reject(unreadable())
+  })
+  connection.once('close', () => reject(unreadable()))
+  const forget = after(requestWithinMs, () => reject(unreadable()))
+  return promise.finally(() => {
+    forget()
+    connection.removeAllListeners('data').resume()
+  })
+}
+
+/**
+ * Sends a request to the fleet that runs on a data directory, and returns its result.
+ * @throws FLEET_NOT_RUNNING, and what the fleet answers
+ */
+export async function askFleet(
+  dataDir: string,
+  request: ControlRequest,
+  note: (text: string) => void,
+): Promise<unknown> {
+  const none = (cause?: unknown) =>
+    new RungError(
+      'FLEET_NOT_RUNNING',
+      'No "rung up" runs on this data directory, or it is still starting. See: rung ps',
+      {
+        ...(cause !== undefined && { cause }),
+      },
+    )
+  if (!(await runningFleet(dataDir))) throw none()
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+  const connection = createConnection(path.join(folderOf(dataDir), socketName))
+  let text = ''
+  connection.setEncoding('utf8')
+  connection.once('connect', () => connection.write(`${JSON.stringify(request)}\n`))
+  connection.once('error', (error) => reject(none(error)))
+  connection.on('data', (chunk: string) => {
+    const lines = (text + chunk).split('\n')
+    text = lines.pop()!
+    if (text.length > answerBytesMax) connection.destroy()
+    for (const line of lines) {
+      const answer = JSON.parse(line) as Answer
+      if ('note' in answer) note(answer.note)
+      else if ('result' in answer) resolve(answer.result)
+      else reject(errorIn(answer.error))
+    }
+  })
+  connection.once('close', () =>
+    reject(new RungError('FLEET_NOT_RUNNING', 'The fleet stopped before it had answered. See: rung ps')),
+  )
+  return promise.finally(() => connection.destroy())
+}
+
+function errorIn({ code, message }: { code: string; message: string }): Error {
+  return Object.hasOwn(errorCodes, code) ? new RungError(code as keyof typeof errorCodes, message) : new Error(message)
+}

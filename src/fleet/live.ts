@@ -1,0 +1,282 @@
+import type { Balancing } from '../engines/process/engine.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
+import { changeOf } from './change.ts'
+import type { ControlRequest, Counts } from './control.ts'
+import type { Part, Plan } from './placement.ts'
+import type { SupervisedPart, Supervisor } from './supervisor.ts'
+
+/** A plan, and what it is a plan of. */
+export interface Planned {
+  readonly plan: Plan
+  readonly topology: Topology
+}
+
+export interface LiveOptions {
+  supervisor: Supervisor
+  first: Planned
+  /** Plans the same fleet with other numbers; parts of the present plan keep their ports. */
+  replan(counts: Counts, now: Planned): Promise<Planned>
+  /** Called with each plan that is used from now on. */
+  onPlan(planned: Planned): void
+  /** Requests and jobs end within this time, in ms. */
+  slowestStopMs(): number
+  /** Whether a kill must be confirmed. */
+  isProduction: boolean
+}
+
+type Note = (text: string) => void
+
+const lookEveryMs = 20
+/** How long a process may take from its start until it is ready, and a balancer until it uses it. */
+const readyWithinMs = 60_000
+const readyzTimeoutMs = 2_000
+
+/**
+ * Changes a fleet while it answers requests: one change at a time, no request fails.
+ *
+ * - A process that is added gets requests once it is ready. One that is removed or restarted gets no new ones first, and is stopped
+ *   when it has none (at the latest when requests would time out).
+ * - The plan is changed before the balancer is: one that is restarted meanwhile starts with the present processes.
+ * - A part that does not start takes its change back.
+ */
+export function liveFleet(options: LiveOptions): (request: ControlRequest, note: Note) => Promise<unknown> {
+  const { supervisor, replan, onPlan, slowestStopMs, isProduction } = options
+  let now = options.first
+  let busy = false
+
+  const part = (name: string): SupervisedPart | undefined => supervisor.parts.find((one) => one.part.name === name)
+  const isAnswering = (one: Part) => one.kind === 'app' && one.role !== 'worker'
+  const hasBalancer = () => now.topology.balancer.engine !== 'none'
+
+  /** Asks again while the balancer is being restarted: it comes back with the present plan. */
+  async function withBalancer<T>(ask: (balancing: Balancing) => Promise<T>): Promise<T> {
+    const began = systemClock.ticks()
+    for (;;) {
+      try {
+        const balancing = supervisor.parts.find(({ server }) => server?.balancing)?.server?.balancing
+        if (!balancing) throw new RungError('ENGINE_START_FAILED', 'The balancer does not run. See: rung ps')
+        return await ask(balancing)
+      } catch (error) {
+        if (systemClock.ticks() - began > readyWithinMs) throw error
+        await sleep(10 * lookEveryMs, supervisor.over)
+      }
+    }
+  }
+
+  /** Looks until `check` returns true. @returns whether it did in time */
+  async function until(withinMs: number, check: () => Promise<boolean>): Promise<boolean> {
+    const began = systemClock.ticks()
+    while (!(await check())) {
+      if (systemClock.ticks() - began > withinMs) return false
+      await sleep(lookEveryMs, supervisor.over)
+    }
+    return true
+  }
+
+  async function isReady({ address }: Part): Promise<boolean> {
+    return fetch(`http://${address}/readyz`, { signal: AbortSignal.timeout(readyzTimeoutMs) }).then(
+      async ({ ok, body }) => {
+        await body?.cancel()
+        return ok
+      },
+      () => false,
+    )
+  }
+
+  async function admit(one: Part, note: Note): Promise<void> {
+    const { name, address } = one
+    if (!isAnswering(one) || !hasBalancer()) return void note(`${name} runs`)
+    const late = `${name} was not ready within ${readyWithinMs / 1000} s. See: rung logs ${name}`
+    if (!(await until(readyWithinMs, () => isReady(one)))) throw new RungError('ENGINE_START_FAILED', late)
+    await withBalancer((balancing) => balancing.admit({ name, address }))
+    const isUp = () => withBalancer(async (balancing) => (await balancing.look(name))?.isUp === true)
+    if (!(await until(readyWithinMs, isUp))) throw new RungError('ENGINE_START_FAILED', late)
+    note(`${name} answers`)
+  }
+
+  async function drain(one: Part, note: Note): Promise<void> {
+    const { name } = one
+    if (!isAnswering(one) || !hasBalancer()) return
+    await until(readyWithinMs, () => anotherIsUp(name))
+    await withBalancer((balancing) => balancing.drain(name))
+    let told = -1
+    await until(slowestStopMs(), async () => {
+      const { requests } = (await withBalancer((balancing) => balancing.look(name))) ?? { requests: 0 }
+      if (requests > 0 && requests !== told)
+        note(`${name} drains, ${requests} ${requests === 1 ? 'request' : 'requests'} left`)
+      told = requests
+      return requests === 0
+    })
+  }
+
+  async function anotherIsUp(name: string): Promise<boolean> {
+    const others = now.plan.parts.filter((one) => isAnswering(one) && one.name !== name)
+    const looks = await withBalancer((balancing) => Promise.all(others.map((other) => balancing.look(other.name))))
+    return looks.some((look) => look?.isUp)
+  }
+
+  async function takeOut(one: Part, note: Note): Promise<void> {
+    if (!part(one.name)) return
+    await drain(one, note)
+    await supervisor.remove(one.name)
+    if (isAnswering(one) && hasBalancer()) {
+      // Its connections are closed, but perhaps not all of them are closed in the balancer yet.
+      await withBalancer((balancing) => balancing.forget(one.name))
+    }
+    note(`${one.name} has stopped`)
+  }
+
+  async function roll(parts: readonly Part[], note: Note): Promise<void> {
+    for (const one of parts) {
+      await drain(one, note)
+      await supervisor.restart(one.name, 'was told to restart')
+      await admit(one, note)
+    }
+  }
+
+  async function use(next: Planned): Promise<void> {
+    now = next
+    onPlan(next)
+    await supervisor.replan(next.plan.parts)
+  }
+
+  async function change(counts: Counts, note: Note): Promise<void> {
+    const before = now
+    const next = await replan(counts, before)
+    const { added, removed, rolled } = changeOf(before.plan, next.plan)
+    // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
+    const engines = removed.filter(({ kind }) => kind === 'engine')
+    const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
+    try {
+      await use(during)
+      for (const one of added) {
+        await supervisor.add(one)
+        await admit(one, note)
+      }
+    } catch (error) {
+      await use(before).catch(() => {}) // its cause is told
+      for (const one of added.toReversed()) await takeOut(one, note)
+      const why = messageOf(error)
+      throw new RungError(
+        'ENGINE_START_FAILED',
+        `Nothing was changed, because a part did not start or take the change. ${why}`,
+        {
+          cause: error,
+        },
+      )
+    }
+    for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
+    await roll(rolled, note)
+    if (engines.length > 0) await use(next)
+    for (const one of engines) {
+      await supervisor.remove(one.name)
+      if (one.kind === 'engine') await one.remove?.()
+      note(`${one.name} is removed`)
+    }
+  }
+
+  async function scale(wanted: Partial<Counts>, note: Note): Promise<unknown> {
+    const before = countsOf(now.topology)
+    const counts = { ...before, ...wanted }
+    checkScale(now.topology, counts)
+    // Processes are restarted for other replicas: another one must answer meanwhile.
+    const rolls = counts.replicas !== before.replicas && counts.web === 1
+    if (rolls && before.web === 1) await change({ ...before, web: 2 }, note)
+    if (rolls) await change({ ...counts, web: 2 }, note)
+    await change(counts, note)
+    return { before, now: countsOf(now.topology) }
+  }
+
+  async function restart(name: string, note: Note): Promise<unknown> {
+    const parts = partsNamed(now.plan, name)
+    const counts = countsOf(now.topology)
+    const alone = hasBalancer() && counts.web === 1 && parts.some(isAnswering)
+    if (alone) await change({ ...counts, web: 2 }, note) // another one must answer meanwhile
+    await roll(parts, note)
+    if (alone) await change(counts, note)
+    return { restarted: parts.map((one) => one.name) }
+  }
+
+  function kill(name: string, sure: boolean): unknown {
+    const found = part(name)
+    if (!found) throw unknownPart(now.plan, name)
+    if (isProduction && !sure) {
+      throw new RungError(
+        'CONFIG_INVALID',
+        `${name} belongs to a fleet in production. If you mean it: rung kill ${name} --yes`,
+      )
+    }
+    const { pid } = found.state
+    supervisor.kill(name, 'was killed by rung kill')
+    return { killed: name, pid }
+  }
+
+  return async (request, note) => {
+    if (request.command === 'kill') return kill(request.part, request.sure)
+    if (busy) throw new RungError('FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.')
+    busy = true
+    try {
+      await supervisor.ready
+      return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
+    } finally {
+      busy = false
+    }
+  }
+}
+
+export function countsOf({ processes, data }: Topology): Counts {
+  return { web: processes.web, worker: processes.worker, replicas: data.replicas }
+}
+
+/**
+ * Refuses numbers that the running engines cannot serve.
+ * @throws CONFIG_INVALID
+ */
+export function checkScale(topology: Topology, wanted: Counts): void {
+  const { data, balancer, processes } = topology
+  const before = countsOf(topology)
+  const front = wanted.web !== before.web || wanted.replicas !== before.replicas
+  if (front && (balancer.engine === 'none' || processes.both > 0)) {
+    const args = `--web ${wanted.web} --replicas ${wanted.replicas}`
+    throw invalid(`Without a balancer these numbers change at a start only: rung stop, then rung up … ${args}`)
+  }
+  if (wanted.replicas !== before.replicas && data.engine === 'external') {
+    throw invalid(
+      'The replicas of your own Postgres are listed in DATABASE_READ_URL: change it, and start rung up again.',
+    )
+  }
+  if (data.engine !== 'embedded') return
+  const processesThen = { both: processes.both, web: wanted.web, worker: wanted.worker }
+  const needed = connectionsNeeded({ data, processes: processesThen })
+  const room = databaseConnections(topology)
+  if (needed <= room) return
+  throw invalid(
+    `This may need ${needed} connections, and Postgres was started with ${room}. Stop the fleet and start it with these numbers, or lower RUNG_POOL_READ and RUNG_POOL_WRITE.`,
+  )
+}
+
+/** `web` is all of web-1, web-2 …; any other name is one part. @throws CONFIG_INVALID */
+export function partsNamed(plan: Plan, name: string): Part[] {
+  const found = plan.parts.filter(
+    (part) => part.name === name || (part.kind === 'app' && part.name.replace(/-\d+$/, '') === name),
+  )
+  if (found.length === 0) throw unknownPart(plan, name)
+  return found
+}
+
+function unknownPart(plan: Plan, name: string): RungError {
+  return invalid(`There is no part "${name}". There are ${plan.parts.map((part) => part.name).join(', ')}.`)
+}
+
+function invalid(message: string): RungError {
+  return new RungError('CONFIG_INVALID', message)
+}
+
+/** Returns the next plan with the engines behind the app as they were before. */
+function withEngines(next: Plan, before: Plan): Plan {
+  const appWave = Math.min(...next.parts.filter(({ kind }) => kind === 'app').map(({ startWave }) => startWave))
+  const isBehind = (part: Part) => part.kind === 'engine' && part.startWave < appWave
+  return { ...next, parts: [...next.parts.filter((part) => !isBehind(part)), ...before.parts.filter(isBehind)] }
+}

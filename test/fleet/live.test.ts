@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict'
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { noHaproxy } from '../support/haproxy.ts'
+import { idsIn, post, write } from '../support/ledger.ts'
+import { noNginx } from '../support/nginx.ts'
+import { noPooler } from '../support/pgbouncer.ts'
+import {
+  ended,
+  type Facts,
+  type Launched,
+  launchRung,
+  openScratch,
+  processesOn,
+  type Scratch,
+  sameExit,
+  until,
+} from '../support/process.ts'
+import { noRedis } from '../support/redis.ts'
+
+const skip = noRedis || noNginx || noHaproxy || noPooler
+
+interface PartNow {
+  name: string
+  state: string
+  pid: number
+  restarts: number
+}
+
+describe('a running fleet', { skip }, () => {
+  let scratch: Scratch & { end(): Promise<void> }
+  let up: Launched
+  let facts: Facts
+  before(async () => {
+    scratch = await openScratch()
+    up = scratch.launch({ up: '100k', args: ['--web', '2', '--replicas', '0'] })
+    facts = await up.started
+    await write(facts, 'first')
+  })
+  after(() => scratch?.end())
+
+  const launch = (...command: string[]) =>
+    launchRung({ command: [...command, '--json'], dataDir: scratch.dataDir, cwd: scratch.dir })
+
+  async function rung<T>(...command: string[]): Promise<T> {
+    const { exited, stdout, stderr } = launch(...command)
+    sameExit(await exited, 0)
+    return JSON.parse(stdout() || stderr()) as T
+  }
+  async function refused(...command: string[]): Promise<{ code: string; message: string }> {
+    const { exited, stdout } = launch(...command)
+    sameExit(await exited, 1)
+    return (JSON.parse(stdout()) as { error: { code: string; message: string } }).error
+  }
+  async function parts(): Promise<PartNow[]> {
+    return (await rung<{ parts: PartNow[] }>('ps')).parts
+  }
+  const names = async (pattern: RegExp) => (await parts()).map(({ name }) => name).filter((name) => pattern.test(name))
+
+  /** Reads and writes through the entry while `body` runs, and returns what became of them. */
+  let count = 0
+  async function underLoad(body: () => Promise<unknown>) {
+    const acknowledged: string[] = []
+    const writes: string[] = []
+    const reads: string[] = []
+    let over = false
+    async function writer() {
+      while (!over) {
+        count += 1
+        const id = `w${count}`
+        const outcome = await post(facts, id)
+        if (outcome === '201') acknowledged.push(id)
+        else writes.push(outcome)
+      }
+    }
+    async function reader() {
+      while (!over) {
+        const outcome = await fetch(`${facts.url}/entries/first`).then(
+          async (answer) => `${answer.status} ${await answer.text()}`,
+          (error: Error) => `no answer: ${error.message}`,
+        )
+        if (!outcome.startsWith('200 ')) reads.push(outcome)
+      }
+    }
+    const load = Promise.all([writer(), writer(), reader(), reader()])
+    try {
+      await until(() => acknowledged.length > 10, 'the load runs')
+      await body()
+      const now = acknowledged.length
+      await until(() => acknowledged.length > now + 10, 'the load goes on')
+    } finally {
+      over = true
+      await load
+    }
+    const ids = new Set(await idsIn(facts))
+    assert.deepEqual(
+      acknowledged.filter((id) => !ids.has(id)),
+      [],
+      'what was answered is there',
+    )
+    return { writes, reads }
+  }
+  const nothingFailed = { writes: [], reads: [] }
+
+  it('gets more web processes and fewer, and no request fails', async () => {
+    const outcome = await underLoad(async () => {
+      assert.deepEqual(await rung('scale', 'web=4'), {
+        before: { web: 2, worker: 1, replicas: 0 },
+        now: { web: 4, worker: 1, replicas: 0 },
+      })
+      assert.deepEqual(await names(/web|worker/), ['web-1', 'web-2', 'web-3', 'web-4', 'worker-1'])
+      await rung('scale', 'web=1', 'worker=2')
+      assert.deepEqual(await names(/web|worker/), ['web-1', 'worker-1', 'worker-2'])
+      await rung('scale', 'web=2', 'worker=1')
+    })
+    assert.deepEqual(outcome, nothingFailed)
+  })
+
+  it('keeps its present processes when the balancer is killed', async () => {
+    await rung('scale', 'web=3')
+    await rung('kill', 'balancer', '--yes')
+    await until(async () => (await parts()).every(({ state }) => state === 'running'), 'it runs again')
+    assert.deepEqual(await underLoad(() => rung('scale', 'web=2')), nothingFailed)
+    assert.deepEqual(await names(/web/), ['web-1', 'web-2'])
+  })
+
+  it('restarts its web processes one after the other, and no request fails', async () => {
+    const pids = async () => (await parts()).filter(({ name }) => /^web/.test(name)).map(({ pid }) => pid)
+    const old = await pids()
+    const outcome = await underLoad(async () => {
+      assert.deepEqual(await rung('restart', 'web'), { restarted: ['web-1', 'web-2'] })
+      await rung('scale', 'web=1')
+      await rung('restart', 'web')
+      await rung('scale', 'web=2')
+    })
+    assert.deepEqual(outcome, nothingFailed)
+    assert.deepEqual(
+      (await pids()).filter((pid) => old.includes(pid)),
+      [],
+    )
+  })
+
+  it('waits for the request in hand', async () => {
+    const lock = await scratch.connect()
+    await lock.query('select pg_advisory_lock(7)')
+    const held = fetch(`${facts.url}/held/7`)
+    const waiting = `select 1 from pg_locks where locktype = 'advisory' and objid = 7 and not granted`
+    await until(async () => (await lock.query(waiting)).rowCount, 'the request waits')
+    const restart = launch('restart', 'web')
+    await restart.saw(/web-\d drains, 1 request left/)
+    const busy = await refused('scale', 'web=3')
+    assert.deepEqual(
+      [busy.code, busy.message],
+      ['FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.'],
+    )
+    await lock.query('select pg_advisory_unlock(7)')
+    assert.equal((await held).status, 200)
+    sameExit(await restart.exited, 0)
+  })
+
+  it('survives the kill of a web process: no read fails, no write is done twice', async () => {
+    const { writes, reads } = await underLoad(async () => {
+      const [before] = (await parts()).filter(({ name }) => name === 'web-1')
+      await rung('kill', 'web-1', '--yes')
+      await until(async () => {
+        const web = (await parts()).find(({ name }) => name === 'web-1')
+        return web?.state === 'running' && web.restarts > before!.restarts
+      }, 'it runs again')
+    })
+    assert.deepEqual(reads, [])
+    // A write that was done twice would be a conflict of its key.
+    for (const outcome of writes) assert.match(outcome, /^502 HTTP_OUTCOME_UNKNOWN$|^503 /)
+  })
+
+  it('gets replicas and loses them, and no request fails', async () => {
+    const outcome = await underLoad(async () => {
+      await rung('scale', 'replicas=1')
+      await rung('scale', 'replicas=2')
+      assert.deepEqual(await names(/postgres/), ['postgres-2', 'postgres-3', 'postgres'])
+      await rung('scale', 'replicas=0')
+    })
+    assert.deepEqual(outcome, nothingFailed)
+    assert.deepEqual(await names(/postgres/), ['postgres'])
+    await assert.rejects(stat(path.join(scratch.dataDir, 'postgres-2')), { code: 'ENOENT' })
+    const client = await scratch.connect()
+    assert.equal((await client.query('select 1 from pg_replication_slots')).rowCount, 0)
+  })
+
+  it('refuses what it cannot do, in one sentence', async () => {
+    const cases: [command: string[], says: RegExp][] = [
+      [['scale', 'web=40'], /^This may need \d+ connections, and Postgres was started with \d+\./],
+      [['scale', 'web=0'], /^web must be a whole number from 1 to 64\.$/],
+      [['scale', 'redis=2'], /^"redis=2" is not a number of parts\./],
+      [['restart', 'nobody'], /^There is no part "nobody"\. There are edge, balancer, web-1, /],
+      [['kill', 'web-1'], /^web-1 belongs to a fleet in production\. .*--yes$/],
+    ]
+    for (const [command, says] of cases) {
+      const { code, message } = await refused(...command)
+      assert.equal(code, 'CONFIG_INVALID')
+      assert.match(message, says)
+    }
+  })
+
+  it('leaves nothing when its supervisor is killed in the middle of a change; the next one can be changed', async () => {
+    const pids = (await parts()).map(({ pid }) => pid)
+    const scale = launch('scale', 'web=4')
+    await scale.saw(/web-3 answers/)
+    await up.kill()
+    sameExit(await scale.exited, 1)
+    for (const pid of pids) await ended(pid)
+    await until(async () => (await processesOn(scratch.dataDir)).length === 0, 'nothing runs on the folder')
+    assert.equal((await refused('scale', 'web=3')).code, 'FLEET_NOT_RUNNING')
+    up = scratch.launch({ up: '100k', args: ['--web', '1', '--replicas', '0'] })
+    facts = await up.started
+    await rung('scale', 'web=2')
+    assert.ok((await idsIn(facts)).includes('first'))
+    sameExit(await up.stop(), 0)
+    await assert.rejects(stat(path.join(scratch.dataDir, 'fleet/control')), { code: 'ENOENT' })
+  })
+})
