@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
+import { noS3, s3Packages } from '../test/support/s3.ts'
 import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
 
@@ -48,7 +49,8 @@ const checks = asked.length === 0 ? [step('lint', 'biome', ['check', '.']), step
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
 spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, stdio: 'inherit' })
 
-if (noBrowser && canInstall()) await installDebian([browserPackages], (line) => console.log(line))
+const alsoNeeded = [...(noBrowser ? [browserPackages] : []), ...(noS3 ? [s3Packages] : [])]
+if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 
 const server = await startTestServer()
 process.env.RUNG_TEST_POSTGRES = new URLSearchParams(server.url.split('?')[1]).get('host')!

@@ -93,6 +93,7 @@ const adapters: Record<string, string> = {
   'primitives/positions/memory.ts': 'positions',
   'primitives/positions/redis.ts': 'positions',
   'primitives/files/disk.ts': 'files',
+  'primitives/files/s3.ts': 'files',
   'primitives/mail/eml.ts': 'mail',
   'primitives/mail/smtp.ts': 'mail',
   'primitives/idempotency/table.ts': 'idempotency',

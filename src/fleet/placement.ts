@@ -166,6 +166,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: dataDir,
     RUNG_SECRET: site.rootSecret,
+    RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }
 
   function command(name: string, part: string, at: { host: string; port: number }) {

@@ -213,7 +213,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     sessionStore: await openSessions(app.name, database, redis),
     positions: await openPositions(bindings.data, app.name, redis),
     ...(bindings.limits === 'on' ? await openLimiter(bindings, app.name, database, redis) : { limiter: undefined }),
-    files: createFiles(await openFileStore(bindings), secret('rung/files-url')),
+    files: createFiles(await openFileStore(bindings, log), secret('rung/files-url')),
     mail: createMail({
       transport,
       from: parseMailbox(bindings.mail.from)!,

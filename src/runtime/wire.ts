@@ -35,8 +35,9 @@ import { type Signals, signalsOver } from '../primitives/signals/signals.ts'
 import type { Lease } from '../primitives/upkeep/contract.ts'
 import { tableLease } from '../primitives/upkeep/table.ts'
 import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
+import { waysToSet } from '../topology/read-settings.ts'
 import type { DataLimits } from '../topology/topology.ts'
-import { parseSmtpUrl, withDatabase } from '../topology/urls.ts'
+import { parseS3Url, parseSmtpUrl, withDatabase } from '../topology/urls.ts'
 import type { Log } from './log.ts'
 
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
@@ -248,9 +249,27 @@ export function openSearchStore(database: Database): SearchStore {
   return tableSearch(database)
 }
 
-export async function openFileStore(bindings: Bindings): Promise<FileStore> {
+export async function openFileStore(bindings: Bindings, log: Log): Promise<FileStore> {
+  const { files } = bindings
+  if (files.engine === 's3') {
+    const { s3Files } = await import('../primitives/files/s3.ts')
+    return s3Files(parseS3Url(files.url)!, (failure) => {
+      const message = `The S3 store cannot be reached: ${failure.message.replace(/\.+$/, '')}. Until it can, files fail. Check RUNG_S3_URL, or files.url in rung.config.ts.`
+      log.warn({ event: 's3-unreachable', err: failure }, message)
+    })
+  }
   const { diskFiles } = await import('../primitives/files/disk.ts')
-  return diskFiles({ folder: path.join(bindings.dataDir, 'files'), prepare: ownDataDir(bindings) })
+  const own = ownDataDir(bindings)
+  return diskFiles({
+    folder: path.join(bindings.dataDir, 'files'),
+    prepare: files.alone ? async () => Promise.reject(filesAlone()) : own,
+  })
+}
+
+/** Raised by the first file and not at the start, because most apps keep none. */
+function filesAlone(): RungError {
+  const message = `A file was not stored: the app runs as several processes on a database that they share, and those on other machines would not find it. Set ${waysToSet('files.url')} to the bucket of an S3 store, or ${waysToSet('files.shared')} to on if all processes have the same data directory.`
+  return new RungError('CONFIG_INVALID', message)
 }
 
 /** With the inbox where mail is written and not sent. */

@@ -33,7 +33,7 @@ export interface Bindings extends ToolBindings {
   readonly cdn: CdnBinding | undefined
   /** The page cache in front of this process. */
   readonly edge: EdgeBinding | undefined
-  readonly files: { readonly engine: 'disk' }
+  readonly files: FilesBinding
   readonly mail: MailBinding
   /** Databases besides that of `data`, and the modules whose tables each contains. No current rung has any. */
   readonly databases: readonly DatabaseBinding[]
@@ -103,6 +103,11 @@ export interface CdnBinding extends CdnTopology {
   readonly token: string
 }
 
+/** `alone`: other processes may run on machines that do not have this data directory, so that files in it would be lost to them. */
+export type FilesBinding =
+  | { readonly engine: 'disk'; readonly alone: boolean }
+  | { readonly engine: 's3'; readonly url: string }
+
 /** `from` is the sender of mail without one: `Shop <shop@example.org>`. */
 export type MailBinding =
   | { readonly engine: 'eml'; readonly from: string }
@@ -135,7 +140,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     },
     cdn: cdnOf(topology.cdn, values.cdn),
     edge: edgeOf(process),
-    files: topology.files,
+    files: filesOf(topology, values),
     mail: mailOf(values.mail),
     databases: [],
     webProcesses: webProcesses(topology),
@@ -192,6 +197,13 @@ function cdnOf(cdn: CdnTopology | undefined, { url, token }: Settings['values'][
   if (cdn === undefined) return undefined
   if (token === undefined) throw invalid('A CDN needs RUNG_CDN_TOKEN, a token that may purge, and nothing else.')
   return { ...cdn, url, token }
+}
+
+/** With an embedded database all processes are on one machine. */
+function filesOf({ processes, data }: Topology, { files: { url, shared } }: Settings['values']): FilesBinding {
+  if (url !== undefined) return { engine: 's3', url }
+  const several = processes.both + processes.web + processes.worker > 1
+  return { engine: 'disk', alone: several && data.engine === 'external' && shared === 'off' }
 }
 
 function mailOf({ url, from = 'rung@localhost' }: Settings['values']['mail']): MailBinding {

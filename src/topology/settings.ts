@@ -2,7 +2,7 @@ import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
 import { networks, oneOf, onOrOff, type SettingType, share, text, url, urls, whole } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
-import { isPostgresUrl, parseRedisUrl, parseSmtpUrl } from './urls.ts'
+import { isPostgresUrl, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
 
 /**
  * The only table of settings. The parser, the environment of child processes, `--help`, docs/settings.md and the type of
@@ -215,6 +215,21 @@ export const settings = {
       file: false,
       secret: true,
       help: 'A token that may purge the CDN, and nothing else.',
+    }),
+  },
+  files: {
+    url: setting(
+      url((value) => parseS3Url(value) !== undefined, 's3://key:secret@host/bucket?region=eu-central-1'),
+      {
+        env: 'RUNG_S3_URL',
+        secret: true,
+        help: 'The bucket of an S3 store for files; without it they are in the data directory.',
+      },
+    ),
+    shared: setting(onOrOff, {
+      env: 'RUNG_FILES_SHARED',
+      default: 'off',
+      help: 'on: processes on several machines have the same data directory, so files may be in it; rung up sets it.',
     }),
   },
   mail: {

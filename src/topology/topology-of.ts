@@ -25,6 +25,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     edge: { engine: values.edge === 'on' ? 'nginx' : 'none' },
     balancer: { engine: values.balancer === 'on' ? 'haproxy' : 'none' },
     cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },
+    files: { engine: values.files.url === undefined ? 'disk' : 's3' },
     mail: { engine: values.mail.url === undefined ? 'eml' : 'smtp' },
     archived: data.url === undefined && values.backup.dir !== undefined,
     http: { host: http.host, port: http.port },

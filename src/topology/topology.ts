@@ -9,8 +9,8 @@ export interface Topology {
   readonly balancer: { readonly engine: 'none' | 'haproxy' }
   /** A CDN in front of everything, run by its vendor. */
   readonly cdn: CdnTopology | undefined
-  /** `disk`: in the data directory. */
-  readonly files: { readonly engine: 'disk' }
+  /** `disk`: in the data directory. `s3`: in a bucket of an S3 store. */
+  readonly files: { readonly engine: 'disk' | 's3' }
   /** `eml`: written to the data directory. `smtp`: sent through a server. */
   readonly mail: { readonly engine: 'eml' | 'smtp' }
   /** Whether the log of the database is archived continuously. */

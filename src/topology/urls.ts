@@ -65,6 +65,54 @@ export function parseSmtpUrl(text: string): SmtpServer | undefined {
   }
 }
 
+export interface S3Address {
+  tls: boolean
+  /** With the port, if it is not the usual one. */
+  host: string
+  hostname: string
+  port: number
+  bucket: string
+  /** Before every key: empty, or ends with a slash. */
+  prefix: string
+  region: string
+  accessKey: string
+  secretKey: string
+}
+
+/** Parses `s3://KEY:SECRET@host/bucket/prefix?region=eu-central-1`, or `s3+http://…` without TLS. */
+export function parseS3Url(text: string): S3Address | undefined {
+  const url = URL.parse(text)
+  if (!url || !/^s3(\+http)?:$/.test(url.protocol) || url.hash !== '' || url.hostname === '') return undefined
+  if ([...url.searchParams.keys()].some((name) => name !== 'region')) return undefined
+  const tls = url.protocol === 's3:'
+  try {
+    const [accessKey, secretKey, path] = [url.username, url.password, url.pathname].map(decodeURIComponent)
+    const [, bucket, prefix = ''] = /^\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(.*))?$/.exec(path!) ?? []
+    if (!accessKey || !secretKey || bucket === undefined) return undefined
+    const folder = prefix.replace(/\/+$/, '')
+    if (folder !== '' && !folder.split('/').every((part) => /^[\w.-]+$/.test(part) && !/^\.+$/.test(part)))
+      return undefined
+    return {
+      tls,
+      host: url.host,
+      hostname: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port === '' ? (tls ? 443 : 80) : Number(url.port),
+      bucket,
+      prefix: folder === '' ? '' : `${folder}/`,
+      region: url.searchParams.get('region') || regionOf(url.hostname),
+      accessKey,
+      secretKey,
+    }
+  } catch {
+    return undefined // a percent sign that encodes nothing
+  }
+}
+
+/** The region in a host of AWS. Most other stores accept `us-east-1`. */
+function regionOf(hostname: string): string {
+  return /^s3[.-]([a-z0-9-]+)\.amazonaws\.com(\.cn)?$/.exec(hostname)?.[1] ?? 'us-east-1'
+}
+
 /** Returns the URL of another database of the same server: `postgres://user@/other?host=/folder`. */
 export function withDatabase(url: string, name: string): string {
   const other = new URL(url.replace('@/', '@folder/'))

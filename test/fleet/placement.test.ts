@@ -62,6 +62,7 @@ describe('the plan of a fleet', () => {
       RUNG_DATA: '/srv/data',
       DATABASE_URL: 'postgres://app@/app?host=%2Fsrv%2Fdata%2Frun',
       RUNG_SECRET: 'a root of all keys, long enough to be one',
+      RUNG_FILES_SHARED: 'on',
       RUNG_REDIS_URL: 'redis+unix://:redis-secret@localhost/srv/data/fleet/redis/redis.sock',
       RUNG_EDGE_URL: 'http://127.0.0.1:20001',
       RUNG_EDGE_SECRET: 'edge-secret',

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { RungError } from '../../kernel/errors.ts'
 
 /**
  * What the files primitive asks of an adapter: whole contents under keys. Limits, content types, digests, namespaces and signed URLs are
@@ -26,6 +27,30 @@ export interface FileStore {
   delete(key: string): Promise<void>
   /** Returns files whose keys begin with `prefix` and come after `after`, at most `limit` of them. */
   list(prefix: string, after: string | undefined, limit: number): Promise<{ files: FileEntry[]; more: boolean }>
+  /**
+   * For a store that clients can reach: returns a URL to which anybody may `PUT` exactly `size` bytes within `expiresS` seconds. Only for keys
+   * in `uploadsFolder`, whose content nobody has checked: its facts lack the digest.
+   */
+  uploadUrl?(key: string, size: number, expiresS: number): string
+}
+
+/** Contents that clients uploaded, before they are checked. No module has this name. */
+export const uploadsFolder = '.uploads/'
+
+/**
+ * Returns the bytes of a file that a range means.
+ * @throws FILES_RANGE if it begins behind the end
+ */
+export function resolveRange(range: Range | undefined, size: number): { start: number; end: number } {
+  if (!range) return { start: 0, end: size - 1 }
+  const start = range.start < 0 ? Math.max(0, size + range.start) : range.start
+  const end = Math.min(range.end ?? size - 1, size - 1)
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start > end) {
+    throw new RungError('FILES_RANGE', `The file has ${size} bytes, and the range is outside of them.`, {
+      facts: { size },
+    })
+  }
+  return { start, end }
 }
 
 /** Can be iterated once. If it throws, nothing may be stored. */

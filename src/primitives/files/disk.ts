@@ -3,7 +3,7 @@ import path from 'node:path'
 import { Readable } from 'node:stream'
 import { codeOf, removeAbandoned, syncFolder, writeAll, writeAtomically } from '../../engines/disk/atomic.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import type { FileEntry, FileInfo, FileStore, Range } from './contract.ts'
+import { type FileEntry, type FileInfo, type FileStore, resolveRange } from './contract.ts'
 import { pathOf, prune, walk } from './disk-tree.ts'
 
 export interface DiskOptions {
@@ -106,22 +106,6 @@ export async function diskFiles({ folder, prepare }: DiskOptions): Promise<FileS
 
 /** Four times Node's default halves the calls' share of the CPU. */
 const readBytes = 256 * 1024
-
-/**
- * Returns the bytes of a file that a range means.
- * @throws FILES_RANGE if it begins behind the end
- */
-function resolveRange(range: Range | undefined, size: number): { start: number; end: number } {
-  if (!range) return { start: 0, end: size - 1 }
-  const start = range.start < 0 ? Math.max(0, size + range.start) : range.start
-  const end = Math.min(range.end ?? size - 1, size - 1)
-  if (!Number.isInteger(start) || !Number.isInteger(end) || start > end) {
-    throw new RungError('FILES_RANGE', `The file has ${size} bytes, and the range is outside of them.`, {
-      facts: { size },
-    })
-  }
-  return { start, end }
-}
 
 type StoredFacts = Pick<FileInfo, 'size' | 'sha256' | 'contentType' | 'metadata'>
 
