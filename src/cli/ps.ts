@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { type Figures, figuresOf } from '../fleet/figures.ts'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { type Command, result, settingOptions } from './command.ts'
@@ -14,14 +15,25 @@ const ps: Command = {
     'Lists what "rung up" or "rung start" runs on this data directory: process, state,',
     'how often it was restarted and why, and how long it has been in this state; also a',
     'Postgres that outlived a killed "rung start". Exits with 1 when nothing runs.',
+    '',
+    'It measures for a second: load, the share of one core that a part uses; req/s, the',
+    'requests that a web process answers; lag, how long a replica takes to show what the',
+    'primary has committed.',
   ].join('\n'),
   examples: ['rung ps', 'rung ps --json'],
-  options: settingOptions('process.dataDir'),
+  options: {
+    brief: { type: 'boolean', help: 'Measure nothing.' },
+    ...settingOptions('process.dataDir'),
+  },
   async run(input) {
     const { cwd, out } = input
     const dataDir = dataDirOfInput(input)
     const place = `data directory ${path.relative(cwd, dataDir) || '.'}`
-    const status = await fleetStatus(dataDir)
+    const found = await fleetStatus(dataDir)
+    const figures = found.running && !input.values.brief ? await figuresOf(found.parts, dataDir) : undefined
+    const status = !found.running
+      ? found
+      : { ...found, parts: found.parts.map((part): Row => ({ ...part, ...figures?.get(part.name) })) }
     if (!status.running) return result(status, () => out.line(`Nothing runs here (${place}).`), 1)
     return result(status, ({ pid, rung, url, parts }) => {
       if (parts.length === 0) return out.line(`"rung up" is starting here (${place}), process ${pid}`)
@@ -32,18 +44,55 @@ const ps: Command = {
 }
 export default ps
 
-function linesOf(parts: readonly PartStatus[], dataDir: string): string[] {
-  const rows = parts.map(({ name, state, pid, restarts, since, address }) => {
-    const where = address.startsWith(`${dataDir}/`) ? path.relative(dataDir, address) : address
-    const age = formatAge(systemClock.now() - since)
-    return [name, state, String(pid ?? ''), String(restarts), age, cutStart(where, 28)]
-  })
-  const heads = ['part', 'state', 'process', 'restarts', 'since', 'listens']
-  const troubles = parts.flatMap(({ name, trouble, reason }) => {
+type Row = PartStatus & Figures
+
+interface Column {
+  head: string
+  /** Negative: aligned to the right. */
+  width: number
+  cell(row: Row): string
+}
+
+const columns: readonly Column[] = [
+  { head: 'part', width: 10, cell: ({ name }) => name },
+  { head: 'state', width: 10, cell: ({ state }) => state },
+  { head: 'role', width: 7, cell: ({ role }) => role ?? '' },
+  { head: 'process', width: -7, cell: ({ pid }) => String(pid ?? '') },
+  { head: 'restarts', width: -8, cell: ({ restarts }) => String(restarts) },
+  { head: 'since', width: -6, cell: ({ since }) => formatAge(systemClock.now() - since) },
+  { head: 'load', width: -5, cell: ({ load }) => (load === undefined ? '' : `${Math.round(load * 100)}%`) },
+  {
+    head: 'req/s',
+    width: -5,
+    cell: ({ requestsPerSecond: rate }) => (rate === undefined ? '' : String(Math.round(rate))),
+  },
+  { head: 'lag', width: -6, cell: ({ lagMs }) => (lagMs === undefined ? '' : formatLag(lagMs)) },
+]
+const lineWidth = 80
+const gap = '  '
+const listensMin = 15
+
+/** Columns that would say nothing are left out; where a part listens is shown if there is room. */
+function linesOf(rows: readonly Row[], dataDir: string): string[] {
+  const hasReplicas = rows.some(({ role }) => role === 'replica')
+  const isUsed = ({ head, cell }: Column) => (head === 'role' ? hasReplicas : rows.some((row) => cell(row) !== ''))
+  const shown = columns.filter(isUsed)
+  const used = shown.reduce((sum, { width }) => sum + Math.abs(width) + gap.length, 0)
+  const room = Math.min(28, lineWidth - used)
+  const where = ({ address }: Row) =>
+    cutStart(address.startsWith(`${dataDir}/`) ? path.relative(dataDir, address) : address, room)
+  if (room >= listensMin) shown.push({ head: 'listens', width: room, cell: where })
+  const troubles = rows.flatMap(({ name, trouble, reason }) => {
     if (trouble) return [`${name}: ${trouble}`]
     return reason ? [`${name} was restarted: ${reason}`] : []
   })
-  return [...tableLines([10, 10, -8, -8, -6, 28], [heads, ...rows]), ...troubles.map((text) => cutStart(text, 400))]
+  const cells = [shown.map(({ head }) => head), ...rows.map((row) => shown.map(({ cell }) => cell(row)))]
+  const widths = shown.map(({ width }) => width)
+  return [...tableLines(widths, cells, gap), ...troubles.map((text) => cutStart(text, 400))]
+}
+
+function formatLag(ms: number): string {
+  return ms < 1_000 ? `${ms} ms` : formatAge(ms)
 }
 
 function formatAge(ms: number): string {

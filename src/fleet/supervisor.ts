@@ -235,7 +235,7 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     return some.toSorted((a, b) => at(a) - at(b))
   }
 
-  function change<T>(work: () => Promise<T>): Promise<T> {
+  async function change<T>(work: () => Promise<T>): Promise<T> {
     over.signal.throwIfAborted()
     const running = work().finally(() => changes.delete(running))
     changes.add(running)

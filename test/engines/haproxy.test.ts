@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import { describe, it, test } from 'node:test'
 import { haproxyConfig, haproxyDefaults, haproxyVersion } from '../../src/engines/haproxy/recipe.ts'
-import { noHaproxy, withBalancer } from '../support/haproxy.ts'
+import { type BalancedApp, noHaproxy, withBalancer } from '../support/haproxy.ts'
 import { askPage, noNginx, testPageCache } from '../support/nginx.ts'
 import { ended, until } from '../support/process.ts'
 
@@ -253,6 +253,31 @@ describe('HAProxy', { skip }, () => {
       await until(async () => (await askPage(server.url, '/')).body === 'web-1', 'it takes requests')
     })
   })
+
+  it('loses a server and gets it back while it runs', () =>
+    withBalancer(2, async ({ server: { balancing, url }, apps, untilStatus }) => {
+      const [, { name, address }] = apps as [BalancedApp, BalancedApp]
+      await untilStatus(name, 'UP')
+      await fetch(url)
+      await balancing.drain(name)
+      assert.deepEqual(await balancing.look(name), { requests: 0, isUp: false })
+      await until(
+        () =>
+          balancing.forget(name).then(
+            () => true,
+            () => false,
+          ),
+        'it is forgotten',
+      )
+      assert.equal(await balancing.look(name), undefined)
+      await Promise.all([balancing.forget(name), balancing.drain(name)]) // may be repeated
+      await balancing.admit({ name, address: '127.0.0.1:1' })
+      await untilStatus(name, 'DOWN')
+      await balancing.admit({ name, address })
+      await until(async () => (await balancing.look(name))?.isUp, 'it gets requests')
+      const wrong = { name: 'web-3; shutdown', address }
+      await assert.rejects(balancing.admit(wrong), TypeError)
+    }))
 
   it('behind the page cache leaves the wording of refusals to it', { skip: noNginx }, async () => {
     await withBalancer(

@@ -54,7 +54,7 @@ describe('a running fleet', { skip }, () => {
     return (JSON.parse(stdout()) as { error: { code: string; message: string } }).error
   }
   async function parts(): Promise<PartNow[]> {
-    return (await rung<{ parts: PartNow[] }>('ps')).parts
+    return (await rung<{ parts: PartNow[] }>('ps', '--brief')).parts
   }
   const names = async (pattern: RegExp) => (await parts()).map(({ name }) => name).filter((name) => pattern.test(name))
 
@@ -102,6 +102,22 @@ describe('a running fleet', { skip }, () => {
     return { writes, reads }
   }
   const nothingFailed = { writes: [], reads: [] }
+
+  /** What people see, in 80 columns, of a fleet with replicas under load. */
+  async function shown(): Promise<void> {
+    const { exited, stdout } = launchRung({ command: ['ps'], dataDir: scratch.dataDir, cwd: scratch.dir })
+    sameExit(await exited, 0)
+    const lines = stdout().split('\n')
+    for (const line of lines) assert.ok(line.length <= 80, line)
+    assert.match(lines[1]!, /^part +state +role +process +restarts +since +load +req\/s +lag$/)
+    assert.match(stdout(), /^postgres +running +primary +\d+ +\d+ .* \d+%$/m)
+    assert.match(stdout(), /^postgres-2 +running +replica +\d+ +\d+ .* \d+% +\d+ (ms|s)$/m)
+    const now = await rung<{ parts: { name: string; load?: number; requestsPerSecond?: number }[] }>('ps')
+    const of = (pattern: RegExp) => now.parts.filter(({ name }) => pattern.test(name))
+    assert.ok(of(/./).every(({ load }) => load! >= 0))
+    assert.ok(of(/web/).some(({ requestsPerSecond }) => requestsPerSecond! > 0))
+    assert.ok(of(/redis|worker|edge/).every(({ requestsPerSecond }) => requestsPerSecond === undefined))
+  }
 
   it('gets more web processes and fewer, and no request fails', async () => {
     const outcome = await underLoad(async () => {
@@ -178,6 +194,7 @@ describe('a running fleet', { skip }, () => {
       await rung('scale', 'replicas=1')
       await rung('scale', 'replicas=2')
       assert.deepEqual(await names(/postgres/), ['postgres-2', 'postgres-3', 'postgres'])
+      await shown()
       await rung('scale', 'replicas=0')
     })
     assert.deepEqual(outcome, nothingFailed)

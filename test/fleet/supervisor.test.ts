@@ -127,4 +127,49 @@ describe('the supervisor', () => {
     assert.equal(starts.get('edge'), undefined)
     assert.deepEqual([...new Set(told)].slice(-3), ['stop worker-1', 'stop redis', 'stop postgres'])
   })
+
+  it('adds a part in the order of the plan, restarts it, and forgets it', async () => {
+    const { supervisor, told, stateOf, die } = stage()
+    await supervisor.ready
+    const [edge, web, ...others] = parts
+    const added = { ...web!, name: 'web-2' }
+    await supervisor.replan([edge!, web!, added, ...others])
+    await supervisor.add(added)
+    const names = () => supervisor.parts.map(({ part }) => part.name)
+    assert.deepEqual(names(), ['edge', 'web-1', 'web-2', 'worker-1', 'redis', 'postgres'])
+    await supervisor.restart('web-2', 'was told to')
+    const { state, pid, restarts, reason } = stateOf('web-2')
+    assert.deepEqual([state, pid, restarts, reason], ['running', 2, 1, 'was told to'])
+    die.get('web-2')!('gone')
+    await until(() => stateOf('web-2').restarts === 2, 'it is restarted like any other')
+    await supervisor.remove('web-2')
+    assert.deepEqual(names(), ['edge', 'web-1', 'worker-1', 'redis', 'postgres'])
+    assert.equal(told.at(-1), 'stop web-2')
+    await supervisor.stop()
+  })
+
+  it('forgets an added part that does not start, and retries a restarted one', async () => {
+    const { supervisor, stateOf, starts } = stage((name, start) =>
+      name === 'web-2' || (name === 'web-1' && start === 2) ? new Error('wrong') : undefined,
+    )
+    await supervisor.ready
+    await assert.rejects(supervisor.add({ ...parts[1]!, name: 'web-2' }), { message: 'wrong' })
+    assert.equal(supervisor.parts.length, parts.length)
+    await assert.rejects(supervisor.restart('web-1', 'was told to'), { message: 'wrong' })
+    await until(() => stateOf('web-1').state === 'running' && starts.get('web-1') === 3, 'it is back')
+    await supervisor.stop()
+    await assert.rejects(supervisor.add(parts[1]!), /is being stopped/)
+  })
+
+  it('stops in the middle of a change', async () => {
+    const { supervisor, told } = stage()
+    await supervisor.ready
+    const adding = supervisor.add({ ...parts[1]!, name: 'web-2' }).catch(() => {})
+    const restarting = supervisor.restart('worker-1', 'was told to').catch(() => {})
+    await supervisor.stop()
+    await Promise.all([adding, restarting])
+    for (const name of ['web-2', 'worker-1'])
+      assert.ok(told.lastIndexOf(`stop ${name}`) > told.lastIndexOf(`start ${name}`))
+    assert.ok(supervisor.parts.every(({ state }) => state.state === 'stopped'))
+  })
 })

@@ -48,7 +48,7 @@ async function rung(
 }
 
 async function pidsOf(dataDir: string): Promise<Record<string, { pid: number; restarts: number; state: string }>> {
-  const { stdout } = await rung(['ps', '--json'], dataDir)
+  const { stdout } = await rung(['ps', '--brief', '--json'], dataDir)
   const { parts } = JSON.parse(stdout) as { parts: { name: string; pid: number; restarts: number; state: string }[] }
   return Object.fromEntries(parts.map((part) => [part.name, part]))
 }

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { databaseConnections } from '../../topology/topology.ts'
 import { placeOf } from '../../topology/urls.ts'
@@ -5,6 +6,7 @@ import { type Engine, type EngineEvents, type RunningPart, stateOf } from '../pr
 import { installedPostgres } from './binaries.ts'
 import { type ConnectionConfig, connectOnce } from './client.ts'
 import { type EmbeddedOptions, findRunning, startEmbedded, stopFound } from './embedded.ts'
+import { rolesOf } from './lag.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
 import { dropOtherSlots } from './slots.ts'
 
@@ -41,6 +43,12 @@ export const postgres: Engine = {
   async findLeftover(dataDir) {
     const found = await findRunning(dataDir)
     return found && { ...found, address: path.join(dataDir, 'run'), stop: () => stopFound(dataDir, found) }
+  },
+  roles(parts, dataDir, withinMs) {
+    const socketDirOf = (name: string) =>
+      socketDirFor(name === postgres.part ? dataDir : path.join(dataDir, name), tmpdir())
+    const own = parts.filter(({ name }) => /^postgres(-\d+)?$/.test(name))
+    return rolesOf(new Map(own.map(({ name }) => [name, socketDirOf(name)])), withinMs)
   },
 }
 

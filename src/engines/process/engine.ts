@@ -35,6 +35,12 @@ export interface Engine {
   place?(site: EngineSite): PlacedEngine
   /** Finds a server of this data directory that outlived the process that started it. */
   findLeftover?(dataDir: string): Promise<Leftover | undefined>
+  /** Asks running instances of it among these parts what they are to each other, for at most `withinMs`. By name. */
+  roles?(
+    parts: readonly Upstream[],
+    dataDir: string,
+    withinMs: number,
+  ): Promise<ReadonlyMap<string, { role: string; lagMs?: number }>>
 }
 
 export interface EngineState {

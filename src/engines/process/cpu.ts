@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { askProgram } from './ask-program.ts'
+
+/** The CPU time that each process of this machine has used until now. */
+export type CpuTimes = ReadonlyMap<number, { readonly parent: number; readonly ms: number }>
+
+/** /proc counts in ticks of 10 ms on all systems of today. */
+const tickMs = 10
+
+export function cpuTimes(): CpuTimes {
+  if (process.platform !== 'linux') return cpuTimesIn(askProgram('ps', ['-A', '-o', 'pid=,ppid=,time=']).stdout)
+  const found = new Map<number, { parent: number; ms: number }>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      found.set(Number(name), { parent: Number(fields[1]), ms: (Number(fields[11]) + Number(fields[12])) * tickMs })
+    } catch {
+      // it has just ended
+    }
+  }
+  return found
+}
+
+/** Reads lines like `  501     1 1-02:03:04.56`, of `ps -o pid=,ppid=,time=`. Pure. */
+export function cpuTimesIn(text: string): CpuTimes {
+  const found = new Map<number, { parent: number; ms: number }>()
+  for (const line of text.split('\n')) {
+    const match = /^\s*(\d+)\s+(\d+)\s+(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)\s*$/.exec(line)
+    if (!match) continue
+    const [, pid, parent, days = 0, hours = 0, minutes, seconds] = match
+    const ms = (((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000
+    found.set(Number(pid), { parent: Number(parent), ms: Math.round(ms) })
+  }
+  return found
+}
+
+/** Returns the time that a process and its descendants used between two looks, in ms. Pure. */
+export function cpuUsedMs(pid: number, before: CpuTimes, now: CpuTimes): number {
+  const children = Map.groupBy(now.keys(), (one) => now.get(one)!.parent)
+  const used = (one: number): number => {
+    const ownMs = Math.max(0, (now.get(one)?.ms ?? 0) - (before.get(one)?.ms ?? 0))
+    return ownMs + (children.get(one) ?? []).reduce((sum, child) => sum + used(child), 0)
+  }
+  return used(pid)
+}
