@@ -3,6 +3,7 @@ import { after, before } from 'node:test'
 import { s3Files } from '../../src/primitives/files/s3.ts'
 import { noS3, s3AddressOf, type TestS3, testS3 } from '../support/s3.ts'
 import { filesContract } from './files.ts'
+import { uploadsContract } from './files-uploads.ts'
 
 let s3: TestS3
 before(async () => {
@@ -18,3 +19,4 @@ const opened = (prefix: string) => async () => {
 
 filesContract('s3', opened(''), noS3)
 filesContract('s3, in a folder of a bucket', opened('an/app/'), noS3)
+uploadsContract('s3', opened('uploads/'), noS3)

@@ -71,6 +71,21 @@ describe('files and mail in an app', () => {
     assert.equal((await ask(url)).status, 403)
   })
 
+  it('are refused where other processes may not have the data directory, unless they have it', async () => {
+    for (const [settings, status] of [
+      [{ RUNG_WEB: '2' }, 500],
+      [{ RUNG_WEB: '2', RUNG_FILES_SHARED: 'on' }, 201],
+    ] as const) {
+      const one = await start({}, settings)
+      const put = { method: 'PUT', body: png, headers: { 'content-type': 'image/png' } }
+      const answer = await ask('/pictures/9', put, one)
+      assert.equal(answer.status, status)
+      const { code, detail } = (await answer.json()) as { code?: string; detail?: string }
+      if (status === 500) assert.deepEqual([code, /RUNG_S3_URL/.test(detail ?? '')], ['CONFIG_INVALID', true])
+      await one.stop()
+    }
+  })
+
   it('write mail where nobody sends it, and show it', async () => {
     const evil = '<script>alert(1)</script> ä'
     const { messageId } = (await (await ask(`/invite/${encodeURIComponent(evil)}`, { method: 'POST' })).json()) as {

@@ -76,7 +76,9 @@ export class S3Client {
   ask(request: S3Request): Promise<S3Answer> {
     return repeated(async () => {
       const response = await this.#send(request)
-      const answer = await readAll(response)
+      const answer = await readAll(response).catch((error) => {
+        throw this.#unanswered(error)
+      })
       // A long operation answers 200 first and fails afterwards, in the body.
       if (!answer.text.includes('<Error>')) return answer
       throw failureOf({ ...answer, status: 500 })
@@ -134,12 +136,15 @@ export class S3Client {
       if (response.statusCode! < 300) return response
       throw failureOf(await readAll(response))
     } catch (error) {
-      if (error instanceof S3Failure) throw error
-      const { code = 'ENONE', message } = error as NodeJS.ErrnoException
-      throw new S3Failure(`${this.#address.host} did not answer: ${message || code}`, { code, status: 0, cause: error })
+      throw error instanceof S3Failure ? error : this.#unanswered(error)
     } finally {
       endDeadline()
     }
+  }
+
+  #unanswered(cause: unknown): S3Failure {
+    const { code = 'ENONE', message } = cause as NodeJS.ErrnoException
+    return new S3Failure(`${this.#address.host} did not answer: ${message || code}`, { code, status: 0, cause })
   }
 }
 

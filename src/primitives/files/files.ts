@@ -1,12 +1,20 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import { secret } from '../../kernel/random.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, type Size, toBytes, toMs } from '../../kernel/units.ts'
 import { type Source, withContent } from './content.ts'
-import type { FileEntry, FileInfo, FileStore, Range, StoredFile } from './contract.ts'
+import {
+  type FileEntry,
+  type FileInfo,
+  type FileStore,
+  type Range,
+  type StoredFile,
+  uploadsFolder,
+} from './contract.ts'
 import { checkedKey, checkedPrefix } from './keys.ts'
-import { signedUrl } from './signed-url.ts'
+import { signedTicket, signedUrl, ticketInvalid, verifiedTicket } from './signed-url.ts'
 
 /** Files of one module. Keys are paths such as `avatars/7.png`. A module does not see the files of others. */
 export interface Files {
@@ -26,6 +34,16 @@ export interface Files {
   list(prefix?: string, options?: ListOptions): Promise<FilePage>
   /** Returns a path of this app that anybody may use until it expires. For links outside of pages, put the app's address before it. */
   url(key: string, options: UrlOptions): string
+  /**
+   * Lets a client send a large content straight to the store. It is no file until `accept` has checked it.
+   * @example const { url, ticket } = files.upload(`films/${id}`, { size: 3_000_000_000, expires: '1h', types: ['video/*'] })
+   */
+  upload(key: string, options: UploadOptions): Upload
+  /**
+   * Reads what the client has sent, checks its size, type and digest, and stores it under the key of `upload`. Takes as long as reading and storing it.
+   * @throws FILES_NOT_FOUND if nothing has arrived, or it was accepted already; FILES_URL_INVALID, FILES_INCOMPLETE, FILES_TYPE, FILES_CHECKSUM, FILES_EXISTS …
+   */
+  accept(ticket: string, options?: Pick<PutOptions, 'metadata' | 'signal'>): Promise<FileInfo>
 }
 
 export interface PutOptions {
@@ -61,6 +79,20 @@ export type UrlOptions =
   | { expires: Duration; method?: 'GET'; filename?: string }
   | { expires: Duration; method: 'PUT'; sizeMax?: Size; types?: readonly string[] }
 
+export interface UploadOptions extends Pick<PutOptions, 'types' | 'sha256' | 'ifAbsent'> {
+  /** Exact size in bytes, which the client knows beforehand: `file.size`. A store takes nothing else. */
+  size: number
+  /** At most 24 hours. The ticket is valid for a day longer. */
+  expires: Duration
+}
+
+export interface Upload {
+  /** For one `PUT` of the bytes, which answers 2xx. With an S3 store it is the store's own; otherwise it is a path of this app. */
+  readonly url: string
+  /** The client sends it to a route that calls `accept`. */
+  readonly ticket: string
+}
+
 export interface FilesRoot {
   forModule(module: string): Files
   /** Signs URLs. */
@@ -73,8 +105,23 @@ const metadataBytesMax = 1024
 const limitDefault = 100
 const limitMax = 1000
 const expiresMaxMs = toMs('7d')
+const dayMs = toMs('1d')
+/** For as long as any ticket is valid. */
+const uploadKeptMs = 2 * dayMs + toMs('1h')
 
 export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock = systemClock): FilesRoot {
+  let pruneAfter = 0
+
+  /** Removes uploads that nobody has accepted; their names are in the order of time. At most once an hour in each process. */
+  async function pruneUploads(): Promise<void> {
+    if (clock.now() < pruneAfter) return
+    pruneAfter = clock.now() + toMs('1h')
+    const { files } = await store.list(uploadsFolder, undefined, limitMax)
+    for (const { key, modifiedAt } of files) {
+      if (modifiedAt.getTime() < clock.now() - uploadKeptMs) await store.delete(key)
+    }
+  }
+
   function forModule(module: string): Files {
     const space = `${module}/`
     const full = (key: string) => space + checkedKey(key)
@@ -131,6 +178,55 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
         const filename = options.filename !== undefined && { filename: options.filename.toWellFormed() }
         return signedUrl({ key: full(key), method: 'GET', expires, ...filename }, urlKey)
       },
+
+      upload(key, { size, expires, types, sha256, ifAbsent = false }) {
+        const ms = toMs(expires)
+        if (ms > dayMs) throw wrongOption('An upload can be valid for 24 hours at most. Use a shorter time.')
+        if (!Number.isSafeInteger(size) || size < 0)
+          throw wrongOption(`The size of an upload is ${size}. Use its bytes.`)
+        void pruneUploads().catch(ignore)
+        const from = `${uploadsFolder}${clock.now().toString(36).padStart(10, '0')}-${secret(16)}`
+        const url =
+          store.uploadUrl?.(from, size, Math.ceil(ms / 1000)) ??
+          signedUrl(
+            { key: from, method: 'PUT', expires: String(Math.ceil((clock.now() + ms) / 1000)), sizeMax: String(size) },
+            urlKey,
+          )
+        const until = clock.now() + ms + dayMs
+        const to = full(key)
+        return {
+          url,
+          ticket: signedTicket({ from, to, size, until, types, sha256: checkedDigest(sha256), ifAbsent }, urlKey),
+        }
+      },
+
+      async accept(text, options = {}) {
+        const { from, to, size, types, sha256, ifAbsent } = verifiedTicket(text, urlKey, clock.now())
+        if (!to.startsWith(space)) throw ticketInvalid()
+        const sent = await store.get(from)
+        if (!sent) {
+          throw new RungError('FILES_NOT_FOUND', 'The upload has not arrived, or was accepted already. Send it first.')
+        }
+        try {
+          if (sent.size !== size) {
+            const message = `The upload has ${sent.size} bytes instead of ${size}. Send all of it.`
+            throw new RungError('FILES_INCOMPLETE', message)
+          }
+          const rules = {
+            sizeMaxBytes: size,
+            types,
+            sha256,
+            metadata: checkedMetadata(options.metadata ?? {}),
+            signal: options.signal ?? currentScope()?.signal,
+          }
+          // What is stored is what was read and checked here, even if the client sends something else meanwhile.
+          const info = await withContent(sent.body, rules, (content) => store.put(to, content, ifAbsent))
+          await store.delete(from).catch(ignore)
+          return own(info)
+        } finally {
+          sent.body.destroy()
+        }
+      },
     }
   }
   return { forModule, urlKey, clock }
@@ -151,6 +247,8 @@ function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<R
   }
   return { ...metadata }
 }
+
+function ignore(): void {}
 
 function wrongOption(message: string): RungError {
   return new RungError('FILES_OPTION_INVALID', message)

@@ -65,3 +65,41 @@ function signatureOf(grant: Grant, key: Uint8Array): string {
 function invalid(): RungError {
   return new RungError('FILES_URL_INVALID', 'This app has not signed the URL. Ask for a new one.')
 }
+
+/** What a client may have accepted. */
+export interface Ticket {
+  /** The key of the upload. */
+  from: string
+  /** The key of the file, including the namespace. */
+  to: string
+  size: number
+  /** Ms since the epoch. */
+  until: number
+  types: readonly string[] | undefined
+  sha256: string | undefined
+  ifAbsent: boolean
+}
+
+export function signedTicket(ticket: Ticket, key: Uint8Array): string {
+  const text = Buffer.from(JSON.stringify(ticket)).toString('base64url')
+  return `${text}.${ticketSignature(text, key)}`
+}
+
+/** @throws FILES_URL_INVALID */
+export function verifiedTicket(ticket: string, key: Uint8Array, nowMs: number): Ticket {
+  const [text, signature, ...more] = String(ticket).split('.')
+  if (!text || !signature || more.length > 0 || !sameText(signature, ticketSignature(text, key))) throw ticketInvalid()
+  const found = JSON.parse(Buffer.from(text, 'base64url').toString()) as Ticket
+  if (found.until > nowMs) return found
+  throw new RungError('FILES_URL_INVALID', 'The upload has expired. Begin a new one.')
+}
+
+export function ticketInvalid(): RungError {
+  return new RungError('FILES_URL_INVALID', 'This module has not begun the upload. Begin a new one.')
+}
+
+function ticketSignature(text: string, key: Uint8Array): string {
+  return createHmac('sha256', key)
+    .update(JSON.stringify(['rung-upload-1', text]))
+    .digest('base64url')
+}
