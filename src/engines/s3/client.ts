@@ -60,11 +60,15 @@ const answerBytesMax = 8 * 1024 ** 2
 export class S3Client {
   readonly #address: S3Address
   readonly #agent: http.Agent
+  /** Without a limit of its own, so that clients that read slowly hold nobody else up. Each belongs to a request of the app, which are limited. */
+  readonly #streams: http.Agent
 
   constructor(address: S3Address) {
     this.#address = address
-    const options = { keepAlive: true, maxSockets: 64, maxFreeSockets: 16, scheduling: 'lifo' } as const
-    this.#agent = address.tls ? new https.Agent(options) : new http.Agent(options)
+    const { Agent } = address.tls ? https : http
+    const options = { keepAlive: true, maxFreeSockets: 16, scheduling: 'lifo' } as const
+    this.#agent = new Agent({ ...options, maxSockets: 64 })
+    this.#streams = new Agent(options)
   }
 
   /** The source of a copy: `/bucket/key`, encoded. */
@@ -75,7 +79,7 @@ export class S3Client {
   /** @throws S3Failure */
   ask(request: S3Request): Promise<S3Answer> {
     return repeated(async () => {
-      const response = await this.#send(request)
+      const response = await this.#send(request, this.#agent)
       const answer = await readAll(response).catch((error) => {
         throw this.#unanswered(error)
       })
@@ -87,7 +91,7 @@ export class S3Client {
 
   /** Returns an answer whose body is still to be read; it fails after 10 to 20 s of silence. @throws S3Failure */
   open(request: S3Request): Promise<IncomingMessage> {
-    return repeated(() => this.#send(request))
+    return repeated(() => this.#send(request, this.#streams))
   }
 
   /** Returns a URL that allows a request without other credentials. */
@@ -99,6 +103,7 @@ export class S3Client {
 
   close(): void {
     this.#agent.destroy()
+    this.#streams.destroy()
   }
 
   /** Paths begin with the bucket, because only this form works everywhere. */
@@ -107,7 +112,7 @@ export class S3Client {
     return { method, host, path: encodePath(key === undefined ? `/${bucket}` : `/${bucket}/${key}`), query, headers }
   }
 
-  async #send(request: S3Request): Promise<IncomingMessage> {
+  async #send(request: S3Request, agent: http.Agent): Promise<IncomingMessage> {
     const { tls, hostname, port } = this.#address
     const { body } = request
     const signable = this.#signable(request)
@@ -119,7 +124,7 @@ export class S3Client {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const timeoutMs = request.method === 'PUT' || request.method === 'POST' ? slowCallMs : callMs
     const call = (tls ? https : http).request({
-      agent: this.#agent,
+      agent,
       host: hostname,
       port,
       method: request.method,

@@ -14,6 +14,7 @@ import { createFiles, type Files } from '../../../src/primitives/files/files.ts'
 import { s3Files } from '../../../src/primitives/files/s3.ts'
 import { parseS3Url } from '../../../src/topology/urls.ts'
 import { freePort } from '../../support/ports.ts'
+import { openProxy } from '../../support/proxy.ts'
 import { noS3, s3AddressOf, s3UrlOf, type TestS3, testS3 } from '../../support/s3.ts'
 
 const mib = 1024 ** 2
@@ -212,6 +213,21 @@ describe('files in an S3 store', { skip: noS3 }, () => {
     for (const asking of [away.stat('m/a'), away.get('m/a'), away.delete('m/a'), away.list('m/', undefined, 1)]) {
       await assert.rejects(asking, (error) => isRungError(error, 'FILES_UNAVAILABLE') && !/127/.test(error.message))
     }
+  })
+
+  it('that break off while they are read fail, and many that are read slowly hold nobody up', async () => {
+    await files.put('long', randomBytes(32 * mib))
+    await files.put('short', randomBytes(mib))
+    const proxy = await openProxy({ host: '127.0.0.1', port: Number(new URL(s3.origin).port) })
+    // The signature is for the host that the address names.
+    const through = await s3Files({ ...s3AddressOf(url), port: proxy.port }, assert.ifError)
+    const slow = await Promise.all(Array.from({ length: 100 }, () => through.get('m/short')))
+    assert.equal((await through.stat('m/short'))?.size, mib)
+    for (const file of slow) file!.body.destroy()
+    const long = (await through.get('m/long'))!
+    proxy.cut()
+    await assert.rejects(long.body.toArray())
+    proxy.close()
   })
 
   it('are asked for again after a connection broke', async () => {
