@@ -23,6 +23,7 @@ import { observeBackups } from './backup-metrics.ts'
 import { Figures, seriesOf } from './figures.ts'
 import { listen, listenUntilClose } from './listen.ts'
 import { atRequestEnd } from './request-end.ts'
+import { serverFigures } from './servers.ts'
 
 /** Seconds. From a cached answer to the time limit of a request. */
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -50,6 +51,7 @@ export function metrics(http: Http, data: DataRoot, { stores, cache, backupDir }
   observeEventLoop(figures)
   observeRequests(http, figures)
   observeStatements(http, data, figures)
+  serverFigures(http, data, figures)
   observeRuns(http, data, stores, figures)
   observeRefusals(http, data, figures)
   observeCache(http, data, cache, figures)

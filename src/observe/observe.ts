@@ -5,6 +5,7 @@ import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
 import { requestLog } from './request-log.ts'
 import { runLog } from './run-log.ts'
+import { serverLog } from './servers.ts'
 import { keepSightings, type Sightings } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
 import { traces } from './traces.ts'
@@ -23,6 +24,7 @@ export function observe(sightings?: Sightings): Extension {
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)
     cacheLog(http, data, log)
+    serverLog(http, data, log)
     const fresh = oncePer(sameLineEveryMs)
     watchSlowStatements(http, data, (slow) => {
       counters.slowStatements.inc({ module: slow.module ?? '' })

@@ -86,8 +86,9 @@ export const requestStages: readonly RequestStage[] = [
   },
   {
     name: 'positions',
-    add({ bindings, log, http, positions, secret }) {
+    add({ bindings, log, http, positions, primitives, secret }) {
       carryPositions(http, {
+        lags: primitives.data.databases.some(({ lags }) => lags),
         records: positions,
         key: secret('rung positions'),
         secure: bindings.mode === 'production',

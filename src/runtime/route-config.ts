@@ -1,6 +1,7 @@
 import type { FastifyContextConfig } from 'fastify'
 import { RungError } from '../kernel/errors.ts'
 import { nearestOf } from '../kernel/typos.ts'
+import { toMs } from '../kernel/units.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { checkRouteLimits } from '../primitives/limits/limits.ts'
 
@@ -10,6 +11,7 @@ const known = [
   'limits',
   'login',
   'priority',
+  'staleFor',
   'system',
 ] as const satisfies readonly (keyof FastifyContextConfig)[]
 
@@ -27,9 +29,10 @@ export function checkRouteConfigs(http: Http): void {
       const meant = nearestOf(key, known)
       if (meant) throw new RungError('APP_INVALID', `${route}: config has "${key}"; write ${meant}.`)
     }
-    const { limits, priority } = config as FastifyContextConfig
+    const { limits, priority, staleFor } = config as FastifyContextConfig
     if (priority !== undefined && !priorities.includes(priority))
       throw new RungError('APP_INVALID', `${route}: config.priority must be one of ${priorities.join(', ')}.`)
+    if (staleFor !== undefined) toMs(staleFor)
     checkRouteLimits(`${route}: config.limits`, limits)
   })
 }

@@ -66,6 +66,7 @@ export class CacheCore {
     this.#memory = memory
     this.#invalidator = invalidator
     this.#reader = new Reader({
+      lags: parts.logs.some(({ lags }) => lags === true),
       memory,
       invalidator,
       shared,

@@ -9,7 +9,8 @@ import { frozen, type SharedEntry } from './entry.ts'
  *     1  u8   1 where the text is compressed
  *     2  f64  number of the last invalidation when its load began
  *     10 f64  refreshAt, 18 freshUntil, 26 staleUntil: ms since the epoch
- *     34 …    JSON: [tags, [database, place as hexadecimal text, …], value], the value left out where there is none
+ *     34 …    JSON: [tags, [database, place as hexadecimal text, …], value], the value left out where there is none. Behind an empty
+ *             text the places continue with what was seen.
  *
  * All text is one document: each hit reads it, and taking lines apart first would cost more.
  */
@@ -20,8 +21,8 @@ const compressed = 1
 const compressFrom = 2_048
 
 export function encode(entry: SharedEntry, number: number): Buffer {
-  const { names, position, value, json = JSON.stringify(value), refreshAt, freshUntil, staleUntil } = entry
-  const places = Array.from(position, ([name, place]) => [name, place.toString(16)]).flat()
+  const { names, position, seen, value, json = JSON.stringify(value), refreshAt, freshUntil, staleUntil } = entry
+  const places = seen === undefined ? placesOf(position) : [...placesOf(position), '', ...placesOf(seen)]
   const about = `${JSON.stringify(names)},${JSON.stringify(places)}`
   const plain = Buffer.from(json === undefined ? `[${about}]` : `[${about},${json}]`)
   const packed = plain.length >= compressFrom ? zstdCompressSync(plain) : plain
@@ -43,11 +44,13 @@ export function decode(bytes: Buffer): { number: number; entry: SharedEntry } | 
         ? zstdDecompressSync(bytes.subarray(headBytes)).toString()
         : bytes.toString('utf8', headBytes)
     const [names, places, value] = JSON.parse(text) as [string[], string[], unknown]
+    const end = places.indexOf('')
     const entry: SharedEntry = {
       value: frozen(value),
       bytes: 2 * text.length,
       names,
-      position: positionIn(places),
+      position: positionIn(end === -1 ? places : places.slice(0, end)),
+      seen: end === -1 ? undefined : positionIn(places.slice(end + 1)),
       refreshAt: bytes.readDoubleLE(10),
       freshUntil: bytes.readDoubleLE(18),
       staleUntil: bytes.readDoubleLE(26),
@@ -56,6 +59,10 @@ export function decode(bytes: Buffer): { number: number; entry: SharedEntry } | 
   } catch {
     return undefined
   }
+}
+
+function placesOf(position: Position): string[] {
+  return Array.from(position, ([name, place]) => [name, place.toString(16)]).flat()
 }
 
 function positionIn(places: readonly string[]): Position {

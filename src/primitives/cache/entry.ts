@@ -21,6 +21,8 @@ export interface Entry {
   readonly asOf: number
   /** Its load saw at least this much. */
   readonly position: Position
+  /** Its load saw no more than this. `undefined` where all servers of a database show the same. */
+  readonly seen: Position | undefined
   /** From here on a reader has it loaded anew in the background. */
   readonly refreshAt: number
   readonly freshUntil: number
@@ -36,6 +38,7 @@ export interface SharedEntry {
   /** Texts of the tags. */
   names: readonly string[]
   position: Position
+  seen: Position | undefined
   refreshAt: number
   freshUntil: number
   staleUntil: number

@@ -28,7 +28,7 @@ export interface ReadRequest {
 }
 
 /** What a load returns to its readers. */
-export type Loaded = Pick<Entry, 'value' | 'position'> & { readonly names: readonly string[] }
+export type Loaded = Pick<Entry, 'value' | 'position' | 'seen'> & { readonly names: readonly string[] }
 
 /** What was known when a load began. */
 interface LoadStart {
@@ -52,6 +52,8 @@ export interface LoadsParts {
   shared: SharedCache | undefined
   inherited: InheritedTags
   filling: Filling
+  /** Whether loads may read from servers that lag. */
+  lags: boolean
   clock: Clock
   random: Random
 }
@@ -111,7 +113,7 @@ export class Loads {
     const isGood = ({ names, position }: SharedEntry) => reaches({ position }, names.length > 0, scope)
     try {
       const found = shared && (await shared.find(key, start.names ?? [], isGood))
-      if (found?.kind !== 'found') return await this.#loadAndKeep(request, start, found)
+      if (found?.kind !== 'found') return await this.#loadAndKeep(request, await this.#toldOf(start), found)
       stats.sharedHits += 1
       memory.keep(key, found.found, start.asOf)
       return found.found
@@ -121,8 +123,29 @@ export class Loads {
     }
   }
 
+  /**
+   * The shared layer may have been told of invalidations that this process has not heard of yet. A load that ran on a replica which lags
+   * behind one of them would store the old value, so it begins at their position.
+   */
+  async #toldOf(start: LoadStart): Promise<LoadStart & { unknown: boolean }> {
+    const { lags, shared, invalidator, memory } = this.#parts
+    if (!shared?.up) return { ...start, unknown: false }
+    if (!lags) return { ...start, unknown: true }
+    try {
+      await invalidator.look()
+    } catch {
+      return { ...start, unknown: true } // the log cannot be read: only the primary is sure to be new enough
+    }
+    const heard = start.tags ? positionOf(start.tags) : memory.tags.position
+    return { ...start, position: furthest(start.position, heard), unknown: false }
+  }
+
   /** Keeps the value, unless it may be older than an invalidation. */
-  async #loadAndKeep(request: ReadRequest, start: LoadStart, ticket: Ticket | undefined): Promise<Loaded> {
+  async #loadAndKeep(
+    request: ReadRequest,
+    start: LoadStart & { unknown: boolean },
+    ticket: Ticket | undefined,
+  ): Promise<Loaded> {
     const { key, stats, options } = request
     const { shared, memory, filling, clock, random } = this.#parts
     try {
@@ -144,15 +167,15 @@ export class Loads {
 
   async #load(
     { key, module, options, load, stats }: ReadRequest,
-    { position, names }: LoadStart,
+    { position, names, unknown }: LoadStart & { unknown: boolean },
   ): Promise<Loaded & { json: string | undefined; bytes: number }> {
-    const { clock, inherited, shared } = this.#parts
+    const { clock, inherited, lags } = this.#parts
     const began = clock.ticks()
     // A scope of its own: several readers wait for the load, and it must not end with one of them.
     const scope = new Scope('task', `cache:${key}`, `cache ${stats.group}`)
     scope.position = position
     // What it reads from the cache must be as new as what the shared layer had been told before the load began.
-    scope.positionUnknown = shared?.up ?? false
+    scope.positionUnknown = unknown
     const collected = inherited.begin(scope)
     const limitMs = toMs(options.hardTimeout ?? defaults.hardTimeoutMs)
     const late = () =>
@@ -166,7 +189,8 @@ export class Loads {
       const stored = store(await runInTime(scope, limitMs, late, () => load(context)))
       const { tags } = options
       const known = names ?? (typeof tags === 'function' ? tagTexts(module, tags(stored.value as never)) : undefined)
-      return { ...stored, position, names: known ?? bounded([...collected]) }
+      const seen = lags ? scope.position : undefined
+      return { ...stored, position, seen, names: known ?? bounded([...collected]) }
     } finally {
       stats.loadMs += clock.ticks() - began
     }

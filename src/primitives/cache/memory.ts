@@ -30,10 +30,10 @@ export class Memory {
 
   /** Keeps the entry, unless one of its tags was invalidated since its load began at `asOf`. */
   keep(key: string, entry: SharedEntry, asOf: number): void {
-    const { value, position, names, refreshAt, freshUntil, staleUntil, bytes } = entry
+    const { value, position, seen, names, refreshAt, freshUntil, staleUntil, bytes } = entry
     const tags = this.tags.hold(names)
     if (unchanged(tags, asOf)) {
-      this.#entries.set(key, { value, position, tags, asOf, refreshAt, freshUntil, staleUntil }, bytes)
+      this.#entries.set(key, { value, position, seen, tags, asOf, refreshAt, freshUntil, staleUntil }, bytes)
     } else this.tags.release(tags)
   }
 

@@ -126,7 +126,8 @@ export class Reader {
   /** Reading an entry advances the reader's position, and adds the entry's tags to the enclosing load. */
   #seen(read: Loaded | Entry, scope: Scope | undefined): unknown {
     if (scope !== undefined) {
-      if (read.position !== nowhere) scope.position = furthest(scope.position, read.position)
+      const seen = read.seen ?? read.position
+      if (seen !== nowhere) scope.position = furthest(scope.position, seen)
       this.#parts.inherited.add(scope, () => ('names' in read ? read.names : read.tags.map(({ name }) => name)))
     }
     return read.value

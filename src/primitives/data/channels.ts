@@ -1,7 +1,7 @@
 import diagnostics from 'node:diagnostics_channel'
 import type { RungError } from '../../kernel/errors.ts'
 import type { Scope } from '../../kernel/scope.ts'
-import type { Database, Statement, Target } from './contract.ts'
+import type { Database, ServerState, Statement, Target } from './contract.ts'
 
 /** What observers may listen to. Nothing is built where nobody listens. `database` tells two apps in one process apart. */
 export interface StatementWritten {
@@ -54,12 +54,7 @@ export interface ReadRouted {
 /** A server of a database has come into the rotation for reads, or has left it. */
 export interface ServerChanged {
   readonly database: Database
-  readonly server: string
-  readonly role: 'primary' | 'replica' | 'away'
-  readonly inRotation: boolean
-  readonly lagMs: number
-  /** Why it is not in rotation. */
-  readonly why: string | undefined
+  readonly server: ServerState
 }
 
 export const readRouted = diagnostics.channel('rung:read:routed')

@@ -2,7 +2,7 @@ import { after, sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { type Place, parseLsn, parsePlace, placeSql } from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
-import type { Connection, Database, Need, PoolCounts, Result, Statement, Target } from './contract.ts'
+import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
 import { isOutdated, sqlState } from './errors.ts'
 import { chooseReplica, chooseStale, PrimaryHistory, placeAt } from './freshness.ts'
 import { type Answer, type Server, WatchedServer } from './watched.ts'
@@ -102,6 +102,10 @@ class Cluster implements Database {
     const sum = (what: keyof PoolCounts) => pools.reduce((all, counts) => all + counts[what], 0)
     const max = pools.length > 0 ? sum('max') : this.#servers[0]!.server.counts(target).max
     return { max, total: sum('total'), idle: sum('idle'), waiting: sum('waiting') }
+  }
+
+  servers(): readonly ServerState[] {
+    return this.#servers.map(stateOf)
   }
 
   async close(): Promise<void> {
@@ -357,7 +361,6 @@ class Cluster implements Database {
     if (last?.isPrimary) this.#notePrimary(last)
     const was = server.inRotation
     const trouble = server.trouble
-    const now = systemClock.ticks()
     if (!last || last.isPrimary) {
       server.place = undefined
       server.inRotation = false
@@ -376,9 +379,7 @@ class Cluster implements Database {
       else if (!server.inRotation) server.trouble = `it lags by ${lagText(server.lagMs)}`
     }
     if (was !== server.inRotation || (trouble === undefined) !== (server.trouble === undefined)) {
-      const { name, inRotation, lagMs } = server
-      const role = last === undefined ? 'away' : last.isPrimary ? 'primary' : 'replica'
-      serverChanged.publish({ database: this, server: name, role, inRotation, lagMs, why: server.trouble, at: now })
+      serverChanged.publish({ database: this, server: stateOf(server) })
     }
   }
 
@@ -460,6 +461,11 @@ class Turns {
       })
     })
   }
+}
+
+function stateOf({ name, last, inRotation, lagMs, trouble }: WatchedServer): ServerState {
+  const role = last === undefined ? 'away' : last.isPrimary ? 'primary' : 'replica'
+  return { name, role, inRotation, lagMs: role === 'primary' ? 0 : lagMs, trouble }
 }
 
 function lagText(ms: number): string {

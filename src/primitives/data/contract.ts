@@ -27,7 +27,20 @@ export interface Database {
    */
   primaryShows(place: Place | 'all', deadlineAt: number): Promise<void> | undefined
   counts(target: Target): PoolCounts
+  /** Its servers as this process knows them; none where there is only one. */
+  servers(): readonly ServerState[]
   close(): Promise<void>
+}
+
+export interface ServerState {
+  readonly name: string
+  readonly role: 'primary' | 'replica' | 'away'
+  /** Whether it takes reads, if it is a replica. */
+  readonly inRotation: boolean
+  /** How old what a replica shows may be; `Infinity` if that is unknown. */
+  readonly lagMs: number
+  /** Why it is not in rotation. */
+  readonly trouble: string | undefined
 }
 
 /**

@@ -87,6 +87,7 @@ export function postgresDatabase(options: PostgresOptions): Database {
     connect: ({ target, deadlineAt }) => server.connect(target, deadlineAt),
     primaryShows: () => undefined,
     counts: server.counts,
+    servers: () => [],
     close: server.close,
   }
 }

@@ -3,9 +3,20 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost, systemClock } from '../../kernel/clock.ts'
 import { formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
+import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
 import { principalOrNobody } from '../http/principal.ts'
 import { keptMs, type PositionRecords } from './contract.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /**
+     * How old what this route reads may be, if the replicas lag and the primary has no time: `'30s'`. Without it such a request is refused
+     * with `DATA_BEHIND`. Do not set it where a session has to see what it has written.
+     */
+    staleFor?: Duration
+  }
+}
 
 /** Told to observers: a cookie that nobody signed, or a record that could not be had. */
 export type PositionTrouble = 'forged' | 'unknown' | 'not-kept'
@@ -14,6 +25,8 @@ export interface PositionOptions {
   records: PositionRecords
   key: Uint8Array
   secure: boolean
+  /** Whether reads move positions: different servers may show different times, and a session must not go back. */
+  lags: boolean
   trouble(what: PositionTrouble, error?: unknown): void
 }
 
@@ -22,20 +35,27 @@ const recordMsMax = 250
 
 /**
  * Carries a session's position from one request to the next: in a signed cookie, and for clients that keep no cookies in a record of their
- * principal. Only sessions that have written have one. A client that only reads gets no cookie, so that caches may keep its answers.
+ * principal. Sessions have one that have written, and where servers lag, also those that have read. An answer that caches may keep for all
+ * carries none.
  */
-export function carryPositions(http: Http, { records, key, secure, trouble }: PositionOptions): void {
+export function carryPositions(http: Http, { records, key, secure, lags, trouble }: PositionOptions): void {
+  /** What clients have sent in a cookie. */
+  const sent = new WeakMap<Scope, Position>()
   const sign = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
 
   http.addHook('onRequest', (request, _reply, done) => {
     const scope = currentScope()
     const { cookie: cookies, authorization } = request.headers
+    const { staleFor } = request.routeOptions.config
+    if (scope && staleFor !== undefined) scope.staleMsMax = toMs(staleFor)
     // A request without cookie and authorization has no position. Most requests end here.
     if (!scope || (cookies === undefined && authorization === undefined)) return done()
     const cookie = cookies && cookieIn(cookies)
     const position = cookie && opened(cookie)
-    if (position) scope.position = furthest(scope.position, position)
-    else {
+    if (position) {
+      scope.position = furthest(scope.position, position)
+      if (lags) sent.set(scope, scope.position)
+    } else {
       if (cookie !== undefined) trouble('forged')
       // Asked for only where somebody needs it.
       scope.recall = () => recalled(request, scope)
@@ -45,8 +65,12 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
 
   http.addHook('onSend', (request, reply, _payload, done) => {
     const scope = currentScope()
-    if (!scope?.wrote || scope.position.size === 0) return done()
-    keep(request, reply, scope.position).then(() => done(), done)
+    if (!scope || scope.position.size === 0) return done()
+    const known = sent.get(scope)
+    if (!scope.wrote && (!lags || scope.position === known || isForAll(reply))) return done()
+    // A client that has sent the cookie keeps cookies. What it writes is recorded all the same, for its other clients.
+    const isRecorded = scope.wrote || known === undefined
+    keep(request, reply, scope.position, isRecorded).then(() => done(), done)
   })
 
   async function recalled(request: FastifyRequest, scope: Scope): Promise<void> {
@@ -61,13 +85,18 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
     }
   }
 
-  async function keep(request: FastifyRequest, reply: FastifyReply, position: Position): Promise<void> {
+  async function keep(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    position: Position,
+    isRecorded: boolean,
+  ): Promise<void> {
     const places = Array.from(position, ([database, place]) => `${database}:${formatPlace(place)}`).join('+')
     const text = `${places}.${systemClock.now()}`
     const value = encodeURIComponent(`${text}.${sign(text)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
     reply.header('set-cookie', `${cookieName}=${value}; ${flags}`)
-    const principal = await principalOrNobody(request)
+    const principal = isRecorded ? await principalOrNobody(request) : undefined
     if (!principal) return
     const kept = records.put(principal.id, position).catch((error) => trouble('not-kept', error))
     await atMost(recordMsMax, kept)
@@ -87,6 +116,10 @@ export function carryPositions(http: Http, { records, key, secure, trouble }: Po
     }
     return position
   }
+}
+
+function isForAll(reply: FastifyReply): boolean {
+  return String(reply.getHeader('cache-control') ?? '').includes('public')
 }
 
 function cookieIn(cookies: string): string | undefined {

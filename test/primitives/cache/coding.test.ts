@@ -7,7 +7,7 @@ import type { SharedEntry } from '../../../src/primitives/cache/entry.ts'
 const times = { refreshAt: 1_767_225_600_000.5, freshUntil: 1_767_225_700_000, staleUntil: 1_767_225_800_000 }
 
 function entry(value: unknown, about: Partial<SharedEntry> = {}): SharedEntry {
-  return { value, bytes: 0, names: [], position: nowhere, ...times, ...about }
+  return { value, bytes: 0, names: [], position: nowhere, seen: undefined, ...times, ...about }
 }
 
 test('what is taken from the bytes is what was put there', () => {
@@ -27,11 +27,13 @@ test('what is taken from the bytes is what was put there', () => {
     { a: { b: null } },
     'large '.repeat(10_000),
   ]) {
-    const decoded = decode(encode(entry(value, { names, position }), 7))!
-    const { bytes, ...kept } = decoded.entry
-    assert.deepEqual(kept, { value, names, position, ...times })
-    assert.equal(decoded.number, 7)
-    assert.ok(bytes >= 2 * JSON.stringify(value).length)
+    for (const seen of [undefined, new Map([['app', far]]), nowhere]) {
+      const decoded = decode(encode(entry(value, { names, position, seen }), 7))!
+      const { bytes, ...kept } = decoded.entry
+      assert.deepEqual(kept, { value, names, position, seen, ...times })
+      assert.equal(decoded.number, 7)
+      assert.ok(bytes >= 2 * JSON.stringify(value).length)
+    }
   }
 })
 
