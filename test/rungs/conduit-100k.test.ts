@@ -35,6 +35,7 @@ describe('rung 100k', { skip: noRedis || noNginx || noHaproxy || noPooler }, () 
         reads[why === 'replica' ? 'replica' : 'primary'] += Number(count)
       }
     }
+    if (process.env.RUNG_TEST_LAG) console.error(reads)
     assert.ok(reads.replica > reads.primary, JSON.stringify(reads))
   })
 })

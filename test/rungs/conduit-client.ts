@@ -2,7 +2,31 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 
 /** Where the app answers: an origin such as `http://127.0.0.1:3000`; the API is below `/api`. */
-export type Target = () => { baseUrl: string }
+export type Target = () => {
+  baseUrl: string
+  /** Keeps cookies with positions, as a browser does. Without it the client keeps no cookies. */
+  positions?: PositionJar
+}
+
+/** The cookies with positions of one client that sends many requests at the same time: the furthest of each name. */
+export class PositionJar {
+  readonly #kept = new Map<string, { value: string; place: string }>()
+
+  get header(): Record<string, string> {
+    const cookie = Array.from(this.#kept, ([name, { value }]) => `${name}=${value}`).join('; ')
+    return cookie === '' ? {} : { cookie }
+  }
+
+  note(headers: Headers): void {
+    for (const text of headers.getSetCookie()) {
+      const [, name, value] = /^(rung-position|rung-seen)=([^;]*)/.exec(text) ?? []
+      if (name === undefined || value === undefined) continue
+      const places = /main:(\w+)\/(\w+)\/(\w+)/.exec(decodeURIComponent(value))!.slice(1)
+      const place = places.map((part) => part.padStart(8, '0')).join()
+      if (place > (this.#kept.get(name)?.place ?? '')) this.#kept.set(name, { value, place })
+    }
+  }
+}
 
 export interface User {
   email: string
@@ -97,17 +121,19 @@ export const listPath = (query: Record<string, string | number>) =>
 /** Calls the API over HTTP. Each answer, of every call, is held against the rules that all of them share. */
 export function conduitClient(target: Target) {
   async function call(method: string, path: string, sent: Sent = {}): Promise<Answer> {
-    const headers: Record<string, string> = {}
+    const { baseUrl, positions } = target()
+    const headers: Record<string, string> = { ...positions?.header }
     if (sent.token !== undefined) headers.authorization = `Token ${sent.token}`
     const content = sent.raw ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
     if (content !== undefined) headers['content-type'] = 'application/json'
-    const response = await fetch(`${target().baseUrl}/api${path}`, {
+    const response = await fetch(`${baseUrl}/api${path}`, {
       method,
       headers: { ...headers, ...sent.headers },
       redirect: 'manual',
       signal: AbortSignal.timeout(answerWithinMs),
       ...(content === undefined ? {} : { body: content }),
     })
+    positions?.note(response.headers)
     const text = await response.text()
     const answer = { request: `${method} ${path}`, status: response.status, headers: response.headers, text }
     return { ...answer, body: readBody(answer) }

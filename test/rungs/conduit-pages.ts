@@ -234,7 +234,7 @@ export function pageTests(target: Target): void {
       const second = await someone().get(next!.replaceAll('&amp;', '&'))
       assert.equal(second.text.split('class="preview"').length - 1, 1)
       assert.match(second.text, /number 0/)
-      const found = await someone().get(`/search?q=${word}&author=${username}`)
+      const found = await author.get(`/search?q=${word}&author=${username}`)
       assert.match(found.text, /11 articles for/)
       assert.match(found.text, new RegExp(`<mark>${word}</mark>`))
       assert.match(found.text, new RegExp(`author=${username}&amp;tag=${tag}|tag=${tag}&amp;author=${username}`))

@@ -20,7 +20,7 @@ export interface ClusterOptions {
 /** A reader waits this long for a replica to reach its position, before it goes to the primary. */
 const replicaWaitMs = 20
 /** A reader waits this long for its turn on the primary. Only a few may read there at the same time, which protects it. */
-const primaryWaitMs = 100
+const primaryWaitMs = 1_000
 /** How long a writer waits for a primary, while there is none. */
 const failoverWaitMs = 5_000
 /** Servers are asked where they are at this pace, and rarely while nobody reads. */

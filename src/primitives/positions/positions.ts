@@ -30,7 +30,8 @@ export interface PositionOptions {
   trouble(what: PositionTrouble, error?: unknown): void
 }
 
-const cookieName = 'rung-position'
+/** One for writes and one for reads: of two answers to one client the later may be that of a read which began before the write. */
+const cookieNames = { wrote: 'rung-position', read: 'rung-seen' } as const
 const recordMsMax = 250
 
 /**
@@ -48,15 +49,19 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     const { cookie: cookies, authorization } = request.headers
     const { staleFor } = request.routeOptions.config
     if (scope && staleFor !== undefined) scope.staleMsMax = toMs(staleFor)
+    if (!scope) return done()
+    const given = cookies === undefined ? [] : cookiesIn(cookies)
+    const known = given.map(opened).filter((one) => one !== undefined)
+    if (known.length < given.length) trouble('forged')
+    const position = known.length > 0 ? known.reduce(furthest) : undefined
+    // What such a request reads decides what it writes, and whose session it belongs to is not known: it signs in, for example.
+    if (lags && !position && !isSafe(request.method)) scope.positionUnknown = true
     // A request without cookie and authorization has no position. Most requests end here.
-    if (!scope || (cookies === undefined && authorization === undefined)) return done()
-    const cookie = cookies && cookieIn(cookies)
-    const position = cookie && opened(cookie)
+    if (cookies === undefined && authorization === undefined) return done()
     if (position) {
       scope.position = furthest(scope.position, position)
       if (lags) sent.set(scope, scope.position)
     } else {
-      if (cookie !== undefined) trouble('forged')
       // Asked for only where somebody needs it.
       scope.recall = () => recalled(request, scope)
     }
@@ -79,6 +84,8 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     try {
       const known = await records.find(principal.id)
       if (known) scope.position = furthest(scope.position, known)
+      // The account may have been made a moment ago, by a request that had no principal yet.
+      else if (lags) scope.positionUnknown = true
     } catch (error) {
       trouble('unknown', error)
       scope.positionUnknown = true
@@ -91,11 +98,12 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     position: Position,
     isRecorded: boolean,
   ): Promise<void> {
+    const name = cookieNames[currentScope()?.wrote ? 'wrote' : 'read']
     const places = Array.from(position, ([database, place]) => `${database}:${formatPlace(place)}`).join('+')
     const text = `${places}.${systemClock.now()}`
     const value = encodeURIComponent(`${text}.${sign(text)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
-    reply.header('set-cookie', `${cookieName}=${value}; ${flags}`)
+    reply.header('set-cookie', `${name}=${value}; ${flags}`)
     const principal = isRecorded ? await principalOrNobody(request) : undefined
     if (!principal) return
     const kept = records.put(principal.id, position).catch((error) => trouble('not-kept', error))
@@ -118,17 +126,20 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
   }
 }
 
+function isSafe(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+}
+
 function isForAll(reply: FastifyReply): boolean {
   return String(reply.getHeader('cache-control') ?? '').includes('public')
 }
 
-function cookieIn(cookies: string): string | undefined {
-  if (!cookies.includes(cookieName)) return undefined
-  for (const part of cookies.split(';')) {
-    const [name, value] = part.trim().split('=', 2)
-    if (name === cookieName) return value
-  }
-  return undefined
+function cookiesIn(cookies: string): string[] {
+  if (!cookies.includes('rung-')) return []
+  return cookies.split(';').flatMap((part) => {
+    const [name, value = ''] = part.trim().split('=', 2)
+    return name === cookieNames.wrote || name === cookieNames.read ? [value] : []
+  })
 }
 
 function decoded(text: string): string {
