@@ -25,6 +25,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),
   kills: () => import('./kills.ts'),
+  replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),
   search: () => import('./search.ts'),

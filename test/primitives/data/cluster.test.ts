@@ -9,9 +9,10 @@ import type { Database } from '../../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../../src/primitives/data/data.ts'
 import { postgresServer } from '../../../src/primitives/data/postgres.ts'
 import { testLimits } from '../../support/data.ts'
-import { openScratch, until } from '../../support/process.ts'
+import { openScratch, until, withScratch } from '../../support/process.ts'
+import { openNode, readInSessions } from '../../support/session-reads.ts'
 
-import { type Pair, startPair, untilReplicaReads } from '../../support/standby.ts'
+import { type Pair, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
 
 describe('reads over several servers', () => {
   let pair: Pair
@@ -228,5 +229,44 @@ describe('reads over several servers', () => {
     } finally {
       await pair.requireConfirmation(false)
     }
+  })
+})
+
+describe('sessions that go from node to node', () => {
+  it('never read less than they have written or read, with replicas that lag, freeze and die', async () => {
+    await withScratch(async ({ dir }) => {
+      const cluster = await startCluster(dir, 2)
+      const nodes = [openNode(cluster), openNode(cluster), openNode(cluster)]
+      try {
+        for (const node of nodes) await untilReplicaReads(node)
+        const [first, second] = cluster.replicas
+        const strikes = [
+          () => first!.pause(),
+          () => first!.resume(),
+          () => second!.kill(),
+          () => second!.freeze(),
+          () => second!.thaw(),
+          () => first!.kill(),
+        ]
+        let struck = Promise.resolve()
+        let at = 0
+        const result = await readInSessions(nodes, {
+          reads: 24_000,
+          onStep: (done) => {
+            if (done % 4_000 !== 0 || at >= strikes.length) return
+            const strike = strikes[at++]!
+            struck = struck.then(strike)
+          },
+        })
+        await struck
+        assert.deepEqual(result.stale, [])
+        assert.ok(result.writes > 1_000)
+        assert.ok(result.routed['postgres-2 replica']! > 1_000, JSON.stringify(result.routed))
+      } finally {
+        cluster.replicas[1]!.thaw()
+        for (const node of nodes) await node.close()
+        await cluster.stop()
+      }
+    })
   })
 })

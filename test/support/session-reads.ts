@@ -1,0 +1,117 @@
+import { isRungError } from '../../src/kernel/errors.ts'
+import { nowhere, type Position } from '../../src/kernel/position.ts'
+import { runInScope, Scope } from '../../src/kernel/scope.ts'
+import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
+import { clusterDatabase } from '../../src/primitives/data/cluster.ts'
+import type { Database } from '../../src/primitives/data/contract.ts'
+import { createData } from '../../src/primitives/data/data.ts'
+import { postgresServer } from '../../src/primitives/data/postgres.ts'
+import { testLimits } from './data.ts'
+import type { Cluster } from './standby.ts'
+
+export interface SessionReads {
+  reads: number
+  writes: number
+  /** Reads that showed less than the session had written or read before. */
+  stale: string[]
+  /** By server and reason, as in `ReadRouted`. */
+  routed: Record<string, number>
+  refused: number
+}
+
+export interface SessionReadsOptions {
+  reads: number
+  nodes?: number
+  /** Sessions that run at the same time. Each goes from node to node, as behind a balancer. */
+  sessions?: number
+  /** Share of operations that write. */
+  writeShare?: number
+  /** After each 1,000 reads. */
+  onStep?(done: number): void
+}
+
+/** A node of the app's, as far as the database is concerned: each has its own knowledge of the servers. */
+export function openNode({ primary, replicas }: Cluster, lagMsMax = 60_000): Database {
+  const servers = [primary.connection, ...replicas.map(({ connection }) => connection)]
+  return clusterDatabase({
+    name: 'main',
+    servers: servers.map((connection, index) =>
+      postgresServer({
+        name: index === 0 ? 'postgres' : `postgres-${index + 1}`,
+        connection,
+        limits: testLimits,
+        connectionsMax: { read: 8, write: 8 },
+        idleTimeoutMs: 60_000,
+      }),
+    ),
+    lagMsMax,
+    primaryReadsMax: 8,
+  })
+}
+
+/**
+ * Sessions write counters and read them back on other nodes. What a session reads of its own counter must be what it has written last; what it
+ * reads of the counters of all others must never be less than it has read before.
+ */
+export async function readInSessions(nodes: readonly Database[], options: SessionReadsOptions): Promise<SessionReads> {
+  const { reads: readsMax, sessions = 24, writeShare = 0.1, onStep } = options
+  const result: SessionReads = { reads: 0, writes: 0, stale: [], routed: {}, refused: 0 }
+  const datas = nodes.map((node) => createData(node).forModule('counters'))
+  const count = (message: unknown) => {
+    const { database, server, why } = message as ReadRouted
+    const key = `${server} ${why}`.trim()
+    if (nodes.includes(database)) result.routed[key] = (result.routed[key] ?? 0) + 1
+  }
+  await datas[0]!.pool.query('create table if not exists counter (id int primary key, n int not null)')
+  await datas[0]!.pool.query(
+    `insert into counter select id, 0 from generate_series(0, ${sessions - 1}) as id on conflict (id) do update set n = 0`,
+  )
+  readRouted.subscribe(count)
+
+  async function session(id: number): Promise<void> {
+    let position: Position = nowhere
+    let own = 0
+    let others = 0
+    while (result.reads < readsMax) {
+      const scope = new Scope('request', `session ${id}`, 'session')
+      scope.position = position
+      // As behind a balancer: the next node is another one.
+      const data = datas[Math.floor(Math.random() * datas.length)]!
+      try {
+        await runInScope(scope, async () => {
+          if (Math.random() < writeShare) {
+            // Inside the write it must see as much as it has read before.
+            const [before] = await data.write(
+              (tx) => tx<{ n: number; sum: number }>`with all_of as (select sum(n)::int as sum from counter)
+                update counter set n = n + 1 where id = ${id} returning n, (select sum from all_of) as sum`,
+            )
+            own += 1
+            result.writes += 1
+            if (before!.n !== own) result.stale.push(`session ${id} wrote ${own} and the row has ${before!.n}`)
+            if (before!.sum < others) result.stale.push(`session ${id} read ${others} and its write saw ${before!.sum}`)
+          }
+          const [row] = await data.read(
+            (sql) => sql<{ n: number; sum: number }>`select (select n from counter where id = ${id}) as n,
+              (select sum(n)::int from counter) as sum`,
+          )
+          result.reads += 1
+          if (row!.n !== own) result.stale.push(`session ${id} wrote ${own} and read ${row!.n}`)
+          if (row!.sum < others) result.stale.push(`session ${id} read ${others} before and ${row!.sum} now`)
+          others = Math.max(others, row!.sum)
+          if (result.reads % 1_000 === 0) onStep?.(result.reads)
+        })
+      } catch (error) {
+        if (!isRungError(error, 'DATA_BEHIND')) throw error
+        result.refused += 1
+      }
+      position = scope.position
+    }
+  }
+
+  try {
+    await Promise.all(Array.from({ length: sessions }, (_, id) => session(id)))
+  } finally {
+    readRouted.unsubscribe(count)
+  }
+  return result
+}
