@@ -7,9 +7,15 @@ import { askOne, type Cluster, startCluster, untilReplicaReads } from '../test/s
 import type { Bench } from './run.ts'
 import { machineFacts, progress, spread, table } from './support/report.ts'
 
-/** Of each lag; with `--rounds`, so many times as many. */
-const readsOfEach = 250_000
-const lags = [0, 100, 1_000, 2_000]
+/** Lag of the replicas in ms, and how many reads; with `--rounds`, so many times as many. A million in all. */
+const lags = [
+  [0, 400_000],
+  [100, 400_000],
+  [1_000, 100_000],
+  [2_000, 100_000],
+] as const
+/** So each of them reads about every 200 ms. */
+const sessionsAtATime = 400
 const costRounds = 7
 const costReads = 4_000
 
@@ -22,15 +28,16 @@ const bench: Bench = {
     const cluster = await startCluster(scratch.dir, 2)
     try {
       const sessions = []
-      for (const lagMs of lags) {
+      for (const [lagMs, count] of lags) {
         await delay(cluster, lagMs)
         const nodes = [openNode(cluster), openNode(cluster), openNode(cluster)]
         try {
           for (const node of nodes) await untilReplicaReads(node)
-          const reads = readsOfEach * rounds
+          const reads = count * rounds
           const result = await readInSessions(nodes, {
             reads,
-            writeShare: lagMs === 0 ? 0.1 : 0.02,
+            sessions: sessionsAtATime,
+            writeShare: 0.02,
             onStep: (done) => !json && done % 50_000 === 0 && progress(`lag ${lagMs} ms: ${done} of ${reads} reads`),
           })
           if (result.stale.length > 0) throw new Error(`${result.stale.length} stale: ${result.stale[0]}`)

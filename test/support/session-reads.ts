@@ -1,5 +1,4 @@
 import { isRungError } from '../../src/kernel/errors.ts'
-import { nowhere, type Position } from '../../src/kernel/position.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
 import { clusterDatabase } from '../../src/primitives/data/cluster.ts'
@@ -62,14 +61,17 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
     const key = `${server} ${why}`.trim()
     if (nodes.includes(database)) result.routed[key] = (result.routed[key] ?? 0) + 1
   }
-  await datas[0]!.pool.query('create table if not exists counter (id int primary key, n int not null)')
-  await datas[0]!.pool.query(
-    `insert into counter select id, 0 from generate_series(0, ${sessions - 1}) as id on conflict (id) do update set n = 0`,
-  )
+  const setUp = new Scope('task', 'set-up', 'set-up')
+  await runInScope(setUp, async () => {
+    await datas[0]!.pool.query('create table if not exists counter (id int primary key, n int not null)')
+    await datas[0]!.pool.query(
+      `insert into counter select id, 0 from generate_series(0, ${sessions - 1}) as id on conflict (id) do update set n = 0`,
+    )
+  })
   readRouted.subscribe(count)
 
   async function session(id: number): Promise<void> {
-    let position: Position = nowhere
+    let { position } = setUp
     let own = 0
     let others = 0
     while (result.reads < readsMax) {
