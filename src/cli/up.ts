@@ -42,8 +42,8 @@ const up: Command = {
     '',
     'rung.config.ts beside the app changes the topology; the environment wins over it,',
     'options win over both. See: rung topology --help. From another terminal: rung ps,',
-    'rung logs, rung stop. With RUNG_BACKUP_DIR a process of its own archives the',
-    'database. All settings of its processes: rung start --help.',
+    'rung logs, rung scale, rung restart, rung stop. With RUNG_BACKUP_DIR a process of',
+    'its own archives the database. All settings of its processes: rung start --help.',
   ].join('\n'),
   settings: [
     ...['rung', 'processes', 'http.host', 'http.port', 'data.url', 'data.readUrls', 'data.replicas', 'data.pooler'],

@@ -125,6 +125,7 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
       // Its connections are closed, but perhaps not all of them are closed in the balancer yet.
       await withBalancer((balancing) => balancing.forget(one.name))
     }
+    if (one.kind === 'engine') await one.remove?.()
     note(`${one.name} has stopped`)
   }
 
@@ -170,11 +171,7 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
     await roll(rolled, note)
     if (engines.length > 0) await use(next)
-    for (const one of engines) {
-      await supervisor.remove(one.name)
-      if (one.kind === 'engine') await one.remove?.()
-      note(`${one.name} is removed`)
-    }
+    for (const one of engines) await takeOut(one, note)
   }
 
   async function scale(wanted: Partial<Counts>, note: Note): Promise<unknown> {
@@ -220,6 +217,11 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
     try {
       await supervisor.ready
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
+    } catch (cause) {
+      if (!supervisor.over.aborted) throw cause
+      throw new RungError('FLEET_NOT_RUNNING', 'The fleet is being stopped, and the change was not completed.', {
+        cause,
+      })
     } finally {
       busy = false
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { stat } from 'node:fs/promises'
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { noHaproxy } from '../support/haproxy.ts'
@@ -219,6 +219,26 @@ describe('a running fleet', { skip }, () => {
     }
   })
 
+  it('is as before when a new part does not start', async () => {
+    const folder = path.join(scratch.dataDir, 'postgres-2')
+    await mkdir(path.join(folder, 'data'), { recursive: true })
+    await writeFile(path.join(folder, 'data', 'PG_VERSION'), '18\n') // as of a replica that was promoted
+    const before = await parts()
+    const { code, message } = await refused('scale', 'web=3', 'replicas=1')
+    assert.equal(code, 'ENGINE_START_FAILED')
+    assert.match(
+      message,
+      /^Nothing was changed, because a part did not start.*\/postgres-2\/data is the data of a primary/,
+    )
+    assert.deepEqual(
+      (await parts()).map(({ name, pid, restarts }) => ({ name, pid, restarts })),
+      before.map(({ name, pid, restarts }) => ({ name, pid, restarts })),
+    )
+    await rm(folder, { recursive: true })
+    assert.deepEqual(await underLoad(() => rung('scale', 'web=3')), nothingFailed)
+    await rung('scale', 'web=2')
+  })
+
   it('leaves nothing when its supervisor is killed in the middle of a change; the next one can be changed', async () => {
     const pids = (await parts()).map(({ pid }) => pid)
     const scale = launch('scale', 'web=4')
@@ -232,7 +252,12 @@ describe('a running fleet', { skip }, () => {
     facts = await up.started
     await rung('scale', 'web=2')
     assert.ok((await idsIn(facts)).includes('first'))
+    const more = launch('scale', 'web=6')
+    await more.saw(/web-3 answers/)
     sameExit(await up.stop(), 0)
+    sameExit(await more.exited, 1)
+    assert.match(more.stdout(), /FLEET_NOT_RUNNING/)
+    await until(async () => (await processesOn(scratch.dataDir)).length === 0, 'nothing runs on the folder')
     await assert.rejects(stat(path.join(scratch.dataDir, 'fleet/control')), { code: 'ENOENT' })
   })
 })
