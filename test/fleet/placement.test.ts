@@ -74,10 +74,18 @@ describe('the plan of a fleet', () => {
   })
 
   it('hands on what the file says, by the environment alone', () => {
-    const file = { processes: { web: 2 }, log: { sample: 0.5 }, data: { readConnectionsMax: 7 }, limits: 'off' }
+    const url = 's3://key:secret@s3.example.org/bucket'
+    const file = {
+      processes: { web: 2 },
+      log: { sample: 0.5 },
+      data: { readConnectionsMax: 7 },
+      limits: 'off',
+      files: { url },
+    }
     const { parts } = planOf({ file })
     for (const app of appsOf(parts)) {
-      const { webProcesses, log, data, limits } = bindingsOf(app as never)
+      const { webProcesses, log, data, limits, files } = bindingsOf(app as never)
+      assert.deepEqual(files, { engine: 's3', url })
       assert.deepEqual([webProcesses, log.sample, data.readConnectionsMax, limits], [2, 0.5, 7, 'off'])
     }
   })
