@@ -15,7 +15,7 @@ import { until } from './process.ts'
 /** The object gateway of Ceph, a real S3 store, with what it needs beneath: 270 MB. */
 export const s3Packages = {
   debian: ['ceph-mon', 'ceph-osd', 'radosgw'],
-  debianServices: [],
+  debianServices: ['ceph-crash', 'ceph', 'radosgw'],
   brew: [],
   dockerImage: '',
 }
