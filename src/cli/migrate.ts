@@ -1,4 +1,6 @@
+import { systemClock } from '../kernel/clock.ts'
 import { formatMs } from '../kernel/units.ts'
+import type { BackfillProgress } from '../migrations/backfill.ts'
 import { lintAll, type MigrationState, migrate, migrationStatus } from '../migrations/migrate.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
 import { loadApp } from '../runtime/load-app.ts'
@@ -19,7 +21,9 @@ const command: Command = {
     'lets one process migrate at a time. "rung start" does the same before it serves.',
     'A statement that would lock a large table for long is refused; the message says what',
     'to write instead. Never change an applied file: write a new one. "rung dev" applies',
-    'a file as soon as it is saved; to start over, stop it and delete .rung.',
+    'a file as soon as it is saved; to start over, stop it and delete .rung. A backfill',
+    '(0005_name.backfill.sql) runs in short batches, which rest while a replica or the server',
+    'is behind; Ctrl-C stops it between two of them, and the next run goes on from there.',
   ].join('\n'),
   settings: databaseSettings,
   examples: ['rung migrate --status', 'rung migrate --dry-run', 'DATABASE_URL=postgres://… rung migrate'],
@@ -44,15 +48,27 @@ const command: Command = {
         const pending = migrations.filter((_, index) => states[index]!.state === 'pending')
         return await showLint(input, pending, true)
       }
+      const stop = new AbortController()
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
+      const filled = new Map<string, number>()
+      let toldAt = Number.NEGATIVE_INFINITY
       const applied = await migrate({
         ...options,
+        signal: stop.signal,
         onEvent(event) {
+          if (event.kind === 'filled') {
+            filled.set(nameOf(event.migration), event.progress.rows)
+            if (systemClock.ticks() - toldAt < 1_000) return
+            toldAt = systemClock.ticks()
+            out.note(`  ${progressOf(event.progress)}`)
+          }
+          if (event.kind === 'paused') out.note(`  resting: ${event.reason}`)
           if (event.kind === 'waiting') out.note(`waiting: ${event.detail}`)
           if (event.kind === 'retry') out.note(`  a lock was not free; try ${event.attempt + 1}`)
           if (event.kind === 'applying') out.note(`[${event.index + 1}/${event.total}] ${nameOf(event.migration)}`)
         },
       })
-      return result({ applied: applied.map(nameOf) }, () =>
+      return result({ applied: applied.map(nameOf), filled: Object.fromEntries(filled) }, () =>
         out.line(applied.length === 0 ? nothingPending : `Applied ${applied.length}.`),
       )
     } finally {
@@ -66,6 +82,12 @@ const nothingPending = 'Nothing to do: all migrations are applied.'
 
 function nameOf({ module, name }: Pick<Migration, 'module' | 'name'>): string {
   return `${module}/${name}`
+}
+
+function progressOf({ rows, rowsTotal, rowsPerSecond, leftMs }: BackfillProgress): string {
+  const share = rowsTotal ? ` of ${rowsTotal} (${Math.min(100, Math.floor((rows / rowsTotal) * 100))} %)` : ''
+  const left = leftMs === undefined ? '' : `, ${formatMs(leftMs)} left`
+  return `${rows}${share} rows, ${Math.round(rowsPerSecond)}/s${left}`
 }
 
 function showStatus({ out }: Input, states: readonly MigrationState[]): Result {

@@ -26,6 +26,7 @@ export const errorCodes = {
   MIGRATION_CHANGED: { status: 500, title: 'An applied migration was changed' },
   MIGRATION_UNSAFE: { status: 500, title: 'A migration was refused' },
   MIGRATION_FAILED: { status: 500, title: 'A migration failed' },
+  MIGRATION_BACKFILL: { status: 503, title: 'A backfill is not complete' },
   MIGRATION_LOCKED: { status: 503, title: 'A migration could not get its lock' },
   // data
   DATA_UNAVAILABLE: { status: 503, title: 'The database cannot be reached' },

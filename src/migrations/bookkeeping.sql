@@ -13,3 +13,13 @@ create table if not exists rung.migration_attempt (
   index_name text,
   primary key (module, name)
 );
+create table if not exists rung.migration_backfill (
+  module text,
+  name text,
+  table_name text not null,
+  last_key text[],
+  end_key text[] not null,
+  rows_done bigint not null default 0,
+  rows_total bigint,
+  primary key (module, name)
+);

@@ -9,12 +9,13 @@ import { backoffMs } from '../kernel/random.ts'
 import { schemaOf } from '../primitives/data/boundary.ts'
 import { toDataError } from '../primitives/data/errors.ts'
 import { checksumOf, type Migration } from '../primitives/data/migrations.ts'
+import { type BackfillProgress, isBackfill, parseable, runBackfill, targetOf } from './backfill.ts'
 import { type Finding, lintMigration, needsNoTransaction } from './lint.ts'
 
 /** Where the migrations of a module are. */
 export interface MigrationSource {
   module: string
-  /** Folder of `0001_name.sql` files, applied in the order of their names. */
+  /** Folder of `0001_name.sql` and `0002_name.backfill.sql` files, applied in the order of their names. */
   folder: URL
   /** Other modules whose tables it has declared to read. */
   reads: readonly string[]
@@ -26,7 +27,7 @@ export interface MigrationState extends Pick<Migration, 'module' | 'name'> {
   durationMs: number | undefined
 }
 
-const fileName = /^\d{4,}[_-][a-z0-9_-]+\.sql$/
+const fileName = /^\d{4,}[_-][a-z0-9_-]+(\.backfill)?\.sql$/
 
 /**
  * Reads all migrations, in order: modules as given, files by number.
@@ -137,6 +138,8 @@ export type MigrationEvent =
   | { kind: 'applying'; migration: Migration; index: number; total: number }
   | { kind: 'applied'; migration: Migration; durationMs: number }
   | { kind: 'retry'; migration: Migration; attempt: number }
+  | { kind: 'filled'; migration: Migration; progress: BackfillProgress }
+  | { kind: 'paused'; migration: Migration; reason: string }
 
 export interface MigrateOptions {
   connection: ConnectionConfig
@@ -148,6 +151,10 @@ export interface MigrateOptions {
   lockRetries?: number
   /** Schemas that are searched behind the module's own, as SQL. Default `public`. */
   searchedBehind?: string
+  /** Stops a backfill between two batches. */
+  signal?: AbortSignal
+  /** A backfill of a table with more rows is not run but refused. Default: none is. */
+  backfillRowsMax?: number
 }
 
 const lockKey = 0x72756e68 // one migration run per database at a time
@@ -176,7 +183,8 @@ export async function migrationStatus(options: MigrateOptions): Promise<Migratio
 /**
  * Checks the pending migrations, then applies them, each in a transaction of its own (`concurrently` outside one).
  * @returns the migrations that were applied
- * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED, where those before the failed one stay applied
+ * @throws MIGRATION_UNSAFE before anything is applied; MIGRATION_FAILED, where those before the failed one stay applied;
+ *   MIGRATION_BACKFILL for a backfill that was stopped or is too large
  */
 export async function migrate(options: MigrateOptions): Promise<Migration[]> {
   const client = await connect(options.connection)
@@ -202,9 +210,10 @@ export async function migrate(options: MigrateOptions): Promise<Migration[]> {
 /** Checks a migration. `overridden` findings carry the author's reason. */
 export async function lint(migration: Migration): Promise<Finding[]> {
   const file = `${migration.module}/${migration.name}`
-  const statements = await parseSql(migration.text).catch((cause) => {
+  const statements = await parseSql(parseable(migration)).catch((cause) => {
     throw new RungError('MIGRATION_INVALID', `Migration ${file} is not valid SQL: ${messageOf(cause)}`, { cause })
   })
+  if (isBackfill(migration)) await targetOf(migration)
   return lintMigration({ ...migration, file, statements })
 }
 
@@ -263,10 +272,11 @@ async function takeLock(client: Client, options: MigrateOptions): Promise<void> 
 async function apply(client: Client, migration: Migration, options: MigrateOptions): Promise<void> {
   const retries = options.lockRetries ?? 10
   const schema = schemaOf(migration.module)
-  const statements = await parseSql(migration.text)
   await client.query(`create schema if not exists "${schema}"`)
   await client.query(`set search_path = "${schema}", ${options.searchedBehind ?? 'public'}`)
   await client.query('set statement_timeout = 0')
+  if (isBackfill(migration)) return fill(client, migration, options, retries)
+  const statements = await parseSql(migration.text)
   const alone = needsNoTransaction(statements)
   // CONCURRENTLY makes nobody wait, but itself waits for the transactions that are open.
   await client.query(`set lock_timeout = ${alone ? 0 : Number(options.lockTimeoutMs ?? 2000)}`)
@@ -291,6 +301,27 @@ async function apply(client: Client, migration: Migration, options: MigrateOptio
   }
 }
 
+async function fill(client: Client, migration: Migration, options: MigrateOptions, lockRetries: number): Promise<void> {
+  const start = systemClock.ticks()
+  await runBackfill(client, migration, {
+    lockRetries,
+    signal: options.signal,
+    rowsMax: options.backfillRowsMax,
+    onProgress: (progress) => options.onEvent?.({ kind: 'filled', migration, progress }),
+    onPause: (reason) => options.onEvent?.({ kind: 'paused', migration, reason }),
+    onRetry: (attempt) => options.onEvent?.({ kind: 'retry', migration, attempt }),
+  }).catch((error) => {
+    throw toDataError(error)
+  })
+  await inTransaction(client, async () => {
+    await record(client, migration, systemClock.ticks() - start)
+    await client.query('delete from rung.migration_backfill where module = $1 and name = $2', [
+      migration.module,
+      migration.name,
+    ])
+  })
+}
+
 /** Postgres counts characters, JavaScript counts UTF-16 units. */
 function lineOf(error: unknown, text: string): string {
   const { position } = error as { position?: string }
@@ -307,10 +338,16 @@ function fullMessageOf(error: unknown): string {
 
 async function runInTransaction(client: Client, migration: Migration): Promise<void> {
   const start = systemClock.ticks()
-  await client.query('begin')
-  try {
+  await inTransaction(client, async () => {
     await client.query(migration.text)
     await record(client, migration, systemClock.ticks() - start)
+  })
+}
+
+async function inTransaction(client: Client, work: () => Promise<void>): Promise<void> {
+  await client.query('begin')
+  try {
+    await work()
     await client.query('commit')
   } catch (error) {
     await client.query('rollback').catch(() => {})

@@ -162,17 +162,20 @@ async function startBackups({ bindings, log, undo }: Starting, server: DatabaseS
   undo.push(() => backups.stop())
 }
 
+/** A start waits for the backfill of such a table; a larger one is for `rung migrate`. */
+const backfillRowsMax = 100_000
+
 /** Each database has Rung's own tables and those of its modules. */
 async function migrateAll({ app, bindings, onMigration }: Starting, server: DatabaseServer): Promise<void> {
   const elsewhere = new Set(bindings.databases.flatMap(({ modules }) => modules))
-  const events = onMigration ? { onEvent: onMigration } : {}
+  const options = { backfillRowsMax, ...(onMigration && { onEvent: onMigration }) }
   const migrations = await migrationsOf(app, (module) => !elsewhere.has(module))
-  await migrate({ connection: server.connection, migrations, ...events }).catch((error) => {
+  await migrate({ connection: server.connection, migrations, ...options }).catch((error) => {
     throw bindings.mode === 'development' && bindings.data.engine === 'embedded' ? orBeginAnew(error, bindings) : error
   })
   for (const { name, url, modules } of bindings.databases) {
     const migrations = await migrationsOf(app, (module) => modules.includes(module))
-    await migrate({ connection: { url }, migrations, ...events }).catch((error) => {
+    await migrate({ connection: { url }, migrations, ...options }).catch((error) => {
       throw isRungError(error, 'DATA_UNAVAILABLE') ? isAway(name, error) : error
     })
   }

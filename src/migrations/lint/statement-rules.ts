@@ -155,7 +155,7 @@ export const statementRules: readonly Rule[] = [
       return [
         [
           `${what[tag]} cannot be checked: it may lock, rewrite or change anything.`,
-          'Write its statements out, move a backfill into a job, or tell the reviewers what it does:',
+          'Write its statements out, move a backfill into a file NNNN_name.backfill.sql, or tell the reviewers what it does:',
           '-- rung:allow opaque <what it does, and for how long it locks>',
         ],
       ]
@@ -219,8 +219,8 @@ export const statementRules: readonly Rule[] = [
 function batches(what: string, table: string): Problem {
   return [
     `${what} every row of ${table} in one transaction, and keeps all of them locked until it ends.`,
-    'Do it from a job, some thousand rows at a time, each time in a transaction of its own:',
-    `… where id in (select id from ${table} where <not yet done> order by id limit 1000);`,
+    'Make it a backfill, a file like 0005_name.backfill.sql. It runs in short batches along the primary key:',
+    '… where :batch;',
   ]
 }
 

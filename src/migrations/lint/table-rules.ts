@@ -32,7 +32,7 @@ export const tableRules: readonly Rule[] = [
         const name = identifier(column.colname)
         return [
           `The rows of ${table} would have no value for ${name}: this fails unless the table is empty.`,
-          'A constant default costs nothing, whatever the size; otherwise add it nullable, fill it, and see set-not-null:',
+          'A constant default costs nothing, whatever the size; otherwise add it nullable, fill it in a backfill, and see set-not-null:',
           `alter table ${table} add column ${name} ${typeOf(column)} not null default <constant>;`,
         ]
       },
@@ -291,7 +291,8 @@ function notNullScan(column: string | undefined, table: string): Problem {
   const name = constraintName(undefined, table, [column ?? ''], 'present')
   return [
     `Postgres scans all of ${table} for nulls in ${identifier(column)} ${stopsAll}.`,
-    'Let a check prove it under a weak lock, and Postgres skips the scan:',
+    'Fill what is null in a backfill. Let a check prove it under a weak lock, and Postgres skips the scan:',
+    `-- NNNN_fill.backfill.sql\nupdate ${table} set ${identifier(column)} = … where :batch and ${identifier(column)} is null;`,
     inFiles(
       `alter table ${table} add constraint ${name} check (${identifier(column)} is not null) not valid;`,
       `alter table ${table} validate constraint ${name};\n` +
