@@ -53,8 +53,9 @@ export class PrimaryHistory {
     }
     if (last === place) this.#entries.pop() // nothing was written meanwhile
     this.#entries.push({ at, place })
-    // Old entries matter only to a replica that lags for long: every second one is enough.
-    if (this.#entries.length > entriesMax) this.#entries = this.#entries.filter((_, index) => index % 2 === 1)
+    // Old entries matter only to a replica that lags for long: every second one is enough. The newest stays.
+    const { length } = this.#entries
+    if (length > entriesMax) this.#entries = this.#entries.filter((_, index) => (length - index) % 2 === 1)
   }
 
   /**
