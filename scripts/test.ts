@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
+import { startExternal } from '../test/support/external-postgres.ts'
 import { noS3, s3Packages } from '../test/support/s3.ts'
 import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
@@ -52,7 +53,8 @@ spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, 
 const alsoNeeded = [...(noBrowser ? [browserPackages] : []), ...(noS3 ? [s3Packages] : [])]
 if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 
-const server = await startTestServer()
+const otherPostgres = process.env.RUNG_TEST_POSTGRES_BIN
+const server = otherPostgres ? await startExternal(otherPostgres) : await startTestServer()
 process.env.RUNG_TEST_POSTGRES = new URLSearchParams(server.url.split('?')[1]).get('host')!
 process.env.RUNG_TEST_SERVER = server.url
 process.env.NODE_ENV = 'test'
