@@ -43,6 +43,11 @@ export interface Server {
   database: string
   role: string
   superuser: boolean
+  /** Whether it sees other roles' sessions and statements, and the lag of replicas. */
+  monitors: boolean
+  /** Whether it may create schemas and extensions in this database. */
+  creates: boolean
+  replicates: boolean
   /** The owner of the database, as SQL. */
   owner: string
   sizeBytes: number
@@ -188,7 +193,7 @@ export async function collectFacts(client: Client): Promise<Facts> {
   if (!extension) gaps.push({ about: 'statements', reason: 'the extension pg_stat_statements is not installed' })
   const rows = (extension && (await part<StatementRow>('statements', statementsQuery, extension.schema))) ?? []
   const hidden = sessions.filter((session) => session.hidden).length + (rows[0]?.allHidden ?? 0)
-  if (hidden > 0) gaps.push({ about: 'privileges', reason: `${hidden} sessions and statements of others are hidden` })
+  if (hidden > 0 || !server!.monitors) gaps.push({ about: 'privileges', reason: rightsMissing(server!, hidden) })
 
   return {
     server: server!,
@@ -221,4 +226,13 @@ async function ask<Row>(client: Client, query: string, searchPath = 'pg_catalog'
     await client.query('rollback')
     throw error
   }
+}
+
+function rightsMissing({ monitors, creates, replicates }: Server, hidden: number): string {
+  return [
+    ...(monitors ? [] : ['it is not in pg_monitor, so it cannot see how far replicas are behind']),
+    ...(hidden > 0 ? [`${hidden} sessions and statements of others are hidden`] : []),
+    ...(creates ? [] : ['it cannot create schemas and extensions in this database']),
+    ...(replicates ? [] : ['it has no REPLICATION, so base backups and replicas are left to the owner of the server']),
+  ].join('; ')
 }

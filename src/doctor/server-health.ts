@@ -124,7 +124,7 @@ function blindSpot({ about, reason }: Gap, { server, settings }: Facts): Finding
     },
     privileges: {
       severity: 'look',
-      what: `The role ${server.role} may not see everything: ${reason}.`,
+      what: `The role ${server.role} may not do everything: ${reason}.`,
       gain: 'Sessions and statements of other roles are examined too.',
       sql: `grant pg_monitor to ${quoted(server.role)};`,
       undo: `revoke pg_monitor from ${quoted(server.role)};`,

@@ -532,6 +532,21 @@ describe('a database that does not show everything', () => {
   })
 })
 
+test('says what a role that owns only its database may not do', async () => {
+  await withPatient(customers, async ({ admin }) => {
+    const root = await connectOnce(admin)
+    await root.query(`create role tenant login; grant create on database ${admin.database} to tenant`)
+    const { facts, findings } = await examine({ ...admin, user: 'tenant' })
+    await root
+      .query(`revoke create on database ${admin.database} from tenant; drop role tenant`)
+      .finally(() => root.end())
+    assert.deepEqual(facts.server.creates, true)
+    const what = findings.find(({ sql }) => sql.includes('grant pg_monitor'))!.what
+    assert.match(what, /The role tenant may not do everything: it is not in pg_monitor.*; it has no REPLICATION/)
+    assert.doesNotMatch(what, /cannot create/)
+  })
+})
+
 describe('from facts alone', () => {
   const kindsOf = (change: (facts: Evidence) => void) => {
     const facts = wellFacts()
@@ -893,6 +908,9 @@ function wellFacts(): Evidence {
       database: 'app',
       role: 'app',
       superuser: false,
+      monitors: true,
+      creates: true,
+      replicates: false,
       owner: 'app',
       sizeBytes: 200 * 1024 ** 2,
       standby: false,

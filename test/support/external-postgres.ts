@@ -30,7 +30,7 @@ export async function startExternal(bin: string): Promise<{ url: string; stop():
       if (attempt > 600 || child.exitCode !== null) throw error
     })
     if (client) {
-      await client.query('create role app login createdb').finally(() => client.end())
+      await client.query('create role app login createdb; grant pg_monitor to app').finally(() => client.end())
       break
     }
     await sleep(50)
