@@ -70,11 +70,13 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
   })
   readRouted.subscribe(count)
 
+  let failed = false
+
   async function session(id: number): Promise<void> {
     let { position } = setUp
     let own = 0
     let others = 0
-    while (result.reads < readsMax) {
+    while (result.reads < readsMax && !failed) {
       const scope = new Scope('request', `session ${id}`, 'session')
       scope.position = position
       // As behind a balancer: the next node is another one.
@@ -103,7 +105,8 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
           if (result.reads % 1_000 === 0) onStep?.(result.reads)
         })
       } catch (error) {
-        if (!isRungError(error, 'DATA_BEHIND')) throw error
+        failed ||= !isRungError(error, 'DATA_BEHIND')
+        if (failed) throw error
         result.refused += 1
       }
       position = scope.position
@@ -111,7 +114,8 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
   }
 
   try {
-    await Promise.all(Array.from({ length: sessions }, (_, id) => session(id)))
+    const ends = await Promise.allSettled(Array.from({ length: sessions }, (_, id) => session(id)))
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
   } finally {
     readRouted.unsubscribe(count)
   }

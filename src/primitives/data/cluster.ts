@@ -131,8 +131,8 @@ class Cluster implements Database {
       try {
         return await this.#lendFrom(server, deadlineAt, 'replica')
       } catch (error) {
-        if (!isRungError(error, 'DATA_UNAVAILABLE')) throw error
-        server.away(error)
+        if (isRungError(error, 'DATA_UNAVAILABLE')) server.away(error)
+        else if (server.inRotation) throw error // all of its connections are busy
         passed.add(server)
       }
     }

@@ -39,6 +39,7 @@ export function postgresServer(options: ServerOptions): Server {
   const addressOf = (target: Target) =>
     ({ ...options.pooler, session: options.connection })[target] ?? options.connection
   const pools = new Map<Target, ReturnType<typeof createPool>>()
+  const waiting = new Set<() => void>()
   let closed = false
 
   function poolFor(target: Target): ReturnType<typeof createPool> {
@@ -59,11 +60,12 @@ export function postgresServer(options: ServerOptions): Server {
     name: options.name,
     async connect(target, deadlineAt) {
       if (closed) throw new RungError('DATA_UNAVAILABLE', 'The database is closed, because the process stops.')
-      const client = await checkOut(poolFor(target), deadlineAt)
+      const client = await checkOut(poolFor(target), deadlineAt, waiting)
       return connection(client, addressOf(target), target)
     },
     abandon() {
       for (const pool of pools.values()) breakConnections(pool)
+      for (const giveUp of waiting) giveUp()
     },
     counts(target) {
       const pool = pools.get(target)
@@ -93,11 +95,20 @@ export function postgresDatabase(options: PostgresOptions): Database {
 }
 
 /** `pg`'s own limit covers connecting and waiting together; the scope's deadline may come first. */
-function checkOut(from: ReturnType<typeof createPool>, deadlineAt: number): Promise<PooledClient> {
+function checkOut(
+  from: ReturnType<typeof createPool>,
+  deadlineAt: number,
+  all: Set<() => void>,
+): Promise<PooledClient> {
   return new Promise((resolve, reject) => {
     let stopWaiting = () => {}
     let late = false
     const waiting = from.idleCount === 0
+    const giveUp = () => {
+      late = true
+      reject(new RungError('DATA_UNAVAILABLE', 'The database server has stopped answering. Try again shortly.'))
+    }
+    all.add(giveUp)
     if (waiting && deadlineAt !== Number.POSITIVE_INFINITY) {
       stopWaiting = after(Math.max(0, deadlineAt - systemClock.ticks()), () => {
         late = true
@@ -106,6 +117,7 @@ function checkOut(from: ReturnType<typeof createPool>, deadlineAt: number): Prom
     }
     from.connect((error, client) => {
       stopWaiting()
+      all.delete(giveUp)
       if (late) return client?.release()
       if (client) return resolve(client)
       reject(/timeout exceeded when trying to connect/.test(String(error)) ? poolTimeout(error) : toDataError(error))
