@@ -135,6 +135,10 @@ export class WatchedServer implements Standing {
   async #connect(): Promise<Connection> {
     if (this.#closed) throw new RungError('DATA_UNAVAILABLE', 'The database is closed, because the process stops.')
     const line = this.#line ?? (await this.server.connect('session', systemClock.ticks() + answerMsMax))
+    if (this.#closed) {
+      line.release(true)
+      return this.#connect()
+    }
     if (this.#line && this.#line !== line) line.release()
     else this.#line = line
     return this.#line
