@@ -19,8 +19,8 @@ export interface Pair {
   pause(): Promise<void>
   /** Resolves when the standby shows everything that the primary had committed. */
   resume(): Promise<void>
-  /** Ends the sessions of readers on the standby. */
-  endReads(): Promise<void>
+  /** Ends the session of a reader on the standby, once it runs a statement with this text. */
+  endReads(text: string): Promise<void>
   /** Whether commits wait for a standby, which never confirms them. */
   requireConfirmation(required: boolean): Promise<void>
   stop(): Promise<void>
@@ -36,11 +36,14 @@ export async function startPair(dir: string): Promise<Pair> {
     pause: replica!.pause,
     resume: replica!.resume,
     stop: cluster.stop,
-    async endReads() {
-      await askOne(
-        replica!.admin,
-        `select count(pg_terminate_backend(pid)) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()`,
-      )
+    async endReads(text) {
+      const ended = () =>
+        askOne(
+          replica!.admin,
+          `select nullif(count(pg_terminate_backend(pid)), 0) from pg_stat_activity
+            where state = 'active' and pid <> pg_backend_pid() and position('${text}' in query) > 0`,
+        )
+      await until(ended, 'the read runs and is ended')
     },
     requireConfirmation: (required) => requireConfirmation(cluster.primary, required),
   }
