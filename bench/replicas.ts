@@ -14,8 +14,9 @@ const lags = [
   [1_000, 100_000],
   [2_000, 100_000],
 ] as const
-/** So each of them reads about every 200 ms. */
-const sessionsAtATime = 400
+/** A replica can follow a session that thinks between its requests; one that reads without a pause stays ahead of a replica that lags. */
+const sessionsAtATime = 4_000
+const thinkMs = 1_000
 const costRounds = 7
 const costReads = 4_000
 
@@ -37,6 +38,7 @@ const bench: Bench = {
           const result = await readInSessions(nodes, {
             reads,
             sessions: sessionsAtATime,
+            thinkMs,
             writeShare: 0.02,
             onStep: (done) => !json && done % 50_000 === 0 && progress(`lag ${lagMs} ms: ${done} of ${reads} reads`),
           })

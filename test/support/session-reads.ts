@@ -1,3 +1,4 @@
+import { sleep } from '../../src/kernel/clock.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
@@ -25,6 +26,8 @@ export interface SessionReadsOptions {
   sessions?: number
   /** Share of operations that write. */
   writeShare?: number
+  /** A session waits about this long before it does something again. Default 0. */
+  thinkMs?: number
   /** After each 1,000 reads. */
   onStep?(done: number): void
 }
@@ -53,7 +56,7 @@ export function openNode({ primary, replicas }: Cluster, lagMsMax = 60_000): Dat
  * reads of the counters of all others must never be less than it has read before.
  */
 export async function readInSessions(nodes: readonly Database[], options: SessionReadsOptions): Promise<SessionReads> {
-  const { reads: readsMax, sessions = 24, writeShare = 0.1, onStep } = options
+  const { reads: readsMax, sessions = 24, writeShare = 0.1, thinkMs = 0, onStep } = options
   const result: SessionReads = { reads: 0, writes: 0, stale: [], routed: {}, refused: 0 }
   const datas = nodes.map((node) => createData(node).forModule('counters'))
   const count = (message: unknown) => {
@@ -110,6 +113,7 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
         result.refused += 1
       }
       position = scope.position
+      if (thinkMs > 0) await sleep(thinkMs * (0.5 + Math.random()))
     }
   }
 
