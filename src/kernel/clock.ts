@@ -70,6 +70,32 @@ export function every(ms: number, fn: () => void): () => void {
 }
 
 /**
+ * Returns a function that resolves with the result of a run of `work` which began after the call. Runs do not overlap: callers during
+ * a run share the next one.
+ */
+export function freshRun<T>(work: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined
+  let next: Promise<T> | undefined
+  function begin(): Promise<T> {
+    running = work().finally(() => {
+      running = undefined
+    })
+    return running
+  }
+  return () => {
+    if (next) return next
+    if (!running) return begin()
+    next = running
+      .catch(() => {})
+      .then(() => {
+        next = undefined
+        return begin()
+      })
+    return next
+  }
+}
+
+/**
  * Calls `work` every `ms`, but not while an earlier call still runs. `work` must not reject.
  * @returns what ends this, and waits for a call that runs
  */

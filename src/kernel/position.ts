@@ -38,7 +38,11 @@ export function placeSql(lsn: string): string {
 export function parsePlace(text: string): Place | undefined {
   const match = /^([0-9A-Fa-f]{1,8})\/(.*)$/.exec(text)
   const lsn = match && parseLsn(match[2]!)
-  return lsn == null ? undefined : (BigInt(`0x${match![1]}`) << 64n) | lsn
+  return lsn == null ? undefined : placeAt(Number.parseInt(match![1]!, 16), lsn)
+}
+
+export function placeAt(timeline: number, lsn: Lsn): Place {
+  return (BigInt(timeline) << 64n) | lsn
 }
 
 export function timelineOf(place: Place): number {

@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
+import { serverNames } from '../engines/postgres/recipe.ts'
 import type { RedisClient } from '../engines/redis/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
@@ -111,13 +112,12 @@ export function openDatabase(data: DatabaseOptions, connection: ConnectionConfig
     idleTimeoutMs: data.idleTimeoutMs,
     limits: data,
   })
-  const [primary, ...replicas] = [connection, ...readUrls.map((url) => ({ url }))].map((at, index) =>
-    server(index === 0 ? 'postgres' : `postgres-${index + 1}`, at),
-  )
-  if (replicas.length === 0) return postgresDatabase({ ...primary!, name })
+  const addresses = [connection, ...readUrls.map((url) => ({ url }))]
+  const servers = serverNames(addresses.length).map((serverName, index) => server(serverName, addresses[index]!))
+  if (servers.length === 1) return postgresDatabase({ ...servers[0]!, name })
   return clusterDatabase({
     name,
-    servers: [primary!, ...replicas].map(postgresServer),
+    servers: servers.map(postgresServer),
     lagMsMax: data.lagMsMax,
     primaryReadsMax: Math.ceil(data.readConnectionsMax * primaryShare),
   })

@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
-import path from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
-import { pathToFileURL } from 'node:url'
 import { type Client, type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
-import { type ErrorCode, isRungError } from '../../src/kernel/errors.ts'
 import { pauseReason } from '../../src/migrations/backfill.ts'
-import { loadMigrations, type MigrationEvent, migrate, migrationStatus } from '../../src/migrations/migrate.ts'
-import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../support/postgres.ts'
+import { type MigrationEvent, migrate, migrationStatus } from '../../src/migrations/migrate.ts'
+import { coded, withFiles } from '../support/migrations.ts'
+import { type TestPostgres, testPostgres, urlOf } from '../support/postgres.ts'
 
 let postgres: TestPostgres
 let connection: ConnectionConfig
@@ -20,23 +17,6 @@ after(() => postgres.stop())
 beforeEach(async () => {
   connection = await postgres.createDatabase()
 })
-
-const coded =
-  (code: ErrorCode, text = /./) =>
-  (error: unknown) =>
-    isRungError(error, code) && text.test(error.message)
-
-async function withFiles<T>(
-  files: Record<string, string>,
-  body: (load: () => ReturnType<typeof loadMigrations>, folder: string) => Promise<T>,
-): Promise<T> {
-  return withTempDir(async (dir) => {
-    const folder = path.join(dir, 'migrations/')
-    await mkdir(folder)
-    for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text)
-    return body(() => loadMigrations([{ module: 'shop', folder: pathToFileURL(folder), reads: [] }]), folder)
-  })
-}
 
 async function using<T>(fn: (client: Client) => Promise<T>): Promise<T> {
   const client = await connectOnce(connection)

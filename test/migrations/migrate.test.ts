@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
-import { pathToFileURL } from 'node:url'
 import { type Client, type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
-import { type ErrorCode, isRungError } from '../../src/kernel/errors.ts'
 import {
   loadMigrations,
   type MigrationEvent,
@@ -12,7 +10,8 @@ import {
   migrationStatus,
   pendingOf,
 } from '../../src/migrations/migrate.ts'
-import { type TestPostgres, testPostgres, withTempDir } from '../support/postgres.ts'
+import { coded, withFiles } from '../support/migrations.ts'
+import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 
 let postgres: TestPostgres
 let connection: ConnectionConfig
@@ -23,25 +22,6 @@ after(() => postgres.stop())
 beforeEach(async () => {
   connection = await postgres.createDatabase()
 })
-
-const coded =
-  (code: ErrorCode, text = /./) =>
-  (error: unknown) =>
-    isRungError(error, code) && text.test(error.message)
-
-/** Runs `body` with the migrations of module "shop" in a folder of their own. */
-async function withFiles<T>(
-  files: Record<string, string>,
-  body: (load: () => ReturnType<typeof loadMigrations>, folder: string) => Promise<T>,
-): Promise<T> {
-  return withTempDir(async (dir) => {
-    const folder = path.join(dir, 'migrations/')
-    await mkdir(folder)
-    for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text)
-    const source = { module: 'shop', folder: pathToFileURL(folder), reads: [] }
-    return body(() => loadMigrations([source]), folder)
-  })
-}
 
 async function using<T>(fn: (client: Client) => Promise<T>): Promise<T> {
   const client = await connectOnce(connection)

@@ -1,3 +1,4 @@
+import { serverNames } from '../../src/engines/postgres/recipe.ts'
 import { sleep } from '../../src/kernel/clock.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
@@ -35,11 +36,12 @@ export interface SessionReadsOptions {
 /** A node of the app's, as far as the database is concerned: each has its own knowledge of the servers. */
 export function openNode({ primary, replicas }: Cluster, lagMsMax = 60_000): Database {
   const servers = [primary.connection, ...replicas.map(({ connection }) => connection)]
+  const names = serverNames(servers.length)
   return clusterDatabase({
     name: 'main',
     servers: servers.map((connection, index) =>
       postgresServer({
-        name: index === 0 ? 'postgres' : `postgres-${index + 1}`,
+        name: names[index]!,
         connection,
         limits: testLimits,
         connectionsMax: { read: 8, write: 8 },

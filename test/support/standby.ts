@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
 import { type OwnedPostgres, startEmbedded } from '../../src/engines/postgres/embedded.ts'
+import { replicaNames } from '../../src/engines/postgres/recipe.ts'
 import {
   type Standby,
   type StandbyEvent,
@@ -113,7 +114,7 @@ export interface ClusterOptions {
 export async function startCluster(dir: string, replicas: number, options: ClusterOptions = {}): Promise<Cluster> {
   const { connectionsMax = 100, applyDelayMs } = options
   const primary = await startEmbedded({ root: path.join(dir, 'primary'), connectionsMax, throwaway: true })
-  const names = Array.from({ length: replicas }, (_, index) => `postgres-${index + 2}`)
+  const names = replicaNames(replicas)
   const started = await Promise.all(
     names.map((name) =>
       startReplica(primary, {

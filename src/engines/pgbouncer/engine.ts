@@ -2,6 +2,7 @@ import { RungError } from '../../kernel/errors.ts'
 import { connectionsNeeded, pooledTargets, poolerConnections, type Topology } from '../../topology/topology.ts'
 import { placeOf } from '../../topology/urls.ts'
 import { connectOnce } from '../postgres/client.ts'
+import { serverNames } from '../postgres/recipe.ts'
 import { type Engine, type EngineSite, stateOf } from '../process/engine.ts'
 import { logFileOf } from '../process/server-process.ts'
 import { pgbouncerPackages, poolerSocket, poolerUrl, poolsOf, serverOf } from './recipe.ts'
@@ -25,10 +26,8 @@ export const pgbouncer: Engine = {
     const { topology } = site
     const dir = site.dirFor(poolerSocket)
     const urls = urlsOf(site)
-    const servers = urls.map((url, index) => ({
-      name: index === 0 ? 'postgres' : `postgres-${index + 1}`,
-      server: serverOf(url),
-    }))
+    const names = serverNames(urls.length)
+    const servers = urls.map((url, index) => ({ name: names[index]!, server: serverOf(url) }))
     const options = {
       dir,
       pools: poolsOf(servers, poolerConnections(topology), topology.data),

@@ -5,7 +5,7 @@ import { placeOf } from '../../topology/urls.ts'
 import { type Engine, type EngineEvents, type RunningPart, stateOf } from '../process/engine.ts'
 import { installedPostgres } from './binaries.ts'
 import { type ConnectionConfig, connectOnce } from './client.ts'
-import { type EmbeddedOptions, findRunning, startEmbedded, stopFound } from './embedded.ts'
+import { type EmbeddedOptions, findRunning, type OwnedPostgres, startEmbedded, stopFound } from './embedded.ts'
 import { rolesOf } from './lag.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
 import { dropOtherSlots } from './slots.ts'
@@ -65,6 +65,11 @@ async function start(
     },
   })
   await forgetOthers(server.adminConnection, replicas).catch(() => {}) // they are bounded in size and time anyway
+  return runningPart(server)
+}
+
+/** A server restarts itself, so its part ends only by being stopped. */
+export function runningPart(server: Pick<OwnedPostgres, 'pid' | 'answers' | 'kill' | 'stop'>): RunningPart {
   const { promise: exited, resolve } = Promise.withResolvers<string>()
   return {
     pid: server.pid(),

@@ -123,6 +123,11 @@ export function replicaSettings(wanted: ReplicaSettings): Record<string, string>
   }
 }
 
+/** Returns the names of a server and its replicas: `postgres`, `postgres-2` … */
+export function serverNames(count: number): string[] {
+  return ['postgres', ...replicaNames(count - 1)]
+}
+
 /** Returns the names of replicas; the primary is `postgres`. */
 export function replicaNames(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `postgres-${index + 2}`)

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { systemClock } from '../../kernel/clock.ts'
 import { databaseConnections } from '../../topology/topology.ts'
 import type { Engine, EngineEvents, RunningPart } from '../process/engine.ts'
+import { runningPart } from './engine.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
 import { type FoundServer, findServer, stopFoundServer } from './server.ts'
 import { filesOf, removeStandby, type StandbyOptions, startStandby } from './standby.ts'
@@ -89,14 +90,7 @@ async function start(options: StandbyOptions, { report, note, over }: EngineEven
       if (event === 'recovered') report(undefined, server.pid())
     },
   })
-  const { promise: exited, resolve } = Promise.withResolvers<string>()
-  return {
-    pid: server.pid(),
-    exited,
-    answers: server.answers,
-    kill: server.kill,
-    stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
-  }
+  return runningPart(server)
 }
 
 const tellEveryMs = 2_000

@@ -1,4 +1,4 @@
-import { after, atMost, type Clock, every, systemClock } from '../../kernel/clock.ts'
+import { after, atMost, type Clock, every, freshRun, systemClock } from '../../kernel/clock.ts'
 import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
 import type { Signals } from '../signals/signals.ts'
@@ -50,9 +50,9 @@ export class Follower {
   #horizon: Lsn = 0n
   /** Positions that are covered for one scope, whatever others have. */
   readonly #covered = new WeakMap<Scope, Lsn>()
-  #looking: Promise<void> | undefined
-  /** A look that begins after the one under way. */
-  #next: Promise<void> | undefined
+  readonly #freshLook = freshRun(() => this.#look())
+  /** The look that ends last. */
+  #lastLook: Promise<void> | undefined
   #lastSuccessAt = 0
   #pausing = false
   #rung = false
@@ -79,8 +79,7 @@ export class Follower {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#endLooking()
-    await this.#looking?.catch(() => {})
-    await this.#next?.catch(() => {})
+    await this.#lastLook?.catch(() => {})
   }
 
   /** Notes a row of this process that was applied at its commit, and need not be applied again. */
@@ -115,22 +114,8 @@ export class Follower {
   /** Resolves when a look has ended that began after this was called. */
   look(): Promise<void> {
     if (this.#stopped) return Promise.reject(new Error('the follower of the log has stopped'))
-    if (this.#next) return this.#next
-    if (!this.#looking) return this.#begin()
-    this.#next = this.#looking
-      .catch(() => {})
-      .then(() => {
-        this.#next = undefined
-        return this.#begin()
-      })
-    return this.#next
-  }
-
-  #begin(): Promise<void> {
-    this.#looking = this.#look().finally(() => {
-      this.#looking = undefined
-    })
-    return this.#looking
+    this.#lastLook = this.#freshLook()
+    return this.#lastLook
   }
 
   async #look(): Promise<void> {

@@ -1,10 +1,10 @@
 import { after, sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { type Place, parseLsn, parsePlace, placeSql } from '../../kernel/position.ts'
+import { type Place, parseLsn, parsePlace, placeAt, placeSql } from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
 import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
 import { isOutdated, sqlState } from './errors.ts'
-import { chooseReplica, chooseStale, PrimaryHistory, placeAt } from './freshness.ts'
+import { chooseReplica, chooseStale, PrimaryHistory } from './freshness.ts'
 import { type Answer, type Server, WatchedServer } from './watched.ts'
 
 export interface ClusterOptions {
@@ -122,11 +122,8 @@ class Cluster implements Database {
     const { atLeast, deadlineAt } = need
     const passed = new Set(avoid)
     for (;;) {
-      const isPlace = typeof atLeast === 'bigint'
-      const server =
-        atLeast === 'all'
-          ? undefined
-          : (this.#choose(atLeast, passed) ?? (isPlace ? await this.#waitFor(atLeast, passed) : undefined))
+      let server = atLeast === 'all' ? undefined : chooseReplica(this.#without(passed), atLeast)
+      if (!server && typeof atLeast === 'bigint') server = await this.#waitFor(atLeast, passed)
       if (!server) return this.#lendPrimary(need, passed)
       try {
         return await this.#lendFrom(server, deadlineAt, 'replica')
@@ -138,22 +135,19 @@ class Cluster implements Database {
     }
   }
 
-  #choose(atLeast: Place | undefined, passed: ReadonlySet<WatchedServer>): WatchedServer | undefined {
-    return chooseReplica(
-      this.#servers.filter((one) => !passed.has(one)),
-      atLeast,
-    )
+  #without(passed: ReadonlySet<WatchedServer>): readonly WatchedServer[] {
+    return this.#servers.filter((one) => !passed.has(one))
   }
 
   /** Waits until one of the replicas has reached the place, but not long. */
   async #waitFor(atLeast: Place, passed: ReadonlySet<WatchedServer>): Promise<WatchedServer | undefined> {
     const until = systemClock.ticks() + replicaWaitMs
     for (;;) {
-      const inRotation = this.#servers.filter((one) => one.inRotation && !passed.has(one))
+      const inRotation = this.#without(passed).filter((one) => one.inRotation)
       if (inRotation.length === 0) return undefined
       const looks = inRotation.map((one) => one.look().catch(() => {}))
       await Promise.race([...looks, sleep(Math.max(0, until - systemClock.ticks()))])
-      const found = this.#choose(atLeast, passed)
+      const found = chooseReplica(this.#without(passed), atLeast)
       if (found || systemClock.ticks() >= until) return found
       await sleep(1)
     }
@@ -185,13 +179,7 @@ class Cluster implements Database {
       return { ...lent, release }
     } catch (error) {
       if (!isRungError(error, 'DATA_BEHIND') && !isRungError(error, 'DATA_UNAVAILABLE')) throw error
-      const stale =
-        staleMsMax === undefined
-          ? undefined
-          : chooseStale(
-              this.#servers.filter((one) => !passed.has(one)),
-              staleMsMax,
-            )
+      const stale = staleMsMax === undefined ? undefined : chooseStale(this.#without(passed), staleMsMax)
       if (stale) return this.#lendFrom(stale, deadlineAt, 'stale')
       readRouted.publish({ database: this, server: '', why: 'refused' })
       throw error
@@ -220,11 +208,10 @@ class Cluster implements Database {
   }
 
   /** A promoted server says its timeline; a replica is on the primary's. */
-  #seen({ place, last }: WatchedServer, text: string): Place | undefined {
+  #seen({ last }: WatchedServer, text: string): Place | undefined {
     const lsn = parseLsn(text)
     if (lsn === undefined) return parsePlace(text)
-    const timeline =
-      last?.timeline ?? (place === undefined ? undefined : Number(place >> 64n)) ?? this.#history.timeline
+    const timeline = last?.timeline ?? this.#history.timeline
     return timeline === undefined ? undefined : placeAt(timeline, lsn)
   }
 

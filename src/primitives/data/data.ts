@@ -296,9 +296,9 @@ async function observed(
 }
 
 /** What a read in the scope asks of the database. */
-export function toRead(database: Database, scope: Scope | undefined): Need {
+export function toRead(database: Database, scope: Scope | undefined, target: 'read' | 'reports' = 'read'): Need {
   return {
-    target: 'read',
+    target,
     atLeast: scope?.positionUnknown ? 'all' : scope?.position.get(database.name),
     staleMsMax: scope?.staleMsMax,
     deadlineAt: scope?.deadlineAt ?? forever,
@@ -344,15 +344,14 @@ class ReadSession {
     if (checking) await checking
     const { database } = core
     if (database.lags && this.#target === 'read') await scope?.recallPosition()
-    const asked = statementDone.hasSubscribers ? systemClock.ticks() : 0
     const held = this.#hold(scope)
-    const waits = held.inFlight === 0
+    const asked = held.inFlight === 0 && statementDone.hasSubscribers ? systemClock.ticks() : 0
     held.inFlight += 1
     let connection: Connection | undefined
     try {
       connection = await held.connection
       checkDeadline(currentScope()) // the wait may have taken all the time there was
-      const waitMs = asked === 0 || !waits ? 0 : systemClock.ticks() - asked
+      const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
       const { rows, seen } = await observed(core, connection, statement, this.#target, false, waitMs)
       if (this.#target === 'read') noteSeen(scope, database, seen)
       return rows
@@ -367,9 +366,11 @@ class ReadSession {
 
   /** Returns the connection of the statements in flight, unless the scope has seen more since that was chosen. */
   #hold(scope: Scope | undefined): Held {
-    const need: Need = { ...toRead(this.core.database, scope), target: this.#target }
-    if (this.#held === undefined || (this.core.database.lags && this.#held.atLeast !== need.atLeast)) {
-      this.#held = { atLeast: need.atLeast, connection: this.core.database.connect(need), inFlight: 0 }
+    const { database } = this.core
+    if (this.#held && !database.lags) return this.#held
+    const need = toRead(database, scope, this.#target)
+    if (this.#held === undefined || this.#held.atLeast !== need.atLeast) {
+      this.#held = { atLeast: need.atLeast, connection: database.connect(need), inFlight: 0 }
     }
     return this.#held
   }

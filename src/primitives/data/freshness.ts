@@ -1,4 +1,4 @@
-import { type Lsn, type Place, timelineOf } from '../../kernel/position.ts'
+import { type Lsn, type Place, placeAt, timelineOf } from '../../kernel/position.ts'
 
 /** What a server says of itself at one moment. */
 export interface Report {
@@ -16,10 +16,6 @@ export interface Snapshot {
   readonly xmax: bigint
   /** Earlier ones that are in progress. Empty on a replica, which does not tell. */
   readonly open: readonly bigint[]
-}
-
-export function placeAt(timeline: number, lsn: Lsn): Place {
-  return (BigInt(timeline) << 64n) | lsn
 }
 
 const entriesMax = 600

@@ -103,17 +103,16 @@ function checkOut(
   return new Promise((resolve, reject) => {
     let stopWaiting = () => {}
     let late = false
-    const waiting = from.idleCount === 0
-    const giveUp = () => {
+    const fail = (error: RungError) => {
       late = true
-      reject(new RungError('DATA_UNAVAILABLE', 'The database server has stopped answering. Try again shortly.'))
+      reject(error)
     }
-    all.add(giveUp)
-    if (waiting && deadlineAt !== Number.POSITIVE_INFINITY) {
-      stopWaiting = after(Math.max(0, deadlineAt - systemClock.ticks()), () => {
-        late = true
-        reject(poolTimeout())
-      })
+    const giveUp = () => fail(unanswered())
+    if (from.idleCount === 0) {
+      all.add(giveUp)
+      if (deadlineAt !== Number.POSITIVE_INFINITY) {
+        stopWaiting = after(Math.max(0, deadlineAt - systemClock.ticks()), () => fail(poolTimeout()))
+      }
     }
     from.connect((error, client) => {
       stopWaiting()
@@ -123,6 +122,10 @@ function checkOut(
       reject(/timeout exceeded when trying to connect/.test(String(error)) ? poolTimeout(error) : toDataError(error))
     })
   })
+}
+
+function unanswered(): RungError {
+  return new RungError('DATA_UNAVAILABLE', 'The database server has stopped answering. Try again shortly.')
 }
 
 function poolTimeout(cause?: unknown): RungError {

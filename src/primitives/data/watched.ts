@@ -1,4 +1,4 @@
-import { after, sleep, systemClock } from '../../kernel/clock.ts'
+import { after, freshRun, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { type Place, parseLsn } from '../../kernel/position.ts'
 import type { Connection, PoolCounts, Result, Statement, Target } from './contract.ts'
@@ -49,8 +49,6 @@ export class WatchedServer implements Standing {
   /** Why it is not used. */
   trouble: string | undefined = 'it has not answered yet'
   #line: Connection | undefined
-  #asking: Promise<Answer> | undefined
-  #next: Promise<Answer> | undefined
   #closed = false
   readonly #answered: (server: WatchedServer) => void
 
@@ -70,17 +68,7 @@ export class WatchedServer implements Standing {
   }
 
   /** Asks the server. Resolves with the answer to a question that was sent after the call. */
-  look(): Promise<Answer> {
-    if (this.#next) return this.#next
-    if (!this.#asking) return this.#begin()
-    this.#next = this.#asking
-      .catch(() => {})
-      .then(() => {
-        this.#next = undefined
-        return this.#begin()
-      })
-    return this.#next
-  }
+  readonly look = freshRun(() => this.#ask())
 
   /** Runs a statement on the connection of the questions. */
   async run(statement: Statement): Promise<Result> {
@@ -99,13 +87,6 @@ export class WatchedServer implements Standing {
   close(): void {
     this.#closed = true
     this.#drop()
-  }
-
-  #begin(): Promise<Answer> {
-    this.#asking = this.#ask().finally(() => {
-      this.#asking = undefined
-    })
-    return this.#asking
   }
 
   async #ask(): Promise<Answer> {

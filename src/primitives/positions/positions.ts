@@ -47,13 +47,10 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
   http.addHook('onRequest', (request, _reply, done) => {
     const scope = currentScope()
     const { cookie: cookies, authorization } = request.headers
-    const { staleFor } = request.routeOptions.config
-    if (scope && staleFor !== undefined) scope.staleMsMax = toMs(staleFor)
     if (!scope) return done()
-    const given = cookies === undefined ? [] : cookiesIn(cookies)
-    const known = given.map(opened).filter((one) => one !== undefined)
-    if (known.length < given.length) trouble('forged')
-    const position = known.length > 0 ? known.reduce(furthest) : undefined
+    const { staleFor } = request.routeOptions.config
+    if (staleFor !== undefined) scope.staleMsMax = toMs(staleFor)
+    const position = cookies === undefined ? undefined : positionIn(cookies)
     // What such a request reads decides what it writes, and whose session it belongs to is not known: it signs in, for example.
     if (lags && !position && !isSafe(request.method)) scope.positionUnknown = true
     // A request without cookie and authorization has no position. Most requests end here.
@@ -110,6 +107,14 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     await atMost(recordMsMax, kept)
   }
 
+  /** Returns what the cookies cover together; `undefined` without a valid one. */
+  function positionIn(cookies: string): Position | undefined {
+    const given = cookiesIn(cookies)
+    const known = given.map(opened).filter((one) => one !== undefined)
+    if (known.length < given.length) trouble('forged')
+    return known.length > 0 ? known.reduce(furthest) : undefined
+  }
+
   function opened(value: string): Position | undefined {
     const match = /^([^.]{1,1000})\.(\d{1,16})\.([\w-]{43})$/.exec(decoded(value))
     if (!match) return undefined
@@ -135,7 +140,7 @@ function isForAll(reply: FastifyReply): boolean {
 }
 
 function cookiesIn(cookies: string): string[] {
-  if (!cookies.includes('rung-')) return []
+  if (!cookies.includes(cookieNames.wrote) && !cookies.includes(cookieNames.read)) return []
   return cookies.split(';').flatMap((part) => {
     const [name, value = ''] = part.trim().split('=', 2)
     return name === cookieNames.wrote || name === cookieNames.read ? [value] : []

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { placeAt } from '../../../src/kernel/position.ts'
 import {
   chooseReplica,
   chooseStale,
   PrimaryHistory,
   parseSnapshot,
-  placeAt,
   type Standing,
 } from '../../../src/primitives/data/freshness.ts'
 
