@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { sleep } from '../../src/kernel/clock.ts'
+import { freshRun, sleep } from '../../src/kernel/clock.ts'
 import { errorCodes, isRungError, RungError } from '../../src/kernel/errors.ts'
 import { advance, covers, formatLsn, nowhere, type Position, parseLsn } from '../../src/kernel/position.ts'
 import { backoffMs, seededRandom } from '../../src/kernel/random.ts'
@@ -136,6 +137,31 @@ describe('errors', () => {
   it('have statuses of HTTP', () => {
     for (const [code, { status, title }] of Object.entries(errorCodes))
       assert.ok(status >= 400 && status < 600 && title.length > 5, code)
+  })
+})
+
+describe('freshRun', () => {
+  it('returns to callers during a run the next one, which they share, and goes on after a failure', async () => {
+    const gates: PromiseWithResolvers<number>[] = []
+    const look = freshRun(() => {
+      const gate = Promise.withResolvers<number>()
+      gates.push(gate)
+      return gate.promise
+    })
+    const first = look()
+    const [second, third] = [look(), look()]
+    assert.equal(gates.length, 1, 'runs do not overlap')
+    gates[0]!.reject(new Error('no answer'))
+    await assert.rejects(first, /no answer/)
+    await turn()
+    assert.equal(gates.length, 2)
+    const fourth = look()
+    gates[1]!.resolve(2)
+    assert.deepEqual(await Promise.all([second, third]), [2, 2])
+    await turn()
+    gates[2]!.resolve(3)
+    assert.equal(await fourth, 3)
+    assert.equal(gates.length, 3)
   })
 })
 

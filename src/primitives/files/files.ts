@@ -35,7 +35,7 @@ export interface Files {
   /** Returns a path of this app that anybody may use until it expires. For links outside of pages, put the app's address before it. */
   url(key: string, options: UrlOptions): string
   /**
-   * Lets a client send a large content straight to the store. It is no file until `accept` has checked it.
+   * Returns where a client may send large content straight to the store. The content becomes a file only when `accept` has checked it.
    * @example const { url, ticket } = files.upload(`films/${id}`, { size: 3_000_000_000, expires: '1h', types: ['video/*'] })
    */
   upload(key: string, options: UploadOptions): Upload
