@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { type Figures, figuresOf } from '../fleet/figures.ts'
+import { type FleetState, noQuota } from '../fleet/state.ts'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { type Command, result, settingOptions } from './command.ts'
@@ -35,10 +36,11 @@ const ps: Command = {
       ? found
       : { ...found, parts: found.parts.map((part): Row => ({ ...part, ...figures?.get(part.name) })) }
     if (!status.running) return result(status, () => out.line(`Nothing runs here (${place}).`), 1)
-    return result(status, ({ pid, rung, url, parts }) => {
+    return result(status, ({ pid, rung, url, parts, cpuQuota }) => {
       if (parts.length === 0) return out.line(`"rung up" is starting here (${place}), process ${pid}`)
       out.line(pid === undefined ? `rung start  ${place}` : `rung ${rung}  ${url}  supervisor ${pid}`)
       for (const line of linesOf(parts, dataDir)) out.line(line)
+      if (cpuQuota) out.line(quotaLine(cpuQuota))
     })
   },
 }
@@ -89,6 +91,11 @@ function linesOf(rows: readonly Row[], dataDir: string): string[] {
   const cells = [shown.map(({ head }) => head), ...rows.map((row) => shown.map(({ cell }) => cell(row)))]
   const widths = shown.map(({ width }) => width)
   return [...tableLines(widths, cells, gap), ...troubles.map((text) => cutStart(text, 400))]
+}
+
+function quotaLine({ cores, problem }: NonNullable<FleetState['cpuQuota']>): string {
+  if (problem !== undefined) return noQuota(problem)
+  return `Each process of the app may use ${cores} ${cores === 1 ? 'core' : 'cores'}.`
 }
 
 function formatLag(ms: number): string {

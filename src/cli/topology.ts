@@ -24,6 +24,7 @@ const command: Command = {
   settings: [
     'rung',
     'processes',
+    'nodes',
     'http',
     'data',
     'cache.url',

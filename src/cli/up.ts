@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
+import { openCpuQuota } from '../engines/process/cpu-quota.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
 import { openControl } from '../fleet/control.ts'
@@ -10,10 +11,10 @@ import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { liveFleet, type Planned } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
-import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded } from '../fleet/placement.ts'
+import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
 import { keepLogsShort } from '../fleet/short-logs.ts'
-import { stateWriter } from '../fleet/state.ts'
+import { noQuota, stateWriter } from '../fleet/state.ts'
 import { unusableEngine } from '../fleet/status.ts'
 import { type PartState, type Supervisor, supervise } from '../fleet/supervisor.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
@@ -46,7 +47,17 @@ const up: Command = {
     'its own archives the database. All settings of its processes: rung start --help.',
   ].join('\n'),
   settings: [
-    ...['rung', 'processes', 'http.host', 'http.port', 'data.url', 'data.readUrls', 'data.replicas', 'data.pooler'],
+    ...[
+      'rung',
+      'processes',
+      'nodes',
+      'http.host',
+      'http.port',
+      'data.url',
+      'data.readUrls',
+      'data.replicas',
+      'data.pooler',
+    ],
     ...['cache.url', 'edge', 'balancer', 'unresponsiveAfterMs'],
   ],
   examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
@@ -113,7 +124,10 @@ async function run(
 ): Promise<Fleet> {
   const { json, out } = input
   const startedAt = systemClock.now()
-  const { start, slowestStopMs } = partStarter((name, text) => json || out.note(partLine(name, text)))
+  const { cpu: cores } = topology.nodes
+  const quota = openCpuQuota(wordOf(dataDir), cores)
+  if (quota.problem) out.note(noQuota(quota.problem))
+  const { start, slowestStopMs } = partStarter((name, text) => json || out.note(partLine(name, text)), quota)
   const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
     rung: topology.rung,
@@ -121,6 +135,7 @@ async function run(
     url: plan.url,
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
+    ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
     parts: supervisor.parts.map(({ part: { address, log }, state }) => ({ ...state, address, log })),
   }))
   const supervisor = supervise({
@@ -164,6 +179,7 @@ async function run(
       stopShortening()
       return supervisor.stop().finally(async () => {
         await closeControl()
+        await quota.close()
         await writer.remove()
       })
     },

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises'
+import type { CpuQuota } from '../engines/process/cpu-quota.ts'
 import type { RunningPart } from '../engines/process/engine.ts'
 import { startServer } from '../engines/process/server-process.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
@@ -8,9 +9,13 @@ import type { SupervisorOptions } from './supervisor.ts'
 
 /**
  * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
- * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing.
+ * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing. `quota` limits
+ * the CPU time of each process of the app.
  */
-export function partStarter(note: (part: string, text: string) => void): {
+export function partStarter(
+  note: (part: string, text: string) => void,
+  quota?: CpuQuota,
+): {
   start: SupervisorOptions['start']
   slowestStopMs(): number
 } {
@@ -23,7 +28,7 @@ export function partStarter(note: (part: string, text: string) => void): {
         const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
         return part.start({ report, over, note: (text) => note(part.name, text), requestTimeoutMs })
       }
-      const { health, ...running } = await startCommand(part, over)
+      const { health, ...running } = await startCommand(part, over, part.kind === 'app' ? quota : undefined)
       reports.set(part.name, health)
       return running
     },
@@ -41,7 +46,11 @@ interface Health {
   stopTimeoutMs?: number
 }
 
-async function startCommand(part: CommandPart, over: AbortSignal): Promise<RunningPart & { health: Health }> {
+async function startCommand(
+  part: CommandPart,
+  over: AbortSignal,
+  quota: CpuQuota | undefined,
+): Promise<RunningPart & { health: Health }> {
   const { name, dir, program, args, cwd, env, address, log } = part
   const logStart = await stat(log).then(
     ({ size }) => size,
@@ -56,7 +65,7 @@ async function startCommand(part: CommandPart, over: AbortSignal): Promise<Runni
       args,
       cwd,
       env,
-      launcher: { prefix: [] },
+      launcher: quota?.launcher(name) ?? { prefix: [] },
       address,
       over,
       startTimeoutMs,
@@ -68,8 +77,10 @@ async function startCommand(part: CommandPart, over: AbortSignal): Promise<Runni
         return answer.ok
       },
     })
-    return { ...server, answers: (withinMs) => answersAt(part.healthUrl, withinMs), health }
+    const exited = server.exited.finally(() => quota?.release(name))
+    return { ...server, exited, answers: (withinMs) => answersAt(part.healthUrl, withinMs), health }
   } catch (error) {
+    quota?.release(name)
     throw (await reportedError(log, logStart)) ?? error
   }
 }

@@ -262,7 +262,12 @@ function partDir(dataDir: string, name: string): string {
 export function dirFor({ dataDir, tmpDir }: Pick<Site, 'dataDir' | 'tmpDir'>, name: string, socket = ''): string {
   const dir = partDir(dataDir, name)
   if (socket === '' || Buffer.byteLength(`${dir}/${socket}`) <= 103) return dir
-  return path.join(tmpDir, `rung-${createHash('sha256').update(dir).digest('hex').slice(0, 12)}`)
+  return path.join(tmpDir, `rung-${wordOf(dir)}`)
+}
+
+/** Returns a word that stands for a folder where its path would be too long. */
+export function wordOf(dir: string): string {
+  return createHash('sha256').update(dir).digest('hex').slice(0, 12)
 }
 
 function addressOf({ host, port }: { host: string; port: number }): string {

@@ -11,6 +11,8 @@ export interface FleetState {
   startedAt: number
   /** Within this time everything ends after a signal, in ms. */
   stopTimeoutMs: number
+  /** The CPU cores of each process of the app, and why they are not limited to them. */
+  cpuQuota?: { cores: number; problem?: string }
   parts: (PartState & { address: string; log: string })[]
 }
 
@@ -19,6 +21,9 @@ export interface RunningFleet extends FleetState {
   /** The process of its supervisor. */
   pid: number
 }
+
+/** Says that the processes of the app may use more CPU time than they were given. */
+export const noQuota = (problem: string): string => `No CPU quota is in force. ${problem}`
 
 const fileOf = (dataDir: string) => `${fleetDir(dataDir)}/state.json`
 

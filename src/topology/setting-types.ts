@@ -53,6 +53,13 @@ export const share: SettingType<number> = {
   placeholder: 'number',
 }
 
+/** Cores of a machine, also parts of one. */
+export const cores: SettingType<number> = {
+  ...share,
+  accepts: (value) => typeof value === 'number' && value >= 0.01 && value <= 64,
+  must: 'be a number of cores from 0.01 to 64',
+}
+
 /** As text separated by commas. */
 const list = {
   parse: (text: string): unknown =>

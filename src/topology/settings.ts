@@ -1,6 +1,6 @@
 import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
-import { networks, oneOf, onOrOff, type SettingType, share, text, url, urls, whole } from './setting-types.ts'
+import { cores, networks, oneOf, onOrOff, type SettingType, share, text, url, urls, whole } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
 import { isPostgresUrl, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
 
@@ -105,6 +105,12 @@ export const settings = {
       env: 'RUNG_WORKER',
       option: 'worker',
       help: 'Number of processes that run jobs and handle events; the rung has defaults for both numbers.',
+    }),
+  },
+  nodes: {
+    cpu: setting(cores, {
+      env: 'RUNG_NODE_CPU',
+      help: 'CPU cores that each web and worker process of rung up may use, such as 0.5; where the system cannot limit them, rung ps says so.',
     }),
   },
   http: {

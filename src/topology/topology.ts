@@ -19,6 +19,7 @@ export interface Topology {
   readonly http: { readonly host: string; readonly port: number }
   /** Number of processes of each role. */
   readonly processes: Readonly<Record<Role, number>>
+  readonly nodes: NodesTopology
   /** A part that has not answered for this many ms is restarted; 0 turns this off. */
   readonly unresponsiveAfterMs: number
 }
@@ -59,6 +60,12 @@ export interface CacheTopology {
   readonly engine: 'memory' | 'redis' | 'external'
   /** Size of the memory layer of one process. */
   readonly memoryBytesMax: number
+}
+
+/** What holds for each process of the app. */
+export interface NodesTopology {
+  /** CPU cores that it may use; `undefined`: as many as the machine has. */
+  readonly cpu: number | undefined
 }
 
 export const cdnNames = ['fastly', 'cloudflare'] as const

@@ -1,0 +1,177 @@
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
+import path from 'node:path'
+import { sleep } from '../../kernel/clock.ts'
+import { messageOf } from '../../kernel/errors.ts'
+import { askProgram } from './ask-program.ts'
+import type { Launcher } from './launcher.ts'
+
+/**
+ * Limits the CPU time of single processes by control groups of Linux, version 2 or 1: each process is started in a group of its
+ * own. Where that is not possible (another system, or no right to make groups), the processes run without a limit.
+ */
+export interface CpuQuota {
+  /** Why no limit is in force, as a sentence; `undefined` if it is. */
+  readonly problem: string | undefined
+  /** Returns how a process is started so that it is limited from its first instruction. */
+  launcher(name: string): Launcher
+  /** Removes the group of a process that has ended. */
+  release(name: string): void
+  /** Removes all groups of this owner. */
+  close(): Promise<void>
+}
+
+/** Where groups are made, and how they are limited. */
+export interface Hierarchy {
+  readonly version: 1 | 2
+  readonly dir: string
+}
+
+const removeTries = 20
+const removeEveryMs = 50
+
+/**
+ * Opens the quota of an owner, and removes the groups that an earlier run left behind.
+ * @param owner a word of its own for each data directory
+ * @param cores for each process; without it there is no limit, and none is missed
+ */
+export function openCpuQuota(owner: string, cores: number | undefined, found = findHierarchy()): CpuQuota {
+  const prefix = `rung-${owner}.`
+  if (found) for (const name of groupsIn(found.dir, prefix)) removeGroup(found.dir, name)
+  const problem = cores === undefined ? undefined : problemOf(found, prefix, cores)
+  const isLimited = cores !== undefined && problem === undefined
+
+  return {
+    problem,
+    launcher(name) {
+      if (!isLimited) return { prefix: [] }
+      const file = makeGroup(found!, prefix + name, cores)
+      // The shell enters the group and becomes the process. If it cannot, its log says so, and the process runs anyway.
+      return { prefix: ['/bin/sh', '-c', 'echo $$ > "$0"; exec "$@"', file] }
+    },
+    release(name) {
+      if (isLimited) removeGroup(found!.dir, prefix + name)
+    },
+    async close() {
+      if (!isLimited) return
+      for (let tries = 1; groupsIn(found!.dir, prefix).length > 0 && tries <= removeTries; tries++) {
+        for (const name of groupsIn(found!.dir, prefix)) {
+          if (!removeGroup(found!.dir, name)) await sleep(removeEveryMs) // its last process is just ending
+        }
+      }
+    },
+  }
+}
+
+function problemOf(found: Hierarchy | undefined, prefix: string, cores: number): string | undefined {
+  if (found === undefined) {
+    if (process.platform !== 'linux') return 'Only Linux limits the CPU time of a process.'
+    return 'No control group that limits CPU time may be made here. On Linux start it as root, or by: systemd-run --user -p Delegate=yes'
+  }
+  const probe = `${prefix}probe`
+  try {
+    const entered = askProgram('/bin/sh', ['-c', 'echo $$ > "$0"', makeGroup(found, probe, cores)])
+    return entered.status === 0 ? undefined : `No process may enter a control group: ${entered.stderr.trim()}`
+  } catch (error) {
+    return `A control group cannot be made: ${messageOf(error)}`
+  } finally {
+    removeGroup(found.dir, probe)
+  }
+}
+
+/** Makes a group with its limit. @returns the file through which a process enters it */
+function makeGroup({ version, dir }: Hierarchy, name: string, cores: number): string {
+  const group = path.join(dir, name)
+  if (!existsSync(group)) mkdirSync(group)
+  const { periodUs, quotaUs } = limitOf(cores)
+  if (version === 2) writeFileSync(path.join(group, 'cpu.max'), `${quotaUs} ${periodUs}`)
+  else {
+    writeFileSync(path.join(group, 'cpu.cfs_period_us'), String(periodUs))
+    writeFileSync(path.join(group, 'cpu.cfs_quota_us'), String(quotaUs))
+  }
+  return path.join(group, 'cgroup.procs')
+}
+
+/** @returns false while a process of it still runs */
+function removeGroup(dir: string, name: string): boolean {
+  const group = path.join(dir, name)
+  try {
+    rmdirSync(group)
+    return true
+  } catch {
+    return !existsSync(group)
+  }
+}
+
+function groupsIn(dir: string, prefix: string): string[] {
+  try {
+    return readdirSync(dir).filter((name) => name.startsWith(prefix))
+  } catch {
+    return []
+  }
+}
+
+/** The kernel refuses less. */
+const quotaUsMin = 1_000
+/** The kernel's default of 100 ms makes a process with 0.4 cores pause for 60 ms at a time; with 10 ms it is 6 ms. */
+const periodUsMin = 10_000
+
+/** Returns the CPU time of a group and the period in which it may use that, in µs. Pure. */
+export function limitOf(cores: number): { periodUs: number; quotaUs: number } {
+  const periodUs = Math.max(periodUsMin, Math.ceil(quotaUsMin / cores))
+  return { periodUs, quotaUs: Math.max(quotaUsMin, Math.round(periodUs * cores)) }
+}
+
+function findHierarchy(): Hierarchy | undefined {
+  if (process.platform !== 'linux') return undefined
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, 'utf8')
+    } catch {
+      return ''
+    }
+  }
+  const candidates = hierarchiesIn(read('/proc/self/mountinfo'), read('/proc/self/cgroup'))
+  return candidates.find(({ version, dir }) => {
+    try {
+      accessSync(dir, constants.W_OK)
+      return version === 1 || /\bcpu\b/.test(read(path.join(dir, 'cgroup.subtree_control')))
+    } catch {
+      return false
+    }
+  })
+}
+
+/**
+ * Returns the groups in which a group for a process might be made. Version 1: the group of this process. Version 2: also those
+ * above it, because a group that contains processes does not pass the CPU controller on. Pure.
+ */
+export function hierarchiesIn(mountinfo: string, ownGroups: string): Hierarchy[] {
+  const mounts = mountinfo.split('\n').flatMap((line) => {
+    const [before, after] = line.split(' - ')
+    const [, , , root, point] = before!.split(' ')
+    const [type, , options] = after?.split(' ') ?? []
+    return type === 'cgroup' || type === 'cgroup2' ? [{ type, root: root!, point: point!, options: options ?? '' }] : []
+  })
+  const own = ownGroups.split('\n').map((line) => /^\d+:([^:]*):(.*)$/.exec(line) ?? ['', '', ''])
+  const groupOf = (matches: (controllers: string) => boolean) => own.find(([all, names]) => all && matches(names!))?.[2]
+  return mounts.flatMap(({ type, root, point, options }): Hierarchy[] => {
+    const isCpu = (names: string) => names.split(',').includes('cpu')
+    if (type === 'cgroup' && !isCpu(options)) return []
+    const group = groupOf(type === 'cgroup' ? isCpu : (names) => names === '')
+    if (group === undefined) return []
+    const dir = path.join(point, root === '/' ? group : path.relative(root, group))
+    if (type === 'cgroup') return [{ version: 1, dir }]
+    const above: Hierarchy[] = []
+    for (let at = dir; at.startsWith(point); at = path.dirname(at)) above.push({ version: 2, dir: at })
+    return above
+  })
+}
