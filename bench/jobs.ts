@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type ConnectionConfig, connectOnce } from '../src/engines/postgres/client.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../src/engines/postgres/embedded.ts'
+import { machineTicks } from '../src/kernel/clock.ts'
 import { migrate } from '../src/migrations/migrate.ts'
 import { systemMigrations } from '../src/runtime/migrations.ts'
 import type { Bench } from './run.ts'
-import { monotonicMs } from './support/monotonic.ts'
 import { openQueue, type QueueName, type QueueSide, queueNames } from './support/queues.ts'
 import { inWords, machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
 
@@ -185,7 +185,7 @@ async function throughput(
       }
     })
     await side.bulk(count)
-    const began = monotonicMs()
+    const began = machineTicks()
     return (count / ((await finished) - began)) * 1000
   } finally {
     await Promise.all(children.map(endWorker))
@@ -201,7 +201,7 @@ async function latencies(name: QueueName, connection: ConnectionConfig, side: Qu
     for (let n = 0; n < latencySamples; n += 1) {
       await new Promise((resolve) => setTimeout(resolve, 50 + (n % 10) * 20))
       const began = new Promise<{ began: number; at: number }>((resolve) => child.once('message', resolve))
-      await side.enqueueAt(() => monotonicMs())
+      await side.enqueueAt(() => machineTicks())
       const message = await began
       samples.push(message.began - message.at)
     }
@@ -229,7 +229,7 @@ async function takenUp(connection: ConnectionConfig): Promise<number> {
        values ('bench.job', 'bench.job', '{"n":-1}', 1, now(), 10, false)`,
     )
     const { child } = await Promise.race(begun)
-    const killedAt = monotonicMs()
+    const killedAt = machineTicks()
     await endWorker(child)
     const { at } = await begun[child === first ? 1 : 0]
     return at - killedAt

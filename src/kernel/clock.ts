@@ -24,6 +24,11 @@ export const machineTime: TimeSource = {
   },
 }
 
+/** The machine's monotonic clock in ms, the same for all processes and threads of the machine, which `ticks` is not. */
+export function machineTicks(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}
+
 let source = machineTime
 
 export function useTimeSource(other: TimeSource): void {

@@ -137,6 +137,8 @@ export const errorCodes = {
   HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after a part of it was saved' },
   HTTP_ANSWER_INVALID: { status: 500, title: 'An answer does not fit its schema' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
+  // histories
+  HISTORY_INVALID: { status: 500, title: 'A history cannot be checked' },
   // the test kit
   TEST_DATABASE: { status: 500, title: 'A test cannot make its database' },
   TEST_JOB_FAILED: { status: 500, title: 'A job or a delivery failed in a test' },

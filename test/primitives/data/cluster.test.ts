@@ -230,6 +230,21 @@ describe('reads over several servers', () => {
   })
 })
 
+it('the history shows it when sessions lose their position', async () => {
+  await withScratch(async ({ dir }) => {
+    const cluster = await startCluster(dir, 1, { applyDelayMs: 200 })
+    const nodes = [openNode(cluster), openNode(cluster)]
+    try {
+      for (const node of nodes) await untilReplicaReads(node)
+      const result = await readInSessions(nodes, { reads: 1_000, forgets: true })
+      assert.match(result.stale.join('\n'), /read .* although it had written/)
+    } finally {
+      for (const node of nodes) await node.close()
+      await cluster.stop()
+    }
+  })
+})
+
 it('sessions that go from node to node never read less than they have written or read', async () => {
   await withScratch(async ({ dir }) => {
     const cluster = await startCluster(dir, 2)

@@ -1,0 +1,118 @@
+import { type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
+import { isOlder, type Register, registersOf, type Seen } from './registers.ts'
+
+/** What every session is promised, in the order in which a violation is looked for. */
+export type SessionVerdicts = Record<'readYourWrites' | 'monotonicReads' | 'writesFollowReads', Verdict>
+
+/**
+ * Checks that no session reads something older than
+ * - what it has written itself to that key (read your writes),
+ * - what it has read of that key before (monotonic reads),
+ * - what was known to anybody when a write began that the session has seen or made (writes follow reads). This is more than the name demands,
+ *   and it holds where all writes go through one primary: whoever sees a write sees everything that was acknowledged before it was sent.
+ *
+ * Two operations of a session that overlap may go either way, and so may a write with an unknown outcome until somebody has read it. The time
+ * grows with n · log n.
+ * @throws HISTORY_INVALID if a value is written to a key twice
+ */
+export function checkSessions(operations: readonly Operation[]): SessionVerdicts {
+  const registers = registersOf(operations)
+  const verdicts = {
+    readYourWrites: verdictOf('read-your-writes'),
+    monotonicReads: verdictOf('monotonic-reads'),
+    writesFollowReads: verdictOf('writes-follow-reads'),
+  }
+  const time = timesOf(operations)
+  let checked = 0
+  for (const session of bySession(operations)) {
+    for (const [read, floors, horizon] of readsOf(session, registers)) {
+      const register = registers.get(read.key)!
+      const seen = register.seenBy(read)
+      if (!seen) continue // no value that was written: lost.ts reports it
+      checked += 1
+      const own = floors?.written?.find((floor) => isOlder(seen, floor.seen))
+      const before = floors?.read?.find((floor) => isOlder(seen, floor.seen))
+      const known = horizon && register.newestBefore(horizon.beganAt).find((newest) => isOlder(seen, newest))
+      if (!own && !before && !known) continue
+      const what = `Session ${read.session} read ${nameOf(seen)} of ${read.key}${placeOf(read, time)}`
+      if (own)
+        verdicts.readYourWrites.add({
+          text: `${what}, although it had written ${nameOf(own.seen)}${placeOf(own.by, time)} and knew so at ${time(own.by.endedAt)}.`,
+          operations: [own.by, read],
+        })
+      else if (before)
+        verdicts.monotonicReads.add({
+          text: `${what}, although it had read ${nameOf(before.seen)}, which is newer, ${placeOf(before.by, time).trim()}.`,
+          operations: [before.by, read],
+        })
+      else if (known)
+        verdicts.writesFollowReads.add({
+          text: `${what}, although ${nameOf(known)} was there by ${time(known.knownAt)}, before a write of ${horizon.key} began at ${time(horizon.beganAt)} which the session knew.`,
+          operations: [...(known.write ? [known.write] : []), horizon, read],
+        })
+    }
+  }
+  for (const verdict of Object.values(verdicts)) verdict.checked = checked
+  return verdicts
+}
+
+interface Floor {
+  seen: Seen
+  by: Operation
+}
+
+/** Up to two floors each: the one that began last, and the one with the highest version. */
+interface Floors {
+  written?: Floor[]
+  read?: Floor[]
+}
+
+/** Yields each read of a session that was answered, with what the session knew when it began. */
+function* readsOf(
+  session: readonly Operation[],
+  registers: ReadonlyMap<string, Register>,
+): Generator<[read: Operation, floors: Floors | undefined, horizon: Operation | undefined]> {
+  const begins = session.toSorted((a, b) => a.beganAt - b.beganAt)
+  const ends = session.toSorted((a, b) => a.endedAt - b.endedAt)
+  const floors = new Map<string, Floors>()
+  /** The write that began last of all that the session has seen. */
+  let horizon: Operation | undefined
+  let next = 0
+  for (const read of begins) {
+    for (; next < ends.length && ends[next]!.endedAt < read.beganAt; next += 1) {
+      const by = ends[next]!
+      const seen = registers.get(by.key)!.seenBy(by)
+      if (!seen) continue
+      if (seen.write && !(horizon && horizon.beganAt >= seen.beganAt)) horizon = seen.write
+      const known = obtain<string, Floors>(floors, by.key, () => ({}))
+      if (by.kind === 'write') known.written = raised(known.written, { seen, by })
+      else known.read = raised(known.read, { seen, by })
+    }
+    if (read.kind === 'read') yield [read, floors.get(read.key), horizon]
+  }
+}
+
+function raised(floors: Floor[] | undefined, floor: Floor): Floor[] {
+  if (!floors) return [floor]
+  const [last, highest = last!] = floors
+  const newLast = floor.seen.beganAt > last!.seen.beganAt ? floor : last!
+  const newHighest = (floor.seen.version ?? -1) > (highest.seen.version ?? -1) ? floor : highest
+  return newLast === newHighest ? [newLast] : [newLast, newHighest]
+}
+
+/** Writes and reads that have certainly happened. */
+function bySession(operations: readonly Operation[]): Iterable<Operation[]> {
+  const sessions = new Map<string, Operation[]>()
+  for (const operation of operations) {
+    if (operation.outcome !== 'ok' || (operation.kind !== 'write' && operation.kind !== 'read')) continue
+    const list = sessions.get(operation.session)
+    if (list) list.push(operation)
+    else sessions.set(operation.session, [operation])
+  }
+  return sessions.values()
+}
+
+export function nameOf({ value, version }: Seen): string {
+  if (value === null) return 'no value'
+  return value === undefined ? `version ${version}` : String(value)
+}
