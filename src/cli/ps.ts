@@ -59,6 +59,7 @@ const columns: readonly Column[] = [
   { head: 'part', width: 10, cell: ({ name }) => name },
   { head: 'state', width: 10, cell: ({ state }) => state },
   { head: 'role', width: 7, cell: ({ role }) => role ?? '' },
+  { head: 'zone', width: 4, cell: ({ zone }) => zone ?? '' },
   { head: 'process', width: -7, cell: ({ pid }) => String(pid ?? '') },
   { head: 'restarts', width: -8, cell: ({ restarts }) => String(restarts) },
   { head: 'since', width: -6, cell: ({ since }) => formatAge(systemClock.now() - since) },

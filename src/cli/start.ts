@@ -87,6 +87,7 @@ async function startApp(input: Input, bindings: Bindings, app: App, began: numbe
   const log = createLog(app.name, bindings.log.level, {
     format: bindings.log.format === 'auto' && json ? 'json' : bindings.log.format,
     frames: bindings.mode !== 'production',
+    zone: bindings.zone,
   })
   const endTraces = await exportTraces(bindings.telemetry, app.name)
   const running = await boot(app, bindings, {

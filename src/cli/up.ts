@@ -136,7 +136,7 @@ async function run(
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
     ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
-    parts: supervisor.parts.map(({ part: { address, log }, state }) => ({ ...state, address, log })),
+    parts: supervisor.parts.map(({ part: { address, log, zone }, state }) => ({ ...state, address, log, zone })),
   }))
   const supervisor = supervise({
     parts: plan.parts,
@@ -155,13 +155,13 @@ async function run(
   const live = liveFleet({
     supervisor,
     first: { plan, topology },
-    async replan(counts, { topology: before, plan: { ports } }): Promise<Planned> {
+    async replan(counts, { topology: before, plan: held }): Promise<Planned> {
       const options = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, String(count)]))
       const changed = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
       const next = deploymentOf(changed, engines)
       const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
       const deployment = { ...next, topology: { ...next.topology, data } }
-      return { plan: await planner(deployment, changed, ports), topology: deployment.topology }
+      return { plan: await planner(deployment, changed, held), topology: deployment.topology }
     },
     onPlan: writer.changed,
     slowestStopMs,
@@ -212,24 +212,24 @@ function checkEngines({ parts }: Deployment): void {
   })
 }
 
-type Planner = (deployment: Deployment, settings: LoadedSettings, held?: Plan['ports']) => Promise<Plan>
+type Planner = (deployment: Deployment, settings: LoadedSettings, held?: Plan) => Promise<Plan>
 
 /** Plans on this machine. Checks every value that a process of the app will read before anything is started. */
 function planFor(appFile: string, { env, cwd }: Input): Planner {
   const secrets = new Map<string, string>()
   let entry: number | undefined
-  return async (deployment, settings, held = new Map()) => {
+  return async (deployment, settings, held) => {
     const dataDir = dataDirOf(settings, cwd)
     const { host, port: wanted } = deployment.topology.http
     entry ??= await publicPort(dataDir, host, wanted)
-    const taken = [entry, ...[...held.values()].flat()]
+    const taken = [entry, ...[...(held?.ports.values() ?? [])].flat()]
     const plan = placeDeployment(deployment, settings, {
       dataDir,
       tmpDir: tmpdir(),
       app: { program: process.execPath, args: [...process.execArgv, process.argv[1]!], file: appFile, cwd, env },
       entry: { host, port: entry },
       ports: await freePorts(dataDir, portsNeeded(deployment), taken),
-      held,
+      ...(held && { held }),
       rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
       secretOf(part) {
         if (!secrets.has(part)) secrets.set(part, secret())

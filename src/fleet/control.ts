@@ -16,6 +16,7 @@ export type ControlRequest =
   | ({ readonly command: 'scale' } & Partial<Counts>)
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
+  | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
 
 /** Numbers of parts. */
 export interface Counts {
@@ -44,7 +45,7 @@ const answerBytesMax = 1024 ** 2
  */
 export function parseRequest(text: string): ControlRequest {
   const request = parse(text)
-  const { command, part } = request
+  const { command, part, zone } = request
   if (command === 'scale') {
     const names = Object.keys(countLimits) as (keyof Counts)[]
     const given = names.filter((name) => request[name] !== undefined)
@@ -57,6 +58,7 @@ export function parseRequest(text: string): ControlRequest {
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
   }
+  if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()
   if (command === 'restart') return { command, part }
   if (command === 'kill') return { command, part, sure: request.sure === true }

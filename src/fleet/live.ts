@@ -199,19 +199,27 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
   function kill(name: string, sure: boolean): unknown {
     const found = part(name)
     if (!found) throw unknownPart(now.plan, name)
-    if (isProduction && !sure) {
-      throw new RungError(
-        'CONFIG_INVALID',
-        `${name} belongs to a fleet in production. If you mean it: rung kill ${name} --yes`,
-      )
-    }
+    checkKill(name, name, sure)
     const { pid } = found.state
     supervisor.kill(name, 'was killed by rung kill')
     return { killed: name, pid }
   }
 
+  function killZone(zone: string, sure: boolean): unknown {
+    const found = partsInZone(now.plan, zone)
+    checkKill(`zone ${zone}`, `Zone ${zone}`, sure)
+    for (const name of found) supervisor.kill(name, `was killed with zone ${zone} by rung kill`)
+    return { zone, killed: found }
+  }
+
+  function checkKill(what: string, subject: string, sure: boolean): void {
+    if (!isProduction || sure) return
+    throw invalid(`${subject} belongs to a fleet in production. If you mean it: rung kill ${what} --yes`)
+  }
+
   return async (request, note) => {
     if (request.command === 'kill') return kill(request.part, request.sure)
+    if (request.command === 'kill-zone') return killZone(request.zone, request.sure)
     if (busy) throw new RungError('FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.')
     busy = true
     try {
@@ -266,6 +274,18 @@ export function partsNamed(plan: Plan, name: string): Part[] {
   )
   if (found.length === 0) throw unknownPart(plan, name)
   return found
+}
+
+/** @throws CONFIG_INVALID */
+function partsInZone({ parts, zones }: Plan, zone: string): string[] {
+  const found = parts.filter((one) => one.zone === zone).map(({ name }) => name)
+  if (found.length > 0) return found
+  const known = [...new Set(zones.values())].sort().join(', ')
+  throw invalid(
+    known === ''
+      ? 'This fleet has no zones. Name them at its start: RUNG_ZONES=a,b rung up …'
+      : `There is no zone "${zone}" with a part in it. There are ${known}.`,
+  )
 }
 
 function unknownPart(plan: Plan, name: string): RungError {

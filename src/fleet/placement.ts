@@ -6,6 +6,7 @@ import { environmentOf, type Settings, withoutSettings } from '../topology/read-
 import { noConfig } from '../topology/settings.ts'
 import type { Role } from '../topology/topology.ts'
 import { type Deployment, type LogicalPart, wavesOf } from './deployment.ts'
+import { zonesOf } from './zones.ts'
 
 /** The processes of this machine: their ports, sockets, folders, command lines and environments. */
 export interface Plan {
@@ -15,6 +16,8 @@ export interface Plan {
   readonly parts: readonly Part[]
   /** The private ports of each part, which it keeps when the plan is changed. */
   readonly ports: Ports
+  /** The zones of parts, which they keep too. */
+  readonly zones: ReadonlyMap<string, string>
 }
 
 type Ports = ReadonlyMap<string, readonly number[]>
@@ -27,6 +30,7 @@ interface Common {
   readonly startWave: number
   /** Parts of a higher wave have ended before this one is stopped. */
   readonly stopWave: number
+  readonly zone?: string | undefined
   /** Where it listens, without passwords. */
   readonly address: string
   /** Its own folder. */
@@ -69,8 +73,8 @@ export interface Site {
   readonly entry: { host: string; port: number }
   /** Free ports, as many as `portsNeeded` for a new plan. */
   readonly ports: readonly number[]
-  /** The ports of the parts that run already. */
-  readonly held?: Ports
+  /** What the parts that run already have. */
+  readonly held?: Pick<Plan, 'ports' | 'zones'>
   /** The root of all keys. */
   readonly rootSecret: string
   /** Returns a random secret for a part. */
@@ -96,7 +100,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
   const taken = new Map<string, number[]>()
   function take(name: string, count: number): number[] {
     const before = taken.get(name) ?? []
-    const held = site.held?.get(name)?.slice(before.length, before.length + count) ?? []
+    const held = site.held?.ports.get(name)?.slice(before.length, before.length + count) ?? []
     const ports = [...held, ...free.splice(0, count - held.length)]
     taken.set(name, [...before, ...ports])
     return ports
@@ -133,6 +137,15 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     .filter(({ role }) => role !== 'worker')
     .map((one) => ({ name: one.name, address: addressOf(one) }))
   const ports = new Map([...ofFronts, ...extraPorts(behind)])
+
+  const zones = zonesOf(
+    topology.nodes.zones,
+    [
+      ...engineInstances.filter(({ engine }) => engine.isSpread).map(({ name }) => ({ name, kind: 'postgres' })),
+      ...instances.map(({ name, part }) => ({ name, kind: part })),
+    ].toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    site.held?.zones ?? new Map(),
+  )
 
   const placed = new Map<string, { engine: Engine; where: PlacedEngine }>()
   const wave = ({ engine }: { engine: Engine }) => waves.get(engine.part)!.start
@@ -175,6 +188,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     return {
       name,
       ...inWaves(part),
+      zone: zones.get(name),
       address,
       dir,
       log: logFileOf(dir),
@@ -192,7 +206,14 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     if (kind.type === 'engine') {
       return kind.instances.map((instance) => {
         const { environment: _, ...where } = placed.get(instance)!.where
-        return { kind: 'engine', engine: kind.engine.name, name: instance, ...inWaves(name), ...where }
+        return {
+          kind: 'engine',
+          engine: kind.engine.name,
+          name: instance,
+          ...inWaves(name),
+          zone: zones.get(instance),
+          ...where,
+        }
       })
     }
     if (kind.type === 'archiver') {
@@ -225,12 +246,13 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
           HOST: host,
           PORT: String(port),
           RUNG_ROLE: role,
+          ...(zones.has(instance.name) && { RUNG_ZONE: zones.get(instance.name) }),
           // The edge runs on this machine, and forwards the address of the client.
           ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: withLocal(shared.RUNG_TRUST_PROXY) }),
         },
       }))
   }
-  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf), ports: taken }
+  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf), ports: taken, zones }
 }
 
 /** Variables with a list, to which several engines contribute. */

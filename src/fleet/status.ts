@@ -16,6 +16,7 @@ export interface PartStatus {
   /** When this state began, ms since the epoch. */
   since: number
   address: string
+  zone?: string | undefined
   /** Why it is not running, or which engine it cannot use. */
   trouble?: string | undefined
   /** Why it was restarted the last time. */

@@ -43,11 +43,19 @@ export interface Observed {
   stores: Pick<Stores, 'all'>
   cache: CacheCore
   backupDir?: string | undefined
+  zone?: string | undefined
+  role?: string
 }
 
 /** Serves figures of a running app at `/metrics`: requests, statements, pools, jobs, cache, backups, the process. */
-export function metrics(http: Http, data: DataRoot, { stores, cache, backupDir }: Observed): Counters {
+export function metrics(
+  http: Http,
+  data: DataRoot,
+  { stores, cache, backupDir, zone = '', role = '' }: Observed,
+): Counters {
   const figures = new Figures()
+  const help = 'This process: 1, with where it runs and what it does as labels.'
+  figures.gauge('process_info', help, ['zone', 'role'], (gauge) => gauge.set({ zone, role }, 1))
   observeEventLoop(figures)
   observeRequests(http, figures)
   observeStatements(http, data, figures)

@@ -19,7 +19,12 @@ export function observe(sightings?: Sightings): Extension {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
     const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
-    const counters = metrics(http, data, { ...primitives, backupDir: bindings.backup.dir })
+    const counters = metrics(http, data, {
+      ...primitives,
+      backupDir: bindings.backup.dir,
+      zone: bindings.zone,
+      role: bindings.role,
+    })
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { type LoggerOptions, pino } from 'pino'
 import { errorOf } from '../kernel/errors.ts'
 import type { LogFormat, LogLevel } from '../topology/settings.ts'
@@ -32,13 +33,20 @@ export interface LogOptions {
   format?: LogFormat
   /** Show the code around the place of an error, in the format for people. */
   frames?: boolean
+  /** Where this process runs. */
+  zone?: string | undefined
 }
 
 /** Lines on standard output. */
-export function createLog(name: string, level: LogLevel, { format = 'json', frames = false }: LogOptions = {}): Log {
+export function createLog(
+  name: string,
+  level: LogLevel,
+  { format = 'json', frames = false, zone }: LogOptions = {},
+): Log {
   const settings: LoggerOptions = {
     name,
     level,
+    ...(zone !== undefined && { base: { pid: process.pid, hostname: hostname(), zone } }),
     redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[secret]' },
     serializers: { err: (error) => describe(error) },
     formatters: { level: (label) => ({ level: label }) },

@@ -23,6 +23,7 @@ const left = new Set([
   'time',
   'pid',
   'hostname',
+  'zone',
   'name',
   'msg',
   'err',

@@ -16,6 +16,8 @@ import { topologyOf } from './topology-of.ts'
 /** Where everything is, for one process: its complete, checked configuration. */
 export interface Bindings extends ToolBindings {
   readonly role: Role
+  /** Where it runs, if there are several places. */
+  readonly zone: string | undefined
   readonly http: {
     readonly host: string
     /** 0: any free one. */
@@ -132,6 +134,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
   return {
     ...toolBindingsOf(settings, cwd),
     role: process.role,
+    zone: process.zone,
     http: { ...values.http, port: ownPort ? values.http.port : 0 },
     cache: {
       enabled: cache.enabled === 'on',

@@ -86,6 +86,18 @@ function isNetwork(value: unknown): boolean {
   return family !== 0 && fits && more.length === 0
 }
 
+/** Short names in small letters, each different from the others. */
+export const names: SettingType<readonly string[]> = {
+  ...list,
+  accepts: (value) => Array.isArray(value) && value.every(isName) && new Set(value).size === value.length,
+  must: 'name each once, in small letters: a, b',
+  placeholder: 'names',
+}
+
+export function isName(value: unknown): boolean {
+  return isText(value) && /^[a-z][a-z0-9-]{0,30}$/.test(value)
+}
+
 /** A URL that may contain a password; `form` is an example. */
 export function url(accepts: (value: string) => boolean, form: string): SettingType<string> {
   return text(accepts, `have the form ${form}, ${encoded}`, 'url')

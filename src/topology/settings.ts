@@ -1,6 +1,19 @@
 import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
-import { cores, networks, oneOf, onOrOff, type SettingType, share, text, url, urls, whole } from './setting-types.ts'
+import {
+  cores,
+  isName,
+  names,
+  networks,
+  oneOf,
+  onOrOff,
+  type SettingType,
+  share,
+  text,
+  url,
+  urls,
+  whole,
+} from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
 import { isPostgresUrl, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
 
@@ -111,6 +124,11 @@ export const settings = {
     cpu: setting(cores, {
       env: 'RUNG_NODE_CPU',
       help: 'CPU cores that each web and worker process of rung up may use, such as 0.5; where the system cannot limit them, rung ps says so.',
+    }),
+    zones: setting(names, {
+      env: 'RUNG_ZONES',
+      default: [],
+      help: 'Zones over which rung up spreads web and worker processes and the servers of its database, separated by commas.',
     }),
   },
   http: {
@@ -334,6 +352,11 @@ export const settings = {
       file: false,
       default: 'both',
       help: 'What this process does: answer requests (web), run jobs and handle events (worker), or both.',
+    }),
+    zone: setting(text(isName, 'be a name in small letters', 'name'), {
+      env: 'RUNG_ZONE',
+      file: false,
+      help: 'The zone in which this process runs, for its log and its metrics; rung up sets it.',
     }),
     secret: setting(
       text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),

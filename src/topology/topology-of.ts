@@ -30,7 +30,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     archived: data.url === undefined && values.backup.dir !== undefined,
     http: { host: http.host, port: http.port },
     processes: processesOf(preset, values.processes),
-    nodes: { cpu: values.nodes.cpu },
+    nodes: values.nodes,
     unresponsiveAfterMs: values.unresponsiveAfterMs,
   }
 }

@@ -62,10 +62,12 @@ export interface CacheTopology {
   readonly memoryBytesMax: number
 }
 
-/** What holds for each process of the app. */
+/** How the processes of the app run. */
 export interface NodesTopology {
   /** CPU cores that it may use; `undefined`: as many as the machine has. */
   readonly cpu: number | undefined
+  /** Places that fail apart from each other. Processes of the app and servers of the database are spread over them. */
+  readonly zones: readonly string[]
 }
 
 export const cdnNames = ['fastly', 'cloudflare'] as const

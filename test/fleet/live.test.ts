@@ -3,7 +3,7 @@ import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { noHaproxy } from '../support/haproxy.ts'
-import { idsIn, post, write } from '../support/ledger.ts'
+import { idsIn, underLoad as loaded, write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import {
@@ -58,49 +58,7 @@ describe('a running fleet', { skip }, () => {
   }
   const names = async (pattern: RegExp) => (await parts()).map(({ name }) => name).filter((name) => pattern.test(name))
 
-  /** Reads and writes through the entry while `body` runs, and returns what became of them. */
-  let count = 0
-  async function underLoad(body: () => Promise<unknown>) {
-    const acknowledged: string[] = []
-    const writes: string[] = []
-    const reads: string[] = []
-    let over = false
-    async function writer() {
-      while (!over) {
-        count += 1
-        const id = `w${count}`
-        const outcome = await post(facts, id)
-        if (outcome === '201') acknowledged.push(id)
-        else writes.push(outcome)
-      }
-    }
-    async function reader() {
-      while (!over) {
-        const outcome = await fetch(`${facts.url}/entries/first`).then(
-          async (answer) => `${answer.status} ${await answer.text()}`,
-          (error: Error) => `no answer: ${error.message}`,
-        )
-        if (!outcome.startsWith('200 ')) reads.push(outcome)
-      }
-    }
-    const load = Promise.all([writer(), writer(), reader(), reader()])
-    try {
-      await until(() => acknowledged.length > 10, 'the load runs')
-      await body()
-      const now = acknowledged.length
-      await until(() => acknowledged.length > now + 10, 'the load goes on')
-    } finally {
-      over = true
-      await load
-    }
-    const ids = new Set(await idsIn(facts))
-    assert.deepEqual(
-      acknowledged.filter((id) => !ids.has(id)),
-      [],
-      'what was answered is there',
-    )
-    return { writes, reads }
-  }
+  const underLoad = (body: () => Promise<unknown>) => loaded(facts, body)
   const nothingFailed = { writes: [], reads: [] }
 
   /** What people see, in 80 columns, of a fleet with replicas under load. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { until } from './process.ts'
 
 /** The ledger (`apps/ledger`), as its clients use it. */
 
@@ -42,4 +43,52 @@ export async function entriesIn({ url }: At): Promise<{ id: string; length: numb
 
 export async function idsIn(at: At): Promise<string[]> {
   return (await entriesIn(at)).map(({ id }) => id)
+}
+
+let count = 0
+
+/**
+ * Writes, and reads the entry `first`, while `body` runs. What was answered with 201 is there in the end.
+ * @returns the outcomes of the other writes and reads; a write that was done twice is a conflict
+ */
+export async function underLoad(at: At, body: () => Promise<unknown>): Promise<{ writes: string[]; reads: string[] }> {
+  const acknowledged: string[] = []
+  const writes: string[] = []
+  const reads: string[] = []
+  let over = false
+  async function writer() {
+    while (!over) {
+      count += 1
+      const id = `w${count}`
+      const outcome = await post(at, id)
+      if (outcome === '201') acknowledged.push(id)
+      else writes.push(outcome)
+    }
+  }
+  async function reader() {
+    while (!over) {
+      const outcome = await fetch(`${at.url}/entries/first`).then(
+        async (answer) => `${answer.status} ${await answer.text()}`,
+        (error: Error) => `no answer: ${error.message}`,
+      )
+      if (!outcome.startsWith('200 ')) reads.push(outcome)
+    }
+  }
+  const load = Promise.all([writer(), writer(), reader(), reader()])
+  try {
+    await until(() => acknowledged.length > 10, 'the load runs')
+    await body()
+    const now = acknowledged.length
+    await until(() => acknowledged.length > now + 10, 'the load goes on')
+  } finally {
+    over = true
+    await load
+  }
+  const ids = new Set(await idsIn(at))
+  assert.deepEqual(
+    acknowledged.filter((id) => !ids.has(id)),
+    [],
+    'what was answered is there',
+  )
+  return { writes, reads }
 }

@@ -16,6 +16,7 @@ export const postgres: Engine = {
   product: 'Postgres',
   check: 'database',
   part: 'postgres',
+  isSpread: true,
   side: 'behind',
   look() {
     const found = installedPostgres()

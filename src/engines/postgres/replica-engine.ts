@@ -13,6 +13,7 @@ export const postgresReplica: Engine = {
   name: 'postgres-replica',
   product: 'Postgres',
   part: 'replica',
+  isSpread: true,
   side: 'behind',
   needs: ['postgres'],
   use({ data }) {

@@ -17,6 +17,8 @@ export interface Engine {
   readonly part: string
   /** The names of its instances, where Rung runs several: `postgres-2`, `postgres-3`. Otherwise there is one, named as the part. */
   instances?(topology: Topology): readonly string[]
+  /** Whether its instances are spread over the zones of a fleet. */
+  readonly isSpread?: boolean
   /** `front`: requests reach the app through it. `behind`: the app uses it. */
   readonly side: 'front' | 'behind'
   /** Parts of other engines that it needs itself. */

@@ -24,6 +24,6 @@ export const rung1k: Topology = {
   archived: false,
   http: { host: '127.0.0.1', port: 3000 },
   processes: { both: 1, web: 0, worker: 0 },
-  nodes: { cpu: undefined },
+  nodes: { cpu: undefined, zones: [] },
   unresponsiveAfterMs: 30_000,
 }
