@@ -30,7 +30,7 @@ export interface SessionReadsOptions {
   writeShare?: number
   /** A session waits about this long before it does something again. Default 0. */
   thinkMs?: number
-  /** Each request begins without what the session has seen, which is wrong: the history must show it. */
+  /** Each request forgets what its session has seen, which is wrong: the history must show it. */
   forgets?: boolean
   /** After each 1,000 reads. */
   onStep?(done: number): void
@@ -87,7 +87,7 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
     let own = 0
     while (result.reads < readsMax && !failed) {
       const scope = new Scope('request', `session ${id}`, 'session')
-      if (!forgets) scope.position = position
+      scope.position = forgets ? setUp.position : position
       // As behind a balancer: the next node is another one.
       const nodeIndex = Math.floor(Math.random() * datas.length)
       const data = datas[nodeIndex]!
