@@ -7,7 +7,7 @@ import { startEmbedded } from '../src/engines/postgres/embedded.ts'
 import type { Bench, BenchOptions } from './run.ts'
 import { type Compared, compare } from './support/compare.ts'
 import { residentBytes } from './support/cpu.ts'
-import { type Load, type LoadRequest, startLoad } from './support/load.ts'
+import { type LoadRequest, sendRequests } from './support/load.ts'
 import {
   type Contender,
   end,
@@ -40,18 +40,16 @@ const bench: Bench = {
   claim: 'a request costs at most 1.5 times what it costs by hand',
   async run(options) {
     const dir = options.data ?? (await mkdtemp(path.join(tmpdir(), 'rung-bench-')))
-    const load = startLoad()
     try {
-      return await measure(options, path.resolve(dir), load)
+      return await measure(options, path.resolve(dir))
     } finally {
-      load.stop()
       if (options.data === undefined) await rm(dir, { recursive: true, force: true })
     }
   },
 }
 export default bench
 
-async function measure(options: BenchOptions, dir: string, load: Load): Promise<object> {
+async function measure(options: BenchOptions, dir: string): Promise<object> {
   const rounds = options.rounds ?? 7
   const [ours, theirs] = [path.join(dir, 'conduit'), path.join(dir, 'floor')]
   for (const place of [ours, theirs]) await seed(place, smallArticles)
@@ -70,12 +68,12 @@ async function measure(options: BenchOptions, dir: string, load: Load): Promise<
     await expectEqual([floor, floorRequests], [rung, rungRequests])
     progress('both give the same answers')
     const sides = { first: [floor, floorRequests], second: [rung, rungRequests] } as const
-    const costs = await compareRoutes(load, routes, sides, rounds)
+    const costs = await compareRoutes(routes, sides, rounds)
     const memoryMiB = Math.round(residentBytes(rung.pid) / 1024 ** 2)
     const floorMemoryMiB = Math.round(residentBytes(floor.pid) / 1024 ** 2)
-    const million = options.million ? await compareWithMillion(load, dir, rung, rungRequests, rounds) : undefined
+    const million = options.million ? await compareWithMillion(dir, rung, rungRequests, rounds) : undefined
     await rung.stop()
-    const cached = await compareCached(load, ours, [floor, floorRequests], scene, rounds)
+    const cached = await compareCached(ours, [floor, floorRequests], scene, rounds)
     await floor.stop()
     const start = await startTimes(ours, path.join(dir, 'fresh'))
     const result = {
@@ -172,7 +170,6 @@ async function read({ url }: Contender, { path, headers = {} }: LoadRequest): Pr
 type RouteCost = Compared & { route: Route }
 
 async function compareRoutes(
-  load: Load,
   which: readonly Route[],
   { first, second }: { first: Asked; second: Asked },
   rounds: number,
@@ -180,29 +177,23 @@ async function compareRoutes(
   // Compilers and plan caches have seen everything before anything is measured.
   for (const route of which) {
     for (const [{ url }, requests] of [first, second]) {
-      await load.run({ url, requests: requests[route], count: 3 * countOf[route], connections: 16 })
+      await sendRequests({ url, requests: requests[route], count: 3 * countOf[route], connections: 16 })
     }
   }
   const costs: RouteCost[] = []
   for (const route of which) {
     const sides = [first, second].map(([contender, requests]) => ({ contender, requests: requests[route] }))
-    costs.push({ route, ...(await compare(load, route, [sides[0]!, sides[1]!], rounds, countOf[route])) })
+    costs.push({ route, ...(await compare(route, [sides[0]!, sides[1]!], rounds, countOf[route])) })
   }
   return costs
 }
 
 /** What the anonymous ask for again and again. */
-async function compareCached(
-  load: Load,
-  dataDir: string,
-  floor: Asked,
-  scene: Scene,
-  rounds: number,
-): Promise<RouteCost[]> {
+async function compareCached(dataDir: string, floor: Asked, scene: Scene, rounds: number): Promise<RouteCost[]> {
   const rung = await startConduit('rung, cached', dataDir)
   try {
     const requests = requestsOf(scene, await logIn(rung.url, scene.viewers))
-    return await compareRoutes(load, ['list', 'slug', 'tags'], { first: floor, second: [rung, requests] }, rounds)
+    return await compareRoutes(['list', 'slug', 'tags'], { first: floor, second: [rung, requests] }, rounds)
   } finally {
     await rung.stop()
   }
@@ -210,7 +201,6 @@ async function compareCached(
 
 /** Rung on ten thousand articles against Rung on a million. */
 async function compareWithMillion(
-  load: Load,
   dir: string,
   small: Contender,
   requests: Requests,
@@ -224,7 +214,7 @@ async function compareWithMillion(
   try {
     const largeRequests = requestsOf(scene, await logIn(large.url, scene.viewers))
     const sides = { first: [small, requests], second: [large, largeRequests] } as const
-    return await compareRoutes(load, ['list', 'slug', 'feed'], sides, rounds)
+    return await compareRoutes(['list', 'slug', 'feed'], sides, rounds)
   } finally {
     await large.stop()
   }

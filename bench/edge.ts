@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { seededRandom } from '../src/kernel/random.ts'
 import type { Bench } from './run.ts'
 import { processCpuMs, treeCpuMs, treeResidentBytes } from './support/cpu.ts'
-import { type LoadRequest, startLoad } from './support/load.ts'
+import { type LoadRequest, sendRequests } from './support/load.ts'
 import { end, firstDocument, seed, startNode } from './support/processes.ts'
 import { inWords, machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
 import { logIn, type Scene, sceneOf } from './support/scene.ts'
@@ -82,30 +82,25 @@ async function measure(url: string, parts: Up['parts'], scene: Scene, rounds: nu
     '/api/articles?limit=20',
     ...slugs.map((slug) => `/article/${slug}`),
   ].map((at) => ({ path: at }))
-  const load = startLoad()
   const run = async (count: number) => {
     const before = treeCpuMs(nginx)
-    const { failures } = await load.run({ url, requests, count, connections })
+    const { failures } = await sendRequests({ url, requests, count, connections })
     if (failures > 0) throw new Error(`${failures} of ${count} requests failed`)
     return (1_000 * count) / (treeCpuMs(nginx) - before)
   }
-  try {
-    await run(2 * requests.length)
-    const few: number[] = []
-    const many: number[] = []
-    for (let round = 0; round < rounds; round += 1) few.push(await run(counted))
-    const crowd = await openIdle(url)
-    const memory = treeResidentBytes(nginx) / 2 ** 20
-    for (let round = 0; round < rounds; round += 1) many.push(await run(counted))
-    await close(crowd)
-    progress(
-      `  at the edge: ${few.map(Math.round)} and with 10,000 connections ${many.map(Math.round)} for each second of CPU`,
-    )
-    const traced = await trace(url, scene, slugs, web)
-    return { few: spread(few), many: spread(many), nginxMiBWithMany: memory, ...traced }
-  } finally {
-    load.stop()
-  }
+  await run(2 * requests.length)
+  const few: number[] = []
+  const many: number[] = []
+  for (let round = 0; round < rounds; round += 1) few.push(await run(counted))
+  const crowd = await openIdle(url)
+  const memory = treeResidentBytes(nginx) / 2 ** 20
+  for (let round = 0; round < rounds; round += 1) many.push(await run(counted))
+  await close(crowd)
+  progress(
+    `  at the edge: ${few.map(Math.round)} and with 10,000 connections ${many.map(Math.round)} for each second of CPU`,
+  )
+  const traced = await trace(url, scene, slugs, web)
+  return { few: spread(few), many: spread(many), nginxMiBWithMany: memory, ...traced }
 }
 
 /** They have asked once and stay, as browsers do. In a process of its own, since open files are limited for each. */

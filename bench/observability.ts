@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Bench } from './run.ts'
 import { compare } from './support/compare.ts'
-import { startLoad } from './support/load.ts'
+import { sendRequests } from './support/load.ts'
 import { type Contender, end, firstDocument, seed, startLikeApp } from './support/processes.ts'
 import { inWords, machineFacts, rounded, table } from './support/report.ts'
 import { countOf, requestsOf, sceneOf } from './support/scene.ts'
@@ -15,7 +15,6 @@ const bench: Bench = {
   claim: 'observability costs a request at most 15 % more CPU',
   async run({ data, rounds = 9, json }) {
     const dir = data ?? (await mkdtemp(path.join(tmpdir(), 'rung-bench-')))
-    const load = startLoad()
     const stops: (() => Promise<void>)[] = []
     try {
       const sides = []
@@ -30,9 +29,9 @@ const bench: Bench = {
         sides.push({ contender, requests: requestsOf(scene, []).list })
       }
       for (const { contender, requests } of sides) {
-        await load.run({ url: contender.url, requests, count: 5 * countOf.list, connections: 16 })
+        await sendRequests({ url: contender.url, requests, count: 5 * countOf.list, connections: 16 })
       }
-      const { first, second, ratio } = await compare(load, 'list', [sides[0]!, sides[1]!], rounds, countOf.list)
+      const { first, second, ratio } = await compare('list', [sides[0]!, sides[1]!], rounds, countOf.list)
       if (!json) {
         const row = ['list', first.median.toFixed(3), second.median.toFixed(3), inWords(ratio), target.toFixed(2)]
         process.stdout.write('\nCPU of the app and its Postgres, ms a request\n')
@@ -48,7 +47,6 @@ const bench: Bench = {
       }
     } finally {
       for (const stop of stops.reverse()) await stop()
-      load.stop()
       if (data === undefined) await rm(dir, { recursive: true, force: true })
     }
   },

@@ -1,5 +1,5 @@
 import { processCpuMs, treeCpuMs } from './cpu.ts'
-import type { Load, LoadRequest } from './load.ts'
+import { type LoadRequest, sendRequests } from './load.ts'
 import type { Contender } from './processes.ts'
 import { progress, type Spread, spread } from './report.ts'
 
@@ -25,17 +25,16 @@ const connections = 16
  * both. Closed loop: it is the cost that is asked for here, not the latency.
  */
 export async function compare(
-  load: Load,
   what: string,
   [first, second]: readonly [Side, Side],
   rounds: number,
   count: number,
 ): Promise<Compared> {
   const costs: [Cost[], Cost[]] = [[], []]
-  for (const side of [first, second]) await cost(load, side, count)
+  for (const side of [first, second]) await cost(side, count)
   for (let round = 0; round < rounds; round += 1) {
     const order = round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)
-    for (const at of order) costs[at].push(await cost(load, at === 0 ? first : second, count))
+    for (const at of order) costs[at].push(await cost(at === 0 ? first : second, count))
     progress(
       `  ${what}, round ${round + 1} of ${rounds}: ${costs.map((all) => all[round]!.all.toFixed(3)).join(' and ')} ms`,
     )
@@ -54,10 +53,10 @@ interface Cost {
   app: number
 }
 
-async function cost(load: Load, { contender, requests }: Side, count: number): Promise<Cost> {
+async function cost({ contender, requests }: Side, count: number): Promise<Cost> {
   const { name, url, pid, databasePid } = contender
   const before = [processCpuMs(pid), treeCpuMs(databasePid)] as const
-  const done = await load.run({ url, requests, count, connections })
+  const done = await sendRequests({ url, requests, count, connections })
   const [app, database] = [processCpuMs(pid) - before[0], treeCpuMs(databasePid) - before[1]]
   if (done.failures > 0) throw new Error(`${name}: ${done.failures} of ${count} requests failed`)
   return { all: (app + database) / count, app: app / count }

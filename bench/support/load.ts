@@ -1,5 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { runLoadInThreads, type Scenario } from '../../src/load.ts'
 
 /** So many requests over so many connections, each of which sends the next one when it has its answer. */
 export interface LoadJob {
@@ -16,37 +15,32 @@ export interface LoadRequest {
   headers?: Record<string, string>
 }
 
-export interface LoadResult {
-  requests: number
-  /** Answers other than 200. */
-  failures: number
-  seconds: number
+/**
+ * Sends requests from a thread of its own, so that they do not wait for the bench's work. It measures cost, not latency.
+ * @returns how many answers were other than 200
+ */
+export async function sendRequests(job: LoadJob): Promise<{ failures: number }> {
+  const { all } = await runLoadInThreads(new URL(import.meta.url), job)
+  const kinds = Object.keys(all.failures)
+  const other = kinds.find((kind) => !/^\d+$/.test(kind))
+  if (other !== undefined) throw new Error(`${job.url}: ${all.failures[other]} requests ended as "${other}"`)
+  return { failures: kinds.reduce((sum, kind) => sum + all.failures[kind]!, 0) }
 }
 
-export interface Load {
-  run(job: LoadJob): Promise<LoadResult>
-  stop(): void
-}
-
-/** A load generator in a process of its own, so that its work is nobody else's. */
-export function startLoad(): Load {
-  const child: ChildProcess = fork(fileURLToPath(new URL('load-process.ts', import.meta.url)))
+/** What the thread runs. */
+export default function scenarioOf({ url, requests, count, connections }: LoadJob): Scenario {
   return {
-    run(job) {
-      return new Promise((resolve, reject) => {
-        const onExit = (code: number | null) => reject(new Error(`the load generator ended with ${code}`))
-        child.once('exit', onExit)
-        child.once('message', (message) => {
-          child.off('exit', onExit)
-          const { error, result } = message as { error?: string; result: LoadResult }
-          if (error === undefined) resolve(result)
-          else reject(new Error(error))
-        })
-        child.send(job)
-      })
-    },
-    stop() {
-      child.disconnect()
-    },
+    url,
+    closed: { visitors: connections, journeys: count },
+    lateMsMax: Number.POSITIVE_INFINITY, // in a closed loop nothing is due
+    journeys: [
+      {
+        name: 'request',
+        run(visitor) {
+          const { path, headers = {} } = requests[visitor.number % requests.length]!
+          return visitor.request('GET', path, { route: 'GET', headers, expected: [200] })
+        },
+      },
+    ],
   }
 }

@@ -137,6 +137,9 @@ export const errorCodes = {
   HTTP_SAVED_IN_PART: { status: 500, title: 'The request failed after a part of it was saved' },
   HTTP_ANSWER_INVALID: { status: 500, title: 'An answer does not fit its schema' },
   HTTP_INTERNAL: { status: 500, title: 'An unexpected error' },
+  // load
+  LOAD_INVALID: { status: 500, title: 'The description of a load is wrong' },
+  LOAD_BOTTLENECK: { status: 500, title: 'The load generator measured itself' },
   // histories
   HISTORY_INVALID: { status: 500, title: 'A history cannot be checked' },
   // the test kit

@@ -118,6 +118,12 @@ const tests = `
 SNIPPET
 `
 
+const script = `
+export async function script() {
+SNIPPET
+}
+`
+
 export const preludes: Readonly<Record<string, string>> = {
   routes,
   module,
@@ -128,6 +134,7 @@ export const preludes: Readonly<Record<string, string>> = {
   modules,
   app,
   tests,
+  script,
 }
 
 /** The tables of snippets that are whole files: SQL by guide and module. */

@@ -1,0 +1,7 @@
+/** The door for load: who comes, and what they get. `import { runLoad } from 'rung/load'`. */
+export type { Phase } from './load/arrivals.ts'
+export type { Answer } from './load/connections.ts'
+export { createHistogram, type Histogram, type HistogramJson } from './load/histogram.ts'
+export { type Generator, type LoadResult, type RouteResult, runLoad, runLoadInThreads } from './load/run.ts'
+export type { Journey, Scenario } from './load/scenario.ts'
+export type { RequestOptions, Visitor } from './load/visitor.ts'
