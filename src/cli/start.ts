@@ -94,6 +94,8 @@ async function startApp(input: Input, bindings: Bindings, app: App, began: numbe
     log,
     extensions: [observe()],
     onMigration(event) {
+      if (event.kind === 'newer')
+        log.warn({ event: 'migrations-newer', names: event.names }, newerMigrations(event.names))
       if (event.kind === 'waiting') out.note(`  waiting: ${event.detail}`)
       if (event.kind === 'applied') {
         out.note(`  migrated ${event.migration.module}/${event.migration.name} (${formatMs(event.durationMs)})`)
@@ -130,4 +132,8 @@ async function startApp(input: Input, bindings: Bindings, app: App, began: numbe
   }
   present(result(view, print), input)
   return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
+}
+
+function newerMigrations(names: readonly string[]): string {
+  return `The database has migrations of a newer build: ${names.join(', ')}. This build runs on it all the same, because migrations must suit the build before them.`
 }

@@ -86,21 +86,45 @@ interface AppliedRow {
   duration_ms: number
 }
 
+/** What the bookkeeping says of one applied migration. */
+type Applied = Pick<AppliedRow, 'module' | 'name' | 'checksum'>
+
 /**
- * Returns the migrations that are not applied yet. Pure.
+ * Returns the applied migrations that are newer than any that this build has, in its modules. A newer build applied them, and they suit
+ * this one: that build was deployed beside it, or this one is started again because that one was rolled back. Pure.
+ */
+export function newerOf<A extends Applied>(migrations: readonly Migration[], applied: readonly A[]): A[] {
+  const newest = newestNumbers(migrations)
+  return applied.filter(({ module, name }) => {
+    const known = newest.get(module)
+    return known !== undefined && numberOf(name) > known
+  })
+}
+
+/** The highest number of each module that has migrations. */
+function newestNumbers(migrations: readonly Migration[]): Map<string, bigint> {
+  const newest = new Map<string, bigint>()
+  for (const { module, name } of migrations) {
+    const [number, before] = [numberOf(name), newest.get(module) ?? -1n]
+    newest.set(module, number > before ? number : before)
+  }
+  return newest
+}
+
+/**
+ * Returns the migrations that are not applied yet. Pure. Applied ones that are newer than any of these are ignored, see `newerOf`.
  * @throws MIGRATION_CHANGED when an applied file was edited or removed, MIGRATION_INVALID when a new one sorts before it
  */
-export function pendingOf(
-  migrations: readonly Migration[],
-  applied: readonly Pick<AppliedRow, 'module' | 'name' | 'checksum'>[],
-): Migration[] {
+export function pendingOf(migrations: readonly Migration[], applied: readonly Applied[]): Migration[] {
   const byKey = new Map(migrations.map((migration) => [`${migration.module}/${migration.name}`, migration]))
-  const modules = new Set(migrations.map((migration) => migration.module))
+  const modules = newestNumbers(migrations)
+  const newer = new Set<Applied>(newerOf(migrations, applied))
   const last = new Map<string, string>()
   const done = new Set<string>()
   for (const row of applied) {
     const key = `${row.module}/${row.name}`
     const file = byKey.get(key)
+    if (newer.has(row)) continue
     if (!file && !modules.has(row.module)) continue // the app no longer has this module; its tables stay
     if (row.module === 'rung' && file?.checksum !== row.checksum) {
       throw new RungError(
@@ -134,6 +158,8 @@ export function pendingOf(
 }
 
 export type MigrationEvent =
+  /** The database has migrations of a newer build: `module/name`. */
+  | { kind: 'newer'; names: readonly string[] }
   | { kind: 'waiting'; detail: string }
   | { kind: 'applying'; migration: Migration; index: number; total: number }
   | { kind: 'applied'; migration: Migration; durationMs: number }
@@ -190,7 +216,10 @@ export async function migrate(options: MigrateOptions): Promise<Migration[]> {
   const client = await connect(options.connection)
   try {
     // Most starts have nothing to do, and take no lock.
-    if (pendingOf(options.migrations, await readApplied(client)).length === 0) return []
+    const before = await readApplied(client)
+    const newer = newerOf(options.migrations, before).map(({ module, name }) => `${module}/${name}`)
+    if (newer.length > 0) options.onEvent?.({ kind: 'newer', names: newer })
+    if (pendingOf(options.migrations, before).length === 0) return []
     await takeLock(client, options)
     await client.query(bookkeeping)
     const pending = pendingOf(options.migrations, await readApplied(client))

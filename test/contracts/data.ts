@@ -3,6 +3,7 @@ import { after, before, describe, it } from 'node:test'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { parsePlace, placeSql } from '../../src/kernel/position.ts'
 import type { Connection, Database, Need, Target } from '../../src/primitives/data/contract.ts'
+import { createData } from '../../src/primitives/data/data.ts'
 
 const forever = Number.POSITIVE_INFINITY
 const reading: Need = { target: 'read', deadlineAt: forever }
@@ -30,6 +31,17 @@ export function dataContract(name: string, open: () => Promise<Database>, skip: 
       assert.deepEqual({ ...result.rows[0] }, { label: `'; drop table thing; --`, n: 7 })
       assert.equal(result.rowCount, 1)
       assert.equal(result.command, 'SELECT')
+    })
+
+    it('goes on reading and writing while a column is added to the table', async () => {
+      const data = createData(database).forModule('thing')
+      const readAll = () => data.read((sql) => sql`select * from thing where id >= 0`)
+      const writeOne = () => data.write((tx) => tx`update thing set label = label where id >= 0 returning *`)
+      for (let n = 0; n < 8; n += 1) await Promise.all([readAll(), readAll(), writeOne(), writeOne()])
+      await using(database, 'write', (connection) => connection.run(plain('alter table thing add column added int')))
+      for (let n = 0; n < 8; n += 1) await Promise.all([readAll(), readAll(), writeOne(), writeOne()])
+      await using(database, 'write', (connection) => connection.run(plain('alter table thing drop column added')))
+      for (let n = 0; n < 8; n += 1) await Promise.all([readAll(), readAll(), writeOne(), writeOne()])
     })
 
     it('runs statements in the order they were sent, without waiting between them', async () => {

@@ -113,6 +113,31 @@ describe('migrations', () => {
     )
   })
 
+  it('of a newer build do not keep an older one from starting, and a changed one still does', async () => {
+    const files = { '0001_item.sql': 'create table item (id int);' }
+    await withFiles(files, async (load, folder) => {
+      const older = await load()
+      await writeFile(path.join(folder, '0002_note.sql'), 'alter table item add column note text;')
+      await migrate({ connection, migrations: await load() })
+      const events: string[] = []
+      const onEvent = (event: MigrationEvent) => events.push(event.kind === 'newer' ? event.names.join() : event.kind)
+      assert.deepEqual(await migrate({ connection, migrations: older, onEvent }), [])
+      assert.deepEqual(events, ['shop/0002_note.sql'])
+      await writeFile(path.join(folder, '0001_item.sql'), 'create table item (id bigint);')
+      const [changed] = await load()
+      await assert.rejects(migrate({ connection, migrations: [changed!] }), coded('MIGRATION_CHANGED', /changed/))
+    })
+    // A file with the number of a newer build's migration is another one.
+    assert.throws(
+      () =>
+        pendingOf(
+          [{ module: 'shop', name: '0002_b.sql', text: '', checksum: 'x', reads: [] }],
+          [{ module: 'shop', name: '0002_a.sql', checksum: 'y' }],
+        ),
+      coded('MIGRATION_CHANGED', /gone/),
+    )
+  })
+
   it('count as unchanged when only their line ends differ', async () => {
     await withFiles({ '0001_item.sql': 'create table item (\n  id int\n);\n' }, async (load, folder) => {
       await migrate({ connection, migrations: await load() })
