@@ -60,6 +60,7 @@ const columns: readonly Column[] = [
   { head: 'state', width: 10, cell: ({ state }) => state },
   { head: 'role', width: 7, cell: ({ role }) => role ?? '' },
   { head: 'zone', width: 4, cell: ({ zone }) => zone ?? '' },
+  { head: 'build', width: 12, cell: ({ build }) => build ?? '' },
   { head: 'process', width: -7, cell: ({ pid }) => String(pid ?? '') },
   { head: 'restarts', width: -8, cell: ({ restarts }) => String(restarts) },
   { head: 'since', width: -6, cell: ({ since }) => formatAge(systemClock.now() - since) },
@@ -78,7 +79,12 @@ const listensMin = 15
 /** Columns that would say nothing are left out; where a part listens is shown if there is room. */
 function linesOf(rows: readonly Row[], dataDir: string): string[] {
   const hasReplicas = rows.some(({ role }) => role === 'replica')
-  const isUsed = ({ head, cell }: Column) => (head === 'role' ? hasReplicas : rows.some((row) => cell(row) !== ''))
+  const hasBuilds = new Set(rows.flatMap(({ build }) => build ?? [])).size > 1
+  const isUsed = ({ head, cell }: Column) => {
+    if (head === 'role') return hasReplicas
+    if (head === 'build') return hasBuilds
+    return rows.some((row) => cell(row) !== '')
+  }
   const shown = columns.filter(isUsed)
   const used = shown.reduce((sum, { width }) => sum + Math.abs(width) + gap.length, 0)
   const room = Math.min(28, lineWidth - used)

@@ -3,6 +3,7 @@ import path from 'node:path'
 import type { App } from '../app/define-app.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { publicPort } from '../fleet/ports.ts'
+import { buildOf } from '../fleet/releases.ts'
 import { noteStart } from '../fleet/started.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { formatMs } from '../kernel/units.ts'
@@ -11,6 +12,7 @@ import { observe } from '../observe/observe.ts'
 import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
+import { recordStart } from '../runtime/deploys.ts'
 import { loadApp, requireApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { outliveStrayErrors } from '../runtime/stray-errors.ts'
@@ -63,11 +65,11 @@ async function serve(input: Input): Promise<Running> {
   const file = requireApp(positionals[0], cwd)
   const bindings = bindingsOf(await settingsOf(input, { app: file }), cwd)
   const app = await loadApp(file, cwd)
-  if (bindings.data.engine === 'external') return startApp(input, bindings, app, began)
+  if (bindings.data.engine === 'external') return startApp(input, bindings, app, file, began)
   await openDataDir(bindings.dataDir)
   const note = await noteStart(bindings.dataDir, bindings.role, app.name)
   try {
-    const running = await startApp(input, bindings, app, began)
+    const running = await startApp(input, bindings, app, file, began)
     await note.running(running)
     return { ...running, stop: () => running.stop().finally(note.ended) }
   } catch (error) {
@@ -76,7 +78,7 @@ async function serve(input: Input): Promise<Running> {
   }
 }
 
-async function startApp(input: Input, bindings: Bindings, app: App, began: number): Promise<Running> {
+async function startApp(input: Input, bindings: Bindings, app: App, file: string, began: number): Promise<Running> {
   const { cwd, json, out } = input
   const { data, dataDir, role, rung } = bindings
   const { host, port } = bindings.http
@@ -131,7 +133,18 @@ async function startApp(input: Input, bindings: Bindings, app: App, began: numbe
     out.line('  stop       Ctrl-C')
   }
   present(result(view, print), input)
+  const { inFleet } = bindings
+  if (!inFleet)
+    await recordBuild(file, bindings, running).catch((err) => log.warn({ event: 'deploy', err }, notRecorded))
   return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
+}
+
+const notRecorded = 'this start was not recorded as a deploy'
+
+/** Records a deploy if this build is another one than that of the last start. It is done when the app answers already. */
+async function recordBuild(file: string, { build, dataDir, rung }: Bindings, { server }: Running): Promise<void> {
+  const id = build ?? (await buildOf(file, dataDir))
+  if (id !== undefined) await recordStart(server.connection, { build: id, rung, startedBy: 'rung start' })
 }
 
 function newerMigrations(names: readonly string[]): string {

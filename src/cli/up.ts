@@ -13,20 +13,24 @@ import { liveFleet, type Planned } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
+import { firstRelease, type Release } from '../fleet/releases.ts'
+import { buildIn, withReleases } from '../fleet/rollout.ts'
 import { keepLogsShort } from '../fleet/short-logs.ts'
 import { noQuota, stateWriter } from '../fleet/state.ts'
 import { unusableEngine } from '../fleet/status.ts'
 import { type PartState, type Supervisor, supervise } from '../fleet/supervisor.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
-import { RungError } from '../kernel/errors.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import { formatMs } from '../kernel/units.ts'
+import { recordStart } from '../runtime/deploys.ts'
 import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
+import { withFleetDatabase } from './deploy-records.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
@@ -78,7 +82,12 @@ const up: Command = {
     makeDir(fleetDir(dataDir), { prefix: [] })
     const claimed = await claim(fleetDir(dataDir), 'rung up')
     try {
-      const planner = planFor(appFile, input)
+      const releases = {
+        present: await firstRelease(appFile, dataDir, settings.values.process.build),
+        of: new Map<string, Release>(),
+      }
+      const planned = planFor(appFile, input)
+      const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, releases)
       const plan = await planner(deployment, settings)
       const fleet = await run({ plan, deployment, settings, planner }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
@@ -90,6 +99,9 @@ const up: Command = {
         throw error
       }
       if (!fleet.stopping()) {
+        const start = { build: releases.present.build, rung: deployment.topology.rung, startedBy: 'rung up' } as const
+        const recorded = withFleetDatabase(settings, cwd, (connection) => recordStart(connection, start))
+        await recorded.catch((error) => input.out.note(`The start was not recorded as a deploy: ${messageOf(error)}`))
         const startMs = Math.round(systemClock.ticks() - began)
         present(
           await started({ plan, deployment, settings, appFile, dataDir, startMs, states: fleet.states() }, input),
@@ -136,7 +148,10 @@ async function run(
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
     ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
-    parts: supervisor.parts.map(({ part: { address, log, zone }, state }) => ({ ...state, address, log, zone })),
+    parts: supervisor.parts.map(({ part, state }) => {
+      const { address, log, zone } = part
+      return { ...state, address, log, zone, build: buildIn(part) }
+    }),
   }))
   const supervisor = supervise({
     parts: plan.parts,

@@ -48,7 +48,7 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
 
   const part = (name: string): SupervisedPart | undefined => supervisor.parts.find((one) => one.part.name === name)
   const isAnswering = (one: Part) => one.kind === 'app' && one.role !== 'worker'
-  const hasBalancer = () => now.topology.balancer.engine !== 'none'
+  const hasBalancer = () => now.topology.balancer.engine !== 'none' || now.topology.edge.engine !== 'none'
 
   /** Asks again while the balancer is being restarted: it comes back with the present plan. */
   async function withBalancer<T>(ask: (balancing: Balancing) => Promise<T>): Promise<T> {

@@ -13,7 +13,7 @@ export interface FleetState {
   stopTimeoutMs: number
   /** The CPU cores of each process of the app, and why they are not limited to them. */
   cpuQuota?: { cores: number; problem?: string }
-  parts: (PartState & { address: string; log: string; zone?: string | undefined })[]
+  parts: (PartState & { address: string; log: string; zone?: string | undefined; build?: string | undefined })[]
 }
 
 /** A fleet that runs now. */

@@ -17,6 +17,8 @@ export interface PartStatus {
   since: number
   address: string
   zone?: string | undefined
+  /** The id of the code that a process of the app runs. */
+  build?: string | undefined
   /** Why it is not running, or which engine it cannot use. */
   trouble?: string | undefined
   /** Why it was restarted the last time. */

@@ -7,9 +7,15 @@ import { type Migration, systemMigration } from '../primitives/data/migrations.t
 const withTables = ['jobs', 'events', 'idempotency', 'limits', 'sessions', 'search', 'cache', 'upkeep'] as const
 
 /** Migrations of Rung's own tables, which are applied before those of any module, in every database. */
-export const systemMigrations: readonly Migration[] = withTables.map((primitive, index) =>
-  systemMigration(`000${index + 1}_${primitive}`, ownText(import.meta.url, `./../primitives/${primitive}/schema.sql`)),
-)
+export const systemMigrations: readonly Migration[] = [
+  ...withTables.map((primitive, index) =>
+    systemMigration(
+      `000${index + 1}_${primitive}`,
+      ownText(import.meta.url, `./../primitives/${primitive}/schema.sql`),
+    ),
+  ),
+  systemMigration('0009_deploys', ownText(import.meta.url, './deploys.sql')),
+]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */
 export async function migrationsOf(

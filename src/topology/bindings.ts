@@ -18,6 +18,10 @@ export interface Bindings extends ToolBindings {
   readonly role: Role
   /** Where it runs, if there are several places. */
   readonly zone: string | undefined
+  /** The id of the code, if a setting names it. */
+  readonly build: string | undefined
+  /** Whether `rung up` runs this process. */
+  readonly inFleet: boolean
   readonly http: {
     readonly host: string
     /** 0: any free one. */
@@ -135,6 +139,8 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     ...toolBindingsOf(settings, cwd),
     role: process.role,
     zone: process.zone,
+    build: process.build,
+    inFleet: process.inFleet === 'on',
     http: { ...values.http, port: ownPort ? values.http.port : 0 },
     cache: {
       enabled: cache.enabled === 'on',

@@ -99,6 +99,7 @@ export const noConfig = 'none'
 const connections = whole(1, 1000)
 const postgresForm = 'postgres://user:password@host:5432/name'
 const milliseconds = (most: number) => whole(0, most)
+const isBuild = (value: string) => /^[A-Za-z0-9][\w.-]{0,63}$/.test(value)
 const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
 
 export const settings = {
@@ -357,6 +358,17 @@ export const settings = {
       env: 'RUNG_ZONE',
       file: false,
       help: 'The zone in which this process runs, for its log and its metrics; rung up sets it.',
+    }),
+    build: setting(text(isBuild, 'have at most 64 letters, digits, dots and dashes', 'id'), {
+      env: 'RUNG_BUILD',
+      file: false,
+      help: 'The id of the code, a commit for example; without it one is made from the files of the app.',
+    }),
+    inFleet: setting(onOrOff, {
+      env: 'RUNG_FLEET',
+      file: false,
+      default: 'off',
+      help: 'Whether rung up runs this process, and records its deploys; rung up sets it.',
     }),
     secret: setting(
       text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),

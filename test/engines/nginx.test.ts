@@ -642,3 +642,40 @@ async function groupOf(leader: number): Promise<number[]> {
   )
   return groups.filter(({ group }) => group === leader).map(({ pid }) => pid)
 }
+
+test('sends requests to other processes than at its start, without one that fails', { skip }, async () => {
+  const named = (name: string) =>
+    testUpstream((request, response) => {
+      if (request.url === '/metrics') return void response.end('http_requests_in_flight 1\n')
+      response.end(name)
+    })
+  const [one, two] = [await named('one'), await named('two')]
+  const cache = await testPageCache([one.address])
+  const { admin, url, balancing: balancingOf } = cache.server
+  const balancing = balancingOf([{ name: 'web-1', address: one.address }])
+  const answers = async () => {
+    const pages = await Promise.all(Array.from({ length: 20 }, (_, n) => askPage(url, `/${n}`, { method: 'POST' })))
+    return [...new Set(pages.map(({ body }) => body))].sort().join()
+  }
+  try {
+    assert.equal(await answers(), 'one')
+    await balancing.admit({ name: 'web-2', address: two.address })
+    assert.deepEqual(await balancing.look('web-2'), { requests: 0, isUp: true })
+    assert.equal(await answers(), 'one,two')
+    await balancing.drain('web-1')
+    assert.deepEqual(await balancing.look('web-1'), { requests: 0, isUp: false })
+    assert.equal(await answers(), 'two')
+    await balancing.forget('web-1')
+    assert.equal(await balancing.look('web-1'), undefined)
+    await assert.rejects(balancing.drain('web-2'), /The last process/)
+    for (const secret of ['', 'wrong']) {
+      const asked = await fetch(`${admin.url}/-/apps`, { headers: { authorization: `Bearer ${secret}` } })
+      assert.equal(asked.status, 401)
+    }
+    assert.equal((await askPage(url, '/-/apps')).body, 'two', 'clients reach the app, not the list')
+  } finally {
+    await cache.stop()
+    await one.close()
+    await two.close()
+  }
+})

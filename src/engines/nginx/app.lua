@@ -19,6 +19,7 @@ local every_seconds, answer_ms = 0.5, 1000
 local connect_seconds, answer_seconds, first_try_seconds = 2, @answer_seconds@, 3
 local budget_max, budget_share = 10, 0.1
 local apps, secret, turn, budget = {}, "", 0, budget_max
+local list -- the text from which `apps` was read
 local M = {}
 
 local function connect(socket, app)
@@ -47,9 +48,19 @@ local function look(app)
   if terms and terms ~= state:get("terms") then state:set("terms", terms) end
 end
 
+-- The processes may be others than at the start: `M.change` keeps them, one in each line.
+local function present()
+  local text = state:get("apps")
+  if text and text ~= list then
+    list, apps = text, {}
+    for app in text:gmatch("[^\n]+") do apps[#apps + 1] = app end
+  end
+  return apps
+end
+
 local function look_at_all()
   local threads = {}
-  for n, app in ipairs(apps) do threads[n] = ngx.thread.spawn(look, app) end
+  for n, app in ipairs(present()) do threads[n] = ngx.thread.spawn(look, app) end
   for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
 end
 
@@ -60,8 +71,21 @@ function M.start(of_secret, of_apps)
   ngx.timer.every(every_seconds, look_at_all)
 end
 
+-- POST replaces the processes, one address in each line. Every answer has a line for each of them: its address, and up or down.
+function M.change()
+  if ngx.req.get_method() == "POST" then
+    ngx.req.read_body()
+    local body = ngx.req.get_body_data() or ""
+    if not body:find("%S") then return ngx.exit(400) end
+    for app in body:gmatch("[^\n]+") do look(app) end
+    state:set("apps", body)
+  end
+  for _, app in ipairs(present()) do ngx.say(app, " ", state:get("down " .. app) and "down" or "up") end
+end
+
 -- Returns an app that answers and was not tried before, otherwise any other one, otherwise the same one again.
 local function choose(last)
+  local apps = present()
   local count, other = #apps, nil
   turn = turn % count + 1
   for n = 0, count - 1 do
@@ -91,7 +115,7 @@ function M.balance()
   if ctx.app then
     if not safe and was_sent() then return ngx.exit(no_other) end
     budget = budget - 1
-  elseif #apps > 1 then
+  elseif #present() > 1 then
     balancer.set_more_tries(1)
     if safe then
       if budget >= 1 and not (ngx.var.http_accept or ""):find("text/event-stream", 1, true) then wait = first_try_seconds end

@@ -33,6 +33,30 @@ export async function pageCacheInstance(url: string, withinMs?: number): Promise
   return (await (await ask(`${url}/-/health`, {}, withinMs)).text()).trim()
 }
 
+/** Returns by address whether each process that gets requests answers. */
+export async function appsOf(
+  { url, secret }: PageCacheAddress,
+  replacedBy?: readonly string[],
+): Promise<ReadonlyMap<string, boolean>> {
+  const change = replacedBy && { method: 'POST', body: replacedBy.join('\n') }
+  const response = await ask(`${url}/-/apps`, { ...change, headers: { authorization: `Bearer ${secret}` } })
+  const text = await response.text()
+  if (response.status !== 200) throw unavailable(`it answered ${response.status} ${text.trim().slice(0, 200)}`)
+  return new Map(
+    text
+      .trim()
+      .split('\n')
+      .map((line): [string, boolean] => [line.replace(/ \w+$/, ''), line.endsWith(' up')]),
+  )
+}
+
+/** Returns the number of requests that a process of the app answers now. */
+export async function requestsAt(address: string): Promise<number> {
+  const text = await (await ask(`http://${address}/metrics`, {})).text()
+  const found = /^http_requests_in_flight (\d+)$/m.exec(text)
+  return Math.max(0, Number(found?.[1] ?? 1) - 1) // without this one
+}
+
 async function ask(url: string, init: RequestInit, withinMs = answerTimeoutMs): Promise<Response> {
   try {
     return await fetch(url, { ...init, signal: AbortSignal.timeout(withinMs) })

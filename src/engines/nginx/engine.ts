@@ -30,7 +30,9 @@ export const nginx: Engine = {
       environment: { RUNG_EDGE_URL: `http://127.0.0.1:${adminPort}`, RUNG_EDGE_SECRET: secret },
       async start({ requestTimeoutMs }) {
         const server = await startPageCache({ ...options, requestTimeoutMs })
-        return { ...server, answers: server.isHealthy }
+        const spreads = topology.balancer.engine === 'none' // otherwise it has one upstream, the balancer
+        const { balancing, ...rest } = server
+        return { ...rest, answers: server.isHealthy, ...(spreads && { balancing: balancing(upstreams) }) }
       },
     }
   },

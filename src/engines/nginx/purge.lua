@@ -177,9 +177,16 @@ local function answer(status, text)
 end
 
 -- POST, a tag on each line, or * for all.
-function M.purge(secret)
+-- Whether a request to the admin port has the secret. One that has not is answered here.
+function M.admits(secret)
   local given = (ngx.var.http_authorization or ""):match("^Bearer (.+)$") or ""
-  if not same(given, secret) then return answer(401, '{"error":"the secret is missing or wrong"}') end
+  if same(given, secret) then return true end
+  answer(401, '{"error":"the secret is missing or wrong"}')
+  return false
+end
+
+function M.purge(secret)
+  if not M.admits(secret) then return end
   if ngx.req.get_method() ~= "POST" then return answer(405, '{"error":"POST a tag on each line"}') end
   ngx.req.read_body()
   local body, list, count = ngx.req.get_body_data() or "", {}, 0

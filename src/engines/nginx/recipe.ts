@@ -345,6 +345,11 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
     location = /-/purge {
       content_by_lua_block { require("${purgeModule}").purge("${word(settings.secret)}") }
     }
+    location = /-/apps {
+      content_by_lua_block {
+        if require("${purgeModule}").admits("${word(settings.secret)}") then require("${appModule}").change() end
+      }
+    }
     location / { return 404; }
   }
 }

@@ -4,11 +4,12 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
 import { secret, uuid } from '../../kernel/random.ts'
+import type { Balancing, Upstream } from '../process/engine.ts'
 import { filesMax } from '../process/files-max.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
-import { type PageCacheAddress, pageCacheInstance, purgeTags } from './client.ts'
+import { appsOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt } from './client.ts'
 import { appLua, purgeLua } from './lua.ts'
 import {
   answerTimeoutMs,
@@ -76,6 +77,8 @@ export interface PageCacheServer extends ServerProcess {
   readonly admin: PageCacheAddress
   purge(tags: readonly string[]): Promise<void>
   isHealthy(withinMs?: number): Promise<boolean>
+  /** Changes the processes that get requests. `servers` are those of the start, with their names. */
+  balancing(servers: readonly Upstream[]): Balancing
 }
 
 /**
@@ -133,7 +136,45 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     admin,
     isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
     purge: (tags) => purgeTags(admin, tags),
+    balancing: (servers) => balancingOf(admin, servers),
   }
+}
+
+function balancingOf(admin: PageCacheAddress, servers: readonly Upstream[]): Balancing {
+  const addresses = new Map(servers.map(({ name, address }) => [name, address]))
+  /** Those that may still have requests. */
+  const drained = new Map<string, string>()
+  async function leaveOut(name: string): Promise<void> {
+    const address = addresses.get(name)
+    if (address === undefined) return
+    const others = [...addresses].filter(([other]) => other !== name).map(([, other]) => other)
+    if (others.length === 0) throw unable('The last process that answers cannot be left out.')
+    await appsOf(admin, others)
+    addresses.delete(name)
+    drained.set(name, address)
+  }
+  return {
+    async admit({ name, address }) {
+      addresses.set(name, address)
+      drained.delete(name)
+      await appsOf(admin, [...addresses.values()])
+    },
+    drain: leaveOut,
+    async look(name) {
+      const address = addresses.get(name)
+      if (address !== undefined) return { requests: 0, isUp: (await appsOf(admin)).get(address) === true }
+      const left = drained.get(name)
+      return left === undefined ? undefined : { requests: await requestsAt(left).catch(() => 0), isUp: false }
+    },
+    async forget(name) {
+      await leaveOut(name)
+      drained.delete(name)
+    },
+  }
+}
+
+function unable(message: string): RungError {
+  return new RungError('ENGINE_START_FAILED', message)
 }
 
 function usable(installed: InstalledNginx | undefined): InstalledNginx & { modules: readonly string[] } {

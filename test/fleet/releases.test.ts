@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, it } from 'node:test'
+import { promisify } from 'node:util'
+import { buildOf, forgetReleases, keepRelease } from '../../src/fleet/releases.ts'
+import { isRungError } from '../../src/kernel/errors.ts'
+import { withScratch } from '../support/process.ts'
+
+const run = promisify(execFile)
+
+async function appIn(dir: string): Promise<string> {
+  await mkdir(path.join(dir, 'src', 'parts'), { recursive: true })
+  await mkdir(path.join(dir, 'node_modules', 'inner'), { recursive: true })
+  await mkdir(path.join(dir, '..', 'node_modules', 'outer'), { recursive: true })
+  await writeFile(path.join(dir, 'package.json'), '{"type":"module"}')
+  for (const [place, name] of [
+    [dir, 'inner'],
+    [path.join(dir, '..'), 'outer'],
+  ] as const) {
+    const folder = path.join(place, 'node_modules', name)
+    await writeFile(path.join(folder, 'package.json'), '{"type":"module","exports":"./index.js"}')
+    await writeFile(path.join(folder, 'index.js'), `export default '${name}'\n`)
+  }
+  await writeFile(path.join(dir, 'src', 'parts', 'part.ts'), 'export const part: string = "part"\n')
+  const app = path.join(dir, 'src', 'app.ts')
+  await writeFile(
+    app,
+    `import inner from 'inner'
+import outer from 'outer'
+import { part } from './parts/part.ts'
+import { defineApp } from 'rung'
+console.log(inner, outer, part, typeof defineApp)
+`,
+  )
+  return app
+}
+
+describe('a release', () => {
+  it('is a copy of the code, which finds its modules as the code does; its id is that of the content', () =>
+    withScratch(async ({ dir }) => {
+      const project = path.join(dir, 'work', 'shop')
+      const app = await appIn(project)
+      const dataDir = path.join(project, '.rung')
+      const first = await keepRelease(app, dataDir)
+      assert.match(first.build, /^[0-9a-f]{12}$/)
+      assert.equal(await buildOf(app, dataDir), first.build)
+      const { stdout } = await run(process.execPath, ['--conditions=rung-source', first.app])
+      assert.equal(stdout, 'inner outer part function\n')
+
+      await writeFile(path.join(project, 'src', 'server.log'), 'a log that the app writes\n')
+      await symlink(path.join(project, 'src'), path.join(project, 'again'))
+      assert.equal((await keepRelease(app, dataDir)).build, first.build)
+
+      await writeFile(path.join(project, 'src', 'parts', 'part.ts'), 'export const part: string = "other"\n')
+      const second = await keepRelease(app, dataDir)
+      assert.notEqual(second.build, first.build)
+      assert.equal((await run(process.execPath, ['--conditions=rung-source', first.app])).stdout, stdout)
+      assert.match((await run(process.execPath, ['--conditions=rung-source', second.app])).stdout, /other/)
+    }))
+
+  it('may have a name of its own, which is of one code only; the last ones are kept', () =>
+    withScratch(async ({ dir }) => {
+      const project = path.join(dir, 'work', 'shop')
+      const app = await appIn(project)
+      const dataDir = path.join(dir, 'data')
+      assert.equal((await keepRelease(app, dataDir, 'v1')).build, 'v1')
+      await writeFile(app, '// other\n')
+      await assert.rejects(keepRelease(app, dataDir, 'v1'), (error) => isRungError(error, 'CONFIG_INVALID'))
+      for (let n = 2; n <= 9; n += 1) {
+        await writeFile(app, `// ${n}\n`)
+        const release = await keepRelease(app, dataDir, `v${n}`)
+        if (n === 9) await forgetReleases(dataDir, [release])
+      }
+      const kept = await readdir(path.join(dataDir, 'releases'))
+      assert.equal(kept.length, 5)
+      assert.ok(kept.includes('v9'))
+    }))
+
+  it('of an app without a package.json, or inside Rung’s own repository, is the folder of its file', () =>
+    withScratch(async ({ dir }) => {
+      const app = path.resolve(import.meta.dirname, '../../examples/shop/app.ts')
+      const { folder, source } = await keepRelease(app, path.join(dir, 'data'))
+      assert.equal(source, path.dirname(app))
+      const code = `import(${JSON.stringify(path.join(folder, 'app.ts'))}).then(({ default: app }) => console.log(app.name))`
+      const { stdout } = await run(process.execPath, ['--conditions=rung-source', '-e', code])
+      assert.equal(stdout, 'shop\n')
+    }))
+})
