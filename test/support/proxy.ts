@@ -1,48 +1,86 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
+import { after, systemClock } from '../../src/kernel/clock.ts'
+import { seededRandom } from '../../src/kernel/random.ts'
 
-/** Between a client and a server, to be in the way. */
-export interface TestProxy {
+/** What the network between a client and a server does to their bytes. All of it goes for each direction by itself. */
+export interface Faults {
+  latencyMs?: number
+  /** Added to the latency, up to this much, at random for each piece. The order is kept, as TCP keeps it. */
+  jitterMs?: number
+  bytesPerSecond?: number
+  /** Bytes are passed on in pieces of at most this size, each in a write of its own. */
+  sliceBytes?: number
+  /** Takes all bytes, and passes none on: of both directions, or of those to the server (`up`) or to the client (`down`). */
+  blackHole?: boolean | 'up' | 'down'
+}
+
+/** Between a client and a server. It stands in for the network, which would be `tc netem` where a kernel has it. */
+export interface FaultProxy {
+  /** On 127.0.0.1; 0 if it listens on a Unix socket. */
   readonly port: number
   /** Where connections from now on lead to. */
   target: NetConnectOpts
-  /** Each way. */
-  delay(ms: number): void
-  /** Takes all bytes, of all connections, and forwards none of them, ever. */
-  swallow(): void
-  /** As before. Connections whose bytes are gone are broken. */
-  flow(): void
-  /** Breaks all connections. */
+  /** From now on these faults and no others, for all connections. */
+  set(faults: Faults): void
+  /** As without faults. Connections whose bytes are gone are broken. */
+  heal(): void
+  /** Closes all connections on both sides. */
   cut(): void
+  /** Ends all connections on both sides with RST. */
+  reset(): void
+  /** The server's side of all connections is closed, and its clients never hear of it: the machine is gone. New connections are as before. */
+  halfOpen(): void
   close(): void
 }
 
+interface Pair {
+  near: Socket
+  far: Socket
+  /** Bytes of it were swallowed. */
+  lost: boolean
+  end(reset?: boolean): void
+}
+
 /** On a free TCP port, or on a Unix socket. */
-export async function openProxy(target: NetConnectOpts, socketPath?: string): Promise<TestProxy> {
-  const pairs = new Set<() => void>()
-  let swallows = false
-  let latencyMs = 0
-  const server = createServer({ allowHalfOpen: false }, (near) => {
+export async function openProxy(target: NetConnectOpts, socketPath?: string): Promise<FaultProxy> {
+  const pairs = new Set<Pair>()
+  const random = seededRandom(1)
+  let faults: Faults = {}
+
+  const server = createServer((near) => {
     const far = connect(proxy.target)
-    const end = () => {
-      pairs.delete(end)
-      near.destroy()
-      far.destroy()
+    const pair: Pair = {
+      near,
+      far,
+      lost: false,
+      end(reset = false) {
+        pairs.delete(pair)
+        for (const socket of [near, far]) {
+          // Only TCP knows RST.
+          if (reset && socket.remoteAddress) socket.resetAndDestroy()
+          else socket.destroy()
+        }
+      },
     }
-    pairs.add(end)
-    forward(near, far)
-    forward(far, near)
-    for (const socket of [near, far]) socket.setNoDelay(true).on('error', end).on('close', end)
+    pairs.add(pair)
+    forward(pair, near, far, 'up')
+    forward(pair, far, near, 'down')
+    for (const socket of [near, far]) {
+      socket.setNoDelay(true).on('error', () => {})
+      socket.on('close', () => pairs.has(pair) && pair.end())
+    }
   })
 
-  function forward(from: Socket, to: Socket): void {
+  function forward(pair: Pair, from: Socket, to: Socket, direction: 'up' | 'down'): void {
     // In their order, whatever the delay becomes: a connection never has it otherwise.
     const waiting: { bytes: Buffer; dueAt: number }[] = []
+    let freeAt = 0
     function pump(): void {
       for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
-        const leftMs = first.dueAt - performance.now()
+        const leftMs = first.dueAt - systemClock.ticks()
         if (leftMs > 0) {
-          setTimeout(pump, Math.ceil(leftMs))
+          after(Math.ceil(leftMs), pump)
           return
         }
         waiting.shift()
@@ -50,35 +88,51 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
       }
     }
     from.on('data', (bytes) => {
-      if (swallows) return
-      waiting.push({ bytes, dueAt: performance.now() + latencyMs })
-      if (waiting.length === 1) pump()
+      const { latencyMs = 0, jitterMs = 0, bytesPerSecond, sliceBytes = bytes.length, blackHole } = faults
+      if (blackHole === true || blackHole === direction || !pairs.has(pair)) {
+        pair.lost = true
+        return
+      }
+      for (let at = 0; at < bytes.length; at += sliceBytes) {
+        const piece = bytes.subarray(at, at + sliceBytes)
+        const now = systemClock.ticks()
+        if (bytesPerSecond !== undefined) freeAt = Math.max(now, freeAt) + (1_000 * piece.length) / bytesPerSecond
+        waiting.push({ bytes: piece, dueAt: Math.max(now, freeAt) + latencyMs + random() * jitterMs })
+        if (waiting.length === 1) pump()
+      }
     })
   }
 
-  function cut(): void {
-    for (const end of [...pairs]) end()
+  function endAll(reset = false): void {
+    for (const pair of [...pairs]) pair.end(reset)
   }
 
   server.listen(socketPath === undefined ? { port: 0, host: '127.0.0.1' } : { path: socketPath })
   await once(server, 'listening')
-  const proxy: TestProxy = {
+  const vanished = new Set<Socket>()
+  const proxy: FaultProxy = {
     port: socketPath === undefined ? (server.address() as AddressInfo).port : 0,
     target,
-    delay(ms) {
-      latencyMs = ms
+    set(next) {
+      faults = next
     },
-    swallow() {
-      swallows = true
+    heal() {
+      faults = {}
+      for (const pair of [...pairs]) if (pair.lost) pair.end()
     },
-    flow() {
-      swallows = false
-      cut()
+    cut: () => endAll(),
+    reset: () => endAll(true),
+    halfOpen() {
+      for (const { near, far } of pairs) {
+        vanished.add(near.on('close', () => vanished.delete(near)))
+        far.destroy()
+      }
+      pairs.clear()
     },
-    cut,
     close() {
       server.close()
-      cut()
+      endAll()
+      for (const socket of vanished) socket.destroy()
     },
   }
   return proxy

@@ -48,16 +48,22 @@ export async function troubleRedis(postgres: TestPostgres, strikes: number): Pro
       redis.goOn()
     },
     async blackHole() {
-      proxy.swallow()
+      proxy.set({ blackHole: true })
       await wait(random() * 300)
-      proxy.flow()
+      proxy.heal()
     },
     async slow() {
-      proxy.delay(random() * 150)
+      proxy.set({ latencyMs: random() * 150 })
       await wait(random() * 200)
-      proxy.delay(0)
+      proxy.set({})
+    },
+    async sliced() {
+      proxy.set({ sliceBytes: 1 + Math.floor(random() * 20), jitterMs: 3 })
+      await wait(random() * 200)
+      proxy.set({})
     },
     cut: async () => proxy.cut(),
+    reset: async () => proxy.reset(),
     flushed: () => tell('FLUSHALL'),
     async full() {
       await tell('CONFIG', 'SET', 'maxmemory', '1', 'maxmemory-policy', random() < 0.5 ? 'noeviction' : 'allkeys-lfu')

@@ -165,10 +165,13 @@ const openClients = new WeakMap<Pool, ReadonlySet<PooledClient>>()
 
 /** Closes the sockets of all connections, also of those in use, without a word to the server. */
 export function breakConnections(pool: Pool): void {
-  for (const client of openClients.get(pool) ?? []) {
-    const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
-    connection.stream.destroy()
-  }
+  for (const client of openClients.get(pool) ?? []) breakConnection(client)
+}
+
+/** Closes the socket without a word to the server. What waits for an answer fails. */
+export function breakConnection(client: PooledClient): void {
+  const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
+  connection.stream.destroy()
 }
 
 /** PostgreSQL documentation, "Message Formats", Bind (its numbers have 16 bits), and MaxAllocSize. */

@@ -1,4 +1,5 @@
 import {
+  breakConnection,
   breakConnections,
   type ConnectionConfig,
   cancelSession,
@@ -136,12 +137,20 @@ function poolTimeout(cause?: unknown): RungError {
   )
 }
 
+/**
+ * A server answers a cancelled statement at once. If it has not for this long, nobody is at the other end of the connection, which would be
+ * missing in its pool until TCP notices: for hours.
+ */
+const cancelledMsMax = 5_000
+
 /** States with which the server ends a session. The socket closes a moment later; until then the pool would lend it out again. */
 const endsSession = /^(08(?!P01)|57P|25P0[34])/
 
 function connection(client: PooledClient, config: ConnectionConfig, target: Target): Connection {
   let broken = false
   let cancelling: Promise<void> | undefined
+  /** Answers that are awaited, and how many have come. */
+  let [awaited, answered] = [0, 0]
 
   function giveBack(): void {
     // A transaction that somebody left open would swallow the work of the next one.
@@ -150,6 +159,7 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
   }
 
   async function result(answer: Promise<unknown>): Promise<Result> {
+    awaited += 1
     try {
       return (await answer) as Result
     } catch (error) {
@@ -159,7 +169,18 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
       if (state === undefined || endsSession.test(state)) broken = true
       throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
+    } finally {
+      awaited -= 1
+      answered += 1
     }
+  }
+
+  function breakIfSilent(): void {
+    if (awaited === 0) return
+    const before = answered
+    after(cancelledMsMax, () => {
+      if (answered === before) breakConnection(client)
+    })
   }
 
   const toQuery = ({ text, values, name, driver }: Statement): QueryConfig =>
@@ -190,6 +211,7 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
     },
     runTogether: (statements) => queryTogether(client, statements.map(toQuery)).map(result),
     cancel() {
+      breakIfSilent()
       cancelling ??= cancelSession(config, client).finally(() => {
         cancelling = undefined
       })

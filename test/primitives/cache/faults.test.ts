@@ -5,7 +5,7 @@ import { type CacheNode, eventually, gate, session, type Thing } from '../../sup
 import { bare, type CacheFleet, openFleet, untilReady, untilUp, watchThings } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { openProxy, type TestProxy } from '../../support/proxy.ts'
+import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres
@@ -28,7 +28,7 @@ interface Trouble {
 interface Scene {
   fleet: CacheFleet
   /** Between the nodes and Redis. */
-  proxy: TestProxy
+  proxy: FaultProxy
   admin: RedisClient
   later: (() => Promise<void>)[]
 }
@@ -50,19 +50,19 @@ const troubles: Trouble[] = [
   },
   {
     name: 'is a black hole for a while',
-    begin: ({ proxy }) => proxy.swallow(),
-    end: ({ proxy }) => proxy.flow(),
+    begin: ({ proxy }) => proxy.set({ blackHole: true }),
+    end: ({ proxy }) => proxy.heal(),
     down: true,
   },
   {
     name: 'is slow',
-    begin: ({ proxy }) => proxy.delay(40),
-    end: ({ proxy }) => proxy.delay(0),
+    begin: ({ proxy }) => proxy.set({ latencyMs: 40 }),
+    end: ({ proxy }) => proxy.set({}),
   },
   {
     name: 'is slower than anybody waits',
-    begin: ({ proxy }) => proxy.delay(400),
-    end: ({ proxy }) => proxy.delay(0),
+    begin: ({ proxy }) => proxy.set({ latencyMs: 400 }),
+    end: ({ proxy }) => proxy.set({}),
     down: true,
   },
   { name: 'is flushed', begin: async ({ admin }) => void (await admin.call('FLUSHALL')) },
@@ -100,7 +100,7 @@ const troubles: Trouble[] = [
       await promoted.call('REPLICAOF', '127.0.0.1', wire.port)
       await until(async () => /master_link_status:up/.test(String(await promoted.call('INFO'))), 'the replica is there')
       assert.equal(await admin.call('WAIT', 1, 5_000), 1)
-      wire.swallow() // from here on it hears nothing
+      wire.set({ blackHole: true }) // from here on it hears nothing
       takeOver = async ({ proxy }) => {
         await promoted.call('REPLICAOF', 'NO', 'ONE')
         proxy.target = { port: replica.port, host: '127.0.0.1' }

@@ -140,7 +140,7 @@ async function dieAfterCommit({ fleet, start }: Stage, thing: Thing): Promise<nu
   const proxy = await openProxy({ port: fleet.redis.port, host: '127.0.0.1' })
   const writer = await start({ url: fleet.redis.url.replace(`:${fleet.redis.port}`, `:${proxy.port}`) })
   assert.equal(await get(writer, thing), 0)
-  proxy.swallow()
+  proxy.set({ blackHole: true })
   writer.order({ do: 'write', thing: thing.name }).catch(() => {})
   // No node watches: it would follow the log and tell Redis.
   const changed = sql`select from m.thing where name = ${thing.name} and version = 1`

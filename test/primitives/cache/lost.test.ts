@@ -342,7 +342,7 @@ describe('what a node does not hear', { skip: noRedis }, () => {
         const [thing] = await fleet.things(1)
         const reader = await fleet.node({ connection: { ...fleet.connection, host: dir, port: 5432 }, deaf: true })
         assert.equal(await thing!.get(reader), 0)
-        proxy.swallow()
+        proxy.set({ blackHole: true })
         await thing!.write(writer)
         // A load that does not need what is cut off: it must be asked once what is kept cannot be trusted.
         const elsewhere = () => thing!.load(writer)
@@ -353,7 +353,7 @@ describe('what a node does not hear', { skip: noRedis }, () => {
         const failing = () => Promise.reject(new Error('cut off'))
         const instead = await thing!.get(reader, failing)
         assert.ok(instead >= 1)
-        proxy.flow()
+        proxy.heal()
         await until(async () => (await thing!.get(reader)) === 2, 'it follows the log again')
         proxy.close()
       }),

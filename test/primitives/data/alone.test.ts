@@ -11,10 +11,10 @@ import { systemMigrations } from '../../../src/runtime/migrations.ts'
 import { openPostgres } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { openProxy, type TestProxy } from '../../support/proxy.ts'
+import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 
 let postgres: TestPostgres
-let proxy: TestProxy
+let proxy: FaultProxy
 let database: Database
 before(async () => {
   postgres = await testPostgres()
@@ -45,12 +45,12 @@ it("discards own connections on which the server has gone silent, and Rung's own
   const claim = () => queue.claim([{ queue: 'a', n: 1, ordered: false } as never], 'w', 1_000)
   await Promise.all([ask(), ask(), claim()])
   due.length = 0
-  proxy.swallow()
+  proxy.set({ blackHole: true })
   const calls = Promise.allSettled([ask(), ask(), claim()])
   await until(() => due.length === 3, 'all three connections wait for an answer')
   for (const end of due) end()
   for (const call of await calls) assert.ok(call.status === 'rejected' && isRungError(call.reason, 'DATA_UNAVAILABLE'))
   assert.equal(database.counts('own').total, 0)
-  proxy.flow()
+  proxy.heal()
   assert.deepEqual(await ask(), [{ one: 1 }])
 })

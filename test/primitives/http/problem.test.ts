@@ -10,7 +10,7 @@ import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { openProxy, type TestProxy } from '../../support/proxy.ts'
+import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -106,7 +106,7 @@ describe('requests that no route takes', () => {
 })
 
 describe('an answer after a commit', () => {
-  let proxy: TestProxy
+  let proxy: FaultProxy
   let running: Running
   let away: () => void
   let stop: () => Promise<void>
@@ -186,7 +186,7 @@ describe('an answer after a commit', () => {
             const inserted = Promise.withResolvers<void>()
             const writing = data.write(async (tx) => {
               await tx`insert into till.effect (kind, key) values ('saved', 'one')`
-              proxy.swallow()
+              proxy.set({ blackHole: true })
               inserted.resolve()
             })
             writing.catch(() => {})
@@ -197,7 +197,7 @@ describe('an answer after a commit', () => {
           })
           http.post('/lost-statement', async () => {
             const client = await data.pool.connect()
-            proxy.swallow()
+            proxy.set({ blackHole: true })
             const writing = client.query(insert).finally(() => client.release())
             writing.catch(() => {})
             await turn()
@@ -207,7 +207,7 @@ describe('an answer after a commit', () => {
           http.post('/silent-commit', async () => {
             await data.write(async (tx) => {
               await tx`insert into till.effect (kind, key) values ('saved', 'one')`
-              proxy.swallow()
+              proxy.set({ blackHole: true })
             })
           })
           http.post('/only-read', async () => {
