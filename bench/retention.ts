@@ -31,7 +31,10 @@ const bench: Bench = {
       const { connection } = server
       await migrate({ connection, migrations: systemMigrations })
       const database = openDatabase({ ...rung1k.data, writeConnectionsMax: 30 }, connection)
-      const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
+      const primitives = openPrimitives({
+        databases: [{ database }],
+        signals: await openSignals(database, async () => connection),
+      })
       const data = primitives.data.forModule('bench')
       const job = defineJob('bench.job', Type.Object({ n: Type.Integer() }), { concurrency: 24 })
       const Happened = defineEvent('bench.happened', Type.Object({ n: Type.Integer() }))

@@ -47,7 +47,10 @@ async function measure({ connection }: EmbeddedPostgres, rounds: number, json: b
     { ...rung1k.data, writeConnectionsMax: 8, statementTimeoutMs: 0, lockTimeoutMs: 30_000 },
     connection,
   )
-  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
+  const primitives = openPrimitives({
+    databases: [{ database }],
+    signals: await openSignals(database, async () => connection),
+  })
   try {
     const search = searchFor('bench', primitives.stores.main.searchStore)
     const vocabulary = vocabularyOf(40_000)

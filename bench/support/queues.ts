@@ -39,7 +39,10 @@ async function openRung(connection: ConnectionConfig): Promise<QueueSide> {
     { ...rung1k.data, writeConnectionsMax: poolMax, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 },
     connection,
   )
-  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
+  const primitives = openPrimitives({
+    databases: [{ database }],
+    signals: await openSignals(database, async () => connection),
+  })
   const data: Data = primitives.data.forModule('bench')
   const job = defineJob('bench.job', Type.Object({ n: Type.Integer(), at: Type.Optional(Type.Number()) }), {
     concurrency,

@@ -55,7 +55,7 @@ async function invalidate(input: Input, [module, ...tags]: readonly string[]): P
   await withDatabase(input, async ({ bindings, database, connection }) => {
     const primitives = openPrimitives({
       databases: [{ database }],
-      signals: await openSignals(database, connection),
+      signals: await openSignals(database, async () => connection),
       cache: { cdn: bindings.cdn !== undefined },
     })
     const { data } = primitives

@@ -9,6 +9,7 @@ import { makeDir } from '../engines/process/server-process.ts'
 import { openControl } from '../fleet/control.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
+import { openFailover } from '../fleet/failover.ts'
 import { liveFleet, type Planned } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
@@ -28,7 +29,7 @@ import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
-import { databaseConnections } from '../topology/topology.ts'
+import { databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
 import { withFleetDatabase } from './deploy-records.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
@@ -139,7 +140,14 @@ async function run(
   const { cpu: cores } = topology.nodes
   const quota = openCpuQuota(wordOf(dataDir), cores)
   if (quota.problem) out.note(noQuota(quota.problem))
-  const { start, slowestStopMs } = partStarter((name, text) => json || out.note(partLine(name, text)), quota)
+  const notePart = (name: string, text: string) => json || out.note(partLine(name, text))
+  const failover = openFailover({
+    dataDir,
+    members: () =>
+      new Map(supervisor.parts.flatMap(({ server }) => (server?.member ? [[server.member.name, server.member]] : []))),
+    note: (text) => notePart('failover', text),
+  })
+  const { start, slowestStopMs } = partStarter(notePart, failover.mayReturn, quota)
   const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
     rung: topology.rung,
@@ -156,7 +164,7 @@ async function run(
   const supervisor = supervise({
     parts: plan.parts,
     start,
-    unresponsiveAfterMs: topology.unresponsiveAfterMs,
+    unresponsiveAfterMs: (part) => hangsAfterMs(part, topology),
     onChange(state) {
       // A first change may be reported before `supervise` has returned.
       queueMicrotask(() => {
@@ -193,6 +201,7 @@ async function run(
       stopping = true
       stopShortening()
       return supervisor.stop().finally(async () => {
+        await failover.stop()
         await closeControl()
         await quota.close()
         await writer.remove()
@@ -200,6 +209,14 @@ async function run(
     },
   }
 }
+
+/** A database that has replicas is replaced when it hangs, which is done sooner than a process is restarted that may only be busy. */
+function hangsAfterMs(part: Part, { unresponsiveAfterMs, data }: Topology): number {
+  const isMember = part.kind === 'engine' && part.engine.startsWith('postgres') && data.replicas > 0
+  return isMember ? Math.min(memberHangsAfterMs, unresponsiveAfterMs) : unresponsiveAfterMs
+}
+
+const memberHangsAfterMs = 3_000
 
 /** Keeps this process alive, which engines do not: all of them may run elsewhere. */
 async function stayUntil(code: Promise<number>): Promise<number> {

@@ -149,6 +149,12 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
     const { added, removed, rolled } = changeOf(before.plan, next.plan)
     // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
     const engines = removed.filter(({ kind }) => kind === 'engine')
+    const primary = engines.find(({ name }) => part(name)?.server?.member?.leads())
+    if (primary) {
+      throw invalid(
+        `${primary.name} is the primary since a failover, and cannot be removed. Start the fleet anew, which gives it the first place.`,
+      )
+    }
     const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
     try {
       await use(during)

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import type { CpuQuota } from '../engines/process/cpu-quota.ts'
-import type { RunningPart } from '../engines/process/engine.ts'
+import type { EngineEvents, RunningPart } from '../engines/process/engine.ts'
 import { startServer } from '../engines/process/server-process.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
@@ -9,11 +9,12 @@ import type { SupervisorOptions } from './supervisor.ts'
 
 /**
  * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
- * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing. `quota` limits
- * the CPU time of each process of the app.
+ * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing; `mayReturn` is as
+ * in `EngineEvents`; `quota` limits the CPU time of each process of the app.
  */
 export function partStarter(
   note: (part: string, text: string) => void,
+  mayReturn: EngineEvents['mayReturn'],
   quota?: CpuQuota,
 ): {
   start: SupervisorOptions['start']
@@ -26,7 +27,7 @@ export function partStarter(
     async start(part, over, report) {
       if (part.kind === 'engine') {
         const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
-        return part.start({ report, over, note: (text) => note(part.name, text), requestTimeoutMs })
+        return part.start({ report, over, note: (text) => note(part.name, text), requestTimeoutMs, mayReturn })
       }
       const { health, ...running } = await startCommand(part, over, part.kind === 'app' ? quota : undefined)
       reports.set(part.name, health)

@@ -68,7 +68,7 @@ export interface SupervisorOptions {
     report: (trouble: string | undefined, pid?: number) => void,
   ): Promise<RunningPart>
   /** A part that has not answered for this many ms is restarted; 0 disables this. */
-  unresponsiveAfterMs: number
+  unresponsiveAfterMs(part: Part): number
   /** After each change of a state. */
   onChange(state: PartState): void
 }
@@ -174,33 +174,35 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
 
   /** Asks a running part at a steady pace, and kills it when it hangs. */
   async function listen(supervised: Supervised): Promise<void> {
+    const hangsAfterMs = unresponsiveAfterMs(supervised.part)
+    if (hangsAfterMs === 0) return
     let silence: Silence | undefined
     while (!over.signal.aborted && all.includes(supervised)) {
       const { server } = supervised
       const { state, since } = supervised.state
-      const asked = await ask(state === 'running' ? server : undefined)
+      const asked = await ask(state === 'running' ? server : undefined, hangsAfterMs)
       const isSame = supervised.state.state === 'running' && supervised.state.since === since
-      silence = isSame ? silenceAfter(silence, asked, unresponsiveAfterMs) : undefined
-      if (silence && hangs(silence, unresponsiveAfterMs) && !over.signal.aborted) {
+      silence = isSame ? silenceAfter(silence, asked, hangsAfterMs) : undefined
+      if (silence && hangs(silence, hangsAfterMs) && !over.signal.aborted) {
         silence = undefined
-        supervised.hung = `did not answer for ${unresponsiveAfterMs / 1000} s`
+        supervised.hung = `did not answer for ${hangsAfterMs / 1000} s`
         tellRestarting(supervised, supervised.hung)
         server!.kill()
       }
-      await sleep(Math.max(0, asked.at + paceMs(unresponsiveAfterMs) - systemClock.ticks()), over.signal)
+      await sleep(Math.max(0, asked.at + paceMs(hangsAfterMs) - systemClock.ticks()), over.signal)
     }
   }
 
-  async function ask(server: RunningPart | undefined): Promise<Question> {
+  async function ask(server: RunningPart | undefined, hangsAfterMs: number): Promise<Question> {
     const at = systemClock.ticks()
     let answered = server === undefined
-    const asked = server?.answers(2 * paceMs(unresponsiveAfterMs)).then(
+    const asked = server?.answers(2 * paceMs(hangsAfterMs)).then(
       (any) => {
         answered = any
       },
       () => {},
     )
-    await atMost(paceMs(unresponsiveAfterMs), asked ?? Promise.resolve())
+    await atMost(paceMs(hangsAfterMs), asked ?? Promise.resolve())
     return { at, until: systemClock.ticks(), answered }
   }
 
@@ -209,7 +211,7 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
     await launch(supervised)
     tell(supervised, 'running')
     supervised.keeping = keep(supervised)
-    if (unresponsiveAfterMs > 0) listen(supervised).catch(() => {}) // rejects when the supervisor stops
+    listen(supervised).catch(() => {}) // rejects when the supervisor stops
   }
 
   /** Resolves when nothing of it runs. */

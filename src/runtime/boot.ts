@@ -170,7 +170,7 @@ async function migrateAll({ app, bindings, onMigration }: Starting, server: Data
   const elsewhere = new Set(bindings.databases.flatMap(({ modules }) => modules))
   const options = { backfillRowsMax, ...(onMigration && { onEvent: onMigration }) }
   const migrations = await migrationsOf(app, (module) => !elsewhere.has(module))
-  await migrate({ connection: server.connection, migrations, ...options }).catch((error) => {
+  await migrate({ connection: await server.primary(), migrations, ...options }).catch((error) => {
     throw bindings.mode === 'development' && bindings.data.engine === 'embedded' ? orBeginAnew(error, bindings) : error
   })
   for (const { name, url, modules } of bindings.databases) {
@@ -245,7 +245,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
     databases: [main, ...others],
     signals: await openSignals(
       main.database,
-      server.connection,
+      server.primary,
       redis && shared && { client: redis, url: shared.url, app: app.name },
     ),
     guard: boundaryGuard(

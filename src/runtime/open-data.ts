@@ -55,7 +55,7 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const { requestTimeoutMs } = options
     const primitives = openPrimitives({
       databases: [{ database }],
-      signals: await openSignals(database, server.connection),
+      signals: await openSignals(database, server.primary),
       guard: boundaryGuard(bindings.mode, reads, log),
       cache: { cdn: bindings.cdn !== undefined, ...(requestTimeoutMs !== undefined && { requestTimeoutMs }) },
     })

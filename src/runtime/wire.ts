@@ -53,7 +53,10 @@ export type CacheLayers = Pick<CacheParts, 'shared' | 'edge'> &
 
 /** An engine that this process itself runs, or one that runs elsewhere. */
 export interface DatabaseServer {
+  /** For a tool the primary's; for a process of the app that of the first of its servers. */
   connection: ConnectionConfig
+  /** Returns where the primary is: a failover may have moved it. */
+  primary(): Promise<ConnectionConfig>
   /** For the doctor's experiments; the app's own where nothing better is known. */
   adminConnection: ConnectionConfig
   pid(): number | undefined
@@ -67,12 +70,17 @@ export async function startDatabaseServer(
   how: 'own' | 'attach' | 'join' = 'own',
 ): Promise<DatabaseServer> {
   if (data.engine === 'external') {
-    const connection = { url: data.url }
-    await tryOut(connection)
-    return { connection, adminConnection: connection, pid: () => undefined, async stop() {} }
+    const first = { url: data.url }
+    const all = [first, ...data.readUrls.map((url) => ({ url }))]
+    const { findPrimary } = await import('../engines/postgres/find-primary.ts')
+    const primary = () => findPrimary(all)
+    if (all.length === 1) await tryOut(first)
+    const found = await primary()
+    const connection = how === 'attach' ? found : first
+    return { connection, primary, adminConnection: connection, pid: () => undefined, async stop() {} }
   }
   const { attachEmbedded, joinEmbedded, startEmbedded } = await import('../engines/postgres/embedded.ts')
-  return { own: startEmbedded, attach: attachEmbedded, join: joinEmbedded }[how]({
+  const server = await { own: startEmbedded, attach: attachEmbedded, join: joinEmbedded }[how]({
     root: dataDir,
     connectionsMax: data.connectionsMax,
     onEvent(event, detail) {
@@ -81,6 +89,7 @@ export async function startDatabaseServer(
       log[level]({ event: `postgres-${event}` }, detail)
     },
   })
+  return { ...server, primary: async () => server.connection }
 }
 
 async function tryOut(connection: ConnectionConfig): Promise<void> {
@@ -173,11 +182,11 @@ export async function openRedis(
 /** Signals between all processes of the app: over Redis where there is one, otherwise over the database's own NOTIFY. */
 export async function openSignals(
   database: Database,
-  connection: ConnectionConfig,
+  primary: DatabaseServer['primary'],
   redis?: { client: RedisClient; url: string; app: string },
 ): Promise<Signals> {
   const failed = (error: unknown) => tellSignals({ database, error })
-  if (redis === undefined) return signalsOver(notifyLine(database, connection, failed), failed)
+  if (redis === undefined) return signalsOver(notifyLine(database, primary, failed), failed)
   const { redisLine } = await import('../primitives/signals/redis.ts')
   return signalsOver(redisLine(redis, failed), failed)
 }

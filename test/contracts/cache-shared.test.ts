@@ -77,7 +77,7 @@ test('page edge: nginx: what was written is new at the edge when its writer is a
   const pageCache = await testPageCache(apps.map(({ address }) => address))
   const edge = () => new EdgeCache(nginxEdge(pageCache.server.admin), () => {})
   const under = await openNodes(postgres, async ({ database, connection, log }) =>
-    openNode({ database, log, signals: await openSignals(database, connection), edge: edge() }),
+    openNode({ database, log, signals: await openSignals(database, async () => connection), edge: edge() }),
   )
   const ask = async () => {
     const { headers, body } = await askPage(pageCache.server.url, '/page')

@@ -12,7 +12,12 @@ signalsContract('notify', async () => {
   const postgres = await testPostgres()
   const { database, connection } = await openSystemTables(postgres)
   return {
-    open: async () => notifyLine(database, connection, () => {}),
+    open: async () =>
+      notifyLine(
+        database,
+        async () => connection,
+        () => {},
+      ),
     async breakLines() {
       await runAlone(
         database,

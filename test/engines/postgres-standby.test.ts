@@ -8,7 +8,13 @@ import { fileURLToPath } from 'node:url'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
 import { dropOtherSlots, releaseRows } from '../../src/engines/postgres/slots.ts'
-import { hasDiverged, removeStandby, whatIsWrong } from '../../src/engines/postgres/standby.ts'
+import {
+  hasDiverged,
+  type PrimaryPlace,
+  removeStandby,
+  type StandbyOptions,
+  whatIsWrong,
+} from '../../src/engines/postgres/standby.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { ended, until } from '../support/process.ts'
 import { askOne, type Cluster, type ClusterOptions, startCluster } from '../support/standby.ts'
@@ -33,10 +39,9 @@ const note = (cluster: Cluster, id: number) => askOne(cluster.primary.connection
 const last = 'select max(id) from notes'
 const onPrimary = (cluster: Cluster, text: string) =>
   askOne({ ...cluster.primary.adminConnection, database: 'postgres' }, text)
-const primaryOf = ({ primary }: Cluster) => ({
-  dataFolder: primary.dataDir.postgres,
-  socketDir: primary.adminConnection.host!,
-})
+const primaryOf =
+  ({ primary }: Cluster) =>
+  () => ({ dataFolder: primary.dataDir.postgres, socketDir: primary.adminConnection.host! })
 const copies = ({ events }: { events: readonly string[] }) => events.filter((event) => event.startsWith('copying'))
 const slots = `select string_agg(slot_name, ',' order by slot_name) from pg_replication_slots`
 
@@ -97,8 +102,11 @@ test('replicas follow a primary that was killed', async () => {
 
 const program = fileURLToPath(new URL('../support/replica-and-die.ts', import.meta.url))
 
-async function startAndDie(options: object, moment: 'copy' | 'run'): Promise<void> {
-  const child = fork(program, [JSON.stringify(options), moment])
+async function startAndDie(
+  options: Omit<StandbyOptions, 'primary'> & { primary(): PrimaryPlace },
+  moment: 'copy' | 'run',
+): Promise<void> {
+  const child = fork(program, [JSON.stringify({ ...options, primary: options.primary() }), moment])
   const [, signal] = await once(child, 'exit')
   assert.equal(signal, 'SIGKILL')
 }

@@ -17,7 +17,10 @@ const stubborn = `
 
 test('a process has as long to stop as it says that it needs, and an edge learns how long a request may take', async () => {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-  const { start, slowestStopMs } = partStarter(() => {})
+  const { start, slowestStopMs } = partStarter(
+    () => {},
+    async () => true,
+  )
   const none = new AbortController().signal
   const told = JSON.stringify({ status: 'ok', requestTimeoutMs: 120_000, stopTimeoutMs: 150 })
   const port = await freePort()

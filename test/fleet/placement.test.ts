@@ -279,11 +279,10 @@ describe('another engine', () => {
   it('runs the replicas of a rung, each in a folder of its own, and tells the processes of the app in order', () => {
     const env = { RUNG_POOLER: 'off', RUNG_BALANCER: 'off' }
     const { parts } = planOf({ options: { rung: '100k' }, env })
-    const primary = { dataFolder: '/srv/data/postgres', socketDir: '/srv/data/run' }
     for (const name of ['postgres-2', 'postgres-3']) {
       const { connectionsMax, ...rest } = optionsOf(parts, name)
       assert.equal(connectionsMax, optionsOf(parts, 'postgres').connectionsMax)
-      assert.deepEqual(rest, { name, root: `/srv/data/${name}`, primary, endsWithOwner: true })
+      assert.deepEqual(rest, { name, dataDir: '/srv/data' })
     }
     assert.equal(
       appsOf(parts)[0]!.env.DATABASE_READ_URL,

@@ -3,8 +3,8 @@ import { readdir, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { memberFiles } from '../../src/engines/postgres/members.ts'
 import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
-import { filesOf } from '../../src/engines/postgres/standby.ts'
 import { noNginx } from '../support/nginx.ts'
 import { ended, openScratch, processesOn, type RungProcess, type Scratch, sameExit, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
@@ -24,7 +24,7 @@ describe('the replicas of rung up', { skip }, () => {
 
   const admin = (socketDir: string) => ({ host: socketDir, port: 5432, user: 'rung', database: 'app' })
   const primary = () => admin(socketDirFor(scratch.dataDir, tmpdir()))
-  const replica = (name: string) => admin(filesOf(path.join(scratch.dataDir, name)).socketDir)
+  const replica = (name: string) => admin(memberFiles(scratch.dataDir, name).socketDir)
   const pidOf = ({ parts }: RungProcess, name: string) => parts!.find((part) => part.name === name)!.pid
   const slots = `select string_agg(slot_name, ',' order by slot_name) from pg_replication_slots`
 
@@ -45,7 +45,7 @@ describe('the replicas of rung up', { skip }, () => {
     sameExit(await up.stop(), 0)
     assert.deepEqual(await processesOn(scratch.dataDir), [])
     for (const name of ['', 'postgres-2', 'postgres-3']) {
-      const { socketDir } = name === '' ? { socketDir: primary().host } : filesOf(path.join(scratch.dataDir, name))
+      const { socketDir } = name === '' ? { socketDir: primary().host } : memberFiles(scratch.dataDir, name)
       assert.deepEqual(await readdir(socketDir), [])
     }
   })

@@ -16,7 +16,7 @@ function stage(fail: (name: string, start: number) => Error | undefined = () => 
   const silent = new Set<string>()
   const supervisor = supervise({
     parts,
-    unresponsiveAfterMs,
+    unresponsiveAfterMs: () => unresponsiveAfterMs,
     async start({ name }): Promise<RunningPart> {
       const count = (starts.get(name) ?? 0) + 1
       starts.set(name, count)

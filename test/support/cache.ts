@@ -256,7 +256,7 @@ export async function eventually(check: () => Promise<void>): Promise<void> {
 /** The combinations of adapters that the contract and the bench run on. */
 export function memoryNodes(postgres: TestPostgres): Promise<CacheUnderTest> {
   return openNodes(postgres, async ({ database, connection, log }) =>
-    openNode({ database, log, signals: await openSignals(database, connection) }),
+    openNode({ database, log, signals: await openSignals(database, async () => connection) }),
   )
 }
 

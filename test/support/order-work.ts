@@ -44,7 +44,10 @@ export async function openOrders(connection: ConnectionConfig): Promise<{
     },
     connection,
   )
-  const primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, connection) })
+  const primitives = openPrimitives({
+    databases: [{ database }],
+    signals: await openSignals(database, async () => connection),
+  })
   const close = () => primitives.close().then(() => database.close())
   return { primitives, data: primitives.data.forModule('orders'), close }
 }

@@ -120,7 +120,7 @@ export async function startCluster(dir: string, replicas: number, options: Clust
       startReplica(primary, {
         name,
         root: path.join(dir, name),
-        primary: { dataFolder: primary.dataDir.postgres, socketDir: primary.adminConnection.host! },
+        primary: () => ({ dataFolder: primary.dataDir.postgres, socketDir: primary.adminConnection.host! }),
         connectionsMax,
         throwaway: true,
         ...(applyDelayMs !== undefined && { applyDelayMs }),

@@ -142,6 +142,14 @@ export function lastWordsOf(client: PooledClient): Error | undefined {
   return lastWords.get(client)
 }
 
+/** Connections on which a commit was reported though no replica has confirmed it: its wait was cancelled, by a time limit or by hand. */
+const unconfirmed = new WeakSet<object>()
+
+/** Whether a commit of this connection may be lost with its server. (src/backend/replication/syncrep.c) */
+export function isUnconfirmed(client: PooledClient): boolean {
+  return unconfirmed.has(client)
+}
+
 /** Creates a pool of pipelining connections: statements that do not wait for each other share a round trip. */
 export function createPool(config: PoolConfig): Pool {
   const pool = new pg.Pool({
@@ -154,6 +162,9 @@ export function createPool(config: PoolConfig): Pool {
   // pool replaces it. Without a listener either would end the process.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', (error) => lastWords.get(client) ?? lastWords.set(client, error)))
+  pool.on('connect', (client) =>
+    client.on('notice', ({ routine }) => void (routine === 'SyncRepWaitForLSN' && unconfirmed.add(client))),
+  )
   const open = new Set<PooledClient>()
   pool.on('connect', (client) => void open.add(client))
   pool.on('remove', (client) => void open.delete(client))

@@ -3,17 +3,27 @@ import { mkdirSync } from 'node:fs'
 import { chown, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir, totalmem } from 'node:os'
 import path from 'node:path'
-import { after, every, everyAlone, sleep, systemClock } from '../../kernel/clock.ts'
+import { after, sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
 import { isRunning } from '../process/is-running.ts'
 import { identityOf } from '../process/launcher.ts'
 import { findBinaries, findPostgresLauncher } from './binaries.ts'
 import { type ConnectionConfig, connectOnce } from './client.ts'
 import { type DataDir, openDataDir } from './data-dir.ts'
-import { type DiskEvent, diskGuard } from './disk.ts'
+import type { DiskEvent } from './disk.ts'
+import { primaryDuties } from './duties.ts'
+import { bringHome, firstMember, lead, memberFiles, readPrimacy } from './members.ts'
 import { appDatabase, appRole, initdbArgs, settings, setupStatements, socketDirFor, superuser } from './recipe.ts'
-import { adminAt, type FoundServer, findServer, lastLines, readPidFile, runServer, stopFoundServer } from './server.ts'
-import { releaseRows } from './slots.ts'
+import {
+  adminAt,
+  type FoundServer,
+  findServer,
+  lastLines,
+  type RunningServer,
+  readPidFile,
+  runServer,
+  stopFoundServer,
+} from './server.ts'
 
 /** The Postgres that Rung starts itself; server.ts says how it runs. */
 export interface EmbeddedPostgres {
@@ -28,7 +38,7 @@ export interface EmbeddedPostgres {
 }
 
 /** A server that this process runs, and restarts when it is lost. */
-export interface OwnedPostgres extends EmbeddedPostgres {
+export interface OwnedPostgres extends EmbeddedPostgres, Pick<RunningServer, 'keeper'> {
   answers(withinMs: number): Promise<boolean>
   /** Ends a server that hangs, so that it is restarted. */
   kill(): void
@@ -43,15 +53,24 @@ export interface EmbeddedOptions {
   endsWithOwner?: boolean
   /** For tests: a crash of the machine may destroy the data, and nothing is written through to the disk. */
   throwaway?: boolean
+  /** As one of several servers, see members.ts. */
+  member?: MemberOptions
   /** Called on changes that should be logged. */
-  onEvent?: (event: 'started' | 'adopted' | 'lost' | 'recovered' | DiskEvent, detail: string) => void
+  onEvent?: (event: EmbeddedEvent, detail: string) => void
+}
+
+export type EmbeddedEvent = 'started' | 'adopted' | 'lost' | 'recovered' | 'replaced' | DiskEvent
+
+export interface MemberOptions {
+  /** Asked before it is started again after it was lost; `false` if another server has taken its place. */
+  mayReturn(why: string): Promise<boolean>
+  /** Kills all of its processes. */
+  kill(): Promise<void>
 }
 
 /** Enough for the slowest disks. */
 const initdbMsMax = 300_000
 const startTimeoutMs = 60_000 // crash recovery replays the log before it answers
-const diskLookEveryMs = 1_000
-const releaseEveryMs = 30_000
 
 /**
  * Starts Postgres on `root`, creating it at the first start, and returns when it answers.
@@ -60,14 +79,21 @@ const releaseEveryMs = 30_000
 export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPostgres> {
   const dataDir = await openDataDir(path.resolve(options.root))
   const socketDir = socketDirFor(dataDir.root, tmpdir())
-  const { connectionsMax, throwaway } = options
-  const wanted = settings({ memoryBytes: totalmem(), socketDir, connectionsMax, ...(throwaway && { throwaway }) })
+  const { connectionsMax, throwaway, member } = options
+  const wanted = settings({
+    memoryBytes: totalmem(),
+    socketDir,
+    connectionsMax,
+    isMember: member !== undefined,
+    ...(throwaway && { throwaway }),
+  })
   const keeperConnection = adminAt(socketDir)
   const adminConnection = { ...keeperConnection, database: appDatabase }
   const connection = { ...adminConnection, user: appRole }
-  const disk = diskGuard(dataDir.root, (event, detail) => options.onEvent?.(event, detail))
+  const duties = primaryDuties(dataDir.root, (event, detail) => options.onEvent?.(event, detail))
   let cramped = false
 
+  if (!member) await bringHome(dataDir.root)
   await removeAbandoned(dataDir)
   if (!(await hasDatabase(dataDir))) await initialise(dataDir)
   const server = await runServer({
@@ -78,13 +104,15 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     settings: () => wanted,
     endsWithOwner: options.endsWithOwner ?? false,
     startTimeoutMs,
+    ...(member && { mayReturn: member.mayReturn, kill: member.kill }),
     /** On a full disk the reserve is freed, so that the database can at least be read. */
     async repair(error) {
-      cramped = await disk.makeRoom(messageOf(error))
+      cramped = await duties.disk.makeRoom(messageOf(error))
       return cramped
     },
     async onUp(keeper) {
-      if (cramped) await disk.look(keeper).catch(() => {}) // before writers use the freed space
+      await lead(keeper) // it may have been chosen as the primary, and everything stopped before it was promoted
+      if (cramped) await duties.disk.look(keeper).catch(() => {}) // before writers use the freed space
       cramped = false
     },
     onEvent: (event, detail) => options.onEvent?.(event, detail),
@@ -96,25 +124,19 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<OwnedPost
     throw error
   }
   options.onEvent?.(server.how, `process ${server.pid()}`)
-  let looked = Promise.resolve()
-  const stopLooking = every(diskLookEveryMs, () => {
-    looked = disk.look(server.keeper()).catch(() => {}) // a lost connection is taken care of elsewhere
-  })
-
-  const stopReleasing = everyAlone(releaseEveryMs, () => releaseRows(server.keeper(), keeperConnection).catch(() => {}))
-
+  duties.begin(server.keeper, socketDir)
   return {
     connection,
     adminConnection,
     dataDir,
+    keeper: server.keeper,
     pid: server.pid,
     answers: server.answers,
     kill: server.kill,
     async stop() {
-      stopLooking()
+      const ended = duties.end()
       await server.stop()
-      await stopReleasing()
-      await looked // it may be writing to a folder that the caller removes next
+      await ended
     },
   }
 }
@@ -150,21 +172,18 @@ export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPo
 
 /** Finds a running server of a `.rung` folder. */
 export function findRunning(root: string): Promise<FoundServer | undefined> {
-  return findServer(dataOf(root))
+  return findServer(memberFiles(root, firstMember).data)
 }
 
 /** Stops a server that no process owns, and waits for its end. */
 export function stopFound(root: string, found: FoundServer): Promise<void> {
-  return stopFoundServer(dataOf(root), found)
+  return stopFoundServer(memberFiles(root, firstMember).data, found)
 }
 
-function dataOf(root: string): string {
-  return path.join(path.resolve(root), 'postgres')
-}
-
-/** Connects to a server that another process runs. */
+/** Connects to the primary, which another process runs. */
 async function reach(dataDir: DataDir): Promise<EmbeddedPostgres | undefined> {
-  const file = await readPidFile(dataDir.postgres)
+  const { primary } = await readPrimacy(dataDir.root)
+  const file = await readPidFile(memberFiles(dataDir.root, primary).data)
   if (!file || !isRunning(file.pid)) return undefined
   const { pid, socket } = file
   const connection = { ...socket, user: appRole, database: appDatabase }

@@ -5,9 +5,12 @@ import { placeOf } from '../../topology/urls.ts'
 import { type Engine, type EngineEvents, type RunningPart, stateOf } from '../process/engine.ts'
 import { installedPostgres } from './binaries.ts'
 import { type ConnectionConfig, connectOnce } from './client.ts'
-import { type EmbeddedOptions, findRunning, type OwnedPostgres, startEmbedded, stopFound } from './embedded.ts'
+import { findRunning, stopFound } from './embedded.ts'
 import { rolesOf } from './lag.ts'
+import { type MemberPartOptions, startMemberPart } from './member-part.ts'
+import { firstMember, memberFiles } from './members.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
+import { adminAt } from './server.ts'
 import { dropOtherSlots } from './slots.ts'
 
 /** The database: it comes with Rung, and restarts itself. */
@@ -27,7 +30,7 @@ export const postgres: Engine = {
     url === undefined ? 'Postgres 18, in the data directory' : `Postgres at ${placeOf(url)}`,
   place({ dataDir, tmpDir, topology }) {
     const socketDir = socketDirFor(dataDir, tmpDir)
-    const options = { root: dataDir, connectionsMax: databaseConnections(topology), endsWithOwner: true }
+    const options = { dataDir, name: firstMember, connectionsMax: databaseConnections(topology) }
     const replicas = replicaNames(topology.data.replicas)
     return {
       address: socketDir,
@@ -53,32 +56,15 @@ export const postgres: Engine = {
   },
 }
 
+/** Whichever role it has: replicas may be added while it runs. */
 async function start(
-  options: EmbeddedOptions,
+  options: MemberPartOptions,
   replicas: readonly string[],
-  { report }: EngineEvents,
+  events: EngineEvents,
 ): Promise<RunningPart> {
-  const server = await startEmbedded({
-    ...options,
-    onEvent(event, detail) {
-      if (event === 'lost') report(detail)
-      if (event === 'recovered') report(undefined, server.pid())
-    },
-  })
-  await forgetOthers(server.adminConnection, replicas).catch(() => {}) // they are bounded in size and time anyway
-  return runningPart(server)
-}
-
-/** A server restarts itself, so its part ends only by being stopped. */
-export function runningPart(server: Pick<OwnedPostgres, 'pid' | 'answers' | 'kill' | 'stop'>): RunningPart {
-  const { promise: exited, resolve } = Promise.withResolvers<string>()
-  return {
-    pid: server.pid(),
-    exited,
-    answers: server.answers,
-    kill: server.kill,
-    stop: () => server.stop().finally(() => resolve('Postgres was stopped')),
-  }
+  const running = await startMemberPart(options, events)
+  await forgetOthers(adminAt(memberFiles(options.dataDir, options.name).socketDir), replicas).catch(() => {}) // they are bounded in size and time anyway
+  return running
 }
 
 async function forgetOthers(admin: ConnectionConfig, replicas: readonly string[]): Promise<void> {

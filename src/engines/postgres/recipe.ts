@@ -20,6 +20,8 @@ export interface PostgresSettings {
   /** Folder of the Unix socket; only its owner may enter. */
   socketDir: string
   connectionsMax: number
+  /** Whether it is one of several: which replicas a commit waits for is then decided while it runs. */
+  isMember?: boolean
   /** Whether the data is thrown away: nothing is synced to the disk. */
   throwaway?: boolean
 }
@@ -40,6 +42,8 @@ function megabytes(bytes: number, least: number, most: number): string {
  * - `wal_level` replica, so that a standby or a backup needs no restart;
  * - the log kept for an absent archiver is bounded in size, by what checkpoints keep anyway, and in time, so that an abandoned
  *   archiver costs nothing after some days;
+ * - as one of several: enough log is kept for replicas that follow another primary after a failover, and a commit waits at most 5 s for
+ *   one that has frozen. Alone, a commit waits for no replica, whatever an earlier start has left in the server's own file;
  * - shared buffers: an eighth of the memory, at most 1 GiB, because the app shares the machine.
  */
 export function settings(wanted: PostgresSettings): Record<string, string> {
@@ -72,6 +76,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     log_checkpoints: 'off',
     log_min_messages: 'log', // errors of statements contain values, and the app gets them anyway
     log_line_prefix: '%m [%p] ',
+    ...(wanted.isMember ? { wal_keep_size: '256MB', wal_sender_timeout: '5s' } : { synchronous_standby_names: '' }),
     ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
   }
 }
@@ -79,7 +84,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
 export interface ReplicaSettings extends PostgresSettings {
   /** Its name for the primary: `postgres-2`. */
   name: string
-  /** Folder of the primary's socket. */
+  /** Folder of the primary's socket, or a link to it. */
   primarySocketDir: string
   /** What it shows is at least this late. */
   applyDelayMs?: number | undefined
@@ -131,6 +136,11 @@ export function serverNames(count: number): string[] {
 /** Returns the names of replicas; the primary is `postgres`. */
 export function replicaNames(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `postgres-${index + 2}`)
+}
+
+/** Returns the value of `synchronous_standby_names`: a commit waits for any one of these. */
+export function synchronousNames(names: readonly string[]): string {
+  return names.length === 0 ? '' : `ANY 1 (${names.map((name) => `"${name}"`).join(', ')})`
 }
 
 /** Returns the name of a replica's slot on the primary. */

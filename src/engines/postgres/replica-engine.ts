@@ -1,12 +1,12 @@
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { systemClock } from '../../kernel/clock.ts'
 import { databaseConnections } from '../../topology/topology.ts'
-import type { Engine, EngineEvents, RunningPart } from '../process/engine.ts'
-import { runningPart } from './engine.ts'
+import type { Engine } from '../process/engine.ts'
+import { startMemberPart } from './member-part.ts'
+import { memberFiles, primaryPlace } from './members.ts'
 import { appDatabase, appRole, replicaNames, socketDirFor } from './recipe.ts'
 import { type FoundServer, findServer, stopFoundServer } from './server.ts'
-import { filesOf, removeStandby, type StandbyOptions, startStandby } from './standby.ts'
+import { removeStandby } from './standby.ts'
 
 /** Replicas of the database that Rung runs. They restart themselves. */
 export const postgresReplica: Engine = {
@@ -28,13 +28,7 @@ export const postgresReplica: Engine = {
   place({ name, dataDir, tmpDir, topology }) {
     const root = path.join(dataDir, name)
     const socketDir = socketDirFor(root, tmpDir)
-    const options = {
-      root,
-      name,
-      primary: { dataFolder: path.join(dataDir, 'postgres'), socketDir: socketDirFor(dataDir, tmpDir) },
-      connectionsMax: databaseConnections(topology),
-      endsWithOwner: true,
-    }
+    const options = { dataDir, name, connectionsMax: databaseConnections(topology) }
     return {
       address: socketDir,
       dir: root,
@@ -43,8 +37,8 @@ export const postgresReplica: Engine = {
       environment: {
         DATABASE_READ_URL: `postgres://${appRole}@/${appDatabase}?host=${encodeURIComponent(socketDir)}`,
       },
-      start: (events) => start(options, events),
-      remove: () => removeStandby(options),
+      start: (events) => startMemberPart(options, events),
+      remove: () => removeStandby({ root, name, primary: () => primaryPlace(dataDir) }),
     }
   },
   async findLeftover(dataDir) {
@@ -67,51 +61,10 @@ async function leftoversIn(dataDir: string): Promise<{ data: string; socketDir: 
   const names = (await readdir(dataDir).catch(() => [])).filter((name) => /^postgres-\d+$/.test(name))
   const all = await Promise.all(
     names.map(async (name) => {
-      const { data, socketDir } = filesOf(path.join(dataDir, name))
+      const { data, socketDir } = memberFiles(dataDir, name)
       const server = await findServer(data)
       return server && { data, socketDir, server }
     }),
   )
   return all.filter((one) => one !== undefined)
-}
-
-async function start(options: StandbyOptions, { report, note, over }: EngineEvents): Promise<RunningPart> {
-  const progress = copyProgress(note)
-  const server = await startStandby({
-    ...options,
-    over,
-    onProgress: progress.tell,
-    onEvent(event, detail) {
-      if (event === 'copying') {
-        progress.restart()
-        note(`copies the primary, because ${detail}`)
-      }
-      if (event === 'copied') note(`has copied ${detail}`)
-      if (event === 'lost') report(detail)
-      if (event === 'recovered') report(undefined, server.pid())
-    },
-  })
-  return runningPart(server)
-}
-
-const tellEveryMs = 2_000
-
-/** Tells how far a copy is, every two seconds. */
-function copyProgress(note: (text: string) => void) {
-  let began = 0
-  let toldAt = 0
-  return {
-    restart() {
-      began = systemClock.ticks()
-      toldAt = began
-    },
-    tell(doneBytes: number, totalBytes: number) {
-      const at = systemClock.ticks()
-      if (at - toldAt < tellEveryMs) return
-      toldAt = at
-      const [done, total] = [doneBytes / 1024 ** 2, totalBytes / 1024 ** 2]
-      const rate = done / ((at - began) / 1000)
-      note(`has copied ${done.toFixed(0)} of ${total.toFixed(0)} MB, at ${rate.toFixed(0)} MB/s`)
-    },
-  }
 }

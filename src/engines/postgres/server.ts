@@ -59,11 +59,15 @@ export interface ServerOptions extends ServerFiles {
   startTimeoutMs: number
   /** Asked while it starts: why there is no point in waiting for it. */
   givesUp?(): string | undefined
+  /** Asked each time before it is started again after it was lost; `false` if another server has taken its place. */
+  mayReturn?(why: string): Promise<boolean>
   /** Called after a failed start; whether another attempt makes sense. */
   repair(error: unknown): Promise<boolean>
   /** Called at each start, before the server is used. */
   onUp?(keeper: Client): Promise<void>
-  onEvent(event: 'lost' | 'recovered', detail: string): void
+  onEvent(event: 'lost' | 'recovered' | 'replaced', detail: string): void
+  /** How a server that hangs is ended. Default: an immediate shutdown, with which it frees its shared memory. */
+  kill?(): Promise<void>
   /** When aborted during the start, the server is ended. */
   over?: AbortSignal
 }
@@ -91,6 +95,8 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
   let server: Server
   let keeper: Client
   let watchdog: Watchdog | undefined
+  /** Whether another server has taken its place: nothing of this one runs. */
+  let left = false
   /** The work of bringing the server back. */
   let returning: Promise<void> | undefined
 
@@ -150,6 +156,7 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
     options.onEvent('lost', why)
     for (let attempt = 0; !stopping.signal.aborted; attempt += 1) {
       try {
+        if (options.mayReturn && !(await options.mayReturn(why))) return leave()
         await first?.()
         await bringUp()
         if (!stopping.signal.aborted) options.onEvent('recovered', `Postgres is back, process ${server.pid}`)
@@ -160,6 +167,13 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
         await sleep(Math.min(5_000, 100 * 2 ** attempt), stopping.signal)
       }
     }
+  }
+
+  function leave(): void {
+    left = true
+    stopping.abort(new Error('another server has taken its place'))
+    watchdog?.end()
+    options.onEvent('replaced', 'another server has taken its place')
   }
 
   await privateDir(socketDir, launcher)
@@ -174,7 +188,9 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
     pid: () => server.pid,
     answers: (withinMs) => answersAt(path.join(socketDir, `.s.PGSQL.${socketPort}`), withinMs),
     kill() {
-      if (!stopping.signal.aborted) void endHung(data, server.pid)
+      if (stopping.signal.aborted) return
+      if (options.kill) options.kill().catch(() => {})
+      else void endHung(data, server.pid)
     },
     async renew(why, between) {
       let done = false
@@ -190,7 +206,8 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
       stopped ??= (async () => {
         stopping.abort(new Error('Postgres is being stopped'))
         await returning
-        await stopServer(data, server, keeper)
+        if (left) await keeper.end().catch(() => {})
+        else await stopServer(data, server, keeper)
         watchdog?.end()
       })()
       return stopped
@@ -365,7 +382,7 @@ async function takeLock(admin: ConnectionConfig, root: string): Promise<Client> 
   throw inUse(root)
 }
 
-function inUse(root: string): RungError {
+export function inUse(root: string): RungError {
   return new RungError(
     'DATA_DIR_IN_USE',
     `Another process runs on the data directory ${root}. Stop it first, or set RUNG_DATA to a folder for this one.`,

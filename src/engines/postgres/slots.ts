@@ -7,7 +7,7 @@ import { slotOf } from './recipe.ts'
  */
 
 /** Slots that Rung made for replicas. */
-const ours = String.raw`slot_type = 'physical' and slot_name ~ '^rung_postgres_\d+$'`
+const ours = String.raw`slot_type = 'physical' and slot_name ~ '^rung_postgres(_\d+)?$'`
 
 /**
  * Makes sure that a replica has a usable slot. A new one keeps the log from now on. One whose log is gone already is replaced: the

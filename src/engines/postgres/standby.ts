@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir, totalmem } from 'node:os'
+import { totalmem } from 'node:os'
 import path from 'node:path'
 import { everyAlone, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
@@ -10,7 +10,10 @@ import { makeDir } from '../process/server-process.ts'
 import { findBinaries, findPostgresLauncher } from './binaries.ts'
 import { type Client, type ConnectionConfig, connectOnce } from './client.ts'
 import { copyPrimary, removeDrafts } from './copy.ts'
-import { appDatabase, appRole, postgresMajor, replicaSettings, socketDirFor } from './recipe.ts'
+import { primaryDuties } from './duties.ts'
+import type { EmbeddedEvent, MemberOptions } from './embedded.ts'
+import { filesOf, firstMember, isSuperseded, lead } from './members.ts'
+import { appDatabase, appRole, postgresMajor, replicaSettings } from './recipe.ts'
 import { adminAt, findServer, type RunningServer, runServer, type ServerFiles, stopFoundServer } from './server.ts'
 import { dropSlot, ensureSlot, renewSlot } from './slots.ts'
 
@@ -18,14 +21,15 @@ import { dropSlot, ensureSlot, renewSlot } from './slots.ts'
  * A replica that Rung runs on the machine of its primary.
  *
  *   no folder ──copy──► start ──► follows ──cannot follow, or does not start──► copy beside, replace ──► start
+ *                                    └──────promote──────► primary
  *
- * - Its folder is a cache of the primary's. It is replaced only by a complete copy, only while it is that of a replica, and the event
- *   says why. The folder of a server that was promoted is left alone: it may contain what nothing else contains.
+ * - Its folder is a cache of the primary's. It is replaced only by a complete copy, only while it is that of a replica, or of a primary
+ *   that another one has replaced, and the event says why. Any other primary's folder is left alone: it may contain what nothing else contains.
  * - It starts without its primary if it has a copy: it can answer reads.
  * - How it is run and restarted is the same as for the primary (server.ts).
  */
 export interface Standby {
-  /** The app's own role and database; only for reads. */
+  /** The app's own role and database; only for reads, until it is promoted. */
   readonly connection: ConnectionConfig
   readonly adminConnection: ConnectionConfig
   /** The postmaster's process id. */
@@ -33,6 +37,9 @@ export interface Standby {
   answers(withinMs: number): Promise<boolean>
   /** Ends a server that hangs, so that it is restarted. */
   kill(): void
+  /** Makes it the primary. It stays one over its restarts. */
+  promote(): Promise<void>
+  keeper(): Client
   stop(): Promise<void>
 }
 
@@ -41,7 +48,13 @@ export interface StandbyPlace {
   root: string
   /** `postgres-2`. */
   name: string
-  primary: { dataFolder: string; socketDir: string }
+  /** Returns where the primary is now. */
+  primary(): Promise<PrimaryPlace> | PrimaryPlace
+}
+
+export interface PrimaryPlace {
+  dataFolder: string
+  socketDir: string
 }
 
 export interface StandbyOptions extends StandbyPlace {
@@ -53,6 +66,15 @@ export interface StandbyOptions extends StandbyPlace {
   applyDelayMs?: number
   /** For tests: nothing is written through to the disk. */
   throwaway?: boolean
+  /** As one of several servers that may be promoted, see members.ts. */
+  member?: MemberOptions & {
+    /** The folder `.rung`. */
+    dataDir: string
+    /** Whether it is the primary already. */
+    leads: boolean
+    /** What leads to the socket of the primary, whichever it is. */
+    link: string
+  }
   /** Called often during a copy. */
   onProgress?: (doneBytes: number, totalBytes: number) => void
   onEvent?: (event: StandbyEvent, detail: string) => void
@@ -61,7 +83,7 @@ export interface StandbyOptions extends StandbyPlace {
 }
 
 /** `copying`: a copy of the primary begins, for this reason. */
-export type StandbyEvent = 'started' | 'adopted' | 'copying' | 'copied' | 'lost' | 'recovered'
+export type StandbyEvent = EmbeddedEvent | 'copying' | 'copied'
 
 /** Up to 2 GB of log may have to be replayed, and a copy is usable only at the place in the log where it ended. */
 const startTimeoutMs = 600_000
@@ -74,11 +96,11 @@ const damagedAgainMs = 600_000
  * @throws DATA_DIR_IN_USE, DATA_DIR_PRIMARY, DATA_DIR_FOREIGN, DATA_DISK_FULL, BACKUP_UNSUPPORTED, ENGINE_*
  */
 export async function startStandby(options: StandbyOptions): Promise<Standby> {
-  const { name, throwaway, over } = options
-  const files = filesOf(options.root)
+  const { name, throwaway, over, member } = options
+  const files = filesOf(options)
   const { data, root, socketDir } = files
   const launcher = findPostgresLauncher(findBinaries())
-  makeDir(root, launcher)
+  if (name !== firstMember) makeDir(root, launcher)
   const claimed = await claim(root, name)
   const tell = (event: StandbyEvent, detail: string) => options.onEvent?.(event, detail)
   const stopping = new AbortController()
@@ -86,17 +108,20 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
   /** Why it cannot follow its primary. */
   let broken: string | undefined
   let server: RunningServer | undefined
+  let leads = member?.leads ?? false
+  const duties = member && primaryDuties(member.dataDir, tell)
 
   async function copy(reason: string, damaged = false): Promise<void> {
     tell('copying', reason)
     const began = systemClock.ticks()
     let bytes = 0
+    const primary = await options.primary()
     await copyPrimary({
-      from: options.primary.dataFolder,
-      primary: adminAt(options.primary.socketDir),
+      from: primary.dataFolder,
+      primary: adminAt(primary.socketDir),
       to: data,
       launcher,
-      prepare: (primary) => renewSlot(primary, name),
+      prepare: (client) => renewSlot(client, name),
       onProgress(done, total) {
         bytes = done
         options.onProgress?.(done, total)
@@ -114,6 +139,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
   /** A server that does not start, though the same programs run the primary, has damaged files, unless the machine is the cause. */
   async function repair(error: unknown): Promise<boolean> {
     const reason = messageOf(error)
+    if (leads) return duties!.disk.makeRoom(reason)
     if (broken === undefined && (machineTrouble.test(reason) || (await wasJustDamaged(root)))) return false
     await copy(broken ?? `it does not start: ${reason}`, broken === undefined)
     return true
@@ -121,7 +147,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
 
   async function look(): Promise<void> {
     const found = whatIsWrong(await log.read())
-    if (found === undefined || stopping.signal.aborted) return
+    if (leads || found === undefined || stopping.signal.aborted) return
     if (found === 'slot') return void (await withPrimary(options, (primary) => ensureSlot(primary, name)))
     broken = found
     await server?.renew(found, () => copy(found))
@@ -131,9 +157,10 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
   const stopLooking = everyAlone(lookEveryMs, () => look().catch(() => {})) // the primary is away: it looks again
   try {
     await removeDrafts(data)
-    const reason = await whyCopy(files, options)
+    const reason = leads ? undefined : await whyCopy(files, options)
     if (reason !== undefined) await copy(reason)
-    else await withPrimary(options, (primary) => ensureSlot(primary, name)).catch(() => {})
+    else if (!leads) await withPrimary(options, (primary) => ensureSlot(primary, name)).catch(() => {})
+    const follows = member?.link ?? (await options.primary()).socketDir
     server = await runServer({
       ...files,
       settings: () =>
@@ -141,15 +168,20 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
           name,
           memoryBytes: totalmem(),
           socketDir,
-          primarySocketDir: options.primary.socketDir,
+          primarySocketDir: follows,
+          isMember: member !== undefined,
           connectionsMax: Math.max(options.connectionsMax, connectionsOf(data)),
           applyDelayMs: options.applyDelayMs,
           ...(throwaway && { throwaway }),
         }),
       endsWithOwner: options.endsWithOwner ?? false,
       startTimeoutMs,
-      givesUp: () => broken,
+      givesUp: () => (leads ? undefined : broken),
+      ...(member && { mayReturn: member.mayReturn, kill: member.kill }),
       repair,
+      async onUp(keeper) {
+        if (leads) await lead(keeper)
+      },
       onEvent: tell,
       ...(over && { over }),
     })
@@ -160,6 +192,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     throw error
   }
   const running = server
+  if (leads) duties?.begin(running.keeper, socketDir)
   tell(running.how, `process ${running.pid()}`)
   const adminConnection = { ...adminAt(socketDir), database: appDatabase }
   return {
@@ -168,9 +201,17 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     pid: running.pid,
     answers: running.answers,
     kill: running.kill,
+    keeper: running.keeper,
+    async promote() {
+      leads = true
+      await lead(running.keeper())
+      duties?.begin(running.keeper, socketDir)
+    },
     async stop() {
       stopping.abort(new Error(`${name} is being stopped`))
+      const ended = duties?.end()
       await running.stop()
+      await ended
       await stopLooking()
       await claimed.release()
     },
@@ -182,7 +223,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
  * @throws DATA_DIR_IN_USE, DATA_DIR_PRIMARY, DATA_DIR_FOREIGN; anything if the primary does not answer
  */
 export async function removeStandby(place: StandbyPlace): Promise<void> {
-  const { root, data, socketDir } = filesOf(place.root)
+  const { root, data, socketDir } = filesOf(place)
   const claimed = await claim(root, place.name)
   try {
     await checkReplica(data)
@@ -197,19 +238,8 @@ export async function removeStandby(place: StandbyPlace): Promise<void> {
   await rm(root, { recursive: true, force: true, maxRetries: 5 })
 }
 
-/** Returns where the files of a replica are. */
-export function filesOf(folder: string): ServerFiles {
-  const root = path.resolve(folder)
-  return {
-    root,
-    data: path.join(root, 'data'),
-    log: path.join(root, 'postgres.log'),
-    socketDir: socketDirFor(root, tmpdir()),
-  }
-}
-
-async function withPrimary<T>({ primary }: StandbyPlace, work: (primary: Client) => Promise<T>): Promise<T> {
-  const client = await connectOnce(adminAt(primary.socketDir))
+async function withPrimary<T>(place: StandbyPlace, work: (primary: Client) => Promise<T>): Promise<T> {
+  const client = await connectOnce(adminAt((await place.primary()).socketDir))
   return work(client).finally(() => client.end())
 }
 
@@ -220,7 +250,7 @@ async function checkReplica(data: string): Promise<boolean> {
     throw error
   })
   if (names.length === 0) return false
-  if (names.includes('standby.signal')) return true
+  if (names.includes('standby.signal') || (await isSuperseded(data))) return true
   if (names.includes('PG_VERSION')) {
     throw new RungError(
       'DATA_DIR_PRIMARY',
@@ -236,6 +266,7 @@ async function checkReplica(data: string): Promise<boolean> {
 /** Returns why the folder must be copied before a start; `undefined` if it may be used. */
 async function whyCopy({ data }: ServerFiles, options: StandbyOptions): Promise<string | undefined> {
   if (!(await checkReplica(data))) return 'there is no copy yet'
+  if (await isSuperseded(data)) return 'another server has become the primary in its place'
   const version = await readFile(path.join(data, 'PG_VERSION'), 'utf8').catch(() => undefined)
   const control = readControl(data)
   if (version === undefined || control === undefined) return 'its files are damaged'

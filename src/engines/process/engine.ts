@@ -1,3 +1,4 @@
+import type { Lsn } from '../../kernel/position.ts'
 import type { Settings } from '../../topology/read-settings.ts'
 import type { Topology } from '../../topology/topology.ts'
 import type { Packages } from './debian.ts'
@@ -102,6 +103,8 @@ export interface PlacedEngine {
 export interface EngineEvents {
   /** Called by an engine that restarts itself: with its trouble, and without an argument once it runs again. */
   report(trouble: string | undefined, pid?: number): void
+  /** Asked before a database server that was lost is started again; `false` if another one has taken its place. */
+  mayReturn(name: string, why: string): Promise<boolean>
   /** Called during a long start, with what it is doing. */
   note(text: string): void
   /** When aborted, a start ends. */
@@ -124,6 +127,36 @@ export interface RunningPart {
   update?(options: object): Promise<void>
   /** A balancer's. */
   readonly balancing?: Balancing
+  /** Of a database server that is one of several. */
+  readonly member?: DatabaseMember
+}
+
+/** A database server, of which one among several is the primary. */
+export interface DatabaseMember {
+  readonly name: string
+  /** Whether it is the primary and answers. */
+  leads(): boolean
+  /**
+   * Returns the end of the log that it has received as a replica, once it receives nothing more. `undefined` if it does not answer in time, or
+   * cannot tell: after its restart it has received nothing yet, and may not have replayed all that it has.
+   */
+  received(withinMs: number): Promise<Lsn | undefined>
+  /** Makes it the primary, to which these may connect as replicas. */
+  promote(replicas: readonly string[]): Promise<void>
+  /** As the primary. */
+  standbys(): Promise<Standbys>
+  /** As the primary: sets for which replicas commits wait, and resolves when that has taken effect. */
+  waitFor(replicas: readonly string[]): Promise<void>
+}
+
+/** The replicas of a primary. */
+export interface Standbys {
+  /** The end of its log that is on its disk. */
+  readonly end: Lsn
+  /** Those for which commits wait: each for any one of them. */
+  readonly applied: readonly string[]
+  /** Those that receive its log, and how much of it is on their disks. */
+  readonly streaming: ReadonlyMap<string, Lsn>
 }
 
 /** Changes which processes of the app get requests, while they are running. All of it may be repeated. */

@@ -85,7 +85,7 @@ class Cluster implements Database {
     if (target === 'reports') return this.#reports(deadlineAt)
     const primary = await this.#primary(deadlineAt)
     try {
-      return await primary.server.connect(target, deadlineAt)
+      return new OnPrimary(await primary.server.connect(target, deadlineAt), primary)
     } catch (error) {
       if (isRungError(error, 'DATA_UNAVAILABLE')) void primary.look().catch(() => {})
       throw error
@@ -467,6 +467,49 @@ interface Lent {
   seenIn(answer: Result): Place | undefined
   mayRunElsewhere(error: unknown): boolean
   release(broken?: boolean): void
+}
+
+/** A connection that is closed when its server turns out to be no primary any more, as after a failover. */
+class OnPrimary implements Connection {
+  readonly #connection: Connection
+  readonly #server: WatchedServer
+  #isDemoted = false
+
+  constructor(connection: Connection, server: WatchedServer) {
+    this.#connection = connection
+    this.#server = server
+  }
+
+  get inTransaction(): boolean {
+    return this.#connection.inTransaction
+  }
+
+  run(statement: Statement): Promise<Result> {
+    return this.#connection.run(statement).catch((error) => this.#explain(error))
+  }
+
+  runTogether(statements: readonly Statement[]): Promise<Result>[] {
+    return this.#connection.runTogether(statements).map((answer) => answer.catch((error) => this.#explain(error)))
+  }
+
+  cancel(): Promise<void> {
+    return this.#connection.cancel()
+  }
+
+  release(broken?: boolean): void {
+    this.#connection.release(broken || this.#isDemoted)
+  }
+
+  /** Servers refuse to write when their disk is full, and as replicas, with the same error (25006). */
+  async #explain(error: unknown): Promise<never> {
+    if (sqlState(error) !== '25006') throw error
+    const answer = await this.#server.look().catch(() => undefined)
+    if (answer?.isPrimary) throw error
+    this.#isDemoted = true
+    throw new RungError('DATA_UNAVAILABLE', 'Another server has become the primary of the database. Try again.', {
+      cause: error,
+    })
+  }
 }
 
 /** A connection for a reader, which moves on to another server when one is lost. */

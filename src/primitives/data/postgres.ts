@@ -4,6 +4,7 @@ import {
   type ConnectionConfig,
   cancelSession,
   createPool,
+  isUnconfirmed,
   lastWordsOf,
   type PooledClient,
   type QueryConfig,
@@ -161,7 +162,10 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
   async function result(answer: Promise<unknown>): Promise<Result> {
     awaited += 1
     try {
-      return (await answer) as Result
+      const found = (await answer) as Result
+      if (!isUnconfirmed(client)) return found
+      broken = true
+      throw new RungError('DATA_UNAVAILABLE', 'No replica has confirmed the commit in time. Try again shortly.')
     } catch (error) {
       // A value that could not be read: the server has done its part.
       if (isRungError(error)) throw error

@@ -9,10 +9,10 @@ import type { SignalLine } from './contract.ts'
 const channel = 'rung_signals'
 const reconnectMs = { base: 200, max: 5_000 }
 
-/** Postgres' own NOTIFY, on one connection of this process that listens. A NOTIFY takes a lock that all of them share. */
+/** Postgres' own NOTIFY, on one connection of this process that listens, to whichever server is the primary. A NOTIFY takes a lock that all of them share. */
 export function notifyLine(
   database: Database,
-  connection: ConnectionConfig,
+  primary: () => Promise<ConnectionConfig>,
   failed: (error: unknown) => void,
 ): SignalLine {
   const ended = new AbortController()
@@ -21,7 +21,7 @@ export function notifyLine(
   async function keepListening(heard: (message: string) => void, up: () => void): Promise<void> {
     for (let failures = 0; !ended.signal.aborted; failures += 1) {
       try {
-        const line = await listen(connection, channel, heard)
+        const line = await listen(await primary(), channel, heard)
         failures = 0
         up() // what was sent while nobody listened
         const end = () => line.close()

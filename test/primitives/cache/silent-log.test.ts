@@ -25,7 +25,7 @@ it('loads past the cache when the log does not answer, once for all reads of a r
         return log.since(mark)
       },
     }
-    const node = openNode({ database, log: slow, signals: await openSignals(database, connection) })
+    const node = openNode({ database, log: slow, signals: await openSignals(database, async () => connection) })
     await node.core.open()
     return node
   })

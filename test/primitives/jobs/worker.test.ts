@@ -35,8 +35,14 @@ describe('a worker', () => {
     postgres = await testPostgres()
     const opened = await openSystemTables(postgres)
     database = opened.database
-    primitives = openPrimitives({ databases: [{ database }], signals: await openSignals(database, opened.connection) })
-    other = openPrimitives({ databases: [{ database }], signals: await openSignals(database, opened.connection) })
+    primitives = openPrimitives({
+      databases: [{ database }],
+      signals: await openSignals(database, async () => opened.connection),
+    })
+    other = openPrimitives({
+      databases: [{ database }],
+      signals: await openSignals(database, async () => opened.connection),
+    })
     data = primitives.data.forModule('m')
     await data.pool.query('create schema m; create table m.effect (name text not null, n int not null)')
   })

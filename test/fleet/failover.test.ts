@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { connectOnce } from '../../src/engines/postgres/client.ts'
+import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
+import { type Members, startMembers } from '../support/members.ts'
+import { withTempDir } from '../support/postgres.ts'
+import { until } from '../support/process.ts'
+import { askOne } from '../support/standby.ts'
+
+async function withMembers(count: number, body: (members: Members, dir: string) => Promise<void>): Promise<void> {
+  await withTempDir(async (dir) => {
+    const members = await startMembers(dir, { count })
+    try {
+      await askOne(members.connection(await members.primary()), 'create table notes (id int primary key)')
+      await body(members, dir)
+    } finally {
+      await members.stop()
+    }
+  })
+}
+
+/** Writes on whichever server is the primary, until it is ended, and keeps what was acknowledged. */
+function startWriter(members: Members) {
+  const acknowledged = new Set<number>()
+  let over = false
+  async function write(): Promise<void> {
+    for (let id = 0; !over; ) {
+      try {
+        const client = await connectOnce(members.connection(await members.primary()))
+        try {
+          while (!over) {
+            id += 1
+            await client.query(`insert into notes values (${id})`)
+            acknowledged.add(id)
+          }
+        } finally {
+          client.end().catch(() => {})
+        }
+      } catch {
+        id += 1 // it may have happened or not
+      }
+    }
+  }
+  const done = write()
+  return {
+    acknowledged,
+    async end() {
+      over = true
+      await done
+    },
+  }
+}
+
+async function missingIn(members: Members, acknowledged: ReadonlySet<number>): Promise<number[]> {
+  const client = await connectOnce(members.connection(await members.primary()))
+  const { rows } = await client.query('select id from notes').finally(() => client.end())
+  const found = new Set(rows.map(({ id }) => id as number))
+  return [...acknowledged].filter((id) => !found.has(id))
+}
+
+test('a primary that dies, freezes, or loses its postmaster is replaced, and no acknowledged commit is lost', async () => {
+  await withMembers(3, async (members, dir) => {
+    const writer = startWriter(members)
+    const ways: Record<string, (pids: number[], postmaster: number) => void> = {
+      dies(pids) {
+        for (const pid of pids) process.kill(pid, 'SIGKILL')
+      },
+      freezes(pids) {
+        for (const pid of pids) process.kill(pid, 'SIGSTOP')
+      },
+      'loses its postmaster'(_, postmaster) {
+        process.kill(postmaster, 'SIGKILL')
+      },
+    }
+    for (const [way, harm] of Object.entries(ways)) {
+      await members.untilSynchronous()
+      const enough = writer.acknowledged.size + 20
+      await until(() => writer.acknowledged.size >= enough, 'commits are acknowledged')
+      const before = await members.primary()
+      const pids = await members.processes(before)
+      harm(pids, members.member(before).pid()!)
+      if (way === 'freezes') members.member(before).kill() // as its supervisor does
+      await until(
+        async () => (await members.primary()) !== before,
+        () => `${way}: ${members.notes.join('; ')}`,
+      )
+      const more = writer.acknowledged.size + 20
+      await until(
+        () => writer.acknowledged.size >= more,
+        () => `writes go on: ${members.notes.join('; ')}`,
+      )
+      for (const pid of pids) assert.ok(!(await members.processes(before)).includes(pid), `${pid} has ended`)
+    }
+    await members.untilSynchronous() // the old ones are back as replicas
+    await writer.end()
+    assert.deepEqual(await missingIn(members, writer.acknowledged), [])
+    await members.stop()
+
+    // The folder of the primary is the first one again, also for a start without replicas.
+    const alone = await startEmbedded({ root: dir, connectionsMax: 20, throwaway: true })
+    try {
+      const count = await askOne(alone.connection, 'select count(*)::int from notes')
+      assert.ok(Number(count) >= writer.acknowledged.size)
+      await askOne(alone.connection, 'insert into notes values (-1)') // waits for no replica
+    } finally {
+      await alone.stop()
+    }
+  })
+})
