@@ -36,8 +36,8 @@ export async function rolesOf(
     const servers = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
     const primary = servers.find(({ replica }) => !replica)
     if (!primary) return roles
-    const { rows } = await primary.client.query('select pg_current_wal_flush_lsn()::text as lsn')
-    const { lsn } = rows[0] as { lsn: string }
+    const lsn = await endOf(primary.client).catch(() => undefined)
+    if (lsn === undefined) return roles // it has just been lost
     const measured = servers
       .filter(({ replica }) => replica)
       .map(async ({ name, client }) => {
@@ -48,6 +48,11 @@ export async function rolesOf(
   } finally {
     await Promise.allSettled(clients.map((client) => client.end()))
   }
+}
+
+async function endOf(primary: Client): Promise<string> {
+  const { rows } = await primary.query('select pg_current_wal_flush_lsn()::text as lsn')
+  return (rows[0] as { lsn: string }).lsn
 }
 
 /** A replica that does not get there in time is at least so late as what it shows is old. */

@@ -3,7 +3,7 @@ import { isRungError, messageOf } from '../../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../../kernel/position.ts'
 import { backoffMs } from '../../kernel/random.ts'
 import type { DatabaseMember, Standbys } from '../process/engine.ts'
-import { killAllIn } from '../process/processes-in.ts'
+import { endAllIn } from '../process/processes-in.ts'
 import { type Client, connectOnce } from './client.ts'
 import { openDataDir } from './data-dir.ts'
 import { type EmbeddedEvent, type OwnedPostgres, startEmbedded } from './embedded.ts'
@@ -58,7 +58,7 @@ export async function startMember(options: StartMemberOptions): Promise<Member> 
   const over = options.over ? AbortSignal.any([options.over, stopping.signal]) : stopping.signal
   const own = {
     mayReturn: (why: string) => options.mayReturn(name, why),
-    kill: () => killAllIn(data),
+    kill: () => endAllIn(data),
   }
   let now: OwnedPostgres | Standby
   let isUp = false

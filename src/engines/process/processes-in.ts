@@ -22,15 +22,31 @@ function fromLsof(output: string, folder: string): number[] {
 }
 
 const goneWithinMs = 10_000
+const quitWithinMs = 1_000
+
+/**
+ * Ends all processes of a server, and resolves when none is left: first by SIGQUIT, with which a server of Postgres frees its shared memory
+ * (and SIGCONT, in case they are stopped), soon after by SIGKILL.
+ * @throws ENGINE_START_FAILED if some remain, since nothing may be started beside them
+ */
+export async function endAllIn(folder: string): Promise<void> {
+  for (const signal of ['SIGQUIT', 'SIGCONT'] as const) await signalAllIn(folder, signal)
+  const patientUntil = systemClock.ticks() + quitWithinMs
+  while (systemClock.ticks() < patientUntil) {
+    if ((await processesIn(folder)).length === 0) return
+    await sleep(10)
+  }
+  await killAllIn(folder)
+}
 
 /**
  * Kills all processes of a server, and resolves when none is left.
- * @throws ENGINE_START_FAILED if some remain, since nothing may be started beside them
+ * @throws ENGINE_START_FAILED as above
  */
 export async function killAllIn(folder: string): Promise<void> {
   const giveUpAt = systemClock.ticks() + goneWithinMs
   for (;;) {
-    const pids = await processesIn(folder)
+    const pids = await signalAllIn(folder, 'SIGKILL')
     if (pids.length === 0) return
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
@@ -38,13 +54,18 @@ export async function killAllIn(folder: string): Promise<void> {
         `Nothing is started on ${folder}, because processes there do not end although they were killed: ${pids.join(', ')}. They may wait for a disk.`,
       )
     }
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL')
-      } catch {
-        // it has ended
-      }
-    }
     await sleep(5)
   }
+}
+
+async function signalAllIn(folder: string, signal: NodeJS.Signals): Promise<number[]> {
+  const pids = await processesIn(folder)
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // it has ended
+    }
+  }
+  return pids
 }

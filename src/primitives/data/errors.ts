@@ -112,6 +112,14 @@ export function isConnectionError(error: unknown): boolean {
   )
 }
 
+/**
+ * Whether PgBouncer itself raised it: it has lost the server, or has no connection in time. It uses the state of a protocol violation for all of its
+ * errors, without the place in the source that Postgres always names.
+ */
+export function isOfPooler(error: unknown): boolean {
+  return sqlState(error) === '08P01' && partOf(error, 'routine') === undefined
+}
+
 /** Whether a statement failed only since its prepared form is out of date. */
 export function isOutdated(error: unknown): boolean {
   return isRungError(error) && isStale(partOf(error, 'cause'))
@@ -150,7 +158,7 @@ export function toDataError(error: unknown, target: Target = 'read'): RungError 
     const message = 'The database takes no writes: its disk is full. Reads go on; free space to write again.'
     return new RungError('DATA_DISK_FULL', message, { cause: error })
   }
-  if (state === undefined && isConnectionError(error)) {
+  if ((state === undefined && isConnectionError(error)) || isOfPooler(error)) {
     return new RungError('DATA_UNAVAILABLE', 'The database cannot be reached. Try again shortly.', { cause: error })
   }
   if (state === undefined) return new RungError('DATA_STATEMENT', messageOf(error), { cause: error })

@@ -15,7 +15,7 @@ import { isReadOnly, limitsFor, type SessionLimits } from '../../engines/postgre
 import { after, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
+import { isOfPooler, isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
 import type { Server } from './watched.ts'
 
 export interface PostgresOptions extends Omit<ServerOptions, 'name'> {
@@ -171,7 +171,7 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       if (isRungError(error)) throw error
       const state = sqlState(error)
       // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
-      if (state === undefined || endsSession.test(state)) broken = true
+      if (state === undefined || endsSession.test(state) || isOfPooler(error)) broken = true
       throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
     } finally {
       awaited -= 1
