@@ -1,4 +1,5 @@
 import path from 'node:path'
+import type { ScalingStatus } from '../fleet/autoscaler.ts'
 import { type Figures, figuresOf } from '../fleet/figures.ts'
 import { type FleetState, noQuota } from '../fleet/state.ts'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
@@ -36,11 +37,12 @@ const ps: Command = {
       ? found
       : { ...found, parts: found.parts.map((part): Row => ({ ...part, ...figures?.get(part.name) })) }
     if (!status.running) return result(status, () => out.line(`Nothing runs here (${place}).`), 1)
-    return result(status, ({ pid, rung, url, parts, cpuQuota }) => {
+    return result(status, ({ pid, rung, url, parts, cpuQuota, scaling }) => {
       if (parts.length === 0) return out.line(`"rung up" is starting here (${place}), process ${pid}`)
       out.line(pid === undefined ? `rung start  ${place}` : `rung ${rung}  ${url}  supervisor ${pid}`)
       for (const line of linesOf(parts, dataDir)) out.line(line)
       if (cpuQuota) out.line(quotaLine(cpuQuota))
+      for (const [role, now] of Object.entries(scaling ?? {})) out.line(scalingLine(role, now!))
     })
   },
 }
@@ -103,6 +105,10 @@ function linesOf(rows: readonly Row[], dataDir: string): string[] {
 function quotaLine({ cores, problem }: NonNullable<FleetState['cpuQuota']>): string {
   if (problem !== undefined) return noQuota(problem)
   return `Each process of the app may use ${cores} ${cores === 1 ? 'core' : 'cores'}.`
+}
+
+function scalingLine(role: string, { least, most, reason }: ScalingStatus): string {
+  return `${role} ${least} to ${most}, autoscaled: ${reason}`
 }
 
 function formatLag(ms: number): string {

@@ -1,46 +1,64 @@
 import { askFleet, type ControlRequest, type Counts, countLimits } from '../fleet/control.ts'
 import { RungError } from '../kernel/errors.ts'
+import { rangeIn } from '../topology/setting-types.ts'
+import type { Range } from '../topology/topology.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
 
 const scale: Command = {
   name: 'scale',
   summary: 'change the number of processes and replicas of a running fleet',
-  usage: 'rung scale <part>=<number> … [options]',
+  usage: 'rung scale <part>=<number>|<least>..<most> … [options]',
   help: [
     'Adds and removes web and worker processes and replicas of the database, while the',
     '"rung up" of this data directory answers requests. No request fails: a new process gets',
     'requests once it is ready; one that is removed answers those that it has. For other',
     'replicas the processes of the app are restarted one after the other.',
     '',
+    'With two numbers, such as web=2..8, the autoscaler finds the number of web processes or',
+    'workers between them; "rung ps" says why. One number ends that.',
+    '',
     'The numbers hold until the fleet stops. Ctrl-C ends only this command: the change',
     'is completed.',
   ].join('\n'),
-  examples: ['rung scale web=4', 'rung scale web=2 worker=2 replicas=1', 'rung scale web=4 --json'],
+  examples: [
+    'rung scale web=4',
+    'rung scale web=2 worker=2 replicas=1',
+    'rung scale web=2..8',
+    'rung scale web=4 --json',
+  ],
   options: settingOptions('process.dataDir'),
   async run(input) {
     const request: ControlRequest = { command: 'scale', ...countsIn(input.positionals) }
     const view = await askFleet(dataDirOfInput(input), request, input.out.note)
-    return result(view as { now: Counts }, ({ now }) => {
-      const counts = Object.entries(now).map(([name, count]) => `${name} ${count}`)
+    return result(view as Scaled, ({ now, scaling = {} }) => {
+      const counts = Object.entries(now).map(([name, count]) => {
+        const range = scaling[name]
+        return `${name} ${count}${range ? ` (${range.least} to ${range.most})` : ''}`
+      })
       input.out.line(`The fleet now has: ${counts.join(', ')}.`)
     })
   },
 }
 export default scale
 
+interface Scaled {
+  now: Counts
+  scaling?: Readonly<Partial<Record<string, Range>>>
+}
+
 /** @throws CONFIG_INVALID */
-function countsIn(words: readonly string[]): Partial<Counts> {
-  const counts: Record<string, number> = {}
+function countsIn(words: readonly string[]): Partial<Record<keyof Counts, number | Range>> {
+  const counts: Record<string, number | Range> = {}
   for (const word of words) {
-    const [, name, count] = /^([a-z]+)=(\d{1,3})$/.exec(word) ?? []
+    const [, name, count] = /^([a-z]+)=(\d{1,3}(?:\.\.\d{1,3})?)$/.exec(word) ?? []
     if (name === undefined || !Object.hasOwn(countLimits, name) || Object.hasOwn(counts, name)) {
       throw new RungError(
         'CONFIG_INVALID',
         `"${word}" is not a number of parts. Write for example: rung scale web=4 replicas=1`,
       )
     }
-    counts[name] = Number(count)
+    counts[name] = rangeIn(count) ?? Number(count)
   }
   if (words.length > 0) return counts
   throw new RungError('CONFIG_INVALID', 'Say what to change, for example: rung scale web=4 replicas=1 worker=2')

@@ -6,6 +6,7 @@ import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { openCpuQuota } from '../engines/process/cpu-quota.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
+import { autoscale } from '../fleet/autoscale.ts'
 import { openControl } from '../fleet/control.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
@@ -155,6 +156,7 @@ async function run(
     url: plan.url,
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
+    scaling: scaling.status(),
     ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
     parts: supervisor.parts.map(({ part, state }) => {
       const { address, log, zone } = part
@@ -186,11 +188,28 @@ async function run(
       const deployment = { ...next, topology: { ...next.topology, data } }
       return { plan: await planner(deployment, changed, held), topology: deployment.topology }
     },
-    onPlan: writer.changed,
+    onPlan(planned) {
+      now = planned.topology
+      writer.changed()
+    },
     slowestStopMs,
     isProduction: settings.values.process.mode === 'production',
   })
-  const closeControl = await openControl(dataDir, live)
+  let now = topology
+  const scaling = autoscale({
+    ...{
+      supervisor,
+      scaling: topology.scaling,
+      topology: () => now,
+      live,
+      dir: fleetDir(dataDir),
+      onLook: writer.changed,
+    },
+    cores: quota.problem === undefined ? Math.min(1, cores ?? 1) : 1,
+    note: (text) => out.note(partLine('scaling', text)),
+  })
+  const closeControl = await openControl(dataDir, scaling.handle)
+  scaling.start()
   const stopShortening = keepLogsShort(() => supervisor.parts.map(({ part: { log } }) => log))
   let stopping = false
   return {
@@ -200,7 +219,9 @@ async function run(
     stop() {
       stopping = true
       stopShortening()
+      const scaled = scaling.stop()
       return supervisor.stop().finally(async () => {
+        await scaled
         await failover.stop()
         await closeControl()
         await quota.close()

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { makeDir } from '../engines/process/server-process.ts'
 import { after } from '../kernel/clock.ts'
 import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import type { Range } from '../topology/topology.ts'
 import { dirFor } from './placement.ts'
 import { runningFleet } from './state.ts'
 
@@ -13,7 +14,7 @@ import { runningFleet } from './state.ts'
  * line of JSON, a request. The answer is lines of JSON: notes on the progress, then the result or an error.
  */
 export type ControlRequest =
-  | ({ readonly command: 'scale' } & Partial<Counts>)
+  | ({ readonly command: 'scale' } & Partial<Record<keyof Counts, number | Range>>)
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
@@ -51,9 +52,14 @@ export function parseRequest(text: string): ControlRequest {
     const given = names.filter((name) => request[name] !== undefined)
     for (const name of given) {
       const [least, most] = countLimits[name]
-      const count = request[name]
-      if (typeof count !== 'number' || !Number.isInteger(count) || count < least || count > most) {
-        throw new RungError('CONFIG_INVALID', `${name} must be a whole number from ${least} to ${most}.`)
+      const value = request[name]
+      const isCount = (one: unknown) => Number.isInteger(one) && Number(one) >= least && Number(one) <= most
+      const isRange = (one: Partial<Range>) => isCount(one.least) && isCount(one.most) && one.least! < one.most!
+      const isValid =
+        typeof value === 'object' && value !== null ? name !== 'replicas' && isRange(value) : isCount(value)
+      if (!isValid) {
+        const ranges = name === 'replicas' ? '' : ', or two of them: 2..8'
+        throw new RungError('CONFIG_INVALID', `${name} must be a whole number from ${least} to ${most}${ranges}.`)
       }
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }

@@ -52,6 +52,12 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
       `Several web processes need the edge or a balancer in front of them. Set ${waysToSet('edge')} to on, or run one web process.`,
     )
   }
+  if (topology.scaling.web && topology.balancer.engine === 'none') {
+    throw new RungError(
+      'CONFIG_INVALID',
+      `The number of web processes changes only behind a balancer. Set ${waysToSet('balancer')} to on, or give one number.`,
+    )
+  }
   const { host, port } = topology.http
   const entry = `${host}:${port}`
   const used = engines.filter((engine) => engine.use(topology) !== 'none')

@@ -28,6 +28,11 @@ export interface LiveOptions {
 
 type Note = (text: string) => void
 
+/** What a fleet is asked for; ranges of numbers are the autoscaler's. */
+export type LiveRequest =
+  | Exclude<ControlRequest, { command: 'scale' }>
+  | ({ readonly command: 'scale' } & Partial<Counts>)
+
 const lookEveryMs = 20
 /** How long a process may take from its start until it is ready, and a balancer until it uses it. */
 const readyWithinMs = 60_000
@@ -41,7 +46,7 @@ const readyzTimeoutMs = 2_000
  * - The plan is changed before the balancer is: one that is restarted meanwhile starts with the present processes.
  * - A part that does not start takes its change back.
  */
-export function liveFleet(options: LiveOptions): (request: ControlRequest, note: Note) => Promise<unknown> {
+export function liveFleet(options: LiveOptions): (request: LiveRequest, note: Note) => Promise<unknown> {
   const { supervisor, replan, onPlan, slowestStopMs, isProduction } = options
   let now = options.first
   let busy = false
@@ -143,6 +148,17 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
     await supervisor.replan(next.plan.parts)
   }
 
+  async function addAll(parts: readonly Part[], note: Note): Promise<void> {
+    const outcomes = await Promise.allSettled(
+      parts.map(async (one) => {
+        await supervisor.add(one)
+        await admit(one, note)
+      }),
+    )
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+
   async function change(counts: Counts, note: Note): Promise<void> {
     const before = now
     const next = await replan(counts, before)
@@ -158,10 +174,7 @@ export function liveFleet(options: LiveOptions): (request: ControlRequest, note:
     const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
     try {
       await use(during)
-      for (const one of added) {
-        await supervisor.add(one)
-        await admit(one, note)
-      }
+      for (const [, wave] of Map.groupBy(added, ({ startWave }) => startWave)) await addAll(wave, note)
     } catch (error) {
       await use(before).catch(() => {}) // its cause is told
       for (const one of added.toReversed()) await takeOut(one, note)

@@ -1,5 +1,6 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { ownerOf } from '../engines/process/pid-file.ts'
+import type { ScalingStatus } from './autoscaler.ts'
 import { fleetDir } from './placement.ts'
 import type { PartState } from './supervisor.ts'
 
@@ -13,6 +14,8 @@ export interface FleetState {
   stopTimeoutMs: number
   /** The CPU cores of each process of the app, and why they are not limited to them. */
   cpuQuota?: { cores: number; problem?: string }
+  /** Roles whose number of processes the autoscaler finds. */
+  scaling?: Readonly<Partial<Record<string, ScalingStatus>>>
   parts: (PartState & { address: string; log: string; zone?: string | undefined; build?: string | undefined })[]
 }
 

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { parseScheduleEntry } from './schedule.ts'
 
 /** The type of a setting's values: text in the environment and on the command line, `T` in `rung.config.ts`. */
 export interface SettingType<T> {
@@ -44,6 +45,46 @@ export function whole(least: number, most: number, orZero?: string): SettingType
   }
 }
 
+/** A whole number, or two between which a number is found, as text: `2..8`. */
+export function wholeOrRange(least: number, most: number): SettingType<number | string> {
+  const one = whole(least, most)
+  return {
+    parse: one.parse,
+    accepts(value) {
+      const range = rangeIn(value)
+      return range ? range.least >= least && range.most <= most && range.least < range.most : one.accepts(value)
+    },
+    format: String,
+    must: `be a whole number from ${least} to ${most}, or two of them: 2..8`,
+    placeholder: 'number',
+  }
+}
+
+/** Parses `2..8`. */
+export function rangeIn(value: unknown): { least: number; most: number } | undefined {
+  const match = isText(value) ? /^(\d{1,3})\.\.(\d{1,3})$/.exec(value) : null
+  return match ? { least: Number(match[1]), most: Number(match[2]) } : undefined
+}
+
+/** As text separated by commas. */
+const list = {
+  parse: (text: string): unknown =>
+    text
+      .split(',')
+      .map((one) => one.trim())
+      .filter(Boolean),
+  format: (values: readonly string[]) => values.join(','),
+}
+
+/** Least numbers at times of the week. */
+export const schedule: SettingType<readonly string[]> = {
+  ...list,
+  accepts: (value) =>
+    Array.isArray(value) && value.every((one) => isText(one) && parseScheduleEntry(one) !== undefined),
+  must: 'be a list such as mon-fri 08:00-18:00 4, sat 10:00-14:00 2, in UTC',
+  placeholder: 'times',
+}
+
 /** A share: 0 to 1. */
 export const share: SettingType<number> = {
   parse: (digits) => (/^\d*\.?\d+$/.test(digits) ? Number(digits) : digits),
@@ -58,16 +99,6 @@ export const cores: SettingType<number> = {
   ...share,
   accepts: (value) => typeof value === 'number' && value >= 0.01 && value <= 64,
   must: 'be a number of cores from 0.01 to 64',
-}
-
-/** As text separated by commas. */
-const list = {
-  parse: (text: string): unknown =>
-    text
-      .split(',')
-      .map((one) => one.trim())
-      .filter(Boolean),
-  format: (values: readonly string[]) => values.join(','),
 }
 
 /** Addresses and networks. */

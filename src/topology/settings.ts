@@ -8,11 +8,13 @@ import {
   oneOf,
   onOrOff,
   type SettingType,
+  schedule,
   share,
   text,
   url,
   urls,
   whole,
+  wholeOrRange,
 } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
 import { isPostgresUrl, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
@@ -110,15 +112,20 @@ export const settings = {
     help: 'The rung: which engines and processes run.',
   }),
   processes: {
-    web: setting(whole(1, 64), {
+    web: setting(wholeOrRange(1, 64), {
       env: 'RUNG_WEB',
       option: 'web',
-      help: 'Number of processes that answer requests; without shared counts each admits its share of a limit.',
+      help: 'Number of processes that answer requests; 2..8 leaves it to the autoscaler. Without shared counts each admits its share of a limit.',
     }),
-    worker: setting(whole(0, 64), {
+    worker: setting(wholeOrRange(0, 64), {
       env: 'RUNG_WORKER',
       option: 'worker',
-      help: 'Number of processes that run jobs and handle events; the rung has defaults for both numbers.',
+      help: 'Number of processes that run jobs and handle events; also 1..4. The rung has defaults for both numbers.',
+    }),
+    schedule: setting(schedule, {
+      env: 'RUNG_WEB_SCHEDULE',
+      default: [],
+      help: 'Least numbers of web processes that are autoscaled, by times in UTC: mon-fri 08:00-18:00 4; several are separated by commas.',
     }),
   },
   nodes: {

@@ -1,5 +1,7 @@
 import { rungs } from './catalog.ts'
 import type { Settings } from './read-settings.ts'
+import { parseScheduleEntry } from './schedule.ts'
+import { rangeIn } from './setting-types.ts'
 import { noCdn } from './settings.ts'
 import type { Topology } from './topology.ts'
 
@@ -30,13 +32,27 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     archived: data.url === undefined && values.backup.dir !== undefined,
     http: { host: http.host, port: http.port },
     processes: processesOf(preset, values.processes),
+    scaling: scalingOf(values.processes),
     nodes: values.nodes,
     unresponsiveAfterMs: values.unresponsiveAfterMs,
   }
 }
 
+type Given = Settings['values']['processes']
+
 /** A given number splits a process that has both roles. */
-function processesOf({ processes }: Topology, { web, worker }: Settings['values']['processes']): Topology['processes'] {
+function processesOf({ processes }: Topology, { web, worker }: Given): Topology['processes'] {
   if (web === undefined && worker === undefined) return processes
-  return { both: 0, web: web ?? Math.max(1, processes.web), worker: worker ?? Math.max(1, processes.worker) }
+  const least = (given: number | string | undefined, otherwise: number) =>
+    typeof given === 'string' ? rangeIn(given)!.least : (given ?? Math.max(1, otherwise))
+  return { both: 0, web: least(web, processes.web), worker: least(worker, processes.worker) }
+}
+
+function scalingOf({ web, worker, schedule }: Given): Topology['scaling'] {
+  const ranges = { web: rangeIn(web), worker: rangeIn(worker) }
+  return {
+    ...(ranges.web && { web: ranges.web }),
+    ...(ranges.worker && { worker: ranges.worker }),
+    schedule: schedule.map((one) => parseScheduleEntry(one)!),
+  }
 }

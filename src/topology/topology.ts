@@ -1,3 +1,5 @@
+import type { ScheduleEntry } from './schedule.ts'
+
 /** What should run: which engines, and how many processes. A rung is a topology; settings change single values of it. */
 export interface Topology {
   readonly rung: RungName
@@ -19,6 +21,8 @@ export interface Topology {
   readonly http: { readonly host: string; readonly port: number }
   /** Number of processes of each role. */
   readonly processes: Readonly<Record<Role, number>>
+  /** Processes whose number is found by the autoscaler; `processes` has the least. */
+  readonly scaling: ScalingTopology
   readonly nodes: NodesTopology
   /** A part that has not answered for this many ms is restarted; 0 turns this off. */
   readonly unresponsiveAfterMs: number
@@ -62,6 +66,19 @@ export interface CacheTopology {
   readonly memoryBytesMax: number
 }
 
+export interface ScalingTopology {
+  readonly web?: Range
+  readonly worker?: Range
+  /** Least numbers of web processes at times of the week. */
+  readonly schedule: readonly ScheduleEntry[]
+}
+
+/** Numbers of processes. */
+export interface Range {
+  readonly least: number
+  readonly most: number
+}
+
 /** How the processes of the app run. */
 export interface NodesTopology {
   /** CPU cores that it may use; `undefined`: as many as the machine has. */
@@ -88,7 +105,7 @@ const otherConnections = 20
 /** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
 const connectionsMin = 75
 
-type Connecting = Pick<Topology, 'data' | 'processes'>
+type Connecting = Pick<Topology, 'data' | 'processes'> & Partial<Pick<Topology, 'scaling'>>
 
 /** Behind a pooler a process needs few connections of its own: so many processes may run before Postgres must be restarted. */
 const pooledProcessesMin = 16
@@ -126,8 +143,10 @@ export function poolerConnections(topology: Connecting): Readonly<Record<PooledT
   return { read: busy * read, write: busy * write, own: busy * ownConnections, reports: reportConnections }
 }
 
-function processCount({ processes }: Connecting): number {
-  return processes.both + processes.web + processes.worker
+/** The most that run at a time. While autoscaled processes are restarted, one more of them may run. */
+function processCount({ processes, scaling = { schedule: [] } }: Connecting): number {
+  const most = (role: 'web' | 'worker') => Math.max(processes[role], scaling[role] ? scaling[role].most + 1 : 0)
+  return processes.both + most('web') + most('worker')
 }
 
 /** Returns the number of processes that answer requests. */

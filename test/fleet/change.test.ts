@@ -17,25 +17,25 @@ describe('the change from one plan to another', () => {
   const ports = Array.from({ length: 9 }, (_, index) => 21_001 + index)
 
   it('adds and removes parts, and leaves the others alone', () => {
-    const more = changeOf(now, at(4, 2, 1, { held: now.ports, ports }))
+    const more = changeOf(now, at(4, 2, 1, { held: now, ports }))
     assert.deepEqual(namesOf(more.added), ['web-3', 'web-4', 'worker-2'])
     assert.deepEqual([more.removed, more.rolled], [[], []])
-    const fewer = changeOf(now, at(1, 0, 1, { held: now.ports, ports }))
+    const fewer = changeOf(now, at(1, 0, 1, { held: now, ports }))
     assert.deepEqual(namesOf(fewer.removed), ['web-2', 'worker-1'])
     assert.deepEqual([fewer.added, fewer.rolled], [[], []])
   })
 
   it('restarts the processes that must learn of another server', () => {
-    const one = changeOf(now, at(2, 1, 2, { held: now.ports, ports }))
+    const one = changeOf(now, at(2, 1, 2, { held: now, ports }))
     assert.deepEqual(namesOf(one.added), ['postgres-3'])
     assert.deepEqual(namesOf(one.rolled), ['web-1', 'web-2', 'worker-1'])
-    const none = changeOf(now, at(2, 1, 0, { held: now.ports, ports }))
+    const none = changeOf(now, at(2, 1, 0, { held: now, ports }))
     assert.deepEqual(namesOf(none.removed), ['postgres-2'])
     assert.deepEqual(namesOf(none.rolled), ['web-1', 'web-2', 'worker-1'])
   })
 
   it('lets every part keep its ports', () => {
-    const next = at(4, 1, 1, { held: now.ports, ports })
+    const next = at(4, 1, 1, { held: now, ports })
     for (const part of now.parts) {
       assert.equal(next.parts.find(({ name }) => name === part.name)?.address, part.address, part.name)
     }

@@ -24,6 +24,7 @@ export const rung1k: Topology = {
   archived: false,
   http: { host: '127.0.0.1', port: 3000 },
   processes: { both: 1, web: 0, worker: 0 },
+  scaling: { schedule: [] },
   nodes: { cpu: undefined, zones: [] },
   unresponsiveAfterMs: 30_000,
 }

@@ -1,0 +1,320 @@
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { type CpuTimes, cpuTimes, cpuUsedMs } from '../engines/process/cpu.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { isRungError, messageOf } from '../kernel/errors.ts'
+import { leastAt } from '../topology/schedule.ts'
+import type { Range, ScalingTopology, Topology } from '../topology/topology.ts'
+import {
+  type ProcessLook,
+  type QueueMemory,
+  type ScaleLook,
+  type ScaleMemory,
+  type ScalingStatus,
+  scaleByLoad,
+  scaleByQueue,
+  webPolicy,
+  workerPolicy,
+} from './autoscaler.ts'
+import type { ControlRequest, Counts } from './control.ts'
+import { checkScale, countsOf, type LiveRequest } from './live.ts'
+import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
+import type { SupervisedPart, Supervisor } from './supervisor.ts'
+
+export const scaledRoles = ['web', 'worker'] as const
+export type ScaledRole = (typeof scaledRoles)[number]
+
+export interface AutoscaleOptions {
+  supervisor: Supervisor
+  scaling: ScalingTopology
+  /** The topology that runs now. */
+  topology(): Topology
+  /** Changes the fleet, as `rung scale` does. */
+  live(request: LiveRequest, note: (text: string) => void): Promise<unknown>
+  /** CPU cores that each process may use. */
+  cores: number
+  /** The folder of the file in which it remembers the peaks of the last week. */
+  dir: string
+  note(text: string): void
+  /** Called after each look. */
+  onLook(): void
+}
+
+export interface Autoscale {
+  /** Answers requests of other commands: a range of numbers starts the autoscaler for a role, one number ends it. */
+  handle(request: ControlRequest, note: (text: string) => void): Promise<unknown>
+  status(): Readonly<Partial<Record<ScaledRole, ScalingStatus>>>
+  start(): void
+  stop(): Promise<void>
+}
+
+const lookEveryMs = 1_000
+const answerWithinMs = 5_000
+/** What a process said this long ago no longer counts. */
+const staleMs = 3_000
+const saveEveryMs = 60_000
+/** Until one was started. */
+const startMsAtFirst = 5_000
+const startsKept = 3
+
+interface Seen {
+  at: number
+  reading: Reading
+}
+
+/** Keeps the numbers of web and worker processes where `autoscaler.ts` wants them. */
+export function autoscale(options: AutoscaleOptions): Autoscale {
+  const { supervisor, scaling, topology, live, cores, dir, note, onLook } = options
+  const ranges = new Map(scaledRoles.flatMap((role) => (scaling[role] ? [[role, scaling[role]]] : [])))
+  const reasons = new Map<ScaledRole, string>()
+  const over = new AbortController()
+  const seen = new Map<string, { pid: number; before?: Seen; last?: Seen; asking: boolean }>()
+  let load: ScaleMemory | undefined
+  let queue: QueueMemory | undefined
+  let starts: number[] = []
+  let cpu: { at: number; times: CpuTimes } | undefined
+  let changing: Promise<void> | undefined
+  let running: Promise<void> = Promise.resolve()
+  const file = path.join(dir, 'scaling.json')
+
+  const partsOf = (role: ScaledRole) =>
+    supervisor.parts.filter(
+      ({ part, state }) =>
+        part.kind === 'app' && part.role === role && state.state !== 'stopping' && state.state !== 'stopped',
+    )
+
+  /** Asks a process for its figures, and does not wait for the answer: one that is busy answers late. */
+  function ask({ part, state }: SupervisedPart): void {
+    if (state.state !== 'running' || state.pid === undefined) return void seen.delete(part.name)
+    const known = seen.get(part.name)
+    const one = known?.pid === state.pid ? known : { pid: state.pid, asking: false }
+    seen.set(part.name, one)
+    if (one.asking) return
+    one.asking = true
+    fetch(`http://${part.address}/metrics`, { signal: AbortSignal.timeout(answerWithinMs) })
+      .then(async (answer) => {
+        const reading = readingIn(await answer.text())
+        if (answer.ok) Object.assign(one, { before: one.last, last: { at: systemClock.ticks(), reading } })
+      })
+      .catch(() => {})
+      .finally(() => {
+        one.asking = false
+      })
+  }
+
+  function look(): ScaleLook {
+    const now = systemClock.ticks()
+    const before = cpu
+    cpu = { at: now, times: cpuTimes() }
+    const fresh = (part: SupervisedPart) => {
+      const one = seen.get(part.part.name)
+      return one?.last && now - one.last.at < staleMs ? one : undefined
+    }
+    const parts = partsOf('web')
+    const processes = parts.map((one): ProcessLook => {
+      const { state, since, pid } = one.state
+      if (state !== 'running' || pid === undefined) return { readyMs: undefined }
+      const readyMs = systemClock.now() - since
+      if (!before || !cpu!.times.has(pid)) return { readyMs }
+      const used = cpuUsedMs(pid, before.times, cpu!.times) / (now - before.at) / cores
+      const reading = fresh(one)?.last?.reading
+      return {
+        readyMs,
+        measures: {
+          cpu: used,
+          ...(reading?.loop !== undefined && { loop: reading.loop }),
+          ...(reading && { inFlight: reading.inFlight }),
+        },
+      }
+    })
+    const pairs = parts.flatMap((one) => {
+      const known = fresh(one)
+      return known?.before ? [{ before: known.before, last: known.last! }] : []
+    })
+    const isComplete =
+      pairs.length > 0 && pairs.length === processes.filter(({ readyMs }) => readyMs !== undefined).length
+    return {
+      now: systemClock.now(),
+      processes,
+      startMs: starts.length === 0 ? startMsAtFirst : Math.max(...starts),
+      arrivals: isComplete ? pairs.reduce((sum, pair) => sum + arrivals(pair), 0) : undefined,
+      p95Ms: quantileMs(
+        countedBetween(pairs.map(({ before, last }) => [before.reading.durations, last.reading.durations])),
+        0.95,
+      ),
+      // Behind a pooler more processes have no more connections.
+      queueMs:
+        topology().data.pooler === 'none'
+          ? quantileMs(
+              countedBetween(pairs.map(({ before, last }) => [before.reading.poolWaits, last.reading.poolWaits])),
+              0.95,
+            )
+          : undefined,
+    }
+  }
+
+  function oldestJobMs(): number | undefined {
+    const now = systemClock.ticks()
+    const ages = [...seen.values()].flatMap(({ last }) =>
+      last && now - last.at < staleMs && last.reading.oldestJobMs !== undefined ? [last.reading.oldestJobMs] : [],
+    )
+    return ages.length === 0 ? undefined : Math.max(...ages)
+  }
+
+  function decide(): void {
+    for (const one of [...partsOf('web'), ...partsOf('worker')]) ask(one)
+    const [web, worker] = [ranges.get('web'), ranges.get('worker')]
+    const wanted: Partial<Record<ScaledRole, number>> = {}
+    if (web) {
+      const policy = { ...webPolicy, ...web, scheduled: (now: number) => leastAt(scaling.schedule, now) }
+      const decision = scaleByLoad(policy, load, look())
+      load = decision.memory
+      reasons.set('web', decision.reason)
+      if (decision.target !== partsOf('web').length) wanted.web = decision.target
+    }
+    if (worker) {
+      const workers = partsOf('worker').length
+      const decision = scaleByQueue({ ...workerPolicy, ...worker }, queue, {
+        ...{ now: systemClock.now(), workers, oldestMs: oldestJobMs() },
+      })
+      if (!changing) queue = decision.memory
+      reasons.set('worker', decision.reason)
+      if (decision.target !== workers) wanted.worker = decision.target
+    }
+    if (Object.keys(wanted).length > 0 && !changing) {
+      changing = apply(wanted).finally(() => {
+        changing = undefined
+      })
+    }
+  }
+
+  async function apply(wanted: Partial<Record<ScaledRole, number>>): Promise<void> {
+    const names = Object.keys(wanted) as ScaledRole[]
+    const before = countsOf(topology())
+    for (const name of names) note(`${name}: ${reasons.get(name)}`)
+    const began = systemClock.ticks()
+    try {
+      await live({ command: 'scale', ...wanted }, note)
+      if (names.some((name) => wanted[name]! > before[name])) {
+        starts = [...starts, systemClock.ticks() - began].slice(-startsKept)
+      }
+    } catch (error) {
+      if (over.signal.aborted || (isRungError(error) && error.code === 'FLEET_BUSY')) return
+      note(`The number of processes was not changed: ${messageOf(error)}`)
+      await sleep(saveEveryMs, over.signal).catch(() => {}) // what failed is not tried again at once
+    }
+  }
+
+  async function run(): Promise<void> {
+    await supervisor.ready
+    const kept = await readMemory(file)
+    load ??= kept?.load
+    if (starts.length === 0) starts = kept?.starts ?? []
+    let savedAt = systemClock.ticks()
+    while (!over.signal.aborted) {
+      if (ranges.size > 0) {
+        decide()
+        onLook()
+      }
+      if (systemClock.ticks() - savedAt > saveEveryMs) {
+        savedAt = systemClock.ticks()
+        await save()
+      }
+      await sleep(lookEveryMs, over.signal).catch(() => {})
+    }
+    await save()
+  }
+
+  async function save(): Promise<void> {
+    if (load === undefined) return
+    const text = JSON.stringify({ load, starts } satisfies Kept)
+    await writeFile(`${file}.new`, text, { mode: 0o600 })
+      .then(() => rename(`${file}.new`, file))
+      .catch(() => {}) // a full disk must not end the fleet
+  }
+
+  return {
+    async handle(request, tell) {
+      if (request.command !== 'scale') return live(request, tell)
+      const present = countsOf(topology())
+      const next = new Map(ranges)
+      const counts: Partial<Counts> = {}
+      for (const [name, value] of Object.entries(numbersIn(request))) {
+        const role = scaledRoles.find((one) => one === name)
+        if (typeof value !== 'number' && role) {
+          next.set(role, value)
+          const within = Math.min(value.most, Math.max(value.least, present[role]))
+          if (within !== present[role]) Object.assign(counts, { [role]: within })
+        } else {
+          if (role) next.delete(role)
+          Object.assign(counts, { [name]: value })
+        }
+      }
+      checkRoom(topology(), counts, next)
+      const changed = Object.keys(counts).length > 0 || next.size === 0
+      const result = changed ? await live({ command: 'scale', ...counts }, tell) : { before: present, now: present }
+      for (const role of scaledRoles) {
+        const range = next.get(role)
+        if (range) ranges.set(role, range)
+        else {
+          ranges.delete(role)
+          reasons.delete(role)
+        }
+      }
+      return next.size === 0 ? result : { ...(result as object), scaling: Object.fromEntries(next) }
+    },
+    status: () =>
+      Object.fromEntries(
+        [...ranges].map(([role, range]) => [role, { ...range, reason: reasons.get(role) ?? 'It begins to look.' }]),
+      ),
+    start() {
+      running = run().catch(() => {}) // the fleet does not start
+    },
+    async stop() {
+      over.abort(new Error('the fleet is being stopped'))
+      await running
+    },
+  }
+}
+
+/** Returns the requests that arrived per second between two readings: those that were answered, and those that wait. */
+function arrivals({ before, last }: { before: Seen; last: Seen }): number {
+  const [from, to] = [before.reading, last.reading]
+  const arrived = to.requests - from.requests + to.inFlight - from.inFlight
+  return Math.max(0, arrived) / Math.max(0.001, (last.at - before.at) / 1000)
+}
+
+function numbersIn(request: ControlRequest & { command: 'scale' }): Partial<Record<keyof Counts, number | Range>> {
+  const { command: _, ...numbers } = request
+  return numbers
+}
+
+/**
+ * Refuses a range whose largest numbers, and one more process during a restart, the running engines could not serve.
+ * @throws CONFIG_INVALID
+ */
+function checkRoom(topology: Topology, counts: Partial<Counts>, ranges: ReadonlyMap<ScaledRole, Range>): void {
+  const most = (role: ScaledRole) => {
+    const range = ranges.get(role)
+    return range ? { [role]: range.most + 1 } : {}
+  }
+  if (ranges.size > 0) checkScale(topology, { ...countsOf(topology), ...counts, ...most('web'), ...most('worker') })
+}
+
+interface Kept {
+  load: ScaleMemory
+  starts: number[]
+}
+
+/** Returns what an earlier run remembered. A file that cannot be read is no loss worth an error. */
+async function readMemory(file: string): Promise<Kept | undefined> {
+  try {
+    const kept = JSON.parse(await readFile(file, 'utf8')) as Kept
+    const isSlot = ({ since, most }: ScaleMemory['peaks'][number]) => Number.isFinite(since) && Number.isFinite(most)
+    return Number.isFinite(kept.load.at) && kept.load.peaks.every(isSlot) && kept.starts.every(Number.isFinite)
+      ? kept
+      : undefined
+  } catch {
+    return undefined
+  }
+}
