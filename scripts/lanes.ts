@@ -8,7 +8,11 @@ const named: Record<string, readonly string[]> = {
   browser: ['test/rungs/conduit-{1k-browser,extended}.test.ts'],
   backup: ['test/backup/**', 'test/runtime/backup.test.ts', 'test/fleet/archive.test.ts'],
   doctor: ['test/doctor/**'],
-  fleet: ['test/fleet/{hang,supervisor,up}.test.ts', 'test/cli/ps-stop.test.ts', 'test/rungs/conduit-10k.test.ts'],
+  fleet: [
+    'test/fleet/{hang,supervisor,up}.test.ts',
+    'test/cli/ps-stop.test.ts',
+    'test/rungs/{conduit-10k,conduit-faults,shop-rungs,shop-kill}.test.ts',
+  ],
   process: [
     'test/runtime/**',
     'test/cli/**',
@@ -16,7 +20,6 @@ const named: Record<string, readonly string[]> = {
     'test/contracts/{*-shared,files-s3}.test.ts',
     'test/primitives/files/s3.test.ts',
     'test/rungs/conduit-{kill,local-time,s3,seeded}.test.ts',
-    'test/rungs/shop-kill.test.ts',
     'test/primitives/**/{kills,lost,faults}.test.ts',
     'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',

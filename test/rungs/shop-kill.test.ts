@@ -1,103 +1,73 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import { setTimeout as wait } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { type FakeProvider, startProvider } from '../../examples/shop/provider/provider.ts'
-import { runningFleet } from '../../src/fleet/state.ts'
+import { type FleetKills, killParts, victimsOf100k } from '../support/fleet-kills.ts'
+import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
-import { openScratch, until } from '../support/process.ts'
+import { noPooler } from '../support/pgbouncer.ts'
+import { until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
+import { Patience } from './patience.ts'
+import { type Order, type ShopTarget, shopClient, shopSuite, startShop } from './shop-suite.ts'
 
-const secret = 'shared with the provider of the tests'
-const app = fileURLToPath(new URL('../../examples/shop/app.ts', import.meta.url))
+const seed = Number(process.env.RUNG_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
 const buyers = 6
-const ordersEach = 20
 const stock = 150
-const victims = ['web-1', 'worker-1', 'web-2', 'worker-1', 'web-1']
+const killsMin = 6
 const sources = ['tok', 'tok_twice', 'tok_lost', 'tok_early', 'tok_declined', 'tok_silent', 'tok_slow']
 const skus = ['cup', 'pot']
 
-/** Buyers repeat what was not answered, with the same key, while processes are killed. */
-describe('shop at 10k, killed while it sells', { skip: noRedis || noNginx }, () => {
-  let scratch: Awaited<ReturnType<typeof openScratch>>
-  let provider: FakeProvider
-  let baseUrl: string
+/** Buyers repeat what was not answered, with the same key, while parts of the fleet are killed. */
+describe(`shop at 100k, while its parts are killed (RUNG_TEST_SEED=${seed})`, {
+  skip: noRedis || noNginx || noHaproxy || noPooler,
+}, () => {
+  const patience = new Patience()
+  let shop: ShopTarget
+  let kills: FleetKills
   before(async () => {
-    provider = await startProvider({ secret })
-    scratch = await openScratch()
-    const env = { NODE_ENV: 'test', SHOP_PROVIDER_URL: provider.url, SHOP_PROVIDER_SECRET: secret }
-    baseUrl = (await scratch.launch({ up: '10k', app, args: ['--web', '2'], env }).started).url
-    provider.sendEventsTo(`${baseUrl}/payments/webhook`)
+    shop = await startShop('100k')
+    kills = killParts({ dataDir: shop.scratch.dataDir, seed, victims: victimsOf100k })
   })
   after(async () => {
-    await provider?.stop()
-    await scratch?.end()
+    await kills?.stop().catch(() => {})
+    await shop?.end()
   })
-
-  /** Sends a request until it has an answer that is not of a dying process; repeating it does no harm. */
-  async function send<Body>(path: string, key: string, body?: object, method = body ? 'POST' : 'GET') {
-    const headers = {
-      authorization: `Token ${key}`,
-      'idempotency-key': randomUUID(),
-      ...(body && { 'content-type': 'application/json' }),
-    }
-    return until(async () => {
-      const answer = await fetch(baseUrl + path, {
-        method,
-        headers,
-        ...(body && { body: JSON.stringify(body) }),
-      }).catch(() => undefined)
-      const text = await answer?.text().catch(() => undefined)
-      if (!answer || text === undefined || answer.status >= 500) return false
-      const parsed = JSON.parse(text)
-      return parsed.code === 'IDEMPOTENCY_IN_FLIGHT' ? false : { status: answer.status, body: parsed as Body }
-    }, `${method} ${path} is answered`)
-  }
+  const api = shopClient(() => ({ ...shop, patience }))
+  shopSuite(() => ({ ...shop, patience }))
 
   it('sells no more than there is, charges each order once, and leaves none open', async () => {
-    const client = await scratch.connect()
-    const rows = async <Row>(text: string) => (await client.query(text)).rows as Row[]
-    const { body: shop } = await send<{ key: string }>('/shops', '', { name: 'Tea' })
-    for (const sku of skus) {
-      await send(`/products/${sku}`, shop.key, { name: sku, price: 1_250, currency: 'EUR' }, 'PUT')
-      await send(`/products/${sku}/stock`, shop.key, { change: stock })
-    }
+    const client = await shop.scratch.connect()
+    const rows = async <Row>(text: string, values: unknown[] = []) => (await client.query(text, values)).rows as Row[]
+    const tea = await api.open(skus, stock)
     const acknowledged: string[] = []
     let refused = 0
-    const buy = async (buyer: number) => {
-      const { body: customer } = await send<{ key: string }>('/customers', shop.key, { name: `Buyer ${buyer}` })
-      for (let n = 0; n < ordersEach; n += 1) {
+    async function buy(buyer: number): Promise<void> {
+      const customer = await api.customer(tea)
+      const isEnough = () => refused > 0 && acknowledged.length > 100 && kills.killed.length >= killsMin
+      for (let n = 0; !isEnough(); n += 1) {
         const lines = (n % 2 ? skus : skus.toReversed()).map((sku) => ({ sku, quantity: 1 + ((n + buyer) % 3) }))
         const source = sources[(n + buyer) % sources.length]
-        const { status, body } = await send<{ id: string }>('/orders', customer.key, { lines, source })
+        const { status, body } = await api.send<Order>(customer, '/orders', { body: { lines, source } })
         assert.ok(status === 201 || status === 409, `${status} ${JSON.stringify(body)}`)
-        if (status === 409) refused += 1
-        else acknowledged.push(body.id)
-        if (status === 201 && n % 7 === 6) await send(`/orders/${body.id}/cancel`, customer.key, {})
+        if (status === 409) {
+          refused += 1
+          // Others may buy.
+          await api.expect(200, tea, `/products/${lines[0]!.sku}/stock`, { body: { change: 5 } })
+          continue
+        }
+        acknowledged.push(body.id)
+        // On whichever node and server, also when Redis has forgotten everything.
+        const { lines: ordered } = await api.expect<Order>(200, customer, `/orders/${body.id}`)
+        assert.equal(ordered.length, 2)
+        // One that was declined meanwhile cannot be cancelled.
+        if (n % 7 === 6) await api.send(customer, `/orders/${body.id}/cancel`, { body: {} })
       }
     }
-    let isOver = false
-    const buying = Promise.all(Array.from({ length: buyers }, (_, n) => buy(n))).finally(() => {
-      isOver = true
-    })
-    for (const name of victims) {
-      const enough = acknowledged.length + refused + 8
-      await until(() => isOver || acknowledged.length + refused >= enough, 'orders are taken')
-      await wait(Math.random() * 50) // at any moment
-      const partOf = async () => (await runningFleet(scratch.dataDir))?.parts.find((part) => part.name === name)
-      const old = (await until(partOf, `${name} is known`))!
-      process.kill(old.pid!, 'SIGKILL')
-      await until(async () => {
-        const now = await partOf()
-        return now?.state === 'running' && now.pid !== old.pid
-      }, `${name} is back`)
-    }
-    await buying
+    await Promise.all(Array.from({ length: buyers }, (_, n) => buy(n)))
+    await kills.stop()
 
     // Until no work is left but the expiry of orders, the provider has sent everything, and no order waits for its payment.
     await until(async () => {
-      await provider.idle()
+      await shop.provider.idle()
       const [left] = await rows<{ jobs: number; orders: number }>(`
         select (select count(*)::int from rung.job where name <> 'sales.expire' and name not like 'rung%' and dead_at is null) as jobs,
           (select count(*)::int from sales.customer_order where state = 'placed') as orders`)
@@ -105,29 +75,44 @@ describe('shop at 10k, killed while it sells', { skip: noRedis || noNginx }, () 
     }, 'all payments are settled')
 
     assert.deepEqual(await rows('select name, error from rung.job where dead_at is not null'), [])
+    const [{ tenant }] = (await rows<{ tenant: string }>(
+      'select tenant_id as tenant from sales.customer_order where id = $1',
+      [acknowledged[0]],
+    )) as [{ tenant: string }]
     const orders = await rows<{ id: string; state: string; total: number }>(
-      'select id, state, total::float8 as total from sales.customer_order',
+      'select id, state, total::float8 as total from sales.customer_order where tenant_id = $1',
+      [tenant],
     )
     assert.deepEqual(orders.map(({ id }) => id).sort(), acknowledged.sort())
-    for (const sku of skus) {
-      const [counted] = await rows<{ available: number; sold: number }>(`
-        select available::int as available, (select coalesce(sum(quantity), 0)::int from sales.order_line
-          join sales.customer_order on id = order_id where order_line.sku = product.sku and state in ('paid', 'shipped')) as sold
-        from sales.product where sku = '${sku}'`)
-      assert.equal(counted!.available + counted!.sold, stock)
-    }
-    const [sums] = await rows<{ all: number; held: number }>(`
-      select coalesce(sum(amount), 0)::float8 as all, coalesce(sum(amount) filter (where account = 'held'), 0)::float8 as held
-      from sales.ledger_entry`)
+    const [counted] = await rows<{ available: number; sold: number }>(
+      `select sum(available)::int as available, (select coalesce(sum(quantity), 0)::int from sales.order_line
+          join sales.customer_order on id = order_id where tenant_id = $1 and state in ('paid', 'shipped')) as sold
+        from sales.product where tenant_id = $1`,
+      [tenant],
+    )
+    assert.equal(counted!.available + counted!.sold, skus.length * stock + 5 * refused)
+    const [sums] = await rows<{ all: number; held: number }>(
+      `select coalesce(sum(amount), 0)::float8 as all, coalesce(sum(amount) filter (where account = 'held'), 0)::float8 as held
+        from sales.ledger_entry where tenant_id = $1`,
+      [tenant],
+    )
     const paid = orders.filter(({ state }) => state === 'paid')
     const worth = paid.reduce((sum, { total }) => sum + total, 0)
     assert.deepEqual(sums, { all: 0, held: worth })
-    const captured = [...provider.charges.values()].filter(({ status }) => status === 'captured')
+    const own = new Set(acknowledged)
+    const captured = [...shop.provider.charges.values()].filter(
+      ({ key, status }) => own.has(key) && status === 'captured',
+    )
     assert.deepEqual(captured.map(({ key }) => key).sort(), paid.map(({ id }) => id).sort())
     assert.equal(
-      provider.movements.reduce((sum, { amount }) => sum + amount, 0),
+      shop.provider.movements.filter(({ key }) => own.has(key)).reduce((sum, { amount }) => sum + amount, 0),
       worth,
     )
     assert.ok(paid.length > 0 && refused > 0, `${paid.length} paid, ${refused} refused`)
+    if (process.env.RUNG_TEST_SEED)
+      console.error(
+        JSON.stringify({ killed: kills.killed, repeated: patience.repeated, unknown: patience.unknown.length }),
+      )
+    assert.deepEqual(patience.failed, [])
   })
 })
