@@ -20,7 +20,7 @@ export interface PostgresSettings {
   /** Folder of the Unix socket; only its owner may enter. */
   socketDir: string
   connectionsMax: number
-  /** Whether it is one of several: which replicas a commit waits for is then decided while it runs. */
+  /** Whether it is one of several, any of which may become the primary. */
   isMember?: boolean
   /** Whether the data is thrown away: nothing is synced to the disk. */
   throwaway?: boolean
@@ -43,7 +43,7 @@ function megabytes(bytes: number, least: number, most: number): string {
  * - the log kept for an absent archiver is bounded in size, by what checkpoints keep anyway, and in time, so that an abandoned
  *   archiver costs nothing after some days;
  * - as one of several: enough log is kept for replicas that follow another primary after a failover, and a commit waits at most 5 s for
- *   one that has frozen. Alone, a commit waits for no replica, whatever an earlier start has left in the server's own file;
+ *   one that has frozen;
  * - shared buffers: an eighth of the memory, at most 1 GiB, because the app shares the machine.
  */
 export function settings(wanted: PostgresSettings): Record<string, string> {
@@ -76,7 +76,7 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     log_checkpoints: 'off',
     log_min_messages: 'log', // errors of statements contain values, and the app gets them anyway
     log_line_prefix: '%m [%p] ',
-    ...(wanted.isMember ? { wal_keep_size: '256MB', wal_sender_timeout: '5s' } : { synchronous_standby_names: '' }),
+    ...(wanted.isMember && { wal_keep_size: '256MB', wal_sender_timeout: '5s' }),
     ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
   }
 }

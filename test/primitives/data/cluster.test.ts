@@ -228,6 +228,35 @@ describe('reads over several servers', () => {
       await pair.requireConfirmation(false)
     }
   })
+
+  it('does not report a commit as done when its wait for a replica was cancelled', async () => {
+    await pair.requireConfirmation(true)
+    try {
+      const outcomes: unknown[] = []
+      // The setting reaches sessions a moment later.
+      const isCancelled = async () => {
+        const { rows } = await data.pool.query(
+          `select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and query ilike 'commit%'`,
+        )
+        return rows.length > 0
+      }
+      await until(async () => {
+        const write = data
+          .write((tx) => tx`insert into note (text) values ('cancelled')`)
+          .then(
+            () => 'done',
+            (error) => error,
+          )
+        write.then((outcome) => void outcomes.push(outcome))
+        await Promise.race([write, until(isCancelled, 'a commit waits and is cancelled')])
+        await write
+        return outcomes.at(-1) !== 'done'
+      }, 'a commit waits for a standby in vain')
+      assert.ok(isRungError(outcomes.at(-1), 'DATA_OUTCOME_UNKNOWN'), String(outcomes.at(-1)))
+    } finally {
+      await pair.requireConfirmation(false)
+    }
+  })
 })
 
 it('the history shows it when sessions lose their position', async () => {
