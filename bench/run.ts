@@ -20,6 +20,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
+  deploys: () => import('./deploys.ts'),
   edge: () => import('./edge.ts'),
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),

@@ -13,6 +13,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   scale: () => import('./scale.ts'),
   restart: () => import('./restart.ts'),
   kill: () => import('./kill.ts'),
+  deploy: () => import('./deploy.ts'),
   deploys: () => import('./deploys.ts'),
   stop: () => import('./stop.ts'),
   topology: () => import('./topology.ts'),

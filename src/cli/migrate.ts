@@ -1,3 +1,4 @@
+import path from 'node:path'
 import { systemClock } from '../kernel/clock.ts'
 import { formatMs } from '../kernel/units.ts'
 import type { BackfillProgress } from '../migrations/backfill.ts'
@@ -31,6 +32,11 @@ const command: Command = {
     ...settingOptions('process.dataDir'),
     status: { type: 'boolean', help: 'List what is applied and what is pending.' },
     'dry-run': { type: 'boolean', help: 'Show and check what would be applied; change nothing.' },
+    running: {
+      type: 'string',
+      value: 'folder',
+      help: 'Refuse what would break the code in this folder, which runs meanwhile; "rung deploy" does it.',
+    },
     lint: { type: 'boolean', help: 'Check all files, applied or not; needs no database.' },
   },
   async run(input) {
@@ -55,6 +61,7 @@ const command: Command = {
       const applied = await migrate({
         ...options,
         signal: stop.signal,
+        ...(typeof values.running === 'string' && { running: path.resolve(input.cwd, values.running) }),
         onEvent(event) {
           if (event.kind === 'filled') {
             filled.set(nameOf(event.migration), event.progress.rows)

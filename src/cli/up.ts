@@ -7,11 +7,13 @@ import { openCpuQuota } from '../engines/process/cpu-quota.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
 import { autoscale } from '../fleet/autoscale.ts'
+import type { Planned } from '../fleet/change.ts'
 import { openControl } from '../fleet/control.ts'
+import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { openFailover } from '../fleet/failover.ts'
-import { liveFleet, type Planned } from '../fleet/live.ts'
+import { liveFleet } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
@@ -32,6 +34,7 @@ import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
+import { deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -84,14 +87,14 @@ const up: Command = {
     makeDir(fleetDir(dataDir), { prefix: [] })
     const claimed = await claim(fleetDir(dataDir), 'rung up')
     try {
-      const releases = {
+      const book: ReleaseBook = {
         present: await firstRelease(appFile, dataDir, settings.values.process.build),
         of: new Map<string, Release>(),
       }
       const planned = planFor(appFile, input)
-      const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, releases)
+      const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
-      const fleet = await run({ plan, deployment, settings, planner }, { appFile, dataDir, rung }, input)
+      const fleet = await run({ plan, deployment, settings, planner, book }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
       try {
         await fleet.ready
@@ -101,7 +104,7 @@ const up: Command = {
         throw error
       }
       if (!fleet.stopping()) {
-        const start = { build: releases.present.build, rung: deployment.topology.rung, startedBy: 'rung up' } as const
+        const start = { build: book.present.build, rung: deployment.topology.rung, startedBy: 'rung up' } as const
         const recorded = withFleetDatabase(settings, cwd, (connection) => recordStart(connection, start))
         await recorded.catch((error) => input.out.note(`The start was not recorded as a deploy: ${messageOf(error)}`))
         const startMs = Math.round(systemClock.ticks() - began)
@@ -128,11 +131,12 @@ interface First {
   deployment: Deployment
   settings: LoadedSettings
   planner: Planner
+  book: ReleaseBook
 }
 
 /** Supervises the parts, keeps the file that `rung ps` reads, and lets other commands change the fleet. */
 async function run(
-  { plan, deployment: { topology }, settings, planner }: First,
+  { plan, deployment: { topology }, settings, planner, book }: First,
   { appFile, dataDir, rung }: { appFile: string; dataDir: string; rung: string | undefined },
   input: Input,
 ): Promise<Fleet> {
@@ -188,6 +192,10 @@ async function run(
       const deployment = { ...next, topology: { ...next.topology, data } }
       return { plan: await planner(deployment, changed, held), topology: deployment.topology }
     },
+    deploy: deployEffects({
+      ...{ appFile, dataDir, settings, book, rung: topology.rung, cwd: input.cwd },
+      env: () => supervisor.parts.flatMap(({ part }) => (part.kind === 'app' ? [part.env] : []))[0]!,
+    }),
     onPlan(planned) {
       now = planned.topology
       writer.changed()

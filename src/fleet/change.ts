@@ -1,4 +1,11 @@
+import type { Topology } from '../topology/topology.ts'
 import type { CommandPart, Part, Plan } from './placement.ts'
+
+/** A plan, and what it is a plan of. */
+export interface Planned {
+  readonly plan: Plan
+  readonly topology: Topology
+}
 
 /** What turns a running plan into another one. Parts that run on unchanged are in none of these lists. */
 export interface Change {

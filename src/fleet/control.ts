@@ -5,6 +5,7 @@ import path from 'node:path'
 import { makeDir } from '../engines/process/server-process.ts'
 import { after } from '../kernel/clock.ts'
 import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { isBuild } from '../topology/setting-types.ts'
 import type { Range } from '../topology/topology.ts'
 import { dirFor } from './placement.ts'
 import { runningFleet } from './state.ts'
@@ -15,9 +16,20 @@ import { runningFleet } from './state.ts'
  */
 export type ControlRequest =
   | ({ readonly command: 'scale' } & Partial<Record<keyof Counts, number | Range>>)
+  | ({ readonly command: 'deploy' } & DeployRequest)
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
+
+export interface DeployRequest {
+  /** The folder of the code, or the app's file; absolute. */
+  readonly place?: string | undefined
+  readonly build?: string | undefined
+  readonly watchMs?: number | undefined
+}
+
+/** Old and new are compared for at most this long. */
+export const watchMsMost = 3_600_000
 
 /** Numbers of parts. */
 export interface Counts {
@@ -64,6 +76,7 @@ export function parseRequest(text: string): ControlRequest {
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
   }
+  if (command === 'deploy') return { command, ...deployRequestIn(request) }
   if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()
   if (command === 'restart') return { command, part }
@@ -79,6 +92,14 @@ function parse(text: string): Record<string, unknown> {
     // answered below
   }
   throw unreadable()
+}
+
+function deployRequestIn({ place, build, watchMs }: Record<string, unknown>): DeployRequest {
+  const isText = (value: unknown) => value === undefined || (typeof value === 'string' && value.length < 2_000)
+  const isTime = watchMs === undefined || (Number.isInteger(watchMs) && Number(watchMs) >= 0)
+  if (!isText(place) || !isText(build) || !isTime || Number(watchMs ?? 0) > watchMsMost) throw unreadable()
+  if (typeof build === 'string' && !isBuild(build)) throw unreadable()
+  return { place: place as string, build: build as string, watchMs: watchMs as number }
 }
 
 function unreadable(): RungError {

@@ -2,16 +2,11 @@ import type { Balancing } from '../engines/process/engine.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
-import { changeOf } from './change.ts'
+import { changeOf, type Planned } from './change.ts'
 import type { ControlRequest, Counts } from './control.ts'
+import { type DeployEffects, deploy, type Hands } from './deploy.ts'
 import type { Part, Plan } from './placement.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
-
-/** A plan, and what it is a plan of. */
-export interface Planned {
-  readonly plan: Plan
-  readonly topology: Topology
-}
 
 export interface LiveOptions {
   supervisor: Supervisor
@@ -22,6 +17,7 @@ export interface LiveOptions {
   onPlan(planned: Planned): void
   /** Requests and jobs end within this time, in ms. */
   slowestStopMs(): number
+  deploy: DeployEffects
   /** Whether a kill must be confirmed. */
   isProduction: boolean
 }
@@ -117,7 +113,8 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   }
 
   async function anotherIsUp(name: string): Promise<boolean> {
-    const others = now.plan.parts.filter((one) => isAnswering(one) && one.name !== name)
+    const isRunning = (one: Part) => part(one.name)?.state.state === 'running'
+    const others = now.plan.parts.filter((one) => isAnswering(one) && one.name !== name && isRunning(one))
     const looks = await withBalancer((balancing) => Promise.all(others.map((other) => balancing.look(other.name))))
     return looks.some((look) => look?.isUp)
   }
@@ -236,6 +233,27 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     throw invalid(`${subject} belongs to a fleet in production. If you mean it: rung kill ${what} --yes`)
   }
 
+  const hands: Hands = {
+    check() {
+      if (!hasBalancer() || now.topology.processes.both > 0) {
+        throw invalid('With one process for everything there is nothing to roll: rung stop, then rung up again.')
+      }
+      const counts = countsOf(now.topology)
+      checkRoom(now.topology, { ...counts, web: counts.web + 1 })
+    },
+    now: () => now,
+    counts: () => countsOf(now.topology),
+    replan: (counts) => replan(counts, now),
+    use,
+    add: (one) => supervisor.add(one),
+    restart: (name) => supervisor.restart(name, 'was restarted by rung deploy'),
+    admit,
+    drain,
+    takeOut,
+    state: (name) => part(name)?.state,
+    over: supervisor.over,
+  }
+
   return async (request, note) => {
     if (request.command === 'kill') return kill(request.part, request.sure)
     if (request.command === 'kill-zone') return killZone(request.zone, request.sure)
@@ -243,6 +261,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     busy = true
     try {
       await supervisor.ready
+      if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
     } catch (cause) {
       if (!supervisor.over.aborted) throw cause
@@ -276,6 +295,12 @@ export function checkScale(topology: Topology, wanted: Counts): void {
       'The replicas of your own Postgres are listed in DATABASE_READ_URL: change it, and start rung up again.',
     )
   }
+  checkRoom(topology, wanted)
+}
+
+/** @throws CONFIG_INVALID if these processes may need more connections than Rung's own Postgres has */
+function checkRoom(topology: Topology, wanted: Counts): void {
+  const { data, processes } = topology
   if (data.engine !== 'embedded') return
   const processesThen = { both: processes.both, web: wanted.web, worker: wanted.worker }
   const needed = connectionsNeeded({ data, processes: processesThen })

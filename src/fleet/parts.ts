@@ -69,7 +69,7 @@ async function startCommand(
       launcher: quota?.launcher(name) ?? { prefix: [] },
       address,
       over,
-      startTimeoutMs,
+      startTimeoutMs: part.startWithinMs ?? startTimeoutMs,
       stopTimeoutMs: () => health.stopTimeoutMs ?? defaultStopTimeoutMs,
       async isReady() {
         const answer = await fetch(part.healthUrl, { signal: AbortSignal.timeout(healthTimeoutMs) })

@@ -58,6 +58,8 @@ export interface CommandPart extends Common {
   /** Its whole environment. */
   readonly env: Env
   readonly healthUrl: string
+  /** It must answer within this time from its start, in ms; without it a start may take as long as migrations. */
+  readonly startWithinMs?: number
 }
 
 export type Env = Readonly<Record<string, string | undefined>>

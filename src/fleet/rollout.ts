@@ -9,6 +9,9 @@ export interface Releases {
   readonly of: ReadonlyMap<string, Release>
 }
 
+/** A new build that does not answer within this time is taken back. */
+const startWithinMs = 60_000
+
 /** Returns the plan with the releases that its processes run. Pure. */
 export function withReleases(plan: Plan, appFile: string, { present, of }: Releases): Plan {
   const parts = plan.parts.map((part): Part => {
@@ -16,6 +19,8 @@ export function withReleases(plan: Plan, appFile: string, { present, of }: Relea
     const { build, app } = of.get(part.name) ?? present
     return {
       ...part,
+      // Migrations were applied before: a start is short.
+      ...(of.has(part.name) && { startWithinMs }),
       args: part.args.map((word) => (word === appFile ? app : word)),
       env: { ...part.env, RUNG_BUILD: build, RUNG_FLEET: 'on' },
     }

@@ -73,7 +73,7 @@ const lexemes =
   /[eE]'(?:[^'\\]|\\[\s\S]|'')*'|'[^']*'|"[^"]*"|\$([A-Za-z_]\w*)?\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]*/g
 
 /** Returns the reasons by rule. A rule that Postgres itself enforces cannot be overridden. */
-function overridesOf(text: string): ReadonlyMap<string, string> {
+export function overridesOf(text: string): ReadonlyMap<string, string> {
   const reasons = new Map<string, string>()
   for (const [lexeme] of text.matchAll(lexemes)) {
     const [, name, reason] = /^--\s*rung:allow\s+(\S+)\s+(.*\S)/.exec(lexeme) ?? []

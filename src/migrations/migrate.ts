@@ -11,6 +11,7 @@ import { toDataError } from '../primitives/data/errors.ts'
 import { checksumOf, type Migration } from '../primitives/data/migrations.ts'
 import { type BackfillProgress, isBackfill, parseable, runBackfill, targetOf } from './backfill.ts'
 import { type Finding, lintMigration, needsNoTransaction } from './lint.ts'
+import { breaksRunning } from './running.ts'
 
 /** Where the migrations of a module are. */
 export interface MigrationSource {
@@ -177,6 +178,8 @@ export interface MigrateOptions {
   lockRetries?: number
   /** Schemas that are searched behind the module's own, as SQL. Default `public`. */
   searchedBehind?: string
+  /** The code of the release that runs meanwhile, which the migrations must not break. */
+  running?: string
   /** Stops a backfill between two batches. */
   signal?: AbortSignal
   /** A backfill of a table with more rows is not run but refused. Default: none is. */
@@ -223,7 +226,10 @@ export async function migrate(options: MigrateOptions): Promise<Migration[]> {
     await takeLock(client, options)
     await client.query(bookkeeping)
     const pending = pendingOf(options.migrations, await readApplied(client))
-    for (const migration of pending) refuseUnsafe(migration, await lint(migration))
+    for (const migration of pending) {
+      const broken = options.running === undefined ? [] : await breaksRunning(migration, options.running)
+      refuseUnsafe(migration, [...(await lint(migration)), ...broken])
+    }
     for (const [index, migration] of pending.entries()) {
       options.onEvent?.({ kind: 'applying', migration, index, total: pending.length })
       const start = systemClock.ticks()

@@ -9,8 +9,8 @@ export interface Deploy {
   previous: string | null
   rung: string
   startedBy: 'rung start' | 'rung up' | 'rung deploy'
-  /** `interrupted`: the supervisor ended before the deploy did. */
-  outcome: 'running' | 'done' | 'rolled back' | 'interrupted'
+  /** `refused`: its migrations were. `failed`: it could be neither completed nor taken back. `interrupted`: the supervisor ended before the deploy did. */
+  outcome: 'running' | 'done' | 'rolled back' | 'refused' | 'failed' | 'interrupted'
   /** Why it was taken back. */
   reason: string | null
   /** The migrations that were applied for it. They stay when it is taken back. */
@@ -71,10 +71,10 @@ export function endDeploy(
   })
 }
 
-/** The build that the last deploy left running. */
+/** The build that the last deploy left running, if that is known. */
 async function presentBuild(client: Client): Promise<string | null> {
   const { rows } = await client.query<{ build: string | null }>(
-    `select case when outcome = 'rolled back' then previous else build end as build from rung.deploy order by id desc limit 1`,
+    `select case when outcome in ('rolled back', 'refused') then previous when outcome = 'done' then build end as build from rung.deploy order by id desc limit 1`,
   )
   return rows[0]?.build ?? null
 }

@@ -145,3 +145,8 @@ export function urls(accepts: (value: string) => boolean, form: string): Setting
 }
 
 const encoded = 'with signs like @ : / , in a password written as %40 %3A %2F %2C'
+
+/** The id of a build, which is also the name of a folder. */
+export function isBuild(value: string): boolean {
+  return /^[A-Za-z0-9][\w.-]{0,63}$/.test(value)
+}

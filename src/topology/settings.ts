@@ -2,6 +2,7 @@ import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
 import {
   cores,
+  isBuild,
   isName,
   names,
   networks,
@@ -101,7 +102,6 @@ export const noConfig = 'none'
 const connections = whole(1, 1000)
 const postgresForm = 'postgres://user:password@host:5432/name'
 const milliseconds = (most: number) => whole(0, most)
-const isBuild = (value: string) => /^[A-Za-z0-9][\w.-]{0,63}$/.test(value)
 const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
 
 export const settings = {

@@ -103,7 +103,7 @@ const directConnections = 3
 /** Connections besides those of processes: migrations, rebuilds of an index, tools. */
 const otherConnections = 20
 /** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
-const connectionsMin = 75
+const connectionsMin = 100
 
 type Connecting = Pick<Topology, 'data' | 'processes'> & Partial<Pick<Topology, 'scaling'>>
 
@@ -114,7 +114,13 @@ const pooledProcessesMin = 16
 export function databaseConnections(topology: Connecting): number {
   const { connectionsMax, pooler } = topology.data
   const added = pooler === 'none' ? 0 : Math.max(0, pooledProcessesMin - processCount(topology)) * directConnections
-  return connectionsMax ?? Math.max(connectionsMin, connectionsNeeded(topology) + added)
+  return connectionsMax ?? Math.max(connectionsMin, connectionsNeeded(withOneMore(topology)) + added)
+}
+
+/** A deploy runs one more process that answers. */
+function withOneMore({ data, processes }: Connecting): Connecting {
+  const isRolled = processes.web > 0 && data.pooler === 'none'
+  return { data, processes: { ...processes, web: processes.web + (isRolled ? 1 : 0) } }
 }
 
 /** Returns the connections that all processes and tools need at most on one server. */

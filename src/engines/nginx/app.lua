@@ -77,9 +77,9 @@ function M.change()
     ngx.req.read_body()
     local body = ngx.req.get_body_data() or ""
     if not body:find("%S") then return ngx.exit(400) end
-    for app in body:gmatch("[^\n]+") do look(app) end
     state:set("apps", body)
   end
+  look_at_all() -- what was found half a second ago may no longer be so
   for _, app in ipairs(present()) do ngx.say(app, " ", state:get("down " .. app) and "down" or "up") end
 end
 
