@@ -18,6 +18,7 @@ export interface BenchOptions {
 
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
+  autoscaler: () => import('./autoscaler.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
   deploys: () => import('./deploys.ts'),
