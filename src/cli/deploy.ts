@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { askFleet, watchMsMost } from '../fleet/control.ts'
 import type { DeployResult } from '../fleet/deploy.ts'
-import { RungError } from '../kernel/errors.ts'
+import { isRungError, RungError } from '../kernel/errors.ts'
 import { formatMs, toMs } from '../kernel/units.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
@@ -45,7 +45,10 @@ const deploy: Command = {
       ...(build !== undefined && { build }),
       ...watchIn(input),
     } as const
-    const view = (await askFleet(dataDirOfInput(input), request, input.out.note)) as DeployResult
+    const answer = askFleet(dataDirOfInput(input), request, input.out.note).catch((error) => {
+      throw isRungError(error, 'FLEET_NOT_RUNNING') ? orStart(error) : error
+    })
+    const view = (await answer) as DeployResult
     const isDone = view.outcome === 'done'
     const print = () => {
       const { out } = input
@@ -57,6 +60,11 @@ const deploy: Command = {
   },
 }
 export default deploy
+
+function orStart(error: RungError): RungError {
+  const message = `${error.message} Where nothing runs, "rung up" or "rung start" starts the new code, and applies its migrations.`
+  return new RungError('FLEET_NOT_RUNNING', message, { cause: error })
+}
 
 /** @throws CONFIG_INVALID */
 function watchIn({ values }: Input): { watchMs?: number } {

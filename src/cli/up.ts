@@ -17,7 +17,7 @@ import { liveFleet } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
-import { firstRelease, type Release } from '../fleet/releases.ts'
+import { firstRelease, forgetReleases, type Release } from '../fleet/releases.ts'
 import { buildIn, withReleases } from '../fleet/rollout.ts'
 import { keepLogsShort } from '../fleet/short-logs.ts'
 import { noQuota, stateWriter } from '../fleet/state.ts'
@@ -91,6 +91,7 @@ const up: Command = {
         present: await firstRelease(appFile, dataDir, settings.values.process.build),
         of: new Map<string, Release>(),
       }
+      await forgetReleases(dataDir, [book.present])
       const planned = planFor(appFile, input)
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
