@@ -129,7 +129,7 @@ function panelsOf(title: string, arrived: number[], processes: number[][], p95Ms
     }))
   return [
     { title, unit: 'requests/s', lines: [{ name: '', values: arrived, color: '#444' }] },
-    { title: 'Web processes', unit: 'ready', lines: both(processes) },
+    { title: 'Web processes', unit: 'number', lines: both(processes) },
     {
       title: '95th percentile',
       unit: 'ms',
@@ -174,7 +174,7 @@ async function realRun(isOwn: boolean, json: boolean): Promise<RealRun> {
     const perSecond = Array.from({ length: seconds }, (_, second) => routes.get(String(second)))
     const failures = perSecond.map((one) => Object.values(one?.failures ?? {}).reduce((sum, count) => sum + count, 0))
     const p95Ms = perSecond.map((one) => Math.round(one?.latency.at(0.95) ?? 0))
-    const grownAt = processes.findIndex((count) => count > least)
+    const grownAt = processes.findIndex((count, second) => second >= beforeS && count > processes[beforeS - 1]!)
     return {
       secondsOutside: p95Ms.filter((ms, second) => ms > objectiveMs || failures[second]! > 0).length,
       failed: failures.reduce((sum, count) => sum + count, 0),

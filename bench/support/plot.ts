@@ -20,6 +20,7 @@ const height = 170
 const left = 48
 const top = 34
 const between = 40
+const right = 26
 const pointsMax = 300
 
 /** Writes panels below each other, over the same seconds, as an SVG that is readable on light and dark pages. */
@@ -40,11 +41,11 @@ ${all.join('\n')}
 function panelOf({ title, unit, lines }: Panel, y: number): string {
   const seconds = Math.max(...lines.map(({ values }) => values.length)) - 1
   const most = niceAbove(Math.max(...lines.flatMap(({ values }) => values)))
-  const xOf = (second: number) => Math.round((left + ((width - left - 12) * second) / seconds) * 10) / 10
+  const xOf = (second: number) => Math.round((left + ((width - left - right) * second) / seconds) * 10) / 10
   const yOf = (value: number) => Math.round(y + height - (height * value) / most)
   const marks = [0, most / 2, most].map(
     (value) =>
-      `<path d="M${left} ${yOf(value)}H${width - 12}" stroke="#ddd"/><text x="${left - 6}" y="${yOf(value) + 4}" text-anchor="end" fill="#555">${value}</text>`,
+      `<path d="M${left} ${yOf(value)}H${width - right}" stroke="#ddd"/><text x="${left - 6}" y="${yOf(value) + 4}" text-anchor="end" fill="#555">${value}</text>`,
   )
   const times = [0, 0.25, 0.5, 0.75, 1].map(
     (share) =>
