@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { noHaproxy } from '../support/haproxy.ts'
@@ -30,7 +31,8 @@ it(
       // With so little of a processor for each process, any machine is fast enough to keep one busy.
       const env = { RUNG_LIMITS: 'off', RUNG_SHEDDING: 'off', RUNG_NODE_CPU: '0.1' }
       const args = ['--web', '1..3', '--worker', '0..2', '--replicas', '0']
-      const { url } = await launch({ up: '100k', app, args, env }).started
+      const up = launch({ up: '100k', app, args, env })
+      const { url } = await up.started
       assert.deepEqual([await count('web'), await count('worker')], [1, 0])
       const placed = await fetch(`${url}/orders`, {
         method: 'POST',
@@ -82,5 +84,9 @@ it(
       assert.deepEqual(fixed, { ...fixed, now: { web: 1, worker: 1, replicas: 0 } })
       assert.equal(fixed.scaling, undefined)
       assert.deepEqual([await count('web'), await count('worker')], [1, 1])
+
+      sameExit(await up.stop(), 0)
+      const { load: kept, starts } = JSON.parse(await readFile(`${dataDir}/fleet/scaling.json`, 'utf8'))
+      assert.ok(kept.peaks[0].most > 0 && starts[0] > 0, 'it remembers the peak, and how long a start took')
     }),
 )

@@ -6,10 +6,11 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { sleep } from '../../kernel/clock.ts'
+import { sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf } from '../../kernel/errors.ts'
 import { askProgram } from './ask-program.ts'
 import type { Launcher } from './launcher.ts'
@@ -35,17 +36,20 @@ export interface Hierarchy {
   readonly dir: string
 }
 
+const allPrefix = 'rung-'
+/** An empty group of another owner may be one whose process is just being started. */
+const leftAfterMs = 60_000
 const removeTries = 20
 const removeEveryMs = 50
 
 /**
- * Opens the quota of an owner, and removes the groups that an earlier run left behind.
+ * Opens the quota of an owner, and removes the groups that earlier runs left behind, also those of other owners who may never come back.
  * @param owner a word of its own for each data directory
  * @param cores for each process; without it there is no limit, and none is missed
  */
 export function openCpuQuota(owner: string, cores: number | undefined, found = findHierarchy()): CpuQuota {
-  const prefix = `rung-${owner}.`
-  if (found) for (const name of groupsIn(found.dir, prefix)) removeGroup(found.dir, name)
+  const prefix = `${allPrefix}${owner}.`
+  if (found) removeOld(found.dir, prefix)
   const problem = cores === undefined ? undefined : problemOf(found, prefix, cores)
   const isLimited = cores !== undefined && problem === undefined
 
@@ -108,6 +112,14 @@ function removeGroup(dir: string, name: string): boolean {
     return true
   } catch {
     return !existsSync(group)
+  }
+}
+
+/** A group that has processes cannot be removed. */
+function removeOld(dir: string, prefix: string): void {
+  for (const name of groupsIn(dir, allPrefix)) {
+    const madeMs = statSync(path.join(dir, name), { throwIfNoEntry: false })?.ctimeMs ?? 0
+    if (name.startsWith(prefix) || systemClock.now() - madeMs > leftAfterMs) removeGroup(dir, name)
   }
 }
 
