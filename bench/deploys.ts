@@ -11,7 +11,7 @@ const webs = 2
 const visitors = 8
 const calibrated = 3_000
 const chunkSeconds = 5
-const watch = '3s'
+const watch = '1s'
 
 interface Deployed {
   build: string
@@ -30,14 +30,14 @@ const write = {
   run: (visitor: Visitor) =>
     visitor.request('POST', '/entries', {
       route: 'POST',
-      body: { id: `n${visitor.number}-${visitor.random()}`, body: 'x'.repeat(200) },
+      body: { id: `n${next()}`, body: 'x'.repeat(200) },
       expected: [201],
     }),
 }
 type Visitor = Parameters<Parameters<typeof runLoad>[0]['journeys'][number]['run']>[0]
 let count = 0
-/** Each run of the load is another one. */
-function seed(): number {
+/** For what must differ: ids, and the seeds of runs. */
+function next(): number {
   count += 1
   return count
 }
@@ -58,7 +58,7 @@ const bench: Bench = {
       })
       const journeys = [read, write]
       const load = (how: Pick<Parameters<typeof runLoad>[0], 'phases' | 'closed'>) =>
-        runLoad({ url, journeys, lateMsMax: Number.POSITIVE_INFINITY, seed: seed(), ...how })
+        runLoad({ url, journeys, lateMsMax: Number.POSITIVE_INFINITY, seed: next(), ...how })
       await load({ closed: { visitors, journeys: calibrated } }) // code is compiled
       const full = await load({ closed: { visitors, journeys: calibrated } })
       const capacity = full.journeys / full.seconds

@@ -9,7 +9,7 @@ const named: Record<string, readonly string[]> = {
   backup: ['test/backup/**', 'test/runtime/backup.test.ts', 'test/fleet/archive.test.ts'],
   doctor: ['test/doctor/**'],
   fleet: [
-    'test/fleet/{hang,supervisor,up}.test.ts',
+    'test/fleet/{deploy,hang,supervisor,up}.test.ts',
     'test/cli/ps-stop.test.ts',
     'test/rungs/{conduit-10k,conduit-faults,shop-rungs,shop-kill}.test.ts',
   ],
