@@ -74,6 +74,7 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   let starts: number[] = []
   let cpu: { at: number; times: CpuTimes } | undefined
   let changing: Promise<void> | undefined
+  let told = ''
   let running: Promise<void> = Promise.resolve()
   const file = path.join(dir, 'scaling.json')
 
@@ -191,10 +192,14 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   async function apply(wanted: Partial<Record<ScaledRole, number>>): Promise<void> {
     const names = Object.keys(wanted) as ScaledRole[]
     const before = countsOf(topology())
-    for (const name of names) note(`${name}: ${reasons.get(name)}`)
+    // While another change is in progress this is tried again and again, and told once.
+    const key = JSON.stringify(wanted)
+    if (told !== key) for (const name of names) note(`${name}: ${reasons.get(name)}`)
+    told = key
     const began = systemClock.ticks()
     try {
       await live({ command: 'scale', ...wanted }, note)
+      told = ''
       if (names.some((name) => wanted[name]! > before[name])) {
         starts = [...starts, systemClock.ticks() - began].slice(-startsKept)
       }
