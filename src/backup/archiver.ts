@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { mkdir, readdir, readFile, realpath } from 'node:fs/promises'
 import path from 'node:path'
 import {
   type Client,
@@ -15,6 +15,7 @@ import { formatLsn, type Lsn, parseLsn } from '../kernel/position.ts'
 import { backoffMs } from '../kernel/random.ts'
 import { type Archive, openArchive } from './archive.ts'
 import { archived } from './channels.ts'
+import { type Left, parseHistory } from './history.ts'
 import { historyName, indexOf, lsnOf, segmentName, systemFolder, timelineFolder, walFolder } from './layout.ts'
 import { writeWholeSynced } from './sealed.ts'
 import { readMessage, standbyStatus } from './wire.ts'
@@ -27,6 +28,9 @@ import { readMessage, standbyStatus } from './wire.ts'
  *   waiting ──lock──► connected ──START_REPLICATION──► streaming ──stop──► the rest is archived ──► ended
  *      ▲                                                   │
  *      └──────── back off ◄── connection or disk fails ◄───┘
+ *
+ * After a failover the new primary has a new timeline. The one that it left is archived to its end first, from the new primary, so that
+ * a restore can go on from one to the other.
  */
 export interface Archiver {
   /** Resolves once the log streams; rejects when it never will. */
@@ -54,8 +58,8 @@ export type ArchiverEvent =
   { kind: 'streaming'; from: Lsn; gap: boolean } | { kind: 'lost'; error: unknown }
 
 export interface ArchiverOptions {
-  /** Of a superuser, or of a role with REPLICATION that may list the log's directory. */
-  connection: ConnectionConfig
+  /** Returns where the primary is now: of a superuser, or of a role with REPLICATION that may list the log's directory. */
+  primary(): Promise<ConnectionConfig>
   backupDir: string
   /**
    * `kept`: the slot outlives the archiver's connection, and a lost connection is opened again forever. `temporary`: the slot ends
@@ -134,7 +138,7 @@ export function startArchiver(options: ArchiverOptions): Archiver {
   }
 }
 
-/** Streams over one connection; returns after `over`, throws when the connection or the disk fails. */
+/** Streams over one connection; returns after `over`, or at the end of a timeline that was left, and throws when the connection or the disk fails. */
 async function follow(
   options: ArchiverOptions,
   over: AbortSignal,
@@ -142,16 +146,18 @@ async function follow(
   onSafe: (lsn: Lsn, at: number) => void,
   onStreaming: (event: ArchiverEvent) => void,
 ): Promise<void> {
-  const sql = await connectOnce(options.connection)
+  const connection = await options.primary()
+  const sql = await connectOnce(connection)
   let replication: ReplicationClient | undefined
   let archive: Archive | undefined
   let stopTicking = () => {}
   try {
-    replication = await connectReplication(options.connection)
+    replication = await connectReplication(connection)
     const begun = await prepare(options, sql, replication)
     archive = begun.archive
-    const { slot, from, gap, timeline } = begun
+    const { slot, from, until, gap, timeline } = begun
     state.system = begun.system
+    state.lsn = from
 
     let queue: Buffer[] = []
     let queuedBytes = 0
@@ -206,14 +212,16 @@ async function follow(
         mark ??= await takeMark(sql)
         state.serverLsn = mark.lsn
         const caughtUp = log.end() >= mark.lsn
+        const isLeft = until !== undefined && log.end() >= until
         const idleMs = systemClock.ticks() - flushedAt
-        if (log.end() > state.lsn || idleMs >= idleFlushEveryMs || over.aborted) {
-          const at = caughtUp ? mark.at : state.at
+        if (log.end() > state.lsn || idleMs >= idleFlushEveryMs || over.aborted || isLeft) {
+          const at = caughtUp && until === undefined ? mark.at : state.at
           const lsn = await log.flush(at)
           flushedAt = systemClock.ticks()
           onSafe(lsn, at)
           send(standbyStatus(lsn, lsn, now()))
         }
+        if (isLeft) return
         if (finishUntil !== undefined && (caughtUp || systemClock.ticks() > finishUntil)) return
         if (caughtUp) mark = undefined
       }
@@ -246,6 +254,15 @@ async function takeMark(sql: Client): Promise<Mark> {
   return { at: Math.floor(rows[0].at), lsn: parseLsn(rows[0].lsn)! }
 }
 
+/** Where the archive is continued: on which timeline, from and, if that was left, until where. */
+interface Begun {
+  archive: Archive
+  timeline: number
+  from: Lsn
+  until: Lsn | undefined
+  gap: boolean
+}
+
 /** Finds the database's folder, makes sure that no other process archives there, and finds where to continue. */
 async function prepare(options: ArchiverOptions, sql: Client, replication: ReplicationClient) {
   const { systemid, timeline: current, xlogpos } = await replication.command('IDENTIFY_SYSTEM')
@@ -254,20 +271,76 @@ async function prepare(options: ArchiverOptions, sql: Client, replication: Repli
   const folder = systemFolder(await realpath(options.backupDir), systemid!)
   if (!(await holdsLock(sql, folder))) throw busy(options.backupDir)
   await mkdir(timelineFolder(folder, timeline), { recursive: true, mode: 0o700 })
-  if (timeline > 1) await keepHistory(replication, folder, timeline)
+  const history = timeline > 1 ? parseHistory(await keepHistory(replication, folder, timeline)) : []
   const { rows } = await sql.query(`select setting::int as bytes from pg_settings where name = 'wal_segment_size'`)
   const segmentBytes: number = rows[0].bytes
-  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
+  const slot = await takeSlot(options.slot, sql, replication)
+  const place = { folder, segmentBytes, sql }
+  const left = history.at(-1)
+  const begun =
+    (left && (await continueLeft(place, timeline, left))) ??
+    (await continueCurrent(place, timeline, left, slot.restartLsn))
+  const { archive, from } = begun
   const { resumable } = archive
-  if (resumable !== undefined && resumable > parseLsn(xlogpos!)!) {
+  if (begun.until === undefined && resumable !== undefined && resumable > parseLsn(xlogpos!)!) {
+    await archive.close()
     throw foreign(folder, 'the archive is ahead of this database')
   }
-  const slot = await takeSlot(options.slot, sql, replication)
-  const kept = indexOf(slot.restartLsn, segmentBytes)
-  const resumes = resumable !== undefined && (await isOnServer(sql, resumable, timeline, segmentBytes))
-  const from = resumes ? resumable : lsnOf(kept, 0, segmentBytes)
   await archive.begin(from)
-  return { archive, slot: slot.name, from, gap: !resumes, timeline, system: systemid! }
+  return { ...begun, slot: slot.name, system: systemid! }
+}
+
+interface ArchivePlace {
+  folder: string
+  segmentBytes: number
+  sql: Client
+}
+
+/** The timeline before the current one, if it has been archived, though not to its end, and the rest is still on the server. */
+async function continueLeft(
+  { folder, segmentBytes, sql }: ArchivePlace,
+  current: number,
+  { timeline, end }: Left,
+): Promise<Begun | undefined> {
+  if (await isBegun(folder, current)) return undefined
+  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
+  const from = archive.resumable
+  if (from === undefined || from >= end || !(await isOnServer(sql, from, timeline, segmentBytes))) {
+    await archive.close()
+    return undefined
+  }
+  return { archive, timeline, from, until: end, gap: false }
+}
+
+async function continueCurrent(
+  { folder, segmentBytes, sql }: ArchivePlace,
+  timeline: number,
+  left: Left | undefined,
+  keptFrom: Lsn,
+): Promise<Begun> {
+  const startOf = (lsn: Lsn) => lsnOf(indexOf(lsn, segmentBytes), 0, segmentBytes)
+  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
+  const { resumable } = archive
+  const begun = { archive, timeline, until: undefined }
+  if (resumable !== undefined && (await isOnServer(sql, resumable, timeline, segmentBytes))) {
+    return { ...begun, from: resumable, gap: false }
+  }
+  // The server has no earlier segment of its timeline than the one in which it began.
+  const first = left && startOf(left.end)
+  const from = first !== undefined && startOf(keptFrom) < first ? first : startOf(keptFrom)
+  const continues = first !== undefined && from === first && (await reaches(folder, left!, segmentBytes, first))
+  return { ...begun, from, gap: !continues }
+}
+
+/** Whether the timeline that was left has been archived up to here. */
+async function reaches(folder: string, { timeline }: Left, segmentBytes: number, lsn: Lsn): Promise<boolean> {
+  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
+  await archive.close()
+  return archive.resumable !== undefined && archive.resumable >= lsn
+}
+
+async function isBegun(folder: string, timeline: number): Promise<boolean> {
+  return (await readdir(timelineFolder(folder, timeline)).catch(() => [])).length > 0
 }
 
 /** The lock belongs to the connection, so it ends with the archiver. */
@@ -285,13 +358,14 @@ function busy(backupDir: string): RungError {
 }
 
 /** Two databases restored from one backup may both be timeline 2. Only one of them may archive here. */
-async function keepHistory(replication: ReplicationClient, folder: string, timeline: number): Promise<void> {
+async function keepHistory(replication: ReplicationClient, folder: string, timeline: number): Promise<string> {
   const { content } = await replication.command(`TIMELINE_HISTORY ${timeline}`)
   const text = String(content)
   const file = path.join(walFolder(folder), historyName(timeline))
   const known = await readFile(file, 'utf8').catch(() => undefined)
   if (known === undefined) await writeWholeSynced(file, text)
   else if (known !== text) throw foreign(folder, `timeline ${timeline} branched off elsewhere`)
+  return text
 }
 
 function foreign(folder: string, why: string): RungError {

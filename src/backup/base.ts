@@ -20,7 +20,8 @@ import { seal, syncFolder, writeWholeSynced } from './sealed.ts'
 import { readBackupMessage } from './wire.ts'
 
 export interface BaseOptions {
-  connection: ConnectionConfig
+  /** Returns where the primary is, as a superuser. */
+  primary(): Promise<ConnectionConfig>
   backupDir: string
   /** Small files outside the database that a restored one needs. */
   alongside: readonly string[]
@@ -38,13 +39,14 @@ export interface BaseOptions {
  */
 export async function takeBase(options: BaseOptions): Promise<BaseManifest> {
   const startedTicks = systemClock.ticks()
-  const sql = await connectOnce(options.connection)
+  const connection = await options.primary()
+  const sql = await connectOnce(connection)
   let replication: ReplicationClient | undefined
   let draft: string | undefined
   const cancel = () => void replication?.end().catch(() => {})
   options.signal?.addEventListener('abort', cancel, { once: true })
   try {
-    replication = await connectReplication(options.connection)
+    replication = await connectReplication(connection)
     options.signal?.throwIfAborted()
     const { systemid } = await replication.command('IDENTIFY_SYSTEM')
     const bases = basesFolder(systemFolder(options.backupDir, systemid!))

@@ -25,8 +25,14 @@ export async function historyOf(postgresDir: string): Promise<History | undefine
   return { system: String(control.readBigUInt64LE(0)), timelines: [...ancestors, timeline] }
 }
 
+/** A timeline, and where it was left for the next one. */
+export interface Left {
+  timeline: number
+  end: Lsn
+}
+
 /** Parses a history file; its lines say which timeline was left, where, and why. */
-export function parseHistory(text: string): { timeline: number; end: Lsn }[] {
+export function parseHistory(text: string): Left[] {
   return text.split('\n').flatMap((line) => {
     const [, id, lsn] = /^(\d+)\s+([0-9A-F]+\/[0-9A-F]+)/.exec(line) ?? []
     return id && lsn ? [{ timeline: Number(id), end: parseLsn(lsn)! }] : []

@@ -19,8 +19,8 @@ const baseEveryMs = 86_400_000
 const lookEveryMs = 60_000
 
 export interface BackupSource {
-  /** A superuser's connection to a database that always exists. */
-  connection: ConnectionConfig
+  /** Returns a superuser's connection to a database that always exists, on the server that is the primary now. */
+  primary(): Promise<ConnectionConfig>
   backupDir: string
   /** Files outside the database that a backup must include, such as the root of the keys. */
   alongside: readonly string[]
@@ -63,17 +63,17 @@ async function removeExpendable(catalogue: Catalogue, keep: number): Promise<voi
  * only reads how far that process has come.
  */
 export async function joinArchive(
-  connection: ConnectionConfig,
+  primary: BackupSource['primary'],
   backupDir: string,
 ): Promise<Pick<Archiver, 'reached' | 'stop'>> {
-  const archiver = startArchiver({ connection, backupDir, slot: 'temporary' })
+  const archiver = startArchiver({ primary, backupDir, slot: 'temporary' })
   try {
     await archiver.streaming
     return archiver
   } catch (error) {
     await archiver.stop()
     if (!isRungError(error, 'BACKUP_RUNNING')) throw error
-    const system = await systemOf(connection)
+    const system = await systemOf(await primary())
     return { reached: (lsn) => reachedByOther(backupDir, system, lsn), async stop() {} }
   }
 }
@@ -133,7 +133,7 @@ export interface KeptBackups {
  * @throws BACKUP_FAILED when the directory cannot be used at all
  */
 export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): Promise<KeptBackups> {
-  const { connection } = options
+  const { primary } = options
   const backupDir = await usable(options.backupDir)
   const source = { ...options, backupDir }
   if (await onSameDisk(dataDir, backupDir)) {
@@ -145,7 +145,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
   let lastComplaint = ''
 
   const archiver = startArchiver({
-    connection,
+    primary,
     backupDir,
     slot: 'kept',
     onEvent(event) {

@@ -98,7 +98,7 @@ async function once(
   if (sameDisk) out.note(sameDiskWarning(backupDir))
   const began = systemClock.ticks()
   const source = backupSource(bindings, server, backupDir)
-  const archive = await joinArchive(source.connection, backupDir)
+  const archive = await joinArchive(source.primary, backupDir)
   const base = await backUp(source, { archived: archive.reached, onProgress: copyProgress(out) }).finally(archive.stop)
   const durationMs = Math.round(systemClock.ticks() - began)
   const secretKept = base.files.some(({ name }) => name === 'secret')
@@ -211,9 +211,9 @@ interface DrillResult {
 function runDrill(input: Input, bindings: ToolBindings, backupDir: string): Promise<DrillResult> {
   const began = systemClock.ticks()
   return withBackups(input, bindings, async (server) => {
-    const { connection } = backupSource(bindings, server, backupDir)
-    const system = await systemOf(connection)
-    const archive = await joinArchive(connection, backupDir)
+    const { primary } = backupSource(bindings, server, backupDir)
+    const system = await systemOf(await primary())
+    const archive = await joinArchive(primary, backupDir)
     const { base, tables } = await drill({
       connection: server.adminConnection,
       archived: archive.reached,

@@ -2,6 +2,7 @@ import path from 'node:path'
 import { historyOf } from '../backup/history.ts'
 import { type RestoreOptions, restore } from '../backup/restore.ts'
 import { selectBackup } from '../backup/select.ts'
+import { primaryPlace } from '../engines/postgres/members.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
@@ -48,7 +49,7 @@ const command: Command = {
     const into = path.resolve(cwd, required(input, 'into'))
     const bindings = await toolBindings(input)
     const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
-    const own = await historyOf(path.join(bindings.dataDir, 'postgres'))
+    const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
     const { system, timeline } = values as { system?: string; timeline?: string }
     const { catalogue, window } = await selectBackup({ backupDir, time, system, timeline, own })
     out.note(

@@ -13,7 +13,7 @@ export function backupDirOf(bindings: ToolBindings): string {
 /** What a backup of this process's database needs to know. */
 export function backupSource(bindings: ToolBindings, server: DatabaseServer, backupDir: string): BackupSource {
   return {
-    connection: { ...server.adminConnection, database: 'postgres' },
+    primary: async () => ({ ...server.adminConnection, host: (await server.primary()).host, database: 'postgres' }),
     backupDir,
     alongside: [rootFile(bindings.dataDir)],
     keep: bindings.backup.keep,

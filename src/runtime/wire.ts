@@ -89,7 +89,9 @@ export async function startDatabaseServer(
       log[level]({ event: `postgres-${event}` }, detail)
     },
   })
-  return { ...server, primary: async () => server.connection }
+  const { primaryPlace } = await import('../engines/postgres/members.ts')
+  const primary = async () => ({ ...server.connection, host: (await primaryPlace(dataDir)).socketDir })
+  return { ...server, primary }
 }
 
 async function tryOut(connection: ConnectionConfig): Promise<void> {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, it } from 'node:test'
+import { readPrimacy } from '../../src/engines/postgres/members.ts'
+import { processesIn } from '../../src/engines/process/processes-in.ts'
 import {
   archived,
   backupDirOf,
@@ -26,8 +28,8 @@ interface Part {
   address: string
 }
 
-function up(scratch: Scratch): Launched {
-  return scratch.launch({ up: '10k', env: { RUNG_BACKUP_DIR: backupDirOf(scratch) } })
+function up(scratch: Scratch, env: Record<string, string> = {}): Launched {
+  return scratch.launch({ up: '10k', env: { RUNG_BACKUP_DIR: backupDirOf(scratch), ...env } })
 }
 
 async function partOf(scratch: Scratch, name: string): Promise<Part> {
@@ -108,6 +110,37 @@ describe('rung up 10k with a backup directory', { skip: noRedis || noNginx }, ()
       await archived(scratch)
       assert.equal((await catalogueOf(scratch))!.bases.length, 1, 'the archive went on where it stopped')
       sameExit(await fleet.stop(), 0)
+    }))
+
+  it('goes on through a failover without a gap, and restores to a time on either side of it', () =>
+    withScratch(async (scratch) => {
+      const fleet = up(scratch, { RUNG_REPLICAS: '1' })
+      const facts = await fleet.started
+      await bases(scratch, 1)
+      await write(facts, 'before')
+      const before = await archived(scratch)
+      await write(facts, 'between')
+      await until(
+        async () => (await readPrimacy(scratch.dataDir)).synchronous.length === 1,
+        'commits wait for the replica',
+      )
+      for (const pid of await processesIn(path.join(scratch.dataDir, 'postgres'))) process.kill(pid, 'SIGKILL')
+      await until(async () => (await readPrimacy(scratch.dataDir)).primary === 'postgres-2', 'the replica is promoted')
+      await until(async () => (await post(facts, 'after')) === '201', 'writes are taken again')
+      await archived(scratch, path.join(scratch.dataDir, 'postgres-2'))
+      sameExit(await fleet.stop(), 0)
+      assert.equal((await catalogueOf(scratch))!.bases.length, 1, 'there is no gap that needed another one')
+
+      const restoredTo = async (time: string, into: string) => {
+        await done(scratch, ['restore', '--to', time, '--into', path.join(scratch.dir, into)])
+        let found: string[] = []
+        await onRestored(scratch, path.join(scratch.dir, into), async (app) => {
+          found = await idsIn(app)
+        })
+        return found.toSorted()
+      }
+      assert.deepEqual(await restoredTo(new Date(before).toISOString(), 'earlier'), ['before'])
+      assert.deepEqual(await restoredTo('latest', 'later'), ['after', 'before', 'between'])
     }))
 
   it('says what is wrong with the directory, and starts nothing', () =>
