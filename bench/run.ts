@@ -23,6 +23,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   conduit: () => import('./conduit.ts'),
   deploys: () => import('./deploys.ts'),
   edge: () => import('./edge.ts'),
+  failover: () => import('./failover.ts'),
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),
   ladder: () => import('./ladder.ts'),
