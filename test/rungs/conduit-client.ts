@@ -132,7 +132,7 @@ export function conduitClient(target: Target) {
     const content = sent.raw ?? (sent.body === undefined ? undefined : JSON.stringify(sent.body))
     if (content !== undefined) headers['content-type'] = 'application/json'
     Object.assign(headers, sent.headers)
-    async function send(to = path, body = content, as = method): Promise<Exchanged> {
+    async function send(to: string, body: string | undefined, as: string): Promise<Exchanged> {
       const response = await fetch(`${baseUrl}/api${to}`, {
         method: as,
         headers,
@@ -145,10 +145,12 @@ export function conduitClient(target: Target) {
     }
     const hasKey = 'idempotency-key' in headers
     const exchanged = patience
-      ? await patience.exchange({ method, path, hasKey, send }, { content, token: sent.token }, (credentials) =>
-          send('/users/login', credentials, 'POST'),
+      ? await patience.exchange(
+          { method, path, hasKey, send: () => send(path, content, method) },
+          { content, token: sent.token },
+          (as, to, body) => send(to, body, as),
         )
-      : await send()
+      : await send(path, content, method)
     const answer = { request: `${method} ${path}`, ...exchanged }
     return { ...answer, body: readBody(answer) }
   }

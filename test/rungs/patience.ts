@@ -71,8 +71,8 @@ function failureOf(answer: Exchanged | Error, isRepeated: boolean): string | und
 
 /** Conduit's API, as a patient client uses it: what happens once, and what an answer means after an earlier one was lost. */
 export class PatientConduit extends Patience {
-  /** By token, to log in again when a change of the password has ended it. */
-  readonly #emails = new Map<string, string>()
+  /** By token: a change of the password ends it, and a new title changes an article's address. */
+  readonly #users = new Map<string, { email: string; username: string }>()
 
   /** Headers to send with a request. */
   headersFor(method: string, path: string): Record<string, string> {
@@ -83,7 +83,7 @@ export class PatientConduit extends Patience {
   async exchange(
     exchange: Exchange,
     { content, token = '' }: { content?: string | undefined; token?: string | undefined },
-    logIn: (content: string) => Promise<Exchanged>,
+    ask: (method: string, path: string, content?: string) => Promise<Exchanged>,
   ): Promise<Exchanged & { uncertain: boolean }> {
     const { method, path } = exchange
     const { answer, uncertain } = await this.answer(exchange, /\/(follow|favorite)$|^\/users\/login$/.test(path))
@@ -92,16 +92,28 @@ export class PatientConduit extends Patience {
     const isNewPassword = method === 'PUT' && answer.status === 401 && wanted.password
     if (isRegistration || isNewPassword) {
       // Perhaps the earlier one was done. Then they are known by what it said.
-      const user = { email: wanted.email ?? this.#emails.get(token), password: wanted.password }
-      const send = () => logIn(JSON.stringify({ user }))
+      const user = { email: wanted.email ?? this.#users.get(token)?.email, password: wanted.password }
+      const send = () => ask('POST', '/users/login', JSON.stringify({ user }))
       const { answer: known } = await this.answer({ ...exchange, send }, true)
       const isTheirs = known.status === 200 && JSON.parse(known.text).user.username === wanted.username
       if (isRegistration && isTheirs) return { ...known, status: 201, uncertain }
       if (isNewPassword && known.status === 200) return { ...known, uncertain }
     }
+    const author = this.#users.get(token)?.username
+    if (uncertain && method === 'PUT' && answer.status === 404 && author !== undefined) {
+      // Perhaps the earlier one has given the article another title, and with it another slug.
+      const look = (path: string) =>
+        this.answer({ method: 'GET', path, hasKey: false, send: () => ask('GET', path) }, true)
+      const { answer: listed } = await look(`/articles?limit=100&author=${encodeURIComponent(author)}`)
+      const { articles } = JSON.parse(listed.text) as { articles: { title: string; slug: string; updatedAt: string }[] }
+      const [renamed] = articles
+        .filter(({ title }) => title === JSON.parse(content ?? '{}').article?.title)
+        .sort((a, b) => b.updatedAt.localeCompare(a.updatedAt))
+      if (renamed) return { ...(await look(`/articles/${renamed.slug}`)).answer, uncertain }
+    }
     if (answer.status < 300 && /^\/users?(\/login)?$/.test(path)) {
       const { user } = JSON.parse(answer.text)
-      this.#emails.set(user.token, user.email)
+      this.#users.set(user.token, user)
     }
     return { ...answer, uncertain }
   }
