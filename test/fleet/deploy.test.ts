@@ -92,12 +92,6 @@ for (const { rung, webs, skip } of [
         /% of \d+ requests to the new build failed with 5xx/,
         /^500 /,
       ],
-      [
-        'is slow',
-        { [readHandler]: `${readHandler}\n      await new Promise((resolve) => setTimeout(resolve, 300))` },
-        /^The new build is slower: its p95 is/,
-        /^$/,
-      ],
     ]
     // At the higher rung all of it takes longer, and only the balancer is another one.
     for (const [what, changes, why, reads] of webs > 1 ? bad.slice(1, 2) : bad) {

@@ -4,7 +4,7 @@ import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
 import { type Members, startMembers } from '../support/members.ts'
 import { withTempDir } from '../support/postgres.ts'
-import { until } from '../support/process.ts'
+import { sendTo, until } from '../support/process.ts'
 import { askOne } from '../support/standby.ts'
 
 async function withMembers(count: number, body: (members: Members, dir: string) => Promise<void>): Promise<void> {
@@ -63,10 +63,10 @@ test('a primary that dies, freezes, or loses its postmaster is replaced, and no 
     const writer = startWriter(members)
     const ways: Record<string, (pids: number[], postmaster: number) => void> = {
       dies(pids) {
-        for (const pid of pids) process.kill(pid, 'SIGKILL')
+        for (const pid of pids) sendTo(pid, 'SIGKILL')
       },
       freezes(pids) {
-        for (const pid of pids) process.kill(pid, 'SIGSTOP')
+        for (const pid of pids) sendTo(pid, 'SIGSTOP')
       },
       'loses its postmaster'(_, postmaster) {
         process.kill(postmaster, 'SIGKILL')

@@ -1,7 +1,7 @@
 import { memberFiles, readPrimacy } from '../../src/engines/postgres/members.ts'
 import { processesIn } from '../../src/engines/process/processes-in.ts'
 import { idsIn, post } from './ledger.ts'
-import { type Facts, until } from './process.ts'
+import { type Facts, sendTo, until } from './process.ts'
 
 /** A running `rung up` whose primary is lost again and again, while clients write. */
 export interface Failovers {
@@ -62,7 +62,7 @@ export async function losePrimaries(options: FailoverOptions): Promise<Failovers
       const { primary } = await readPrimacy(dataDir)
       const pids = await processesIn(memberFiles(dataDir, primary).data)
       const back = Promise.withResolvers<number>()
-      for (const pid of pids) process.kill(pid, signal)
+      for (const pid of pids) sendTo(pid, signal)
       const since = performance.now()
       waiting = { since, back: back.resolve }
       const ms = Math.round((await back.promise) - since)

@@ -361,7 +361,7 @@ export function postgresPidOf(dataDir: string): number | undefined {
   }
 }
 
-function sendTo(pid: number, signal: NodeJS.Signals): void {
+export function sendTo(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)
   } catch {
