@@ -15,6 +15,7 @@ import {
   primaryPlace,
   readPrimacy,
   setSynchronous,
+  synchronousSetting,
   writePrimacy,
 } from './members.ts'
 import { synchronousNames } from './recipe.ts'
@@ -53,7 +54,7 @@ const takesEffectWithinMs = 5_000
  */
 export async function startMember(options: StartMemberOptions): Promise<Member> {
   const { dataDir, name, connectionsMax, endsWithOwner = false, throwaway = false } = options
-  const { data, socketDir } = memberFiles(dataDir, name)
+  const { root, data, socketDir } = memberFiles(dataDir, name)
   const stopping = new AbortController()
   const over = options.over ? AbortSignal.any([options.over, stopping.signal]) : stopping.signal
   const own = {
@@ -77,7 +78,7 @@ export async function startMember(options: StartMemberOptions): Promise<Member> 
 
   async function standby(leads: boolean): Promise<Standby> {
     return startStandby({
-      root: memberFiles(dataDir, name).root,
+      root,
       name,
       connectionsMax,
       endsWithOwner,
@@ -188,19 +189,14 @@ async function standbysOf(primary: Client): Promise<Standbys> {
 }
 
 async function waitFor(primary: Client, replicas: readonly string[]): Promise<void> {
-  const before = await currentNames(primary)
+  const before = await synchronousSetting(primary)
   await setSynchronous(primary, replicas)
   const giveUpAt = systemClock.ticks() + takesEffectWithinMs
-  while ((await currentNames(primary)) !== synchronousNames(replicas)) {
+  while ((await synchronousSetting(primary)) !== synchronousNames(replicas)) {
     if (systemClock.ticks() > giveUpAt) throw new Error('the server has not read its settings in time')
     await sleep(5)
   }
   // Whether commits wait at all is switched by the checkpointer, which reads the settings before each checkpoint that is asked for.
   // (src/backend/postmaster/checkpointer.c, SyncRepUpdateSyncStandbysDefined)
   if (before === '' && replicas.length > 0) await primary.query('checkpoint')
-}
-
-async function currentNames(primary: Client): Promise<string> {
-  const { rows } = await primary.query('show synchronous_standby_names')
-  return (rows[0] as { synchronous_standby_names: string }).synchronous_standby_names
 }

@@ -129,10 +129,15 @@ export async function bringHome(dataDir: string): Promise<void> {
 /** Sets for which replicas commits on this primary wait: for any one of them. It takes effect a moment later. */
 export async function setSynchronous(primary: Client, names: readonly string[]): Promise<void> {
   const value = synchronousNames(names)
-  const { rows } = await primary.query('show synchronous_standby_names')
-  if (rows[0].synchronous_standby_names === value) return
+  if ((await synchronousSetting(primary)) === value) return
   await primary.query(`alter system set synchronous_standby_names = '${value}'`)
   await primary.query('select pg_reload_conf()')
+}
+
+/** Returns `synchronous_standby_names` as this session knows it. */
+export async function synchronousSetting(primary: Client): Promise<string> {
+  const { rows } = await primary.query('show synchronous_standby_names')
+  return (rows[0] as { synchronous_standby_names: string }).synchronous_standby_names
 }
 
 const promoteWithinS = 60
