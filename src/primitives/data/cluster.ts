@@ -226,8 +226,15 @@ class Cluster implements Database {
 
   async #reports(deadlineAt: number): Promise<Connection> {
     const replicas = this.#servers.filter(({ place }) => place !== undefined)
-    const server = replicas.find(({ isSpare }) => isSpare) ?? replicas[0] ?? (await this.#primary(deadlineAt))
-    return server.server.connect('reports', deadlineAt)
+    for (const replica of replicas.toSorted((a, b) => Number(b.isSpare) - Number(a.isSpare))) {
+      try {
+        return await replica.server.connect('reports', deadlineAt)
+      } catch (error) {
+        if (!isRungError(error, 'DATA_UNAVAILABLE')) throw error
+        replica.away(error)
+      }
+    }
+    return (await this.#primary(deadlineAt)).server.connect('reports', deadlineAt)
   }
 
   // Which server is the primary
@@ -287,16 +294,32 @@ class Cluster implements Database {
    * transactions that have ended on a replica which covers the place must have ended on the primary too.
    */
   async #waitUntilShown(place: Place, deadlineAt: number): Promise<void> {
-    const replica = await this.#replicaBeyond(place)
-    if (!replica) return this.#waitUntilConfirmed(deadlineAt)
-    const { xmax } = (await replica.look()).snapshot
+    for (;;) {
+      const replica = await this.#replicaBeyond(place)
+      if (!replica) return this.#waitUntilConfirmed(deadlineAt)
+      const xmax = await replica
+        .look()
+        .then(({ snapshot }) => snapshot.xmax)
+        .catch(() => undefined)
+      if (xmax !== undefined && (await this.#waitUntilEndedAsOn(replica, xmax, deadlineAt))) return
+      if (systemClock.ticks() >= deadlineAt) throw behind()
+    }
+  }
+
+  /** @returns false if the replica went away before it could tell which transactions it shows */
+  async #waitUntilEndedAsOn(replica: WatchedServer, xmax: bigint, deadlineAt: number): Promise<boolean> {
     let suspects: ReadonlySet<string> | undefined
     for (;;) {
       const { snapshot } = await (await this.#primary(deadlineAt)).look()
       if (snapshot.xmax >= xmax) {
         const open = snapshot.open.filter((xid) => xid < xmax).map(String)
-        suspects ??= open.length === 0 ? new Set() : xidsOf(await replica.run({ ...committed, values: [open] }))
-        if (!open.some((xid) => suspects!.has(xid))) return
+        if (open.length === 0) return true
+        suspects ??= await replica
+          .run({ ...committed, values: [open] })
+          .then(xidsOf)
+          .catch(() => undefined)
+        if (!suspects) return false
+        if (!open.some((xid) => suspects!.has(xid))) return true
       }
       if (systemClock.ticks() >= deadlineAt) throw behind()
       await sleep(1)

@@ -12,7 +12,7 @@ import { testLimits } from '../../support/data.ts'
 import { openScratch, until, withScratch } from '../../support/process.ts'
 import { openNode, readInSessions } from '../../support/session-reads.ts'
 
-import { type Pair, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
+import { type Pair, type Replica, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
 
 describe('reads over several servers', () => {
   let pair: Pair
@@ -285,6 +285,31 @@ it('sessions that go from node to node never read less than they have written or
       assert.ok(result.writes > 300)
       assert.ok(result.routed['postgres-2 replica']! > 300, JSON.stringify(result.routed))
     } finally {
+      for (const node of nodes) await node.close()
+      await cluster.stop()
+    }
+  })
+})
+
+it('sessions stay right while replicas pause, freeze and die', async () => {
+  await withScratch(async ({ dir }) => {
+    const cluster = await startCluster(dir, 2)
+    const [first, second] = cluster.replicas as [Replica, Replica]
+    const nodes = [openNode(cluster), openNode(cluster), openNode(cluster)]
+    const strikes = [first.pause, second.freeze, first.resume, second.thaw, first.kill, second.kill]
+    const struck: Promise<unknown>[] = []
+    try {
+      for (const node of nodes) await untilReplicaReads(node)
+      const onStep = (done: number) => {
+        if (done % 2_000 === 0) struck.push(Promise.resolve(strikes[done / 2_000 - 1]?.()))
+      }
+      const result = await readInSessions(nodes, { reads: 14_000, onStep })
+      await Promise.all(struck)
+      assert.deepEqual(result.stale, [])
+      assert.ok(result.writes > 500)
+      assert.ok(result.routed['postgres-2 replica']! > 500, JSON.stringify(result.routed))
+    } finally {
+      await second.thaw()
       for (const node of nodes) await node.close()
       await cluster.stop()
     }
