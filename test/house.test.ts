@@ -19,6 +19,7 @@ const floors: Record<string, number> = {
   fleet: 6,
   history: 6,
   load: 6,
+  stateless: 6,
   testing: 7,
   cli: 9,
 }
@@ -54,6 +55,7 @@ const doors = ['index.ts', 'testing.ts', 'history.ts', 'load.ts']
 const clients: Record<string, RegExp> = {
   ioredis: /^engines\/redis\/client\.ts$/,
   pg: /^engines\/postgres\/client\.ts$/,
+  acorn: /^stateless\/parse\.ts$/,
   'libpg-query': /^engines\/postgres\/parser\.ts$/,
   fastify: /^primitives\/http\//,
   '@fastify/': /^primitives\/http\//,
@@ -71,6 +73,7 @@ const clients: Record<string, RegExp> = {
 }
 /** Loaded only where they are used: never by a plain import. */
 const lazy = [
+  'acorn',
   'ioredis',
   'libpg-query',
   'cockatiel',

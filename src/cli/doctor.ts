@@ -3,18 +3,20 @@ import { examine } from '../doctor/examine.ts'
 import type { Experiment } from '../doctor/experiments.ts'
 import type { Finding } from '../doctor/finding.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
-import { findingLines, serverLine, summary } from '../doctor/report.ts'
+import { findingLines, keptLines, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
-import { loadApp } from '../runtime/load-app.ts'
+import { findApp, loadApp } from '../runtime/load-app.ts'
 import { openPrimary } from '../runtime/wire.ts'
+import { lookAtSources } from '../stateless/look.ts'
 import { type Command, databaseSettings, result, settingOptions } from './command.ts'
 import { withServer } from './database.ts'
 import { toolBindings } from './input-settings.ts'
+import { placesFrom } from './kept-notes.ts'
 import { cut } from './table.ts'
 
 const doctor: Command = {
   name: 'doctor',
-  summary: 'examine the database and say what to do',
+  summary: 'examine the app and its database and say what to do',
   usage: 'rung doctor [app-file] [options]',
   wordsMax: 1,
   help: [
@@ -29,6 +31,11 @@ const doctor: Command = {
     'judgement; "note" is good to know. If the app can be loaded, the migration file for',
     'an index is named too.',
     '',
+    'Before that it looks at the sources of the app, for what one process keeps and a second',
+    'one would miss: variables that requests change, files on the disk, sessions in memory,',
+    'timers. A line "// rung: one process is enough, because …" above such a place is the',
+    'exception. "rung test --nodes 2" tries it out.',
+    '',
     'Exit code: 0 nothing to act on, 1 an error, 2 something to act on.',
   ].join('\n'),
   settings: databaseSettings,
@@ -37,6 +44,8 @@ const doctor: Command = {
   async run(input) {
     const { cwd, positionals, out } = input
     const bindings = await toolBindings(input, positionals[0])
+    const file = findApp(positionals[0], cwd)
+    const sources = file === undefined ? [] : (await lookAtSources(file)).map((kept) => placesFrom(cwd, kept))
     return withServer(bindings, cwd, async ({ adminConnection, connection }) => {
       const app = await loadApp(positionals[0], cwd).catch((error) => {
         if (positionals[0] !== undefined) throw error
@@ -51,19 +60,19 @@ const doctor: Command = {
       })
       const findings = app ? await withMigrationFiles(examined.findings, app) : examined.findings
       const { server, statementsSeen = null } = examined.facts
-      const view = { server, statementsSeen, findings: findings.map((finding) => relativeTo(cwd, finding)) }
+      const view = { server, statementsSeen, sources, findings: findings.map((finding) => relativeTo(cwd, finding)) }
       return result(
         view,
         () => {
           out.line(serverLine(examined.facts))
-          for (const finding of view.findings) {
+          for (const lines of [...sources.map(keptLines), ...view.findings.map(findingLines)]) {
             out.line()
-            for (const line of findingLines(finding)) out.line(line)
+            for (const line of lines) out.line(line)
           }
           out.line()
-          out.line(summary(view.findings))
+          out.line(summary([...sources, ...view.findings]))
         },
-        findings.some(({ severity }) => severity === 'act') ? 2 : 0,
+        [...sources, ...findings].some(({ severity }) => severity === 'act') ? 2 : 0,
       )
     })
   },

@@ -1,9 +1,11 @@
 import { askFleet, type ControlRequest, type Counts, countLimits } from '../fleet/control.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { RungError } from '../kernel/errors.ts'
 import { rangeIn } from '../topology/setting-types.ts'
 import type { Range } from '../topology/topology.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
+import { noteKept } from './kept-notes.ts'
 
 const scale: Command = {
   name: 'scale',
@@ -30,7 +32,14 @@ const scale: Command = {
   options: settingOptions('process.dataDir'),
   async run(input) {
     const request: ControlRequest = { command: 'scale', ...countsIn(input.positionals) }
-    const view = await askFleet(dataDirOfInput(input), request, input.out.note)
+    const dataDir = dataDirOfInput(input)
+    const fleet = await runningFleet(dataDir)
+    // A fleet that has two processes already was told at its start.
+    if (fleet?.parts.filter(({ name }) => /^(web|worker)\b/.test(name)).length === 1) {
+      const { web = 1, worker = 0 } = request
+      await noteKept(fleet.app, { web: mostOf(web), worker: mostOf(worker) }, input)
+    }
+    const view = await askFleet(dataDir, request, input.out.note)
     return result(view as Scaled, ({ now, scaling = {} }) => {
       const counts = Object.entries(now).map(([name, count]) => {
         const range = scaling[name]
@@ -41,6 +50,8 @@ const scale: Command = {
   },
 }
 export default scale
+
+const mostOf = (count: number | Range) => (typeof count === 'number' ? count : count.most)
 
 interface Scaled {
   now: Counts

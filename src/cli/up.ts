@@ -37,6 +37,7 @@ import { type Command, type Input, present, type Result, result, settingOptions 
 import { deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
+import { noteKept } from './kept-notes.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const up: Command = {
@@ -95,6 +96,7 @@ const up: Command = {
       const planned = planFor(appFile, input)
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
+      void noteKept(appFile, deployment.topology.processes, input)
       const fleet = await run({ plan, deployment, settings, planner, book }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
       try {

@@ -1,4 +1,5 @@
 import { formatBytes, formatMs } from '../kernel/units.ts'
+import type { Kept } from '../stateless/finding.ts'
 import type { Facts } from './facts.ts'
 import { type Finding, formatNumber, formatSeconds, formatShare, inOneLine, type Severity } from './finding.ts'
 
@@ -38,8 +39,18 @@ export function findingLines(finding: Finding): string[] {
   ]
 }
 
+/** What was found in the app's sources. */
+export function keptLines({ severity, kind, file, line, what, remedy, changedAt }: Kept): string[] {
+  return [
+    ...hanging(severity.padEnd(6), filled(`${what} (${kind})`.split(' '), width - 6)),
+    ...row('at', `${file}:${line}`),
+    ...(changedAt.length === 0 ? [] : row('by', changedAt.join(', '))),
+    ...row('do', remedy),
+  ]
+}
+
 /** `2 to act on, 1 to look at.` */
-export function summary(findings: readonly Finding[]): string {
+export function summary(findings: readonly { severity: Severity }[]): string {
   if (findings.every(({ severity }) => severity === 'note')) return 'Nothing to do.'
   const phrases: Record<Severity, string> = { act: 'to act on', look: 'to look at', note: 'to know' }
   const parts = Object.entries(phrases).flatMap(([severity, phrase]) => {

@@ -9,6 +9,7 @@ const publishEveryMs = 1_000
  * the last second; a process that stops loses nothing.
  */
 export function viewCounter(data: Data, onFailed: (error: unknown) => void) {
+  // rung: one process is enough, because each publishes what it gathered, and the events are added up
   let gathered = new Map<number, number>()
   const add = (articleId: number, n = 1) => gathered.set(articleId, (gathered.get(articleId) ?? 0) + n)
 
@@ -25,6 +26,7 @@ export function viewCounter(data: Data, onFailed: (error: unknown) => void) {
     }
   }
 
+  // rung: one process is enough, because each publishes its own views
   const timer = setInterval(publish, publishEveryMs)
   return {
     add: (articleId: number) => void add(articleId),

@@ -14,7 +14,9 @@ const waitingMax = 100
 /** Each new account is a hash: one address must not make all others wait for theirs. */
 export const signUpLimit: RouteLimit = { max: 100, per: '1m', by: 'address' }
 
+// rung: one process is enough, because the gate guards the cores and the memory of its own process
 let running = 0
+// rung: one process is enough, because these requests wait in this process
 const waiting: (() => void)[] = []
 
 async function gated<T>(work: () => Promise<T>): Promise<T> {

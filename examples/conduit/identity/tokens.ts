@@ -25,6 +25,7 @@ export const secondsNow = () => Math.floor(Date.now() / 1000)
 
 /** Signed tokens, one key and one algorithm. */
 export function createTokens(key: Uint8Array, now: () => number = secondsNow): Tokens {
+  // rung: one process is enough, because what a signed token says never changes
   const remembered = new Map<string, Token & { expiresAt: number }>()
 
   return {

@@ -1,0 +1,2 @@
+export const sessions = new Map<string, string>() // found: state
+export * from './lib/forget.ts'
