@@ -1,9 +1,9 @@
 import { after, sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { type Place, parseLsn, parsePlace, placeAt, placeSql } from '../../kernel/position.ts'
+import { type Place, parseLsn, parsePlace, placeAt, placeSql, timelineOf } from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
 import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
-import { isOutdated, sqlState } from './errors.ts'
+import { isOutdated, otherPrimary, sqlState } from './errors.ts'
 import { chooseReplica, chooseStale, PrimaryHistory } from './freshness.ts'
 import { type Answer, type Server, WatchedServer } from './watched.ts'
 
@@ -156,11 +156,15 @@ class Cluster implements Database {
   async #lendPrimary(need: Need, passed: ReadonlySet<WatchedServer>): Promise<Lent> {
     const { atLeast, staleMsMax, deadlineAt } = need
     try {
-      const primary = await this.#primary(deadlineAt)
+      let primary = await this.#primary(deadlineAt)
       if (typeof atLeast === 'bigint' && atLeast > (this.#history.last ?? -1n)) {
-        await primary.look()
+        const answers = await Promise.allSettled(this.#servers.map((one) => one.look()))
+        primary = await this.#primary(deadlineAt)
         // Nobody has written so far: the place is of a database that was restored, or of a server that is gone.
         if (atLeast > this.#history.last!) {
+          // Unless a server that does not answer has become the primary.
+          const isLater = timelineOf(atLeast) > this.#history.timeline!
+          if (isLater && answers.some(({ status }) => status === 'rejected')) throw behind()
           readRouted.publish({ database: this, server: '', why: 'absurd' })
           return await this.#lend({ ...need, atLeast: undefined }, passed)
         }
@@ -188,17 +192,23 @@ class Cluster implements Database {
 
   async #lendFrom(server: WatchedServer, deadlineAt: number, why: 'replica' | 'primary' | 'stale'): Promise<Lent> {
     server.reads += 1
+    let isElsewhere = false
     try {
       const connection = await server.server.connect('read', deadlineAt)
       if (readRouted.hasSubscribers) readRouted.publish({ database: this, server: server.name, why })
       return {
         connection,
         server,
-        seenIn: ({ rows }) => this.#seen(server, String(rows[0]?.place)),
+        seenIn: ({ rows }) => {
+          const text = String(rows[0]?.place)
+          isElsewhere = why === 'primary' && parseLsn(text) !== undefined
+          if (isElsewhere) throw otherPrimary()
+          return this.#seen(server, text)
+        },
         mayRunElsewhere: (error) => why !== 'primary' && this.#mayRunElsewhere(server, error),
         release(broken) {
           server.reads -= 1
-          connection.release(broken)
+          connection.release(broken || isElsewhere)
         },
       }
     } catch (error) {
@@ -492,11 +502,10 @@ interface Lent {
   release(broken?: boolean): void
 }
 
-/** A connection that is closed when its server turns out to be no primary any more, as after a failover. */
+/** A connection that says so when its server turns out to be no primary any more, as after a failover. */
 class OnPrimary implements Connection {
   readonly #connection: Connection
   readonly #server: WatchedServer
-  #isDemoted = false
 
   constructor(connection: Connection, server: WatchedServer) {
     this.#connection = connection
@@ -520,7 +529,7 @@ class OnPrimary implements Connection {
   }
 
   release(broken?: boolean): void {
-    this.#connection.release(broken || this.#isDemoted)
+    this.#connection.release(broken)
   }
 
   /** Servers refuse to write when their disk is full, and as replicas, with the same error (25006). */
@@ -528,10 +537,7 @@ class OnPrimary implements Connection {
     if (sqlState(error) !== '25006') throw error
     const answer = await this.#server.look().catch(() => undefined)
     if (answer?.isPrimary) throw error
-    this.#isDemoted = true
-    throw new RungError('DATA_UNAVAILABLE', 'Another server has become the primary of the database. Try again.', {
-      cause: error,
-    })
+    throw otherPrimary(error)
   }
 }
 

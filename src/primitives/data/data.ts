@@ -14,7 +14,7 @@ import {
   transactionDone,
 } from './channels.ts'
 import type { Connection, Database, Need, Result, Statement, Target } from './contract.ts'
-import { isOutdated, outcomeUnknown, sqlState, wasSent } from './errors.ts'
+import { isOutdated, otherPrimary, outcomeUnknown, sqlState, wasSent } from './errors.ts'
 import { askPlace, noteSeen, placeIn } from './place.ts'
 import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
@@ -516,6 +516,7 @@ export class WriteSession {
     // Outside any scope nobody keeps the position.
     const scope = currentScope()
     let broken = false
+    let onReplica = false
     let settle = () => {}
     let asked: Promise<Result> | undefined
     try {
@@ -554,8 +555,10 @@ export class WriteSession {
       if (done.command !== 'COMMIT') throw swallowed()
       if (scope) scope.wrote = true
       // It is committed, whatever becomes of the question for the position: without one, the next read asks the primary.
-      const answer = await at?.catch(() => undefined)
-      const place = placeIn(answer)
+      const answer = await at?.catch((error) => {
+        onReplica = sqlState(error) === '55000'
+      })
+      const place = placeIn(answer || undefined)
       noteSeen(scope, this.core.database, place)
       for (const [index, answer] of answers.entries()) {
         if (answer.status === 'fulfilled') after.push(rides[index]!.committed?.(answer.value.rows, place))
@@ -565,8 +568,10 @@ export class WriteSession {
       if (!broken) settle() // the server itself said that it did not commit
       throw asked && broken && wasSent(error as RungError) ? outcomeUnknown(error) : error
     } finally {
-      connection.release(broken)
+      connection.release(broken || onReplica)
     }
+    // It has written nothing, and what it has read may be old.
+    if (onReplica) throw otherPrimary()
     await Promise.all(after)
   }
 

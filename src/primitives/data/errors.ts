@@ -149,13 +149,21 @@ export function outcomeUnknown(error: unknown): RungError {
   )
 }
 
+/** The server of a connection is no primary any more. An address may lead to such a server, until a balancer has noticed. */
+export function otherPrimary(cause?: unknown): RungError {
+  return new RungError('DATA_UNAVAILABLE', 'Another server has become the primary of the database. Try again.', {
+    cause,
+  })
+}
+
 /** Any failure of the driver as a `RungError`; one that is one already passes through. */
 export function toDataError(error: unknown, target: Target = 'read'): RungError {
   if (isRungError(error)) return error
   const state = sqlState(error)
-  // A server whose disk is nearly full refuses to write, Rung's own and those of most providers, before worse happens.
+  // A server whose disk is nearly full refuses to write, Rung's own and those of most providers, before worse happens. So does a replica.
   if (state === '25006' && target === 'write') {
-    const message = 'The database takes no writes: its disk is full. Reads go on; free space to write again.'
+    const message =
+      'The database takes no writes: its disk is full, or it is a replica now. Reads go on; free space to write again.'
     return new RungError('DATA_DISK_FULL', message, { cause: error })
   }
   if ((state === undefined && isConnectionError(error)) || isOfPooler(error)) {

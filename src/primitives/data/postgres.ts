@@ -172,6 +172,8 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       const state = sqlState(error)
       // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
       if (state === undefined || endsSession.test(state) || isOfPooler(error)) broken = true
+      // It may be a replica by now; a new connection may lead to another server.
+      if (state === '25006' && !isReadOnly(target)) broken = true
       throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
     } finally {
       awaited -= 1

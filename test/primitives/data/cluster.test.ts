@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { isRungError } from '../../../src/kernel/errors.ts'
-import type { Place } from '../../../src/kernel/position.ts'
+import { type Place, parseLsn, placeAt } from '../../../src/kernel/position.ts'
 import { runInScope, Scope } from '../../../src/kernel/scope.ts'
 import { type ReadRouted, readRouted } from '../../../src/primitives/data/channels.ts'
 import { clusterDatabase } from '../../../src/primitives/data/cluster.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../../src/primitives/data/data.ts'
-import { postgresServer } from '../../../src/primitives/data/postgres.ts'
+import { postgresDatabase, postgresServer } from '../../../src/primitives/data/postgres.ts'
+import type { SqlTag } from '../../../src/primitives/data/sql.ts'
 import { testLimits } from '../../support/data.ts'
 import { openScratch, until, withScratch } from '../../support/process.ts'
+import { openProxy } from '../../support/proxy.ts'
 import { openNode, readInSessions } from '../../support/session-reads.ts'
 
 import { type Pair, type Replica, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
@@ -22,18 +24,17 @@ describe('reads over several servers', () => {
   const routed: ReadRouted[] = []
   readRouted.subscribe((message) => void routed.push(message as ReadRouted))
 
-  const open = (options: { readersOfPrimary?: number; lagMsMax?: number } = {}) => {
-    const server = (name: string, connection: Pair['primary']) =>
-      postgresServer({
-        name,
-        connection,
-        limits: testLimits,
-        connectionsMax: { read: 5, write: 5 },
-        idleTimeoutMs: 60_000,
-      })
+  const serverOptions = { limits: testLimits, connectionsMax: { read: 5, write: 5 }, idleTimeoutMs: 60_000 }
+  const open = (
+    options: Partial<Pick<Pair, 'primary' | 'standby'>> & { readersOfPrimary?: number; lagMsMax?: number } = {},
+  ) => {
+    const server = (name: string, connection: Pair['primary']) => postgresServer({ ...serverOptions, name, connection })
     return clusterDatabase({
       name: 'main',
-      servers: [server('postgres', pair.primary), server('postgres-2', pair.standby)],
+      servers: [
+        server('postgres', options.primary ?? pair.primary),
+        server('postgres-2', options.standby ?? pair.standby),
+      ],
       primaryReadsMax: options.readersOfPrimary ?? 2,
       lagMsMax: options.lagMsMax ?? 600_000,
     })
@@ -43,6 +44,7 @@ describe('reads over several servers', () => {
     if (position) scope.position = position
     return scope
   }
+  const socketOf = ({ host, port }: Pair['primary']) => `${host}/.s.PGSQL.${port}`
   const served = () => routed.map(({ server, why }) => `${server} ${why}`)
   before(async () => {
     scratch = await openScratch()
@@ -151,6 +153,63 @@ describe('reads over several servers', () => {
     )
     assert.equal(rows.length, 1)
     assert.deepEqual(served(), [' absurd', 'postgres-2 replica'])
+  })
+
+  it('refuses to guess about a position of a later timeline while a server does not answer', async () => {
+    const proxy = await openProxy({ path: socketOf(pair.standby) })
+    const node = open({ standby: { ...pair.standby, host: '127.0.0.1', port: proxy.port } })
+    const own = createData(node).forModule('test')
+    const read = () =>
+      runInScope(session(new Map([['main', placeAt(2, parseLsn('0/1')!)]])), () => own.read((sql) => sql`select 1`))
+    try {
+      await untilReplicaReads(node)
+      assert.equal((await read()).length, 1)
+      proxy.close()
+      await assert.rejects(read(), (error) => isRungError(error, 'DATA_BEHIND'))
+    } finally {
+      proxy.close()
+      await node.close()
+    }
+  })
+
+  it('notices that an address leads to a replica, where it has led to the primary', async () => {
+    const proxy = await openProxy({ path: socketOf(pair.primary) })
+    const at = { ...pair.primary, host: '127.0.0.1', port: proxy.port }
+    const node = open({ primary: at })
+    const own = createData(node).forModule('test')
+    const alone = createData(postgresDatabase({ ...serverOptions, name: 'main', connection: at }))
+    const moved = (error: unknown) => isRungError(error, 'DATA_UNAVAILABLE')
+    const insert = (tx: SqlTag) => tx`insert into note (text) values ('moved')`
+    const count = (sql: SqlTag) => sql`select count(*) from note`
+    const fresh = () => {
+      const scope = session()
+      scope.positionUnknown = true
+      return scope
+    }
+    try {
+      await until(() => node.servers().some(({ inRotation }) => inRotation), 'the servers have answered')
+      proxy.target = { path: socketOf(pair.standby) }
+      await assert.rejects(
+        runInScope(fresh(), () => own.read(count)),
+        moved,
+      )
+      await assert.rejects(
+        runInScope(session(), () => own.write(count)),
+        moved,
+      )
+      await assert.rejects(own.write(insert), (error) => isRungError(error, 'DATA_DISK_FULL'))
+      await assert.rejects(alone.forModule('test').write(insert), (error) => isRungError(error, 'DATA_DISK_FULL'))
+      // None of these connections is used again.
+      proxy.target = { path: socketOf(pair.primary) }
+      await runInScope(fresh(), () => own.read(count))
+      await runInScope(session(), () => own.write(count))
+      await own.write(insert)
+      await alone.forModule('test').write(insert)
+    } finally {
+      await node.close()
+      for (const one of alone.databases) await one.close()
+      proxy.close()
+    }
   })
 
   it('refuses what writes, on whichever server it lands', async () => {
