@@ -4,6 +4,7 @@ import { isRungError } from '../../src/kernel/errors.ts'
 import { parsePlace, placeSql } from '../../src/kernel/position.ts'
 import type { Connection, Database, Need, Target } from '../../src/primitives/data/contract.ts'
 import { createData } from '../../src/primitives/data/data.ts'
+import { until } from '../support/process.ts'
 
 const forever = Number.POSITIVE_INFINITY
 const reading: Need = { target: 'read', deadlineAt: forever }
@@ -16,6 +17,16 @@ export function dataContract(name: string, open: () => Promise<Database>, skip: 
       database = await open()
       await using(database, 'write', (connection) =>
         connection.run(plain('create table thing (id int primary key, label text)')),
+      )
+      // A replica has it a moment later.
+      const isThere = () => using(database, 'read', (connection) => connection.run(plain('select from thing')))
+      await until(
+        () =>
+          isThere().then(
+            () => true,
+            () => false,
+          ),
+        'readers see the table',
       )
     })
     after(() => database.close())
