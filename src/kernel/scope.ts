@@ -32,8 +32,11 @@ export class Scope {
   commitsInDoubt = 0
   /** Whether all commits are recorded under the request's Idempotency-Key, so that a repetition does nothing twice. */
   repeatable = false
-  /** Fetches the position from a record. Call `recallPosition`, which calls this once. */
-  recall: (() => Promise<void>) | undefined
+  /**
+   * Fetches the position from a record of the principal, or while that is not known, of the credential. Resolves with true if there is one.
+   * Call `recallPosition`, which calls this once.
+   */
+  recall: ((by: 'principal' | 'credential') => Promise<unknown>) | undefined
   /** Whether the session may have a position that could not be fetched. Only the primary is sure to cover it. */
   positionUnknown = false
   /** How old, in ms, what it reads may be if no server that covers its position has time; `undefined`: it is refused instead. */
@@ -58,13 +61,14 @@ export class Scope {
   }
 
   /** Fetches the position from its record. Call it before you rely on the position. Returns `undefined` if the position is known. */
-  recallPosition(): Promise<void> | undefined {
+  recallPosition(): Promise<unknown> | undefined {
     const { recall } = this
     if (!recall) return undefined
-    const { promise: once, resolve } = Promise.withResolvers<void>()
-    this.recall = () => once // set before `recall` runs, because identifying the principal may read from the cache
+    const { promise: once, resolve } = Promise.withResolvers<unknown>()
+    // Set before `recall` runs, because identifying the principal may read from the cache.
+    this.recall = (by) => (by === 'credential' ? recall(by) : once)
     resolve(
-      recall().finally(() => {
+      recall('principal').finally(() => {
         this.recall = undefined
       }),
     )

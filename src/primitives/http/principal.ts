@@ -51,8 +51,8 @@ function identifiedOnce(request: FastifyRequest): Promise<Identified> {
 }
 
 /**
- * The position of a client without cookies is stored under its principal. While that is being determined, `recall` would wait for this very
- * result, so reads are made as for a position that is unknown.
+ * The position of a client without cookies is stored under its principal. While that is being determined, the position of its credential
+ * has to do; without one, reads are made as for a position that is unknown.
  */
 async function identify(request: FastifyRequest): Promise<Identified> {
   const scope = currentScope()
@@ -61,6 +61,7 @@ async function identify(request: FastifyRequest): Promise<Identified> {
   scope.recall = undefined
   scope.positionUnknown = true
   try {
+    if (await recall('credential')) scope.positionUnknown = positionUnknown
     return await tryAll(request)
   } finally {
     scope.recall = recall

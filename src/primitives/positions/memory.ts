@@ -8,18 +8,18 @@ const recordsMax = 50_000
 export function memoryPositions(clock = systemClock): PositionRecords {
   const records = new Map<string, { position: Position; until: number }>()
   return {
-    async put(principal, position) {
-      const known = records.get(principal)
-      records.delete(principal) // to the end: the map is in the order of their ends
+    async put(owner, position) {
+      const known = records.get(owner)
+      records.delete(owner) // to the end: the map is in the order of their ends
       const now = clock.ticks()
-      records.set(principal, { position: furthest(position, known?.position ?? nowhere), until: now + keptMs })
+      records.set(owner, { position: furthest(position, known?.position ?? nowhere), until: now + keptMs })
       for (const [first, { until }] of records) {
         if (until > now && records.size <= recordsMax) break
         records.delete(first)
       }
     },
-    async find(principal) {
-      const known = records.get(principal)
+    async find(owner) {
+      const known = records.get(owner)
       return known && known.until > clock.ticks() ? known.position : undefined
     },
   }

@@ -35,9 +35,9 @@ const cookieNames = { wrote: 'rung-position', read: 'rung-seen' } as const
 const recordMsMax = 250
 
 /**
- * Carries a session's position from one request to the next: in a signed cookie, and for clients that keep no cookies in a record of their
- * principal. Sessions have one that have written, and where servers lag, also those that have read. An answer that caches may keep for all
- * carries none.
+ * Carries a session's position from one request to the next: in a signed cookie, and for clients that keep no cookies in two records. That
+ * of their principal counts; that of their credential serves until the principal is known. Sessions have one that have written, and where
+ * servers lag, also those that have read. An answer that caches may keep for all carries none.
  */
 export function carryPositions(http: Http, { records, key, secure, lags, trouble }: PositionOptions): void {
   /** What clients have sent in a cookie. */
@@ -60,7 +60,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
       if (lags) sent.set(scope, scope.position)
     } else {
       // Asked for only where somebody needs it.
-      scope.recall = () => recalled(request, scope)
+      scope.recall = (by) => recalled(request, scope, by)
     }
     done()
   })
@@ -75,17 +75,20 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     keep(request, reply, scope.position, isRecorded).then(() => done(), done)
   })
 
-  async function recalled(request: FastifyRequest, scope: Scope): Promise<void> {
-    const principal = await principalOrNobody(request)
-    if (!principal) return
+  async function recalled(request: FastifyRequest, scope: Scope, by: 'credential' | 'principal'): Promise<boolean> {
+    const { authorization } = request.headers
+    const owner = by === 'credential' ? authorization : (await principalOrNobody(request))?.id
+    if (owner === undefined) return false
     try {
-      const known = await records.find(principal.id)
+      const known = await records.find(`${by} ${owner}`)
       if (known) scope.position = furthest(scope.position, known)
       // The account may have been made a moment ago, by a request that had no principal yet.
-      else if (lags) scope.positionUnknown = true
+      else if (lags && by === 'principal') scope.positionUnknown = true
+      return known !== undefined
     } catch (error) {
       trouble('unknown', error)
       scope.positionUnknown = true
+      return false
     }
   }
 
@@ -103,8 +106,12 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     reply.header('set-cookie', `${name}=${value}; ${flags}`)
     const principal = isRecorded ? await principalOrNobody(request) : undefined
     if (!principal) return
-    const kept = records.put(principal.id, position).catch((error) => trouble('not-kept', error))
-    await atMost(recordMsMax, kept)
+    const { authorization } = request.headers
+    const owners = [`principal ${principal.id}`]
+    if (authorization !== undefined) owners.push(`credential ${authorization}`)
+    const kept = Promise.all(owners.map((owner) => records.put(owner, position)))
+    const settled = kept.catch((error) => trouble('not-kept', error))
+    await atMost(recordMsMax, settled)
   }
 
   /** Returns what the cookies cover together; `undefined` without a valid one. */

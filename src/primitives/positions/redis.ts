@@ -2,19 +2,19 @@ import { createHash } from 'node:crypto'
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
 import { keptMs, type PositionRecords } from './contract.ts'
 
-/** A hash for each principal, a field for each database; numbers are written so that the larger one is also the later text. */
+/** A hash for each owner, a field for each database; numbers are written so that the larger one is also the later text. */
 export function redisPositions(client: RedisClient, app: string): PositionRecords {
-  const keyOf = (principal: string) => `{${app}}:at:${createHash('sha256').update(principal).digest('base64url')}`
+  const keyOf = (owner: string) => `{${app}}:at:${createHash('sha256').update(owner).digest('base64url')}`
   return {
-    async put(principal, position) {
+    async put(owner, position) {
       const fields = Array.from(position, ([database, place]) => [
         database,
         place.toString(16).padStart(24, '0'),
       ]).flat()
-      if (fields.length > 0) await client.script(putScript, [keyOf(principal)], [keptMs, ...fields])
+      if (fields.length > 0) await client.script(putScript, [keyOf(owner)], [keptMs, ...fields])
     },
-    async find(principal) {
-      const fields = (await client.call('HGETALL', keyOf(principal))) as string[]
+    async find(owner) {
+      const fields = (await client.call('HGETALL', keyOf(owner))) as string[]
       if (fields.length === 0) return undefined
       const position = new Map<string, bigint>()
       for (let at = 0; at < fields.length; at += 2) position.set(fields[at]!, BigInt(`0x${fields[at + 1]}`))
