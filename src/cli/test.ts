@@ -1,18 +1,27 @@
 import { spawn } from 'node:child_process'
 import { globSync, statSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
+import { type Duration, formatMs, toMs } from '../kernel/units.ts'
+import { type Actor, type FailedTest, type LagReport, type LateTest, lagReport } from '../testing/lag-report.ts'
+import { type Lag, lateReadsIn } from '../testing/late-replica.ts'
+import { type Outcome, parseOutcomes, reporterFile } from '../testing/reporter.ts'
 import { startTestServer, type TestServer } from '../testing/server.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
-import { type Command, type Input, result } from './command.ts'
+import { type Command, type Input, type Output, type Result, result } from './command.ts'
+import { cut } from './table.ts'
 
 const defaultPattern = '**/*.test.ts'
+/** A replica that lags by more than a minute leaves the rotation, see `RUNG_LAG_MS`. */
+const lagMsMax = 30_000
 
 const test: Command = {
   name: 'test',
   summary: 'run the tests of this folder',
-  usage: 'rung test [pattern …] [-- node-option …]',
+  usage: 'rung test [pattern …] [--lag <time>] [-- node-option …]',
   help: [
     'Runs test files with "node --test", on one Postgres that all of them share: a test app',
     '(rung/testing) gets a database of its own there, a copy of a template. The server is',
@@ -21,10 +30,22 @@ const test: Command = {
     '',
     `A pattern names files or a folder; without one all of ${defaultPattern} run. What stands`,
     'behind -- goes to node.',
+    '',
+    'With --lag test apps read from a replica that is late, as in production, one file after',
+    'the other. Files in which a test fails then run again without it. The tests that fail',
+    'only with lag are listed, with what they read too early: they rely on what another',
+    'session has just written.',
   ].join('\n'),
-  settings: ['process.testServer'],
-  examples: ['rung test', 'rung test orders', "rung test 'orders/**/*.test.ts' -- --test-name-pattern=refund"],
-  options: {},
+  settings: ['process.testServer', 'process.testReplica'],
+  examples: [
+    'rung test',
+    'rung test orders',
+    "rung test 'orders/**/*.test.ts' -- --test-name-pattern=refund",
+    'rung test --lag 500ms',
+  ],
+  options: {
+    lag: { type: 'string', value: 'time', help: 'How late the replica is: 10ms to 30s, or "paused": nothing arrives.' },
+  },
   async run(input) {
     const { positionals, env } = input
     const files = filesOf(
@@ -32,11 +53,14 @@ const test: Command = {
       input.cwd,
     )
     const options = positionals.filter((word) => word.startsWith('-'))
+    const lag = lagOf(input)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {}) // `runNode` passes them on
     const given = readSetting(settings.process.testServer, { env }) ?? readSetting(settings.data.url, { env })
-    const server: TestServer = given === undefined ? await startTestServer() : { url: given, async stop() {} }
+    if (lag !== undefined && given !== undefined) throw ownServerNeeded()
+    const server: TestServer = given === undefined ? await startTestServer(lag) : { url: given, async stop() {} }
     try {
-      const code = await runNode(['--test', ...options, ...files], server.url, input)
+      if (lag !== undefined) return await runWithLag(lag, server, files, options, input)
+      const code = await runNode(['--test', ...options, ...files], environmentFor(server), input)
       return result({ files, passed: code === 0 }, () => {}, code)
     } finally {
       await server.stop()
@@ -44,6 +68,21 @@ const test: Command = {
   },
 }
 export default test
+
+/** @throws CONFIG_INVALID */
+function lagOf({ values: { lag } }: Input): Lag | undefined {
+  if (lag === undefined || lag === 'paused') return lag
+  const ms = toMs(lag as Duration)
+  if (Number.isInteger(ms) && ms >= 10 && ms <= lagMsMax) return ms
+  throw new RungError('CONFIG_INVALID', `--lag must be a time from 10ms to 30s, or "paused"; it is "${lag}".`)
+}
+
+function ownServerNeeded(): RungError {
+  return new RungError(
+    'CONFIG_INVALID',
+    '--lag needs a server and a replica that only this run uses, because it holds the replica back. Unset DATABASE_URL and RUNG_TEST_SERVER; both are started then.',
+  )
+}
 
 /** @throws CONFIG_INVALID where there is no test */
 function filesOf(words: readonly string[], cwd: string): string[] {
@@ -62,11 +101,20 @@ function inFolder(word: string, cwd: string): string {
   return isFolder ? path.join(word, defaultPattern) : word
 }
 
+function environmentFor({ url, replica }: TestServer): Record<string, string> {
+  const { testServer, testReplica } = settings.process
+  return { [testServer.variable]: url, ...(replica !== undefined && { [testReplica.variable]: replica }) }
+}
+
 /** Its process has the terminal's signals by itself; one that only this process gets is passed on. */
-function runNode(args: readonly string[], serverUrl: string, { cwd, env, json }: Input): Promise<number> {
+function runNode(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  { cwd, env, json }: Input,
+): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...args], {
     cwd,
-    env: { NODE_ENV: 'test', ...env, [settings.process.testServer.variable]: serverUrl },
+    env: { NODE_ENV: 'test', ...env, ...environment },
     stdio: ['inherit', json ? 2 : 'inherit', 'inherit'],
   })
   const pass = () => void child.kill('SIGTERM')
@@ -78,3 +126,124 @@ function runNode(args: readonly string[], serverUrl: string, { cwd, env, json }:
     })
   })
 }
+
+// With lag
+
+interface LagView extends LagReport {
+  files: readonly string[]
+  passed: boolean
+  /** Milliseconds, or `paused`. */
+  lag: Lag
+}
+
+async function runWithLag(
+  lag: Lag,
+  server: TestServer,
+  files: readonly string[],
+  options: readonly string[],
+  input: Input,
+): Promise<Result> {
+  const { cwd, json, out } = input
+  let isStopped = false
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => (isStopped = true))
+  const say = json ? out.note : out.line
+  say(`With a replica that is ${lagText(lag)}:`)
+  // One file after the other: each test app lets the replica catch up, for all of them.
+  const withLag = await runReported(server, files, ['--test-concurrency=1', ...options], input)
+  const failed = withLag.outcomes.filter((one) => one.failed)
+  const again: Outcome[] = []
+  if (failed.length > 0 && !isStopped) {
+    const known = new Set(failed.map(({ file }) => path.relative(cwd, file)))
+    const some = files.filter((file) => known.delete(file))
+    say('Without a replica, the files in which a test has failed:')
+    // A test that a helper defines is told with the helper's file.
+    const second = await runReported({ url: server.url }, known.size > 0 ? files : some, options, input)
+    again.push(...second.outcomes)
+  }
+  const report = lagReport(withLag.outcomes, again, lateReadsIn(server.replica!))
+  const view: LagView = { files, passed: withLag.code === 0, lag, ...report }
+  return result(view, () => print(view, cwd, out), withLag.code)
+}
+
+/** Runs the tests with a second reporter, whose lines are read here. */
+async function runReported(
+  server: Pick<TestServer, 'url' | 'replica'>,
+  files: readonly string[],
+  options: readonly string[],
+  input: Input,
+): Promise<{ code: number; outcomes: Outcome[] }> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
+  const told = path.join(dir, 'outcomes.jsonl')
+  const count = (option: string) => options.filter((one) => one.startsWith(`--test-reporter${option}`)).length
+  // Node wants a destination for each, and has its own reporter only where none is named.
+  const usual = [
+    ...(count('=') === 0 ? ['--test-reporter=spec'] : []),
+    ...(count('-destination=') === 0 ? ['--test-reporter-destination=stdout'] : []),
+  ]
+  const ours = [`--test-reporter=${reporterFile}`, `--test-reporter-destination=${told}`]
+  try {
+    const args = ['--test', ...options, ...usual, ...ours, ...files]
+    const code = await runNode(args, environmentFor(server as TestServer), input)
+    return { code, outcomes: parseOutcomes(await readFile(told, 'utf8').catch(() => '')) }
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+function lagText(lag: Lag): string {
+  return lag === 'paused' ? 'paused' : `${formatMs(lag)} late`
+}
+
+const readsMax = 3
+
+function print({ lag, late, broken, testsReadLate, passed }: LagView, cwd: string, out: Output): void {
+  if (late.length > 0) {
+    out.line(`These tests pass without lag and fail with it (the replica was ${lagText(lag)}):`)
+    out.line()
+    printByFile(late, cwd, out, ({ error, reads }) => [...(error === undefined ? [] : [error]), ...readLines(reads)])
+    out.line()
+    for (const text of advice) out.line(text)
+  }
+  if (broken.length > 0) {
+    if (late.length > 0) out.line()
+    out.line('These tests fail without lag too:')
+    out.line()
+    printByFile(broken, cwd, out, () => [])
+  }
+  if (late.length === 0 && broken.length === 0 && passed)
+    out.line(
+      testsReadLate === 0
+        ? 'All tests pass with lag. None of them has read anything late, so this says little.'
+        : `All tests pass with lag. ${testsReadLate} of them have read something late.`,
+    )
+}
+
+/** Names are never cut: they can be given to `--test-name-pattern`. */
+function printByFile<T extends FailedTest>(tests: readonly T[], cwd: string, out: Output, under: (one: T) => string[]) {
+  for (const [file, some] of Map.groupBy(tests, (one) => path.relative(cwd, one.file))) {
+    out.line(`  ${file}`)
+    for (const one of some) {
+      out.line(`    ${one.name}`)
+      for (const text of under(one)) out.line(`      ${cut(text, 74)}`)
+    }
+  }
+}
+
+function readLines(reads: LateTest['reads']): string[] {
+  if (reads.length === 0) return ['No late read is known of it: it fails at times, or because of another.']
+  const lines = reads
+    .slice(-readsMax)
+    .map(({ reader, writer, afterMs }) => `${actor(reader)} missed ${actor(writer)}, ${formatMs(afterMs)} old`)
+  return reads.length > readsMax ? [...lines, `and ${reads.length - readsMax} more`] : lines
+}
+
+function actor({ what, principal }: Actor): string {
+  return principal === undefined ? what : `${what} (${principal})`
+}
+
+const advice = [
+  'A session sees what it has written and seen. What others write may come later.',
+  '- If it is one user, send all requests with one app.client() or app.as(user).',
+  '- If the route decides by what others have written, read that inside data.write.',
+  '- If later will do, let time pass in the test: await app.clock.advance("5s").',
+]

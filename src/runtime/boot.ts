@@ -61,6 +61,8 @@ export interface BootOptions {
   startWork?: typeof startWork
   /** Opens a database in another way: with servers that lag, for example. */
   openDatabase?: typeof openDatabase
+  /** Keeps positions in another way. */
+  openPositions?: typeof openPositions
 }
 
 /** A process that answers. */
@@ -214,7 +216,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     sessions: noSessions,
     observers: (starting.extensions ?? []).map((extension) => () => extension(http, extensionParts)),
     sessionStore: await openSessions(app.name, database, redis),
-    positions: await openPositions(bindings.data, app.name, redis),
+    positions: await (starting.openPositions ?? openPositions)(bindings.data, app.name, redis),
     ...(bindings.limits === 'on' ? await openLimiter(bindings, app.name, database, redis) : { limiter: undefined }),
     files: createFiles(await openFileStore(bindings, log), secret('rung/files-url')),
     mail: createMail({

@@ -10,26 +10,40 @@ import { migrate } from '../migrations/migrate.ts'
 import { sqlState } from '../primitives/data/errors.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
 import { clockSchema, clockSearchPath } from './clock.ts'
+import { type Lag, startLateReplica } from './late-replica.ts'
 
 /** A Postgres on which tests make their databases. */
 export interface TestServer {
   /** Of a role that may create databases. */
   readonly url: string
+  /** The folder by which processes of tests find its late replica, if it has one. */
+  readonly replica?: string
   stop(): Promise<void>
 }
 
-/** Starts a Postgres whose data is gone when it stops. It ends with this process, however that ends. */
-export async function startTestServer(): Promise<TestServer> {
+const connectionsMax = 300
+
+/**
+ * Starts a Postgres whose data is gone when it stops. It ends with this process, however that ends.
+ * @param lag it has a replica, which is this late
+ */
+export async function startTestServer(lag?: Lag): Promise<TestServer> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   const remove = () => rm(dir, { recursive: true, force: true })
   try {
-    const server = await startEmbedded({ root: dir, connectionsMax: 300, throwaway: true, endsWithOwner: true })
+    const server = await startEmbedded({ root: dir, connectionsMax, throwaway: true, endsWithOwner: true })
     const { host, user } = server.connection
     const admin = await connectOnce(server.adminConnection)
     await admin.query(`alter role "${user}" createdb`).finally(() => admin.end())
-    return {
-      url: `postgres://${user}@/postgres?host=${encodeURIComponent(host!)}`,
-      stop: () => server.stop().finally(remove),
+    const url = `postgres://${user}@/postgres?host=${encodeURIComponent(host!)}`
+    if (lag === undefined) return { url, stop: () => server.stop().finally(remove) }
+    try {
+      const replica = await startLateReplica(server, dir, connectionsMax, lag)
+      const stop = () => replica.stop().finally(() => server.stop())
+      return { url, replica: dir, stop: () => stop().finally(remove) }
+    } catch (error) {
+      await server.stop()
+      throw error
     }
   } catch (error) {
     await remove()
@@ -39,6 +53,7 @@ export async function startTestServer(): Promise<TestServer> {
 
 /** A database of one test app. */
 export interface TestDatabase {
+  readonly name: string
   readonly url: string
   drop(): Promise<void>
 }
@@ -73,6 +88,7 @@ export async function createTestDatabase(serverUrl: string, migrations: readonly
     await client.end()
   }
   return {
+    name,
     url: withDatabase(serverUrl, name),
     async drop() {
       const dropping = await connectOnce({ url: serverUrl })

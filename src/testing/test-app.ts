@@ -17,7 +17,9 @@ import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
 import { cookieClient, plainClient, signedInClient, type TestClient } from './client.ts'
 import { follow, makeTimeMovable, type TestClock, testClock } from './clock.ts'
-import { type OwnTestJobs, type TestJobs, testJobs } from './jobs.ts'
+import { type DrainOptions, type OwnTestJobs, type TestJobs, type TestRun, testJobs } from './jobs.ts'
+import { lateApp, watchTests } from './late-app.ts'
+import { lateReplica } from './late-replica.ts'
 import { createTestDatabase, startTestServer, type TestServer } from './server.ts'
 
 export interface TestOptions<User> {
@@ -91,13 +93,19 @@ export async function testApp<User = Principal>(
     const database = await createTestDatabase(server.url, await migrationsOf(app))
     undo.push(() => database.drop())
     const given = { NODE_ENV: 'test', LOG_LEVEL: 'warn', RUNG_SECRET: secret, ...env }
-    const bindings = readBindings({ ...given, PORT: '0', RUNG_DATA: dir, DATABASE_URL: database.url }, dir)
+    const late = replica && lateApp(replica, process.argv[1] ?? '')
+    if (late) undo.push(async () => late.stop())
+    const own = { PORT: '0', RUNG_DATA: dir, DATABASE_URL: database.url }
+    // A replica must not leave the rotation before it has caught up.
+    const reads = replica && { DATABASE_READ_URL: replica.url(database.name), RUNG_LAG_MS: '60000' }
+    const bindings = readBindings({ ...given, ...own, ...reads }, dir)
     const door = signInDoor()
     let jobs!: OwnTestJobs
     const running = await boot(
       { ...app, modules: [...app.modules, ...(app.sessions ? [door.module] : [])] },
       bindings,
       {
+        ...late?.options,
         log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
         startWork(work, primitives, { lines }) {
           jobs = testJobs(work, primitives, lines)
@@ -109,10 +117,21 @@ export async function testApp<User = Principal>(
     const unfollow = await follow({ setAhead: (ms) => setAhead(running, ms), moved: () => jobs.lookAtCrons() })
     undo.push(async () => unfollow())
     await jobs.lookAtCrons() // from here on they count what they miss
+    await late?.settle()
     const { url } = running
     const signInBySession = async (user: User, client: TestClient) => {
+      late?.visited((user as Principal).id)
       await client.request(door.path, { json: user, expect: 204 })
       return {}
+    }
+    const signInAsGiven = async (user: User, client: TestClient) => {
+      const headers = await signIn!(user, client)
+      late?.letCatchUp()
+      return headers
+    }
+    async function drain(options?: DrainOptions): Promise<TestRun[]> {
+      await late?.settle()
+      return jobs.drain(options).finally(() => late?.letCatchUp())
     }
     const forget = () => void runningApps.delete(stop)
     const stop = once(() => undoAll(undo).finally(forget))
@@ -120,16 +139,18 @@ export async function testApp<User = Principal>(
     return {
       url,
       clock: testClock,
-      jobs,
+      jobs: { ...jobs, drain },
       ...plainClient(url),
       client: () => cookieClient(url),
       as(user) {
         if (!app.sessions && !signIn) throw noSignIn(app)
         const client = cookieClient(url)
-        return signedInClient(client, () => (signIn ?? signInBySession)(user, client))
+        return signedInClient(client, () => (signIn ? signInAsGiven : signInBySession)(user, client))
       },
       data(module) {
-        if (app.modules.some(({ name }) => name === module)) return running.data.forModule(module)
+        const known = app.modules.some(({ name }) => name === module)
+        const data = running.data.forModule(module)
+        if (known) return late ? late.truthful(data) : data
         throw new RungError('APP_INVALID', `"${app.name}" has no module "${module}". Name one of its modules.`)
       },
       mails: () => mailsIn(path.join(dir, 'mail')),
@@ -155,6 +176,10 @@ async function stopForgotten(): Promise<void> {
 
 const { env: environment } = process
 if (environment.NODE_TEST_CONTEXT !== undefined) after(stopForgotten)
+
+const replicaFolder = readSetting(settings.process.testReplica, { env: environment })
+const replica = replicaFolder === undefined ? undefined : lateReplica(replicaFolder)
+if (replica) watchTests()
 
 const secret = 'the secret of all tests, which guards nothing'
 

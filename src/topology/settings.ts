@@ -392,6 +392,11 @@ export const settings = {
       secret: true,
       help: 'The Postgres server on which tests create their databases; "rung test" sets it.',
     }),
+    testReplica: setting(text(Boolean, 'name a folder', 'folder'), {
+      env: 'RUNG_TEST_REPLICA',
+      file: false,
+      help: 'The folder of a late replica of that server; "rung test --lag" sets it.',
+    }),
     poolerUrl: setting(url(isPostgresUrl, 'postgres://user:password@host:6432'), {
       env: 'RUNG_POOLER_URL',
       file: false,

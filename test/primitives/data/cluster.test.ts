@@ -6,7 +6,7 @@ import { runInScope, Scope } from '../../../src/kernel/scope.ts'
 import { type ReadRouted, readRouted } from '../../../src/primitives/data/channels.ts'
 import { clusterDatabase } from '../../../src/primitives/data/cluster.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
-import { createData, type Data } from '../../../src/primitives/data/data.ts'
+import { createData, type Data, type ReadOptions } from '../../../src/primitives/data/data.ts'
 import { postgresDatabase, postgresServer } from '../../../src/primitives/data/postgres.ts'
 import type { SqlTag } from '../../../src/primitives/data/sql.ts'
 import { testLimits } from '../../support/data.ts'
@@ -14,7 +14,7 @@ import { openScratch, until, withScratch } from '../../support/process.ts'
 import { openProxy } from '../../support/proxy.ts'
 import { openNode, readInSessions } from '../../support/session-reads.ts'
 
-import { type Pair, type Replica, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
+import { askOne, type Pair, type Replica, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'
 
 describe('reads over several servers', () => {
   let pair: Pair
@@ -143,6 +143,30 @@ describe('reads over several servers', () => {
     } finally {
       await pair.resume()
       await strict.close()
+    }
+  })
+
+  it('reads a database on the primary until the replica has it', async () => {
+    await pair.pause()
+    const admin = { ...pair.primary, user: 'rung', database: 'postgres' }
+    await askOne(admin, 'create database fresh owner app')
+    const at = { database: 'fresh' }
+    const fresh = open({ primary: { ...pair.primary, ...at }, standby: { ...pair.standby, ...at } })
+    const own = createData(fresh).forModule('test')
+    const count = (options?: ReadOptions) => own.read((sql) => sql`select count(*)::int as count from note`, options)
+    try {
+      await own.pool.query('create table note (text text)')
+      assert.deepEqual(await count(), [{ count: 0 }])
+      assert.deepEqual(await count({ target: 'reports' }), [{ count: 0 }])
+      assert.deepEqual(served(), ['postgres primary'])
+      await pair.resume()
+      await untilReplicaReads(fresh)
+      assert.deepEqual(await count(), [{ count: 0 }])
+      assert.equal(served().at(-1), 'postgres-2 replica')
+    } finally {
+      await pair.resume()
+      await fresh.close()
+      await askOne(admin, 'drop database fresh')
     }
   })
 
