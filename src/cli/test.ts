@@ -101,7 +101,9 @@ function inFolder(word: string, cwd: string): string {
   return isFolder ? path.join(word, defaultPattern) : word
 }
 
-function environmentFor({ url, replica }: TestServer): Record<string, string> {
+type Address = Pick<TestServer, 'url' | 'replica'>
+
+function environmentFor({ url, replica }: Address): Record<string, string> {
   const { testServer, testReplica } = settings.process
   return { [testServer.variable]: url, ...(replica !== undefined && { [testReplica.variable]: replica }) }
 }
@@ -143,31 +145,35 @@ async function runWithLag(
   options: readonly string[],
   input: Input,
 ): Promise<Result> {
-  const { cwd, json, out } = input
+  const { json, out } = input
   let isStopped = false
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => (isStopped = true))
+  const stop = () => {
+    isStopped = true
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
   const say = json ? out.note : out.line
   say(`With a replica that is ${lagText(lag)}:`)
   // One file after the other: each test app lets the replica catch up, for all of them.
   const withLag = await runReported(server, files, ['--test-concurrency=1', ...options], input)
-  const failed = withLag.outcomes.filter((one) => one.failed)
+  const failed = new Set(withLag.outcomes.filter((one) => one.failed).map(({ file }) => file))
   const again: Outcome[] = []
-  if (failed.length > 0 && !isStopped) {
-    const known = new Set(failed.map(({ file }) => path.relative(cwd, file)))
-    const some = files.filter((file) => known.delete(file))
+  if (failed.size > 0 && !isStopped) {
+    const some = files.filter((file) => failed.delete(path.normalize(file)))
     say('Without a replica, the files in which a test has failed:')
     // A test that a helper defines is told with the helper's file.
-    const second = await runReported({ url: server.url }, known.size > 0 ? files : some, options, input)
+    const second = await runReported({ url: server.url }, failed.size > 0 ? files : some, options, input)
     again.push(...second.outcomes)
   }
-  const report = lagReport(withLag.outcomes, again, lateReadsIn(server.replica!))
-  const view: LagView = { files, passed: withLag.code === 0, lag, ...report }
-  return result(view, () => print(view, cwd, out), withLag.code)
+  const ran = { files, passed: withLag.code === 0, lag }
+  if (isStopped) return result({ ...ran, passed: false }, () => {}, withLag.code || 1) // nothing can be compared
+  const reads = lateReadsIn(server.replica!).map((read) => ({ ...read, file: path.relative(input.cwd, read.file) }))
+  const view: LagView = { ...ran, ...lagReport(withLag.outcomes, again, reads) }
+  return result(view, () => print(view, out), withLag.code)
 }
 
 /** Runs the tests with a second reporter, whose lines are read here. */
 async function runReported(
-  server: Pick<TestServer, 'url' | 'replica'>,
+  server: Address,
   files: readonly string[],
   options: readonly string[],
   input: Input,
@@ -183,8 +189,9 @@ async function runReported(
   const ours = [`--test-reporter=${reporterFile}`, `--test-reporter-destination=${told}`]
   try {
     const args = ['--test', ...options, ...usual, ...ours, ...files]
-    const code = await runNode(args, environmentFor(server as TestServer), input)
-    return { code, outcomes: parseOutcomes(await readFile(told, 'utf8').catch(() => '')) }
+    const code = await runNode(args, environmentFor(server), input)
+    const outcomes = parseOutcomes(await readFile(told, 'utf8').catch(() => ''))
+    return { code, outcomes: outcomes.map((one) => ({ ...one, file: path.relative(input.cwd, one.file) })) }
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
@@ -196,11 +203,11 @@ function lagText(lag: Lag): string {
 
 const readsMax = 3
 
-function print({ lag, late, broken, testsReadLate, passed }: LagView, cwd: string, out: Output): void {
+function print({ lag, late, broken, testsReadLate, passed }: LagView, out: Output): void {
   if (late.length > 0) {
     out.line(`These tests pass without lag and fail with it (the replica was ${lagText(lag)}):`)
     out.line()
-    printByFile(late, cwd, out, ({ error, reads }) => [...(error === undefined ? [] : [error]), ...readLines(reads)])
+    printByFile(late, out, ({ error, reads }) => [...(error === undefined ? [] : [error]), ...readLines(reads)])
     out.line()
     for (const text of advice) out.line(text)
   }
@@ -208,7 +215,7 @@ function print({ lag, late, broken, testsReadLate, passed }: LagView, cwd: strin
     if (late.length > 0) out.line()
     out.line('These tests fail without lag too:')
     out.line()
-    printByFile(broken, cwd, out, () => [])
+    printByFile(broken, out, () => [])
   }
   if (late.length === 0 && broken.length === 0 && passed)
     out.line(
@@ -219,8 +226,8 @@ function print({ lag, late, broken, testsReadLate, passed }: LagView, cwd: strin
 }
 
 /** Names are never cut: they can be given to `--test-name-pattern`. */
-function printByFile<T extends FailedTest>(tests: readonly T[], cwd: string, out: Output, under: (one: T) => string[]) {
-  for (const [file, some] of Map.groupBy(tests, (one) => path.relative(cwd, one.file))) {
+function printByFile<T extends FailedTest>(tests: readonly T[], out: Output, under: (one: T) => string[]) {
+  for (const [file, some] of Map.groupBy(tests, (one) => one.file)) {
     out.line(`  ${file}`)
     for (const one of some) {
       out.line(`    ${one.name}`)

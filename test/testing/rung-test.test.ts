@@ -97,9 +97,11 @@ test('node --test by itself starts a server for the file, and leaves nothing beh
   )
 })
 
-test('rung test that is ended leaves neither processes nor files behind', async () => {
-  const tmp = path.join(dir, 'ended')
-  mkdirSync(tmp)
+for (const lag of [[], ['--lag', '500ms']])
+  test(['rung test', ...lag, 'that is ended leaves neither processes nor files behind'].join(' '), () => endsClean(lag))
+
+async function endsClean(lag: readonly string[]): Promise<void> {
+  const tmp = mkdtempSync(path.join(dir, 'ended-'))
   const file = path.join(dir, 'test/waits.test.ts')
   writeFileSync(
     file,
@@ -114,11 +116,11 @@ test('waits', async () => {
 })
 `,
   )
-  const waits = path.join(dir, 'waits')
-  const { code } = await run([rung, 'test', 'test/waits.test.ts'], { TMPDIR: tmp, WAITS: waits }, waits)
+  const waits = path.join(tmp, 'waits')
+  const { code } = await run([rung, 'test', 'test/waits.test.ts', ...lag], { TMPDIR: tmp, WAITS: waits }, waits)
   rmSync(file)
   assert.notEqual(code, 0)
   assert.deepEqual(await processesOn(tmp), [])
   const left = readdirSync(tmp, { recursive: true }).filter((name) => path.basename(String(name)) === 'postgres')
   assert.deepEqual(left, [])
-})
+}
