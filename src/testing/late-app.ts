@@ -5,6 +5,7 @@ import type { Place } from '../kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../kernel/scope.ts'
 import type { Connection, Database, Need, Result, Statement } from '../primitives/data/contract.ts'
 import { askPlace, placeIn } from '../primitives/data/place.ts'
+import { ownerOf } from '../primitives/positions/positions.ts'
 import type { BootOptions } from '../runtime/boot.ts'
 import { mainDatabase, openDatabase, openPositions } from '../runtime/wire.ts'
 import type { Actor } from './lag-report.ts'
@@ -146,16 +147,16 @@ export function lateApp(replica: LateReplica, file: string): LateApp {
       async openPositions(_data, name, redis) {
         const records = await openPositions({ engine: 'embedded' }, name, redis) // there is one process
         return {
-          put: (principal, position) => records.put(principal, position),
-          async find(principal) {
-            const isVisitor = visitors.has(principal) && shown !== undefined
-            return (await records.find(principal)) ?? (isVisitor ? new Map([[mainDatabase, shown!]]) : undefined)
+          put: (owner, position) => records.put(owner, position),
+          async find(owner) {
+            const isVisitor = visitors.has(owner) && shown !== undefined
+            return (await records.find(owner)) ?? (isVisitor ? new Map([[mainDatabase, shown!]]) : undefined)
           },
         }
       },
       extensions: [(http) => void http.addHook('onRequest', () => app.settle())],
     },
-    visited: (principal) => void visitors.add(principal),
+    visited: (principal) => void visitors.add(ownerOf('principal', principal)),
     letCatchUp() {
       isDue = true
     },

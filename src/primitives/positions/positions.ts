@@ -80,7 +80,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     const owner = by === 'credential' ? authorization : (await principalOrNobody(request))?.id
     if (owner === undefined) return false
     try {
-      const known = await records.find(`${by} ${owner}`)
+      const known = await records.find(ownerOf(by, owner))
       if (known) scope.position = furthest(scope.position, known)
       // The account may have been made a moment ago, by a request that had no principal yet.
       else if (lags && by === 'principal') scope.positionUnknown = true
@@ -107,8 +107,8 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     const principal = isRecorded ? await principalOrNobody(request) : undefined
     if (!principal) return
     const { authorization } = request.headers
-    const owners = [`principal ${principal.id}`]
-    if (authorization !== undefined) owners.push(`credential ${authorization}`)
+    const owners = [ownerOf('principal', principal.id)]
+    if (authorization !== undefined) owners.push(ownerOf('credential', authorization))
     const kept = Promise.all(owners.map((owner) => records.put(owner, position)))
     const settled = kept.catch((error) => trouble('not-kept', error))
     await atMost(recordMsMax, settled)
@@ -136,6 +136,11 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     }
     return position
   }
+}
+
+/** Returns the name of a record of `PositionRecords`. */
+export function ownerOf(by: 'credential' | 'principal', name: string): string {
+  return `${by} ${name}`
 }
 
 function isSafe(method: string): boolean {
