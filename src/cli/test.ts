@@ -221,7 +221,7 @@ function print({ lag, late, broken, testsReadLate, passed }: LagView, out: Outpu
     out.line(
       testsReadLate === 0
         ? 'All tests pass with lag. None of them has read anything late, so this says little.'
-        : `All tests pass with lag. ${testsReadLate} of them have read something late.`,
+        : `All tests pass with lag. Tests that have read something late: ${testsReadLate}.`,
     )
 }
 

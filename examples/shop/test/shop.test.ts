@@ -235,7 +235,7 @@ describe('shop', () => {
     await post(event, '', 401)
     await post(event, signatureOf('another secret', event), 401)
     await post(event, signatureOf(secret, event, now - 301), 401)
-    await post(event, signatureOf(secret, event, now + 301), 401)
+    await post(event, signatureOf(secret, event, now + 400), 401)
     await post(event.replace('1250', '1'), signatureOf(secret, event), 401)
     const wrong = event.replace('1250', '1251')
     await post(wrong, signatureOf(secret, wrong), 409)
