@@ -24,7 +24,7 @@ const named: Record<string, readonly string[]> = {
     'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',
     'test/docs/**',
-    'test/testing/{lag,rung-test}.test.ts',
+    'test/testing/{lag,nodes,rung-test}.test.ts',
   ],
 }
 

@@ -1,4 +1,5 @@
 import { RungError } from '../kernel/errors.ts'
+import { callSite } from '../kernel/fault.ts'
 import type { HttpOptions } from '../primitives/http/contract.ts'
 import type { IdempotencyOptions } from '../primitives/idempotency/idempotency.ts'
 import type { LimitOptions } from '../primitives/limits/limits.ts'
@@ -49,7 +50,16 @@ export function defineApp(definition: AppDefinition): App {
   const { http = {}, idempotency = {}, limits = {}, sessions } = definition
   const inOrder = ordered(byName)
   checkCalls(byName)
-  return { name, modules: inOrder, http, idempotency, limits, sessions }
+  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions }
+  callers.set(app, callSite(new Error().stack ?? ''))
+  return app
+}
+
+const callers = new WeakMap<App, string>()
+
+/** Returns the file whose code called `defineApp`, if that is known: the test kit loads it once more. */
+export function fileOfApp(app: App): string | undefined {
+  return /^(.+):\d+:\d+$/.exec(callers.get(app) ?? '')?.[1]
 }
 
 function needs(module: AnyModule): string[] {

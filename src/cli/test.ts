@@ -1,18 +1,16 @@
-import { spawn } from 'node:child_process'
 import { globSync, statSync } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
-import { type Actor, type FailedTest, type LagReport, type LateTest, lagReport } from '../testing/lag-report.ts'
+import { type Actor, type LagReport, type LateTest, lagReport } from '../testing/lag-report.ts'
 import { type Lag, lateReadsIn } from '../testing/late-replica.ts'
-import { type Outcome, parseOutcomes, reporterFile } from '../testing/reporter.ts'
+import type { Outcome } from '../testing/reporter.ts'
 import { startTestServer, type TestServer } from '../testing/server.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
 import { type Command, type Input, type Output, type Result, result } from './command.ts'
-import { cut } from './table.ts'
+import { runOnNodes, seedOf } from './test-nodes.ts'
+import { printByFile, runNode, runReported } from './test-run.ts'
 
 const defaultPattern = '**/*.test.ts'
 /** A replica that lags by more than a minute leaves the rotation, see `RUNG_LAG_MS`. */
@@ -21,7 +19,7 @@ const lagMsMax = 30_000
 const test: Command = {
   name: 'test',
   summary: 'run the tests of this folder',
-  usage: 'rung test [pattern …] [--lag <time>] [-- node-option …]',
+  usage: 'rung test [pattern …] [--lag <time>] [--nodes 2] [-- node-option …]',
   help: [
     'Runs test files with "node --test", on one Postgres that all of them share: a test app',
     '(rung/testing) gets a database of its own there, a copy of a template. The server is',
@@ -35,16 +33,24 @@ const test: Command = {
     'the other. Files in which a test fails then run again without it. The tests that fail',
     'only with lag are listed, with what they read too early: they rely on what another',
     'session has just written.',
+    '',
+    'With --nodes 2 the tests run on one node, and then with each request of a test on one of',
+    'two, which share the database and nothing else. The tests that fail only on two are',
+    'listed, with the lines of the app that keep something in one process. --seed repeats',
+    'the order.',
   ].join('\n'),
-  settings: ['process.testServer', 'process.testReplica'],
+  settings: ['process.testServer', 'process.testReplica', 'process.testNodes'],
   examples: [
     'rung test',
     'rung test orders',
     "rung test 'orders/**/*.test.ts' -- --test-name-pattern=refund",
     'rung test --lag 500ms',
+    'rung test --nodes 2',
   ],
   options: {
     lag: { type: 'string', value: 'time', help: 'How late the replica is: 10ms to 30s, or "paused": nothing arrives.' },
+    nodes: { type: 'string', value: 'number', help: 'How many nodes the app runs on: 1 (default), or 2.' },
+    seed: { type: 'string', value: 'number', help: 'Decides which of two nodes answers a request. Default: any.' },
   },
   async run(input) {
     const { positionals, env } = input
@@ -54,12 +60,15 @@ const test: Command = {
     )
     const options = positionals.filter((word) => word.startsWith('-'))
     const lag = lagOf(input)
+    const seed = seedOf(input)
+    if (lag !== undefined && seed !== undefined) throw oneAtATime()
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {}) // `runNode` passes them on
     const given = readSetting(settings.process.testServer, { env }) ?? readSetting(settings.data.url, { env })
     if (lag !== undefined && given !== undefined) throw ownServerNeeded()
     const server: TestServer = given === undefined ? await startTestServer(lag) : { url: given, async stop() {} }
     try {
       if (lag !== undefined) return await runWithLag(lag, server, files, options, input)
+      if (seed !== undefined) return await runOnNodes(seed, environmentFor(server), { files, options }, input)
       const code = await runNode(['--test', ...options, ...files], environmentFor(server), input)
       return result({ files, passed: code === 0 }, () => {}, code)
     } finally {
@@ -75,6 +84,13 @@ function lagOf({ values: { lag } }: Input): Lag | undefined {
   const ms = toMs(lag as Duration)
   if (Number.isInteger(ms) && ms >= 10 && ms <= lagMsMax) return ms
   throw new RungError('CONFIG_INVALID', `--lag must be a time from 10ms to 30s, or "paused"; it is "${lag}".`)
+}
+
+function oneAtATime(): RungError {
+  return new RungError(
+    'CONFIG_INVALID',
+    '--lag and --nodes look for different faults. Run the tests with one, then with the other.',
+  )
 }
 
 function ownServerNeeded(): RungError {
@@ -108,27 +124,6 @@ function environmentFor({ url, replica }: Address): Record<string, string> {
   return { [testServer.variable]: url, ...(replica !== undefined && { [testReplica.variable]: replica }) }
 }
 
-/** Its process has the terminal's signals by itself; one that only this process gets is passed on. */
-function runNode(
-  args: readonly string[],
-  environment: Readonly<Record<string, string>>,
-  { cwd, env, json }: Input,
-): Promise<number> {
-  const child = spawn(process.execPath, [...process.execArgv, ...args], {
-    cwd,
-    env: { NODE_ENV: 'test', ...env, ...environment },
-    stdio: ['inherit', json ? 2 : 'inherit', 'inherit'],
-  })
-  const pass = () => void child.kill('SIGTERM')
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.once(signal, pass)
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => {
-      resolve(code ?? 1)
-    })
-  })
-}
-
 // With lag
 
 interface LagView extends LagReport {
@@ -154,14 +149,19 @@ async function runWithLag(
   const say = json ? out.note : out.line
   say(`With a replica that is ${lagText(lag)}:`)
   // One file after the other: each test app lets the replica catch up, for all of them.
-  const withLag = await runReported(server, files, ['--test-concurrency=1', ...options], input)
+  const withLag = await runReported(environmentFor(server), files, ['--test-concurrency=1', ...options], input)
   const failed = new Set(withLag.outcomes.filter((one) => one.failed).map(({ file }) => file))
   const again: Outcome[] = []
   if (failed.size > 0 && !isStopped) {
     const some = files.filter((file) => failed.delete(path.normalize(file)))
     say('Without a replica, the files in which a test has failed:')
     // A test that a helper defines is told with the helper's file.
-    const second = await runReported({ url: server.url }, failed.size > 0 ? files : some, options, input)
+    const second = await runReported(
+      environmentFor({ url: server.url }),
+      failed.size > 0 ? files : some,
+      options,
+      input,
+    )
     again.push(...second.outcomes)
   }
   const ran = { files, passed: withLag.code === 0, lag }
@@ -169,32 +169,6 @@ async function runWithLag(
   const reads = lateReadsIn(server.replica!).map((read) => ({ ...read, file: path.relative(input.cwd, read.file) }))
   const view: LagView = { ...ran, ...lagReport(withLag.outcomes, again, reads) }
   return result(view, () => print(view, out), withLag.code)
-}
-
-/** Runs the tests with a second reporter, whose lines are read here. */
-async function runReported(
-  server: Address,
-  files: readonly string[],
-  options: readonly string[],
-  input: Input,
-): Promise<{ code: number; outcomes: Outcome[] }> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-  const told = path.join(dir, 'outcomes.jsonl')
-  const count = (option: string) => options.filter((one) => one.startsWith(`--test-reporter${option}`)).length
-  // Node wants a destination for each, and has its own reporter only where none is named.
-  const usual = [
-    ...(count('=') === 0 ? ['--test-reporter=spec'] : []),
-    ...(count('-destination=') === 0 ? ['--test-reporter-destination=stdout'] : []),
-  ]
-  const ours = [`--test-reporter=${reporterFile}`, `--test-reporter-destination=${told}`]
-  try {
-    const args = ['--test', ...options, ...usual, ...ours, ...files]
-    const code = await runNode(args, environmentFor(server), input)
-    const outcomes = parseOutcomes(await readFile(told, 'utf8').catch(() => ''))
-    return { code, outcomes: outcomes.map((one) => ({ ...one, file: path.relative(input.cwd, one.file) })) }
-  } finally {
-    await rm(dir, { recursive: true, force: true })
-  }
 }
 
 function lagText(lag: Lag): string {
@@ -223,17 +197,6 @@ function print({ lag, late, broken, testsReadLate, passed }: LagView, out: Outpu
         ? 'All tests pass with lag. None of them has read anything late, so this says little.'
         : `All tests pass with lag. Tests that have read something late: ${testsReadLate}.`,
     )
-}
-
-/** Names are never cut: they can be given to `--test-name-pattern`. */
-function printByFile<T extends FailedTest>(tests: readonly T[], out: Output, under: (one: T) => string[]) {
-  for (const [file, some] of Map.groupBy(tests, (one) => one.file)) {
-    out.line(`  ${file}`)
-    for (const one of some) {
-      out.line(`    ${one.name}`)
-      for (const text of under(one)) out.line(`      ${cut(text, 74)}`)
-    }
-  }
 }
 
 function readLines(reads: LateTest['reads']): string[] {

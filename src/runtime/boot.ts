@@ -63,6 +63,8 @@ export interface BootOptions {
   openDatabase?: typeof openDatabase
   /** Keeps positions in another way. */
   openPositions?: typeof openPositions
+  /** `false`: sessions are looked up for each request. Otherwise one that another process has ended may last for the time of a copy. */
+  rememberSessions?: boolean
 }
 
 /** A process that answers. */
@@ -215,7 +217,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     inbox,
     sessions: noSessions,
     observers: (starting.extensions ?? []).map((extension) => () => extension(http, extensionParts)),
-    sessionStore: await openSessions(app.name, database, redis),
+    sessionStore: await openSessions(app.name, database, redis, starting.rememberSessions),
     positions: await (starting.openPositions ?? openPositions)(bindings.data, app.name, redis),
     ...(bindings.limits === 'on' ? await openLimiter(bindings, app.name, database, redis) : { limiter: undefined }),
     files: createFiles(await openFileStore(bindings, log), secret('rung/files-url')),

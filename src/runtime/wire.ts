@@ -348,8 +348,10 @@ export async function openSessions(
   app: string,
   database: Database,
   redis: RedisClient | undefined,
+  remember = true,
 ): Promise<SessionStore> {
   const table = tableSessions(database)
+  if (!remember) return table
   if (!redis) return rememberedSessions(table)
   const { redisSessions } = await import('../primitives/sessions/redis.ts')
   return redisSessions(redis, app, table)

@@ -1,4 +1,4 @@
-import type { Outcome } from './reporter.ts'
+import { type FailedTest, failuresOf, keyOf, type Outcome, told } from './reporter.ts'
 
 /** A read that a test has caused, and the last commit that it did not show, though that had ended. */
 export interface LateRead {
@@ -17,13 +17,6 @@ export interface Actor {
   readonly principal: string | undefined
 }
 
-export interface FailedTest {
-  readonly file: string
-  /** With the names of its suites: `orders > are paid once`. */
-  readonly name: string
-  readonly error: string | undefined
-}
-
 export interface LateTest extends FailedTest {
   readonly reads: readonly Omit<LateRead, 'file' | 'tests'>[]
 }
@@ -37,9 +30,6 @@ export interface LagReport {
   readonly testsReadLate: number
 }
 
-/** A suite fails with its tests, and a test with the suite that never began: what counts is where it went wrong. */
-const followsFromOthers = new Set(['subtestsFailed', 'cancelledByParent'])
-
 /**
  * Compares two runs of the same tests. Pure.
  * @param again without lag, of those files in which a test failed
@@ -49,15 +39,10 @@ export function lagReport(
   again: readonly Outcome[],
   reads: readonly LateRead[],
 ): LagReport {
-  const keyOf = ({ file, name }: Pick<Outcome, 'file' | 'name'>) => `${file}\0${name}`
-  const failedAgain = new Set(again.filter(({ failed }) => failed).map(keyOf))
-  const failed = withLag.filter((one) => one.failed && !followsFromOthers.has(one.cause ?? ''))
-  const told = ({ file, name, error }: Outcome): FailedTest => ({ file, name, error })
+  const { only, both } = failuresOf(withLag, again)
   return {
-    late: failed
-      .filter((one) => !failedAgain.has(keyOf(one)))
-      .map((one) => ({ ...told(one), reads: readsOf(one, reads) })),
-    broken: failed.filter((one) => failedAgain.has(keyOf(one))).map(told),
+    late: only.map((one) => ({ ...told(one), reads: readsOf(one, reads) })),
+    broken: both.map(told),
     testsReadLate: new Set(reads.flatMap(({ file, tests }) => tests.map((name) => keyOf({ file, name })))).size,
   }
 }

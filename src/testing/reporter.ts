@@ -12,6 +12,13 @@ export interface Outcome {
   readonly error?: string
 }
 
+export interface FailedTest {
+  readonly file: string
+  /** With the names of its suites: `orders > are paid once`. */
+  readonly name: string
+  readonly error: string | undefined
+}
+
 /** What of an event of `node --test` is read here. */
 interface TestEvent {
   type: string
@@ -54,4 +61,25 @@ export function parseOutcomes(text: string): Outcome[] {
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Outcome)
+}
+
+/** A suite fails with its tests, and a test with the suite that never began: what counts is where it went wrong. */
+const followsFromOthers = new Set(['subtestsFailed', 'cancelledByParent'])
+
+/** Compares two runs of the same tests: which have failed in the first one only, and which in both. Pure. */
+export function failuresOf(run: readonly Outcome[], other: readonly Outcome[]): { only: Outcome[]; both: Outcome[] } {
+  const failedThere = new Set(other.filter(({ failed }) => failed).map(keyOf))
+  const failed = run.filter((one) => one.failed && !followsFromOthers.has(one.cause ?? ''))
+  return {
+    only: failed.filter((one) => !failedThere.has(keyOf(one))),
+    both: failed.filter((one) => failedThere.has(keyOf(one))),
+  }
+}
+
+export function keyOf({ file, name }: Pick<Outcome, 'file' | 'name'>): string {
+  return `${file}\0${name}`
+}
+
+export function told({ file, name, error }: Outcome): FailedTest {
+  return { file, name, error }
 }

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after } from 'node:test'
 import type { App } from '../app/define-app.ts'
-import { type Data, defineModule } from '../app/define-module.ts'
+import type { Data } from '../app/define-module.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/scope.ts'
 import { readMessage } from '../primitives/mail/read-message.ts'
@@ -20,7 +19,9 @@ import { follow, makeTimeMovable, type TestClock, testClock } from './clock.ts'
 import { type DrainOptions, type OwnTestJobs, type TestJobs, type TestRun, testJobs } from './jobs.ts'
 import { lateApp, watchTests } from './late-app.ts'
 import { lateReplica } from './late-replica.ts'
+import { nodeOptions, startSecondNode } from './second-node.ts'
 import { createTestDatabase, startTestServer, type TestServer } from './server.ts'
+import { secretPath, withSignIn } from './sign-in-door.ts'
 
 export interface TestOptions<User> {
   /** Settings by their names in the environment: `{ RUNG_LIMITS: 'on' }`. */
@@ -98,30 +99,38 @@ export async function testApp<User = Principal>(
     const own = { PORT: '0', RUNG_DATA: dir, DATABASE_URL: database.url }
     // A replica must not leave the rotation before it has caught up.
     const reads = replica && { DATABASE_READ_URL: replica.url(database.name), RUNG_LAG_MS: '60000' }
-    const bindings = readBindings({ ...given, ...own, ...reads }, dir)
-    const door = signInDoor()
+    const nodeEnv = { ...given, ...own, ...reads }
+    const bindings = readBindings(nodeEnv, dir)
+    const signInPath = secretPath()
     let jobs!: OwnTestJobs
-    const running = await boot(
-      { ...app, modules: [...app.modules, ...(app.sessions ? [door.module] : [])] },
-      bindings,
-      {
-        ...late?.options,
-        log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
-        startWork(work, primitives, { lines }) {
-          jobs = testJobs(work, primitives, lines)
-          return async () => {}
-        },
+    const running = await boot(withSignIn(app, signInPath), bindings, {
+      ...late?.options,
+      ...(nodesFolder !== undefined && nodeOptions),
+      log: createLog(app.name, bindings.log.level, { format: 'auto', frames: true }),
+      startWork(work, primitives, { lines }) {
+        jobs = testJobs(work, primitives, lines)
+        return async () => {}
       },
-    )
+    })
     undo.push(() => running.stop())
     const unfollow = await follow({ setAhead: (ms) => setAhead(running, ms), moved: () => jobs.lookAtCrons() })
     undo.push(async () => unfollow())
     await jobs.lookAtCrons() // from here on they count what they miss
     await late?.settle()
-    const { url } = running
+    let { url } = running
+    if (nodesFolder !== undefined) {
+      const own = { env: nodeEnv, dir, signInPath, firstUrl: url, processEnv: environment }
+      const second = await startSecondNode({ app, of, folder: nodesFolder, ...own })
+      if (second) {
+        undo.push(() => second.stop())
+        const unfollowSecond = await follow({ setAhead: second.setAhead, async moved() {} })
+        undo.push(async () => unfollowSecond())
+        url = second.url
+      }
+    }
     const signInBySession = async (user: User, client: TestClient) => {
       late?.visited((user as Principal).id)
-      await client.request(door.path, { json: user, expect: 204 })
+      await client.request(signInPath, { json: user, expect: 204 })
       return {}
     }
     const signInAsGiven = async (user: User, client: TestClient) => {
@@ -180,6 +189,7 @@ if (environment.NODE_TEST_CONTEXT !== undefined) after(stopForgotten)
 const replicaFolder = readSetting(settings.process.testReplica, { env: environment })
 const replica = replicaFolder === undefined ? undefined : lateReplica(replicaFolder)
 if (replica) watchTests()
+const nodesFolder = readSetting(settings.process.testNodes, { env: environment })
 
 const secret = 'the secret of all tests, which guards nothing'
 
@@ -209,22 +219,6 @@ async function useServer(): Promise<{ url: string; leave(): Promise<void> }> {
 
 async function setAhead({ data }: Running, ms: number): Promise<void> {
   await data.forModule(undefined).write((tx) => tx`update rung_clock.shift set ahead_ms = ${ms}`)
-}
-
-/** A route by which the app's own sessions begin, at a path that nobody else knows. */
-function signInDoor() {
-  const path = `/-/sign-in-${randomBytes(8).toString('hex')}`
-  const module = defineModule({
-    name: 'test-kit',
-    owner: 'rung',
-    routes(http, { sessions }) {
-      http.post(path, { schema: { hide: true }, config: { limits: false } }, async (request, reply) => {
-        await sessions.signIn(request, reply, request.body as Principal)
-        return reply.status(204).send()
-      })
-    },
-  })
-  return { path, module }
 }
 
 async function mailsIn(folder: string): Promise<TestMail[]> {

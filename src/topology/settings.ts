@@ -397,6 +397,11 @@ export const settings = {
       file: false,
       help: 'The folder of a late replica of that server; "rung test --lag" sets it.',
     }),
+    testNodes: setting(text(Boolean, 'name a folder', 'folder'), {
+      env: 'RUNG_TEST_NODES',
+      file: false,
+      help: 'The folder of a run on two nodes: each test app runs twice and notes that there; "rung test --nodes 2" sets it.',
+    }),
     poolerUrl: setting(url(isPostgresUrl, 'postgres://user:password@host:6432'), {
       env: 'RUNG_POOLER_URL',
       file: false,

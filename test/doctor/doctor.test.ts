@@ -21,6 +21,7 @@ import { mergeSeen, type Seen, seenKind } from '../../src/observe/seen.ts'
 import { saveReport } from '../../src/primitives/upkeep/reports.ts'
 import { systemMigrations } from '../../src/runtime/migrations.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
+import type { Kept } from '../../src/stateless/finding.ts'
 import { rung1k } from '../../src/topology/rungs/1k.ts'
 
 let dir: string
@@ -715,6 +716,7 @@ describe('what the app saw', () => {
 describe('rung doctor', () => {
   interface Document {
     findings: (Finding & { migration?: string })[]
+    sources?: Kept[]
     error?: { code: string }
   }
 
@@ -774,6 +776,24 @@ describe('rung doctor', () => {
       assert.match(index!.migration!, /examples\/conduit\/articles\/migrations\/\d{4}_article_author_id_idx\.sql$/)
       assert.equal(nPlusOne?.kind, 'n-plus-one')
       assert.equal(nPlusOne?.evidence.timesSeen, 3)
+    })
+  })
+
+  test('looks at the sources of the app too, and ends with 2', async () => {
+    const till = path.resolve(import.meta.dirname, '../support/apps/till/app.ts')
+    await withPatient('', async ({ admin }) => {
+      const { code, lines } = await run([till], { DATABASE_URL: urlOf(admin) })
+      assert.equal(code, 2)
+      assert.equal(lines[2], 'act   "failures" is a Map in the memory of one process, and requests change it.')
+      assert.match(
+        lines.join('\n'),
+        /^ {6}at {4}\S+till\/app\.ts:64\n {6}by {4}\S+till\/app\.ts:74\n {6}do {4}Keep it/m,
+      )
+      const { document } = await run([till, '--json'], { DATABASE_URL: urlOf(admin) })
+      assert.deepEqual(
+        document.sources?.map(({ kind, severity, line }) => [kind, severity, line]),
+        [['state', 'act', 64]],
+      )
     })
   })
 

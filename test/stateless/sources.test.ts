@@ -76,6 +76,7 @@ test('of the apps of the tests, those that keep something on purpose are found',
     'test/support/apps/till/app.ts "failures"', // how often it has failed as it was told
     'test/support/apps/two-databases/app.ts "failed"',
     'test/support/apps/two-databases/app.ts "gates"', // what a test lets pass
+    'test/testing/nodes/app.ts "views"', // what the tests on two nodes find
     'test/testing/shop/app.ts "loads"', // counts loads of the cache
   ])
 })
