@@ -42,14 +42,14 @@ function next(): number {
   return count
 }
 
-/** The ledger at 100k, with two web processes: reads and writes go on while its code is replaced again and again. */
+/** The ledger at 100k, with two web processes and two replicas: reads and writes go on while its code is replaced again and again. */
 const bench: Bench = {
   claim: '20 deploys at 70 % load through HAProxy: no request fails (it fails otherwise)',
   async run({ json, rounds = 1 }) {
     const scratch = await openScratch()
     try {
       const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
-      const args = ['--web', String(webs), '--replicas', '0']
+      const args = ['--web', String(webs)]
       const { url } = await scratch.launch({ up: '100k', app: project.app, args }).started
       await fetch(`${url}/entries`, {
         method: 'POST',

@@ -35,6 +35,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   schedules: () => import('./schedules.ts'),
   search: () => import('./search.ts'),
   testing: () => import('./testing.ts'),
+  tour: () => import('./tour.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

@@ -15,6 +15,13 @@ export interface Panel {
   lines: readonly Line[]
 }
 
+/** What was done, and from when to when, in seconds. */
+export interface Mark {
+  text: string
+  fromS: number
+  toS: number
+}
+
 const width = 760
 const height = 170
 const left = 48
@@ -24,8 +31,8 @@ const right = 26
 const pointsMax = 300
 
 /** Writes panels below each other, over the same seconds, as an SVG that is readable on light and dark pages. */
-export async function plot(file: string, panels: readonly Panel[]): Promise<void> {
-  const all = panels.map((panel, index) => panelOf(panel, top + index * (height + between + top)))
+export async function plot(file: string, panels: readonly Panel[], marks: readonly Mark[] = []): Promise<void> {
+  const all = panels.map((panel, index) => panelOf(panel, top + index * (height + between + top), marks))
   const bottom = panels.length * (height + between + top)
   await writeFile(
     file,
@@ -38,7 +45,7 @@ ${all.join('\n')}
   )
 }
 
-function panelOf({ title, unit, lines }: Panel, y: number): string {
+function panelOf({ title, unit, lines }: Panel, y: number, marked: readonly Mark[]): string {
   const seconds = Math.max(...lines.map(({ values }) => values.length)) - 1
   const most = niceAbove(Math.max(...lines.flatMap(({ values }) => values)))
   const xOf = (second: number) => Math.round((left + ((width - left - right) * second) / seconds) * 10) / 10
@@ -58,11 +65,15 @@ function panelOf({ title, unit, lines }: Panel, y: number): string {
     )
     return `<path d="${points.join('')}" fill="none" stroke="${color}" stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}/>`
   })
+  const bands = marked.map(({ text, fromS, toS }) => {
+    const [from, to] = [xOf(fromS), xOf(toS)]
+    return `<rect x="${from}" y="${y}" width="${Math.max(1, to - from)}" height="${height}" fill="#888" fill-opacity="0.15"/><text x="${from + 3}" y="${y + 14}" fill="#555">${text}</text>`
+  })
   const names = lines.map(
     ({ name, color }, index) => `<text x="${left + 210 + index * 150}" y="${y - 10}" fill="${color}">${name}</text>`,
   )
   const heading = `<text x="${left}" y="${y - 10}" fill="#111" font-weight="600">${title} (${unit})</text>`
-  return [heading, ...names, ...marks, ...times, ...paths].join('\n')
+  return [heading, ...names, ...bands, ...marks, ...times, ...paths].join('\n')
 }
 
 function niceAbove(value: number): number {

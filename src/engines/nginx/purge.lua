@@ -7,12 +7,16 @@
 --   response:       its tags are noted with the page before it is stored. If its fetch began before a purge of one of its tags, or
 --                   under a floor that is gone, it is passed on to the client and not stored.
 --
+-- A page that was not to be stored is not looked up for a while: requests for it would wait for each other, each for the answer of the
+-- one before, and get their own in the end.
+--
 -- Floors come from the same counter and are never used twice, so a page that was evicted is merely fetched again. Tags share 65,536
 -- slots by their hash: that memory never runs out, and a shared slot only purges too much. Workers share the memory. A page's entry is
 -- changed under a lock of its own; a worker that does not get the lock does not store.
 
 local pages, tags, locks = ngx.shared.rung_pages, ngx.shared.rung_tags, ngx.shared.rung_locks
 local slots_max, slot_count, lock_seconds, lock_tries = 1000, 65536, 2, 10000
+local unstored_seconds = 10
 local M = {}
 
 local function slot_of(tag)
@@ -56,6 +60,7 @@ end
 -- Returns the page and the floor under which it may be looked up, or nil if it must not be cached.
 function M.enter(key)
   local page = ngx.md5(key)
+  if pages:get("unstored " .. page) then return nil end
   local floor, slots = read(page)
   if floor and newest(slots) <= floor then return page, floor end
   local token = lock(page)
@@ -159,7 +164,10 @@ function M.arrived(shown)
   local personal = header["Set-Cookie"] ~= nil
     or control:find("private", 1, true) or control:find("no-store", 1, true) or surrogate:find("no-store", 1, true)
     or surrogate == "" and control:find("no-cache", 1, true)
+    or text_of(header["Vary"]):find("*", 1, true)
   local seconds = personal and "0" or lifetime(surrogate, control, text_of(header["Expires"]))
+  -- A refusal says nothing about what others get: no client may switch the cache off for a page.
+  if seconds == "0" and ngx.status >= 200 and ngx.status < 300 then pages:set("unstored " .. ngx.ctx.page, true, unstored_seconds) end
   header["X-Accel-Expires"] = seconds ~= "0" and note(list) and seconds or "0"
 end
 
