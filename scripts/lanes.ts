@@ -9,7 +9,7 @@ const named: Record<string, readonly string[]> = {
   backup: ['test/backup/**', 'test/runtime/backup.test.ts', 'test/fleet/archive.test.ts'],
   doctor: ['test/doctor/**'],
   fleet: [
-    'test/fleet/{deploy,hang,supervisor,up}.test.ts',
+    'test/fleet/{deploy,hang,patroni,supervisor,up}.test.ts',
     'test/cli/ps-stop.test.ts',
     'test/rungs/{conduit-10k,conduit-faults,shop-rungs,shop-kill}.test.ts',
   ],
@@ -32,6 +32,7 @@ export const laneNames = [quick, ...Object.keys(named)]
 
 /** These take longest, so they are started first: none of them shall run alone in the end. */
 const first = [
+  'test/fleet/patroni.test.ts',
   'test/runtime/backup.test.ts',
   'test/rungs/conduit-10k.test.ts',
   'test/rungs/conduit-seeded.test.ts',

@@ -16,6 +16,7 @@ import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
 import { startExternal } from '../test/support/external-postgres.ts'
+import { noPatroni, patroniPackages } from '../test/support/patroni.ts'
 import { noS3, s3Packages } from '../test/support/s3.ts'
 import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
@@ -50,7 +51,11 @@ const checks = asked.length === 0 ? [step('lint', 'biome', ['check', '.']), step
 const rung = [path.join(root, 'src/cli/bin.js'), 'engines', 'install']
 spawnSync(process.execPath, ['--conditions=rung-source', ...rung], { cwd: root, stdio: 'inherit' })
 
-const alsoNeeded = [...(noBrowser ? [browserPackages] : []), ...(noS3 ? [s3Packages] : [])]
+const alsoNeeded = [
+  ...(noBrowser ? [browserPackages] : []),
+  ...(noS3 ? [s3Packages] : []),
+  ...(noPatroni ? patroniPackages : []),
+]
 if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 
 const otherPostgres = process.env.RUNG_TEST_POSTGRES_BIN

@@ -31,9 +31,10 @@ describe('a fleet that loses its primary', { skip }, () => {
   it('goes on with a replica after a death and after a freeze, and has every entry that it acknowledged', async (t) => {
     const { dataDir } = scratch
     const signals = ['SIGKILL', 'SIGSTOP'] as const
-    const { times, acknowledged, lost, others } = await losePrimaries({ facts, dataDir, replicas: 2, signals })
+    const failovers = await losePrimaries({ facts, dataDir, replicas: 2, signals })
+    const { times, acknowledged, lost, denied, unseen, others } = failovers
     t.diagnostic(times.map(({ signal, ms }) => `${signal}: ${ms} ms`).join(', '))
-    assert.deepEqual(lost, [])
+    assert.deepEqual({ lost, denied, unseen }, { lost: [], denied: [], unseen: [] })
     // A process that lost its database says so, or that it does not know. Nothing else went wrong.
     for (const answer of others.keys()) assert.match(answer, /^503 /, [...others].join('; '))
     await until(

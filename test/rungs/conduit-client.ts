@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import type { PositionJar } from '../support/position-jar.ts'
 import type { Exchanged, PatientConduit } from './patience.ts'
 
 /** Where the app answers: an origin such as `http://127.0.0.1:3000`; the API is below `/api`. */
@@ -9,26 +10,6 @@ export type Target = () => {
   positions?: PositionJar
   /** Sends again what may be sent again: processes are killed meanwhile. */
   patience?: PatientConduit
-}
-
-/** The cookies with positions of one client that sends many requests at the same time: the furthest of each name. */
-export class PositionJar {
-  readonly #kept = new Map<string, { value: string; place: string }>()
-
-  get header(): Record<string, string> {
-    const cookie = Array.from(this.#kept, ([name, { value }]) => `${name}=${value}`).join('; ')
-    return cookie === '' ? {} : { cookie }
-  }
-
-  note(headers: Headers): void {
-    for (const text of headers.getSetCookie()) {
-      const [, name, value] = /^(rung-position|rung-seen)=([^;]*)/.exec(text) ?? []
-      if (name === undefined || value === undefined) continue
-      const places = /main:(\w+)\/(\w+)\/(\w+)/.exec(decodeURIComponent(value))!.slice(1)
-      const place = places.map((part) => part.padStart(8, '0')).join()
-      if (place > (this.#kept.get(name)?.place ?? '')) this.#kept.set(name, { value, place })
-    }
-  }
 }
 
 export interface User {

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
+import { PositionJar } from '../support/position-jar.ts'
 import { openScratch } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 import { askOne } from '../support/standby.ts'
-import { PositionJar } from './conduit-client.ts'
 import { conduitSuite } from './conduit-suite.ts'
 
 /** How late replicas show what was committed; `paused`: nothing new at all. RUNG_TEST_LAG names others. */

@@ -1,21 +1,23 @@
 import assert from 'node:assert/strict'
+import type { PositionJar } from './position-jar.ts'
 import { until } from './process.ts'
 
 /** The ledger (`apps/ledger`), as its clients use it. */
 
-interface At {
+export interface At {
   url: string
 }
 
 /** What became of it: `201`, `503 DATA_UNAVAILABLE`, `no answer`. */
-export async function post({ url }: At, id: string): Promise<string> {
+export async function post({ url }: At, id: string, jar?: PositionJar): Promise<string> {
   try {
     const answer = await fetch(`${url}/entries`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...jar?.header },
       body: JSON.stringify({ id, body: 'x'.repeat(200) }),
       signal: AbortSignal.timeout(20_000),
     })
+    jar?.note(answer.headers)
     const text = await answer.text()
     if (answer.status === 201) return '201'
     return `${answer.status} ${(JSON.parse(text) as { code?: string }).code}`
@@ -29,8 +31,8 @@ export async function write(at: At, id: string): Promise<void> {
 }
 
 /** All that is there, each as a whole. */
-export async function entriesIn({ url }: At): Promise<{ id: string; length: number }[]> {
-  const answer = await fetch(`${url}/entries`)
+export async function entriesIn({ url }: At, jar?: PositionJar): Promise<{ id: string; length: number }[]> {
+  const answer = await fetch(`${url}/entries`, { headers: jar?.header ?? {} })
   assert.equal(answer.status, 200)
   const rows = (await answer.json()) as { id: string; length: number; received: boolean }[]
   assert.deepEqual(
@@ -41,8 +43,8 @@ export async function entriesIn({ url }: At): Promise<{ id: string; length: numb
   return rows
 }
 
-export async function idsIn(at: At): Promise<string[]> {
-  return (await entriesIn(at)).map(({ id }) => id)
+export async function idsIn(at: At, jar?: PositionJar): Promise<string[]> {
+  return (await entriesIn(at, jar)).map(({ id }) => id)
 }
 
 let count = 0
