@@ -38,7 +38,7 @@ const roomsBelow: Record<string, readonly string[]> = {
   'primitives/limits': ['primitives/data', 'primitives/http'],
   'primitives/sessions': ['primitives/data', 'primitives/http'],
   // Programs as processes: how they are found, started and ended is the same for each.
-  'engines/postgres': ['engines/process'],
+  'engines/postgres': ['engines/disk', 'engines/process'],
   'engines/redis': ['engines/process'],
   'engines/cdn': ['engines/process'],
   'engines/nginx': ['engines/process'],

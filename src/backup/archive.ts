@@ -4,10 +4,11 @@ import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:f
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdCompress } from 'node:zlib'
+import { syncFolder, writeWhole, writeWholeSynced } from '../engines/disk/atomic.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { formatLsn, type Lsn, parseLsn } from '../kernel/position.ts'
 import { indexOf, lsnOf, names, type PositionFile, type SegmentManifest, segmentIndex, segmentName } from './layout.ts'
-import { seal, syncFolder, unseal, writeWhole, writeWholeSynced } from './sealed.ts'
+import { seal, unseal } from './sealed.ts'
 
 /**
  * The log of one timeline on disk. A segment grows as `.partial`; once complete it is compressed, then its manifest is written, then

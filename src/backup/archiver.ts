@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, realpath } from 'node:fs/promises'
 import path from 'node:path'
+import { writeWholeSynced } from '../engines/disk/atomic.ts'
 import {
   type Client,
   type ConnectionConfig,
@@ -17,7 +18,6 @@ import { type Archive, openArchive } from './archive.ts'
 import { archived } from './channels.ts'
 import { type Left, parseHistory } from './history.ts'
 import { historyName, indexOf, lsnOf, segmentName, systemFolder, timelineFolder, walFolder } from './layout.ts'
-import { writeWholeSynced } from './sealed.ts'
 import { readMessage, standbyStatus } from './wire.ts'
 
 /**

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/pr
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdCompress, type ZstdOptions } from 'node:zlib'
+import { syncFolder, writeWholeSynced } from '../engines/disk/atomic.ts'
 import {
   type ConnectionConfig,
   connectOnce,
@@ -16,7 +17,7 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { baseTaken } from './channels.ts'
 import { type BaseManifest, baseId, basesFolder, names, type StoredFile, systemFolder } from './layout.ts'
-import { seal, syncFolder, writeWholeSynced } from './sealed.ts'
+import { seal } from './sealed.ts'
 import { readBackupMessage } from './wire.ts'
 
 export interface BaseOptions {

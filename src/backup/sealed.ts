@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto'
-import { open, rename } from 'node:fs/promises'
-import path from 'node:path'
 
 /** Returns JSON that carries its own SHA-256, so that an incomplete file is recognised. */
 export function seal(content: object): string {
@@ -19,28 +17,4 @@ export function unseal<T extends object>(text: string): T | undefined {
 
 function checksumOf(content: object): string {
   return createHash('sha256').update(JSON.stringify(content)).digest('hex')
-}
-
-/** Writes a file that exists completely or not at all, also after a power failure: draft, sync, rename. */
-export async function writeWhole(file: string, data: string | Uint8Array): Promise<void> {
-  const draft = `${file}.draft`
-  const handle = await open(draft, 'w', 0o600)
-  try {
-    await handle.writeFile(data)
-    await handle.datasync()
-  } finally {
-    await handle.close()
-  }
-  await rename(draft, file)
-}
-
-/** Makes new and renamed files of a folder survive a power failure. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  await handle.sync().finally(() => handle.close())
-}
-
-export async function writeWholeSynced(file: string, data: string | Uint8Array): Promise<void> {
-  await writeWhole(file, data)
-  await syncFolder(path.dirname(file))
 }

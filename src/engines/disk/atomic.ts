@@ -70,6 +70,25 @@ async function makeFolder(folder: string): Promise<void> {
   for (let made = folder; made.length >= first.length; made = path.dirname(made)) await syncFolder(path.dirname(made))
 }
 
+/** Writes a file whose only writer is this process: it exists completely or not at all, also after a power failure. */
+export async function writeWhole(file: string, data: string | Uint8Array): Promise<void> {
+  const draft = `${file}.draft`
+  const handle = await open(draft, 'w', 0o600)
+  try {
+    await handle.writeFile(data)
+    await handle.datasync()
+  } finally {
+    await handle.close()
+  }
+  await rename(draft, file)
+}
+
+/** As `writeWhole`; once it resolves, the file stays also after a power failure. */
+export async function writeWholeSynced(file: string, data: string | Uint8Array): Promise<void> {
+  await writeWhole(file, data)
+  await syncFolder(path.dirname(file))
+}
+
 /** Syncs a folder, and with it the names of its files. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch((error) => {

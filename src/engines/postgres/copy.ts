@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { chown, copyFile, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
+import { syncFolder } from '../disk/atomic.ts'
 import type { Launcher } from '../process/launcher.ts'
 import { type ConnectionConfig, connectOnce } from './client.ts'
 
@@ -187,10 +188,7 @@ async function settle({ launcher, throwaway }: CopyOptions, file: FileHandle): P
 }
 
 async function syncFolders(draft: string, folders: readonly string[]): Promise<void> {
-  for (const folder of folders) {
-    const handle = await open(path.join(draft, folder), 'r')
-    await handle.sync().finally(() => handle.close())
-  }
+  for (const folder of folders) await syncFolder(path.join(draft, folder))
 }
 
 async function put(options: CopyOptions, name: string, text: string): Promise<void> {

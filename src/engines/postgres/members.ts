@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { syncFolder, writeWholeSynced } from '../disk/atomic.ts'
 import { claim } from '../process/pid-file.ts'
 import type { Client } from './client.ts'
 import { socketDirFor, synchronousNames } from './recipe.ts'
@@ -68,17 +69,7 @@ export async function primaryPlace(dataDir: string): Promise<{ dataFolder: strin
 
 /** Writes it through to the disk, and points the link there. */
 export async function writePrimacy(dataDir: string, primacy: Primacy): Promise<void> {
-  const file = recordOf(dataDir)
-  const draft = `${file}.new`
-  const handle = await open(draft, 'w', 0o600)
-  try {
-    await handle.writeFile(`${JSON.stringify(primacy)}\n`)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-  await rename(draft, file)
-  await syncFolder(dataDir)
+  await writeWholeSynced(recordOf(dataDir), `${JSON.stringify(primacy)}\n`)
   await pointLink(dataDir, primacy.primary)
 }
 
@@ -162,11 +153,6 @@ async function pointLink(dataDir: string, name: string): Promise<void> {
 
 function recordOf(dataDir: string): string {
   return path.join(path.resolve(dataDir), 'primary.json')
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  await handle.sync().finally(() => handle.close())
 }
 
 async function exists(file: string): Promise<boolean> {
