@@ -25,7 +25,7 @@ export async function noteKept(
     const { lookAtSources } = await import('../stateless/look.ts')
     const found = (await lookAtSources(appFile)).filter(({ severity }) => severity !== 'note')
     if (found.length === 0) return
-    out.note('Several processes run, and the app keeps in one what the others do not see:')
+    out.note('The app keeps in one process what another one does not see:')
     for (const { file, line, what } of found.slice(0, shownMax).map((kept) => placesFrom(cwd, kept))) {
       out.note(`  ${file}:${line}  ${what}`)
     }

@@ -25,6 +25,8 @@ export interface NodesView {
   broken: readonly FailedTest[]
   /** What the apps keep in one process, found in their sources. */
   kept: readonly Kept[]
+  /** How many apps of tests ran on two nodes. */
+  appsOnTwo: number
   /** Apps of tests that ran on one node both times, and why. */
   alone: readonly NodesNote[]
 }
@@ -75,14 +77,14 @@ export async function runOnNodes(
     )
     if (isStopped) return stopped()
     const notes = await notesIn(folder)
+    const alone = notes.filter(({ problem }) => problem !== undefined)
     const view: NodesView = {
       ...{ files, passed: one.code === 0 && two.code === 0, nodes: 2, seed },
       onlyOnTwo: failuresOf(two.outcomes, one.outcomes).only.map(told),
       broken: failuresOf(one.outcomes, []).only.map(told),
       kept: await keptBy(notes, cwd),
-      alone: notes
-        .filter(({ problem }) => problem !== undefined)
-        .map((note) => ({ ...note, file: path.relative(cwd, note.file) })),
+      appsOnTwo: notes.length - alone.length,
+      alone: alone.map((note) => ({ ...note, file: path.relative(cwd, note.file) })),
     }
     return result(view, () => print(view, input), one.code === 0 ? two.code : one.code)
   } finally {
@@ -102,7 +104,7 @@ async function keptBy(notes: readonly NodesNote[], cwd: string): Promise<Kept[]>
   return found.filter(({ severity }) => severity !== 'note').map((kept) => placesFrom(cwd, kept))
 }
 
-function print({ onlyOnTwo, broken, kept, alone, passed, seed }: NodesView, { out }: Input): void {
+function print({ onlyOnTwo, broken, kept, appsOnTwo, alone, passed, seed }: NodesView, { out }: Input): void {
   if (onlyOnTwo.length > 0) {
     out.line(`These tests pass on one node and fail on two (--seed ${seed}):`)
     out.line()
@@ -119,7 +121,9 @@ function print({ onlyOnTwo, broken, kept, alone, passed, seed }: NodesView, { ou
     out.line()
     printByFile(broken, out, () => [])
   }
-  if (passed) out.line(alone.length === 0 ? 'All tests pass on one node and on two.' : 'All tests pass.')
+  if (passed) {
+    out.line(appsOnTwo > 0 ? 'All tests pass on one node and on two.' : 'All tests pass. No app ran on two nodes.')
+  }
   for (const { app, file, problem } of alone) {
     out.line(`"${app}" of ${file} ran on one node only. ${problem}`)
   }

@@ -304,21 +304,25 @@ describe('rung up', { skip }, () => {
       }
     }))
 
-  it('says before a second process runs what the app keeps in one', () =>
+  it('says before a second process runs what the app keeps in one', { skip: noHaproxy }, () =>
     withScratch(async ({ launch, dataDir }) => {
       const app = path.resolve(import.meta.dirname, '../support/apps/till/app.ts')
       const kept =
-        /^Several processes run.*\n {2}\S*till\/app\.ts:64 {2}"failures" is a Map in the memory of one process/m
+        /^The app keeps in one process.*\n {2}\S*till\/app\.ts:64 {2}"failures" is a Map in the memory of one process/m
       const two = launch({ up: '10k', app, args: ['--web', '2'] })
       await two.started
       assert.match(two.stderr(), kept)
       await two.stop()
-      const one = launch({ up: '10k', app, args: ['--web', '1', '--worker', '0'] })
+      const env = { RUNG_BALANCER: 'on', RUNG_EDGE: 'off' } // so that it can be scaled while it runs
+      const one = launch({ up: '10k', app, env, args: ['--web', '1', '--worker', '0'] })
       await one.started
       assert.doesNotMatch(one.stderr(), kept)
-      assert.match((await rung(['scale', 'web=2'], dataDir)).stderr, kept)
+      const scaled = await rung(['scale', 'web=2'], dataDir)
+      assert.equal(scaled.code, 0, scaled.stderr)
+      assert.match(scaled.stderr, kept)
       assert.doesNotMatch((await rung(['scale', 'web=3'], dataDir)).stderr, kept)
-    }))
+    }),
+  )
 
   it('believes the edge for whom it asks, and nobody else', () =>
     withScratch(async ({ launch }) => {

@@ -71,7 +71,7 @@ test('says the same as JSON, and repeats the order of a seed', async () => {
     [['state', 'nodes/views.ts', lineOfViews]],
   )
   assert.equal(readFileSync(orderOf('again'), 'utf8'), readFileSync(orderOf(7), 'utf8'))
-  assert.deepEqual(rest, { files: ['nodes/cases.ts'], passed: false, nodes: 2, seed: 7, alone: [] })
+  assert.deepEqual(rest, { files: ['nodes/cases.ts'], passed: false, nodes: 2, seed: 7, appsOnTwo: 1, alone: [] })
 })
 
 test('sessions, cache, jobs, mails and the clock are those of both nodes; another seed has another order', async () => {
@@ -86,6 +86,7 @@ test('an app that cannot be loaded twice is told, and so are options that do not
   const { code, out } = await run(['nodes/own-app.ts', '--nodes', '2'])
   assert.equal(code, 0, out)
   assert.match(out, /^On two nodes, each request on one of them \(--seed \d+\):$/m)
+  assert.match(out, /^All tests pass\. No app ran on two nodes\.$/m)
   assert.match(out, /"alone" of nodes\/own-app\.ts ran on one node only\. .*export default defineApp/)
   for (const args of [
     ['--nodes', '3'],
