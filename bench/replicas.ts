@@ -58,7 +58,7 @@ const bench: Bench = {
           String(one.reads),
           String(one.writes),
           String(one.stale),
-          String(one.refused),
+          String(one.refused.DATA_BEHIND ?? 0),
           `${(one.replicaShare * 100).toFixed(1)} %`,
         ])
         progress(table([['lag', 'reads', 'writes', 'stale', 'refused', 'on replicas'], ...rows]))

@@ -5,7 +5,8 @@ import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
 import { type Members, startMembers } from '../support/members.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { sendTo, until } from '../support/process.ts'
-import { askOne } from '../support/standby.ts'
+import { openNodeOn, readInSessions } from '../support/session-reads.ts'
+import { askOne, untilReplicaReads } from '../support/standby.ts'
 
 async function withMembers(count: number, body: (members: Members, dir: string) => Promise<void>): Promise<void> {
   await withTempDir(async (dir) => {
@@ -104,6 +105,38 @@ test('a primary that dies, freezes, or loses its postmaster is replaced, and no 
       await askOne(alone.connection, 'insert into notes values (-1)') // waits for no replica
     } finally {
       await alone.stop()
+    }
+  })
+})
+
+test('sessions see what they have written and read, also when the primary is lost', async () => {
+  await withMembers(3, async (members) => {
+    const nodes = Array.from({ length: 3 }, () => openNodeOn(members.names.map((name) => members.connection(name))))
+    const lose = async () => {
+      await members.untilSynchronous()
+      const before = await members.primary()
+      for (const pid of await members.processes(before)) sendTo(pid, 'SIGKILL')
+      await until(
+        async () => (await members.primary()) !== before,
+        () => members.notes.join('; '),
+      )
+    }
+    let [losses, losing] = [0, Promise.resolve()]
+    const loseNext = () => {
+      losing = losing.then(lose)
+      losses += 1
+    }
+    try {
+      for (const node of nodes) await untilReplicaReads(node)
+      const onStep = (done: number) => done % 5_000 === 0 && done < 20_000 && loseNext()
+      const result = await readInSessions(nodes, { reads: 20_000, losesPrimary: true, onStep })
+      await losing
+      assert.equal(losses, 3)
+      assert.deepEqual(result.stale, [])
+      assert.ok(result.writes > 800, JSON.stringify(result))
+      assert.ok(result.routed['postgres replica']! > 0, 'the first primary reads as a replica')
+    } finally {
+      for (const node of nodes) await node.close()
     }
   })
 })

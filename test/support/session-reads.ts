@@ -1,7 +1,8 @@
+import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { serverNames } from '../../src/engines/postgres/recipe.ts'
 import { checkLostWrites, checkSessions, createRecorder } from '../../src/history.ts'
 import { sleep } from '../../src/kernel/clock.ts'
-import { isRungError } from '../../src/kernel/errors.ts'
+import { isRungError, type RungError } from '../../src/kernel/errors.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { type ReadRouted, readRouted } from '../../src/primitives/data/channels.ts'
 import { clusterDatabase } from '../../src/primitives/data/cluster.ts'
@@ -18,7 +19,8 @@ export interface SessionReads {
   stale: string[]
   /** By server and reason, as in `ReadRouted`. */
   routed: Record<string, number>
-  refused: number
+  /** Operations that failed, by code. */
+  refused: Record<string, number>
 }
 
 export interface SessionReadsOptions {
@@ -30,15 +32,20 @@ export interface SessionReadsOptions {
   writeShare?: number
   /** A session waits about this long before it does something again. Default 0. */
   thinkMs?: number
+  /** The primary is lost meanwhile: an operation may find none, and the outcome of a write may be unknown. */
+  losesPrimary?: boolean
   /** Each request forgets what its session has seen, which is wrong: the history must show it. */
   forgets?: boolean
   /** After each 1,000 reads. */
-  onStep?(done: number): void
+  onStep?(done: number): unknown
 }
 
 /** A node of the app's, as far as the database is concerned: each has its own knowledge of the servers. */
 export function openNode({ primary, replicas }: Cluster, lagMsMax = 60_000): Database {
-  const servers = [primary.connection, ...replicas.map(({ connection }) => connection)]
+  return openNodeOn([primary.connection, ...replicas.map(({ connection }) => connection)], lagMsMax)
+}
+
+export function openNodeOn(servers: readonly ConnectionConfig[], lagMsMax = 60_000): Database {
   const names = serverNames(servers.length)
   return clusterDatabase({
     name: 'main',
@@ -57,12 +64,12 @@ export function openNode({ primary, replicas }: Cluster, lagMsMax = 60_000): Dat
 }
 
 /**
- * Sessions write counters and read them back on other nodes, and the sum of all counters. A write is an increment, which also reads both on
+ * Sessions write counters and read them back on other nodes, and the sum of all counters. A write counts up, and also reads both on
  * the primary. The history is checked in the end.
  */
 export async function readInSessions(nodes: readonly Database[], options: SessionReadsOptions): Promise<SessionReads> {
-  const { reads: readsMax, sessions = 24, writeShare = 0.1, thinkMs = 0, forgets = false, onStep } = options
-  const result: SessionReads = { reads: 0, writes: 0, stale: [], routed: {}, refused: 0 }
+  const { reads: readsMax, sessions = 24, writeShare = 0.1, thinkMs = 0, losesPrimary, forgets, onStep } = options
+  const result: SessionReads = { reads: 0, writes: 0, stale: [], routed: {}, refused: {} }
   const recorder = createRecorder()
   const datas = nodes.map((node) => createData(node).forModule('counters'))
   const count = (message: unknown) => {
@@ -80,6 +87,7 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
   readRouted.subscribe(count)
 
   let failed = false
+  const expected = new Set(['DATA_BEHIND', ...(losesPrimary ? ['DATA_UNAVAILABLE', 'DATA_OUTCOME_UNKNOWN'] : [])])
 
   async function session(id: number): Promise<void> {
     let { position } = setUp
@@ -100,10 +108,16 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
             own += 1
             const writing = recorder.begin({ kind: 'write', ...by, key, value: own })
             const [counter, sum] = beginRead(true)
-            const [before] = await data.write(
-              (tx) => tx<{ n: number; sum: number }>`with all_of as (select sum(n)::int as sum from counter)
-                update counter set n = n + 1 where id = ${id} returning n, (select sum from all_of) as sum`,
-            )
+            const [before] = await data
+              .write(
+                (tx) => tx<{ n: number; sum: number }>`with all_of as (select sum(n)::int as sum from counter)
+                  update counter set n = ${own} where id = ${id} returning n, (select sum from all_of) as sum`,
+              )
+              .catch((error) => {
+                if (isRungError(error, 'DATA_OUTCOME_UNKNOWN')) writing.info(error)
+                else writing.fail(error)
+                throw error
+              })
             writing.ok()
             counter!.ok({ value: before!.n })
             sum!.ok({ version: before!.sum })
@@ -120,9 +134,10 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
           if (result.reads % 1_000 === 0) onStep?.(result.reads)
         })
       } catch (error) {
-        failed ||= !isRungError(error, 'DATA_BEHIND')
+        const { code } = error as RungError
+        failed ||= !expected.has(code)
         if (failed) throw error
-        result.refused += 1
+        result.refused[code] = (result.refused[code] ?? 0) + 1
       }
       position = scope.position
       if (thinkMs > 0) await sleep(thinkMs * (0.5 + Math.random()))
