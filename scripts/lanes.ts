@@ -9,9 +9,9 @@ const named: Record<string, readonly string[]> = {
   backup: ['test/backup/**', 'test/runtime/backup.test.ts', 'test/fleet/archive.test.ts'],
   doctor: ['test/doctor/**'],
   fleet: [
-    'test/fleet/{deploy,hang,patroni,supervisor,up}.test.ts',
+    'test/fleet/{autoscale,deploy,failover,failover-fleet,hang,live,notice,patroni,replicas,supervisor,up,zones}.test.ts',
     'test/cli/ps-stop.test.ts',
-    'test/rungs/{conduit-10k,conduit-faults,shop-rungs,shop-kill}.test.ts',
+    'test/rungs/{conduit-10k,conduit-100k,conduit-faults,conduit-late,shop-rungs,shop-kill}.test.ts',
   ],
   process: [
     'test/runtime/**',
@@ -32,7 +32,12 @@ export const laneNames = [quick, ...Object.keys(named)]
 
 /** These take longest, so they are started first: none of them shall run alone in the end. */
 const first = [
+  'test/rungs/conduit-100k.test.ts',
+  'test/rungs/conduit-late.test.ts',
+  'test/rungs/conduit-faults.test.ts',
   'test/fleet/patroni.test.ts',
+  'test/fleet/archive.test.ts',
+  'test/fleet/deploy.test.ts',
   'test/runtime/backup.test.ts',
   'test/rungs/conduit-10k.test.ts',
   'test/rungs/conduit-seeded.test.ts',

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { after } from 'node:test'
 import type { App } from '../app/define-app.ts'
 import type { Data } from '../app/define-module.ts'
+import { after as afterMs } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/scope.ts'
 import { readMessage } from '../primitives/mail/read-message.ts'
@@ -142,8 +143,10 @@ export async function testApp<User = Principal>(
       await late?.settle()
       return jobs.drain(options).finally(() => late?.letCatchUp())
     }
-    const forget = () => void runningApps.delete(stop)
-    const stop = once(() => undoAll(undo).finally(forget))
+    const stop = once(() => {
+      runningApps.delete(stop)
+      return undoAll(undo)
+    })
     runningApps.set(stop, app.name)
     return {
       url,
@@ -183,8 +186,11 @@ async function stopForgotten(): Promise<void> {
   }
 }
 
+/** The hooks of the file come after this module's own. */
+const forgottenAfterMs = 1_000
+
 const { env: environment } = process
-if (environment.NODE_TEST_CONTEXT !== undefined) after(stopForgotten)
+if (environment.NODE_TEST_CONTEXT !== undefined) after(() => void afterMs(forgottenAfterMs, () => void stopForgotten()))
 
 const replicaFolder = readSetting(settings.process.testReplica, { env: environment })
 const replica = replicaFolder === undefined ? undefined : lateReplica(replicaFolder)

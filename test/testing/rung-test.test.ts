@@ -51,7 +51,26 @@ const passed = (count: number) => new RegExp(`^(# |ℹ )pass ${count}$`, 'm')
 test('rung test runs the tests of a new app on a server of its own', async () => {
   const { code, output } = await run([rung, 'test'])
   assert.match(output, passed(3))
+  assert.doesNotMatch(output, /was not stopped/)
   assert.equal(code, 0)
+})
+
+test('a test that does not stop its app ends all the same, and is told', async () => {
+  const forgetful = path.join(dir, 'forgetful.test.ts')
+  writeFileSync(
+    forgetful,
+    `import { test } from 'node:test'
+import { testApp } from 'rung/testing'
+test('starts', async () => void (await testApp()))
+`,
+  )
+  try {
+    const { code, output } = await run([rung, 'test', 'forgetful.test.ts'])
+    assert.match(output, /The test app "my-app" was not stopped\. Call after\(\(\) => app\.stop\(\)\)/)
+    assert.equal(code, 0)
+  } finally {
+    rmSync(forgetful)
+  }
 })
 
 test('rung test takes patterns, a folder, and options for node, on the server that it is given', async () => {
