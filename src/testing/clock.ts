@@ -112,12 +112,22 @@ export interface TestClock {
   advance(duration: Duration): Promise<void>
 }
 
+/** Resolves when the time does not move any more. */
+let settled: Promise<unknown> = Promise.resolve()
+
 export const testClock: TestClock = {
   now: () => new Date(systemClock.now()),
   async advance(duration) {
     const ms = toMs(duration)
-    await Promise.all([...followers].map((one) => one.setAhead(aheadMs + ms)))
-    moveTime(ms)
-    await Promise.all([...followers].map((one) => one.moved()))
+    // One after the other: each begins where the one before it has ended.
+    const advanced = settled.then(() => advance(ms))
+    settled = advanced.catch(() => {})
+    await advanced
   },
+}
+
+async function advance(ms: number): Promise<void> {
+  await Promise.all([...followers].map((one) => one.setAhead(aheadMs + ms)))
+  moveTime(ms)
+  await Promise.all([...followers].map((one) => one.moved()))
 }

@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import type { OwnedPostgres } from '../engines/postgres/embedded.ts'
@@ -7,6 +7,7 @@ import { type Standby, startStandby } from '../engines/postgres/standby.ts'
 import { machineTime, sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Place, parsePlace, placeSql } from '../kernel/position.ts'
+import { addJsonLine, readJsonLines } from './json-lines.ts'
 import type { LateRead } from './lag-report.ts'
 
 /** How late a replica shows what was committed, ms; `paused`: it shows nothing new. */
@@ -48,8 +49,7 @@ export async function startLateReplica(
 
 /** Returns what the processes of the tests have noted. */
 export function lateReadsIn(dir: string): LateRead[] {
-  const lines = readFileSync(readsIn(dir), 'utf8').split('\n').filter(Boolean)
-  return lines.map((line) => JSON.parse(line) as LateRead)
+  return readJsonLines(readsIn(dir))
 }
 
 /** The late replica, for a process of the tests. */
@@ -100,7 +100,7 @@ export function lateReplica(dir: string): LateReplica {
         await Promise.all(both.map((client) => client.end()))
       }
     },
-    note: (read) => appendFileSync(readsIn(dir), `${JSON.stringify(read)}\n`),
+    note: (read) => addJsonLine(readsIn(dir), read),
   }
 }
 

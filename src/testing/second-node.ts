@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
@@ -10,6 +10,7 @@ import { requireApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { readBindings } from '../topology/bindings.ts'
 import { makeTimeMovable, testClock } from './clock.ts'
+import { addJsonLine } from './json-lines.ts'
 import { shuffleRequests } from './shuffle.ts'
 import { withSignIn } from './sign-in-door.ts'
 
@@ -42,7 +43,7 @@ export interface NodesNote {
   readonly problem?: string
 }
 
-export interface SecondNode {
+interface SecondNode {
   /** Where requests are spread over both nodes. */
   readonly url: string
   setAhead(ms: number): Promise<void>
@@ -69,7 +70,7 @@ export const nodeOptions: Pick<BootOptions, 'extensions' | 'rememberSessions'> =
 /** How many test apps this process has started: each has an order of its own. */
 let apps = 0
 
-export interface SecondNodeOptions extends Omit<NodeInput, 'isTestNode' | 'file' | 'name'> {
+interface SecondNodeOptions extends Omit<NodeInput, 'isTestNode' | 'file' | 'name'> {
   app: App
   /** What the test gave: the app itself, or its file. */
   of: App | string | undefined
@@ -90,7 +91,7 @@ export async function startSecondNode(options: SecondNodeOptions): Promise<Secon
   const testFile = process.argv[1] ?? ''
   const found = await exportOf(app, of)
   const note: NodesNote = { app: app.name, file: testFile, ...('problem' in found ? found : { appFile: found.file }) }
-  appendFileSync(path.join(folder, notesName), `${JSON.stringify(note)}\n`)
+  addJsonLine(path.join(folder, notesName), note)
   if ('problem' in found) return undefined
   const thread = new Worker(new URL(import.meta.url), {
     workerData: { isTestNode: true, ...found, ...rest } satisfies NodeInput,
@@ -105,22 +106,31 @@ export async function startSecondNode(options: SecondNodeOptions): Promise<Secon
     const answered = new Promise<Answer>((resolve) => thread.once('message', resolve))
     return Promise.race([answered, ended])
   }
+  let answered = answer()
+  /** One after the other, since an answer does not say what was asked. */
   async function ask(what: Ask): Promise<void> {
-    const answered = answer()
-    thread.postMessage(what)
+    answered = answered.then(() => {
+      thread.postMessage(what)
+      return answer()
+    })
     await answered
   }
-  const { url } = (await answer()) as { url: string }
-  apps += 1
-  const seed = Number(readFileSync(path.join(folder, seedName), 'utf8'))
-  const shuffle = await shuffleRequests([firstUrl, url], seededRandom(seed + apps))
-  return {
-    url: shuffle.url,
-    setAhead: (ms) => ask({ ahead: ms }),
-    async stop() {
-      await shuffle.stop()
-      await ask('stop').finally(() => thread.terminate())
-    },
+  try {
+    const { url } = (await answered) as { url: string }
+    apps += 1
+    const seed = Number(readFileSync(path.join(folder, seedName), 'utf8'))
+    const shuffle = await shuffleRequests([firstUrl, url], seededRandom(seed + apps))
+    return {
+      url: shuffle.url,
+      setAhead: (ms) => ask({ ahead: ms }),
+      async stop() {
+        await shuffle.stop()
+        await ask('stop').finally(() => thread.terminate())
+      },
+    }
+  } catch (error) {
+    await thread.terminate()
+    throw error
   }
 }
 

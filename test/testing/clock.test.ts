@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { after, every, sleep, systemClock } from '../../src/kernel/clock.ts'
-import { makeTimeMovable, testClock } from '../../src/testing/clock.ts'
+import { follow, makeTimeMovable, testClock } from '../../src/testing/clock.ts'
 
 makeTimeMovable()
 const hourMs = 3_600_000
@@ -58,6 +58,17 @@ test('Date and the monotonic time move together, and a date remains a date', asy
   assert.deepEqual([new Date(0).toISOString(), Date.UTC(1970, 0)], ['1970-01-01T00:00:00.000Z', 0])
   class Own extends Date {}
   assert.ok(new Own() instanceof Own && Math.abs(new Own().getTime() - Date.now()) < 5_000)
+})
+
+test('of two moves at the same time each counts', async () => {
+  const aheads: number[] = []
+  const before = Date.now()
+  const setAhead = async (ms: number) => void aheads.push(ms)
+  const unfollow = await follow({ setAhead, moved: async () => {} })
+  await Promise.all([testClock.advance('1h'), testClock.advance('2h')])
+  unfollow()
+  assert.equal(aheads.at(-1)! - aheads.at(-2)!, 2 * hourMs)
+  assert.ok(Date.now() - before >= 3 * hourMs)
 })
 
 test('a duration that is none is an error', async () => {

@@ -64,7 +64,7 @@ describe('shared', () => {
 
   it('the clock moves on both', async () => {
     const before = Date.now()
-    await app.clock.advance('1h')
+    await Promise.all([app.clock.advance('30m'), app.clock.advance('30m')])
     for (let n = 0; n < 4; n += 1)
       assert.ok((await app.request('/time', { expect: 200 })).body.at >= before + 3_600_000)
   })
