@@ -1,16 +1,17 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { systemRandom } from '../kernel/random.ts'
 import type { Kept } from '../stateless/finding.ts'
 import { lookAtSources } from '../stateless/look.ts'
-import { type FailedTest, failuresOf, told } from '../testing/reporter.ts'
+import { readJsonLines } from '../testing/json-lines.ts'
+import { asFailedTest, type FailedTest, failuresOf } from '../testing/reporter.ts'
 import { type NodesNote, notesName, seedName } from '../testing/second-node.ts'
 import { settings } from '../topology/settings.ts'
 import { type Input, numberOption, type Result, result } from './command.ts'
 import { placesFrom } from './kept-notes.ts'
-import { printByFile, runReported } from './test-run.ts'
+import { printByFile, runReported, type TestRun } from './test-run.ts'
 
 const seedMax = 999_999_999
 
@@ -51,37 +52,26 @@ export function seedOf(input: Input): number | undefined {
 export async function runOnNodes(
   seed: number,
   environment: Readonly<Record<string, string>>,
-  { files, options }: { files: readonly string[]; options: readonly string[] },
-  input: Input,
+  run: TestRun,
 ): Promise<Result> {
-  const { cwd, json, out } = input
-  const say = json ? out.note : out.line
-  let isStopped = false
-  const stop = () => {
-    isStopped = true
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
+  const { files, input, say, isStopped } = run
+  const { cwd } = input
   const folder = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   try {
     await writeFile(path.join(folder, seedName), String(seed))
     say('On one node:')
-    const one = await runReported(environment, files, options, input)
+    const one = await runReported(environment, run)
     const stopped = () => result({ files, passed: false, nodes: 2, seed }, () => {}, 1) // nothing can be compared
-    if (isStopped) return stopped()
+    if (isStopped()) return stopped()
     say(`On two nodes, each request on one of them (--seed ${seed}):`)
-    const two = await runReported(
-      { ...environment, [settings.process.testNodes.variable]: folder },
-      files,
-      options,
-      input,
-    )
-    if (isStopped) return stopped()
-    const notes = await notesIn(folder)
+    const two = await runReported({ ...environment, [settings.process.testNodes.variable]: folder }, run)
+    if (isStopped()) return stopped()
+    const notes = notesIn(folder)
     const alone = notes.filter(({ problem }) => problem !== undefined)
     const view: NodesView = {
       ...{ files, passed: one.code === 0 && two.code === 0, nodes: 2, seed },
-      onlyOnTwo: failuresOf(two.outcomes, one.outcomes).only.map(told),
-      broken: failuresOf(one.outcomes, []).only.map(told),
+      onlyOnTwo: failuresOf(two.outcomes, one.outcomes).only.map(asFailedTest),
+      broken: failuresOf(one.outcomes, []).only.map(asFailedTest),
       kept: await keptBy(notes, cwd),
       appsOnTwo: notes.length - alone.length,
       alone: alone.map((note) => ({ ...note, file: path.relative(cwd, note.file) })),
@@ -92,10 +82,10 @@ export async function runOnNodes(
   }
 }
 
-async function notesIn(folder: string): Promise<NodesNote[]> {
-  const text = await readFile(path.join(folder, notesName), 'utf8').catch(() => '')
-  const lines = new Set(text.split('\n').filter(Boolean)) // an app that a file starts again and again is one
-  return [...lines].map((line) => JSON.parse(line) as NodesNote)
+/** An app that a file starts again and again is one. */
+function notesIn(folder: string): NodesNote[] {
+  const notes = readJsonLines<NodesNote>(path.join(folder, notesName))
+  return [...new Map(notes.map((note) => [JSON.stringify(note), note])).values()]
 }
 
 async function keptBy(notes: readonly NodesNote[], cwd: string): Promise<Kept[]> {

@@ -1,10 +1,37 @@
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type FailedTest, type Outcome, parseOutcomes, reporterFile } from '../testing/reporter.ts'
+import { readJsonLines } from '../testing/json-lines.ts'
+import { type FailedTest, type Outcome, reporterFile } from '../testing/reporter.ts'
+import type { TestServer } from '../testing/server.ts'
+import { settings } from '../topology/settings.ts'
 import type { Input, Output } from './command.ts'
 import { cut } from './table.ts'
+
+/** What `rung test` was asked to run. */
+export interface TestRun {
+  readonly files: readonly string[]
+  /** Of `node`. */
+  readonly options: readonly string[]
+  readonly input: Input
+  /** Tells people what runs next. */
+  say(text: string): void
+  /** Whether a signal has come: nothing more should run. */
+  isStopped(): boolean
+}
+
+/** From here on this process outlives its children, whatever signal comes: it has to stop the server. */
+export function beginRun(files: readonly string[], options: readonly string[], input: Input): TestRun {
+  let stopped = false
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      stopped = true
+    })
+  }
+  const say = input.json ? input.out.note : input.out.line
+  return { files, options, input, say, isStopped: () => stopped }
+}
 
 /** Its process has the terminal's signals by itself; one that only this process gets is passed on. */
 export function runNode(
@@ -18,35 +45,43 @@ export function runNode(
     stdio: ['inherit', json ? 2 : 'inherit', 'inherit'],
   })
   const pass = () => void child.kill('SIGTERM')
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.once(signal, pass)
-  return new Promise((resolve, reject) => {
+  const passed = ['SIGTERM', 'SIGHUP'] as const
+  for (const signal of passed) process.on(signal, pass)
+  const ended = new Promise<number>((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code) => {
-      resolve(code ?? 1)
-    })
+    child.once('close', (code) => resolve(code ?? 1))
   })
+  return ended.finally(() => {
+    for (const signal of passed) process.off(signal, pass)
+  })
+}
+
+type Address = Pick<TestServer, 'url' | 'replica'>
+
+/** How the processes of the tests find the server. */
+export function environmentFor({ url, replica }: Address): Record<string, string> {
+  const { testServer, testReplica } = settings.process
+  return { [testServer.variable]: url, ...(replica !== undefined && { [testReplica.variable]: replica }) }
 }
 
 /** Runs the tests with a second reporter, whose lines are read here. */
 export async function runReported(
   environment: Readonly<Record<string, string>>,
-  files: readonly string[],
-  options: readonly string[],
-  input: Input,
+  { files, options, input }: TestRun,
 ): Promise<{ code: number; outcomes: Outcome[] }> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-  const told = path.join(dir, 'outcomes.jsonl')
+  const outcomesFile = path.join(dir, 'outcomes.jsonl')
   const count = (option: string) => options.filter((one) => one.startsWith(`--test-reporter${option}`)).length
   // Node wants a destination for each, and has its own reporter only where none is named.
   const usual = [
     ...(count('=') === 0 ? ['--test-reporter=spec'] : []),
     ...(count('-destination=') === 0 ? ['--test-reporter-destination=stdout'] : []),
   ]
-  const ours = [`--test-reporter=${reporterFile}`, `--test-reporter-destination=${told}`]
+  const ours = [`--test-reporter=${reporterFile}`, `--test-reporter-destination=${outcomesFile}`]
   try {
     const args = ['--test', ...options, ...usual, ...ours, ...files]
     const code = await runNode(args, environment, input)
-    const outcomes = parseOutcomes(await readFile(told, 'utf8').catch(() => ''))
+    const outcomes = readJsonLines<Outcome>(outcomesFile)
     return { code, outcomes: outcomes.map((one) => ({ ...one, file: path.relative(input.cwd, one.file) })) }
   } finally {
     await rm(dir, { recursive: true, force: true })

@@ -1,4 +1,4 @@
-import { type FailedTest, failuresOf, keyOf, type Outcome, told } from './reporter.ts'
+import { asFailedTest, type FailedTest, failuresOf, keyOf, type Outcome } from './reporter.ts'
 
 /** A read that a test has caused, and the last commit that it did not show, though that had ended. */
 export interface LateRead {
@@ -41,8 +41,8 @@ export function lagReport(
 ): LagReport {
   const { only, both } = failuresOf(withLag, again)
   return {
-    late: only.map((one) => ({ ...told(one), reads: readsOf(one, reads) })),
-    broken: both.map(told),
+    late: only.map((one) => ({ ...asFailedTest(one), reads: readsOf(one, reads) })),
+    broken: both.map(asFailedTest),
     testsReadLate: new Set(reads.flatMap(({ file, tests }) => tests.map((name) => keyOf({ file, name })))).size,
   }
 }

@@ -55,14 +55,6 @@ export default async function* outcomes(events: AsyncIterable<TestEvent>): Async
   }
 }
 
-/** Reads what the reporter has written. */
-export function parseOutcomes(text: string): Outcome[] {
-  return text
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as Outcome)
-}
-
 /** A suite fails with its tests, and a test with the suite that never began: what counts is where it went wrong. */
 const followsFromOthers = new Set(['subtestsFailed', 'cancelledByParent'])
 
@@ -80,6 +72,6 @@ export function keyOf({ file, name }: Pick<Outcome, 'file' | 'name'>): string {
   return `${file}\0${name}`
 }
 
-export function told({ file, name, error }: Outcome): FailedTest {
+export function asFailedTest({ file, name, error }: Outcome): FailedTest {
   return { file, name, error }
 }

@@ -4,7 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { Input } from '../../src/cli/command.ts'
 import { scaffold } from '../../src/cli/scaffold.ts'
+import { runNode } from '../../src/cli/test-run.ts'
 import { processesOn, until } from '../support/process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -47,6 +49,17 @@ async function run(
 }
 const rung = path.join(root, 'src/cli/bin.js')
 const passed = (count: number) => new RegExp(`^(# |ℹ )pass ${count}$`, 'm')
+
+test('signals are passed on only to a process that runs', async () => {
+  const out = { line() {}, json() {}, note() {} }
+  const input: Input = { positionals: [], values: {}, json: false, env: {}, cwd: root, out }
+  const counts = () => ['SIGTERM', 'SIGHUP'].map((signal) => process.listenerCount(signal))
+  const before = counts()
+  const ended = runNode(['--eval', ''], {}, input)
+  const during = counts()
+  assert.equal(await ended, 0)
+  assert.deepEqual([during, counts()], [before.map((count) => count + 1), before])
+})
 
 test('rung test runs the tests of a new app on a server of its own', async () => {
   const { code, output } = await run([rung, 'test'])
