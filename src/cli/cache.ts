@@ -15,7 +15,7 @@ import {
   settingOptions,
   unknownVerb,
 } from './command.ts'
-import { withDatabase } from './database.ts'
+import { withOpenDatabase } from './database.ts'
 import { tableLines } from './table.ts'
 
 const cache: Command = {
@@ -40,7 +40,7 @@ const cache: Command = {
     const [verb, ...words] = input.positionals
     if (verb === 'invalidate') return invalidate(input, words)
     if (verb !== undefined) return unknownVerb(cache, verb)
-    const summary = summarise(await withDatabase(input, ({ database }) => readFigures(database)))
+    const summary = summarise(await withOpenDatabase(input, ({ database }) => readFigures(database)))
     return result(summary, () => {
       for (const line of linesOf(summary)) input.out.line(line)
     })
@@ -52,7 +52,7 @@ async function invalidate(input: Input, [module, ...tags]: readonly string[]): P
   if (module === undefined || tags.length === 0) {
     throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
-  await withDatabase(input, async ({ bindings, database, connection }) => {
+  await withOpenDatabase(input, async ({ bindings, database, connection }) => {
     const primitives = openPrimitives({
       databases: [{ database }],
       signals: await openSignals(database, async () => connection),

@@ -38,7 +38,7 @@ export interface OpenDatabase {
 }
 
 /** Like `withServer`, with a pool on the app's database. */
-export async function withDatabase<T>(input: Input, fn: (open: OpenDatabase) => Promise<T>): Promise<T> {
+export async function withOpenDatabase<T>(input: Input, fn: (open: OpenDatabase) => Promise<T>): Promise<T> {
   const bindings = await toolBindings(input)
   return withServer(bindings, input.cwd, async ({ connection }) => {
     const database = openPrimary(bindings.data, connection)

@@ -14,7 +14,7 @@ import {
   settingOptions,
   unknownVerb,
 } from './command.ts'
-import { withDatabase } from './database.ts'
+import { withOpenDatabase } from './database.ts'
 import { cut, tableLines } from './table.ts'
 
 /** What differs between `rung jobs` and `rung events`. */
@@ -38,7 +38,7 @@ export const queueOptions: Options = {
 const states: readonly string[] = ['waiting', 'delayed', 'running', 'dead', 'done', 'cancelled'] satisfies ItemState[]
 
 export function withQueues<T>(input: Input, fn: (queue: Queue, outbox: Outbox) => Promise<T>): Promise<T> {
-  return withDatabase(input, ({ database }) => {
+  return withOpenDatabase(input, ({ database }) => {
     const { queue, outbox } = openQueues(database)
     return fn(queue, outbox)
   })

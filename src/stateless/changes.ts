@@ -27,7 +27,7 @@ const mutators: Record<Container, ReadonlySet<string>> = {
   object: new Set(),
 }
 
-export type Container = 'Map' | 'Set' | 'array' | 'object'
+type Container = 'Map' | 'Set' | 'array' | 'object'
 
 const arrays = /^(Array|(Ui|I)nt(8|16|32)(Clamped)?Array|Big(Ui|I)nt64Array|Float(16|32|64)Array)$/
 /** Packages whose instances are Maps that forget. */

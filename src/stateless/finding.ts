@@ -9,7 +9,7 @@ export const keptKinds = {
   'no-reason': 'An exception without a reason',
 } as const
 
-export type KeptKind = keyof typeof keptKinds
+type KeptKind = keyof typeof keptKinds
 
 /** What a look at the sources of an app found. */
 export interface Kept {

@@ -13,7 +13,7 @@ export interface Parsed {
   readonly comments: readonly Comment[]
 }
 
-export type Parse = (source: Source) => Parsed | { problem: string }
+type Parse = (source: Source) => Parsed | { problem: string }
 
 /** Loads the parser, which only a look at sources needs (docs/adr/0035-stateless-check.md). */
 export async function loadParser(): Promise<Parse> {

@@ -25,7 +25,7 @@ interface Commit {
  *   - after `jobs.drain()`, and after a sign-in of the test's own.
  * It does so before the next request or job, so several of these cost one wait. What requests write afterwards is late.
  */
-export interface LateApp {
+interface LateApp {
   readonly options: Required<Pick<BootOptions, 'openDatabase' | 'openPositions' | 'extensions'>>
   /** Of a principal whose session the test kit began: they have been here before, and their first read may be late. */
   visited(principal: string): void

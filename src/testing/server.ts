@@ -9,6 +9,9 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import { migrate } from '../migrations/migrate.ts'
 import { sqlState } from '../primitives/data/errors.ts'
 import type { Migration } from '../primitives/data/migrations.ts'
+import { readSetting } from '../topology/read-settings.ts'
+import { settings } from '../topology/settings.ts'
+import { withDatabase } from '../topology/urls.ts'
 import { clockSchema, clockSearchPath } from './clock.ts'
 import { type Lag, startLateReplica } from './late-replica.ts'
 
@@ -22,6 +25,11 @@ export interface TestServer {
 }
 
 const connectionsMax = 300
+
+/** The address of the server that the environment gives to tests: that of the run, otherwise the app's. */
+export function givenServer(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  return readSetting(settings.process.testServer, { env }) ?? readSetting(settings.data.url, { env })
+}
 
 /**
  * Starts a Postgres whose data is gone when it stops. It ends with this process, however that ends.
@@ -173,9 +181,4 @@ function unusable(cause: unknown): RungError {
     `A test cannot make its database on the given Postgres (${messageOf(cause)}). Its role needs CREATEDB; correct DATABASE_URL, or unset it so that a server is started.`,
     { cause },
   )
-}
-
-/** The same server, and another database. */
-function withDatabase(url: string, name: string): string {
-  return url.replace(/^([^:]+:\/\/[^/?#]*)(?:\/[^?#]*)?/, `$1/${name}`)
 }

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import type { Random } from '../kernel/random.ts'
 
 /** A server that gives each request to one of several others. */
-export interface Shuffle {
+interface Shuffle {
   /** `http://127.0.0.1:49152` */
   readonly url: string
   stop(): Promise<void>

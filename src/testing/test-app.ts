@@ -21,7 +21,7 @@ import { type DrainOptions, type OwnTestJobs, type TestJobs, type TestRun, testJ
 import { lateApp, watchTests } from './late-app.ts'
 import { lateReplica } from './late-replica.ts'
 import { nodeOptions, startSecondNode } from './second-node.ts'
-import { createTestDatabase, startTestServer, type TestServer } from './server.ts'
+import { createTestDatabase, givenServer, startTestServer, type TestServer } from './server.ts'
 import { secretPath, withSignIn } from './sign-in-door.ts'
 
 export interface TestOptions<User> {
@@ -203,8 +203,7 @@ let shared: { server: Promise<TestServer>; users: number } | undefined
 
 /** The server that this run was given; otherwise one of this process, which stops with its last app. */
 async function useServer(): Promise<{ url: string; leave(): Promise<void> }> {
-  const { env } = process
-  const given = readSetting(settings.process.testServer, { env }) ?? readSetting(settings.data.url, { env })
+  const given = givenServer(environment)
   if (given !== undefined) return { url: given, async leave() {} }
   shared ??= { server: startTestServer(), users: 0 }
   const mine = shared

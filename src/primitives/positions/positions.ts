@@ -1,7 +1,8 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost, systemClock } from '../../kernel/clock.ts'
 import { formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
+import { sameText } from '../../kernel/same-text.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
@@ -126,7 +127,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     const match = /^([^.]{1,1000})\.(\d{1,16})\.([\w-]{43})$/.exec(decoded(value))
     if (!match) return undefined
     const [, places, at, mac] = match
-    if (!timingSafeEqual(Buffer.from(sign(`${places}.${at}`)), Buffer.from(mac!))) return undefined
+    if (!sameText(sign(`${places}.${at}`), mac!)) return undefined
     if (systemClock.now() - Number(at) > 2 * keptMs) return new Map()
     const position = new Map<string, Place>()
     for (const text of places!.split('+')) {
