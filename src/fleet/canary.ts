@@ -5,16 +5,21 @@
  * enough to matter. Requests whose durations are in one bucket of the histogram are equal.
  */
 
-/** What processes have answered, without requests for health and metrics. */
+/** What processes have answered, without requests for health and metrics. A refused request says nothing of the code: it reached no handler. */
 export interface Answers {
+  /** Without refused ones. */
   readonly requests: number
   /** With 500 to 599. */
   readonly errors: number
+  /** Refused with 4xx: beyond a limit, not valid. */
+  readonly refused: number
+  /** Refused with 503, under too much load. */
+  readonly shed: number
   /** Number of requests that took at most so many seconds. */
   readonly within: ReadonlyMap<number, number>
 }
 
-export const noAnswers: Answers = { requests: 0, errors: 0, within: new Map() }
+export const noAnswers: Answers = { requests: 0, errors: 0, refused: 0, shed: 0, within: new Map() }
 
 /** With fewer requests of the new build nothing is decided. */
 export const requestsMin = 30
@@ -29,27 +34,30 @@ const slowFactor = 2
 
 /** Reads the text of `/metrics`. */
 export function answersIn(metrics: string): Answers {
-  let requests = 0
-  let errors = 0
+  let [requests, errors, refused, shed] = [0, 0, 0, 0]
   const within = new Map<number, number>()
   for (const [, kind, labels, value] of metrics.matchAll(
     /^http_request_duration_seconds_(bucket|count)\{(.*)\} (\S+)$/gm,
   )) {
     if (/route="\/(healthz|readyz|metrics|-\/[^"]*)"/.test(labels!)) continue
+    const [isRefused, isError] = [/refused="yes"/.test(labels!), /status="5/.test(labels!)]
     if (kind === 'count') {
-      requests += Number(value)
-      if (/status="5/.test(labels!)) errors += Number(value)
+      if (isRefused && isError) shed += Number(value)
+      else if (isRefused) refused += Number(value)
+      else requests += Number(value)
+      if (isError && !isRefused) errors += Number(value)
       continue
     }
+    if (isRefused) continue
     const le = Number(/le="([^"+]+)"/.exec(labels!)?.[1] ?? Number.NaN)
     if (!Number.isNaN(le)) within.set(le, (within.get(le) ?? 0) + Number(value))
   }
-  return { requests, errors, within }
+  return { requests, errors, refused, shed, within }
 }
 
 /** What was answered since `before`; everything, if the process was started again meanwhile. */
 export function answersSince(before: Answers, now: Answers): Answers {
-  if (now.requests < before.requests) return now
+  if (now.requests < before.requests || now.refused < before.refused) return now
   return combine(now, before, -1)
 }
 
@@ -62,17 +70,32 @@ function combine(a: Answers, b: Answers, sign: 1 | -1): Answers {
   return {
     requests: a.requests + sign * b.requests,
     errors: a.errors + sign * b.errors,
+    refused: a.refused + sign * b.refused,
+    shed: a.shed + sign * b.shed,
     within: new Map([...edges].map((le) => [le, (a.within.get(le) ?? 0) + sign * (b.within.get(le) ?? 0)])),
   }
 }
 
 /** Returns in what the new build is worse, as a sentence; `undefined` if it is not, or too little is known. */
 export function worseIn(old: Answers, fresh: Answers): string | undefined {
+  // A build that blocks its process sheds requests; one that fails must not hide behind those that both shed.
+  return moreErrors(old, fresh) ?? moreErrors(withShed(old), withShed(fresh)) ?? slower(old, fresh)
+}
+
+function withShed(answers: Answers): Answers {
+  return { ...answers, requests: answers.requests + answers.shed, errors: answers.errors + answers.shed }
+}
+
+function moreErrors(old: Answers, fresh: Answers): string | undefined {
   if (fresh.requests < requestsMin) return undefined
   const [before, after] = [share(old.errors, old), share(fresh.errors, fresh)]
-  if (after - before >= errorShareMin && isUnlikely(fresh.errors, fresh.requests, old.errors, old.requests)) {
-    return `${percent(after)} of ${fresh.requests} requests to the new build failed with 5xx, and ${percent(before)} of ${old.requests} to the old one.`
-  }
+  if (after - before < errorShareMin || !isUnlikely(fresh.errors, fresh.requests, old.errors, old.requests))
+    return undefined
+  return `${percent(after)} of ${fresh.requests} requests to the new build failed with 5xx, and ${percent(before)} of ${old.requests} to the old one.`
+}
+
+function slower(old: Answers, fresh: Answers): string | undefined {
+  if (fresh.requests < requestsMin) return undefined
   const [p95Before, p95After] = [p95(old), p95(fresh)]
   if (p95Before === undefined || p95After === undefined) return undefined
   const edge = [...old.within.keys()].sort((a, b) => a - b).find((one) => one >= slowFactor * p95Before)
@@ -87,6 +110,15 @@ export function p95({ requests, within }: Answers): number | undefined {
   if (requests === 0) return undefined
   const edges = [...within].sort(([a], [b]) => a - b)
   return edges.find(([, count]) => count >= 0.95 * requests)?.[0] ?? edges.at(-1)?.[0]
+}
+
+/** What a deploy says when nothing was found. Pure. */
+export function notWorse({ requests, refused, shed }: Answers): string {
+  const without =
+    refused + shed > 0 ? `, and ${refused + shed} more that were refused before they reached a handler` : ''
+  return requests < requestsMin
+    ? `too little traffic to compare (${requests} requests${without}): goes on by readiness alone`
+    : `no worse after ${requests} requests${without}`
 }
 
 /** Whether so many of the new requests would hardly be such if their share were that of the old ones, or a little more. */

@@ -1,7 +1,7 @@
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
-import { type Answers, answersIn, answersSince, noAnswers, requestsMin, sumOf, worseIn } from './canary.ts'
+import { type Answers, answersIn, answersSince, noAnswers, notWorse, sumOf, worseIn } from './canary.ts'
 import type { Planned } from './change.ts'
 import type { Counts, DeployRequest } from './control.ts'
 import type { Part } from './placement.ts'
@@ -231,11 +231,7 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
         await sleep(lookEveryMs, hands.over)
         fresh = await check()
       } while (systemClock.ticks() < until)
-      note(
-        fresh.requests < requestsMin
-          ? `too little traffic to compare (${fresh.requests} requests): goes on by readiness alone`
-          : `no worse after ${fresh.requests} requests`,
-      )
+      note(notWorse(fresh))
     },
   }
 }

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs'
 import type { FastifyRequest } from 'fastify'
 import type { Counter } from 'prom-client'
+import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
 import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
 import type { GroupStats } from '../primitives/cache/stats.ts'
@@ -22,7 +23,7 @@ import type { Stores } from '../runtime/stores.ts'
 import { observeBackups } from './backup-metrics.ts'
 import { Figures, seriesOf } from './figures.ts'
 import { listen, listenUntilClose } from './listen.ts'
-import { atRequestEnd } from './request-end.ts'
+import { atRequestEnd, clientClosed, type RequestEnd } from './request-end.ts'
 import { serverFigures } from './servers.ts'
 
 /** Seconds. From a cached answer to the time limit of a request. */
@@ -57,7 +58,7 @@ export function metrics(
   const help = 'This process: 1, with where it runs and what it does as labels.'
   figures.gauge('process_info', help, ['zone', 'role'], (gauge) => gauge.set({ zone, role }, 1))
   observeEventLoop(figures)
-  observeRequests(http, figures)
+  observeRequests(http, data, figures)
   observeStatements(http, data, figures)
   serverFigures(http, data, figures)
   observeRuns(http, data, stores, figures)
@@ -92,12 +93,12 @@ function observeEventLoop(figures: Figures): void {
   })
 }
 
-function observeRequests(http: Http, figures: Figures): void {
+function observeRequests(http: Http, data: DataRoot, figures: Figures): void {
   const series = seriesOf(
     figures.histogram(
       'http_request_duration_seconds',
-      'From the request line to the end of the answer.',
-      ['method', 'route', 'status', 'module'],
+      'From the request line to the end of the answer; refused="yes": before it reached a handler.',
+      ['method', 'route', 'status', 'module', 'refused'],
       requestBuckets,
     ),
   )
@@ -107,13 +108,38 @@ function observeRequests(http: Http, figures: Figures): void {
     running += 1
     done()
   })
-  atRequestEnd(http, ({ request, status, durationMs }) => {
+  const isRefused = observeHandlers(http, data)
+  atRequestEnd(http, (end) => {
     running -= 1
+    const { request, status, durationMs } = end
     const { method } = request
     const { url: route = '(none)' } = request.routeOptions
-    const labels = () => ({ method, route, status: String(status), module: moduleOf(request) })
-    series(`${method} ${route} ${status}`, labels).observe(durationMs / 1000)
+    const refused = isRefused(end)
+    const labels = () => ({
+      ...{ method, route, status: String(status), module: moduleOf(request) },
+      ...(refused && { refused: 'yes' }),
+    })
+    series(`${method} ${route} ${status}${refused ? ' refused' : ''}`, labels).observe(durationMs / 1000)
   })
+}
+
+/** Such a request says nothing of the app's code: it was limited, shed or not valid. Returns whether one was refused. */
+function observeHandlers(http: Http, data: DataRoot): (end: RequestEnd) => boolean {
+  const handled = new WeakSet<Scope>()
+  const sheds = new WeakSet<FastifyRequest>()
+  http.addHook('onRoute', (route) => {
+    const { handler } = route
+    route.handler = function noted(request, reply) {
+      const scope = currentScope()
+      if (scope) handled.add(scope)
+      return handler.call(this, request, reply)
+    }
+  })
+  listen<Shed>(http, data, shed, ({ request }) => sheds.add(request))
+  return ({ request, scope, status }) => {
+    if (scope && handled.has(scope)) return false
+    return sheds.has(request) || (status >= 400 && status < clientClosed)
+  }
 }
 
 export function moduleOf(request: FastifyRequest): string {

@@ -5,7 +5,7 @@ import { isOwnRequest } from '../primitives/http/own-request.ts'
 import { onResponseEnd } from '../primitives/http/response-end.ts'
 
 /** Not a status of HTTP: the client closed the connection before the answer (as nginx logs it). */
-const clientClosed = 499
+export const clientClosed = 499
 
 export interface RequestEnd {
   request: FastifyRequest

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type Answers, answersIn, answersSince, noAnswers, p95, worseIn } from '../../src/fleet/canary.ts'
+import { type Answers, answersIn, answersSince, noAnswers, notWorse, p95, worseIn } from '../../src/fleet/canary.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 
 const edges = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1]
@@ -8,7 +8,7 @@ const edges = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1]
 /** Answers of these durations, in seconds, of which the first ones failed. */
 function answers(durations: readonly number[], errors = 0): Answers {
   const within = new Map(edges.map((edge) => [edge, durations.filter((one) => one <= edge).length]))
-  return { requests: durations.length, errors, within }
+  return { ...noAnswers, requests: durations.length, errors, within }
 }
 const even = (count: number, seconds: number) => Array.from({ length: count }, () => seconds)
 
@@ -21,15 +21,32 @@ describe('old and new processes', () => {
       'http_request_duration_seconds_bucket{le="0.01",method="GET",route="/a",status="500",module="x"} 1',
       'http_request_duration_seconds_count{method="GET",route="/a",status="500",module="x"} 1',
       'http_request_duration_seconds_count{method="GET",route="/readyz",status="503",module=""} 900',
+      'http_request_duration_seconds_bucket{le="0.01",method="GET",route="/a",status="429",module="x",refused="yes"} 7',
+      'http_request_duration_seconds_count{method="GET",route="/a",status="429",module="x",refused="yes"} 7',
+      'http_request_duration_seconds_count{method="GET",route="/a",status="503",module="x",refused="yes"} 6',
     ].join('\n')
     const now = answersIn(text)
-    assert.deepEqual(now, { requests: 5, errors: 1, within: new Map([[0.01, 4]]) })
-    assert.deepEqual(answersSince({ requests: 2, errors: 0, within: new Map([[0.01, 2]]) }, now), {
-      requests: 3,
-      errors: 1,
-      within: new Map([[0.01, 2]]),
-    })
-    assert.deepEqual(answersSince({ requests: 9, errors: 0, within: new Map() }, now), now, 'it was restarted')
+    assert.deepEqual(now, { requests: 5, errors: 1, refused: 7, shed: 6, within: new Map([[0.01, 4]]) })
+    const before = { requests: 2, errors: 0, refused: 3, shed: 1, within: new Map([[0.01, 2]]) }
+    const since = { requests: 3, errors: 1, refused: 4, shed: 5, within: new Map([[0.01, 2]]) }
+    assert.deepEqual(answersSince(before, now), since)
+    for (const more of [{ requests: 9 }, { refused: 9 }])
+      assert.deepEqual(answersSince({ ...noAnswers, ...more }, now), now, 'it was restarted')
+  })
+
+  it('are compared by the requests that reached a handler', () => {
+    const old = answers(even(1_000, 0.004))
+    const limited = { ...answers(even(20, 0.004), 10), refused: 400 }
+    assert.equal(worseIn(old, limited), undefined, 'too few to say')
+    assert.equal(
+      notWorse(limited),
+      'too little traffic to compare (20 requests, and 400 more that were refused before they reached a handler): goes on by readiness alone',
+    )
+    assert.match(worseIn(old, { ...answers(even(40, 0.004), 20), refused: 4_000 })!, /^50 % of 40 requests/)
+    const bothShed = [old, answers(even(40, 0.004), 20)].map((one) => ({ ...one, shed: one.requests * 9 }))
+    assert.match(worseIn(bothShed[0]!, bothShed[1]!)!, /^50 % of 40 requests/)
+    assert.match(worseIn(old, { ...answers(even(20, 0.004)), shed: 20 })!, /^50 % of 40 requests/, 'it alone sheds')
+    assert.equal(notWorse(answers(even(40, 0.004))), 'no worse after 40 requests')
   })
 
   it('are compared only when there are enough requests', () => {

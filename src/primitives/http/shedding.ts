@@ -32,6 +32,7 @@ export const shed = channel('rung:shed')
 
 export interface Shed {
   readonly database: unknown
+  readonly request: FastifyRequest
   readonly priority: Priority
 }
 
@@ -75,7 +76,7 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   let sampledAt = machineTime.ticks()
   let sampledMs = 0
   let inFlight = 0
-  const bodies = bodiesInTransit(limits.inFlightMax)
+  const bodies = bodiesInTransit(limits.inFlightMax, refuse)
 
   const endSampling = every(sampleEveryMs, () => {
     sampledMs = delayNow()
@@ -87,12 +88,18 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
     return Math.max(0, machineTime.ticks() - sampledAt - sampleEveryMs)
   }
 
-  /** Returns an error if a request of this priority is to be refused now. */
-  function refusal(priority: Priority): RungError | undefined {
-    // Includes the delay of the turn that runs now: in a burst, many requests are accepted within one turn.
-    if (!isShed(priority, { delayMs: Math.max(sampledMs, delayNow()), inFlight }, limits)) return undefined
-    if (shed.hasSubscribers) shed.publish({ database, priority } satisfies Shed)
+  const priorityOf = ({ routeOptions }: FastifyRequest) => routeOptions.config?.priority ?? 'normal'
+
+  function refuse(request: FastifyRequest): RungError {
+    if (shed.hasSubscribers) shed.publish({ database, request, priority: priorityOf(request) } satisfies Shed)
     return overloaded()
+  }
+
+  /** Returns an error if a request is to be refused now. */
+  function refusal(request: FastifyRequest): RungError | undefined {
+    // Includes the delay of the turn that runs now: in a burst, many requests are accepted within one turn.
+    const load = { delayMs: Math.max(sampledMs, delayNow()), inFlight }
+    return isShed(priorityOf(request), load, limits) ? refuse(request) : undefined
   }
 
   function begin(reply: FastifyReply): void {
@@ -103,9 +110,8 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   }
 
   http.addHook('onRequest', (request, reply, done) => {
-    const { system, priority = 'normal' } = request.routeOptions.config ?? {}
-    if (system || isOwnRequest(request)) return done()
-    const refused = refusal(priority)
+    if (request.routeOptions.config?.system || isOwnRequest(request)) return done()
+    const refused = refusal(request)
     if (refused) return done(refused)
     if (hasBody(request)) return done(bodies.begin(request, reply))
     begin(reply)
@@ -115,7 +121,7 @@ export function shedRequests(http: FastifyInstance, options: SheddingOptions, da
   // Until its body has arrived, a request costs next to nothing, and its client may be slow on purpose.
   http.addHook('preValidation', (request, reply, done) => {
     if (!bodies.end(request)) return done()
-    const refused = refusal(request.routeOptions.config?.priority ?? 'normal')
+    const refused = refusal(request)
     if (!refused) begin(reply)
     done(refused)
   })
@@ -126,7 +132,7 @@ function hasBody({ headers }: FastifyRequest): boolean {
 }
 
 /** Counts requests whose bodies are arriving: at most `max`, and a tenth of them from one network, since each may take its time. */
-function bodiesInTransit(max: number) {
+function bodiesInTransit(max: number, refuse: (request: FastifyRequest) => RungError) {
   const byNetwork = new Map<string, number>()
   const networks = new WeakMap<FastifyRequest, string>()
   const ofNetworkMax = Math.max(1, Math.floor(max / 10))
@@ -147,7 +153,7 @@ function bodiesInTransit(max: number) {
     begin(request: FastifyRequest, reply: FastifyReply): RungError | undefined {
       const network = networkOf(request.ip)
       const known = byNetwork.get(network) ?? 0
-      if (all >= max) return overloaded()
+      if (all >= max) return refuse(request)
       if (known >= ofNetworkMax) {
         const message = `Your network is already sending ${known} requests. Finish sending their bodies first.`
         return new RungError('HTTP_TOO_MANY_REQUESTS', message, { facts: { retryAfterS: 1 } })

@@ -97,7 +97,9 @@ describe('under load', () => {
       assert.equal(problem.code, 'HTTP_OVERLOADED')
       assert.match(refused.headers.get('retry-after') ?? '', /^[123]$/)
       for (const route of ['/healthz', '/readyz']) assert.equal(await status(route), 200)
-      assert.match(await (await ask('/metrics')).text(), /http_shed_total\{priority="normal"\} \d/)
+      const figures = await (await ask('/metrics')).text()
+      assert.match(figures, /http_shed_total\{priority="normal"\} \d/)
+      assert.match(figures, /http_request_duration_seconds_count\{[^}]*status="503"[^}]*refused="yes"\} \d/)
     })
   })
 

@@ -137,7 +137,7 @@ describe('a limit', () => {
     )
     const { text } = await ask('/metrics')
     assert.match(text, /http_limited_total\{limit="address"\} 2/)
-    assert.match(text, /http_request_duration_seconds_count\{[^}]*status="429"/)
+    assert.match(text, /http_request_duration_seconds_count\{[^}]*status="429"[^}]*refused="yes"\} 1/)
   })
 
   it('goes by what a trusted proxy says, and nobody else', async () => {
