@@ -1,5 +1,6 @@
-import { memberFiles, type Primacy, readPrimacy, supersede, writePrimacy } from '../engines/postgres/members.ts'
+import { memberFiles, type Primacy, pointLink, readPrimacy, writePrimacy } from '../engines/postgres/members.ts'
 import type { DatabaseMember, Standbys } from '../engines/process/engine.ts'
+import { commandOf, isRunning } from '../engines/process/is-running.ts'
 import { killAllIn } from '../engines/process/processes-in.ts'
 import { everyAlone, systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
@@ -21,6 +22,7 @@ export interface Failover {
 }
 
 const lookEveryMs = 500
+const toldAfterMs = 10_000
 /** A replica that does not answer within this time is not asked any longer: the old primary is quicker started again. */
 const answerWithinMs = 1_000
 
@@ -53,10 +55,11 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
       settled = undefined
       return
     }
+    await pointLink(dataDir, primacy.primary)
     let recorded = primacy.synchronous
     let seen: Standbys | undefined
     for (;;) {
-      seen ??= await primary.standbys()
+      seen ??= await standbysOf(primary, recorded)
       const step = nextStep(recorded, seen, settled)
       settled = step?.settled
       if (step?.record) {
@@ -69,33 +72,49 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
     }
   }
 
+  /** A promotion that failed half-way is made again, as long as no commit can have waited for a replica. */
+  async function standbysOf(primary: DatabaseMember, recorded: readonly string[]): Promise<Standbys> {
+    try {
+      return await primary.standbys()
+    } catch (error) {
+      if (recorded.length === 0) await primary.promote([]).catch(() => {})
+      throw error
+    }
+  }
+
   async function received({ synchronous }: Primacy): Promise<ReadonlyMap<string, Lsn | undefined>> {
     const known = members()
     const asked = synchronous.map(async (name) => [name, await known.get(name)?.received(answerWithinMs)] as const)
     return new Map(await Promise.all(asked))
   }
 
+  /** It may be called again after any of its steps has failed: the record says what was decided. */
   async function decide(name: string, why: string): Promise<boolean> {
-    const primacy = await readPrimacy(dataDir)
-    if (name !== primacy.primary) return true
     const began = systemClock.ticks()
-    const { data } = memberFiles(dataDir, name)
-    await killAllIn(data)
-    const answers = await received(primacy)
-    const successor = successorOf(answers)
+    const primacy = await readPrimacy(dataDir)
+    const isReplica = name !== primacy.primary && !members().get(name)?.isPrimary()
+    if (isReplica) return true
+    await fence(name)
     settled = undefined
-    if (successor === undefined) {
-      await writePrimacy(dataDir, { primary: name, synchronous: [] })
-      if (answers.size > 0)
-        note(`${name} is started again (${why}): not all replicas answer that may have its last commits`)
-      return true
+    if (name === primacy.primary) {
+      const answers = await received(primacy)
+      const successor = successorOf(answers)
+      if (successor === undefined) {
+        await writePrimacy(dataDir, { ...primacy, synchronous: [] })
+        if (answers.size > 0)
+          note(`${name} is started again (${why}): not all replicas answer that may have its last commits`)
+        return true
+      }
+      const superseded = [...new Set([...primacy.superseded, name])].filter((one) => one !== successor)
+      await writePrimacy(dataDir, { primary: successor, synchronous: [], superseded })
     }
-    // From here on the successor is the primary, whatever ends in between.
-    await writePrimacy(dataDir, { primary: successor, synchronous: [] })
-    await supersede(data)
-    const known = members()
-    const others = [...known.keys()].filter((other) => other !== successor)
-    await known
+    // From here on the successor is the primary, whatever ends in between: the lost one must not come back as one.
+    const { primary: successor } = await readPrimacy(dataDir)
+    await pointLink(dataDir, successor).catch((error) =>
+      note(`replicas do not follow ${successor} yet: ${messageOf(error)}`),
+    )
+    const others = [...members().keys()].filter((other) => other !== successor)
+    await members()
       .get(successor)!
       .promote(others)
       .then(
@@ -105,7 +124,31 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
     return false
   }
 
-  const stopLooking = everyAlone(lookEveryMs, () => alone(look).catch(() => {})) // it looks again
+  /** Ends all processes of a server. Where its folder is gone, only its first process is known, without which the others end. */
+  async function fence(name: string): Promise<void> {
+    await killAllIn(memberFiles(dataDir, name).data)
+    const pid = members().get(name)?.pid()
+    if (pid !== undefined && isRunning(pid) && commandOf(pid).includes('postgres')) process.kill(pid, 'SIGKILL')
+  }
+
+  let failingSince: number | undefined
+  let isTold = false
+  /** While a server starts or has just been lost, a look fails now and then; the next one mends that. */
+  async function lookAndTell(): Promise<void> {
+    try {
+      await alone(look)
+      if (isTold) note('commits wait for replicas again')
+      failingSince = undefined
+      isTold = false
+    } catch (error) {
+      failingSince ??= systemClock.ticks()
+      if (isTold || systemClock.ticks() - failingSince < toldAfterMs) return
+      isTold = true
+      note(`it cannot be set for which replicas commits wait: ${messageOf(error)}`)
+    }
+  }
+
+  const stopLooking = everyAlone(lookEveryMs, lookAndTell)
   return {
     mayReturn: (name, why) => alone(() => decide(name, why)),
     stop: stopLooking,

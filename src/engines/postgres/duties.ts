@@ -10,6 +10,7 @@ const releaseEveryMs = 30_000
 /** What is done for a server as long as it is the primary. */
 export interface PrimaryDuties {
   readonly disk: DiskGuard
+  /** Twice is the same as once. */
   begin(keeper: () => Client, socketDir: string): void
   /** Nothing begins any more; resolves when nothing of it runs. */
   end(): Promise<void>
@@ -22,6 +23,7 @@ export function primaryDuties(root: string, onEvent: (event: DiskEvent, detail: 
   return {
     disk,
     begin(keeper, socketDir) {
+      if (ends.length > 0) return
       // A lost connection is taken care of elsewhere.
       ends = [
         everyAlone(diskLookEveryMs, () => disk.look(keeper()).catch(() => {})),

@@ -9,7 +9,9 @@ import { openDataDir } from './data-dir.ts'
 import { type EmbeddedEvent, type OwnedPostgres, startEmbedded } from './embedded.ts'
 import {
   bringHome,
+  checkRecord,
   firstMember,
+  markIfSuperseded,
   memberFiles,
   primaryLink,
   primaryPlace,
@@ -77,6 +79,7 @@ export async function startMember(options: StartMemberOptions): Promise<Member> 
   }
 
   async function standby(leads: boolean): Promise<Standby> {
+    if (!leads) await markIfSuperseded(dataDir, name)
     return startStandby({
       root,
       name,
@@ -94,11 +97,12 @@ export async function startMember(options: StartMemberOptions): Promise<Member> 
   async function start(): Promise<OwnedPostgres | Standby> {
     await openDataDir(dataDir)
     if (name === firstMember) await comeHome(dataDir)
-    const { primary } = await readPrimacy(dataDir)
-    isPrimary = primary === name
+    const primacy = await readPrimacy(dataDir)
+    isPrimary = primacy.primary === name
     if (!isPrimary) return standby(false)
+    await checkRecord(dataDir, name)
     // Until its replicas have caught up, commits are on this server alone.
-    await writePrimacy(dataDir, { primary, synchronous: [] })
+    await writePrimacy(dataDir, { ...primacy, synchronous: [] })
     if (name !== firstMember) return standby(true)
     return startEmbedded({ root: dataDir, connectionsMax, endsWithOwner, throwaway, member: own, onEvent })
   }
@@ -125,13 +129,15 @@ export async function startMember(options: StartMemberOptions): Promise<Member> 
     pid: () => now.pid(),
     answers: (withinMs) => now.answers(withinMs),
     kill: () => now.kill(),
+    isPrimary: () => isPrimary,
     leads: () => isPrimary && isUp,
     received: (withinMs) => receivedAt(socketDir, withinMs),
     async promote(replicas) {
       if (!('promote' in now)) throw new TypeError(`${name} is no replica`)
       isPrimary = true
       await now.promote()
-      for (const replica of replicas) await ensureSlot(now.keeper(), replica)
+      // A replica asks for its slot itself, should this fail.
+      for (const replica of replicas) await ensureSlot(now.keeper(), replica).catch(() => {})
     },
     standbys: () => standbysOf(now.keeper()),
     waitFor: (replicas) => waitFor(now.keeper(), replicas),

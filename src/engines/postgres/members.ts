@@ -1,6 +1,7 @@
-import { mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { RungError } from '../../kernel/errors.ts'
 import { syncFolder, writeWholeSynced } from '../disk/atomic.ts'
 import { claim } from '../process/pid-file.ts'
 import type { Client } from './client.ts'
@@ -21,12 +22,17 @@ export interface Primacy {
    * acknowledged commit. Empty: only the primary itself is known to have them.
    */
   readonly synchronous: readonly string[]
+  /**
+   * Former primaries whose place a replica has taken. What is in such a folder may contain commits that the successor does not have, unless it
+   * has become a replica since. This is written together with the successor, so that no crash can come between.
+   */
+  readonly superseded: readonly string[]
 }
 
 /** The first primary; the only server where there are no replicas. */
 export const firstMember = 'postgres'
 
-/** In the data directory of a former primary: it may contain commits that its successor does not have, and is copied anew. */
+/** In the data directory of a former primary, which is copied anew. */
 const supersededMark = 'rung.superseded'
 
 /** @param dataDir the folder `.rung` */
@@ -57,8 +63,8 @@ export async function readPrimacy(dataDir: string): Promise<Primacy> {
     if (error.code === 'ENOENT') return '{}'
     throw error
   })
-  const { primary = firstMember, synchronous = [] } = JSON.parse(text) as Partial<Primacy>
-  return { primary, synchronous }
+  const { primary = firstMember, synchronous = [], superseded = [] } = JSON.parse(text) as Partial<Primacy>
+  return { primary, synchronous, superseded }
 }
 
 /** Returns where the primary is now. */
@@ -73,8 +79,39 @@ export async function writePrimacy(dataDir: string, primacy: Primacy): Promise<v
   await pointLink(dataDir, primacy.primary)
 }
 
-/** Marks the data of a former primary. */
-export async function supersede(data: string): Promise<void> {
+/** Marks the folder of a member that is to be a replica, if another one has taken its place while it was the primary. */
+export async function markIfSuperseded(dataDir: string, name: string): Promise<void> {
+  const { superseded } = await readPrimacy(dataDir)
+  const { data } = memberFiles(dataDir, name)
+  if (superseded.includes(name) && (await isPrimaryData(data))) await mark(data)
+}
+
+/**
+ * Checks that the record can be relied on before a replica is promoted because of it. A record that was put back from elsewhere could name a
+ * replica that is behind, while the commits of the real primary are in another folder.
+ * @throws DATA_DIR_PRIMARY
+ */
+export async function checkRecord(dataDir: string, primary: string): Promise<void> {
+  if (await isPrimaryData(memberFiles(dataDir, primary).data)) return
+  const { superseded } = await readPrimacy(dataDir)
+  const names = (await readdir(dataDir)).filter((name) => name === firstMember || /^postgres-\d+$/.test(name))
+  for (const name of names) {
+    const { data } = memberFiles(dataDir, name)
+    if (name === primary || superseded.includes(name) || !(await isPrimaryData(data))) continue
+    throw new RungError(
+      'DATA_DIR_PRIMARY',
+      `${recordOf(dataDir)} names ${primary} as the primary, whose folder is that of a replica, and ${data} is the data of a primary. Write "${name}" into the file if that one has the latest data; otherwise move ${data} away.`,
+    )
+  }
+}
+
+/** Whether there is the data of a server that is or was a primary, and was not superseded. */
+async function isPrimaryData(data: string): Promise<boolean> {
+  const names: readonly string[] = await readdir(data).catch(() => [])
+  return names.includes('PG_VERSION') && !names.includes('standby.signal') && !names.includes(supersededMark)
+}
+
+async function mark(data: string): Promise<void> {
   await writeFile(path.join(data, supersededMark), '', { mode: 0o600 })
   await syncFolder(data)
 }
@@ -89,7 +126,7 @@ export async function isSuperseded(data: string): Promise<boolean> {
  * @throws DATA_DIR_IN_USE while the primary runs elsewhere
  */
 export async function bringHome(dataDir: string): Promise<void> {
-  const { primary } = await readPrimacy(dataDir)
+  const { primary, superseded } = await readPrimacy(dataDir)
   if (primary === firstMember) return
   const home = memberFiles(dataDir, firstMember)
   const away = memberFiles(dataDir, primary)
@@ -103,14 +140,15 @@ export async function bringHome(dataDir: string): Promise<void> {
     }
     if (await exists(away.data)) {
       if (await exists(home.data)) {
-        if (!(await exists(path.join(home.data, 'standby.signal')))) await supersede(home.data)
+        if (await isPrimaryData(home.data)) await mark(home.data)
         await rename(home.data, aside)
       }
       await rename(away.data, home.data)
       await syncFolder(home.root)
       await syncFolder(away.root)
     }
-    await writePrimacy(dataDir, { primary: firstMember, synchronous: [] })
+    const others = superseded.filter((name) => name !== firstMember && name !== primary)
+    await writePrimacy(dataDir, { primary: firstMember, synchronous: [], superseded: others })
     if (await exists(aside)) await rename(aside, away.data)
   } finally {
     await claimed.release()
@@ -133,14 +171,20 @@ export async function synchronousSetting(primary: Client): Promise<string> {
 
 const promoteWithinS = 60
 
-/** Makes sure that a server is a primary that waits for no replica yet. */
+/**
+ * Makes sure that a server is a primary that waits for no replica yet.
+ * @throws if it has not become one in time
+ */
 export async function lead(keeper: Client): Promise<void> {
-  const { rows } = await keeper.query('select pg_is_in_recovery() as standby')
-  if (rows[0].standby) await keeper.query(`select pg_promote(true, ${promoteWithinS})`)
+  const { rows } = await keeper.query(
+    `select case when pg_is_in_recovery() then pg_promote(true, ${promoteWithinS}) else true end as leads`,
+  )
+  if (!rows[0].leads) throw new Error(`it has not become a primary within ${promoteWithinS} s`)
   await setSynchronous(keeper, []) // they may not be there
 }
 
-async function pointLink(dataDir: string, name: string): Promise<void> {
+/** Makes the link lead to this server. */
+export async function pointLink(dataDir: string, name: string): Promise<void> {
   const link = primaryLink(dataDir)
   const { socketDir } = memberFiles(dataDir, name)
   if ((await readlink(link).catch(() => undefined)) === socketDir) return

@@ -177,7 +177,9 @@ export async function runServer(options: ServerOptions): Promise<RunningServer> 
   }
 
   await privateDir(socketDir, launcher)
-  const how = await bringUp().catch((error) => {
+  const how = await bringUp().catch(async (error) => {
+    stopping.abort(error) // what the loss of a server has begun meanwhile would bring up one that nobody stops
+    await returning
     watchdog?.end()
     throw error
   })

@@ -180,7 +180,9 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
       ...(member && { mayReturn: member.mayReturn, kill: member.kill }),
       repair,
       async onUp(keeper) {
-        if (leads) await lead(keeper)
+        if (!leads) return
+        await lead(keeper)
+        duties?.begin(() => server?.keeper() ?? keeper, socketDir)
       },
       onEvent: tell,
       ...(over && { over }),
@@ -192,7 +194,6 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     throw error
   }
   const running = server
-  if (leads) duties?.begin(running.keeper, socketDir)
   tell(running.how, `process ${running.pid()}`)
   const adminConnection = { ...adminAt(socketDir), database: appDatabase }
   return {

@@ -134,6 +134,9 @@ export interface RunningPart {
 /** A database server, of which one among several is the primary. */
 export interface DatabaseMember {
   readonly name: string
+  pid(): number | undefined
+  /** Whether this process has started it as the primary, or has promoted it, and no other one has taken its place. */
+  isPrimary(): boolean
   /** Whether it is the primary and answers. */
   leads(): boolean
   /**
