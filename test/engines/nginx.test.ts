@@ -318,13 +318,17 @@ test('what is personal is neither kept nor answered from what is kept', { skip }
   })
 })
 
-test('a refusal to one client does not take the page out of the cache for the others', { skip }, async () => {
+test('what one client gets alone does not take the page out of the cache for the others', { skip }, async () => {
   const byClient = (request: IncomingMessage, response: ServerResponse) => {
-    if (request.headers.accept === 'bad') return void response.writeHead(406, { 'cache-control': 'no-store' }).end()
+    const { accept, cookie, authorization } = request.headers
+    if (accept === 'bad') return void response.writeHead(406, { 'cache-control': 'no-store' }).end()
+    if (cookie !== undefined || authorization !== undefined) response.setHeader('surrogate-control', 'no-store')
     asAsked(request, response)
   }
   await withPages(byClient, async ({ get, words }) => {
     assert.equal((await get('/page', { accept: 'bad' })).status, 406)
+    assert.equal((await get('/page', { cookie: 'theme=dark' })).cache, 'MISS')
+    assert.equal((await get('/page', { authorization: '' })).cache, 'MISS')
     assert.equal(await words('/page'), 'MISS HIT')
   })
 })

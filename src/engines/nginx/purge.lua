@@ -166,8 +166,9 @@ function M.arrived(shown)
     or surrogate == "" and control:find("no-cache", 1, true)
     or text_of(header["Vary"]):find("*", 1, true)
   local seconds = personal and "0" or lifetime(surrogate, control, text_of(header["Expires"]))
-  -- A refusal says nothing about what others get: no client may switch the cache off for a page.
-  if seconds == "0" and ngx.status >= 200 and ngx.status < 300 then pages:set("unstored " .. ngx.ctx.page, true, unstored_seconds) end
+  -- A refusal, or what a client with cookies gets, says nothing about others: no client may switch the cache off for a page.
+  local anonymous = not ngx.var.http_cookie and not ngx.var.http_authorization
+  if seconds == "0" and anonymous and ngx.status >= 200 and ngx.status < 300 then pages:set("unstored " .. ngx.ctx.page, true, unstored_seconds) end
   header["X-Accel-Expires"] = seconds ~= "0" and note(list) and seconds or "0"
 end
 

@@ -130,10 +130,11 @@ function lifetime({ ttl, grace = 0 }: { ttl: Duration; grace?: Duration }): stri
   return `max-age=${seconds(ttl)}, stale-while-revalidate=${seconds(grace)}`
 }
 
+/** The same as the page cache in front decides (`engines/nginx/recipe.ts`): it has no use for what is personal only here. */
 function isPersonal({ headers }: FastifyRequest, cookies: readonly string[]): boolean {
-  if (headers.authorization !== undefined) return true
-  const { cookie } = headers
-  return cookie !== undefined && cookies.some((name) => cookie.includes(`${name}=`))
+  if (headers.authorization) return true
+  const names = (headers.cookie ?? '').split(';').map((pair) => pair.slice(0, pair.indexOf('=')).trimStart())
+  return names.some((name) => cookies.includes(name))
 }
 
 function pageOf(answer: unknown, reply: FastifyReply, url: string): Omit<Page, 'tags' | 'edgeTags'> {
