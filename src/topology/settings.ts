@@ -182,7 +182,7 @@ export const settings = {
     lagMsMax: setting(whole(100, 60_000), {
       env: 'RUNG_LAG_MS',
       default: ({ preset }) => preset.data.lagMsMax,
-      help: 'A replica that lags by more than this many ms is not read until it has caught up.',
+      help: 'A replica that lags by more than this many ms is not read until it lags by less than a fifth of that.',
     }),
     readConnectionsMax: setting(connections, {
       env: 'RUNG_POOL_READ',
@@ -332,7 +332,7 @@ export const settings = {
   unresponsiveAfterMs: setting(whole(1_000, 3_600_000, 'never'), {
     env: 'RUNG_UNRESPONSIVE_MS',
     default: ({ preset }) => preset.unresponsiveAfterMs,
-    help: 'A part of rung up that has not answered for this many ms is restarted; 0 disables this.',
+    help: 'A part of rung up that has not answered for this many ms is restarted, a server of the database with replicas after 3000 at most; 0 disables this.',
   }),
   /** Settings of one process or command, which the file cannot contain. */
   process: {
@@ -400,7 +400,7 @@ export const settings = {
     testNodes: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_TEST_NODES',
       file: false,
-      help: 'The folder of a run on two nodes: each test app runs twice and notes that there; "rung test --nodes 2" sets it.',
+      help: 'The folder of a run on two nodes: each test app runs on two nodes, and records in it whether it could; "rung test --nodes 2" sets it.',
     }),
     poolerUrl: setting(url(isPostgresUrl, 'postgres://user:password@host:6432'), {
       env: 'RUNG_POOLER_URL',

@@ -11,7 +11,7 @@ export interface ClusterOptions {
   name: string
   /** All servers of the database. Which of them is the primary is asked, since a failover changes it. */
   servers: readonly Server[]
-  /** A replica that lags by more is not used for reads until it has caught up. */
+  /** A replica that lags by more is not read until it lags by less than a fifth of this. */
   lagMsMax: number
   /** Reads that may run on the primary at the same time, because no replica is new enough. */
   primaryReadsMax: number
@@ -26,6 +26,8 @@ const failoverWaitMs = 5_000
 /** Servers are asked where they are at this pace, and rarely while nobody reads. */
 const pace = { busyMs: 75, idleMs: 1_000 }
 const busyForMs = 2_000
+/** Of the limit. A replica that came back at the limit itself would leave and come back again and again. */
+const lagShareToReturn = 1 / 5
 
 /**
  * A database of several servers: one primary, and replicas that follow its log and lag.
@@ -393,7 +395,7 @@ class Cluster implements Database {
       const primaryAt = this.#servers.find((one) => one.isPrimary)?.last?.askedAt
       // While no primary answers there is nothing newer to compare with, or to read.
       server.lagMs = current === undefined ? Number.POSITIVE_INFINITY : Math.max(0, (primaryAt ?? current) - current)
-      const limit = was ? this.#lagMsMax : this.#lagMsMax / 5
+      const limit = was ? this.#lagMsMax : this.#lagMsMax * lagShareToReturn
       server.inRotation = server.place !== undefined && server.lagMs <= limit
       if (server.place === undefined) server.trouble = 'its log may be another one than the primary’s'
       else if (!server.inRotation) server.trouble = `it lags by ${lagText(server.lagMs)}`
