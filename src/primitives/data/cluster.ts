@@ -262,8 +262,9 @@ class Cluster implements Database {
         )
       if (found) return found
       const answers = await Promise.allSettled(this.#servers.map((one) => one.look()))
-      if (answers.some((answer) => answer.status === 'fulfilled' && answer.value.isPrimary)) continue
-      if (systemClock.ticks() >= until || this.#closed) {
+      const isOver = systemClock.ticks() >= until || this.#closed
+      if (!isOver && answers.some((answer) => answer.status === 'fulfilled' && answer.value.isPrimary)) continue
+      if (isOver) {
         const cause = answers.find((answer) => answer.status === 'rejected')?.reason
         throw new RungError(
           'DATA_UNAVAILABLE',
