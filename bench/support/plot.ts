@@ -66,7 +66,7 @@ function panelOf({ title, unit, lines }: Panel, y: number, marked: readonly Mark
     return `<path d="${points.join('')}" fill="none" stroke="${color}" stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}/>`
   })
   const bands = marked.map(({ text, fromS, toS }) => {
-    const [from, to] = [xOf(fromS), xOf(toS)]
+    const [from, to] = [xOf(fromS), xOf(Math.min(toS, seconds))]
     return `<rect x="${from}" y="${y}" width="${Math.max(1, to - from)}" height="${height}" fill="#888" fill-opacity="0.15"/><text x="${from + 3}" y="${y + 14}" fill="#555">${text}</text>`
   })
   const names = lines.map(
