@@ -67,7 +67,7 @@ const backup: Command = {
 }
 export default backup
 
-/** @throws CONFIG_INVALID for an option that the command would ignore */
+/** @throws COMMAND_INVALID for an option that the command would ignore */
 function verbOf({ positionals, values }: Input): 'once' | 'stream' | 'list' | 'verify' {
   const options = ['stream', 'port', 'drill'].filter((name) => values[name] !== undefined)
   const given = [...positionals, ...options.map((name) => `--${name}`)].join(' ')
@@ -75,7 +75,7 @@ function verbOf({ positionals, values }: Input): 'once' | 'stream' | 'list' | 'v
   if (given === '--stream' || given === '--stream --port') return 'stream'
   if (given === 'list') return 'list'
   if (given === 'verify' || given === 'verify --drill') return 'verify'
-  throw new RungError('CONFIG_INVALID', `rung backup does not take "${given}". See: rung backup --help`)
+  throw new RungError('COMMAND_INVALID', `rung backup does not take "${given}". See: rung backup --help`)
 }
 
 async function withBackups<T>(

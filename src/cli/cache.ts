@@ -50,7 +50,7 @@ export default cache
 
 async function invalidate(input: Input, [module, ...tags]: readonly string[]): Promise<Result> {
   if (module === undefined || tags.length === 0) {
-    throw new RungError('CONFIG_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
+    throw new RungError('COMMAND_INVALID', 'Name the module and its tags: rung cache invalidate <module> <tag …>')
   }
   await withOpenDatabase(input, async ({ bindings, database, connection }) => {
     const primitives = openPrimitives({

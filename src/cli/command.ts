@@ -90,7 +90,7 @@ const common: Options = {
   json: { type: 'boolean', help: 'Print the result as one JSON document.' },
 }
 
-/** @throws CONFIG_INVALID */
+/** @throws COMMAND_INVALID */
 export function parseInput(command: Command, args: readonly string[]) {
   const options: NonNullable<ParseArgsConfig['options']> = {}
   for (const [name, { type, short }] of Object.entries({ ...command.options, ...common }))
@@ -102,13 +102,13 @@ export function parseInput(command: Command, args: readonly string[]) {
     return parsed
   } catch (cause) {
     const [first] = (cause as Error).message.split('. ')
-    throw new RungError('CONFIG_INVALID', `${first}. See: rung ${command.name} --help`, { cause })
+    throw new RungError('COMMAND_INVALID', `${first}. See: rung ${command.name} --help`, { cause })
   }
 }
 
 /**
  * Reads an option that must be a whole number.
- * @throws CONFIG_INVALID
+ * @throws COMMAND_INVALID
  */
 export function numberOption(
   { values }: Pick<Input, 'values'>,
@@ -117,12 +117,12 @@ export function numberOption(
 ): number {
   const value = values[name] === undefined ? otherwise : Number(values[name])
   if (Number.isInteger(value) && value >= 1 && value <= max) return value
-  throw new RungError('CONFIG_INVALID', `--${name} must be a whole number from 1 to ${max}; it is "${values[name]}".`)
+  throw new RungError('COMMAND_INVALID', `--${name} must be a whole number from 1 to ${max}; it is "${values[name]}".`)
 }
 
-/** @throws CONFIG_INVALID: the command has no such verb */
+/** @throws COMMAND_INVALID: the command has no such verb */
 export function unknownVerb({ name }: Command, verb: string): never {
-  throw new RungError('CONFIG_INVALID', `There is no "${verb}" here. See: rung ${name} --help`)
+  throw new RungError('COMMAND_INVALID', `There is no "${verb}" here. See: rung ${name} --help`)
 }
 
 export function helpText(command: Command): string {

@@ -3,8 +3,8 @@ import { existsSync, statSync } from 'node:fs'
 import path from 'node:path'
 import type { DeployEffects, ReleaseBook } from '../fleet/deploy.ts'
 import type { Env } from '../fleet/placement.ts'
-import { codeFolderOf, forgetReleases, keepRelease } from '../fleet/releases.ts'
-import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
+import { codeFolderOf, forgetReleases, inSource, keepRelease } from '../fleet/releases.ts'
+import { type ErrorCode, errorCodes, RungError, sentence } from '../kernel/errors.ts'
 import { endDeploy, recordDeploy } from '../runtime/deploys.ts'
 import type { Settings } from '../topology/read-settings.ts'
 import { withFleetDatabase } from './deploy-records.ts'
@@ -26,9 +26,11 @@ export function deployEffects({ appFile, dataDir, cwd, settings, rung, book, env
     book,
     keep: (place, build) => keepRelease(place === undefined ? appFile : appIn(place, appFile), dataDir, build),
     forget: (used) => forgetReleases(dataDir, used),
-    migrate(next, present, note) {
+    async migrate(next, present, note) {
       // The code of the app is never loaded into this process.
-      return migrateApart([next.app, '--running', present.folder], { ...env(), RUNG_BUILD: next.build }, cwd, note)
+      const args = [next.app, '--running', present.folder]
+      const named = (text: string) => inSource(inSource(text, next, cwd), present, cwd)
+      return migrateApart(args, { ...env(), RUNG_BUILD: next.build }, cwd, named, note)
     },
     async begin({ build }, present) {
       const deploy = { build, rung, startedBy: 'rung deploy' } as const
@@ -50,6 +52,7 @@ async function migrateApart(
   args: readonly string[],
   env: Env,
   cwd: string,
+  named: (text: string) => string,
   note: (text: string) => void,
 ): Promise<string[]> {
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, 'migrate', ...args, '--json'], {
@@ -73,7 +76,7 @@ async function migrateApart(
   const { code = '', message = 'rung migrate ended without an answer' } = answer?.error ?? {}
   throw new RungError(
     Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'MIGRATION_FAILED',
-    `${message} No process was restarted. Migrations that were applied before stay: rung migrate --status`,
+    `${named(sentence(message))} No process was restarted. Migrations that were applied before stay: rung migrate --status`,
   )
 }
 

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { askFleet, watchMsMost } from '../fleet/control.ts'
 import type { DeployResult } from '../fleet/deploy.ts'
-import { isRungError, RungError } from '../kernel/errors.ts'
+import { isRungError, RungError, sentence } from '../kernel/errors.ts'
 import { formatMs, toMs } from '../kernel/units.ts'
 import { readSetting } from '../topology/read-settings.ts'
 import { settings } from '../topology/settings.ts'
@@ -49,10 +49,12 @@ const deploy: Command = {
       throw isRungError(error, 'FLEET_NOT_RUNNING') ? orStart(error) : error
     })
     const view = (await answer) as DeployResult
-    const isDone = view.outcome === 'done'
+    const isDone = view.outcome !== 'rolled back'
     const print = () => {
       const { out } = input
-      if (isDone) out.line(`Build ${view.build} runs in place of ${view.previous}, after ${formatMs(view.tookMs)}.`)
+      if (view.outcome === 'unchanged') out.line(`Build ${view.build} runs already, and nothing was changed.`)
+      else if (isDone)
+        out.line(`Build ${view.build} runs in place of ${view.previous}, after ${formatMs(view.tookMs)}.`)
       else out.line(`Build ${view.build} was taken back, and ${view.previous} runs. ${view.reason}`)
       if (!isDone && view.migrations.length > 0) out.line(`Its migrations stay: ${view.migrations.join(', ')}.`)
     }
@@ -62,15 +64,15 @@ const deploy: Command = {
 export default deploy
 
 function orStart(error: RungError): RungError {
-  const message = `${error.message} Where nothing runs, "rung up" or "rung start" starts the new code, and applies its migrations.`
+  const message = `${sentence(error.message)} Where nothing runs, "rung up" or "rung start" starts the new code, and applies its migrations.`
   return new RungError('FLEET_NOT_RUNNING', message, { cause: error })
 }
 
-/** @throws CONFIG_INVALID */
+/** @throws COMMAND_INVALID */
 function watchIn({ values }: Input): { watchMs?: number } {
   if (values.watch === undefined) return {}
   const text = String(values.watch)
   const watchMs = /^\d+(ms|s|m|h)$/.test(text) ? toMs(text as '10s') : Number.NaN
   if (watchMs <= watchMsMost) return { watchMs }
-  throw new RungError('CONFIG_INVALID', `--watch must be a time of at most an hour, such as 30s; it is "${text}".`)
+  throw new RungError('COMMAND_INVALID', `--watch must be a time of at most an hour, such as 30s; it is "${text}".`)
 }

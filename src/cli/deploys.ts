@@ -42,6 +42,10 @@ function linesOf(found: readonly Deploy[]): string[] {
   const rows = found.map(({ startedAt, build, rung, startedBy, outcome }) => {
     return [`${startedAt.toISOString().slice(0, 19)}Z`, build, rung, startedBy, outcome]
   })
-  const reasons = found.flatMap(({ build, reason }) => (reason === null ? [] : [`${build}: ${reason}`]))
+  const reasons = found.flatMap(({ build, reason }) =>
+    reason === null
+      ? []
+      : ['', ...`${build}: ${reason}`.split('\n').map((line, at) => (at === 0 ? line : `  ${line}`))],
+  )
   return [...tableLines([20, 14, 5, 11, 11], [heads, ...rows]), ...reasons]
 }

@@ -56,11 +56,20 @@ const dev: Command = {
         detached: true, // Ctrl-C reaches this process, which passes it on
       })
       child = started
-      started.once('exit', (code) => {
+      let isHeld = false
+      started.on('message', ({ failed }: { failed?: string }) => {
+        isHeld = failed === 'DATA_DIR_IN_USE'
+      })
+      started.once('exit', () => {
         child = undefined
+      })
+      // After its last message.
+      started.once('close', (code) => {
         if (ending || started.killed) return
         if (code === 0)
           void end() // its output is no longer read
+        else if (isHeld)
+          void end(1) // no change of the sources helps
         else out.note('\nThe app ended. Waiting for a change …')
       })
     }
@@ -90,12 +99,12 @@ const dev: Command = {
       restarting = false
     }
 
-    async function end(): Promise<void> {
+    async function end(code = 0): Promise<void> {
       if (ending) return void child?.kill('SIGTERM') // the app's second signal ends it at once
       ending = true
       stopWatching()
       await stopChild()
-      ended.resolve(0)
+      ended.resolve(code)
     }
 
     const stopWatching = watchSources({
@@ -107,7 +116,7 @@ const dev: Command = {
         void restart()
       },
     })
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end())
     launch()
     return ended.promise
   },

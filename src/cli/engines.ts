@@ -7,7 +7,7 @@ import { cutStart, tableLines } from './table.ts'
 const command: Command = {
   name: 'engines',
   summary: 'list or install the programs that the rungs need',
-  usage: 'rung engines [install [names]] [options]',
+  usage: 'rung engines [list | install [names]] [options]',
   help: [
     'Lists the programs that topologies need: the first rung that uses each, the',
     'installed version, and where it is. Postgres comes with Rung itself.',
@@ -21,7 +21,8 @@ const command: Command = {
   async run(input) {
     const [verb, ...names] = input.positionals
     if (verb === 'install') return install(input, names)
-    if (verb !== undefined) return unknownVerb(command, verb)
+    if (verb !== undefined && verb !== 'list') return unknownVerb(command, verb)
+    if (names[0] !== undefined) return unknownVerb(command, names[0])
     const engines = localEngines.map(engineView)
     return result({ engines }, () => print(engines, input.out))
   },
@@ -51,7 +52,7 @@ async function install({ out }: Input, names: readonly string[]): Promise<Result
     const comesWithRung = localEngines.find(({ name }) => name === unknown)
     const which = comesWithRung ? `${comesWithRung.product} comes with Rung itself` : `There is no engine "${unknown}"`
     const possible = installableEngines.map(({ name }) => name).join(', ')
-    throw new RungError('CONFIG_INVALID', `${which}. Can be installed: ${possible}.`)
+    throw new RungError('COMMAND_INVALID', `${which}. Can be installed: ${possible}.`)
   }
   const wanted = installableEngines.filter(({ name }) => names.length === 0 || names.includes(name))
   const missing = wanted.filter((engine) => engineView(engine).problem !== null)

@@ -46,7 +46,7 @@ const events: Command = {
 export default events
 
 async function drop({ positionals: [, group], out }: Input, outbox: Outbox): Promise<Result> {
-  if (group === undefined) throw new RungError('CONFIG_INVALID', 'Name the group: rung events drop <group>')
+  if (group === undefined) throw new RungError('COMMAND_INVALID', 'Name the group: rung events drop <group>')
   const subscriptions = (await outbox.subscriptions()).filter((row) => row.group === group).length
   const deliveries = await outbox.drop(group)
   return result(

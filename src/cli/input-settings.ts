@@ -10,13 +10,15 @@ import type { Command, Input } from './command.ts'
 /** `10k`, `app.ts`, or both. A word that looks like a rung is taken as one. */
 export function rungAndApp(positionals: readonly string[]): { rung: string | undefined; app: string | undefined } {
   const [first, second, ...others] = positionals
-  const isRung = first !== undefined && /^\d+[km]$/.test(first)
+  const isRung = first !== undefined && /^\d+[km]+$/i.test(first)
   if (isRung && !isRungName(first))
-    throw new RungError('CONFIG_INVALID', `There is no rung "${first}"; there are ${rungNames.join(', ')}.`)
+    throw new RungError('COMMAND_INVALID', `"${first}" is not a rung. Rungs are ${inWords(rungNames)}.`)
   if (others.length > 0 || (!isRung && second !== undefined))
-    throw new RungError('CONFIG_INVALID', 'Give at most a rung and the app file: rung up 10k src/app.ts')
+    throw new RungError('COMMAND_INVALID', 'Give at most a rung and the app file: rung up 10k src/app.ts')
   return isRung ? { rung: first, app: second } : { rung: undefined, app: first }
 }
+
+const inWords = (names: readonly string[]) => `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`
 
 /** The settings of a command: options win over the environment, and that over `rung.config.ts`. */
 export function settingsOf(
@@ -36,11 +38,11 @@ export function dataDirOfInput({ values, env, cwd }: Pick<Input, 'values' | 'env
   return path.resolve(cwd, readSetting(settings.process.dataDir, { env, options: values }))
 }
 
-/** The name of a part, as a command's only argument. @throws CONFIG_INVALID */
+/** The name of a part, as a command's only argument. @throws COMMAND_INVALID */
 export function onePart(
   { examples }: Pick<Command, 'examples'>,
   { positionals: [name] }: Pick<Input, 'positionals'>,
 ): string {
   if (name !== undefined && /^[a-z][a-z0-9-]{0,40}$/.test(name)) return name
-  throw new RungError('CONFIG_INVALID', `Name a part, for example: ${examples[0]}. See: rung ps`)
+  throw new RungError('COMMAND_INVALID', `Name a part, for example: ${examples[0]}. See: rung ps`)
 }

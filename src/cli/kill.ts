@@ -11,7 +11,8 @@ const kill: Command = {
   help: [
     'Kills a part of the "rung up" of this data directory at once, as kill -9 does. The',
     'supervisor restarts it. "zone" kills all web and worker processes and all servers of',
-    'the database in a zone (RUNG_ZONES). A fleet in production (NODE_ENV) needs --yes.',
+    'the database in a zone (RUNG_ZONES). In production mode (NODE_ENV), which is the',
+    'default of "rung up", it needs --yes.',
   ].join('\n'),
   examples: ['rung kill web-2', 'rung kill zone b', 'rung kill balancer --yes'],
   options: {
@@ -32,11 +33,11 @@ function whatOf(view: Killed): string {
   return view.pid === undefined ? view.killed : `${view.killed}, process ${view.pid}`
 }
 
-/** @throws CONFIG_INVALID */
+/** @throws COMMAND_INVALID */
 function requestOf(input: Input): ControlRequest {
   const sure = input.values.yes === true
   const [first, second, ...more] = input.positionals
   if (first === 'zone' && second !== undefined && more.length === 0) return { command: 'kill-zone', zone: second, sure }
   if (second === undefined) return { command: 'kill', part: onePart(kill, input), sure }
-  throw new RungError('CONFIG_INVALID', 'Name one part, or a zone, for example: rung kill web-2, or rung kill zone b')
+  throw new RungError('COMMAND_INVALID', 'Name one part, or a zone, for example: rung kill web-2, or rung kill zone b')
 }

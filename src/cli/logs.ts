@@ -13,12 +13,14 @@ const logs: Command = {
   usage: 'rung logs [name …] [options]',
   help: [
     'Shows the last lines of each part, or of those named: web is all of web-1, web-2 …',
-    'Parts that have ended are included. With -f it continues until Ctrl-C; with -f and',
-    '--json each line is a document of its own.',
+    'Parts that the running fleet no longer has are shown with --all, or by their name.',
+    'With -f it continues until Ctrl-C; with -f and --json each line is a document of its',
+    'own.',
   ].join('\n'),
   examples: ['rung logs', 'rung logs web -f', 'rung logs postgres --lines 200'],
   options: {
     follow: { type: 'boolean', short: 'f', help: 'Continue with new lines as they are written.' },
+    all: { type: 'boolean', help: 'Also parts that the running fleet no longer has.' },
     lines: { type: 'string', value: 'number', help: 'Lines of each part (20).' },
     ...settingOptions('process.dataDir'),
   },
@@ -26,7 +28,7 @@ const logs: Command = {
     const { positionals, values, json, out } = input
     process.stdout.once('error', () => process.exit(0)) // `rung logs | head`
     const dataDir = dataDirOfInput(input)
-    const files = choose(await logFiles(dataDir), positionals, dataDir)
+    const files = choose(await logFiles(dataDir), positionals, values.all === true, dataDir)
     const linesMax = numberOption(input, 'lines', { max: 999_999, otherwise: 20 })
     const width = Math.max(...files.map(({ name }) => name.length))
     const text = (line: LogLine) => `${line.part.padEnd(width)}  ${line.text}`
@@ -51,12 +53,17 @@ const logs: Command = {
 }
 export default logs
 
-function choose(files: LogFile[], names: readonly string[], dataDir: string): LogFile[] {
-  const named = (name: string) => files.filter((file) => file.name === name || file.name.startsWith(`${name}-`))
+function choose(files: LogFile[], names: readonly string[], all: boolean, dataDir: string): LogFile[] {
+  const shown = files.filter(({ isOld }) => all || !isOld)
+  const isOf = (name: string) => (file: LogFile) => file.name === name || file.name.startsWith(`${name}-`)
+  const named = (name: string) => {
+    const found = shown.filter(isOf(name))
+    return found.length > 0 ? found : files.filter((file) => file.name === name)
+  }
   const unknown = names.find((name) => named(name).length === 0)
   if (unknown !== undefined) {
-    const existing = files.map(({ name }) => name).join(', ') || 'none'
-    throw new RungError('CONFIG_INVALID', `There is no log of "${unknown}" in ${dataDir}; there are: ${existing}.`)
+    const existing = shown.map(({ name }) => name).join(', ') || 'none'
+    throw new RungError('COMMAND_INVALID', `There is no log of "${unknown}" in ${dataDir}; there are: ${existing}.`)
   }
-  return names.length === 0 ? files : [...new Set(names.flatMap(named))]
+  return names.length === 0 ? shown : [...new Set(names.flatMap(named))]
 }

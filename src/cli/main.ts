@@ -42,7 +42,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
       return 0
     }
     const load = Object.hasOwn(commands, name) ? commands[name] : undefined
-    if (!load) throw new RungError('CONFIG_INVALID', `There is no command "${name}". See: rung --help`)
+    if (!load) throw new RungError('COMMAND_INVALID', `There is no command "${name}". See: rung --help`)
     const command = (await load()).default
     const { values, positionals } = parseInput(command, rest)
     if (values.help) {
@@ -54,6 +54,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
     return typeof outcome === 'number' ? outcome : present(outcome, input)
   } catch (error) {
     report(error, json, env, out)
+    process.send?.({ failed: isRungError(error) ? error.code : 'UNEXPECTED' }) // to `rung dev`
     return 1
   }
 }

@@ -17,10 +17,10 @@ const command: Command = {
   async run({ positionals, cwd, out }) {
     const [name] = positionals
     if (!name || !/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name)) {
-      throw new RungError('CONFIG_INVALID', 'Give the app a name in kebab-case: rung new my-app')
+      throw new RungError('COMMAND_INVALID', 'Give the app a name in kebab-case: rung new my-app')
     }
     const folder = path.join(cwd, name)
-    if (existsSync(folder)) throw new RungError('CONFIG_INVALID', `${name} exists already. Choose another name.`)
+    if (existsSync(folder)) throw new RungError('COMMAND_INVALID', `${name} exists already. Choose another name.`)
     const { folder: own, version, dependencies, devDependencies } = await ownPackage()
     const packed = await packedFile(own, version)
     // Relative, as npm itself writes it: both folders can be moved together.

@@ -68,7 +68,7 @@ export async function runQueueVerb(command: Command, input: Input, queue: Queue,
   }
   if (verb !== 'retry' && verb !== 'cancel') return unknownVerb(command, verb!)
   const all = verb === 'retry' && input.values.dead === true
-  if (all && words.length > 0) throw new RungError('CONFIG_INVALID', 'Give either ids or --dead, not both.')
+  if (all && words.length > 0) throw new RungError('COMMAND_INVALID', 'Give either ids or --dead, not both.')
   const changed = all ? await retryDead(input, queue, kind) : await queue.change(idsOf(words), verb)
   const done = verb === 'retry' ? 'will run again now' : 'cancelled, or told to end'
   return result({ changed }, () => out.line(`${changed} ${done}.`), all || changed > 0 ? 0 : 1)
@@ -116,7 +116,7 @@ function printItem(item: Listed, out: Input['out']): void {
 
 function filterOf({ values: { state, queue } }: Input, kind: QueueKind): Omit<Filter, 'limit'> {
   if (typeof state === 'string' && !states.includes(state)) {
-    throw new RungError('CONFIG_INVALID', `--state is "${state}"; it must be one of ${states.join(', ')}.`)
+    throw new RungError('COMMAND_INVALID', `--state is "${state}"; it must be one of ${states.join(', ')}.`)
   }
   const queues = typeof queue === 'string' ? [kind.queueOf(queue)] : undefined
   return { queues, ofEvents: kind.ofEvents, state: state as ItemState | undefined }
@@ -124,7 +124,7 @@ function filterOf({ values: { state, queue } }: Input, kind: QueueKind): Omit<Fi
 
 function idsOf(words: readonly string[]): number[] {
   const wrong = words.find((word) => !/^\d{1,15}$/.test(word))
-  if (wrong !== undefined) throw new RungError('CONFIG_INVALID', `"${wrong}" is not an id. "list" shows the ids.`)
-  if (words.length === 0) throw new RungError('CONFIG_INVALID', 'Give at least one id. "list" shows the ids.')
+  if (wrong !== undefined) throw new RungError('COMMAND_INVALID', `"${wrong}" is not an id. "list" shows the ids.`)
+  if (words.length === 0) throw new RungError('COMMAND_INVALID', 'Give at least one id. "list" shows the ids.')
   return words.map(Number)
 }

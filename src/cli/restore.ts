@@ -89,7 +89,7 @@ export default command
 function required({ values }: Input, name: string): string {
   const value = values[name]
   if (typeof value === 'string' && value !== '') return value
-  throw new RungError('CONFIG_INVALID', `--${name} is missing. See: rung restore --help`)
+  throw new RungError('COMMAND_INVALID', `--${name} is missing. See: rung restore --help`)
 }
 
 function parseTime(text: string): number {
@@ -100,7 +100,7 @@ function parseTime(text: string): number {
   const time = isDate ? Date.parse(zoned.replace(' ', 'T')) : Number.NaN
   if (!Number.isNaN(time)) return time
   throw new RungError(
-    'CONFIG_INVALID',
+    'COMMAND_INVALID',
     `--to "${text}" is not a time; write for example 2026-11-03T10:15:00Z, or latest.`,
   )
 }

@@ -58,19 +58,24 @@ interface Scaled {
   scaling?: Readonly<Partial<Record<string, Range>>>
 }
 
-/** @throws CONFIG_INVALID */
+/** @throws COMMAND_INVALID */
 function countsIn(words: readonly string[]): Partial<Record<keyof Counts, number | Range>> {
   const counts: Record<string, number | Range> = {}
   for (const word of words) {
     const [, name, count] = /^([a-z]+)=(\d{1,3}(?:\.\.\d{1,3})?)$/.exec(word) ?? []
-    if (name === undefined || !Object.hasOwn(countLimits, name) || Object.hasOwn(counts, name)) {
+    const [, part] = /^([\w-]+)=/.exec(word) ?? []
+    if (part !== undefined && !Object.hasOwn(countLimits, part)) {
+      const known = Object.keys(countLimits).join(', ')
+      throw new RungError('COMMAND_INVALID', `"${part}" cannot be scaled; these can: ${known}.`)
+    }
+    if (name === undefined || Object.hasOwn(counts, name)) {
       throw new RungError(
-        'CONFIG_INVALID',
+        'COMMAND_INVALID',
         `"${word}" is not a number of parts. Write for example: rung scale web=4 replicas=1`,
       )
     }
     counts[name] = rangeIn(count) ?? Number(count)
   }
   if (words.length > 0) return counts
-  throw new RungError('CONFIG_INVALID', 'Say what to change, for example: rung scale web=4 replicas=1 worker=2')
+  throw new RungError('COMMAND_INVALID', 'Say what to change, for example: rung scale web=4 replicas=1 worker=2')
 }

@@ -5,7 +5,9 @@ import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { publicPort } from '../fleet/ports.ts'
 import { buildOf } from '../fleet/releases.ts'
 import { noteStart } from '../fleet/started.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
@@ -67,6 +69,7 @@ async function serve(input: Input): Promise<Running> {
   const app = await loadApp(file, cwd)
   if (bindings.data.engine === 'external') return startApp(input, bindings, app, file, began)
   await openDataDir(bindings.dataDir)
+  await refuseBesideFleet(bindings.dataDir)
   const note = await noteStart(bindings.dataDir, bindings.role, app.name)
   try {
     const running = await startApp(input, bindings, app, file, began)
@@ -76,6 +79,16 @@ async function serve(input: Input): Promise<Running> {
     await note.ended()
     throw error
   }
+}
+
+/** A fleet's database has one owner, its supervisor. @throws DATA_DIR_IN_USE */
+async function refuseBesideFleet(dataDir: string): Promise<void> {
+  const fleet = await runningFleet(dataDir)
+  if (!fleet?.parts.some(({ name }) => name === 'postgres')) return
+  throw new RungError(
+    'DATA_DIR_IN_USE',
+    `rung up ${fleet.rung} runs here, as process ${fleet.pid}. End it with rung stop, or set RUNG_DATA to another folder.`,
+  )
 }
 
 async function startApp(input: Input, bindings: Bindings, app: App, file: string, began: number): Promise<Running> {

@@ -1,5 +1,5 @@
 import { appendFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
@@ -70,7 +70,7 @@ const up: Command = {
     ],
     ...['cache.url', 'edge', 'balancer', 'unresponsiveAfterMs'],
   ],
-  examples: ['rung up 10k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
+  examples: ['rung up 10k', 'rung up 100k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
   options: settingOptions(
     ...['http.port', 'processes.web', 'processes.worker', 'data.replicas', 'log.format', 'process.dataDir'],
   ),
@@ -97,6 +97,7 @@ const up: Command = {
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
       void noteKept(appFile, deployment.topology.processes, input)
+      noteMany(deployment.topology, input.out)
       const fleet = await run({ plan, deployment, settings, planner, book }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
       try {
@@ -240,6 +241,17 @@ async function run(
       })
     },
   }
+}
+
+/** More processes than this for each core only take turns. */
+const processesOfCoreMax = 4
+
+function noteMany({ processes: { web, worker } }: Topology, out: Input['out']): void {
+  const cores = availableParallelism()
+  if (web + worker <= processesOfCoreMax * cores) return
+  out.note(
+    `This starts ${web} web and ${worker} worker processes on ${cores} cores. More than ${processesOfCoreMax} for each core take memory, and answer no more requests.`,
+  )
 }
 
 /** A database that has replicas is replaced when it hangs, which is done sooner than a process is restarted that may only be busy. */

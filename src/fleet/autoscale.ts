@@ -296,7 +296,7 @@ function numbersIn(request: ControlRequest & { command: 'scale' }): Partial<Reco
 
 /**
  * Refuses a range whose largest numbers, and one more process during a restart, the running engines could not serve.
- * @throws CONFIG_INVALID
+ * @throws COMMAND_INVALID
  */
 function checkRoom(topology: Topology, counts: Partial<Counts>, ranges: ReadonlyMap<ScaledRole, Range>): void {
   const most = (role: ScaledRole) => {

@@ -54,7 +54,7 @@ const answerBytesMax = 1024 ** 2
 
 /**
  * Checks a request.
- * @throws CONFIG_INVALID
+ * @throws COMMAND_INVALID
  */
 export function parseRequest(text: string): ControlRequest {
   const request = parse(text)
@@ -71,7 +71,7 @@ export function parseRequest(text: string): ControlRequest {
         typeof value === 'object' && value !== null ? name !== 'replicas' && isRange(value) : isCount(value)
       if (!isValid) {
         const ranges = name === 'replicas' ? '' : ', or two of them: 2..8'
-        throw new RungError('CONFIG_INVALID', `${name} must be a whole number from ${least} to ${most}${ranges}.`)
+        throw new RungError('COMMAND_INVALID', `${name} must be a whole number from ${least} to ${most}${ranges}.`)
       }
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
@@ -104,7 +104,7 @@ function deployRequestIn({ place, build, watchMs }: Record<string, unknown>): De
 
 function unreadable(): RungError {
   return new RungError(
-    'CONFIG_INVALID',
+    'COMMAND_INVALID',
     'The supervisor does not understand this request. Use the same version of Rung for both.',
   )
 }

@@ -1,18 +1,18 @@
 import { sleep, systemClock } from '../kernel/clock.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { messageOf, sentence } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { type Answers, answersIn, answersSince, noAnswers, notWorse, sumOf, worseIn } from './canary.ts'
 import type { Planned } from './change.ts'
 import type { Counts, DeployRequest } from './control.ts'
 import type { Part } from './placement.ts'
-import type { Release } from './releases.ts'
+import { inSource, type Release } from './releases.ts'
 import type { PartState } from './supervisor.ts'
 
 type Note = (text: string) => void
 
 /** What a deploy does to a running fleet (`live.ts`). */
 export interface Hands {
-  /** @throws CONFIG_INVALID if this fleet cannot be changed without a failed request */
+  /** @throws COMMAND_INVALID if this fleet cannot be changed without a failed request */
   check(): void
   now(): Planned
   counts(): Counts
@@ -41,18 +41,22 @@ export interface DeployEffects {
   /** Applies the migrations of a release while the present one runs. @returns their names */
   migrate(next: Release, present: Release, note: Note): Promise<string[]>
   /** Records that a deploy has begun. @returns a function that records its end */
-  begin(
-    next: Release,
-    present: Release,
-  ): Promise<(end: Pick<DeployResult, 'outcome' | 'reason' | 'migrations'>) => Promise<void>>
+  begin(next: Release, present: Release): Promise<(end: DeployEnd) => Promise<void>>
   /** Removes releases that are no longer needed. */
   forget(used: readonly Release[]): Promise<void>
+}
+
+/** As it is recorded. */
+interface DeployEnd {
+  outcome: 'done' | 'rolled back' | 'refused' | 'failed'
+  reason: string | null
+  migrations: string[]
 }
 
 export interface DeployResult {
   build: string
   previous: string
-  outcome: 'done' | 'rolled back' | 'refused' | 'failed'
+  outcome: 'done' | 'unchanged' | 'rolled back'
   reason: string | null
   migrations: string[]
   tookMs: number
@@ -75,7 +79,7 @@ const endsMax = 1
  *                        └─ refused: no process was touched
  *
  * The additional process goes on answering while the others are restarted, so that there are never fewer than before.
- * @throws CONFIG_INVALID, and what refuses the migrations
+ * @throws COMMAND_INVALID, and what refuses the migrations
  */
 export async function deploy(
   hands: Hands,
@@ -89,7 +93,8 @@ export async function deploy(
   hands.check()
   const next = await effects.keep(request.place, request.build)
   if (next.build === present.build) {
-    throw new RungError('CONFIG_INVALID', `Build ${next.build} runs already, and nothing was changed.`)
+    const tookMs = Math.round(systemClock.ticks() - began)
+    return { build: next.build, previous: next.build, outcome: 'unchanged', reason: null, migrations: [], tookMs }
   }
   note(`deploys build ${next.build} from ${next.source}`)
   const end = await effects.begin(next, present)
@@ -170,7 +175,7 @@ async function roll(
     return undefined
   } catch (error) {
     if (hands.over.aborted || book.present === next) throw error
-    const reason = messageOf(error)
+    const reason = inSource(sentence(messageOf(error)), next)
     note(`${reason} Goes back to build ${book.present.build}.`)
     await backToOld()
     return reason

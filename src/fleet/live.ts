@@ -215,7 +215,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   function kill(name: string, sure: boolean): unknown {
     const found = part(name)
     if (!found) throw unknownPart(now.plan, name)
-    checkKill(name, name, sure)
+    checkKill(name, sure)
     const { pid } = found.state
     supervisor.kill(name, 'was killed by rung kill')
     return { killed: name, pid }
@@ -223,14 +223,14 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
 
   function killZone(zone: string, sure: boolean): unknown {
     const found = partsInZone(now.plan, zone)
-    checkKill(`zone ${zone}`, `Zone ${zone}`, sure)
+    checkKill(`zone ${zone}`, sure)
     for (const name of found) supervisor.kill(name, `was killed with zone ${zone} by rung kill`)
     return { zone, killed: found }
   }
 
-  function checkKill(what: string, subject: string, sure: boolean): void {
+  function checkKill(what: string, sure: boolean): void {
     if (!isProduction || sure) return
-    throw invalid(`${subject} belongs to a fleet in production. If you mean it: rung kill ${what} --yes`)
+    throw invalid(`This fleet runs in production mode (NODE_ENV). If you mean it: rung kill ${what} --yes`)
   }
 
   const hands: Hands = {
@@ -246,7 +246,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     replan: (counts) => replan(counts, now),
     use,
     add: (one) => supervisor.add(one),
-    restart: (name) => supervisor.restart(name, 'was restarted by rung deploy'),
+    restart: (name) => supervisor.restart(name, 'gets another build from rung deploy'),
     admit,
     drain,
     takeOut,
@@ -280,7 +280,7 @@ export function countsOf({ processes, data }: Topology): Counts {
 
 /**
  * Refuses numbers that the running engines cannot serve.
- * @throws CONFIG_INVALID
+ * @throws COMMAND_INVALID
  */
 export function checkScale(topology: Topology, wanted: Counts): void {
   const { data, balancer, processes } = topology
@@ -298,7 +298,7 @@ export function checkScale(topology: Topology, wanted: Counts): void {
   checkRoom(topology, wanted)
 }
 
-/** @throws CONFIG_INVALID if these processes may need more connections than Rung's own Postgres has */
+/** @throws COMMAND_INVALID if these processes may need more connections than Rung's own Postgres has */
 function checkRoom(topology: Topology, wanted: Counts): void {
   const { data, processes } = topology
   if (data.engine !== 'embedded') return
@@ -311,7 +311,7 @@ function checkRoom(topology: Topology, wanted: Counts): void {
   )
 }
 
-/** `web` is all of web-1, web-2 …; any other name is one part. @throws CONFIG_INVALID */
+/** `web` is all of web-1, web-2 …; any other name is one part. @throws COMMAND_INVALID */
 export function partsNamed(plan: Plan, name: string): Part[] {
   const found = plan.parts.filter(
     (part) => part.name === name || (part.kind === 'app' && part.name.replace(/-\d+$/, '') === name),
@@ -320,7 +320,7 @@ export function partsNamed(plan: Plan, name: string): Part[] {
   return found
 }
 
-/** @throws CONFIG_INVALID */
+/** @throws COMMAND_INVALID */
 function partsInZone({ parts, zones }: Plan, zone: string): string[] {
   const found = parts.filter((one) => one.zone === zone).map(({ name }) => name)
   if (found.length > 0) return found
@@ -337,7 +337,7 @@ function unknownPart(plan: Plan, name: string): RungError {
 }
 
 function invalid(message: string): RungError {
-  return new RungError('CONFIG_INVALID', message)
+  return new RungError('COMMAND_INVALID', message)
 }
 
 /** Returns the next plan with the engines behind the app as they were before. */

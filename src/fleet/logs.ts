@@ -8,6 +8,8 @@ export interface LogFile {
   /** The part that writes it. */
   name: string
   file: string
+  /** Whether the running fleet has no such part any more. */
+  isOld: boolean
 }
 
 export interface LogLine {
@@ -17,13 +19,14 @@ export interface LogLine {
 
 /** Returns the logs of the parts that run now, and of ended ones whose folders still exist. */
 export async function logFiles(dataDir: string): Promise<LogFile[]> {
-  const running = (await runningFleet(dataDir))?.parts.map(({ name, log }) => ({ name, file: log })) ?? []
+  const running = (await runningFleet(dataDir))?.parts.map(({ name, log }) => ({ name, file: log, isOld: false })) ?? []
   const folders = await readdir(fleetDir(dataDir), { withFileTypes: true }).catch(() => [])
   const ended = folders
     .filter((entry) => entry.isDirectory())
-    .map(({ name }) => ({ name, file: path.join(fleetDir(dataDir), name, 'server.log') }))
+    .map(({ name }) => ({ name, file: path.join(fleetDir(dataDir), name, 'server.log'), isOld }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-  const postgres = { name: 'postgres', file: path.join(dataDir, 'postgres.log') }
+  const isOld = running.length > 0
+  const postgres = { name: 'postgres', file: path.join(dataDir, 'postgres.log'), isOld }
   const others = [...ended, postgres].filter(({ name }) => !running.some((part) => part.name === name))
   return [...running, ...others].filter(({ file }) => existsSync(file))
 }
@@ -35,7 +38,7 @@ export interface LogReader {
 }
 
 /** A file that has become shorter is read from its beginning again. */
-export function logReader({ name, file }: LogFile): LogReader {
+export function logReader({ name, file }: Pick<LogFile, 'name' | 'file'>): LogReader {
   let at = 0
   let rest = ''
   return {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { constants, existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 
@@ -133,6 +133,12 @@ export async function keepRelease(appFile: string, dataDir: string, build?: stri
   await utimes(placeOf(name), now, now) // the last ones that were used are kept
   const folder = inside(placeOf(name))
   return { build: name, folder, app: path.join(folder, path.relative(source, appFile)), source }
+}
+
+/** Calls files of the copy what they are called in the folder that was copied. Pure. */
+export function inSource(text: string, { folder }: Pick<Release, 'folder'>, cwd = process.cwd()): string {
+  const places = [pathToFileURL(folder).href, folder, path.relative(cwd, folder)]
+  return places.reduce((all, place) => all.replaceAll(`${place}/`, ''), text)
 }
 
 /** The release of a start. A folder that is too large for a copy is used as it is. */

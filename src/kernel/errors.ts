@@ -7,6 +7,7 @@ import { types } from 'node:util'
 export const errorCodes = {
   // configuration and start
   CONFIG_INVALID: { status: 500, title: 'The configuration is wrong' },
+  COMMAND_INVALID: { status: 500, title: 'The command cannot be done as it was given' },
   APP_INVALID: { status: 500, title: 'The app description is wrong' },
   APP_ERROR_STRAY: { status: 500, title: 'The app did not handle an error' },
   APP_NOT_FOUND: { status: 500, title: 'The app file cannot be loaded' },
@@ -199,6 +200,11 @@ export function partOf(value: unknown, name: string): unknown {
   } catch {
     return undefined
   }
+}
+
+/** Ends a text that another sentence follows. */
+export function sentence(text: string): string {
+  return /[.!?…:]$/.test(text) ? text : `${text}.`
 }
 
 /** Returns the message of any thrown value, at most 64,000 characters of it. */

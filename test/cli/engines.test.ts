@@ -37,6 +37,8 @@ test('rung engines lists what rungs need', async () => {
   ].entries())
     assert.ok(lines[index + 1]!.startsWith(start), lines[index + 1])
   assert.ok(lines.every((line) => line.length <= 80))
+  assert.deepEqual((await rung('engines', 'list')).lines, lines)
+  assert.equal((await rung('engines', 'list', 'redis')).code, 1)
   const { document } = await rung('engines', '--json')
   const engines = (document as { engines: Record<string, unknown>[] }).engines
   assert.deepEqual(

@@ -50,7 +50,7 @@ describe('a scale', () => {
     try {
       run()
     } catch (error) {
-      if (isRungError(error, 'CONFIG_INVALID')) return error.message
+      if (isRungError(error, 'COMMAND_INVALID')) return error.message
       throw error
     }
     return 'it is accepted'
@@ -91,7 +91,7 @@ describe('the parts of a name', () => {
     assert.deepEqual(namesOf(partsNamed(plan, 'web')), ['web-1', 'web-2'])
     assert.deepEqual(namesOf(partsNamed(plan, 'web-2')), ['web-2'])
     assert.deepEqual(namesOf(partsNamed(plan, 'postgres')), ['postgres'])
-    assert.throws(() => partsNamed(plan, 'we'), { code: 'CONFIG_INVALID' })
+    assert.throws(() => partsNamed(plan, 'we'), { code: 'COMMAND_INVALID' })
   })
 })
 
@@ -108,7 +108,7 @@ describe('a request to a fleet', () => {
       '{"command":"scale","web":65}',
     ]
     for (const text of [...wrong, '{"command":"restart","part":"../x"}', '{"command":"kill"}']) {
-      assert.throws(() => parseRequest(text), { code: 'CONFIG_INVALID' }, text)
+      assert.throws(() => parseRequest(text), { code: 'COMMAND_INVALID' }, text)
     }
   })
 })

@@ -165,13 +165,16 @@ for (const { rung, webs, skip } of [
       assert.deepEqual([await versionsAt(facts), (await builds()).length, await names()], ['4', 1, before1])
     })
 
-    it('refuses what would break the running code, what runs already, and what is not there', async () => {
+    it('refuses what would break the running code and what is not there, and leaves alone what runs already', async () => {
       await project.write('4', { [guard]: `${guard}\nthrow new Error('it cannot be loaded')` })
       const broken = await rungs<{ error: { message: string } }>(1, 'deploy')
-      assert.match(broken.error.message, /it cannot be loaded.* No process was restarted\./)
+      assert.match(
+        broken.error.message,
+        /^app\.ts cannot be loaded: app\.ts:\d+:\d+: it cannot be loaded\. No process was restarted\./,
+      )
       await project.write('4')
-      const same = await rungs<{ error: { code: string; message: string } }>(1, 'deploy')
-      assert.match(same.error.message, /runs already, and nothing was changed/)
+      const same = await rungs<Deployed>(0, 'deploy')
+      assert.deepEqual([same.outcome, same.build], ['unchanged', same.previous])
       const nowhere = await rungs<{ error: { code: string } }>(1, 'deploy', 'nowhere')
       assert.equal(nowhere.error.code, 'APP_NOT_FOUND')
       const pids = (await parts()).map(({ pid }) => pid)

@@ -173,13 +173,14 @@ describe('a running fleet', { skip }, () => {
     const cases: [command: string[], says: RegExp][] = [
       [['scale', 'web=40'], /^This may need \d+ connections, and Postgres was started with \d+\./],
       [['scale', 'web=0'], /^web must be a whole number from 1 to 64, or two of them: 2\.\.8\.$/],
-      [['scale', 'redis=2'], /^"redis=2" is not a number of parts\./],
+      [['scale', 'wbe=2'], /^"wbe" cannot be scaled; these can: web, worker, replicas\.$/],
+      [['scale', 'web=two'], /^"web=two" is not a number of parts\./],
       [['restart', 'nobody'], /^There is no part "nobody"\. There are edge, balancer, web-1, /],
-      [['kill', 'web-1'], /^web-1 belongs to a fleet in production\. .*--yes$/],
+      [['kill', 'web-1'], /^This fleet runs in production mode \(NODE_ENV\)\. .*rung kill web-1 --yes$/],
     ]
     for (const [command, says] of cases) {
       const { code, message } = await refused(...command)
-      assert.equal(code, 'CONFIG_INVALID')
+      assert.equal(code, 'COMMAND_INVALID')
       assert.match(message, says)
     }
   })

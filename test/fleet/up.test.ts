@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { appendFile, mkdir, open, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -89,6 +89,14 @@ describe('rung up 10k', { skip }, () => {
     assert.deepEqual([...new Set(lines.map(({ part }) => part))], ['postgres', 'redis'])
     const unknown = await rung(['logs', 'nobody'], scratch.dataDir)
     assert.match(unknown.stderr, /no log of "nobody".*web-1/)
+    const old = path.join(scratch.dataDir, 'fleet/web-7')
+    await mkdir(old)
+    await writeFile(path.join(old, 'server.log'), 'it ran once\n')
+    const shows = async (...args: string[]) =>
+      (await rung(['logs', ...args], scratch.dataDir)).stdout.includes('it ran once')
+    assert.deepEqual([await shows(), await shows('web')], [false, false], 'the fleet has no web-7')
+    assert.deepEqual([await shows('--all'), await shows('web', '--all'), await shows('web-7')], [true, true, true])
+    await rm(old, { recursive: true })
   })
 
   it('shows what its parts write, as it comes', async () => {
@@ -123,11 +131,17 @@ describe('rung up 10k', { skip }, () => {
       for (const hidden of [secret, password]) assert.ok(!text.includes(hidden))
   })
 
-  it('refuses a second one on the same data directory', async () => {
+  it('refuses a second one on the same data directory, and does not wait for a change', async () => {
     const second = await scratch.startFails({ up: '10k' })
     sameExit(second, 1)
     assert.equal(second.error?.code, 'DATA_DIR_IN_USE')
     assert.match(second.error.message, new RegExp(`^Process ${up.pid} runs rung up on `))
+    for (const command of ['start', 'dev']) {
+      const { code, stderr } = await rung([command, facts.app], scratch.dataDir, {}, scratch.dir)
+      assert.equal(code, 1, command)
+      assert.match(stderr, new RegExp(`^rung up 10k runs here, as process ${up.pid}\\. End it with rung stop, `, 'm'))
+      assert.doesNotMatch(stderr, /Waiting for a change/)
+    }
   })
 
   it('starts again what is killed, and loses nothing that was acknowledged', async () => {
@@ -351,7 +365,9 @@ describe('rung up', { skip }, () => {
           /^Port \d+ of 127\.0\.0\.1 is in use\. .*set PORT \(or --port\) to another one\.$/,
         ],
         [{ args: ['--web', 'two'] }, 'CONFIG_INVALID', /^--web is "two"/],
-        [{ up: '100m' }, 'CONFIG_INVALID', /^There is no rung "100m"; there are 1k, 10k, 100k\.$/],
+        [{ up: '100m' }, 'COMMAND_INVALID', /^"100m" is not a rung\. Rungs are 1k, 10k and 100k\.$/],
+        [{ up: '100kk' }, 'COMMAND_INVALID', /^"100kk" is not a rung\./],
+        [{ up: '100K' }, 'COMMAND_INVALID', /^"100K" is not a rung\./],
         [{ env: { RUNG_EDGE: 'yes' } }, 'CONFIG_INVALID', /^RUNG_EDGE is "yes"/],
         [{ env: { LOG_LEVEL: 'loud' } }, 'CONFIG_INVALID', /^LOG_LEVEL is "loud"/],
         [{ env: { RUNG_TRUST_PROXY: 'everybody' } }, 'CONFIG_INVALID', /^RUNG_TRUST_PROXY is "everybody"/],

@@ -94,5 +94,5 @@ test('an app that cannot be loaded twice is told, and so are options that do not
     ['--nodes', '2', '--lag', '1s'],
     ['--nodes', '2', '--seed', 'x'],
   ])
-    assert.match((await run(['nodes/own-app.ts', ...args])).all, /CONFIG_INVALID/, args.join(' '))
+    assert.match((await run(['nodes/own-app.ts', ...args])).all, /(CONFIG|COMMAND)_INVALID/, args.join(' '))
 })
