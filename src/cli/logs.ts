@@ -17,7 +17,7 @@ const logs: Command = {
     'With -f it continues until Ctrl-C; with -f and --json each line is a document of its',
     'own.',
   ].join('\n'),
-  examples: ['rung logs', 'rung logs web -f', 'rung logs postgres --lines 200'],
+  examples: ['rung logs', 'rung logs web -f', 'rung logs --all', 'rung logs postgres --lines 200'],
   options: {
     follow: { type: 'boolean', short: 'f', help: 'Continue with new lines as they are written.' },
     all: { type: 'boolean', help: 'Also parts that the running fleet no longer has.' },

@@ -54,7 +54,7 @@ export async function main(args: readonly string[], env: Input['env'], cwd: stri
     return typeof outcome === 'number' ? outcome : present(outcome, input)
   } catch (error) {
     report(error, json, env, out)
-    process.send?.({ failed: isRungError(error) ? error.code : 'UNEXPECTED' }) // to `rung dev`
+    if (process.connected) process.send!({ failed: isRungError(error) ? error.code : 'UNEXPECTED' }, () => {}) // to `rung dev`
     return 1
   }
 }
