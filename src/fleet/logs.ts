@@ -20,12 +20,12 @@ export interface LogLine {
 /** Returns the logs of the parts that run now, and of ended ones whose folders still exist. */
 export async function logFiles(dataDir: string): Promise<LogFile[]> {
   const running = (await runningFleet(dataDir))?.parts.map(({ name, log }) => ({ name, file: log, isOld: false })) ?? []
+  const isOld = running.length > 0 // else it is not known which parts it has
   const folders = await readdir(fleetDir(dataDir), { withFileTypes: true }).catch(() => [])
   const ended = folders
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => ({ name, file: path.join(fleetDir(dataDir), name, 'server.log'), isOld }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-  const isOld = running.length > 0
   const postgres = { name: 'postgres', file: path.join(dataDir, 'postgres.log'), isOld }
   const others = [...ended, postgres].filter(({ name }) => !running.some((part) => part.name === name))
   return [...running, ...others].filter(({ file }) => existsSync(file))
