@@ -1,10 +1,12 @@
-import { after, sleep, systemClock } from '../../kernel/clock.ts'
+import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { type Place, parseLsn, parsePlace, placeAt, placeSql, timelineOf } from '../../kernel/position.ts'
+import { type Place, parseLsn, parsePlace, placeAt, timelineOf } from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
 import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
-import { isOutdated, otherPrimary, sqlState } from './errors.ts'
+import { behind, otherPrimary, sqlState } from './errors.ts'
 import { chooseReplica, chooseStale, PrimaryHistory } from './freshness.ts'
+import { type Lent, OnPrimary, RoutedRead } from './routed-read.ts'
+import { Turns } from './turns.ts'
 import { type Answer, type Server, WatchedServer } from './watched.ts'
 
 export interface ClusterOptions {
@@ -40,14 +42,6 @@ const lagShareToReturn = 1 / 5
  */
 export function clusterDatabase(options: ClusterOptions): Database {
   return new Cluster(options)
-}
-
-/** Behind a read, on whichever server. The end of the primary's log covers what is not written out yet. */
-const askSeen: Statement = {
-  text: `select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text
-    else ${placeSql('pg_current_wal_insert_lsn()')} end as place`,
-  values: [],
-  name: 'rung_seen',
 }
 
 class Cluster implements Database {
@@ -439,53 +433,6 @@ function xidsOf({ rows }: Result): ReadonlySet<string> {
   return new Set(rows.map(({ xid }) => String(xid)))
 }
 
-function behind(): RungError {
-  return new RungError(
-    'DATA_BEHIND',
-    'No server that shows what this session has seen has time for it. Try again shortly.',
-  )
-}
-
-/** A number of turns, taken in the order of asking. */
-class Turns {
-  readonly #max: number
-  #taken = 0
-  readonly #waiting = new Set<() => void>()
-
-  constructor(max: number) {
-    this.#max = max
-  }
-
-  /**
-   * @returns what ends the turn; it is called once
-   * @throws DATA_BEHIND if none is free by then, ms on the monotonic clock
-   */
-  async take(deadlineAt: number): Promise<() => void> {
-    if (this.#taken >= this.#max) await this.#wait(deadlineAt)
-    else this.#taken += 1
-    return () => {
-      const [next] = this.#waiting
-      if (!next) this.#taken -= 1
-      else next() // the turn passes on
-    }
-  }
-
-  #wait(deadlineAt: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const next = () => {
-        this.#waiting.delete(next)
-        forget()
-        resolve()
-      }
-      this.#waiting.add(next)
-      const forget = after(Math.max(0, deadlineAt - systemClock.ticks()), () => {
-        this.#waiting.delete(next)
-        reject(behind())
-      })
-    })
-  }
-}
-
 function stateOf({ name, last, inRotation, lagMs, trouble }: WatchedServer): ServerState {
   const role = last === undefined ? 'away' : last.isPrimary ? 'primary' : 'replica'
   return { name, role, inRotation, lagMs: role === 'primary' ? 0 : lagMs, trouble }
@@ -493,133 +440,4 @@ function stateOf({ name, last, inRotation, lagMs, trouble }: WatchedServer): Ser
 
 function lagText(ms: number): string {
   return Number.isFinite(ms) ? `${(ms / 1000).toFixed(1)} s` : 'an unknown time'
-}
-
-/** A connection of one server. */
-interface Lent {
-  connection: Connection
-  server: WatchedServer
-  /** Returns the place that `askSeen` was answered with. */
-  seenIn(answer: Result): Place | undefined
-  mayRunElsewhere(error: unknown): boolean
-  release(broken?: boolean): void
-}
-
-/** A connection that says so when its server turns out to be no primary any more, as after a failover. */
-class OnPrimary implements Connection {
-  readonly #connection: Connection
-  readonly #server: WatchedServer
-
-  constructor(connection: Connection, server: WatchedServer) {
-    this.#connection = connection
-    this.#server = server
-  }
-
-  get inTransaction(): boolean {
-    return this.#connection.inTransaction
-  }
-
-  run(statement: Statement): Promise<Result> {
-    return this.#connection.run(statement).catch((error) => this.#explain(error))
-  }
-
-  runTogether(statements: readonly Statement[]): Promise<Result>[] {
-    return this.#connection.runTogether(statements).map((answer) => answer.catch((error) => this.#explain(error)))
-  }
-
-  cancel(): Promise<void> {
-    return this.#connection.cancel()
-  }
-
-  release(broken?: boolean): void {
-    this.#connection.release(broken)
-  }
-
-  /** Servers refuse to write when their disk is full, and as replicas, with the same error (25006). */
-  async #explain(error: unknown): Promise<never> {
-    if (sqlState(error) !== '25006') throw error
-    const answer = await this.#server.look().catch(() => undefined)
-    if (answer?.isPrimary) throw error
-    throw otherPrimary(error)
-  }
-}
-
-/** A connection for a reader, which moves on to another server when one is lost. */
-class RoutedRead implements Connection {
-  readonly inTransaction = false
-  readonly #lend: (avoid: ReadonlySet<WatchedServer>) => Promise<Lent>
-  readonly #avoid = new Set<WatchedServer>()
-  readonly #all: Lent[]
-  #now: Lent
-  #moving: Promise<Lent> | undefined
-
-  constructor(first: Lent, lend: (avoid: ReadonlySet<WatchedServer>) => Promise<Lent>) {
-    this.#now = first
-    this.#all = [first]
-    this.#lend = lend
-  }
-
-  async run(statement: Statement): Promise<Result> {
-    let lent = this.#now
-    for (;;) {
-      try {
-        return await runAndSee(lent, statement)
-      } catch (error) {
-        if (!lent.mayRunElsewhere(error)) throw error
-        lent = await this.#moveOn(lent)
-      }
-    }
-  }
-
-  runTogether(statements: readonly Statement[]): Promise<Result>[] {
-    const { connection, seenIn } = this.#now
-    const answers = connection.runTogether([...statements, askSeen])
-    const asked = answers.pop()!
-    asked.catch(() => {})
-    return answers.map(async (answer) => ({ ...(await answer), seen: seenIn(await asked) }))
-  }
-
-  async cancel(): Promise<void> {
-    await Promise.all(this.#all.map(({ connection }) => connection.cancel()))
-  }
-
-  release(broken = false): void {
-    for (const lent of this.#all) lent.release(broken)
-  }
-
-  /** Statements that failed together move together. */
-  #moveOn(from: Lent): Promise<Lent> | Lent {
-    if (this.#now !== from) return this.#now
-    this.#moving ??= this.#next(from).finally(() => {
-      this.#moving = undefined
-    })
-    return this.#moving
-  }
-
-  async #next(from: Lent): Promise<Lent> {
-    this.#avoid.add(from.server)
-    const lent = await this.#lend(this.#avoid)
-    this.#all.push(lent)
-    this.#now = lent
-    return lent
-  }
-}
-
-async function runAndSee(lent: Lent, statement: Statement): Promise<Result> {
-  // A text without values may be several statements, which only a message of its own can carry.
-  if (statement.name === undefined && statement.values.length === 0) {
-    const answer = lent.connection.run(statement)
-    return { ...(await answer), seen: lent.seenIn(await lent.connection.run(askSeen)) }
-  }
-  const [answer, asked] = lent.connection.runTogether([statement, askSeen])
-  asked!.catch(() => {})
-  let result: Result
-  try {
-    result = await answer!
-  } catch (error) {
-    if (!isOutdated(error)) throw error
-    result = await lent.connection.run(statement) // it is prepared anew
-    return { ...result, seen: lent.seenIn(await lent.connection.run(askSeen)) }
-  }
-  return { ...result, seen: lent.seenIn(await asked!) }
 }

@@ -149,6 +149,14 @@ export function outcomeUnknown(error: unknown): RungError {
   )
 }
 
+/** The reader has seen more than the replicas show, and the primary has no time for it. */
+export function behind(): RungError {
+  return new RungError(
+    'DATA_BEHIND',
+    'No server that shows what this session has seen has time for it. Try again shortly.',
+  )
+}
+
 /** The server of a connection is no primary any more. An address may lead to such a server, until a balancer has noticed. */
 export function otherPrimary(cause?: unknown): RungError {
   return new RungError('DATA_UNAVAILABLE', 'Another server has become the primary of the database. Try again.', {
