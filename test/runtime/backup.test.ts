@@ -212,7 +212,7 @@ describe('rung backup', () => {
         assert.equal(result.error.code, 'BACKUP_UNSUPPORTED')
       }
       const { result } = await rung(scratch, ['backup', 'list', '--drill'])
-      assert.equal(result.error.code, 'CONFIG_INVALID')
+      assert.equal(result.error.code, 'COMMAND_INVALID')
     }))
 })
 
@@ -363,7 +363,7 @@ describe('rung restore', () => {
         '2026-11-03 10:61',
       ]) {
         const { error } = (await rung(scratch, ['restore', '--to', time, '--into', 'new'])).result
-        assert.deepEqual([error.code, error.message.includes(`"${time}"`)], ['CONFIG_INVALID', true])
+        assert.deepEqual([error.code, error.message.includes(`"${time}"`)], ['COMMAND_INVALID', true])
       }
     }))
 

@@ -352,7 +352,7 @@ export default defineApp({ name: 'notes', modules: [notes] })`,
   it('also in words', () =>
     withScratch(async ({ startFails }) => {
       const asked = await startFails({ args: ['--prot', '1'] })
-      saysOnce(asked, 'CONFIG_INVALID', /--prot.*rung start --help/)
+      saysOnce(asked, 'COMMAND_INVALID', /--prot.*rung start --help/)
     }))
 })
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { after, before, beforeEach, describe, it } from 'node:test'
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { type TestApp, type TestClient, testApp } from 'rung/testing'
 import { signatureOf } from '../payments/signature.ts'
 import { type FakeProvider, startProvider } from '../provider/provider.ts'
@@ -16,18 +16,19 @@ describe('shop', () => {
     provider = await startProvider({ secret })
     process.env.SHOP_PROVIDER_URL = provider.url
     process.env.SHOP_PROVIDER_SECRET = secret
+  })
+  after(() => provider?.stop())
+  /**
+   * Each test has an app of its own, whose circuit breaker has seen none of the failures of another test, and a shop with ten cups, and a
+   * customer.
+   */
+  beforeEach(async () => {
     const { default: definition } = await import('../app.ts')
     app = await testApp(definition, { signIn: async (key) => ({ authorization: `Token ${key}` }) })
     provider.sendEventsTo(`${app.url}/payments/webhook`)
-  })
-  after(async () => {
-    await provider?.stop()
-    await app?.stop()
-  })
-  /** Each test has a shop of its own, with ten cups, and a customer. */
-  beforeEach(async () => {
     ;({ shop, customer: ann } = await openShop())
   })
+  afterEach(() => app?.stop())
 
   async function openShop() {
     const { body: opened } = await app.request('/shops', { json: { name: 'Tea' }, expect: 201 })

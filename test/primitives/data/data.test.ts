@@ -358,6 +358,7 @@ describe('limits', () => {
       mine.write(async (tx) => {
         const [row] = await tx<{ pid: number }>`select pg_backend_pid() as pid`
         while ((await data.read((sql) => sql`select 1 from pg_stat_activity where pid = ${row!.pid}`)).length > 0);
+        await data.read((sql) => sql`select 1`) // what the server said before it went has been read by then
       }),
       (error) => isRungError(error, 'DATA_TIMEOUT') && /idle for too long/.test(error.message),
     )
