@@ -153,6 +153,11 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     await server?.renew(found, () => copy(found))
   }
 
+  async function becomePrimary(keeper: Client): Promise<void> {
+    await lead(keeper)
+    duties?.begin(() => server?.keeper() ?? keeper, socketDir)
+  }
+
   await log.read()
   const stopLooking = everyAlone(lookEveryMs, () => look().catch(() => {})) // the primary is away: it looks again
   try {
@@ -180,9 +185,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
       ...(member && { mayReturn: member.mayReturn, kill: member.kill }),
       repair,
       async onUp(keeper) {
-        if (!leads) return
-        await lead(keeper)
-        duties?.begin(() => server?.keeper() ?? keeper, socketDir)
+        if (leads) await becomePrimary(keeper)
       },
       onEvent: tell,
       ...(over && { over }),
@@ -205,8 +208,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     keeper: running.keeper,
     async promote() {
       leads = true
-      await lead(running.keeper())
-      duties?.begin(running.keeper, socketDir)
+      await becomePrimary(running.keeper())
     },
     async stop() {
       stopping.abort(new Error(`${name} is being stopped`))
