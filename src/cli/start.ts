@@ -72,8 +72,7 @@ async function serve(input: Input): Promise<Running> {
   await refuseBesideFleet(bindings.dataDir)
   const note = await noteStart(bindings.dataDir, bindings.role, app.name)
   try {
-    const running = await startApp(input, bindings, app, file, began)
-    await note.running(running)
+    const running = await startApp(input, bindings, app, file, began, note)
     return { ...running, stop: () => running.stop().finally(note.ended) }
   } catch (error) {
     await note.ended()
@@ -91,7 +90,14 @@ async function refuseBesideFleet(dataDir: string): Promise<void> {
   )
 }
 
-async function startApp(input: Input, bindings: Bindings, app: App, file: string, began: number): Promise<Running> {
+async function startApp(
+  input: Input,
+  bindings: Bindings,
+  app: App,
+  file: string,
+  began: number,
+  note?: Awaited<ReturnType<typeof noteStart>>,
+): Promise<Running> {
   const { cwd, json, out } = input
   const { data, dataDir, role, rung } = bindings
   const { host, port } = bindings.http
@@ -145,16 +151,18 @@ async function startApp(input: Input, bindings: Bindings, app: App, file: string
     out.line(`  data       ${data.engine === 'embedded' ? place : 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')
   }
-  present(result(view, print), input)
   const { inFleet } = bindings
   if (!inFleet)
     await recordBuild(file, bindings, running).catch((err) => log.warn({ event: 'deploy', err }, notRecorded))
+  await note?.running(running)
+  // This comes last: from here on a signal makes this process stop at once, and say that it is not ready.
+  present(result(view, print), input)
   return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
 }
 
 const notRecorded = 'this start was not recorded as a deploy'
 
-/** Records a deploy if this build is another one than that of the last start. It is done when the app answers already. */
+/** Records a deploy if this build is another one than that of the last start. */
 async function recordBuild(file: string, { build, dataDir, rung }: Bindings, { server }: Running): Promise<void> {
   const id = build ?? (await buildOf(file, dataDir))
   if (id !== undefined) await recordStart(server.connection, { build: id, rung, startedBy: 'rung start' })

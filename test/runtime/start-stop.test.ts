@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import path from 'node:path'
-import { after, before, describe, it, type TestContext } from 'node:test'
+import { after, before, describe, it } from 'node:test'
 import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { openDataDir } from '../../src/engines/postgres/data-dir.ts'
 import { observe } from '../../src/observe/observe.ts'
@@ -405,8 +405,8 @@ describe('stop', () => {
       sameExit(await next.stop(), 0)
     }))
 
-  it('answers what is in hand first, and says meanwhile that it is not ready', (t) =>
-    twiceIfBroken(t, async (scratch) => {
+  it('answers what is in hand first, and says meanwhile that it is not ready', () =>
+    withScratch(async (scratch) => {
       copyTemplate(scratch.dataDir)
       const one = await scratch.start()
       const release = await holdLock(scratch, 7)
@@ -420,7 +420,7 @@ describe('stop', () => {
       assert.deepEqual(JSON.parse(body), { status: 'not ready', checks: { draining: true, database: true } })
       assert.ok(isRunning(one.pid) && isRunning(one.postgresPid))
       await release()
-      const answer = await inHand.catch(brokenAt('in hand'))
+      const answer = await inHand
       assert.equal(answer.status, 200)
       assert.deepEqual(await answer.json(), { key: 7 })
       sameExit(await one.exited, 0)
@@ -555,27 +555,9 @@ function spawnMode(folder: string): { mode: string } {
 }
 
 function held({ url }: { url: string }, key: number): Promise<Response> {
-  return fetch(`${url}/held/${key}`)
-}
-
-function brokenAt(what: string): (error: Error) => never {
-  return (error) => {
-    throw new TypeError(`${what}: ${error.cause ?? error}`, { cause: error })
-  }
-}
-
-/**
- * On a busy machine a connection of this test was seen to be closed without an answer, which connection and why is not known yet. It is told
- * and tried once more.
- */
-async function twiceIfBroken(t: TestContext, body: (scratch: Scratch) => Promise<void>): Promise<void> {
-  try {
-    await withScratch(body)
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    t.diagnostic(`tried again after: ${error.message}`)
-    await withScratch(body)
-  }
+  const answer = fetch(`${url}/held/${key}`)
+  answer.catch(() => {}) // a test that fails first must be the failure that is reported
+  return answer
 }
 
 /** Holds an advisory lock; the returned function lets it go. */
@@ -617,7 +599,7 @@ async function halfRequest(app: { url: string }, route: string) {
     text += chunk
   })
   socket.write(`GET ${route} HTTP/1.1\r\nHost: a\r\n`)
-  await (await fetch(`${app.url}/healthz`).catch(brokenAt('round trip'))).text() // a round trip later the server has read the half
+  await (await fetch(`${app.url}/healthz`)).text() // a round trip later the server has read the half
   return {
     socket,
     async finish() {
