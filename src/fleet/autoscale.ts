@@ -73,7 +73,10 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   let queue: QueueMemory | undefined
   let starts: number[] = []
   let cpu: { at: number; times: CpuTimes } | undefined
+  /** A change of its own and, if it failed, the pause after it. */
   let changing: Promise<void> | undefined
+  /** The change itself. */
+  let inProgress: Promise<void> | undefined
   let told = ''
   let running: Promise<void> = Promise.resolve()
   const file = path.join(dir, 'scaling.json')
@@ -198,7 +201,12 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
     told = key
     const began = systemClock.ticks()
     try {
-      await live({ command: 'scale', ...wanted }, note)
+      const change = live({ command: 'scale', ...wanted }, note)
+      const settled = () => {
+        inProgress = undefined
+      }
+      inProgress = change.then(settled, settled)
+      await change
       told = ''
       if (names.some((name) => wanted[name]! > before[name])) {
         starts = [...starts, systemClock.ticks() - began].slice(-startsKept)
@@ -240,6 +248,10 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
 
   return {
     async handle(request, tell) {
+      if (inProgress && request.command !== 'kill' && request.command !== 'kill-zone') {
+        tell('The autoscaler changes the number of processes now. This begins when it is done.')
+        await inProgress
+      }
       if (request.command !== 'scale') return live(request, tell)
       const present = countsOf(topology())
       const next = new Map(ranges)

@@ -72,11 +72,8 @@ it(
       assert.match(ps.stdout(), /^web 1 to 3, autoscaled: .+\.$/m)
       assert.match(ps.stdout(), /^worker 0 to 2, autoscaled: .+\.$/m)
 
-      // The autoscaler may be changing the fleet at this moment.
-      const { scaling } = await until(async () => {
-        const { exited, stdout } = run('scale', 'web=2..4', '--json')
-        return (await exited).code === 0 && (JSON.parse(stdout()) as { scaling: object })
-      }, 'the range is changed')
+      // The autoscaler may be changing the fleet at this moment: a command waits for it.
+      const { scaling } = await rung<{ scaling: object }>('scale', 'web=2..4')
       assert.deepEqual(scaling, { web: { least: 2, most: 4 }, worker: { least: 0, most: 2 } })
       const refused = run('scale', 'web=2..40')
       sameExit(await refused.exited, 1)
