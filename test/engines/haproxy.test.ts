@@ -28,7 +28,7 @@ test('recipe: what clients and servers may do', () => {
     '  http-request set-header X-Forwarded-For %[src]',
     '  option redispatch 1',
     '  http-request disable-l7-retry unless METH_GET',
-    '  server web-1 127.0.0.1:3001',
+    '  server web-1.unchecked 127.0.0.1:3001 backup maxconn 4000 maxqueue 1000',
     "  stats socket '/data/balancer/admin.sock' mode 600 level admin",
   ])
     assert.ok(text.split('\n').includes(line), line)
@@ -59,6 +59,11 @@ function send(url: string, method: string, agent: Agent): Promise<string> {
   })
 }
 
+async function stop({ process }: BalancedApp): Promise<void> {
+  process.kill('SIGKILL')
+  await ended(process.pid!)
+}
+
 describe('HAProxy', { skip }, () => {
   it('a server that is killed: no GET fails, and no POST is executed twice', async () => {
     await withBalancer(3, async ({ server, apps, executed }) => {
@@ -77,8 +82,7 @@ describe('HAProxy', { skip }, () => {
       for (const victim of apps.slice(0, 2)) {
         const before = answers.length
         await until(() => answers.length > before + 100, 'there is load')
-        victim.process.kill('SIGKILL')
-        await ended(victim.process.pid!)
+        await stop(victim)
         const after = answers.length
         await until(() => answers.length > after + 300, 'it goes on')
       }
@@ -121,9 +125,26 @@ describe('HAProxy', { skip }, () => {
     })
   })
 
+  it('tries all processes while each of them says that it is not ready, for then it is none of them', async () => {
+    await withBalancer(2, async ({ server, apps, untilStatus }) => {
+      for (const app of apps) await app.tell({ ready: false })
+      for (const app of apps) await untilStatus(app.name, 'DOWN')
+      const bodies = new Set<string>()
+      await until(async () => {
+        const { status, body } = await askPage(server.url, '/')
+        assert.equal(status, 200)
+        return bodies.add(body).size === 2
+      }, 'both answer')
+      assert.deepEqual(await server.balancing.look('web-1'), { requests: 0, isUp: false })
+      await apps[1]!.tell({ ready: true })
+      await untilStatus('web-2', 'UP')
+      for (let n = 0; n < 10; n += 1) assert.equal((await askPage(server.url, '/')).body, 'web-2')
+    })
+  })
+
   it('without any server answers 503 in the form of a problem', async () => {
     await withBalancer(1, async ({ server, apps, untilStatus }) => {
-      await apps[0]!.tell({ ready: false })
+      await stop(apps[0]!)
       await untilStatus('web-1', 'DOWN')
       const { status, body, headers } = await askPage(server.url, '/')
       assert.deepEqual(
@@ -291,7 +312,7 @@ describe('HAProxy', { skip }, () => {
           const post = await askPage(edge.server.url, '/dies', { method: 'POST', body: 'x', headers: id })
           const read = await askPage(edge.server.url, '/dies', { headers: id })
           const cookie = await askPage(edge.server.url, '/dies', { headers: { ...id, cookie: 'rung_session=x' } })
-          await apps[0]!.tell({ ready: false })
+          await stop(apps[0]!)
           await untilStatus('web-1', 'DOWN')
           const away = await askPage(edge.server.url, '/', { method: 'POST', headers: id })
           const gone = await askPage(edge.server.url, '/x', { headers: id })

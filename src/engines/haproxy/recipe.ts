@@ -54,32 +54,48 @@ const checked =
 
 type ServerSettings = Pick<HaproxySettings, 'requestsMax' | 'queueMax'>
 
-function serverKeywords({ requestsMax, queueMax }: ServerSettings): string {
-  return `${checked} slowstart 3s maxconn ${requestsMax} maxqueue ${queueMax}`
+/**
+ * Each process is two servers: one that is checked, and a `backup` without a check, which gets requests only while no checked one is up.
+ * When all processes fail their checks, they are more likely overloaded, or without their database, than gone: each answers what it can.
+ */
+function serversOf(name: string, settings: ServerSettings): readonly { name: string; keywords: string }[] {
+  const limits = `maxconn ${settings.requestsMax} maxqueue ${settings.queueMax}`
+  return [
+    { name: word(name), keywords: `${checked} slowstart 3s ${limits}` },
+    { name: lastResortOf(name), keywords: `backup ${limits}` },
+  ]
 }
 
-/** Returns the command that adds a server to a running HAProxy, which ignores `default-server` there. It is in maintenance at first. */
-export function addServerCommand(
+const lastResortOf = (name: string) => `${word(name)}.unchecked`
+
+/** Returns the commands that add a process to a running HAProxy. It is in maintenance at first. */
+export function addServerCommands(
   settings: ServerSettings,
   { name, address }: HaproxySettings['servers'][number],
-): string {
-  return `add server ${serverPath(name)} ${serverAddress(address)} ${serverKeywords(settings)}`
+): { server: string; command: string }[] {
+  return serversOf(name, settings).map((one) => ({
+    server: `${backend}/${one.name}`,
+    command: `add server ${backend}/${one.name} ${serverAddress(address)} ${one.keywords}`,
+  }))
 }
 
-/** Returns the name of a server in commands: `app/web-2`. */
-export function serverPath(name: string): string {
-  return `${backend}/${word(name)}`
+/** Returns the names of the servers of a process in commands, the checked one first: `app/web-2`. */
+export function serverPaths(name: string): [checked: string, lastResort: string] {
+  return [`${backend}/${word(name)}`, `${backend}/${lastResortOf(name)}`]
 }
 
-/** Finds a server in the answer to `show stat`: its sessions, running and waiting, and whether it takes requests. */
+/** Finds a process in the answer to `show stat`: its sessions, running and waiting, and whether it takes requests. */
 export function serverIn(stat: string, name: string): { requests: number; isUp: boolean } | undefined {
   const [heads, ...rows] = stat
     .replace(/^# /, '')
     .split('\n')
     .map((line) => line.split(','))
   const at = (row: string[], column: string) => row[heads!.indexOf(column)]
-  const row = rows.find((one) => at(one, 'pxname') === backend && at(one, 'svname') === name)
-  return row && { requests: Number(at(row, 'scur')) + Number(at(row, 'qcur')), isUp: /^UP\b/.test(at(row, 'status')!) }
+  const rowOf = (server: string) => rows.find((one) => at(one, 'pxname') === backend && at(one, 'svname') === server)
+  const [checked, lastResort] = [rowOf(name), rowOf(lastResortOf(name))]
+  const requestsOf = (row: string[] | undefined) => (row ? Number(at(row, 'scur')) + Number(at(row, 'qcur')) : 0)
+  if (!checked) return undefined
+  return { requests: requestsOf(checked) + requestsOf(lastResort), isUp: /^UP\b/.test(at(checked, 'status')!) }
 }
 
 /** Returns how long HAProxy waits for the app, in ms. The app itself ends requests that take too long, so this is for an app that hangs. */
@@ -91,7 +107,7 @@ function answerTimeoutMs({ requestTimeoutMs }: Pick<HaproxySettings, 'requestTim
  * Returns the configuration.
  *
  * - A server takes requests while it answers `/readyz` with 200 and accepts connections. Nothing else takes it out: failures of
- *   requests are not counted (`observe layer4`), since a client could cause them.
+ *   requests are not counted (`observe layer4`), since a client could cause them. If all fail their checks, all are tried.
  * - A request is sent again, to another server, if nothing of it was sent before (`conn-failure`), and a GET or HEAD also if the server
  *   died before its answer. Nothing else is ever sent twice. This is the only layer that retries: the page cache has one upstream.
  * - A server that comes back gets its full share only after some seconds (`slowstart`).
@@ -144,10 +160,14 @@ backend ${backend}
   http-check expect status 200
   retries 3
   option redispatch 1
+  option allbackups
   retry-on conn-failure empty-response
   http-request disable-l7-retry unless METH_GET
-  default-server ${serverKeywords(settings)}
-${settings.servers.map(({ name, address }) => `  server ${word(name)} ${serverAddress(address)}`).join('\n')}
+${settings.servers
+  .flatMap(({ name, address }) =>
+    serversOf(name, settings).map((one) => `  server ${one.name} ${serverAddress(address)} ${one.keywords}`),
+  )
+  .join('\n')}
 `
 }
 

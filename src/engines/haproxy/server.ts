@@ -9,7 +9,7 @@ import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { askHaproxy } from './client.ts'
 import {
-  addServerCommand,
+  addServerCommands,
   adminSocket,
   type HaproxySettings,
   haproxyConfig,
@@ -18,7 +18,7 @@ import {
   haproxyVersion,
   haproxyVersionFlag,
   serverIn,
-  serverPath,
+  serverPaths,
 } from './recipe.ts'
 
 export interface InstalledHaproxy {
@@ -130,32 +130,41 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
       if (complaint !== '') throw refused(command, complaint)
     }
   }
-  const stateOf = (name: string, state: string) => `set server ${serverPath(name)} state ${state}`
   return {
     async admit(upstream) {
       const { name, address } = upstream
-      const command = addServerCommand(settings, upstream)
-      const said = await ask(command)
-      if (/^Already exists/.test(said)) {
-        const port = address.slice(address.lastIndexOf(':') + 1)
-        await ask(`set server ${serverPath(name)} addr ${address.slice(0, -port.length - 1)} port ${port}`)
-      } else if (!/^New server registered/.test(said)) throw refused(command, said)
-      await tell(`enable health ${serverPath(name)}`, stateOf(name, 'ready'))
+      for (const { server, command } of addServerCommands(settings, upstream)) {
+        const said = await ask(command)
+        if (/^Already exists/.test(said)) {
+          const port = address.slice(address.lastIndexOf(':') + 1)
+          await ask(`set server ${server} addr ${address.slice(0, -port.length - 1)} port ${port}`)
+        } else if (!/^New server registered/.test(said)) throw refused(command, said)
+      }
+      const [checked, lastResort] = serverPaths(name)
+      await tell(`enable health ${checked}`, stateOf(checked, 'ready'), stateOf(lastResort, 'ready'))
     },
     async drain(name) {
-      const command = stateOf(name, 'drain')
-      const said = await ask(command)
-      if (said !== '' && !noServer.test(said)) throw refused(command, said)
+      for (const server of serverPaths(name)) {
+        const command = stateOf(server, 'drain')
+        const said = await ask(command)
+        if (said !== '' && !noServer.test(said)) throw refused(command, said)
+      }
     },
     look: async (name) => serverIn(await ask('show stat'), name),
     async forget(name) {
-      const said = await ask(stateOf(name, 'maint'))
-      if (noServer.test(said)) return
-      const command = `del server ${serverPath(name)}`
-      const outcome = await ask(command)
-      if (!/^Server deleted/.test(outcome) && !noServer.test(outcome)) throw refused(command, outcome)
+      for (const server of serverPaths(name)) {
+        const said = await ask(stateOf(server, 'maint'))
+        if (noServer.test(said)) continue
+        const command = `del server ${server}`
+        const outcome = await ask(command)
+        if (!/^Server deleted/.test(outcome) && !noServer.test(outcome)) throw refused(command, outcome)
+      }
     },
   }
+}
+
+function stateOf(server: string, state: string): string {
+  return `set server ${server} state ${state}`
 }
 
 function refused(command: string, answer: string): RungError {
