@@ -15,6 +15,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   kill: () => import('./kill.ts'),
   deploy: () => import('./deploy.ts'),
   deploys: () => import('./deploys.ts'),
+  load: () => import('./load.ts'),
   stop: () => import('./stop.ts'),
   topology: () => import('./topology.ts'),
   migrate: () => import('./migrate.ts'),

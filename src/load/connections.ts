@@ -18,6 +18,8 @@ export interface Answer {
   readonly body: Buffer
   /** Returns the value of a header; several of one name are joined by line feeds. */
   header(name: string): string | undefined
+  /** Returns the body, parsed. @throws SyntaxError */
+  json<Value = unknown>(): Value
 }
 
 /**
@@ -214,7 +216,7 @@ function parseAnswer(received: Buffer, isHead: boolean, ended: boolean): Parsed 
     rest = 0
     isLast = true
   }
-  return { status, body, header, isLast, rest }
+  return { status, body, header, json: () => JSON.parse(body.toString()), isLast, rest }
 }
 
 function parseChunks(received: Buffer, begin: number): { body: Buffer; end: number } | undefined {

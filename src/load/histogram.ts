@@ -27,13 +27,14 @@ export interface HistogramJson {
 const bits = 7
 const perOctave = 1 << bits
 const valueMax = 2 ** 31 - 1
+export const bucketCount = (31 - bits + 1) * perOctave
 
 export function createHistogram(from?: HistogramJson): Histogram {
   const counts: number[] = []
   let [count, max, sum] = [0, 0, 0]
   const histogram: Histogram = {
     add(ms) {
-      const bucket = bucketOf(Math.max(0, Math.min(valueMax, Math.round(ms * 1_000))))
+      const bucket = bucketOf(ms)
       counts[bucket] = (counts[bucket] ?? 0) + 1
       count += 1
       sum += ms
@@ -74,8 +75,9 @@ export function createHistogram(from?: HistogramJson): Histogram {
   return histogram
 }
 
-/** Below 256 one bucket for each value, then 128 for each doubling. */
-function bucketOf(value: number): number {
+/** Returns the bucket of a duration in ms: below 256 µs one for each value, then 128 for each doubling. */
+export function bucketOf(ms: number): number {
+  const value = Math.max(0, Math.min(valueMax, Math.round(ms * 1_000)))
   const shift = Math.max(0, 31 - Math.clz32(value) - bits)
   return shift * perOctave + (value >>> shift)
 }

@@ -1,11 +1,12 @@
 import { performance } from 'node:perf_hooks'
-import { atMost, sleep, systemClock } from '../kernel/clock.ts'
-import { RungError } from '../kernel/errors.ts'
+import { atMost, every, sleep, systemClock } from '../kernel/clock.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Random, seededRandom } from '../kernel/random.ts'
 import { inThread } from '../kernel/threads.ts'
-import { arrivals, secondsOf } from './arrivals.ts'
-import { openConnections } from './connections.ts'
+import { arrivals } from './arrivals.ts'
+import { type Connections, openConnections } from './connections.ts'
 import { createHistogram, type Histogram, type HistogramJson } from './histogram.ts'
+import { countersIn, createMeter, type Second, sharedCounters } from './live.ts'
 import { checkScenario, type Journey, type Scenario } from './scenario.ts'
 import { createVisitor, JourneyOver } from './visitor.ts'
 
@@ -16,9 +17,17 @@ export interface LoadResult {
   seconds: number
   /** By route. Latencies count from when a request was due, and include those of failures. */
   routes: ReadonlyMap<string, RouteResult>
+  /** By journey: the sum of its requests' latencies, without the time to think. A journey fails once at most. */
+  byJourney: ReadonlyMap<string, RouteResult>
   /** All routes together, and what failed in journeys beside their requests. */
   all: RouteResult
+  timeline: readonly Second[]
   generator: Generator
+}
+
+export interface LoadOptions {
+  /** Called after each second of the load. */
+  onSecond?(second: Second): void
 }
 
 export interface RouteResult {
@@ -44,65 +53,132 @@ interface Share {
   journeys: number
   seconds: number
   failed: Record<string, number>
-  routes: [name: string, latency: HistogramJson, failures: Record<string, number>][]
+  routes: Results
+  byJourney: Results
   late: HistogramJson
   tooLate: number
   waited: number
   busy: number
 }
 
+type Results = [name: string, latency: HistogramJson, failures: Record<string, number>][]
+
 /**
  * Runs a scenario in this thread, and returns when all its journeys are over.
  * @throws LOAD_INVALID, and LOAD_BOTTLENECK if the generator was too slow for the figures to mean anything
  */
-export async function runLoad(scenario: Scenario): Promise<LoadResult> {
-  return resultOf([await runShare(scenario, 0, 1)])
+export async function runLoad<Data>(scenario: Scenario<Data>, options: LoadOptions = {}): Promise<LoadResult> {
+  const data = await setUp(scenario)
+  return measured(1, options, async (memory) => [await runShare(scenario, data, 0, 1, memory)])
 }
 
 /**
  * Runs a scenario in several threads, each with its share of the journeys. The module's default export makes it of the input.
  * @throws LOAD_INVALID, LOAD_BOTTLENECK
  */
-export async function runLoadInThreads(module: URL, input: unknown, threads = 1): Promise<LoadResult> {
+export async function runLoadInThreads(
+  module: URL,
+  input: unknown,
+  threads = 1,
+  options: LoadOptions = {},
+): Promise<LoadResult> {
+  const data = await setUp(await scenarioIn(module.href, input))
   const run = inThread<ThreadInput, Share>(new URL(import.meta.url), {
     timeout: '2h',
     threads,
     memoryMax: '1GiB',
   })
-  const shares = Array.from({ length: threads }, (_, index) => run({ module: module.href, input, index, threads }))
-  return resultOf(await Promise.all(shares))
+  return measured(threads, options, (memory) =>
+    Promise.all(
+      Array.from({ length: threads }, (_, index) => run({ module: module.href, input, data, index, threads, memory })),
+    ),
+  )
 }
 
 interface ThreadInput {
   module: string
   input: unknown
+  data: unknown
   index: number
   threads: number
+  memory: SharedArrayBuffer
 }
 
 /** What a thread does. */
-export default async function runInThread({ module, input, index, threads }: ThreadInput): Promise<Share> {
-  const { default: scenarioOf } = (await import(module)) as { default: (input: unknown) => Scenario }
-  return runShare(scenarioOf(input), index, threads)
+export default async function runInThread(one: ThreadInput): Promise<Share> {
+  return runShare(await scenarioIn(one.module, one.input), one.data, one.index, one.threads, one.memory)
 }
 
-async function runShare(scenario: Scenario, index: number, threads: number): Promise<Share> {
+async function scenarioIn(module: string, input: unknown): Promise<Scenario> {
+  const { default: scenarioOf } = (await import(module)) as { default(input: unknown): Scenario | Promise<Scenario> }
+  return scenarioOf(input)
+}
+
+/** @throws LOAD_INVALID */
+async function setUp<Data>(scenario: Scenario<Data>): Promise<Data | undefined> {
   const url = checkScenario(scenario)
-  const { journeys, phases, closed, seed = 1, timeoutMs = 10_000, connectionsMax = 1_000, lateMsMax = 10 } = scenario
-  const connections = openConnections(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80), connectionsMax)
-  const routes = new Map<string, RouteResult>()
-  const tally = {
-    answered(route: string, latencyMs: number, failure: string | undefined) {
-      let result = routes.get(route)
-      if (!result) {
-        result = { latency: createHistogram(), failures: {} }
-        routes.set(route, result)
-      }
-      result.latency.add(latencyMs)
-      if (failure !== undefined) addTo(result.failures, failure, 1)
-    },
-    failed: (kind: string) => addTo(failed, kind, 1),
+  if (!scenario.setup) return undefined
+  const { seed = 1, timeoutMs = timeoutMsDefault } = scenario
+  const connections = connectionsTo(url, 1)
+  const uncounted = { sent() {}, answered() {}, failed() {} }
+  const visitor = createVisitor({
+    ...{ number: 0, random: seededRandom(seed), data: undefined, connections, host: url.host, timeoutMs },
+    tally: uncounted,
+    dueAt: systemClock.ticks(),
+  })
+  try {
+    return await scenario.setup(visitor)
+  } catch (cause) {
+    throw new RungError('LOAD_INVALID', `The setup of the scenario failed: ${messageOf(cause)}`, { cause })
+  } finally {
+    connections.close()
   }
+}
+
+/** Runs a load, and looks each second at what its threads count. */
+async function measured(
+  threads: number,
+  { onSecond = () => {} }: LoadOptions,
+  run: (memory: SharedArrayBuffer) => Promise<readonly Share[]>,
+): Promise<LoadResult> {
+  const memory = sharedCounters(threads)
+  const meter = createMeter(memory)
+  const timeline: Second[] = []
+  const startedAt = systemClock.ticks()
+  let lookedAt = startedAt
+  const endTimer = every(1_000, () => {
+    const now = systemClock.ticks()
+    const second = meter((now - startedAt) / 1_000, (now - lookedAt) / 1_000)
+    lookedAt = now
+    timeline.push(second)
+    onSecond(second)
+  })
+  try {
+    return resultOf(await run(memory), timeline)
+  } finally {
+    endTimer()
+  }
+}
+
+const timeoutMsDefault = 10_000
+
+function connectionsTo(url: URL, connectionsMax: number): Connections {
+  return openConnections(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80), connectionsMax)
+}
+
+async function runShare<Data>(
+  scenario: Scenario<Data>,
+  data: Data | undefined,
+  index: number,
+  threads: number,
+  memory: SharedArrayBuffer,
+): Promise<Share> {
+  const url = checkScenario(scenario)
+  const { journeys, closed, seed = 1, timeoutMs = timeoutMsDefault } = scenario
+  const { connectionsMax = 1_000, lateMsMax = 10 } = scenario
+  const connections = connectionsTo(url, connectionsMax)
+  const [routes, byJourney] = [new Map<string, RouteResult>(), new Map<string, RouteResult>()]
+  const counters = countersIn(memory, index)
   const failed: Record<string, number> = {}
   const late = createHistogram()
   let [count, tooLate] = [0, 0]
@@ -114,11 +190,27 @@ async function runShare(scenario: Scenario, index: number, threads: number): Pro
     const lateMs = systemClock.ticks() - dueAt
     late.add(lateMs)
     if (lateMs > lateMsMax) tooLate += 1
-    const visitor = createVisitor({ number, random, connections, host: url.host, timeoutMs, tally, dueAt })
+    let failure: string | undefined
+    const tally = {
+      sent: counters.sent,
+      answered(route: string, latencyMs: number, kind: string | undefined) {
+        failure ??= kind
+        addResult(routes, route, latencyMs, kind)
+        counters.answered(latencyMs, kind !== undefined)
+      },
+      failed(kind: string) {
+        failure ??= kind
+        addTo(failed, kind, 1)
+      },
+    }
+    const visitor = createVisitor({
+      ...{ number, random, data: data as Data, connections, host: url.host, timeoutMs, tally, dueAt },
+    })
     const journey = choose(journeys, random)
     await journey.run(visitor).catch((error: unknown) => {
       if (!(error instanceof JourneyOver)) tally.failed(`error: ${error}`)
     })
+    addResult(byJourney, journey.name, visitor.waitedMs(), failure)
   }
 
   const idleBefore = performance.eventLoopUtilization()
@@ -127,9 +219,8 @@ async function runShare(scenario: Scenario, index: number, threads: number): Pro
     if (closed) await runClosed(closed, index, threads, run)
     else {
       const running = new Set<Promise<void>>()
-      const random = scenario.arrivals === 'even' ? undefined : seededRandom(seed)
       let number = -1
-      for (const dueMs of arrivals(phases!, random)) {
+      for (const dueMs of dueTimes(scenario)) {
         number += 1
         if (number % threads !== index) continue
         const dueAt = startedAt + dueMs
@@ -139,7 +230,8 @@ async function runShare(scenario: Scenario, index: number, threads: number): Pro
         running.add(one)
       }
       // Thinking is bounded by the journeys themselves, and every request by its time limit.
-      await atMost(secondsOf(phases!) * 1_000 + 10 * timeoutMs, Promise.all(running))
+      const lastedMs = systemClock.ticks() - startedAt
+      await atMost(lastedMs + 10 * timeoutMs, Promise.all(running))
       if (running.size > 0) addTo(failed, 'unfinished', running.size)
     }
     const { utilization } = performance.eventLoopUtilization(idleBefore)
@@ -147,7 +239,8 @@ async function runShare(scenario: Scenario, index: number, threads: number): Pro
       journeys: count,
       seconds: (systemClock.ticks() - startedAt) / 1_000,
       failed,
-      routes: Array.from(routes, ([name, { latency, failures }]) => [name, latency.toJson(), failures]),
+      routes: plain(routes),
+      byJourney: plain(byJourney),
       late: late.toJson(),
       tooLate,
       waited: connections.waited,
@@ -156,6 +249,15 @@ async function runShare(scenario: Scenario, index: number, threads: number): Pro
   } finally {
     connections.close()
   }
+}
+
+/** When journeys are due, in ms since the start. */
+function dueTimes<Data>({ phases, trace, arrivals: kind, seed = 1 }: Scenario<Data>): Iterable<number> {
+  return trace ?? arrivals(phases!, kind === 'even' ? undefined : seededRandom(seed))
+}
+
+function plain(results: ReadonlyMap<string, RouteResult>): Results {
+  return Array.from(results, ([name, { latency, failures }]) => [name, latency.toJson(), failures])
 }
 
 async function runClosed(
@@ -176,7 +278,7 @@ async function runClosed(
   )
 }
 
-function choose(journeys: readonly Journey[], random: Random): Journey {
+function choose<Data>(journeys: readonly Journey<Data>[], random: Random): Journey<Data> {
   const all = journeys.reduce((sum, { weight = 1 }) => sum + weight, 0)
   let left = random() * all
   for (const journey of journeys) {
@@ -186,19 +288,22 @@ function choose(journeys: readonly Journey[], random: Random): Journey {
   return journeys.at(-1)!
 }
 
-function resultOf(shares: readonly Share[]): LoadResult {
-  const routes = new Map<string, RouteResult>()
+function resultOf(shares: readonly Share[], timeline: readonly Second[]): LoadResult {
+  const [routes, byJourney] = [new Map<string, RouteResult>(), new Map<string, RouteResult>()]
   const all: RouteResult = { latency: createHistogram(), failures: {} }
   const generator: Generator = { late: createHistogram(), tooLate: 0, waited: 0, busy: 0 }
   for (const share of shares) {
-    for (const [name, latency, failures] of share.routes) {
-      const one = routes.get(name) ?? { latency: createHistogram(), failures: {} }
-      routes.set(name, one)
-      for (const sum of [one, all]) {
-        sum.latency.merge(latency)
-        for (const [kind, count] of Object.entries(failures)) addTo(sum.failures, kind, count)
+    for (const [into, results] of [
+      [routes, share.routes],
+      [byJourney, share.byJourney],
+    ] as const)
+      for (const [name, latency, failures] of results) {
+        const one = resultIn(into, name)
+        for (const sum of into === routes ? [one, all] : [one]) {
+          sum.latency.merge(latency)
+          for (const [kind, count] of Object.entries(failures)) addTo(sum.failures, kind, count)
+        }
       }
-    }
     for (const [kind, count] of Object.entries(share.failed)) addTo(all.failures, kind, count)
     generator.late.merge(share.late)
     generator.tooLate += share.tooLate
@@ -212,7 +317,23 @@ function resultOf(shares: readonly Share[]): LoadResult {
       `The generator began ${generator.tooLate} of ${journeys} journeys too late, so it measured itself. Use more threads, a lower rate, or a less busy machine.`,
       { facts: { lateMs99: generator.late.at(0.99), busy: generator.busy } },
     )
-  return { journeys, seconds: Math.max(...shares.map(({ seconds }) => seconds)), routes, all, generator }
+  const seconds = Math.max(...shares.map((share) => share.seconds))
+  return { journeys, seconds, routes, byJourney, all, timeline, generator }
+}
+
+function addResult(into: Map<string, RouteResult>, name: string, latencyMs: number, failure: string | undefined): void {
+  const result = resultIn(into, name)
+  result.latency.add(latencyMs)
+  if (failure !== undefined) addTo(result.failures, failure, 1)
+}
+
+function resultIn(results: Map<string, RouteResult>, name: string): RouteResult {
+  let result = results.get(name)
+  if (!result) {
+    result = { latency: createHistogram(), failures: {} }
+    results.set(name, result)
+  }
+  return result
 }
 
 function addTo(counts: Record<string, number>, kind: string, count: number): void {

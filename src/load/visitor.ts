@@ -3,10 +3,14 @@ import type { Random } from '../kernel/random.ts'
 import { type Answer, type Connections, NoAnswer } from './connections.ts'
 
 /** One person on one journey. It keeps its cookies, and nothing else. */
-export interface Visitor {
+export interface Visitor<Data = unknown> {
   /** Counts the journeys of this run, from 0; of all threads together. */
   readonly number: number
   readonly random: Random
+  /** What the scenario's `setup` returned. */
+  readonly data: Data
+  /** Returns one of them, by chance. */
+  pick<Item>(items: readonly Item[]): Item
   /** Sends a request, and counts its latency and its failure, if it is one. Rejects if there is no answer. */
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
   /** Thinks for so many ms. */
@@ -27,6 +31,7 @@ export interface RequestOptions {
 
 /** Where a visitor's requests are counted. */
 export interface Tally {
+  sent(): void
   answered(route: string, latencyMs: number, failure: string | undefined): void
   /** Of a journey, beside its requests. */
   failed(kind: string): void
@@ -35,9 +40,10 @@ export interface Tally {
 /** Ends a journey. It is counted already. */
 export class JourneyOver extends Error {}
 
-export interface VisitorOptions {
+export interface VisitorOptions<Data> {
   number: number
   random: Random
+  data: Data
   connections: Connections
   host: string
   timeoutMs: number
@@ -46,24 +52,29 @@ export interface VisitorOptions {
   dueAt: number
 }
 
-export function createVisitor(options: VisitorOptions): Visitor {
-  const { connections, host, timeoutMs, tally, number, random } = options
+export function createVisitor<Data>(options: VisitorOptions<Data>): Visitor<Data> & { waitedMs(): number } {
+  const { connections, host, timeoutMs, tally, number, random, data } = options
   const cookies = new Map<string, string>()
   /** When the next request is due: at once, after the last answer and the time to think. */
   let { dueAt } = options
+  let waitedMs = 0
 
-  const visitor: Visitor = {
+  return {
     number,
     random,
+    data,
+    pick: (items) => items[Math.floor(random() * items.length)]!,
     async request(method, path, { route = `${method} ${path}`, headers = {}, body, expected } = {}) {
       const begunAt = dueAt
       const count = (failure?: string) => {
         dueAt = systemClock.ticks()
+        waitedMs += dueAt - begunAt
         tally.answered(route, dueAt - begunAt, failure)
       }
       const request = requestText(method, path, host, headers, body, cookies)
       // Of its time, what it spent before it was sent is gone.
       const leftMs = Math.max(1, timeoutMs - (systemClock.ticks() - begunAt))
+      tally.sent()
       try {
         const answer = await connections.send(request, leftMs, method === 'HEAD')
         keepCookies(cookies, answer)
@@ -84,8 +95,9 @@ export function createVisitor(options: VisitorOptions): Visitor {
       tally.failed(`check: ${what}`)
       throw new JourneyOver(what)
     },
+    /** The sum of its latencies: its journey without the time to think. */
+    waitedMs: () => waitedMs,
   }
-  return visitor
 }
 
 function requestText(

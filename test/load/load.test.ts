@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { it } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { machineTicks, sleep } from '../../src/kernel/clock.ts'
-import { runLoad, runLoadInThreads, type Scenario } from '../../src/load.ts'
+import { defineScenario, runLoad, runLoadInThreads, type Scenario, type Second } from '../../src/load.ts'
 import { freePort } from '../support/ports.ts'
 
 async function withServer(listener: RequestListener, body: (url: string) => Promise<void>): Promise<void> {
@@ -180,9 +180,52 @@ it('other machines, and scenarios that make no sense, are refused', async () => 
   for (const [scenario, message] of [
     [{ url: 'http://example.com', phases, journeys }, /example\.com is another machine/],
     [{ url: 'https://127.0.0.1', phases, journeys }, /not the address/],
-    [{ url: 'http://127.0.0.1', journeys }, /either/],
+    [{ url: 'http://127.0.0.1', journeys }, /one of/],
+    [{ url: 'http://127.0.0.1', trace: [5, 4], journeys }, /in order/],
     [{ url: 'http://127.0.0.1', phases: [{ seconds: 4_000, rate: 1 }], journeys }, /longer/],
     [{ url: 'http://127.0.0.1', phases, journeys: [] }, /journeys/],
   ] as const)
     await assert.rejects(runLoad(scenario), { code: 'LOAD_INVALID', message })
+})
+
+it('a setup runs once and is not counted; a trace begins each journey in its time, and knows its place', async () => {
+  const urls: string[] = []
+  const log = ['/a', '/b', '/c', '/d']
+  await withServer(
+    (request, response) => {
+      urls.push(request.url!)
+      response.end('[1,2]')
+    },
+    async (url) => {
+      const seconds: Second[] = []
+      const { all, byJourney, journeys, timeline } = await runLoad(
+        defineScenario({
+          url,
+          ...patient,
+          trace: [0, 0, 20, 1_100],
+          setup: async (visitor) => (await visitor.request('GET', '/setup')).json<number[]>(),
+          journeys: [
+            {
+              name: 'replay',
+              async run(visitor) {
+                await visitor.request('GET', log[visitor.number]!, { route: 'any' })
+                await visitor.request('GET', `/${visitor.pick(visitor.data)}`, { route: 'any' })
+              },
+            },
+          ],
+        }),
+        { onSecond: (second) => seconds.push(second) },
+      )
+      assert.equal(urls[0], '/setup')
+      assert.deepEqual(urls.filter((one) => /[a-d]$/.test(one)).sort(), log)
+      assert.deepEqual([journeys, all.latency.count, byJourney.get('replay')?.latency.count], [4, 8, 4])
+      assert.deepEqual(timeline, seconds)
+      assert.ok(timeline.length >= 1 && timeline[0]!.rate > 0 && timeline[0]!.p95 > 0)
+    },
+  )
+  const setup = () => Promise.reject(new Error('nobody is there'))
+  await assert.rejects(
+    runLoad({ url: 'http://127.0.0.1:1', ...once1, setup, journeys: [{ name: 'none', run: async () => {} }] }),
+    { code: 'LOAD_INVALID', message: /setup of the scenario failed: nobody is there/ },
+  )
 })

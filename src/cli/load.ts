@@ -1,0 +1,287 @@
+import { existsSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { startedOn } from '../fleet/started.ts'
+import { runningFleet } from '../fleet/state.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
+import { type Phase, secondsOf } from '../load/arrivals.ts'
+import { draftScenario, filledProbesOf, type OpenApi, type Probe, probesOf } from '../load/draft.ts'
+import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
+import { runLoadInThreads } from '../load/run.ts'
+import { checkScenario } from '../load/scenario.ts'
+import scenarioOf, { type ScenarioFile } from '../load/scenario-file.ts'
+import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
+import { documentPath } from '../primitives/http/openapi.ts'
+import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
+import { dataDirOfInput } from './input-settings.ts'
+import { tableLines } from './table.ts'
+
+const fileByDefault = 'load.ts'
+
+const load: Command = {
+  name: 'load',
+  summary: 'send requests as people do, and tell how long they waited',
+  usage: 'rung load [scenario-file] [options] | rung load init [scenario-file]',
+  wordsMax: 2,
+  help: [
+    'Runs a scenario (load.ts): who comes how often, and what they do. Journeys begin at their',
+    'rate, whatever the answers are, and latencies count from when a request was due: a stall of',
+    'the server is not hidden. If the generator itself was too slow, there are no figures.',
+    '',
+    '"rung load init" writes a first scenario from the OpenAPI document of the app that runs.',
+    '',
+    'The load goes to the app that runs on the data directory, or to --url. Another machine must',
+    'be named in "hosts" of the scenario. With --p95 or --failing the command exits with 1 if',
+    'the objective was not held.',
+  ].join('\n'),
+  settings: [],
+  examples: [
+    'rung load init && rung load',
+    'rung load --rate 200 --for 30s --report report.html',
+    'rung load checkout.ts --p95 200ms --failing 1%',
+  ],
+  options: {
+    ...settingOptions('process.dataDir'),
+    url: { type: 'string', value: 'url', help: 'Address of the app (the one that runs here).' },
+    rate: {
+      type: 'string',
+      value: 'number',
+      help: "Journeys that begin in a second, instead of the scenario's phases.",
+    },
+    for: { type: 'string', value: 'time', help: 'How long, with --rate (30s).' },
+    threads: { type: 'string', value: 'number', help: 'Threads of the generator (1).' },
+    seed: { type: 'string', value: 'number', help: 'Repeats the same arrivals and choices (1).' },
+    p95: { type: 'string', value: 'time', help: 'Objective: 95 of 100 requests are answered within this time.' },
+    failing: {
+      type: 'string',
+      value: 'percent',
+      help: 'Objective: at most this share of requests fails (1%, with --p95).',
+    },
+    report: { type: 'string', value: 'file', help: 'Writes a page with tables and charts, which stands for itself.' },
+    force: { type: 'boolean', help: 'init: replace a file that is there.' },
+  },
+  async run(input) {
+    const [first, second] = input.positionals
+    if (first === 'init') return init(input, second ?? fileByDefault)
+    if (second !== undefined) unknownVerb(load, second)
+    return run(input, first ?? fileByDefault)
+  },
+}
+export default load
+
+async function run(input: Input, name: string) {
+  const { cwd, values, json, out } = input
+  const file = path.resolve(cwd, name)
+  if (!existsSync(file))
+    throw new RungError('COMMAND_INVALID', `There is no ${name}. Write a first scenario with: rung load init`)
+  const objective = objectiveIn(input)
+  const phases = phasesIn(input)
+  const given: ScenarioFile = {
+    file,
+    ...(phases && { phases }),
+    ...(values.seed !== undefined && { seed: numberOption(input, 'seed', { max: 2 ** 31 - 1, otherwise: 1 }) }),
+  }
+  const scenario = await scenarioOf(given)
+  given.url = (values.url as string | undefined) ?? scenario.url ?? (await urlHere(input))
+  const url = checkScenario({ ...scenario, url: given.url })
+  const threads = numberOption(input, 'threads', { max: availableParallelism(), otherwise: 1 })
+  const seconds = scenario.trace ? (scenario.trace.at(-1) ?? 0) / 1_000 : secondsOf(scenario.phases ?? [])
+  if (!json) out.note(`${url.href}: ${scenario.journeys.map((one) => one.name).join(', ')}`)
+  const everySeconds = Math.max(1, Math.round(seconds / 60))
+  let count = 0
+  const loaded = await runLoadInThreads(new URL('../load/scenario-file.ts', import.meta.url), given, threads, {
+    onSecond({ at, rate, p95, inFlight, failures }) {
+      count += 1
+      if (json || count % everySeconds !== 0) return
+      const left = seconds > 0 ? ` of ${Math.round(seconds)}` : ''
+      out.note(
+        `${Math.round(at)}${left} s  ${short(rate)}/s  p95 ${short(p95)} ms  ${inFlight} in flight${failures > 0 ? `  ${short(failures)} failures/s` : ''}`,
+      )
+    },
+  })
+  const summary = summaryOf(loaded)
+  const verdict = objective && judge(summary.all, objective)
+  const view = {
+    url: url.href,
+    scenario: name,
+    ...summary,
+    ...(verdict && { objective: { ...objective, ...verdict } }),
+  }
+  if (typeof values.report === 'string') await writeReport(path.resolve(cwd, values.report), view)
+  const print = () => {
+    for (const line of linesOf(summary)) out.line(line)
+    if (verdict)
+      out.line(`\n${verdict.held ? 'The objective was held.' : `The objective was not held: ${verdict.why}`}`)
+    if (typeof values.report === 'string') out.line(`\nThe report is in ${values.report}.`)
+  }
+  return result(view, print, verdict && !verdict.held ? 1 : 0)
+}
+
+/** @throws COMMAND_INVALID */
+function phasesIn(input: Input): Phase[] | undefined {
+  const { values } = input
+  if (values.rate === undefined) {
+    if (values.for !== undefined) throw new RungError('COMMAND_INVALID', '--for needs --rate. See: rung load --help')
+    return undefined
+  }
+  const rate = Number(values.rate)
+  if (!(rate > 0))
+    throw new RungError('COMMAND_INVALID', `--rate must be a number of more than 0; it is "${values.rate}".`)
+  return [{ seconds: timeIn(input, 'for', 30_000) / 1_000, rate }]
+}
+
+interface Objective {
+  p95Ms?: number
+  failing: number
+}
+
+/** @throws COMMAND_INVALID */
+function objectiveIn(input: Input): Objective | undefined {
+  const { p95, failing } = input.values
+  if (p95 === undefined && failing === undefined) return undefined
+  const share = /^(\d+(?:\.\d+)?)%$/.exec(String(failing ?? '1%'))
+  if (!share) throw new RungError('COMMAND_INVALID', `--failing must be a percentage such as 1%; it is "${failing}".`)
+  return { ...(p95 !== undefined && { p95Ms: timeIn(input, 'p95', 0) }), failing: Number(share[1]) / 100 }
+}
+
+/** @throws COMMAND_INVALID */
+function timeIn({ values }: Input, name: string, otherwiseMs: number): number {
+  const text = values[name]
+  if (text === undefined) return otherwiseMs
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(String(text))
+  const ms = match ? Number(match[1]) * { ms: 1, s: 1_000, m: 60_000 }[match[2] as 'ms' | 's' | 'm'] : 0
+  if (ms > 0) return ms
+  throw new RungError('COMMAND_INVALID', `--${name} must be a time such as 200ms or 30s; it is "${text}".`)
+}
+
+function judge({ p95, failing }: Figures, objective: Objective): { held: boolean; why?: string } {
+  const reasons: string[] = []
+  if (objective.p95Ms !== undefined && p95 > objective.p95Ms)
+    reasons.push(`p95 is ${short(p95)} ms, and at most ${short(objective.p95Ms)} ms are allowed`)
+  if (failing > objective.failing)
+    reasons.push(`${short(100 * failing)} % of requests failed, and at most ${short(100 * objective.failing)} % may`)
+  return reasons.length === 0 ? { held: true } : { held: false, why: `${reasons.join('; ')}.` }
+}
+
+/**
+ * Returns the address of what runs on the data directory.
+ * @throws FLEET_NOT_RUNNING
+ */
+async function urlHere(input: Input): Promise<string> {
+  const dataDir = dataDirOfInput(input)
+  const fleet = await runningFleet(dataDir)
+  if (fleet?.url) return fleet.url
+  const started = (await startedOn(dataDir)).find(({ role, url }) => role !== 'worker' && url !== '')
+  if (started) return started.url
+  throw new RungError(
+    'FLEET_NOT_RUNNING',
+    'No app runs here. Start one (rung start), or name its address: --url http://127.0.0.1:3000',
+  )
+}
+
+function linesOf({ journeys, seconds, all, routes, byJourney, generator }: Summary): string[] {
+  const rows = (figures: Readonly<Record<string, Figures>>) =>
+    Object.entries(figures).map(([name, { count, rate, p50, p95, p99, failures }]) => [
+      ...[name, String(count), short(rate), short(p50), short(p95), short(p99)],
+      String(Object.values(failures).reduce((sum, one) => sum + one, 0)),
+    ])
+  const table = (head: string, figures: Readonly<Record<string, Figures>>) =>
+    tableLines(
+      [31, -7, -7, -7, -7, -7, -6],
+      [[head, 'count', 'per s', 'p50 ms', 'p95 ms', 'p99 ms', 'failed'], ...rows(figures)],
+      ' ',
+    )
+  const several = Object.keys(byJourney).length > 1
+  return [
+    ...['', `${journeys} journeys in ${short(seconds)} s`, ''],
+    ...table('route', { ...routes, all }),
+    ...(several ? ['', ...table('journey, without thinking', byJourney)] : []),
+    ...(Object.keys(all.failures).length > 0 ? ['', `failures: ${failuresText(all.failures)}`] : []),
+    '',
+    `The generator was busy for ${Math.round(100 * generator.busy)} % of the time; 99 of 100 journeys began at most ${short(generator.late99Ms)} ms late.`,
+  ]
+}
+
+async function writeReport(file: string, view: Summary & { url: string; scenario: string }): Promise<void> {
+  const { url, scenario, seconds, journeys, all, routes, byJourney, timeline, generator } = view
+  const x = timeline.map(({ at }) => at)
+  const line = (name: string, of: (one: Summary['timeline'][number]) => number) => ({
+    name,
+    values: timeline.map((one) => (Number.isFinite(of(one)) ? of(one) : null)),
+  })
+  const page = await htmlReport({
+    title: `Load on ${url}`,
+    lines: [
+      `${scenario}, ${new Date(performance.timeOrigin).toISOString().slice(0, 16).replace('T', ' ')} UTC, ${short(seconds)} s`,
+      `The generator was busy for ${Math.round(100 * generator.busy)} % of the time; 99 of 100 journeys began at most ${short(generator.late99Ms)} ms late.`,
+    ],
+    figures: [
+      { name: 'requests', value: String(all.count), note: `${short(all.rate)}/s` },
+      { name: 'journeys', value: String(journeys) },
+      { name: 'p50', value: `${short(all.p50)} ms` },
+      { name: 'p95', value: `${short(all.p95)} ms` },
+      { name: 'p99', value: `${short(all.p99)} ms` },
+      { name: 'failed', value: `${short(100 * all.failing)} %`, note: failuresText(all.failures) },
+    ],
+    charts: [
+      {
+        title: 'Answers',
+        unitX: 's',
+        unitY: 'per s',
+        x,
+        lines: [line('answers', (one) => one.rate), line('failures', (one) => one.failures)],
+      },
+      {
+        ...{ title: 'Latency', unitX: 's', unitY: 'ms', x },
+        lines: [line('p50', (one) => one.p50), line('p95', (one) => one.p95), line('p99', (one) => one.p99)],
+      },
+      { title: 'In flight', unitX: 's', unitY: 'requests', x, lines: [line('requests', (one) => one.inFlight)] },
+    ],
+    tables: [
+      figuresTable('Routes', { ...routes, all }),
+      figuresTable('Journeys, without the time to think', byJourney),
+    ],
+  })
+  await writeFile(file, page)
+}
+
+async function init(input: Input, name: string) {
+  const { cwd, values, out } = input
+  const file = path.resolve(cwd, name)
+  if (existsSync(file) && !values.force)
+    throw new RungError('COMMAND_INVALID', `${name} is there already. Name another file, or replace it with --force.`)
+  const url = ((values.url as string | undefined) ?? (await urlHere(input))).replace(/\/$/, '')
+  checkScenario({ url, closed: { visitors: 1, journeys: 1 }, journeys: [{ name: 'init', run: async () => {} }] })
+  const answer = await ask(`${url}${documentPath}`)
+  const document = answer.body as OpenApi | undefined
+  if (answer.status !== 200 || typeof document?.paths !== 'object')
+    throw new RungError(
+      'LOAD_INVALID',
+      `${url}${documentPath} answered ${answer.status}, without an OpenAPI document. Is it an app of Rung?`,
+    )
+  const probes: Probe[] = []
+  for (const path of probesOf(document)) probes.push({ path, ...(await ask(`${url}${path}`)) })
+  for (const { path, address } of filledProbesOf(document, probes))
+    probes.push({ path, ...(await ask(`${url}${address}`)) })
+  await writeFile(file, draftScenario(document, probes, url))
+  const read = probes.filter(({ status }) => status < 400).length
+  return result({ file: name, url, answered: read, asked: probes.length }, () => {
+    out.line(
+      `Wrote ${name}: ${read} of ${probes.length} routes that were asked have answered, and are read. The others are in it as comments.`,
+    )
+    out.line('Run it with: rung load')
+  })
+}
+
+/** @throws LOAD_INVALID */
+async function ask(url: string): Promise<Omit<Probe, 'path'>> {
+  try {
+    const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) })
+    const text = await answer.text()
+    const isJson = /\bjson\b/.test(answer.headers.get('content-type') ?? '')
+    return { status: answer.status, ...(isJson && { body: JSON.parse(text) }) }
+  } catch (cause) {
+    throw new RungError('LOAD_INVALID', `${url} does not answer: ${messageOf(cause)}. Start the app first.`, { cause })
+  }
+}
