@@ -1,7 +1,7 @@
-import { type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
+import { type Open, type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
 
 export interface ConservationOptions {
-  /** What the accounts held before the history began; 0 for one that is not named. */
+  /** What the accounts held before the history began; 0 for one that is not named. Default: what a snapshot shows that ends before the first change. */
   initial?: Readonly<Record<string, number>>
   /** No account may ever hold less. Default: no limit. */
   least?: number
@@ -16,7 +16,7 @@ export interface ConservationOptions {
  * acknowledged changes, and of those with an unknown outcome some or none, where each happens as a whole.
  */
 export function checkConservation(operations: readonly Operation[], options: ConservationOptions = {}): Verdict {
-  const { initial = {}, least = Number.NEGATIVE_INFINITY, closed = false } = options
+  const { initial = snapshotBefore(operations), least = Number.NEGATIVE_INFINITY, closed = false } = options
   const verdict = verdictOf('conservation')
   const time = timesOf(operations)
   const sumOf = (amounts: Readonly<Record<string, number>>) => Object.values(amounts).reduce((sum, one) => sum + one, 0)
@@ -43,6 +43,17 @@ export function checkConservation(operations: readonly Operation[], options: Con
   return verdict
 }
 
+function snapshotBefore(operations: readonly Operation[]): Readonly<Record<string, number>> {
+  const firstChangeAt = operations.reduce(
+    (first, { kind, beganAt }) => (kind === 'change' && beganAt < first ? beganAt : first),
+    Number.POSITIVE_INFINITY,
+  )
+  const snapshot = operations.find(
+    ({ kind, outcome, endedAt }) => kind === 'levels' && outcome === 'ok' && endedAt < firstChangeAt,
+  )
+  return snapshot?.amounts ?? {}
+}
+
 interface Account {
   level: number
   /** What changes with an unknown outcome may have added, and taken away. */
@@ -55,7 +66,7 @@ function checkLast(
   operations: readonly Operation[],
   last: Operation,
   initial: Readonly<Record<string, number>>,
-  verdict: ReturnType<typeof verdictOf>,
+  verdict: Open,
   time: (ms: number) => string,
 ): void {
   const accounts = new Map<string, Account>()

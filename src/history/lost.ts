@@ -1,5 +1,14 @@
-import { type Operation, obtain, placeOf, timesOf, type Value, type Verdict, verdictOf } from './operation.ts'
-import { isOlder, registersOf } from './registers.ts'
+import {
+  type Open,
+  type Operation,
+  obtain,
+  placeOf,
+  timesOf,
+  type Value,
+  type Verdict,
+  verdictOf,
+} from './operation.ts'
+import { isOlder, proofOf, type Registers, registersOf } from './registers.ts'
 import { nameOf } from './sessions.ts'
 
 /**
@@ -10,17 +19,14 @@ import { nameOf } from './sessions.ts'
  * counts acknowledged writes that such a read covers, so it is small where nobody looked in the end.
  * @throws HISTORY_INVALID if a value is written to a key twice
  */
-export function checkLostWrites(operations: readonly Operation[]): Verdict {
+export function checkLostWrites(operations: readonly Operation[], registers = registersOf(operations)): Verdict {
   const verdict = verdictOf('acknowledged-writes')
-  checkRegisters(operations, verdict)
+  checkRegisters(operations, registers, verdict)
   checkCollections(operations, verdict)
   return verdict
 }
 
-type Open = ReturnType<typeof verdictOf>
-
-function checkRegisters(operations: readonly Operation[], verdict: Open): void {
-  const registers = registersOf(operations)
+function checkRegisters(operations: readonly Operation[], registers: Registers, verdict: Open): void {
   const time = timesOf(operations)
   /** When the last fresh read of a key began. */
   const lookedAt = new Map<string, number>()
@@ -41,7 +47,7 @@ function checkRegisters(operations: readonly Operation[], verdict: Open): void {
     if (lost)
       verdict.add({
         text: `${nameOf(lost)} of ${read.key} was there by ${time(lost.knownAt)}, and a read of the primary${placeOf(read, time)} has ${nameOf(seen)}, which is older.`,
-        operations: [...(lost.write ? [lost.write] : []), read],
+        operations: proofOf(seen, lost, read),
       })
   }
   for (const { kind, outcome, key, endedAt } of operations)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { machineTicks } from '../kernel/clock.ts'
-import type { Kind, Operation, Outcome, Value } from './operation.ts'
+import type { Kind, Operation, Outcome, RateLimit, Value } from './operation.ts'
 
 /** What is known when an operation begins. */
 export interface Invocation {
@@ -10,12 +10,20 @@ export interface Invocation {
   key: string
   node?: string
   value?: Value
+  basedOn?: Value | null
   amounts?: Readonly<Record<string, number>>
   fresh?: boolean
+  staleMsMax?: number
+  cached?: boolean
+  limit?: RateLimit
+  token?: number
 }
 
 /** What is known when it has an outcome. */
-export type Completion = Pick<Operation, 'node' | 'value' | 'version' | 'values' | 'amounts' | 'position'>
+export type Completion = Pick<
+  Operation,
+  'node' | 'value' | 'version' | 'values' | 'amounts' | 'cached' | 'token' | 'position'
+>
 
 /** An operation that runs. Only its first outcome counts. */
 export interface Begun {

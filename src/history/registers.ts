@@ -17,6 +17,8 @@ export interface Seen {
 export interface Register {
   /** Returns what the read has seen; `undefined` if nobody can have written it. */
   seenBy(read: Operation): Seen | undefined
+  /** Returns what a write says that it replaced; `undefined` if it says nothing, or if nobody can have written that. */
+  basisOf(write: Operation): Seen | undefined
   /** Returns the newest value that is known to have been there before `ms`, by either order. */
   newestBefore(ms: number): readonly Seen[]
 }
@@ -30,10 +32,18 @@ export function isOlder(one: Seen, other: Seen): boolean {
   return one.knownAt < other.beganAt
 }
 
+/** Returns what proves that a read has seen something that is too old: the writes, as far as the history has them, and the read. */
+export function proofOf(seen: Seen, newer: Seen, ...others: readonly Operation[]): Operation[] {
+  const all = [seen.write, newer.write, ...others].filter((one) => one !== undefined)
+  return [...new Set(all)]
+}
+
+export type Registers = ReadonlyMap<string, Register>
+
 const isWriteOrRead = ({ kind }: Operation) => kind === 'write' || kind === 'read'
 
 /** Collects the writes of each key. Writes that are certain not to have happened are left out. */
-export function registersOf(operations: readonly Operation[]): ReadonlyMap<string, Register> {
+export function registersOf(operations: readonly Operation[]): Registers {
   const building = new Map<string, Building>()
   for (const operation of operations) {
     if (!isWriteOrRead(operation)) continue
@@ -42,8 +52,9 @@ export function registersOf(operations: readonly Operation[]): ReadonlyMap<strin
   }
   // An answer that shows a value proves that it is there, also if its own writer never hears of it.
   for (const operation of operations) {
-    if (operation.kind !== 'read' || operation.outcome !== 'ok') continue
-    const seen = building.get(operation.key)!.seenBy(operation)
+    if (!isWriteOrRead(operation) || operation.outcome !== 'ok') continue
+    const register = building.get(operation.key)!
+    const seen = operation.kind === 'read' ? register.seenBy(operation) : register.basisOf(operation)
     if (seen?.write && operation.endedAt < seen.knownAt) seen.knownAt = operation.endedAt
   }
   return building
@@ -100,6 +111,13 @@ class Building implements Register {
           beganAt: Number.NEGATIVE_INFINITY,
           knownAt: Number.POSITIVE_INFINITY,
         }
+  }
+
+  basisOf({ basedOn, endedAt }: Operation): Seen | undefined {
+    if (basedOn === undefined) return undefined
+    if (basedOn === null) return this.#initial
+    const seen = this.#byValue.get(basedOn)
+    return seen && seen.beganAt <= endedAt ? seen : undefined
   }
 
   newestBefore(ms: number): readonly Seen[] {

@@ -1,5 +1,5 @@
-import { type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
-import { isOlder, type Register, registersOf, type Seen } from './registers.ts'
+import { groupsOf, type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
+import { isOlder, proofOf, type Registers, registersOf, type Seen } from './registers.ts'
 
 /** What every session is promised, in the order in which a violation is looked for. */
 export type SessionVerdicts = Record<'readYourWrites' | 'monotonicReads' | 'writesFollowReads', Verdict>
@@ -15,8 +15,7 @@ export type SessionVerdicts = Record<'readYourWrites' | 'monotonicReads' | 'writ
  * grows with n · log n.
  * @throws HISTORY_INVALID if a value is written to a key twice
  */
-export function checkSessions(operations: readonly Operation[]): SessionVerdicts {
-  const registers = registersOf(operations)
+export function checkSessions(operations: readonly Operation[], registers = registersOf(operations)): SessionVerdicts {
   const verdicts = {
     readYourWrites: verdictOf('read-your-writes'),
     monotonicReads: verdictOf('monotonic-reads'),
@@ -24,7 +23,11 @@ export function checkSessions(operations: readonly Operation[]): SessionVerdicts
   }
   const time = timesOf(operations)
   let checked = 0
-  for (const session of bySession(operations)) {
+  // Writes and reads that have certainly happened.
+  const sessions = groupsOf(operations, ({ kind, outcome, session }) =>
+    outcome === 'ok' && (kind === 'write' || kind === 'read') ? session : undefined,
+  )
+  for (const session of sessions.values()) {
     for (const [read, floors, horizon] of readsOf(session, registers)) {
       const register = registers.get(read.key)!
       const seen = register.seenBy(read)
@@ -32,23 +35,23 @@ export function checkSessions(operations: readonly Operation[]): SessionVerdicts
       checked += 1
       const own = floors?.written?.find((floor) => isOlder(seen, floor.seen))
       const before = floors?.read?.find((floor) => isOlder(seen, floor.seen))
-      const known = horizon && register.newestBefore(horizon.beganAt).find((newest) => isOlder(seen, newest))
+      const known = horizon && register.newestBefore(horizon.seen.beganAt).find((newest) => isOlder(seen, newest))
       if (!own && !before && !known) continue
       const what = `Session ${read.session} read ${nameOf(seen)} of ${read.key}${placeOf(read, time)}`
       if (own)
         verdicts.readYourWrites.add({
           text: `${what}, although it had written ${nameOf(own.seen)}${placeOf(own.by, time)} and knew so at ${time(own.by.endedAt)}.`,
-          operations: [own.by, read],
+          operations: proofOf(seen, own.seen, own.by, read),
         })
       else if (before)
         verdicts.monotonicReads.add({
           text: `${what}, although it had read ${nameOf(before.seen)}, which is newer, ${placeOf(before.by, time).trim()}.`,
-          operations: [before.by, read],
+          operations: proofOf(seen, before.seen, before.by, read),
         })
       else if (known)
         verdicts.writesFollowReads.add({
-          text: `${what}, although ${nameOf(known)} was there by ${time(known.knownAt)}, before a write of ${horizon.key} began at ${time(horizon.beganAt)} which the session knew.`,
-          operations: [...(known.write ? [known.write] : []), horizon, read],
+          text: `${what}, although ${nameOf(known)} was there by ${time(known.knownAt)}, before a write of ${horizon.by.key} began at ${time(horizon.seen.beganAt)} which the session knew.`,
+          operations: proofOf(seen, known, horizon.seen.write!, horizon.by, read),
         })
     }
   }
@@ -67,23 +70,25 @@ interface Floors {
   read?: Floor[]
 }
 
-/** Yields each read of a session that was answered, with what the session knew when it began. */
-function* readsOf(
+/**
+ * Yields each read of a session that was answered, with what the session knew when it began: of this key, and of all keys the write that
+ * began last (the horizon).
+ */
+export function* readsOf(
   session: readonly Operation[],
-  registers: ReadonlyMap<string, Register>,
-): Generator<[read: Operation, floors: Floors | undefined, horizon: Operation | undefined]> {
+  registers: Registers,
+): Generator<[read: Operation, floors: Floors | undefined, horizon: Floor | undefined]> {
   const begins = session.toSorted((a, b) => a.beganAt - b.beganAt)
   const ends = session.toSorted((a, b) => a.endedAt - b.endedAt)
   const floors = new Map<string, Floors>()
-  /** The write that began last of all that the session has seen. */
-  let horizon: Operation | undefined
+  let horizon: Floor | undefined
   let next = 0
   for (const read of begins) {
     for (; next < ends.length && ends[next]!.endedAt < read.beganAt; next += 1) {
       const by = ends[next]!
       const seen = registers.get(by.key)!.seenBy(by)
       if (!seen) continue
-      if (seen.write && !(horizon && horizon.beganAt >= seen.beganAt)) horizon = seen.write
+      if (seen.write && !(horizon && horizon.seen.beganAt >= seen.beganAt)) horizon = { seen, by }
       const known = obtain<string, Floors>(floors, by.key, () => ({}))
       if (by.kind === 'write') known.written = raised(known.written, { seen, by })
       else known.read = raised(known.read, { seen, by })
@@ -98,18 +103,6 @@ function raised(floors: Floor[] | undefined, floor: Floor): Floor[] {
   const newLast = floor.seen.beganAt > last!.seen.beganAt ? floor : last!
   const newHighest = (floor.seen.version ?? -1) > (highest.seen.version ?? -1) ? floor : highest
   return newLast === newHighest ? [newLast] : [newLast, newHighest]
-}
-
-/** Writes and reads that have certainly happened. */
-function bySession(operations: readonly Operation[]): Iterable<Operation[]> {
-  const sessions = new Map<string, Operation[]>()
-  for (const operation of operations) {
-    if (operation.outcome !== 'ok' || (operation.kind !== 'write' && operation.kind !== 'read')) continue
-    const list = sessions.get(operation.session)
-    if (list) list.push(operation)
-    else sessions.set(operation.session, [operation])
-  }
-  return sessions.values()
 }
 
 export function nameOf({ value, version }: Seen): string {

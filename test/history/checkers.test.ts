@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import {
-  checkConservation,
-  checkEffects,
-  checkLostWrites,
-  checkSessions,
-  type Operation,
-  type Verdict,
-} from '../../src/history.ts'
-import { historyOf, soundHistory, type Written } from './histories.ts'
+import { checkConservation, checkSessions } from '../../src/history.ts'
+import { findings, historyOf, soundHistory, type Written } from './histories.ts'
 
 const write = (session: string, key: string, value: number) => ({ kind: 'write', session, key, value }) as const
 const read = (session: string, key: string, fresh = false) => ({ kind: 'read', session, key, fresh }) as const
@@ -18,18 +11,6 @@ const send = (key: string) => ({ kind: 'send', session: 'a', key }) as const
 const effects = { kind: 'effects', session: 'end', key: 'effects' } as const
 const change = (amounts: Record<string, number>) => ({ kind: 'change', session: 'a', key: 'stock', amounts }) as const
 const levels = { kind: 'levels', session: 'end', key: 'stock', fresh: true } as const
-
-/** All verdicts that count something, by the checker's name. */
-function findings(lines: readonly Written[] | readonly Operation[], initial?: Record<string, number>): string[] {
-  const history = Array.isArray(lines[0]) ? historyOf(lines as Written[]) : (lines as Operation[])
-  const verdicts: Verdict[] = [
-    checkLostWrites(history),
-    ...Object.values(checkSessions(history)),
-    checkEffects(history),
-    checkConservation(history, { least: 0, ...(initial && { initial }) }),
-  ]
-  return verdicts.flatMap(({ checker, anomalies }) => anomalies.map(({ text }) => `${checker}: ${text}`))
-}
 
 describe('sound histories', () => {
   for (const versions of [true, false])

@@ -1,5 +1,5 @@
 import type { Completion, Invocation } from '../../src/history/recorder.ts'
-import { createRecorder, type Operation } from '../../src/history.ts'
+import { checkHistory, createRecorder, type Operation } from '../../src/history.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 
 /** Writes a history by hand: one line for each operation, from one time to another. */
@@ -26,6 +26,16 @@ export function historyOf(lines: readonly Written[]): readonly Operation[] {
     step.do()
   }
   return recorder.operations()
+}
+
+/** All anomalies that any checker finds, by its name. No account may hold less than nothing. */
+export function findings(
+  lines: readonly Written[] | readonly Operation[],
+  initial?: Readonly<Record<string, number>>,
+): string[] {
+  const history = Array.isArray(lines[0]) ? historyOf(lines as Written[]) : (lines as Operation[])
+  const verdicts = checkHistory(history, { conservation: { least: 0, ...(initial && { initial }) } })
+  return verdicts.flatMap(({ checker, anomalies }) => anomalies.map(({ text }) => `${checker}: ${text}`))
 }
 
 /**
