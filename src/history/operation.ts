@@ -91,7 +91,7 @@ export type Value = string | number
 export interface Anomaly {
   /** One or two sentences, with times in seconds since the history began. */
   text: string
-  /** The operations that prove it. */
+  /** The operations that prove it, each once; there may be more to it, see `counterExample`. */
   operations: readonly Operation[]
 }
 
@@ -118,9 +118,9 @@ export function verdictOf(checker: string): Open {
     checked: 0,
     count: 0,
     anomalies,
-    add(anomaly) {
+    add({ text, operations }) {
       this.count += 1
-      if (anomalies.length < anomaliesMax) anomalies.push(anomaly)
+      if (anomalies.length < anomaliesMax) anomalies.push({ text, operations: [...new Set(operations)] })
     },
   }
 }

@@ -34,8 +34,7 @@ export function isOlder(one: Seen, other: Seen): boolean {
 
 /** Returns what proves that a read has seen something that is too old: the writes, as far as the history has them, and the read. */
 export function proofOf(seen: Seen, newer: Seen, ...others: readonly Operation[]): Operation[] {
-  const all = [seen.write, newer.write, ...others].filter((one) => one !== undefined)
-  return [...new Set(all)]
+  return [seen.write, newer.write, ...others].filter((one) => one !== undefined)
 }
 
 export type Registers = ReadonlyMap<string, Register>

@@ -48,7 +48,7 @@ function seenBy({ outcome, value, version }: Operation): string {
 }
 
 const howRead = ({ fresh, cached, staleMsMax }: Operation) =>
-  `${fresh ? ' from the primary' : ''}${cached ? ' from the cache' : ''}${staleMsMax === undefined ? '' : `, at most ${staleMsMax / 1_000} s old,`}`
+  `${fresh ? ' from the primary' : ''}${cached ? ' from the cache' : ''}${staleMsMax === undefined ? '' : `, at most ${staleMsMax / 1_000} s old`}`
 
 const listedMax = 8
 
