@@ -176,7 +176,7 @@ function defaultText({ type, ...row }: Setting): string {
 }
 
 /** Breaks text at 80 columns; further lines are indented as far as the head is long. */
-function hanging(head: string, text: string): string[] {
+export function hanging(head: string, text: string): string[] {
   const lines = [head]
   for (const word of text.split(' ')) {
     if (lines.at(-1)!.length + word.length > 80 && lines.at(-1) !== head) lines.push(' '.repeat(head.length))

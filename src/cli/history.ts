@@ -1,0 +1,86 @@
+import { statSync } from 'node:fs'
+import path from 'node:path'
+import { checkHistory, counterExample } from '../history/check.ts'
+import { readHistory } from '../history/file.ts'
+import type { Operation } from '../history/operation.ts'
+import { tell } from '../history/tell.ts'
+import { RungError } from '../kernel/errors.ts'
+import { type Command, hanging, type Input, numberOption, result } from './command.ts'
+import { tableLines } from './table.ts'
+
+const history: Command = {
+  name: 'history',
+  summary: 'check what clients did and saw against what they were promised',
+  usage: 'rung history check <file> [options]',
+  wordsMax: 2,
+  help: [
+    'Reads a history, the JSON lines that a recorder of "rung/history" has written, and runs',
+    'every checker on it. Each anomaly is told with the fewest operations that still show it.',
+    '',
+    'Exits with 1 if there is an anomaly, and if there was nothing to check: a verdict of no',
+    'answers says nothing.',
+  ].join('\n'),
+  examples: ['rung history check history.jsonl', 'rung history check history.jsonl --json'],
+  options: {
+    show: { type: 'string', value: 'number', help: 'How many anomalies of each checker are shown (3).' },
+  },
+  async run(input) {
+    const view = check(await operationsIn(input), numberOption(input, 'show', { max: 20, otherwise: 3 }))
+    const isKept = view.verdicts.some(({ checked }) => checked > 0) && view.verdicts.every(({ count }) => count === 0)
+    return result(view, (found) => print(found, input.out), isKept ? 0 : 1)
+  },
+}
+export default history
+
+interface Found {
+  operations: number
+  verdicts: {
+    checker: string
+    checked: number
+    count: number
+    anomalies: { text: string; steps: readonly string[]; operations: readonly Operation[] }[]
+  }[]
+}
+
+/** @throws COMMAND_INVALID, HISTORY_INVALID */
+async function operationsIn({ positionals, cwd }: Input): Promise<readonly Operation[]> {
+  const [verb, name] = positionals
+  if (verb !== 'check' || name === undefined)
+    throw new RungError('COMMAND_INVALID', 'Name the file of a history, for example: rung history check history.jsonl')
+  const file = path.resolve(cwd, name)
+  if (!statSync(file, { throwIfNoEntry: false })?.isFile())
+    throw new RungError('COMMAND_INVALID', `There is no file ${name}. Name a file that a recorder has written.`)
+  return readHistory(file)
+}
+
+function check(operations: readonly Operation[], shown: number): Found {
+  const verdicts = checkHistory(operations).map(({ checker, checked, count, anomalies }) => ({
+    checker,
+    checked,
+    count,
+    anomalies: anomalies.slice(0, shown).map((anomaly) => {
+      const few = counterExample(operations, { checker, anomaly })
+      return { text: anomaly.text, steps: tell(few, operations), operations: few }
+    }),
+  }))
+  return { operations: operations.length, verdicts }
+}
+
+function print({ operations, verdicts }: Found, out: Input['out']): void {
+  const says = verdicts.filter(({ checked, count }) => checked > 0 || count > 0)
+  const silent = verdicts.filter((verdict) => !says.includes(verdict)).map(({ checker }) => checker)
+  const figures = (number: number) => number.toLocaleString('en')
+  out.line(`${figures(operations)} operations`)
+  if (says.length > 0) {
+    const rows = says.map(({ checker, checked, count }) => [checker, figures(checked), figures(count)])
+    for (const line of tableLines([20, -12, -10], [['checker', 'checked', 'anomalies'], ...rows])) out.line(line)
+  }
+  if (silent.length > 0) for (const line of hanging('', `Nothing to check for ${silent.join(', ')}.`)) out.line(line)
+  for (const { checker, count, anomalies } of says) {
+    anomalies.forEach(({ text, steps }, index) => {
+      out.line()
+      for (const line of hanging('', `${checker}, ${index + 1} of ${figures(count)}: ${text}`)) out.line(line)
+      for (const step of steps) for (const line of hanging('  ', step)) out.line(line)
+    })
+  }
+}
