@@ -151,13 +151,20 @@ async function startApp(
     out.line(`  data       ${data.engine === 'embedded' ? place : 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')
   }
-  const { inFleet } = bindings
-  if (!inFleet)
-    await recordBuild(file, bindings, running).catch((err) => log.warn({ event: 'deploy', err }, notRecorded))
   await note?.running(running)
-  // This comes last: from here on a signal makes this process stop at once, and say that it is not ready.
   present(result(view, print), input)
-  return { ...running, stop: () => running.stop().finally(endTraces).finally(endStray) }
+  // Nobody waits for this, except a stop.
+  const recorded = bindings.inFleet
+    ? undefined
+    : recordBuild(file, bindings, running).catch((err) => log.warn({ event: 'deploy', err }, notRecorded))
+  return {
+    ...running,
+    async stop() {
+      running.drain()
+      await recorded
+      await running.stop().finally(endTraces).finally(endStray)
+    },
+  }
 }
 
 const notRecorded = 'this start was not recorded as a deploy'

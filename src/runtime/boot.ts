@@ -76,6 +76,8 @@ export interface Running {
   readonly server: DatabaseServer
   /** `stop` resolves within this time. */
   readonly stopTimeoutMs: number
+  /** From now on `/readyz` says that it is not ready. */
+  drain(): void
   /** Stops taking requests, finishes those in hand, closes the database. Twice is the same as once. */
   stop(): Promise<void>
 }
@@ -118,14 +120,18 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     })
     await stage(log, 'listen', () => listen(http, bindings))
     let stopping: Promise<void> | undefined
+    const drain = () => {
+      health.draining = true
+    }
     return {
       url: urlOf(http),
       http,
       data: parts.primitives.data,
       server,
       stopTimeoutMs,
+      drain,
       stop() {
-        health.draining = true
+        drain()
         stopping ??= sleep(bindings.drainMs).then(() => stopAll(undo))
         return stopping
       },
