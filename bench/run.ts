@@ -26,6 +26,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   failover: () => import('./failover.ts'),
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),
+  history: () => import('./history.ts'),
   ladder: () => import('./ladder.ts'),
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),

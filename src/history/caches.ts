@@ -18,9 +18,7 @@ export function checkCaches(operations: readonly Operation[], registers = regist
     outcome === 'ok' && (kind === 'write' || (kind === 'read' && cached)) ? node : undefined,
   )
   for (const [node, answers] of nodes) {
-    for (const [read, floors] of readsOf(answers, registers)) {
-      const seen = registers.get(read.key)!.seenBy(read)
-      if (!seen) continue // no value that was written: lost.ts reports it
+    for (const [read, seen, floors] of readsOf(answers, registers)) {
       verdict.checked += 1
       const floor = [...(floors?.written ?? []), ...(floors?.read ?? [])].find((one) => isOlder(seen, one.seen))
       if (!floor) continue

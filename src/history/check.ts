@@ -65,9 +65,9 @@ export function counterExample(
       ?.anomalies.some((one) => withoutTimes(one) === words) ?? false
   const keys = new Set(anomaly.operations.map(({ key }) => key))
   const sessions = new Set(anomaly.operations.map(({ session }) => session))
+  if (shows(anomaly.operations)) return minimise(anomaly.operations, shows)
   const related = operations.filter(({ key, session }) => keys.has(key) || sessions.has(session))
-  const smallest = [anomaly.operations, related].find(shows)
-  return minimise(smallest ?? operations, shows)
+  return minimise(shows(related) ? related : operations, shows)
 }
 
 /**

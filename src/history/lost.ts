@@ -8,7 +8,7 @@ import {
   type Verdict,
   verdictOf,
 } from './operation.ts'
-import { isOlder, proofOf, type Registers, registersOf } from './registers.ts'
+import { proofOf, type Registers, registersOf } from './registers.ts'
 import { nameOf } from './sessions.ts'
 
 /**
@@ -32,8 +32,7 @@ function checkRegisters(operations: readonly Operation[], registers: Registers, 
   const lookedAt = new Map<string, number>()
   for (const read of operations) {
     if (read.kind !== 'read' || read.outcome !== 'ok') continue
-    const register = registers.get(read.key)!
-    const seen = register.seenBy(read)
+    const seen = registers.seenBy(read)
     if (!seen) {
       verdict.add({
         text: `Session ${read.session} read ${read.value ?? `version ${read.version}`} of ${read.key}${placeOf(read, time)}, which nobody can have written.`,
@@ -43,7 +42,7 @@ function checkRegisters(operations: readonly Operation[], registers: Registers, 
     }
     if (!read.fresh) continue
     if (!(lookedAt.get(read.key)! > read.beganAt)) lookedAt.set(read.key, read.beganAt)
-    const lost = register.newestBefore(read.beganAt).find((newest) => isOlder(seen, newest))
+    const lost = seen.register.newerBefore(read.beganAt, seen)
     if (lost)
       verdict.add({
         text: `${nameOf(lost)} of ${read.key} was there by ${time(lost.knownAt)}, and a read of the primary${placeOf(read, time)} has ${nameOf(seen)}, which is older.`,

@@ -150,9 +150,12 @@ export function groupsOf(
 
 /** Returns a function that tells when something happened: `at 12.031 s`. */
 export function timesOf(operations: readonly Operation[]): (ms: number) => string {
-  let first = Number.POSITIVE_INFINITY
-  for (const { beganAt } of operations) if (beganAt < first) first = beganAt
-  return (ms) => `${((ms - first) / 1_000).toFixed(3)} s`
+  let first: number | undefined // only looked for when there is something to tell
+  const began = () => operations.reduce((least, { beganAt }) => Math.min(least, beganAt), Number.POSITIVE_INFINITY)
+  return (ms) => {
+    first ??= began()
+    return `${((ms - first) / 1_000).toFixed(3)} s`
+  }
 }
 
 /** Returns where an operation was answered, as words that follow others: ` on web-1 at 11.870 s`. */

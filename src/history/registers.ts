@@ -11,16 +11,16 @@ export interface Seen {
   /** It existed from here on at the latest: its acknowledgement, or an earlier answer that showed it. */
   knownAt: number
   version: number | undefined
+  /** The other values of its key. */
+  register: Register
 }
 
-/** The values of one key, in the order in which they are known to have been there. */
-export interface Register {
-  /** Returns what the read has seen; `undefined` if nobody can have written it. */
-  seenBy(read: Operation): Seen | undefined
+/** The values of all keys that are written and read. */
+export interface Registers {
+  /** Returns what a read has seen, or what a write has written; `undefined` if nobody can have written it. */
+  seenBy(operation: Operation): Seen | undefined
   /** Returns what a write says that it replaced; `undefined` if it says nothing, or if nobody can have written that. */
   basisOf(write: Operation): Seen | undefined
-  /** Returns the newest value that is known to have been there before `ms`, by either order. */
-  newestBefore(ms: number): readonly Seen[]
 }
 
 /**
@@ -37,33 +37,41 @@ export function proofOf(seen: Seen, newer: Seen, ...others: readonly Operation[]
   return [seen.write, newer.write, ...others].filter((one) => one !== undefined)
 }
 
-export type Registers = ReadonlyMap<string, Register>
-
 const isWriteOrRead = ({ kind }: Operation) => kind === 'write' || kind === 'read'
 
 /** Collects the writes of each key. Writes that are certain not to have happened are left out. */
 export function registersOf(operations: readonly Operation[]): Registers {
-  const building = new Map<string, Building>()
+  const registers = new Map<string, Register>()
   for (const operation of operations) {
     if (!isWriteOrRead(operation)) continue
-    const register = obtain(building, operation.key, () => new Building(operation.key))
+    const register = obtain(registers, operation.key, () => new Register(operation.key))
     if (operation.kind === 'write') register.add(operation)
   }
-  // An answer that shows a value proves that it is there, also if its own writer never hears of it.
+  // Each operation is looked up once: a million of them are spread over the memory.
+  const byId: (Seen | undefined)[] = []
   for (const operation of operations) {
-    if (!isWriteOrRead(operation) || operation.outcome !== 'ok') continue
-    const register = building.get(operation.key)!
-    const seen = operation.kind === 'read' ? register.seenBy(operation) : register.basisOf(operation)
-    if (seen?.write && operation.endedAt < seen.knownAt) seen.knownAt = operation.endedAt
+    if (!isWriteOrRead(operation) || operation.outcome === 'fail') continue
+    const register = registers.get(operation.key)!
+    const seen = register.seenBy(operation)
+    byId[operation.id] = seen
+    // An answer that shows a value proves that it is there, also if its own writer never hears of it.
+    const shown = operation.kind === 'read' ? seen : register.basisOf(operation)
+    if (shown?.write && operation.outcome === 'ok' && operation.endedAt < shown.knownAt)
+      shown.knownAt = operation.endedAt
   }
-  return building
+  return {
+    seenBy: ({ id }) => byId[id],
+    basisOf: (write) => registers.get(write.key)!.basisOf(write),
+  }
 }
 
-class Building implements Register {
+/** The values of one key, in the order in which they are known to have been there. */
+export class Register {
   readonly #key: string
   readonly #byValue = new Map<Value, Seen>()
   readonly #byVersion = new Map<number, Seen>()
   readonly #initial: Seen = {
+    register: this,
     value: null,
     write: undefined,
     beganAt: Number.NEGATIVE_INFINITY,
@@ -80,7 +88,8 @@ class Building implements Register {
   add(write: Operation): void {
     const { value, version, beganAt, endedAt, outcome } = write
     if (outcome === 'fail') return
-    const seen = { value, version, write, beganAt, knownAt: outcome === 'ok' ? endedAt : Number.POSITIVE_INFINITY }
+    const knownAt = outcome === 'ok' ? endedAt : Number.POSITIVE_INFINITY
+    const seen = { register: this, value, version, write, beganAt, knownAt }
     if (value !== undefined && value !== null) {
       if (this.#byValue.has(value))
         throw new RungError(
@@ -104,6 +113,7 @@ class Building implements Register {
     return version === undefined
       ? undefined
       : {
+          register: this,
           value,
           version,
           write: undefined,
@@ -119,7 +129,8 @@ class Building implements Register {
     return seen && seen.beganAt <= endedAt ? seen : undefined
   }
 
-  newestBefore(ms: number): readonly Seen[] {
+  /** Returns a value that is newer than `seen`, by either order, and is known to have been there before `ms`. */
+  newerBefore(ms: number, seen: Seen): Seen | undefined {
     this.#sorted ??= this.#sort()
     let low = 0
     let high = this.#sorted.length
@@ -129,8 +140,9 @@ class Building implements Register {
       else high = middle
     }
     const found = this.#sorted[low - 1]
-    if (!found) return []
-    return found.highest && found.highest !== found.newest ? [found.highest, found.newest] : [found.newest]
+    if (!found) return undefined
+    if (found.highest && isOlder(seen, found.highest)) return found.highest
+    return isOlder(seen, found.newest) ? found.newest : undefined
   }
 
   #sort() {

@@ -1,5 +1,5 @@
 import { groupsOf, type Operation, obtain, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
-import { isOlder, proofOf, type Registers, registersOf, type Seen } from './registers.ts'
+import { isOlder, proofOf, type Register, type Registers, registersOf, type Seen } from './registers.ts'
 
 /** What every session is promised, in the order in which a violation is looked for. */
 export type SessionVerdicts = Record<'readYourWrites' | 'monotonicReads' | 'writesFollowReads', Verdict>
@@ -28,14 +28,11 @@ export function checkSessions(operations: readonly Operation[], registers = regi
     outcome === 'ok' && (kind === 'write' || kind === 'read') ? session : undefined,
   )
   for (const session of sessions.values()) {
-    for (const [read, floors, horizon] of readsOf(session, registers)) {
-      const register = registers.get(read.key)!
-      const seen = register.seenBy(read)
-      if (!seen) continue // no value that was written: lost.ts reports it
+    for (const [read, seen, floors, horizon] of readsOf(session, registers)) {
       checked += 1
       const own = floors?.written?.find((floor) => isOlder(seen, floor.seen))
       const before = floors?.read?.find((floor) => isOlder(seen, floor.seen))
-      const known = horizon && register.newestBefore(horizon.seen.beganAt).find((newest) => isOlder(seen, newest))
+      const known = horizon && seen.register.newerBefore(horizon.seen.beganAt, seen)
       if (!own && !before && !known) continue
       const what = `Session ${read.session} read ${nameOf(seen)} of ${read.key}${placeOf(read, time)}`
       if (own)
@@ -71,38 +68,42 @@ interface Floors {
 }
 
 /**
- * Yields each read of a session that was answered, with what the session knew when it began: of this key, and of all keys the write that
+ * Yields each read of a session with what it has seen, and what the session knew when it began: of this key, and of all keys the write that
  * began last (the horizon).
  */
 export function* readsOf(
   session: readonly Operation[],
   registers: Registers,
-): Generator<[read: Operation, floors: Floors | undefined, horizon: Floor | undefined]> {
+): Generator<[read: Operation, seen: Seen, floors: Floors | undefined, horizon: Floor | undefined]> {
   const begins = session.toSorted((a, b) => a.beganAt - b.beganAt)
   const ends = session.toSorted((a, b) => a.endedAt - b.endedAt)
-  const floors = new Map<string, Floors>()
+  const floors = new Map<Register, Floors>()
   let horizon: Floor | undefined
   let next = 0
   for (const read of begins) {
     for (; next < ends.length && ends[next]!.endedAt < read.beganAt; next += 1) {
       const by = ends[next]!
-      const seen = registers.get(by.key)!.seenBy(by)
+      const seen = registers.seenBy(by)
       if (!seen) continue
       if (seen.write && !(horizon && horizon.seen.beganAt >= seen.beganAt)) horizon = { seen, by }
-      const known = obtain<string, Floors>(floors, by.key, () => ({}))
-      if (by.kind === 'write') known.written = raised(known.written, { seen, by })
-      else known.read = raised(known.read, { seen, by })
+      const known = obtain<Register, Floors>(floors, seen.register, () => ({}))
+      if (by.kind === 'write') known.written = raised(known.written, seen, by)
+      else known.read = raised(known.read, seen, by)
     }
-    if (read.kind === 'read') yield [read, floors.get(read.key), horizon]
+    if (read.kind !== 'read') continue
+    const seen = registers.seenBy(read)
+    if (seen) yield [read, seen, floors.get(seen.register), horizon] // otherwise lost.ts reports it
   }
 }
 
-function raised(floors: Floor[] | undefined, floor: Floor): Floor[] {
-  if (!floors) return [floor]
+function raised(floors: Floor[] | undefined, seen: Seen, by: Operation): Floor[] {
+  if (!floors) return [{ seen, by }]
   const [last, highest = last!] = floors
-  const newLast = floor.seen.beganAt > last!.seen.beganAt ? floor : last!
-  const newHighest = (floor.seen.version ?? -1) > (highest.seen.version ?? -1) ? floor : highest
-  return newLast === newHighest ? [newLast] : [newLast, newHighest]
+  const isLast = seen.beganAt > last!.seen.beganAt
+  const isHighest = (seen.version ?? -1) > (highest.seen.version ?? -1)
+  if (!isLast && !isHighest) return floors
+  const floor = { seen, by }
+  return isLast && isHighest ? [floor] : isLast ? [floor, highest] : [last!, floor]
 }
 
 export function nameOf({ value, version }: Seen): string {

@@ -1,5 +1,5 @@
 import { type Operation, placeOf, timesOf, type Verdict, verdictOf } from './operation.ts'
-import { isOlder, proofOf, registersOf } from './registers.ts'
+import { proofOf, registersOf } from './registers.ts'
 import { nameOf } from './sessions.ts'
 
 /**
@@ -12,11 +12,10 @@ export function checkStaleness(operations: readonly Operation[], registers = reg
   const time = timesOf(operations)
   for (const read of operations) {
     if (read.kind !== 'read' || read.outcome !== 'ok' || read.staleMsMax === undefined) continue
-    const register = registers.get(read.key)!
-    const seen = register.seenBy(read)
+    const seen = registers.seenBy(read)
     if (!seen) continue // no value that was written: lost.ts reports it
     verdict.checked += 1
-    const newer = register.newestBefore(read.beganAt - read.staleMsMax).find((newest) => isOlder(seen, newest))
+    const newer = seen.register.newerBefore(read.beganAt - read.staleMsMax, seen)
     if (newer)
       verdict.add({
         text: `Session ${read.session} read ${nameOf(seen)} of ${read.key}${placeOf(read, time)}, which may be ${inSeconds(read.staleMsMax)} old, although ${nameOf(newer)}, which is newer, was there by ${time(newer.knownAt)}.`,

@@ -8,7 +8,7 @@ import {
   type Verdict,
   verdictOf,
 } from './operation.ts'
-import { isOlder, proofOf, type Register, registersOf } from './registers.ts'
+import { proofOf, registersOf, type Seen } from './registers.ts'
 import { nameOf } from './sessions.ts'
 
 /** Which write has replaced a value, and which has a version. */
@@ -35,9 +35,7 @@ export function checkUpdates(operations: readonly Operation[], registers = regis
   for (const write of operations) {
     const { kind, key, outcome, version, basedOn } = write
     if (kind !== 'write' || outcome === 'fail' || (version === undefined && basedOn === undefined)) continue
-    const register = registers.get(key)!
-    const isKnown = outcome === 'ok' || isSeen(register, write)
-    if (!isKnown) continue
+    if (outcome !== 'ok' && !isShown(registers.seenBy(write))) continue
     verdict.checked += 1
     const chain = obtain(chains, key, () => ({ byBasis: new Map(), byVersion: new Map() }))
     if (version !== undefined) {
@@ -49,21 +47,21 @@ export function checkUpdates(operations: readonly Operation[], registers = regis
         })
     }
     if (basedOn === undefined) continue
+    const seen = registers.basisOf(write)
     const other = obtain(chain.byBasis, basedOn, () => write)
     if (other !== write)
       verdict.add({
         text: `${update(write)}${placeOf(write, time)}, based on ${basis(basedOn)}, and so did session ${other.session}${placeOf(other, time)}: one of the two writes is lost.`,
-        operations: [...proofOfBasis(register, write), other, write],
+        operations: [...(seen?.write ? [seen.write] : []), other, write],
       })
-    else if (outcome === 'ok') checkBasis(write, register, verdict, time)
+    else if (outcome === 'ok') checkBasis(write, seen, verdict, time)
   }
   return verdict
 }
 
 /** The basis was there when the write happened, as if it had been read on the primary. */
-function checkBasis(write: Operation, register: Register, verdict: Open, time: (ms: number) => string): void {
-  const seen = register.basisOf(write)
-  const newer = seen && register.newestBefore(write.beganAt).find((newest) => isOlder(seen, newest))
+function checkBasis(write: Operation, seen: Seen | undefined, verdict: Open, time: (ms: number) => string): void {
+  const newer = seen?.register.newerBefore(write.beganAt, seen)
   const what = `${update(write)}${placeOf(write, time)}, based on ${basis(write.basedOn!)}`
   if (!seen) verdict.add({ text: `${what}, which nobody can have written.`, operations: [write] })
   else if (newer)
@@ -78,10 +76,5 @@ const update = ({ session, key, value, version }: Operation) =>
 
 const basis = (value: Value | null) => value ?? 'no value'
 
-const isSeen = (register: Register, write: Operation) =>
-  (register.seenBy(write)?.knownAt ?? Number.POSITIVE_INFINITY) !== Number.POSITIVE_INFINITY
-
-function proofOfBasis(register: Register, write: Operation): Operation[] {
-  const seen = register.basisOf(write)
-  return seen?.write ? [seen.write] : []
-}
+/** Somebody has read it, or based a write on it. */
+const isShown = (seen: Seen | undefined) => seen !== undefined && seen.knownAt !== Number.POSITIVE_INFINITY

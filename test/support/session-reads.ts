@@ -1,6 +1,6 @@
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
 import { serverNames } from '../../src/engines/postgres/recipe.ts'
-import { checkLostWrites, checkSessions, createRecorder } from '../../src/history.ts'
+import { checkHistory, createRecorder } from '../../src/history.ts'
 import { sleep } from '../../src/kernel/clock.ts'
 import { isRungError, type RungError } from '../../src/kernel/errors.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
@@ -150,8 +150,7 @@ export async function readInSessions(nodes: readonly Database[], options: Sessio
   } finally {
     readRouted.unsubscribe(count)
   }
-  const history = recorder.operations()
-  for (const { anomalies } of [checkLostWrites(history), ...Object.values(checkSessions(history))])
+  for (const { anomalies } of checkHistory(recorder.operations()))
     result.stale.push(...anomalies.map(({ text }) => text))
   return result
 }
