@@ -36,7 +36,7 @@ const checkers: readonly Checker[] = [
 /**
  * Runs every checker.
  * @returns a verdict of each, also of those that found nothing to check (`checked` is 0): these say nothing
- * @throws HISTORY_INVALID if a value is written to a key twice
+ * @throws HISTORY_INVALID if a value is written to a key twice, or a message is published twice
  * @example
  * const wrong = checkHistory(recorder.operations()).filter(({ count }) => count > 0)
  */

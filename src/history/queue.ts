@@ -1,3 +1,4 @@
+import { RungError } from '../kernel/errors.ts'
 import {
   groupsOf,
   type Open,
@@ -19,12 +20,12 @@ type Time = (ms: number) => string
  *   failed does not count; one with an unknown outcome may have happened as soon as it began.
  * - Nothing is lost: when the group has no more to do (`drain`), each acknowledged message was handled, or may have been.
  * - If the `drain` lists effects: one for each message that was handled, at most one for each that may have been, none for others.
+ * @throws HISTORY_INVALID if a message is published twice
  */
 export function checkQueue(operations: readonly Operation[]): Verdict {
   const verdict = verdictOf('queue')
   const time = timesOf(operations)
-  const published = new Map<Value, Operation>()
-  for (const operation of operations) if (operation.kind === 'publish') published.set(operation.value!, operation)
+  const published = publishedOf(operations)
   const groups = groupsOf(operations, ({ kind, session }) =>
     kind === 'deliver' || kind === 'drain' ? session : undefined,
   )
@@ -50,6 +51,21 @@ export function checkQueue(operations: readonly Operation[]): Verdict {
     if (drain) checkDrained(published, handled, drain, verdict, time)
   }
   return verdict
+}
+
+function publishedOf(operations: readonly Operation[]): ReadonlyMap<Value, Operation> {
+  const published = new Map<Value, Operation>()
+  for (const operation of operations) {
+    if (operation.kind !== 'publish') continue
+    const value = operation.value!
+    if (published.has(value))
+      throw new RungError(
+        'HISTORY_INVALID',
+        `The message ${value} is published twice, so nobody can tell which of them was delivered. Give each a value of its own.`,
+      )
+    published.set(value, operation)
+  }
+  return published
 }
 
 function whyNot(message: Operation | undefined, time: Time): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { checkConservation, checkSessions } from '../../src/history.ts'
+import { checkConservation, checkHistory, checkSessions } from '../../src/history.ts'
 import { findings, historyOf, soundHistory, type Written } from './histories.ts'
 
 const write = (session: string, key: string, value: number) => ({ kind: 'write', session, key, value }) as const
@@ -254,6 +254,16 @@ describe('planted faults are found, by the checker whose matter they are', () =>
     )
   })
 
+  it('stock is sold of which a snapshot says how much there was in the beginning', () => {
+    const lines = (cup: number): Written[] => [
+      [0, 1, levels, 'ok', { amounts: { cup: 5 } }],
+      [2, 3, change({ cup: -2 })],
+      [4, 5, levels, 'ok', { amounts: { cup } }],
+    ]
+    assert.deepEqual(findings(lines(3)), [])
+    assert.deepEqual(findings(lines(4)), ['conservation: cup held 4 at 0.004 s; its acknowledged changes make 3.'])
+  })
+
   for (const versions of [true, false])
     it(`one read in a thousand is late, ${versions ? 'with' : 'without'} versions`, () => {
       const history = soundHistory(20_000, { versions, lagged: (n) => (n % 1_000 === 999 ? 5_000 : 0) })
@@ -262,10 +272,12 @@ describe('planted faults are found, by the checker whose matter they are', () =>
     })
 })
 
-it('a value that is written to a key twice is refused', () => {
-  const history = historyOf([
-    [0, 1, write('a', 'k', 1)],
-    [2, 3, write('b', 'k', 1)],
-  ])
-  assert.throws(() => checkSessions(history), { code: 'HISTORY_INVALID' })
+it('a value that is written to a key twice, or a message that is published twice, is refused', () => {
+  for (const one of [write('a', 'k', 1), { ...write('a', 'k', 1), kind: 'publish' } as const]) {
+    const history = historyOf([
+      [0, 1, one],
+      [2, 3, { ...one, session: 'b' }],
+    ])
+    assert.throws(() => checkHistory(history), { code: 'HISTORY_INVALID' })
+  }
 })
