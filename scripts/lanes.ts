@@ -11,6 +11,7 @@ const named: Record<string, readonly string[]> = {
   fleet: [
     'test/fleet/{autoscale,deploy,failover,failover-fleet,hang,live,notice,patroni,replicas,supervisor,up,zones}.test.ts',
     'test/cli/ps-stop.test.ts',
+    'test/chaos/fleet.test.ts',
     'test/rungs/{conduit-10k,conduit-100k,conduit-faults,conduit-late,shop-rungs,shop-kill}.test.ts',
   ],
   process: [

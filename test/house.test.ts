@@ -14,6 +14,7 @@ const floors: Record<string, number> = {
   backup: 4,
   migrations: 4,
   runtime: 5,
+  chaos: 7,
   doctor: 7,
   observe: 6,
   fleet: 6,

@@ -13,6 +13,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   scale: () => import('./scale.ts'),
   restart: () => import('./restart.ts'),
   kill: () => import('./kill.ts'),
+  chaos: () => import('./chaos.ts'),
   deploy: () => import('./deploy.ts'),
   deploys: () => import('./deploys.ts'),
   load: () => import('./load.ts'),

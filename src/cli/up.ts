@@ -2,6 +2,7 @@ import { appendFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
+import { undoLeft } from '../chaos/records.ts'
 import { openDataDir } from '../engines/postgres/data-dir.ts'
 import { openCpuQuota } from '../engines/process/cpu-quota.ts'
 import { claim } from '../engines/process/pid-file.ts'
@@ -93,6 +94,7 @@ const up: Command = {
         of: new Map<string, Release>(),
       }
       await forgetReleases(dataDir, [book.present])
+      await undoLeft(dataDir) // a fault may have outlived a machine
       const planned = planFor(appFile, input)
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
@@ -161,6 +163,7 @@ async function run(
   const writer = stateWriter(dataDir, () => ({
     rung: topology.rung,
     app: appFile,
+    mode: settings.values.process.mode,
     url: plan.url,
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),

@@ -8,6 +8,8 @@ import type { PartState } from './supervisor.ts'
 export interface FleetState {
   rung: string
   app: string
+  /** `NODE_ENV`: faults on purpose are refused in `production`. */
+  mode: string
   url: string
   startedAt: number
   /** Within this time everything ends after a signal, in ms. */
@@ -63,7 +65,7 @@ export async function runningFleet(dataDir: string): Promise<RunningFleet | unde
   const pid = await ownerOf(fleetDir(dataDir))
   if (pid === undefined) return undefined
   const text = await readFile(fileOf(dataDir), 'utf8').catch(() => undefined)
-  const nothingYet: FleetState = { rung: '', app: '', url: '', startedAt: 0, stopTimeoutMs: 0, parts: [] }
+  const nothingYet: FleetState = { rung: '', app: '', mode: '', url: '', startedAt: 0, stopTimeoutMs: 0, parts: [] }
   try {
     return { ...(text === undefined ? nothingYet : (JSON.parse(text) as FleetState)), pid }
   } catch {

@@ -22,6 +22,10 @@ export const errorCodes = {
   // a running fleet
   FLEET_NOT_RUNNING: { status: 500, title: 'No fleet runs here' },
   FLEET_BUSY: { status: 409, title: 'The fleet is being changed' },
+  // faults on purpose
+  CHAOS_REFUSED: { status: 500, title: 'A fault is not injected here' },
+  CHAOS_NO_EFFECT: { status: 500, title: 'A fault did not take effect' },
+  CHAOS_NOT_UNDONE: { status: 500, title: 'A fault was not undone' },
   // migrations
   MIGRATION_INVALID: { status: 500, title: 'A migration file is wrong' },
   MIGRATION_CHANGED: { status: 500, title: 'An applied migration was changed' },

@@ -30,6 +30,8 @@ export interface CpuQuota {
   close(): Promise<void>
 }
 
+export type Resource = 'cpu' | 'memory'
+
 /** Where groups are made, and how they are limited. */
 export interface Hierarchy {
   readonly version: 1 | 2
@@ -95,13 +97,18 @@ function problemOf(found: Hierarchy | undefined, prefix: string, cores: number):
 function makeGroup({ version, dir }: Hierarchy, name: string, cores: number): string {
   const group = path.join(dir, name)
   if (!existsSync(group)) mkdirSync(group)
-  const { periodUs, quotaUs } = limitOf(cores)
-  if (version === 2) writeFileSync(path.join(group, 'cpu.max'), `${quotaUs} ${periodUs}`)
-  else {
-    writeFileSync(path.join(group, 'cpu.cfs_period_us'), String(periodUs))
-    writeFileSync(path.join(group, 'cpu.cfs_quota_us'), String(quotaUs))
-  }
+  for (const [file, value] of limitFiles(version, cores)) writeFileSync(path.join(group, file), value)
   return path.join(group, 'cgroup.procs')
+}
+
+/** Returns the files of a group that limit its CPU time, with their values, in the order in which they are written. Pure. */
+export function limitFiles(version: Hierarchy['version'], cores: number): [file: string, value: string][] {
+  const { periodUs, quotaUs } = limitOf(cores)
+  if (version === 2) return [['cpu.max', `${quotaUs} ${periodUs}`]]
+  return [
+    ['cpu.cfs_period_us', String(periodUs)],
+    ['cpu.cfs_quota_us', String(quotaUs)],
+  ]
 }
 
 /** @returns false while a process of it still runs */
@@ -142,31 +149,38 @@ export function limitOf(cores: number): { periodUs: number; quotaUs: number } {
   return { periodUs, quotaUs: Math.max(quotaUsMin, Math.round(periodUs * cores)) }
 }
 
-function findHierarchy(): Hierarchy | undefined {
+/** Returns where groups may be made that limit this resource. */
+export function findHierarchy(resource: Resource = 'cpu'): Hierarchy | undefined {
   if (process.platform !== 'linux') return undefined
-  const read = (file: string) => {
-    try {
-      return readFileSync(file, 'utf8')
-    } catch {
-      return ''
-    }
-  }
-  const candidates = hierarchiesIn(read('/proc/self/mountinfo'), read('/proc/self/cgroup'))
-  return candidates.find(({ version, dir }) => {
+  return groupsOf('self', resource).find(({ version, dir }) => {
     try {
       accessSync(dir, constants.W_OK)
-      return version === 1 || /\bcpu\b/.test(read(path.join(dir, 'cgroup.subtree_control')))
+      const passedOn = version === 1 ? resource : read(path.join(dir, 'cgroup.subtree_control'))
+      return passedOn.trim().split(' ').includes(resource)
     } catch {
       return false
     }
   })
 }
 
+/** Returns the group in which a process is, as far as a resource is concerned, and with version 2 those above it. */
+export function groupsOf(pid: number | 'self', resource: Resource): Hierarchy[] {
+  return hierarchiesIn(read('/proc/self/mountinfo'), read(`/proc/${pid}/cgroup`), resource)
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
 /**
  * Returns the groups in which a group for a process might be made. Version 1: the group of this process. Version 2: also those
- * above it, because a group that contains processes does not pass the CPU controller on. Pure.
+ * above it, because a group that contains processes does not pass the controller of a resource on. Pure.
  */
-export function hierarchiesIn(mountinfo: string, ownGroups: string): Hierarchy[] {
+export function hierarchiesIn(mountinfo: string, ownGroups: string, resource: Resource = 'cpu'): Hierarchy[] {
   const mounts = mountinfo.split('\n').flatMap((line) => {
     const [before, after] = line.split(' - ')
     const [, , , root, point] = before!.split(' ')
@@ -176,9 +190,9 @@ export function hierarchiesIn(mountinfo: string, ownGroups: string): Hierarchy[]
   const own = ownGroups.split('\n').map((line) => /^\d+:([^:]*):(.*)$/.exec(line) ?? ['', '', ''])
   const groupOf = (matches: (controllers: string) => boolean) => own.find(([all, names]) => all && matches(names!))?.[2]
   return mounts.flatMap(({ type, root, point, options }): Hierarchy[] => {
-    const isCpu = (names: string) => names.split(',').includes('cpu')
-    if (type === 'cgroup' && !isCpu(options)) return []
-    const group = groupOf(type === 'cgroup' ? isCpu : (names) => names === '')
+    const isWanted = (names: string) => names.split(',').includes(resource)
+    if (type === 'cgroup' && !isWanted(options)) return []
+    const group = groupOf(type === 'cgroup' ? isWanted : (names) => names === '')
     if (group === undefined) return []
     const dir = path.join(point, root === '/' ? group : path.relative(root, group))
     if (type === 'cgroup') return [{ version: 1, dir }]

@@ -38,10 +38,14 @@ export function cpuTimesIn(text: string): CpuTimes {
 
 /** Returns the time that a process and its descendants used between two looks, in ms. Pure. */
 export function cpuUsedMs(pid: number, before: CpuTimes, now: CpuTimes): number {
+  const usedMs = (one: number) => Math.max(0, (now.get(one)?.ms ?? 0) - (before.get(one)?.ms ?? 0))
+  return familyOf(pid, now).reduce((sum, one) => sum + usedMs(one), 0)
+}
+
+/** Returns a process and its descendants, each after its parent. */
+export function familyOf(pid: number, now: CpuTimes = cpuTimes()): number[] {
   const children = Map.groupBy(now.keys(), (one) => now.get(one)!.parent)
-  const used = (one: number): number => {
-    const ownMs = Math.max(0, (now.get(one)?.ms ?? 0) - (before.get(one)?.ms ?? 0))
-    return ownMs + (children.get(one) ?? []).reduce((sum, child) => sum + used(child), 0)
-  }
-  return used(pid)
+  const family = [pid]
+  for (const one of family) family.push(...(children.get(one) ?? []))
+  return family
 }

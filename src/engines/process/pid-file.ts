@@ -29,6 +29,12 @@ export async function ownerOf(dir: string): Promise<number | undefined> {
   return entry && lives(entry.owner) ? entry.owner.pid : undefined
 }
 
+/** Returns the server of a folder, from the moment of its start on. */
+export async function serverIn(dir: string): Promise<Known | undefined> {
+  const server = (await read(path.join(dir, 'server.pid')))?.server
+  return server && lives(server) ? server : undefined
+}
+
 const goneWithinMs = 5_000
 
 /**
@@ -127,14 +133,27 @@ export function lives({ pid, born }: Known): boolean {
 
 /** Returns when a process was started, in any form; undefined if it has ended or is a zombie. */
 function bornAt(pid: number): string | undefined {
-  if (process.platform === 'linux') {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      return fields[0] === 'Z' ? undefined : fields[19] // the 22nd field: start time in ticks since boot
-    } catch {
-      return undefined
-    }
+  if (process.platform !== 'linux') {
+    return askProgram('ps', ['-o', 'lstart=', '-p', String(pid)]).stdout.trim() || undefined
   }
-  return askProgram('ps', ['-o', 'lstart=', '-p', String(pid)]).stdout.trim() || undefined
+  const [state, ...fields] = statOf(pid)
+  return state === 'Z' ? undefined : fields[18] // the 22nd field of all: start time in ticks since boot
+}
+
+/** Whether a process is stopped, as SIGSTOP does it. */
+export function isStopped(pid: number): boolean {
+  if (process.platform === 'linux') return statOf(pid)[0] === 'T'
+  return askProgram('ps', ['-o', 'state=', '-p', String(pid)])
+    .stdout.trim()
+    .startsWith('T')
+}
+
+/** Returns the fields of /proc/<pid>/stat from the third one on: the state of the process, its parent … */
+function statOf(pid: number): string[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  } catch {
+    return []
+  }
 }

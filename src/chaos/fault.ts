@@ -1,0 +1,78 @@
+import type { Known } from '../engines/process/pid-file.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
+
+/** A way in which a part of a fleet fails. */
+export interface Fault {
+  readonly name: string
+  /** What it does, as a phrase. */
+  readonly does: string
+  /** What one should see then, as a sentence. */
+  readonly shows: string
+  readonly on: readonly Kind[]
+  /** Whether it goes on until it is undone; otherwise it happens once. */
+  readonly lasts: boolean
+  /** How strong it is, for those that have a strength. */
+  readonly strength?: { readonly default: string; readonly help: string }
+  /**
+   * Injects it, and resolves once it has really taken effect.
+   * @param undoBy writes down what undoes it; called before anything is changed
+   * @throws CHAOS_NO_EFFECT, CHAOS_REFUSED; what was written down is undone then
+   */
+  inject(target: Target, undoBy: (undo: Undo) => Promise<void>): Promise<Injected>
+}
+
+export interface Target {
+  readonly dataDir: string
+  readonly part: FleetPart
+  readonly strength: string
+}
+
+/** A part of a running fleet. */
+export interface FleetPart {
+  readonly name: string
+  readonly kind: Kind
+  readonly pid: number | undefined
+  readonly zone: string | undefined
+  /** Where it listens. */
+  readonly address: string
+  readonly log: string
+}
+
+/** What undoes a fault, as data: another process may have to do it. It may be repeated, also when the part has died meanwhile. */
+export type Undo =
+  | { readonly how: 'resume'; readonly processes: readonly Known[] }
+  | { readonly how: 'leave-group'; readonly group: string; readonly home: string }
+
+export interface Injected {
+  /** What was done, as a phrase: `killed process 4711`. */
+  readonly did: string
+  /** Ends that part of the fault that lives in this process, and so ends with it in any case. */
+  release?(): Promise<void>
+}
+
+/** What a part is. Which server of the database is the primary may change. */
+export const kinds = [
+  ...(['edge', 'balancer', 'app', 'web', 'worker', 'redis', 'pooler', 'primary', 'replica', 'archiver'] as const),
+]
+export type Kind = (typeof kinds)[number]
+
+const lookEveryMs = 10
+const effectWithinMs = 5_000
+
+/** Waits until a fault has taken effect. @throws CHAOS_NO_EFFECT, with this sentence */
+export async function untilSeen(check: () => Promise<boolean> | boolean, otherwise: string): Promise<void> {
+  const giveUpAt = systemClock.ticks() + effectWithinMs
+  while (!(await check())) {
+    if (systemClock.ticks() > giveUpAt) throw noEffect(otherwise)
+    await sleep(lookEveryMs)
+  }
+}
+
+export function noEffect(sentence: string, cause?: unknown): RungError {
+  return new RungError('CHAOS_NO_EFFECT', sentence, { cause })
+}
+
+export function refused(sentence: string): RungError {
+  return new RungError('CHAOS_REFUSED', sentence)
+}

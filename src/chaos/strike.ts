@@ -1,0 +1,68 @@
+import { sleep, systemClock } from '../kernel/clock.ts'
+import type { Fault, FleetPart, Target } from './fault.ts'
+import { openRecord } from './records.ts'
+
+/** A fault that is in force. */
+export interface Struck {
+  /** What was done, as a phrase. */
+  readonly did: string
+  /** @throws CHAOS_NOT_UNDONE */
+  undo(): Promise<void>
+}
+
+/** Injects a fault, and resolves once it has taken effect. @throws CHAOS_NO_EFFECT, CHAOS_REFUSED, and nothing of it is left */
+export async function strike(fault: Fault, target: Target): Promise<Struck> {
+  const record = await openRecord(target.dataDir, fault.name, target.part.name)
+  try {
+    const { did, release } = await fault.inject(target, record.add)
+    return {
+      did,
+      async undo() {
+        await release?.()
+        await record.close()
+      },
+    }
+  } catch (error) {
+    await record.close()
+    throw error
+  }
+}
+
+export interface HoldOptions {
+  dataDir: string
+  strength: string
+  forMs: number
+  /** When aborted, it is undone at once. */
+  over: AbortSignal
+}
+
+/**
+ * Injects a fault into parts, one after the other, and undoes it after its time.
+ * @param tell called when it is in force on a part
+ * @returns what was done to which part, and for how long
+ */
+export async function hold(
+  fault: Fault,
+  parts: readonly FleetPart[],
+  { dataDir, strength, forMs, over }: HoldOptions,
+  tell: (part: FleetPart, did: string) => void,
+): Promise<{ struck: { part: string; did: string }[]; heldMs: number }> {
+  const struck: { part: string; did: string }[] = []
+  const inForce: Struck[] = []
+  const began = systemClock.ticks()
+  async function inject(): Promise<void> {
+    for (const part of parts) {
+      if (over.aborted) break
+      const one = await strike(fault, { dataDir, part, strength })
+      inForce.push(one)
+      struck.push({ part: part.name, did: one.did })
+      tell(part, one.did)
+    }
+    if (fault.lasts) await sleep(forMs, over).catch(() => {}) // it ends early
+  }
+  const injected = await Promise.allSettled([inject()])
+  const undone = await Promise.allSettled(inForce.map((one) => one.undo()))
+  const failed = [...injected, ...undone].find((outcome) => outcome.status === 'rejected')
+  if (failed) throw failed.reason
+  return { struck, heldMs: Math.round(systemClock.ticks() - began) }
+}

@@ -1,0 +1,128 @@
+import type { Fault } from '../chaos/fault.ts'
+import { checkFit, faultCalled, faults, partsInWords } from '../chaos/faults.ts'
+import { guardBy } from '../chaos/guard.ts'
+import { fleetParts, fleetToStrike, partsCalled, untilWhole } from '../chaos/parts.ts'
+import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
+import { hold } from '../chaos/strike.ts'
+import { RungError } from '../kernel/errors.ts'
+import { type Duration, formatMs, toMs } from '../kernel/units.ts'
+import { type Command, hanging, type Input, type Result, result, settingOptions } from './command.ts'
+import { dataDirOfInput } from './input-settings.ts'
+
+const chaos: Command = {
+  name: 'chaos',
+  summary: 'break parts of a running fleet on purpose',
+  usage: 'rung chaos [list] | clear | <fault> <part> | <fault> zone <name> [options]',
+  wordsMax: 3,
+  help: [
+    'Injects faults into the "rung up" of this data directory, looks whether each has taken',
+    'effect, and undoes it. A part is a name of "rung ps"; primary and replica are servers',
+    'of the database, whichever they are at that moment.',
+    '',
+    '  list   lists the faults, and what one should see',
+    '  clear  ends every "rung chaos" of this data directory, and undoes what is left',
+    '',
+    'A fault ends with this command, however that ends: after --for, by Ctrl-C, or when it',
+    'is killed. Refused in production mode (NODE_ENV), which is the default of "rung up".',
+  ].join('\n'),
+  examples: ['rung chaos list', 'rung chaos stop primary --for 10s', 'rung chaos squeeze-cpu web-1 --with 0.1'],
+  options: {
+    for: { type: 'string', value: 'time', help: 'How long it lasts. Default: 10s.' },
+    with: { type: 'string', value: 'strength', help: 'How strong it is; its default is in the list.' },
+    ...settingOptions('process.dataDir'),
+  },
+  async run(input) {
+    const [verb = 'list', ...words] = input.positionals
+    const dataDir = dataDirOfInput(input)
+    if (verb !== 'clear') await undoLeft(dataDir)
+    if (verb === 'list' && words.length === 0) return list(input)
+    if (verb === 'clear' && words.length === 0) return cleared(await undoAll(dataDir), input)
+    return byHand(faultCalled(verb), words, dataDir, input)
+  },
+}
+export default chaos
+
+const nameWidth = 16
+
+function list({ out }: Input): Result {
+  const view = faults.map(({ name, does, shows, on, lasts, strength }) => {
+    return { fault: name, does, shows, parts: on, lasts, with: strength?.default }
+  })
+  return result(view, () => {
+    for (const { name, does, shows, on, lasts, strength } of faults) {
+      for (const line of hanging(name.padEnd(nameWidth), `${does}.`)) out.line(line)
+      const facts = [
+        `on: ${partsInWords(on)}`,
+        ...(lasts ? [] : ['happens once']),
+        ...(strength ? [`--with ${strength.default} (${strength.help})`] : []),
+      ]
+      const indent = ' '.repeat(nameWidth)
+      for (const line of [...hanging(indent, shows), ...hanging(indent, facts.join('; '))]) out.line(line)
+    }
+  })
+}
+
+function cleared(records: readonly FaultRecord[], { out }: Input): Result {
+  const view = { undone: records.map(({ fault, part, since }) => ({ fault, part, since })) }
+  return result(view, ({ undone }) => {
+    if (undone.length === 0) out.line('No fault was in force.')
+    for (const { fault, part } of undone) out.line(`Undone: ${fault} of ${part}.`)
+  })
+}
+
+const forDefault: Duration = '10s'
+/** A restart of Postgres may replay its log. */
+const wholeWithinMs = 60_000
+
+/** One fault, injected by hand. */
+async function byHand(fault: Fault, words: readonly string[], dataDir: string, input: Input): Promise<Result> {
+  const { out, values } = input
+  const forMs = toMs((values.for ?? forDefault) as Duration)
+  if (values.for !== undefined && !fault.lasts) throw invalid(`${fault.name} happens once, so --for does not fit it.`)
+  if (values.with !== undefined && !fault.strength)
+    throw invalid(`${fault.name} has no strength, so --with does not fit it.`)
+  if (words.length !== (words[0] === 'zone' ? 2 : 1)) {
+    throw invalid(`Name one part, or a zone, for example: rung chaos ${fault.name} web-1. See: rung ps`)
+  }
+  await fleetToStrike(dataDir)
+  const parts = partsCalled(await fleetParts(dataDir), words)
+  for (const part of parts) checkFit(fault, part)
+  const strength = String(values.with ?? fault.strength?.default ?? '')
+
+  return interruptible(dataDir, async (over) => {
+    const { struck, heldMs } = await hold(fault, parts, { strength, dataDir, forMs, over }, (part, did) => {
+      out.note(`${fault.name} ${part.name}: ${did}${fault.lasts ? `, for ${formatMs(forMs)}` : ''}`)
+    })
+    const wholeAfterMs = await untilWhole(dataDir, wholeWithinMs, over)
+    const view = { fault: fault.name, parts: struck, heldMs, wholeAfterMs: wholeAfterMs ?? null }
+    return result(
+      view,
+      () => {
+        out.line(fault.lasts ? `Undone after ${formatMs(heldMs)}.` : 'Done.')
+        if (wholeAfterMs !== undefined) out.line(`All parts ran again ${formatMs(wholeAfterMs)} later.`)
+        else out.line(`Not all parts run again. See: rung ps`)
+      },
+      wholeAfterMs === undefined && !over.aborted ? 1 : 0,
+    )
+  })
+}
+
+/** Runs `body` so that signals end it early, and a `rung chaos clear` undoes what it leaves if it is killed. */
+async function interruptible<T>(dataDir: string, body: (over: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController()
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  const end = () => over.abort()
+  for (const signal of signals) process.on(signal, end)
+  const rung = [process.execPath, ...process.execArgv, process.argv[1]!]
+  const callOff = guardBy([...rung, 'chaos', 'clear', '--data', dataDir])
+  try {
+    return await body(over.signal)
+  } finally {
+    callOff()
+    for (const signal of signals) process.off(signal, end)
+  }
+}
+
+function invalid(message: string): RungError {
+  return new RungError('COMMAND_INVALID', message)
+}

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { after, before, describe, it } from 'node:test'
+import { faults } from '../../src/chaos/faults.ts'
+import { findHierarchy } from '../../src/engines/process/cpu-quota.ts'
+import { isStopped } from '../../src/engines/process/pid-file.ts'
+import { noHaproxy } from '../support/haproxy.ts'
+import { noNginx } from '../support/nginx.ts'
+import { noPooler } from '../support/pgbouncer.ts'
+import {
+  type Facts,
+  isRunning,
+  type Launched,
+  launchRung,
+  openScratch,
+  processesOn,
+  type Scratch,
+  until,
+  withScratch,
+} from '../support/process.ts'
+import { noRedis } from '../support/redis.ts'
+
+const skip = noRedis || noNginx || noHaproxy || noPooler
+const noGroups = findHierarchy('cpu') && findHierarchy('memory') ? false : 'no control groups can be made here'
+
+interface Hand {
+  parts: { part: string; did: string }[]
+  heldMs: number
+  wholeAfterMs: number | null
+  error?: { code: string; message: string }
+}
+
+interface Row {
+  name: string
+  state: string
+  pid: number
+  restarts: number
+  zone: string
+}
+
+describe('rung chaos', { skip }, () => {
+  let scratch: Scratch & { end(): Promise<void> }
+  let up: Launched
+  let facts: Facts
+  before(async () => {
+    scratch = await openScratch()
+    const env = { NODE_ENV: 'development', RUNG_ZONES: 'a,b' }
+    up = scratch.launch({ up: '100k', args: ['--web', '2', '--worker', '1', '--replicas', '1'], env })
+    facts = await up.started
+  })
+  after(() => scratch?.end())
+
+  const launch = (...words: string[]) =>
+    launchRung({ command: [...words, '--json'], dataDir: scratch.dataDir, cwd: scratch.dir })
+
+  async function rung<T>(...words: string[]): Promise<T> {
+    const { exited, stdout, stderr } = launch(...words)
+    await exited
+    return JSON.parse(stdout() || stderr().slice(stderr().indexOf('{'))) as T
+  }
+  const chaos = (...words: string[]) => rung<Hand>('chaos', ...words)
+  const rows = async () => (await rung<{ parts: Row[] }>('ps', '--brief')).parts
+  const row = async (name: string) => (await rows()).find((one) => one.name === name)!
+
+  /** Begins a fault that does not end by itself, and resolves once it is in force. */
+  async function hold(...words: string[]): Promise<Launched> {
+    const one = launch('chaos', ...words, '--for', '10m')
+    await one.saw(new RegExp(`^${words[0]} .*: `, 'm'))
+    return one
+  }
+  const records = () => (existsSync(`${scratch.dataDir}/chaos`) ? readdirSync(`${scratch.dataDir}/chaos`) : [])
+
+  it('kills a part, and waits until the fleet is whole', async () => {
+    const before = await row('web-1')
+    const { parts, wholeAfterMs } = await chaos('kill', 'web-1')
+    assert.match(parts[0]!.did, new RegExp(`^killed process ${before.pid}`))
+    assert.ok(wholeAfterMs !== null)
+    const now = await row('web-1')
+    assert.equal(now.restarts, 1)
+    assert.equal(isRunning(before.pid), false)
+  })
+
+  it('freezes a part until Ctrl-C', async () => {
+    const { pid } = await row('worker-1')
+    const one = await hold('freeze', 'worker-1')
+    assert.ok(isStopped(pid))
+    assert.deepEqual(await one.stop('SIGINT'), { code: 0, signal: null })
+    assert.ok(isRunning(pid) && !isStopped(pid))
+    assert.deepEqual(records(), [])
+  })
+
+  it('undoes a fault also when it is killed', async () => {
+    const { pid } = await row('worker-1')
+    const one = await hold('freeze', 'worker-1')
+    await one.kill()
+    await until(() => !isStopped(pid), 'the worker goes on')
+    await until(() => records().length === 0, 'the record is gone')
+    assert.ok(isRunning(pid))
+  })
+
+  it('undoes a fault with the next command, when even its guard was killed', async () => {
+    const { pid } = await row('worker-1')
+    const one = await hold('freeze', 'worker-1')
+    const guards = (await processesOn(scratch.dataDir)).filter((other) =>
+      readFileSync(`/proc/${other}/cmdline`, 'utf8').includes('rung-chaos-guard'),
+    )
+    assert.equal(guards.length, 1)
+    process.kill(guards[0]!, 'SIGKILL')
+    await one.kill()
+    assert.ok(isStopped(pid))
+    assert.equal(records().length, 1)
+    assert.equal((await rung<unknown[]>('chaos', 'list')).length, faults.length)
+    assert.ok(isRunning(pid) && !isStopped(pid))
+    assert.deepEqual(records(), [])
+  })
+
+  it('is ended by rung chaos clear', async () => {
+    const { pid } = await row('worker-1')
+    const one = await hold('freeze', 'worker-1')
+    const { undone } = await rung<{ undone: { fault: string; part: string }[] }>('chaos', 'clear')
+    assert.deepEqual(
+      undone.map(({ fault, part }) => [fault, part]),
+      [['freeze', 'worker-1']],
+    )
+    assert.deepEqual(await one.exited, { code: 0, signal: null })
+    assert.equal(isStopped(pid), false)
+  })
+
+  it('says so when a part does not run, instead of doing nothing', async () => {
+    const one = await hold('stop', 'worker-1')
+    const { error } = await chaos('freeze', 'worker-1', '--for', '10m')
+    assert.equal(error?.code, 'CHAOS_NO_EFFECT')
+    await one.stop('SIGINT')
+    await until(async () => (await row('worker-1')).state === 'running', 'the worker is back')
+  })
+
+  it('squeezes CPU and memory in a control group', { skip: noGroups }, async () => {
+    const { pid } = await row('worker-1')
+    const groups = () => readFileSync(`/proc/${pid}/cgroup`, 'utf8')
+    const home = groups()
+    for (const fault of ['squeeze-cpu', 'squeeze-memory']) {
+      const one = await hold(fault, 'worker-1', '--with', fault === 'squeeze-cpu' ? '0.2' : '64MiB')
+      assert.match(groups(), new RegExp(`rung-${fault}\\.${pid}`))
+      await one.stop('SIGTERM')
+      assert.equal(groups(), home)
+    }
+  })
+
+  it('takes a zone away', async () => {
+    const inB = (await rows()).filter(({ zone }) => zone === 'b')
+    const { parts, wholeAfterMs } = await chaos('stop', 'zone', 'b', '--for', '1s')
+    assert.deepEqual(parts.map(({ part }) => part).sort(), inB.map(({ name }) => name).sort())
+    assert.ok(wholeAfterMs !== null)
+    for (const { name, pid } of inB) assert.notEqual((await row(name)).pid, pid)
+    assert.equal((await fetch(`${facts.url}/entries`)).status, 200)
+  })
+
+  it('refuses what does not fit', async () => {
+    for (const words of [
+      ['kill', 'nobody'],
+      ['kill'],
+      ['kill', 'zone', 'x'],
+      ['dance', 'web-1'],
+      ['kill', 'web-1', '--for', '1s'],
+    ]) {
+      assert.equal((await chaos(...words)).error?.code, 'COMMAND_INVALID', words.join(' '))
+    }
+  })
+})
+
+it('refuses a fleet in production', () =>
+  withScratch(async ({ dataDir, dir, launch }) => {
+    await launch({ up: '1k' }).started
+    const { exited, stderr, stdout } = launchRung({ command: ['chaos', 'kill', 'app-1'], dataDir, cwd: dir })
+    assert.equal((await exited).code, 1)
+    assert.match(stderr() + stdout(), /CHAOS_REFUSED/)
+  }))
