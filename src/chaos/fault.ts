@@ -43,6 +43,7 @@ export interface FleetPart {
 export type Undo =
   | { readonly how: 'resume'; readonly processes: readonly Known[] }
   | { readonly how: 'leave-group'; readonly group: string; readonly home: string }
+  | { readonly how: 'resume-replay'; readonly socketDir: string }
 
 export interface Injected {
   /** What was done, as a phrase: `killed process 4711`. */

@@ -1,9 +1,11 @@
 import { RungError } from '../kernel/errors.ts'
 import { type Fault, type Kind, kinds } from './fault.ts'
+import { postgresFaults } from './postgres.ts'
 import { processFaults } from './processes.ts'
+import { redisFaults } from './redis.ts'
 import { squeezes } from './squeeze.ts'
 
-export const faults: readonly Fault[] = [...processFaults, ...squeezes]
+export const faults: readonly Fault[] = [...processFaults, ...squeezes, ...postgresFaults, ...redisFaults]
 
 /** @throws COMMAND_INVALID */
 export function faultCalled(name: string): Fault {

@@ -1,4 +1,5 @@
 import type { Undo } from './fault.ts'
+import { resumeReplay } from './postgres.ts'
 import { resume } from './processes.ts'
 import { leaveGroup } from './squeeze.ts'
 
@@ -8,5 +9,7 @@ export async function undoBy(undo: Undo): Promise<void> {
       return resume(undo.processes)
     case 'leave-group':
       return leaveGroup(undo.group, undo.home)
+    case 'resume-replay':
+      return resumeReplay(undo.socketDir)
   }
 }

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { after, before, describe, it } from 'node:test'
 import { faults } from '../../src/chaos/faults.ts'
+import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
+import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
+import { adminAt } from '../../src/engines/postgres/server.ts'
 import { findHierarchy } from '../../src/engines/process/cpu-quota.ts'
 import { isStopped } from '../../src/engines/process/pid-file.ts'
 import { noHaproxy } from '../support/haproxy.ts'
@@ -144,6 +148,76 @@ describe('rung chaos', { skip }, () => {
       await one.stop('SIGTERM')
       assert.equal(groups(), home)
     }
+  })
+
+  async function held(words: string[], look: (client: Client) => Promise<void>): Promise<void> {
+    const one = await hold(...words)
+    const client = await scratch.connect(words[1] === 'replica' ? `${scratch.dataDir}/postgres-2` : scratch.dataDir)
+    try {
+      await look(client)
+    } finally {
+      await client.end()
+      assert.deepEqual(await one.stop('SIGINT'), { code: 0, signal: null })
+    }
+  }
+  const entries = () => fetch(`${facts.url}/entries`, { signal: AbortSignal.timeout(20_000) })
+
+  it('ends the sessions of the app', async () => {
+    const { parts } = await chaos('terminate', 'primary')
+    assert.match(parts[0]!.did, /^ended [1-9]\d* session/)
+    assert.equal((await entries()).status, 200)
+  })
+
+  it('takes all connections', async () => {
+    const { dataDir } = scratch
+    const one = await hold('exhaust', 'primary')
+    const app = { ...adminAt(socketDirFor(dataDir, tmpdir())), user: 'app', database: 'app' }
+    await assert.rejects(connectOnce(app), { code: '53300' })
+    await one.stop('SIGINT')
+    await (await connectOnce(app)).end()
+  })
+
+  it('holds a transaction and a lock', async () => {
+    await held(['long-transaction', 'primary'], async (client) => {
+      const { rows } = await client.query(
+        `select 1 from pg_stat_activity where state = 'idle in transaction' and backend_xmin is not null`,
+      )
+      assert.equal(rows.length, 1)
+    })
+    await held(['lock', 'primary', '--with', 'ledger.entry'], async (client) => {
+      await assert.rejects(client.query('begin; lock table ledger.entry in access share mode nowait'), {
+        code: '55P03',
+      })
+    })
+    assert.equal((await entries()).status, 200)
+  })
+
+  it('locks the table that is used most, and no table that does not exist', async () => {
+    await held(['lock', 'primary'], async (client) => {
+      const { rows } = await client.query(
+        `select relation::regclass::text as name from pg_locks where mode = 'AccessExclusiveLock' and granted`,
+      )
+      assert.match(rows[0].name, /^ledger\./)
+    })
+    assert.equal((await chaos('lock', 'primary', '--with', 'ledger.nothing')).error?.code, 'COMMAND_INVALID')
+  })
+
+  it('pauses a replica, also for a command that is killed', async () => {
+    const isPaused = async (client: Client) =>
+      (await client.query('select pg_is_wal_replay_paused() as paused')).rows[0].paused as boolean
+    await held(['pause-replay', 'replica'], async (client) => assert.ok(await isPaused(client)))
+    const client = await scratch.connect(`${scratch.dataDir}/postgres-2`)
+    assert.equal(await isPaused(client), false)
+    const one = await hold('pause-replay', 'replica')
+    assert.ok(await isPaused(client))
+    await one.kill()
+    await until(async () => !(await isPaused(client)), 'the replica goes on')
+  })
+
+  it('empties Redis, and makes it slow', async () => {
+    assert.equal((await chaos('flush', 'redis')).parts[0]!.did, 'emptied Redis')
+    const { parts } = await chaos('slow', 'redis', '--for', '500ms')
+    assert.match(parts[0]!.did, /up to 100 ms/)
   })
 
   it('takes a zone away', async () => {
