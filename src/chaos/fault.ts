@@ -1,4 +1,5 @@
 import type { Known } from '../engines/process/pid-file.ts'
+import type { ControlRequest } from '../fleet/control.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 
@@ -12,6 +13,8 @@ export interface Fault {
   readonly on: readonly Kind[]
   /** Whether it goes on until it is undone; otherwise it happens once. */
   readonly lasts: boolean
+  /** Why it cannot be injected on this machine, as a sentence. */
+  problem?(dataDir: string): string | undefined
   /** How strong it is, for those that have a strength. */
   readonly strength?: { readonly default: string; readonly help: string }
   /**
@@ -44,6 +47,7 @@ export type Undo =
   | { readonly how: 'resume'; readonly processes: readonly Known[] }
   | { readonly how: 'leave-group'; readonly group: string; readonly home: string }
   | { readonly how: 'resume-replay'; readonly socketDir: string }
+  | { readonly how: 'ask-fleet'; readonly dataDir: string; readonly request: ControlRequest }
 
 export interface Injected {
   /** What was done, as a phrase: `killed process 4711`. */

@@ -6,7 +6,7 @@ import { identify, lives } from '../engines/process/pid-file.ts'
 import { sleep } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatBytes, type Size, toBytes } from '../kernel/units.ts'
-import { type Fault, kinds, refused, untilSeen } from './fault.ts'
+import { type Fault, kinds, untilSeen } from './fault.ts'
 import { processOf } from './parts.ts'
 
 /** Faults of resources: the running processes of a part move into a control group of Linux that has less. */
@@ -56,9 +56,10 @@ function squeeze({ resource, limit, ...fault }: Squeeze): Fault {
     ...fault,
     on: kinds,
     lasts: true,
+    problem: () =>
+      findHierarchy(resource) ? undefined : 'It needs control groups that this user may make: Linux, and root.',
     async inject({ part, strength }, undoBy) {
-      const found = findHierarchy(resource)
-      if (!found) throw refused(`${fault.name} needs control groups that this user may make: Linux, and root.`)
+      const found = findHierarchy(resource)!
       const main = processOf(part)
       const { files, words } = limit(found.version, strength)
       const group = path.join(found.dir, `rung-${fault.name}.${main.pid}`)

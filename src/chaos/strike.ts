@@ -1,5 +1,5 @@
 import { sleep, systemClock } from '../kernel/clock.ts'
-import type { Fault, FleetPart, Target } from './fault.ts'
+import { type Fault, type FleetPart, refused, type Target } from './fault.ts'
 import { openRecord } from './records.ts'
 
 /** A fault that is in force. */
@@ -12,6 +12,8 @@ export interface Struck {
 
 /** Injects a fault, and resolves once it has taken effect. @throws CHAOS_NO_EFFECT, CHAOS_REFUSED, and nothing of it is left */
 export async function strike(fault: Fault, target: Target): Promise<Struck> {
+  const problem = fault.problem?.(target.dataDir)
+  if (problem !== undefined) throw refused(`${fault.name} cannot be injected here. ${problem}`)
   const record = await openRecord(target.dataDir, fault.name, target.part.name)
   try {
     const { did, release } = await fault.inject(target, record.add)

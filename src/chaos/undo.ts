@@ -1,3 +1,4 @@
+import { askAgain } from './changes.ts'
 import type { Undo } from './fault.ts'
 import { resumeReplay } from './postgres.ts'
 import { resume } from './processes.ts'
@@ -11,5 +12,7 @@ export async function undoBy(undo: Undo): Promise<void> {
       return leaveGroup(undo.group, undo.home)
     case 'resume-replay':
       return resumeReplay(undo.socketDir)
+    case 'ask-fleet':
+      return askAgain(undo.dataDir, undo.request)
   }
 }

@@ -1,18 +1,22 @@
+import { type Round, runSchedule, wholeWithinMs } from '../chaos/experiment.ts'
 import type { Fault } from '../chaos/fault.ts'
 import { checkFit, faultCalled, faults, partsInWords } from '../chaos/faults.ts'
 import { guardBy } from '../chaos/guard.ts'
 import { fleetParts, fleetToStrike, partsCalled, untilWhole } from '../chaos/parts.ts'
 import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
+import { scheduleOf } from '../chaos/schedule.ts'
 import { hold } from '../chaos/strike.ts'
 import { RungError } from '../kernel/errors.ts'
+import { systemRandom } from '../kernel/random.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
-import { type Command, hanging, type Input, type Result, result, settingOptions } from './command.ts'
+import { type Command, hanging, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
+import { tableLines } from './table.ts'
 
 const chaos: Command = {
   name: 'chaos',
   summary: 'break parts of a running fleet on purpose',
-  usage: 'rung chaos [list] | clear | <fault> <part> | <fault> zone <name> [options]',
+  usage: 'rung chaos [list] | clear | <fault> <part> | <fault> zone <name> | run [options]',
   wordsMax: 3,
   help: [
     'Injects faults into the "rung up" of this data directory, looks whether each has taken',
@@ -20,15 +24,29 @@ const chaos: Command = {
     'of the database, whichever they are at that moment.',
     '',
     '  list   lists the faults, and what one should see',
+    '  run    injects faults at times that come from a seed; with the same options again the',
+    '         same ones. Exits with 1 if one had no effect, or the fleet did not come back',
     '  clear  ends every "rung chaos" of this data directory, and undoes what is left',
     '',
     'A fault ends with this command, however that ends: after --for, by Ctrl-C, or when it',
     'is killed. Refused in production mode (NODE_ENV), which is the default of "rung up".',
   ].join('\n'),
-  examples: ['rung chaos list', 'rung chaos stop primary --for 10s', 'rung chaos squeeze-cpu web-1 --with 0.1'],
+  examples: [
+    'rung chaos stop primary --for 10s',
+    'rung chaos squeeze-cpu web-1 --with 0.1',
+    'rung chaos run --seed 7 --for 2m --pairs',
+  ],
   options: {
-    for: { type: 'string', value: 'time', help: 'How long it lasts. Default: 10s.' },
+    for: { type: 'string', value: 'time', help: 'How long a fault lasts, or a run. Default: 10s, a run 1m.' },
     with: { type: 'string', value: 'strength', help: 'How strong it is; its default is in the list.' },
+    seed: { type: 'string', value: 'number', help: 'Of a run. Default: a new one.' },
+    faults: {
+      type: 'string',
+      value: 'names',
+      help: 'Of a run, separated by commas. Default: all that are possible here.',
+    },
+    pairs: { type: 'boolean', help: 'In a run: two faults at a time.' },
+    plan: { type: 'boolean', help: 'Show the schedule of a run, and inject nothing.' },
     ...settingOptions('process.dataDir'),
   },
   async run(input) {
@@ -37,6 +55,10 @@ const chaos: Command = {
     if (verb !== 'clear') await undoLeft(dataDir)
     if (verb === 'list' && words.length === 0) return list(input)
     if (verb === 'clear' && words.length === 0) return cleared(await undoAll(dataDir), input)
+    if (verb === 'run' && words.length === 0) return run(dataDir, input)
+    for (const name of ['seed', 'faults', 'pairs', 'plan']) {
+      if (input.values[name] !== undefined) throw invalid(`--${name} is for: rung chaos run`)
+    }
     return byHand(faultCalled(verb), words, dataDir, input)
   },
 }
@@ -71,9 +93,6 @@ function cleared(records: readonly FaultRecord[], { out }: Input): Result {
 }
 
 const forDefault: Duration = '10s'
-/** A restart of Postgres may replay its log. */
-const wholeWithinMs = 60_000
-
 /** One fault, injected by hand. */
 async function byHand(fault: Fault, words: readonly string[], dataDir: string, input: Input): Promise<Result> {
   const { out, values } = input
@@ -105,6 +124,69 @@ async function byHand(fault: Fault, words: readonly string[], dataDir: string, i
       wholeAfterMs === undefined && !over.aborted ? 1 : 0,
     )
   })
+}
+
+const runForDefault: Duration = '1m'
+const seedMax = 2 ** 31
+
+/** Many faults, by a schedule. */
+async function run(dataDir: string, input: Input): Promise<Result> {
+  const { out, values } = input
+  if (values.with !== undefined) throw invalid('A run uses the default strengths, so --with does not fit it.')
+  const otherwise = 1 + Math.floor(systemRandom() * (seedMax - 1))
+  const seed = numberOption(input, 'seed', { max: seedMax, otherwise })
+  const forText = (values.for ?? runForDefault) as Duration
+  const chosen =
+    values.faults === undefined
+      ? faults.filter(({ problem }) => problem?.(dataDir) === undefined)
+      : String(values.faults).split(',').map(faultCalled)
+  const { url } = await fleetToStrike(dataDir)
+  const pairs = values.pairs === true
+  const parts = await fleetParts(dataDir)
+  const planned = scheduleOf({ seed, forMs: toMs(forText), faults: chosen, parts, pairs })
+  const head = `Seed ${seed}, ${planned.length} faults. The same again: rung chaos run --seed ${seed} --for ${forText}${pairs ? ' --pairs' : ''}`
+  if (values.plan) {
+    return result({ seed, schedule: planned }, () => {
+      out.line(head)
+      for (const line of timeline(planned.map((one) => ({ faults: [one] })))) out.line(line)
+    })
+  }
+  out.note(head)
+  return interruptible(dataDir, async (over) => {
+    const rounds = await runSchedule(planned, { dataDir, url, over, tell: out.note })
+    const outcomes = rounds.flatMap((round) => round.faults)
+    const failed = outcomes.filter(({ error }) => error !== undefined)
+    const isWhole = rounds.every(({ wholeAfterMs }) => wholeAfterMs !== null)
+    const view = { seed, schedule: planned, rounds, failed: failed.length, whole: isWhole }
+    return result(
+      view,
+      () => {
+        for (const line of timeline(rounds)) out.line(line)
+        const effect = `${outcomes.length - failed.length} of ${planned.length} faults took effect`
+        out.line(
+          `${effect}, and all are undone. ${isWhole ? 'All parts run.' : 'Not all parts run again. See: rung ps'}`,
+        )
+      },
+      over.aborted || (isWhole && failed.length === 0) ? 0 : 1,
+    )
+  })
+}
+
+const widths = [-6, nameWidth, 12, -7, -8, -8]
+
+/** One line for each fault; the last one of a round that was run also says what came of it. */
+function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): string[] {
+  const wholeIn = (ms: number | null | undefined) => (ms === null ? 'no' : ms === undefined ? '' : formatMs(ms))
+  const lines = rounds.flatMap(({ faults, wholeAfterMs, silentMs }) =>
+    faults.flatMap(({ atMs, fault, part, forMs, error }, index) => {
+      const isLast = index === faults.length - 1
+      const outcome = isLast ? [wholeIn(wholeAfterMs), wholeIn(silentMs)] : ['', '']
+      const cells = [formatMs(atMs), fault, part, forMs === 0 ? '' : formatMs(forMs), ...outcome]
+      return [...tableLines(widths, [cells]), ...(error === undefined ? [] : hanging('        ', error))]
+    }),
+  )
+  const ran = rounds.some(({ silentMs }) => silentMs !== undefined)
+  return [...tableLines(widths, [['at', 'fault', 'part', 'for', ...(ran ? ['whole', 'silent'] : ['', ''])]]), ...lines]
 }
 
 /** Runs `body` so that signals end it early, and a `rung chaos clear` undoes what it leaves if it is killed. */

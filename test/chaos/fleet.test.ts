@@ -220,6 +220,33 @@ describe('rung chaos', { skip }, () => {
     assert.match(parts[0]!.did, /up to 100 ms/)
   })
 
+  it('runs a schedule, alone and in pairs', async () => {
+    interface Run {
+      schedule: object[]
+      rounds: { faults: { part: string; error?: string }[]; wholeAfterMs: number | null }[]
+      failed: number
+      whole: boolean
+    }
+    const words = ['chaos', 'run', '--seed', '5', '--for', '8s', '--faults', 'kill,freeze,flush', '--pairs']
+    const { schedule } = await rung<Run>(...words, '--plan')
+    const run = await rung<Run>(...words)
+    assert.deepEqual(run.schedule, schedule)
+    assert.deepEqual({ failed: run.failed, whole: run.whole }, { failed: 0, whole: true }, JSON.stringify(run.rounds))
+    assert.ok(run.rounds.length > 0 && run.rounds.every(({ faults }) => faults.length === 2))
+  })
+
+  it('changes the fleet during a fault', async () => {
+    const one = await hold('freeze', 'worker-1')
+    assert.equal((await chaos('scale', 'balancer', '--for', '1ms')).parts[0]!.did, '3 web processes instead of 2')
+    await one.stop('SIGINT')
+    assert.equal((await rows()).filter(({ name }) => name.startsWith('web-')).length, 2)
+    const build = async () =>
+      (await rung<{ parts: { build?: string }[] }>('ps', '--brief')).parts.flatMap((part) => part.build ?? [])
+    const before = await build()
+    assert.match((await chaos('deploy', 'balancer', '--for', '1ms')).parts[0]!.did, /^build chaos-\w+: done$/)
+    assert.deepEqual(await build(), before)
+  })
+
   it('takes a zone away', async () => {
     const inB = (await rows()).filter(({ zone }) => zone === 'b')
     const { parts, wholeAfterMs } = await chaos('stop', 'zone', 'b', '--for', '1s')

@@ -1,0 +1,141 @@
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { isRungError, messageOf } from '../kernel/errors.ts'
+import type { FleetPart } from './fault.ts'
+import { faultCalled } from './faults.ts'
+import { fleetParts, partsCalled, processOf, untilWhole } from './parts.ts'
+import type { Planned } from './schedule.ts'
+import { hold } from './strike.ts'
+
+/** What became of a planned fault. */
+export interface Outcome extends Planned {
+  /** What was done. */
+  readonly did?: string
+  /** How long it was in force, in ms. */
+  readonly heldMs?: number
+  /** Why it did not take effect, or was not undone. */
+  readonly error?: string
+}
+
+export interface Round {
+  readonly faults: readonly Outcome[]
+  /** From the end of the faults until all parts ran again, in ms; `null` if that took too long. */
+  readonly wholeAfterMs: number | null
+  /** The longest time in which no request to the fleet was answered, in ms. */
+  readonly silentMs: number
+}
+
+export interface RunOptions {
+  dataDir: string
+  /** Where clients connect. */
+  url: string
+  over: AbortSignal
+  tell(text: string): void
+}
+
+/** A restart of Postgres may replay its log. */
+export const wholeWithinMs = 60_000
+
+/** Injects the faults of a schedule at their times. Ends early if the fleet does not become whole, or by `over`. */
+export async function runSchedule(planned: readonly Planned[], options: RunOptions): Promise<Round[]> {
+  const { dataDir, url, over, tell } = options
+  const began = systemClock.ticks()
+  const client = watchAnswers(`${url}/healthz`)
+  const rounds: Round[] = []
+  try {
+    for (const faults of Map.groupBy(planned, ({ round }) => round).values()) {
+      const first = faults[0]!.atMs
+      await until(began + first, over)
+      if (over.aborted) break
+      const lateMs = systemClock.ticks() - began - first
+      client.take()
+      const outcomes = await Promise.all(
+        faults.map(async (one) => {
+          await until(began + lateMs + one.atMs, over)
+          return strikePlanned(one, options)
+        }),
+      )
+      const wholeAfterMs = (await untilWhole(dataDir, wholeWithinMs, over)) ?? null
+      rounds.push({ faults: outcomes, wholeAfterMs, silentMs: client.take() })
+      if (wholeAfterMs !== null) continue
+      if (!over.aborted) tell('Not all parts run again, so the run ends. See: rung ps')
+      break
+    }
+    return rounds
+  } finally {
+    client.end()
+  }
+}
+
+const until = (ticks: number, over: AbortSignal) =>
+  sleep(Math.max(0, ticks - systemClock.ticks()), over).catch(() => {})
+
+async function strikePlanned(one: Planned, { dataDir, over, tell }: RunOptions): Promise<Outcome> {
+  if (over.aborted) return { ...one, error: 'It was ended before.' }
+  try {
+    const fault = faultCalled(one.fault)
+    const part = await runningPart(one.part, dataDir, over)
+    const options = { dataDir, strength: fault.strength?.default ?? '', forMs: one.forMs, over }
+    const { struck, heldMs } = await hold(fault, [part], options, ({ name }, did) =>
+      tell(`${one.fault} ${name}: ${did}`),
+    )
+    return { ...one, did: struck[0]!.did, heldMs }
+  } catch (error) {
+    return { ...one, error: messageOf(error) }
+  }
+}
+
+const runsWithinMs = 30_000
+
+/** The other fault of a pair may have taken it away for a while. */
+async function runningPart(name: string, dataDir: string, over: AbortSignal): Promise<FleetPart> {
+  for (const giveUpAt = systemClock.ticks() + runsWithinMs; ; await sleep(50)) {
+    try {
+      const [part] = partsCalled(await fleetParts(dataDir), [name])
+      processOf(part!)
+      return part!
+    } catch (error) {
+      const isAway = isRungError(error, 'CHAOS_NO_EFFECT') || isRungError(error, 'COMMAND_INVALID')
+      if (!isAway || over.aborted || systemClock.ticks() > giveUpAt) throw error
+    }
+  }
+}
+
+const askEveryMs = 50
+const answerWithinMs = 2_000
+
+/** Asks a fleet again and again, as a client does, and measures how long it does not answer. */
+function watchAnswers(url: string) {
+  const ending = new AbortController()
+  let answeredAt = systemClock.ticks()
+  let longestMs = 0
+  async function ask(): Promise<void> {
+    const late = AbortSignal.timeout(answerWithinMs)
+    const ok = await fetch(url, { signal: AbortSignal.any([late, ending.signal]) }).then(
+      async (answer) => {
+        await answer.body?.cancel()
+        return answer.ok
+      },
+      () => false,
+    )
+    const now = systemClock.ticks()
+    if (!ok) return
+    longestMs = Math.max(longestMs, now - answeredAt)
+    answeredAt = now
+  }
+  const asking = (async () => {
+    for (;;) {
+      await ask()
+      await sleep(askEveryMs, ending.signal)
+    }
+  })()
+  asking.catch(() => {}) // it ends by its signal
+  return {
+    /** Returns the longest time without an answer since the last call. */
+    take(): number {
+      const ms = Math.round(Math.max(longestMs, systemClock.ticks() - answeredAt))
+      longestMs = 0
+      return ms
+    },
+    end: () => ending.abort(),
+  }
+}
