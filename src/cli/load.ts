@@ -6,6 +6,7 @@ import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Phase, secondsOf } from '../load/arrivals.ts'
+import type { Objective } from '../load/break.ts'
 import { draftScenario, filledProbesOf, type OpenApi, type Probe, probesOf } from '../load/draft.ts'
 import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
@@ -15,9 +16,13 @@ import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
 import { documentPath } from '../primitives/http/openapi.ts'
 import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
+import { breakLines, loadToBreak, writeBreakReport } from './load-break.ts'
 import { tableLines } from './table.ts'
 
 const fileByDefault = 'load.ts'
+/** Of `--to-break`, which doubles it. */
+const rateAtFirst = 10
+const rateMost = 100_000
 
 const load: Command = {
   name: 'load',
@@ -28,6 +33,10 @@ const load: Command = {
     'Runs a scenario (load.ts): who comes how often, and what they do. Journeys begin at their',
     'rate, whatever the answers are, and latencies count from when a request was due: a stall of',
     'the server is not hidden. If the generator itself was too slow, there are no figures.',
+    '',
+    '--to-break raises the rate until the objective (--p95, --failing) does not hold, and finds',
+    'the limit in rounds near it, with the part that was used up first and what a journey costs',
+    'each part. It takes some minutes; use it where nobody else is served.',
     '',
     '"rung load init" writes a first scenario from the OpenAPI document of the app that runs.',
     '',
@@ -40,6 +49,7 @@ const load: Command = {
     'rung load init && rung load',
     'rung load --rate 200 --for 30s --report report.html',
     'rung load checkout.ts --p95 200ms --failing 1%',
+    'rung load --to-break --p95 112ms --report limit.html',
   ],
   options: {
     ...settingOptions('process.dataDir'),
@@ -58,6 +68,9 @@ const load: Command = {
       value: 'percent',
       help: 'Objective: at most this share of requests fails (1%, with --p95).',
     },
+    'to-break': { type: 'boolean', help: 'Find the highest rate at which the objective holds.' },
+    step: { type: 'string', value: 'time', help: 'How long each rate is kept, with --to-break (5s).' },
+    rounds: { type: 'string', value: 'number', help: 'How often rates near the limit are measured (5).' },
     report: { type: 'string', value: 'file', help: 'Writes a page with tables and charts, which stands for itself.' },
     force: { type: 'boolean', help: 'init: replace a file that is there.' },
   },
@@ -86,6 +99,25 @@ async function run(input: Input, name: string) {
   given.url = (values.url as string | undefined) ?? scenario.url ?? (await urlHere(input))
   const url = checkScenario({ ...scenario, url: given.url })
   const threads = numberOption(input, 'threads', { max: availableParallelism(), otherwise: 1 })
+  if (values['to-break']) {
+    if (!objective?.p95Ms)
+      throw new RungError('COMMAND_INVALID', '--to-break needs an objective. Write for example --p95 200ms.')
+    const view = await loadToBreak({
+      ...{ given, objective, threads, scenario: name, note: json ? () => {} : out.note },
+      journeys: scenario.journeys.map((one) => one.name),
+      dataDir: dataDirOfInput(input),
+      stepSeconds: timeIn(input, 'step', 5_000) / 1_000,
+      from: phases?.[0]?.rate ?? rateAtFirst,
+      rateMax: rateMost,
+      rounds: numberOption(input, 'rounds', { max: 20, otherwise: 5 }),
+      seed: given.seed ?? 1,
+    })
+    if (typeof values.report === 'string') await writeBreakReport(path.resolve(cwd, values.report), view)
+    return result(view, () => {
+      for (const line of breakLines(view)) out.line(line)
+      if (typeof values.report === 'string') out.line(`The report is in ${values.report}.`)
+    })
+  }
   const seconds = scenario.trace ? (scenario.trace.at(-1) ?? 0) / 1_000 : secondsOf(scenario.phases ?? [])
   if (!json) out.note(`${url.href}: ${scenario.journeys.map((one) => one.name).join(', ')}`)
   const everySeconds = Math.max(1, Math.round(seconds / 60))
@@ -129,11 +161,6 @@ function phasesIn(input: Input): Phase[] | undefined {
   if (!(rate > 0))
     throw new RungError('COMMAND_INVALID', `--rate must be a number of more than 0; it is "${values.rate}".`)
   return [{ seconds: timeIn(input, 'for', 30_000) / 1_000, rate }]
-}
-
-interface Objective {
-  p95Ms?: number
-  failing: number
 }
 
 /** @throws COMMAND_INVALID */

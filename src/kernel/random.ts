@@ -19,6 +19,16 @@ export function seededRandom(seed: number): Random {
   }
 }
 
+/** Returns them in another order. Source: Fisher and Yates, as written down by Durstenfeld. */
+export function shuffled<Item>(items: readonly Item[], random: Random): Item[] {
+  const all = [...items]
+  for (let last = all.length - 1; last > 0; last -= 1) {
+    const other = Math.floor(random() * (last + 1))
+    ;[all[last], all[other]] = [all[other]!, all[last]!]
+  }
+  return all
+}
+
 /** Returns a secret of `bytes` random bytes as url-safe text. */
 export function secret(bytes = 32): string {
   return randomBytes(bytes).toString('base64url')

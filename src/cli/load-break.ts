@@ -1,0 +1,251 @@
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { availableParallelism, constants, setPriority } from 'node:os'
+import path from 'node:path'
+import { type FleetStatus, fleetStatus } from '../fleet/status.ts'
+import { type Saturated, saturatedIn, type Usage, watchUsage } from '../fleet/usage.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
+import { isRungError } from '../kernel/errors.ts'
+import { seededRandom } from '../kernel/random.ts'
+import { findLimit, type Limit, type Objective, type Step } from '../load/break.ts'
+import { type Demands, demandOf } from '../load/demands.ts'
+import { htmlReport, short } from '../load/report.ts'
+import { runLoadInThreads } from '../load/run.ts'
+import type { ScenarioFile } from '../load/scenario-file.ts'
+import { summaryOf } from '../load/summary.ts'
+import { tableLines } from './table.ts'
+
+export interface BreakOptions {
+  given: ScenarioFile
+  /** Names of the journeys. */
+  journeys: readonly string[]
+  scenario: string
+  dataDir: string
+  objective: Objective
+  stepSeconds: number
+  from: number
+  rateMax: number
+  rounds: number
+  seed: number
+  threads: number
+  note(text: string): void
+}
+
+export interface Breaking extends Limit {
+  url: string
+  objective: Objective
+  /** What was used up at the lowest rate at which the objective did not hold; empty where nothing that is measured was. */
+  saturated: readonly Saturated[]
+  usages: readonly { rate: number; usage: Usage }[]
+  /** Where they are kept for later; `undefined` if nothing runs on the data directory, so that no part could be watched. */
+  demands: Demands | undefined
+  demandsFile: string | undefined
+}
+
+const settleMs = 500
+/** Demands are measured well below the limit, where nothing waits. */
+const demandShare = 1 / 3
+
+const threadModule = new URL('../load/scenario-file.ts', import.meta.url)
+
+/** Finds the limit of what runs, watches its parts meanwhile, and measures what a journey costs each of them. */
+export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
+  const { given, objective, note, dataDir, seed, threads, stepSeconds } = options
+  preferGenerator()
+  const status = await fleetStatus(dataDir)
+  const parts = status.running ? status.parts : []
+  const quota = status.running && status.cpuQuota?.problem === undefined ? status.cpuQuota?.cores : undefined
+  const usages: { rate: number; usage: Usage }[] = []
+  let count = 0
+
+  /** Runs a rate for the time of a step, with the usage of all parts. */
+  async function measure(rate: number, only?: readonly string[]) {
+    count += 1
+    await sleep(settleMs)
+    const phases = [{ seconds: stepSeconds, rate }]
+    const watched = await watchUsage(parts, quota)
+    const result = await runLoadInThreads(
+      threadModule,
+      { ...given, phases, seed: seed + count, ...(only && { only }) },
+      threads,
+    ).catch((error) => {
+      if (isRungError(error, 'LOAD_BOTTLENECK')) return undefined
+      throw error
+    })
+    const usage = await watched()
+    return result && { summary: summaryOf(result), usage }
+  }
+
+  const idle = await (await restOf(parts, quota))()
+  const limit = await findLimit({
+    ...{ objective, from: options.from, rateMax: options.rateMax, rounds: options.rounds, random: seededRandom(seed) },
+    async measure(rate) {
+      const measured = await measure(rate)
+      if (!measured) return undefined
+      const { all, seconds } = measured.summary
+      usages.push({ rate, usage: measured.usage })
+      return {
+        rate,
+        p95: all.p95,
+        failing: all.failing,
+        goodput: ((1 - all.failing) * all.count) / Math.max(seconds, stepSeconds),
+      }
+    },
+    onStep: (step) => note(stepLine(step)),
+  })
+  const broken = limit.steps.filter(({ held }) => !held).map(({ rate }) => rate)
+  const firstBroken = broken.length > 0 ? Math.min(...broken) : undefined
+  const at = usages.filter(({ rate }) => rate === firstBroken).at(-1)
+
+  let demands: Demands | undefined
+  if (parts.length > 0 && limit.rate > 0) {
+    note('What one journey costs each part:')
+    const found: Record<string, Record<string, number>> = {}
+    for (const name of options.journeys) {
+      const measured = await measure(Math.max(1, limit.rate * demandShare), [name])
+      if (measured) found[name] = demandOf(measured.usage, idle, measured.summary.journeys)
+      if (found[name]) note(`  ${name}: ${demandText(found[name])}`)
+    }
+    demands = demandsWith(found, status, options.scenario)
+  }
+  const demandsFile = demands && (await keep(demands, dataDir))
+  return {
+    ...limit,
+    ...{ url: given.url!, objective, usages, demands, demandsFile },
+    saturated: at ? saturatedIn(at.usage, objective.p95Ms) : [],
+  }
+}
+
+async function restOf(parts: Parameters<typeof watchUsage>[0], quota: number | undefined) {
+  const watched = await watchUsage(parts, quota)
+  await sleep(2_000)
+  return watched
+}
+
+/** The generator must be on time also where the app uses all cores. Only an administrator may ask for it. */
+function preferGenerator(): void {
+  try {
+    setPriority(constants.priority.PRIORITY_ABOVE_NORMAL)
+  } catch {
+    // it stays as it is, and says so if it is late
+  }
+}
+
+function demandsWith(journeys: Demands['journeys'], status: FleetStatus, scenario: string): Demands {
+  const rung = status.running ? (status.rung ?? '1k') : '1k'
+  const build = status.running ? status.parts.find((one) => one.build !== undefined)?.build : undefined
+  return {
+    at: new Date(systemClock.now()).toISOString(),
+    rung,
+    ...(build !== undefined && { build }),
+    cores: availableParallelism(),
+    scenario,
+    journeys,
+  }
+}
+
+async function keep(demands: Demands, dataDir: string): Promise<string> {
+  const file = path.join(dataDir, 'load', 'demands.json')
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
+  await writeFile(`${file}.new`, `${JSON.stringify(demands, undefined, 2)}\n`, { mode: 0o600 })
+  await rename(`${file}.new`, file)
+  return file
+}
+
+function stepLine({ stage, rate, p95, failing, goodput, held }: Step): string {
+  const failed = failing > 0 ? `  ${short(100 * failing)} % failed` : ''
+  return `${stage.padEnd(6)}  ${short(rate).padStart(6)}/s  p95 ${short(p95).padStart(6)} ms  ${short(goodput).padStart(6)} good/s${failed}  ${held ? 'held' : 'not held'}`
+}
+
+function demandText(demand: Readonly<Record<string, number>>): string {
+  const parts = Object.entries(demand).filter(([, ms]) => ms > 0)
+  return parts.map(([part, ms]) => `${part} ${short(ms)} ms`).join(', ') || 'nothing that could be measured'
+}
+
+export function breakLines(view: Breaking): string[] {
+  const { objective, rate, least, most, confidence, throughput, isOpen, saturated, demands, demandsFile } = view
+  const wanted = [
+    ...(objective.p95Ms === undefined ? [] : [`p95 at most ${short(objective.p95Ms)} ms`]),
+    `at most ${short(100 * objective.failing)} % failed`,
+  ].join(', ')
+  const limit = isOpen
+    ? `The objective (${wanted}) held at every rate that could be sent, up to ${short(rate)} journeys/s.`
+    : `The objective (${wanted}) holds up to ${short(rate)} journeys/s (${short(least)} to ${short(most)}, ${Math.round(100 * confidence)} %).`
+  const beyond = view.steps.filter(({ stage }) => stage === 'beyond')
+  const first = saturated[0]
+  return [
+    '',
+    limit,
+    `The most good answers in a second were ${short(throughput)}${beyond.length > 0 ? `; beyond the limit: ${beyond.map((one) => `${short(one.goodput)} at ${short(one.rate)}/s`).join(', ')}` : ''}.`,
+    ...(isOpen
+      ? []
+      : [
+          first
+            ? `First used up: ${saturated.map(({ part, figure }) => `${part} (${figure})`).join('; ')}.`
+            : 'None of what is measured was used up: look for locks, slow statements (rung doctor) or limits.',
+        ]),
+    ...(demands ? ['', ...demandLines(demands), '', `Kept for later in ${demandsFile}.`] : []),
+  ]
+}
+
+function demandLines({ journeys }: Demands): string[] {
+  const parts = [...new Set(Object.values(journeys).flatMap((one) => Object.keys(one)))].slice(0, 5)
+  const rows = Object.entries(journeys).map(([name, one]) => [name, ...parts.map((part) => short(one[part] ?? 0))])
+  return tableLines([31, ...parts.map(() => -8)], [['CPU ms for one journey', ...parts], ...rows], ' ')
+}
+
+export async function writeBreakReport(file: string, view: Breaking): Promise<void> {
+  const steps = view.steps.toSorted((a, b) => a.rate - b.rate)
+  const x = steps.map(({ rate }) => rate)
+  const usages = view.usages.toSorted((a, b) => a.rate - b.rate)
+  const names = [...new Set(usages.flatMap(({ usage }) => usage.parts.map(({ name }) => name)))]
+  const limit = [{ name: 'the limit', from: view.least, to: view.most }]
+  const page = await htmlReport({
+    title: `The limit of ${view.url}`,
+    lines: breakLines({ ...view, demands: undefined }).filter(Boolean),
+    figures: [
+      { name: 'limit', value: `${short(view.rate)}/s`, note: `${short(view.least)} to ${short(view.most)}` },
+      { name: 'most good answers', value: `${short(view.throughput)}/s` },
+      ...view.saturated.slice(0, 1).map(({ part, figure }) => ({ name: 'first used up', value: part, note: figure })),
+    ],
+    charts: [
+      {
+        title: 'p95',
+        unitX: 'journeys/s',
+        unitY: 'ms',
+        x,
+        bands: limit,
+        lines: [{ name: 'p95', values: steps.map(({ p95 }) => p95) }],
+      },
+      {
+        ...{ title: 'Good answers', unitX: 'journeys/s', unitY: 'per s', x, bands: limit },
+        lines: [{ name: 'good answers', values: steps.map(({ goodput }) => goodput) }],
+      },
+      {
+        ...{ title: 'CPU', unitX: 'journeys/s', unitY: 'cores', x: usages.map(({ rate }) => rate), bands: limit },
+        lines: names.map((name) => ({
+          name,
+          values: usages.map(({ usage }) => usage.parts.find((one) => one.name === name)?.cores ?? null),
+        })),
+      },
+    ],
+    tables: [
+      {
+        title: 'Steps',
+        heads: ['journeys/s', 'stage', 'p95 ms', 'failed %', 'good/s', 'objective'],
+        rows: steps.map(({ rate, stage, p95, failing, goodput, held }) => [
+          ...[short(rate), stage, short(p95), short(100 * failing), short(goodput), held ? 'held' : 'not held'],
+        ]),
+      },
+      ...(view.demands
+        ? [
+            {
+              title: 'CPU ms for one journey',
+              heads: ['journey', 'parts'],
+              rows: Object.entries(view.demands.journeys).map(([name, one]) => [name, demandText(one)]),
+            },
+          ]
+        : []),
+    ],
+  })
+  await writeFile(file, page)
+}

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { saturatedIn } from '../../src/fleet/usage.ts'
+import { seededRandom } from '../../src/kernel/random.ts'
+import { findLimit, type Measured, type Step } from '../../src/load/break.ts'
+import { demandOf } from '../../src/load/demands.ts'
+
+/** A queue with one server and random arrivals, whose p95 is known: −ln(0.05) · service / (1 − load). Its noise comes from the seed. */
+function queue(capacity: number, noise: number, seed: number) {
+  const random = seededRandom(seed)
+  return (rate: number): Measured => {
+    const load = rate / (capacity * (1 + noise * (random() - 0.5)))
+    const p95 = load < 1 ? (3 * (1_000 / capacity)) / (1 - load) : 60_000
+    return { rate, p95, failing: load < 1 ? 0 : 1 - 1 / load, goodput: Math.min(rate, capacity) }
+  }
+}
+
+const objective = { p95Ms: 60, failing: 0.01 }
+
+it('the limit of a queue is found, within what its noise allows', async () => {
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const capacity = 90 + 37 * seed
+    // 3 · 1000 / capacity / (1 − load) = 60
+    const truth = capacity * (1 - 50 / capacity)
+    const noisy = queue(capacity, 0.05, seed)
+    const { rate, least, most, confidence, isOpen, steps, throughput } = await findLimit({
+      ...{ objective, from: 10, rateMax: 100_000, rounds: 5, random: seededRandom(seed) },
+      measure: async (one) => noisy(one),
+    })
+    assert.equal(isOpen, false)
+    assert.ok(rate > 0.72 * truth && rate < 1.1 * truth, `${rate} for ${truth}`)
+    assert.ok(least <= rate && rate <= most && confidence > 0.93)
+    assert.equal(throughput, capacity, 'beyond the limit the server is full')
+    assert.deepEqual(steps.filter(({ stage }) => stage === 'round').length, 30)
+    const orders = [0, 1].map((round) => steps.filter(({ stage }) => stage === 'round').slice(6 * round, 6 * round + 6))
+    assert.notDeepEqual(
+      orders[0]!.map((one) => one.rate),
+      orders[1]!.map((one) => one.rate),
+      'in another order each time',
+    )
+  }
+})
+
+it('a limit that was not reached is open, and says up to where it held', async () => {
+  const steps: Step[] = []
+  const { rate, isOpen, confidence } = await findLimit({
+    ...{ objective, from: 10, rateMax: 100_000, rounds: 5, random: seededRandom(1) },
+    measure: async (one) => (one > 300 ? undefined : queue(10_000, 0, 1)(one)),
+    onStep: (step) => steps.push(step),
+  })
+  assert.deepEqual([rate, isOpen, confidence], [160, true, 0])
+  assert.deepEqual(
+    steps.map((one) => one.rate),
+    [10, 20, 40, 80, 160],
+  )
+})
+
+it('an app that never holds the objective has the limit 0', async () => {
+  const { rate, most } = await findLimit({
+    ...{ objective, from: 10, rateMax: 100_000, rounds: 5, random: seededRandom(1) },
+    measure: async (one) => ({ rate: one, p95: 5_000, failing: 0, goodput: one }),
+  })
+  assert.deepEqual([rate, most], [0, 0])
+})
+
+it('what is used up is named with its figure, the most used first', () => {
+  const usage = {
+    seconds: 5,
+    machine: { cores: 1.2, of: 2 },
+    parts: [
+      { name: 'web-1', cores: 0.9, of: 1, loop: 0.97, poolWait95Ms: 3 },
+      { name: 'web-2', cores: 0.5, of: 1, loop: 0.5, poolWait95Ms: 70 },
+      { name: 'postgres', cores: 0.3, of: 2 },
+    ],
+  }
+  assert.deepEqual(saturatedIn(usage, 60), [
+    { part: 'web-2', figure: 'its statements wait 70 ms for a connection (p95)', share: 70 / 60 },
+    { part: 'web-1', figure: 'its event loop is busy for 97 % of the time', share: 0.97 },
+    { part: 'web-1', figure: '90 % of one core', share: 0.9 },
+  ])
+})
+
+it('a demand is what a journey adds to what the parts use at rest, for all processes of a kind together', () => {
+  const parts = (web1: number, web2: number, postgres: number) => [
+    { name: 'web-1', cores: web1 },
+    { name: 'web-2', cores: web2 },
+    { name: 'postgres', cores: postgres },
+  ]
+  const demand = demandOf(
+    { seconds: 10, parts: parts(0.31, 0.21, 0.15) },
+    { seconds: 2, parts: parts(0.01, 0.01, 0.05) },
+    1_000,
+  )
+  assert.deepEqual(demand, { web: 5, postgres: 1 })
+})
