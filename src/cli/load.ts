@@ -89,7 +89,9 @@ async function run(input: Input, name: string) {
   if (!existsSync(file))
     throw new RungError('COMMAND_INVALID', `There is no ${name}. Write a first scenario with: rung load init`)
   const objective = objectiveIn(input)
-  const phases = phasesIn(input)
+  const stepSeconds = timeIn(input, 'step', 5_000) / 1_000
+  const first = values['to-break'] ? [{ seconds: stepSeconds, rate: rateAtFirst }] : undefined
+  const phases = phasesIn(input) ?? first
   const given: ScenarioFile = {
     file,
     ...(phases && { phases }),
@@ -100,14 +102,14 @@ async function run(input: Input, name: string) {
   const url = checkScenario({ ...scenario, url: given.url })
   const threads = numberOption(input, 'threads', { max: availableParallelism(), otherwise: 1 })
   if (values['to-break']) {
-    if (!objective?.p95Ms)
+    if (!objective)
       throw new RungError('COMMAND_INVALID', '--to-break needs an objective. Write for example --p95 200ms.')
     const view = await loadToBreak({
       ...{ given, objective, threads, scenario: name, note: json ? () => {} : out.note },
       journeys: scenario.journeys.map((one) => one.name),
       dataDir: dataDirOfInput(input),
-      stepSeconds: timeIn(input, 'step', 5_000) / 1_000,
-      from: phases?.[0]?.rate ?? rateAtFirst,
+      stepSeconds,
+      from: phases![0]!.rate,
       rateMax: rateMost,
       rounds: numberOption(input, 'rounds', { max: 20, otherwise: 5 }),
       seed: given.seed ?? 1,

@@ -3,6 +3,7 @@ import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { Breaking } from '../../src/cli/load-break.ts'
 import type { Summary } from '../../src/load/summary.ts'
 import { write } from '../support/ledger.ts'
 import { launchRung, sameExit, withScratch } from '../support/process.ts'
@@ -54,6 +55,25 @@ it('writes a first scenario from what runs, and runs it', () =>
     for (const line of slow.stdout.split('\n')) assert.ok(line.length <= 80 || /^The/.test(line), line)
     assert.match(slow.stderr, /2 of 3 s {2}\S+\/s {2}p95/)
 
+    // Of a load of 300 ms the first 20 journeys are served: the limit is known, however busy the machine is.
+    const journey = `{ name: 'a', run: async (visitor) => { await visitor.request('GET', '/entries'); visitor.check(visitor.number < 20, 'full') } }`
+    await writeFile(
+      path.join(dir, 'limit.ts'),
+      `export default { lateMsMax: 60_000, arrivals: 'even', journeys: [${journey}] }`,
+    )
+    const limit = ['limit.ts', '--to-break', '--failing', '1%', '--step', '300ms', '--rounds', '3']
+    const broken = await load(...limit, '--report', 'limit.html', '--json')
+    assert.equal(broken.code, 0, broken.stdout + broken.stderr)
+    const found = JSON.parse(broken.stdout) as Breaking
+    assert.ok(found.rate >= 50 && found.rate <= 70 && found.least === found.most, `${found.rate}`)
+    assert.deepEqual([found.isOpen, Object.keys(found.demands!.journeys)], [false, ['a']])
+    assert.ok(found.demands!.journeys.a!.app! >= 0 && 'postgres' in found.demands!.journeys.a!)
+    assert.deepEqual(JSON.parse(await readFile(path.join(dataDir, 'load/demands.json'), 'utf8')), found.demands)
+    assert.match(
+      await readFile(path.join(dir, 'limit.html'), 'utf8'),
+      /The objective \(at most 1 % failed\) holds up to \S+ journeys/,
+    )
+
     await writeFile(path.join(dir, 'wrong.ts'), 'export default {}')
     for (const [words, message] of [
       [['wrong.ts'], /no scenario as its default export/],
@@ -61,6 +81,7 @@ it('writes a first scenario from what runs, and runs it', () =>
       [['--for', '3s'], /--for needs --rate/],
       [['--rate', 'fast'], /--rate must be/],
       [['--rate', '1', '--p95', '5'], /--p95 must be a time/],
+      [['--to-break'], /needs an objective/],
       [['--rate', '1', '--url', 'http://example.com'], /another machine/],
     ] as const) {
       const { code, stderr } = await load(...words)
