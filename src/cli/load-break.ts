@@ -42,8 +42,8 @@ export interface Breaking extends Limit {
 }
 
 const settleMs = 500
-/** Demands are measured well below the limit, where nothing waits. */
-const demandShare = 1 / 3
+/** CPU time is counted in ticks of 10 ms, so that it takes many journeys to tell what one costs. */
+const demandLoad = { visitors: 16, journeys: 400 }
 
 const threadModule = new URL('../load/scenario-file.ts', import.meta.url)
 
@@ -57,20 +57,18 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const usages: { rate: number; usage: Usage }[] = []
   let count = 0
 
-  /** Runs a rate for the time of a step, with the usage of all parts. */
-  async function measure(rate: number, only?: readonly string[]) {
+  /** Runs a load, with the usage of all parts. */
+  async function measure(how: Pick<ScenarioFile, 'phases' | 'closed' | 'only'>) {
     count += 1
     await sleep(settleMs)
-    const phases = [{ seconds: stepSeconds, rate }]
+    const { phases: _, ...scenario } = given
     const watched = await watchUsage(parts, quota)
-    const result = await runLoadInThreads(
-      threadModule,
-      { ...given, phases, seed: seed + count, ...(only && { only }) },
-      threads,
-    ).catch((error) => {
-      if (isRungError(error, 'LOAD_BOTTLENECK')) return undefined
-      throw error
-    })
+    const result = await runLoadInThreads(threadModule, { ...scenario, ...how, seed: seed + count }, threads).catch(
+      (error) => {
+        if (isRungError(error, 'LOAD_BOTTLENECK')) return undefined
+        throw error
+      },
+    )
     const usage = await watched()
     return result && { summary: summaryOf(result), usage }
   }
@@ -79,7 +77,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const limit = await findLimit({
     ...{ objective, from: options.from, rateMax: options.rateMax, rounds: options.rounds, random: seededRandom(seed) },
     async measure(rate) {
-      const measured = await measure(rate)
+      const measured = await measure({ phases: [{ seconds: stepSeconds, rate }] })
       if (!measured) return undefined
       const { all, seconds } = measured.summary
       usages.push({ rate, usage: measured.usage })
@@ -101,7 +99,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     note('What one journey costs each part:')
     const found: Record<string, Record<string, number>> = {}
     for (const name of options.journeys) {
-      const measured = await measure(Math.max(1, limit.rate * demandShare), [name])
+      const measured = await measure({ closed: demandLoad, only: [name] })
       if (measured) found[name] = demandOf(measured.usage, idle, measured.summary.journeys)
       if (found[name]) note(`  ${name}: ${demandText(found[name])}`)
     }

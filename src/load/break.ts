@@ -56,10 +56,12 @@ export interface Search {
 const ratesOfRound = 6
 /** The lowest rate of a round, as a share of the highest that held. */
 const lowest = 0.85
+/** Below a 32nd of the first rate nobody is served. */
+const halvingsMax = 5
 const beyond = [1.5, 2, 4]
 
 /**
- * Finds the highest rate at which the objective holds. It doubles the rate until it does not, then measures rates around the limit in rounds,
+ * Finds the highest rate at which the objective holds. It doubles the rate until it does not (or halves it until it does), then measures rates around the limit in rounds,
  * each in another order, so that whatever else changes with time (caches, a noisy machine) does not look like an effect of the rate.
  *
  * The interval from the lowest to the highest of n rounds contains the median of all possible rounds with a probability of 1 − 2 · 0.5ⁿ, whatever
@@ -79,17 +81,16 @@ export async function findLimit(search: Search): Promise<Limit> {
 
   let held = 0
   let broken: number | undefined
-  let rate = from
-  while (broken === undefined && rate <= rateMax) {
+  for (let rate = from; rate <= rateMax && rate >= from / 2 ** halvingsMax; rate *= broken === undefined ? 2 : 0.5) {
     const step = await measure(rate, 'climb')
     if (!step) break
     if (step.held) held = rate
     else broken = rate
-    rate *= 2
+    if (held > 0 && broken !== undefined) break
   }
   const isOpen = broken === undefined
   if (isOpen) return limitOf(steps, [held], isOpen)
-  const low = held > 0 ? held : from / 2
+  const low = held > 0 ? held : broken! / 2
   const limits: number[] = []
   const rates = ratesBetween(lowest * low, broken!, ratesOfRound)
   for (let round = 0; round < rounds; round += 1) {

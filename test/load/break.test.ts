@@ -55,6 +55,14 @@ it('a limit that was not reached is open, and says up to where it held', async (
   )
 })
 
+it('a first rate that is too high is halved until the objective holds', async () => {
+  const { rate, isOpen } = await findLimit({
+    ...{ objective, from: 400, rateMax: 100_000, rounds: 3, random: seededRandom(1) },
+    measure: async (one) => queue(100, 0, 1)(one),
+  })
+  assert.ok(!isOpen && rate > 40 && rate <= 50, `${rate}`)
+})
+
 it('an app that never holds the objective has the limit 0', async () => {
   const { rate, most } = await findLimit({
     ...{ objective, from: 10, rateMax: 100_000, rounds: 5, random: seededRandom(1) },
