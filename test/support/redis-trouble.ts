@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as wait } from 'node:timers/promises'
+import { createRecorder } from '../../src/history.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
-import { eventually, schedule } from './cache.ts'
+import { assertKept, eventually, schedule } from './cache.ts'
 import { bare, openFleet, untilReady, untilUp } from './cache-fleet.ts'
 import type { TestPostgres } from './postgres.ts'
 import { openProxy } from './proxy.ts'
@@ -84,11 +85,12 @@ export async function troubleRedis(postgres: TestPostgres, strikes: number): Pro
     ended = true
   }
 
+  const recorder = createRecorder()
   let schedules = 0
   async function work(): Promise<void> {
     while (!ended) {
       schedules += 1
-      await schedule(seed + schedules, things, nodes)
+      await schedule(seed + schedules, things, nodes, recorder)
     }
   }
 
@@ -100,6 +102,7 @@ export async function troubleRedis(postgres: TestPostgres, strikes: number): Pro
       const truth = await thing.load(newcomer)
       for (const node of [...nodes, newcomer]) await eventually(async () => assert.equal(await thing.get(node), truth))
     }
+    assertKept(recorder)
     return `${schedules} schedules of 12 steps, own writes missed: 0; ${JSON.stringify(counts)}`
   } finally {
     ended = true
