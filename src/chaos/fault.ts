@@ -48,6 +48,8 @@ export type Undo =
   | { readonly how: 'leave-group'; readonly group: string; readonly home: string }
   | { readonly how: 'resume-replay'; readonly socketDir: string }
   | { readonly how: 'ask-fleet'; readonly dataDir: string; readonly request: ControlRequest }
+  | { readonly how: 'restore-socket'; readonly file: string; readonly aside: string; readonly proxy: string }
+  | { readonly how: 'balance'; readonly socket: string; readonly part: string; readonly port: number }
 
 export interface Injected {
   /** What was done, as a phrase: `killed process 4711`. */
@@ -56,7 +58,10 @@ export interface Injected {
   release?(): Promise<void>
 }
 
-/** What a part is. Which server of the database is the primary may change. */
+/**
+ * What a part is. Which server of the database is the primary may change. `web` is a web process behind a balancer; one that is alone, or only
+ * behind the page cache, is an `app`.
+ */
 export const kinds = [
   ...(['edge', 'balancer', 'app', 'web', 'worker', 'redis', 'pooler', 'primary', 'replica', 'archiver'] as const),
 ]

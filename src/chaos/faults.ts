@@ -1,12 +1,20 @@
 import { RungError } from '../kernel/errors.ts'
 import { changes } from './changes.ts'
 import { type Fault, type Kind, kinds } from './fault.ts'
+import { networkFaults } from './network.ts'
 import { postgresFaults } from './postgres.ts'
 import { processFaults } from './processes.ts'
 import { redisFaults } from './redis.ts'
 import { squeezes } from './squeeze.ts'
 
-export const faults: readonly Fault[] = [...processFaults, ...squeezes, ...postgresFaults, ...redisFaults, ...changes]
+export const faults: readonly Fault[] = [
+  ...processFaults,
+  ...squeezes,
+  ...postgresFaults,
+  ...redisFaults,
+  ...networkFaults,
+  ...changes,
+]
 
 /** @throws COMMAND_INVALID */
 export function faultCalled(name: string): Fault {

@@ -28,14 +28,17 @@ export async function fleetToStrike(dataDir: string): Promise<RunningFleet> {
 
 export async function fleetParts(dataDir: string): Promise<FleetPart[]> {
   const [fleet, { primary }] = await Promise.all([runningFleet(dataDir), readPrimacy(dataDir)])
-  return (fleet?.parts ?? []).flatMap(({ name, pid, zone, address, log }) => {
-    const kind = kindOf(name, primary)
+  const all = fleet?.parts ?? []
+  const hasBalancer = all.some(({ name }) => name === 'balancer')
+  return all.flatMap(({ name, pid, zone, address, log }) => {
+    const kind = kindOf(name, primary, hasBalancer)
     return kind === undefined ? [] : [{ name, kind, pid, zone, address, log }]
   })
 }
 
-function kindOf(name: string, primary: string): Kind | undefined {
+function kindOf(name: string, primary: string, hasBalancer: boolean): Kind | undefined {
   if (/^postgres(-\d+)?$/.test(name)) return name === primary ? 'primary' : 'replica'
+  if (/^web-\d+$/.test(name)) return hasBalancer ? 'web' : 'app'
   return kinds.find((kind) => name === kind || name.replace(/-\d+$/, '') === kind)
 }
 

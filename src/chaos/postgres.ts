@@ -19,12 +19,8 @@ const terminate: Fault = {
   lasts: false,
   inject: ({ part }) =>
     asAdmin(part, async (admin) => {
-      const { rows } = await admin.query(
-        `select pid, pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and backend_type = 'client backend'`,
-        [appRole],
-      )
-      if (rows.length === 0) throw noEffect(`The app has no session on ${part.name} at this moment.`)
-      const pids = rows.map(({ pid }: { pid: number }) => pid)
+      const pids = await endSessions(admin)
+      if (pids.length === 0) throw noEffect(`The app has no session on ${part.name} at this moment.`)
       await untilSeen(async () => {
         const { rowCount } = await admin.query('select 1 from pg_stat_activity where pid = any($1)', [pids])
         return rowCount === 0
@@ -169,7 +165,16 @@ export async function resumeReplay(socketDir: string): Promise<void> {
   await admin?.query('select case when pg_is_in_recovery() then pg_wal_replay_resume() end').finally(() => admin.end())
 }
 
-async function asAdmin<T>(part: FleetPart, work: (admin: Client) => Promise<T>): Promise<T> {
+/** Ends all sessions of the app. @returns their processes */
+export async function endSessions(admin: Client): Promise<number[]> {
+  const { rows } = await admin.query(
+    `select pid, pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and backend_type = 'client backend'`,
+    [appRole],
+  )
+  return rows.map(({ pid }: { pid: number }) => pid)
+}
+
+export async function asAdmin<T>(part: FleetPart, work: (admin: Client) => Promise<T>): Promise<T> {
   processOf(part)
   const admin = await connectOnce({ ...adminAt(part.address), database: appDatabase })
   return work(admin).finally(() => admin.end())

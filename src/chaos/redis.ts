@@ -16,7 +16,7 @@ const flush: Fault = {
   on: ['redis'],
   lasts: false,
   async inject({ part }) {
-    const redis = await connect(part, commandMsMax)
+    const redis = await connectToRedis(part)
     try {
       await redis.call('SET', mark, '1', 'PX', 60_000)
       await redis.call('FLUSHALL')
@@ -40,8 +40,8 @@ const slow: Fault = {
   strength: { default: '100ms', help: 'the longest wait' },
   async inject({ part, strength }) {
     const pauseMs = toMs(strength as Duration)
-    const redis = await connect(part, commandMsMax + pauseMs)
-    const other = await connect(part, commandMsMax + pauseMs)
+    const redis = await connectToRedis(part, commandMsMax + pauseMs)
+    const other = await connectToRedis(part, commandMsMax + pauseMs)
     try {
       await pause(redis, pauseMs)
       const began = systemClock.ticks()
@@ -79,7 +79,7 @@ const pause = (redis: RedisClient, ms: number) => redis.call('CLIENT', 'PAUSE', 
 
 export const redisFaults: readonly Fault[] = [flush, slow]
 
-async function connect(part: FleetPart, commandTimeoutMs: number): Promise<RedisClient> {
+export async function connectToRedis(part: FleetPart, commandTimeoutMs = commandMsMax): Promise<RedisClient> {
   processOf(part)
   const config = await readFile(path.join(path.dirname(part.address), 'redis.conf'), 'utf8')
   const password = /^requirepass "([\w-]+)"$/m.exec(config)?.[1] ?? ''

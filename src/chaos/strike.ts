@@ -20,8 +20,8 @@ export async function strike(fault: Fault, target: Target): Promise<Struck> {
     return {
       did,
       async undo() {
-        await release?.()
-        await record.close()
+        // First what outlives this process: clients must not be led to a proxy that has gone.
+        await record.close().finally(release)
       },
     }
   } catch (error) {

@@ -1,5 +1,6 @@
 import { askAgain } from './changes.ts'
 import type { Undo } from './fault.ts'
+import { balanceBack, restoreSocket } from './network.ts'
 import { resumeReplay } from './postgres.ts'
 import { resume } from './processes.ts'
 import { leaveGroup } from './squeeze.ts'
@@ -14,5 +15,9 @@ export async function undoBy(undo: Undo): Promise<void> {
       return resumeReplay(undo.socketDir)
     case 'ask-fleet':
       return askAgain(undo.dataDir, undo.request)
+    case 'restore-socket':
+      return restoreSocket(undo)
+    case 'balance':
+      return balanceBack(undo)
   }
 }

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { after, before, describe, it } from 'node:test'
 import { faults } from '../../src/chaos/faults.ts'
@@ -218,6 +221,49 @@ describe('rung chaos', { skip }, () => {
     assert.equal((await chaos('flush', 'redis')).parts[0]!.did, 'emptied Redis')
     const { parts } = await chaos('slow', 'redis', '--for', '500ms')
     assert.match(parts[0]!.did, /up to 100 ms/)
+  })
+
+  it('puts a network with faults in front of every part that has clients', async () => {
+    const words = [
+      ['latency', 'primary'],
+      ['jitter', 'replica'],
+      ['bandwidth', 'pooler'],
+      ['slicer', 'redis'],
+      ['reset', 'redis'],
+      ['half-open', 'primary'],
+      ['black-hole', 'web-1'],
+      ['latency', 'web-2'],
+    ]
+    for (const [fault, part] of words) {
+      const { parts, wholeAfterMs, error } = await chaos(fault!, part!, '--for', '300ms')
+      assert.equal(error, undefined, `${fault} ${part}: ${error?.message}`)
+      assert.notEqual(parts[0]!.did, 'nothing')
+      assert.ok(wholeAfterMs !== null, `${fault} ${part}`)
+    }
+    assert.deepEqual(
+      (await readdir(scratch.dataDir, { recursive: true })).filter((name) => /\.(real|proxy)$/.test(name)),
+      [],
+    )
+    assert.equal((await entries()).status, 200)
+  })
+
+  it('delays what the app asks Redis, until the command is killed', async () => {
+    const socket = facts.parts!.find(({ name }) => name === 'redis')!.address
+    const ping = async () => {
+      const began = performance.now()
+      const connection = connect(socket).on('error', () => {})
+      connection.write('PING\r\n')
+      await once(connection, 'data')
+      connection.destroy()
+      return performance.now() - began
+    }
+    const one = await hold('latency', 'redis', '--with', '80ms')
+    assert.ok((await ping()) >= 159)
+    assert.equal((await chaos('jitter', 'redis')).error?.code, 'CHAOS_REFUSED')
+    await one.kill()
+    await until(() => records().length === 0, 'its guard has undone it')
+    assert.equal(existsSync(`${socket}.real`), false)
+    await ping()
   })
 
   it('runs a schedule, alone and in pairs', async () => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { setTimeout as wait } from 'node:timers/promises'
+import { openProxy } from '../../src/chaos/proxy.ts'
 import { createRecorder } from '../../src/history.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { assertKept, eventually, schedule } from './cache.ts'
 import { bare, openFleet, untilReady, untilUp } from './cache-fleet.ts'
 import type { TestPostgres } from './postgres.ts'
-import { openProxy } from './proxy.ts'
 import { patientRedis } from './redis.ts'
 
 const seed = 20_262

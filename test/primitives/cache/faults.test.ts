@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { type FaultProxy, openProxy } from '../../../src/chaos/proxy.ts'
 import type { RedisClient } from '../../../src/engines/redis/client.ts'
 import { type CacheNode, eventually, gate, session, type Thing } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, untilReady, untilUp, watchThings } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres

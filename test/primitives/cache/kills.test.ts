@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { openProxy } from '../../../src/chaos/proxy.ts'
 import { runAlone } from '../../../src/primitives/data/alone.ts'
 import { sql } from '../../../src/primitives/data/sql.ts'
 import { eventually, type Thing } from '../../support/cache.ts'
@@ -7,7 +8,6 @@ import { bare, type CacheFleet, openFleet, soonMs } from '../../support/cache-fl
 import { type CacheProcess, type Carried, startCacheNode } from '../../support/cache-process.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { openProxy } from '../../support/proxy.ts'
 import { noRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres

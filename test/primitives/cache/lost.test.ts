@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { openProxy } from '../../../src/chaos/proxy.ts'
 import { connectOnce } from '../../../src/engines/postgres/client.ts'
 import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
 import { redisLayer } from '../../../src/primitives/cache/redis.ts'
@@ -10,7 +11,6 @@ import { eventually, gate, getPage, session } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { openProxy } from '../../support/proxy.ts'
 import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, it } from 'node:test'
+import { type FaultProxy, openProxy } from '../../../src/chaos/proxy.ts'
 import { machineTime, useTimeSource } from '../../../src/kernel/clock.ts'
 import { isRungError } from '../../../src/kernel/errors.ts'
 import { migrate } from '../../../src/migrations/migrate.ts'
@@ -11,7 +12,6 @@ import { systemMigrations } from '../../../src/runtime/migrations.ts'
 import { openPostgres } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 
 let postgres: TestPostgres
 let proxy: FaultProxy

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { openProxy } from '../../../src/chaos/proxy.ts'
 import { isRungError } from '../../../src/kernel/errors.ts'
 import { type Place, parseLsn, placeAt } from '../../../src/kernel/position.ts'
 import { runInScope, Scope } from '../../../src/kernel/scope.ts'
@@ -11,7 +12,6 @@ import { postgresDatabase, postgresServer } from '../../../src/primitives/data/p
 import type { SqlTag } from '../../../src/primitives/data/sql.ts'
 import { testLimits } from '../../support/data.ts'
 import { openScratch, until, withScratch } from '../../support/process.ts'
-import { openProxy } from '../../support/proxy.ts'
 import { openNode, readInSessions } from '../../support/session-reads.ts'
 
 import { askOne, type Pair, type Replica, startCluster, startPair, untilReplicaReads } from '../../support/standby.ts'

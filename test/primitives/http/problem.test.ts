@@ -5,12 +5,12 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { defineApp, defineModule, RungError } from 'rung'
 import { Type } from 'typebox'
+import { type FaultProxy, openProxy } from '../../../src/chaos/proxy.ts'
 import { onResponseEnd } from '../../../src/primitives/http/response-end.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres, urlOf, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { type FaultProxy, openProxy } from '../../support/proxy.ts'
 
 let postgres: TestPostgres
 before(async () => {

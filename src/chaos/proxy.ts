@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
-import { after, systemClock } from '../../src/kernel/clock.ts'
-import { seededRandom } from '../../src/kernel/random.ts'
+import { after, systemClock } from '../kernel/clock.ts'
+import { seededRandom } from '../kernel/random.ts'
 
-/** What the network between a client and a server does to their bytes. All of it goes for each direction by itself. */
-export interface Faults {
+/** What a network does to the bytes between a client and a server, in each direction by itself. */
+export interface NetworkFaults {
   latencyMs?: number
   /** Added to the latency, up to this much, at random for each piece. The order is kept, as TCP keeps it. */
   jitterMs?: number
@@ -15,19 +15,21 @@ export interface Faults {
   blackHole?: boolean | 'up' | 'down'
 }
 
-/** Between a client and a server. It stands in for the network, which would be `tc netem` where a kernel has it. */
+/** Stands between clients and a server in place of a bad network. It needs no rights, unlike `tc netem`. */
 export interface FaultProxy {
   /** On 127.0.0.1; 0 if it listens on a Unix socket. */
   readonly port: number
   /** Where connections from now on lead to. */
   target: NetConnectOpts
+  /** How many connections it has. */
+  readonly connections: number
   /** From now on these faults and no others, for all connections. */
-  set(faults: Faults): void
+  set(faults: NetworkFaults): void
   /** As without faults. Connections whose bytes are gone are broken. */
   heal(): void
   /** Closes all connections on both sides. */
   cut(): void
-  /** Ends all connections on both sides with RST. */
+  /** Ends all connections on both sides with RST; a Unix socket has none, and is closed. */
   reset(): void
   /** The server's side of all connections is closed, and its clients never hear of it: the machine is gone. New connections are as before. */
   halfOpen(): void
@@ -42,11 +44,14 @@ interface Pair {
   end(reset?: boolean): void
 }
 
-/** On a free TCP port, or on a Unix socket. */
+/** What waits to be passed on in one direction; beyond it the sender has to wait. */
+const waitingBytesMax = 1024 ** 2
+
+/** Listens on a free TCP port, or on a Unix socket. */
 export async function openProxy(target: NetConnectOpts, socketPath?: string): Promise<FaultProxy> {
   const pairs = new Set<Pair>()
   const random = seededRandom(1)
-  let faults: Faults = {}
+  let faults: NetworkFaults = {}
 
   const server = createServer((near) => {
     const far = connect(proxy.target)
@@ -57,7 +62,6 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
       end(reset = false) {
         pairs.delete(pair)
         for (const socket of [near, far]) {
-          // Only TCP knows RST.
           if (reset && socket.remoteAddress) socket.resetAndDestroy()
           else socket.destroy()
         }
@@ -66,16 +70,15 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
     pairs.add(pair)
     forward(pair, near, far, 'up')
     forward(pair, far, near, 'down')
-    for (const socket of [near, far]) {
-      socket.setNoDelay(true).on('error', () => {})
-      socket.on('close', () => pairs.has(pair) && pair.end())
-    }
+    for (const socket of [near, far]) socket.setNoDelay(true).on('error', () => {})
   })
 
   function forward(pair: Pair, from: Socket, to: Socket, direction: 'up' | 'down'): void {
-    // In their order, whatever the delay becomes: a connection never has it otherwise.
+    // In their order, whatever their delays are.
     const waiting: { bytes: Buffer; dueAt: number }[] = []
+    let waitingBytes = 0
     let freeAt = 0
+    let closed = false
     function pump(): void {
       for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
         const leftMs = first.dueAt - systemClock.ticks()
@@ -84,8 +87,16 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
           return
         }
         waiting.shift()
+        waitingBytes -= first.bytes.length
         to.write(first.bytes)
+        // What is written in one turn is read together.
+        if (faults.sliceBytes !== undefined && waiting.length > 0) {
+          setImmediate(pump)
+          return
+        }
       }
+      if (closed) to.end(() => pair.end())
+      else from.resume()
     }
     from.on('data', (bytes) => {
       const { latencyMs = 0, jitterMs = 0, bytesPerSecond, sliceBytes = bytes.length, blackHole } = faults
@@ -93,13 +104,21 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
         pair.lost = true
         return
       }
+      const isIdle = waiting.length === 0
       for (let at = 0; at < bytes.length; at += sliceBytes) {
         const piece = bytes.subarray(at, at + sliceBytes)
         const now = systemClock.ticks()
         if (bytesPerSecond !== undefined) freeAt = Math.max(now, freeAt) + (1_000 * piece.length) / bytesPerSecond
         waiting.push({ bytes: piece, dueAt: Math.max(now, freeAt) + latencyMs + random() * jitterMs })
-        if (waiting.length === 1) pump()
+        waitingBytes += piece.length
       }
+      if (waitingBytes > waitingBytesMax) from.pause()
+      if (isIdle) pump()
+    })
+    from.on('close', (hadError) => {
+      if (!pairs.has(pair)) return
+      closed = true
+      if (hadError || waiting.length === 0) pair.end()
     })
   }
 
@@ -113,6 +132,9 @@ export async function openProxy(target: NetConnectOpts, socketPath?: string): Pr
   const proxy: FaultProxy = {
     port: socketPath === undefined ? (server.address() as AddressInfo).port : 0,
     target,
+    get connections() {
+      return pairs.size
+    },
     set(next) {
       faults = next
     },
