@@ -49,6 +49,7 @@ export type Undo =
   | { readonly how: 'resume-replay'; readonly socketDir: string }
   | { readonly how: 'ask-fleet'; readonly dataDir: string; readonly request: ControlRequest }
   | { readonly how: 'restore-socket'; readonly file: string; readonly aside: string; readonly proxy: string }
+  | { readonly how: 'remove'; readonly file: string }
   | { readonly how: 'balance'; readonly socket: string; readonly part: string; readonly port: number }
 
 export interface Injected {

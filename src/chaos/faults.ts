@@ -1,5 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import { changes } from './changes.ts'
+import { diskFaults } from './disk.ts'
 import { type Fault, type Kind, kinds } from './fault.ts'
 import { networkFaults } from './network.ts'
 import { postgresFaults } from './postgres.ts'
@@ -13,6 +14,7 @@ export const faults: readonly Fault[] = [
   ...postgresFaults,
   ...redisFaults,
   ...networkFaults,
+  ...diskFaults,
   ...changes,
 ]
 

@@ -18,7 +18,7 @@ export async function fleetToStrike(dataDir: string): Promise<RunningFleet> {
       'No "rung up" runs on this data directory, or it is still starting. See: rung ps',
     )
   }
-  if (fleet.mode === 'production') {
+  if (fleet.mode !== 'development' && fleet.mode !== 'test') {
     throw refused(
       'This fleet runs in production mode, which is the default of rung up. Start one to break: NODE_ENV=development rung up …',
     )

@@ -1,4 +1,4 @@
-import { type Random, seededRandom } from '../kernel/random.ts'
+import { type Random, seededRandom, shuffled } from '../kernel/random.ts'
 import type { Fault, Kind } from './fault.ts'
 
 /** A fault at its time. */
@@ -79,14 +79,4 @@ function targetsIn(parts: ScheduleOptions['parts']): ScheduleOptions['parts'] {
 
 function pick<T>(all: readonly T[], random: Random): T {
   return all[Math.floor(random() * all.length)]!
-}
-
-/** Fisher and Yates. */
-function shuffled<T>(all: readonly T[], random: Random): T[] {
-  const deck = [...all]
-  for (let at = deck.length - 1; at > 0; at -= 1) {
-    const other = Math.floor(random() * (at + 1))
-    ;[deck[at], deck[other]] = [deck[other]!, deck[at]!]
-  }
-  return deck
 }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { askAgain } from './changes.ts'
 import type { Undo } from './fault.ts'
 import { balanceBack, restoreSocket } from './network.ts'
@@ -17,6 +18,8 @@ export async function undoBy(undo: Undo): Promise<void> {
       return askAgain(undo.dataDir, undo.request)
     case 'restore-socket':
       return restoreSocket(undo)
+    case 'remove':
+      return rm(undo.file, { force: true })
     case 'balance':
       return balanceBack(undo)
   }

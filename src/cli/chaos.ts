@@ -24,8 +24,8 @@ const chaos: Command = {
     'of the database, whichever they are at that moment.',
     '',
     '  list   lists the faults, and what one should see',
-    '  run    injects faults at times that come from a seed; with the same options again the',
-    '         same ones. Exits with 1 if one had no effect, or the fleet did not come back',
+    '  run    injects faults at times that come from a seed, to be repeated;',
+    '         exits with 1 if one had no effect, or parts did not come back',
     '  clear  ends every "rung chaos" of this data directory, and undoes what is left',
     '',
     'A fault ends with this command, however that ends: after --for, by Ctrl-C, or when it',
@@ -64,7 +64,7 @@ const chaos: Command = {
 }
 export default chaos
 
-const nameWidth = 16
+const nameWidth = 18
 
 function list({ out }: Input): Result {
   const view = faults.map(({ name, does, shows, on, lasts, strength }) => {
@@ -118,7 +118,7 @@ async function byHand(fault: Fault, words: readonly string[], dataDir: string, i
       view,
       () => {
         out.line(fault.lasts ? `Undone after ${formatMs(heldMs)}.` : 'Done.')
-        if (wholeAfterMs !== undefined) out.line(`All parts ran again ${formatMs(wholeAfterMs)} later.`)
+        if (wholeAfterMs !== undefined) out.line(`All parts ran again ${formatMs(Math.max(1, wholeAfterMs))} later.`)
         else out.line(`Not all parts run again. See: rung ps`)
       },
       wholeAfterMs === undefined && !over.aborted ? 1 : 0,
@@ -176,7 +176,8 @@ const widths = [-6, nameWidth, 12, -7, -8, -8]
 
 /** One line for each fault; the last one of a round that was run also says what came of it. */
 function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): string[] {
-  const wholeIn = (ms: number | null | undefined) => (ms === null ? 'no' : ms === undefined ? '' : formatMs(ms))
+  const wholeIn = (ms: number | null | undefined) =>
+    ms === null ? 'no' : ms === undefined ? '' : formatMs(Math.max(1, ms))
   const lines = rounds.flatMap(({ faults, wholeAfterMs, silentMs }) =>
     faults.flatMap(({ atMs, fault, part, forMs, error }, index) => {
       const isLast = index === faults.length - 1
@@ -189,14 +190,15 @@ function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): 
   return [...tableLines(widths, [['at', 'fault', 'part', 'for', ...(ran ? ['whole', 'silent'] : ['', ''])]]), ...lines]
 }
 
-/** Runs `body` so that signals end it early, and a `rung chaos clear` undoes what it leaves if it is killed. */
+/** Runs `body` so that signals end it early, and another `rung chaos` undoes what it leaves if it is killed. */
 async function interruptible<T>(dataDir: string, body: (over: AbortSignal) => Promise<T>): Promise<T> {
   const over = new AbortController()
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   const end = () => over.abort()
   for (const signal of signals) process.on(signal, end)
   const rung = [process.execPath, ...process.execArgv, process.argv[1]!]
-  const callOff = guardBy([...rung, 'chaos', 'clear', '--data', dataDir])
+  // Any "rung chaos" undoes what is left; "clear" would end others that run.
+  const callOff = guardBy([...rung, 'chaos', 'list', '--data', dataDir])
   try {
     return await body(over.signal)
   } finally {

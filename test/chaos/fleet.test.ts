@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -26,6 +26,7 @@ import {
   withScratch,
 } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
+import { withSmallDisk } from '../support/small-disk.ts'
 
 const skip = noRedis || noNginx || noHaproxy || noPooler
 const noGroups = findHierarchy('cpu') && findHierarchy('memory') ? false : 'no control groups can be made here'
@@ -286,11 +287,6 @@ describe('rung chaos', { skip }, () => {
     assert.equal((await chaos('scale', 'balancer', '--for', '1ms')).parts[0]!.did, '3 web processes instead of 2')
     await one.stop('SIGINT')
     assert.equal((await rows()).filter(({ name }) => name.startsWith('web-')).length, 2)
-    const build = async () =>
-      (await rung<{ parts: { build?: string }[] }>('ps', '--brief')).parts.flatMap((part) => part.build ?? [])
-    const before = await build()
-    assert.match((await chaos('deploy', 'balancer', '--for', '1ms')).parts[0]!.did, /^build chaos-\w+: done$/)
-    assert.deepEqual(await build(), before)
   })
 
   it('takes a zone away', async () => {
@@ -303,6 +299,7 @@ describe('rung chaos', { skip }, () => {
   })
 
   it('refuses what does not fit', async () => {
+    assert.equal((await chaos('disk-full', 'primary')).error?.code, 'CHAOS_REFUSED')
     for (const words of [
       ['kill', 'nobody'],
       ['kill'],
@@ -314,6 +311,21 @@ describe('rung chaos', { skip }, () => {
     }
   })
 })
+
+it('fills a small disk, and empties it again', (t) =>
+  withSmallDisk(t, 600, (dataDir) =>
+    withScratch(async ({ dir, launch }) => {
+      const up = launch({ up: '1k', dataDir, env: { NODE_ENV: 'development' } })
+      const facts = await up.started
+      const one = launchRung({ command: ['chaos', 'disk-full', 'primary', '--for', '10m'], dataDir, cwd: dir })
+      await one.saw(/^disk-full postgres: /m)
+      assert.throws(() => writeFileSync(`${dataDir}/more`, Buffer.alloc(8_192)), { code: 'ENOSPC' })
+      assert.equal((await fetch(`${facts.url}/entries`)).status, 200)
+      assert.equal((await one.stop('SIGINT')).code, 0)
+      writeFileSync(`${dataDir}/more`, Buffer.alloc(1024 ** 2))
+      await up.stop()
+    }),
+  ))
 
 it('refuses a fleet in production', () =>
   withScratch(async ({ dataDir, dir, launch }) => {
