@@ -73,8 +73,8 @@ class Cluster implements Database {
   }
 
   async connect(need: Need): Promise<Connection> {
-    const { target, deadlineAt } = need
-    if (target !== 'own' && target !== 'session') this.#used()
+    const { target, deadlineAt, isCheck } = need
+    if (target !== 'own' && target !== 'session' && !isCheck) this.#used()
     if (target === 'read') {
       return new RoutedRead(await this.#lend(need, new Set()), (avoid) => this.#lend(need, avoid))
     }

@@ -59,6 +59,8 @@ export interface Need {
   readonly atLeast?: Place | 'all' | undefined
   /** For `read`: if nobody who covers `atLeast` has time, the reader accepts what was true this many ms ago. */
   readonly staleMsMax?: number | undefined
+  /** A check of health, which does not count as use of the database. */
+  readonly isCheck?: boolean
   /** On the monotonic clock, ms. */
   readonly deadlineAt: number
 }
