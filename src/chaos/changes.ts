@@ -1,8 +1,10 @@
+import { identify, type Known, lives } from '../engines/process/pid-file.ts'
 import { askFleet, type ControlRequest } from '../fleet/control.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError } from '../kernel/errors.ts'
-import { type Fault, noEffect } from './fault.ts'
+import { type Fault, noEffect, type Undo } from './fault.ts'
+import { fleetToStrike } from './parts.ts'
 
 /** No faults, but what people do to a fleet: it must be possible while parts fail. The balancer stands for all web processes. */
 
@@ -14,7 +16,12 @@ const scale: Fault = {
   lasts: true,
   async inject({ dataDir }, undoBy) {
     const before = await webCount(dataDir)
-    await undoBy({ how: 'ask-fleet', dataDir, request: { command: 'scale', web: before } })
+    await undoBy({
+      how: 'ask-fleet',
+      fleet: await supervisorOf(dataDir),
+      dataDir,
+      request: { command: 'scale', web: before },
+    })
     await ask(dataDir, { command: 'scale', web: before + 1 })
     const now = await webCount(dataDir)
     if (now !== before + 1) throw noEffect(`There are ${now} web processes instead of ${before + 1}.`)
@@ -43,7 +50,12 @@ const deploy: Fault = {
   async inject({ dataDir }, undoBy) {
     const before = (await runningFleet(dataDir))?.parts.find(({ build }) => build !== undefined)?.build
     if (before === undefined) throw noEffect('No process of the app says which build it runs.')
-    await undoBy({ how: 'ask-fleet', dataDir, request: { command: 'deploy', build: before, watchMs: 0 } })
+    await undoBy({
+      how: 'ask-fleet',
+      fleet: await supervisorOf(dataDir),
+      dataDir,
+      request: { command: 'deploy', build: before, watchMs: 0 },
+    })
     const build = `chaos-${systemClock.now().toString(36)}`
     const { outcome } = (await ask(dataDir, { command: 'deploy', build, watchMs: 0 })) as { outcome: string }
     return { did: `build ${build}: ${outcome}` }
@@ -52,11 +64,16 @@ const deploy: Fault = {
 
 export const changes: readonly Fault[] = [scale, roll, deploy]
 
-/** A fleet that has stopped begins as it was. */
-export async function askAgain(dataDir: string, request: ControlRequest): Promise<void> {
+/** A fleet that was started since is not asked: it began as it should be. */
+export async function askAgain({ fleet, dataDir, request }: Extract<Undo, { how: 'ask-fleet' }>): Promise<void> {
+  if (!lives(fleet)) return
   await ask(dataDir, request).catch((error) => {
-    if (!isRungError(error, 'FLEET_NOT_RUNNING')) throw error
+    if (!isRungError(error, 'FLEET_NOT_RUNNING')) throw error // it is just being stopped
   })
+}
+
+async function supervisorOf(dataDir: string): Promise<Known> {
+  return identify((await fleetToStrike(dataDir)).pid)
 }
 
 const busyMsMax = 120_000

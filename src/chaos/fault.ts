@@ -47,7 +47,7 @@ export type Undo =
   | { readonly how: 'resume'; readonly processes: readonly Known[] }
   | { readonly how: 'leave-group'; readonly group: string; readonly home: string }
   | { readonly how: 'resume-replay'; readonly socketDir: string }
-  | { readonly how: 'ask-fleet'; readonly dataDir: string; readonly request: ControlRequest }
+  | { readonly how: 'ask-fleet'; readonly fleet: Known; readonly dataDir: string; readonly request: ControlRequest }
   | { readonly how: 'restore-socket'; readonly file: string; readonly aside: string; readonly proxy: string }
   | { readonly how: 'remove'; readonly file: string }
   | { readonly how: 'balance'; readonly socket: string; readonly part: string; readonly port: number }

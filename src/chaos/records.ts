@@ -74,7 +74,9 @@ export async function faultRecords(dataDir: string): Promise<(FaultRecord & { fi
 /** Undoes what processes have left that were killed. @throws CHAOS_NOT_UNDONE */
 export async function undoLeft(dataDir: string): Promise<FaultRecord[]> {
   const left = (await faultRecords(dataDir)).filter(({ owner }) => !lives(owner))
-  for (const { file, ...record } of left) await undoRecord(file, record)
+  const undone = await Promise.allSettled(left.map(({ file, ...record }) => undoRecord(file, record)))
+  const failed = undone.find((outcome) => outcome.status === 'rejected')
+  if (failed) throw failed.reason
   return left
 }
 

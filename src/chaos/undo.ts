@@ -15,7 +15,7 @@ export async function undoBy(undo: Undo): Promise<void> {
     case 'resume-replay':
       return resumeReplay(undo.socketDir)
     case 'ask-fleet':
-      return askAgain(undo.dataDir, undo.request)
+      return askAgain(undo)
     case 'restore-socket':
       return restoreSocket(undo)
     case 'remove':
