@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers'
 import { finished } from 'node:stream/promises'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
-import { parseArgs } from 'node:util'
+import { inspect, parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
@@ -92,8 +92,11 @@ async function runTests(files: readonly string[]): Promise<{ failed: boolean; sk
   })
   let failed = false
   let skipped = 0
-  stream.on('test:fail', () => {
+  stream.on('test:fail', ({ name, details: { error } }) => {
     failed = true
+    // At once: the report with all failures comes last, and a run may be ended before.
+    const ofSuite = 'failureType' in error && error.failureType === 'subtestsFailed'
+    if (!ofSuite) console.log(`failed: ${name}: ${inspect(error.cause).slice(0, 2_000)}`)
   })
   stream.on('test:summary', ({ file, counts, success }) => {
     if (file !== undefined) return
