@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { ledgerProject, type Project, readHandler, versionsAt } from '../support/deploys.ts'
@@ -57,7 +58,12 @@ for (const { rung, webs, skip } of [
     const parts = async () => (await rungs<{ parts: PartNow[] }>(0, 'ps', '--brief')).parts
     const builds = async () => [...new Set((await parts()).flatMap(({ build }) => build ?? []))]
     const names = async () => (await parts()).map(({ name }) => name).filter((name) => /web|worker/.test(name))
-    const underLoad = (body: () => Promise<unknown>) => loaded(facts, body)
+    const underLoad = async (body: () => Promise<unknown>) => {
+      const outcome = await loaded(facts, body)
+      // Which part was at fault only the logs say, and they go with the fleet.
+      if (outcome.reads.length + outcome.writes.length > 0) console.log(logsIn(scratch.dataDir))
+      return outcome
+    }
     const before1 = [...Array.from({ length: webs }, (_, n) => `web-${n + 1}`), 'worker-1']
 
     it('replaces the code of all processes while a column is added, and no request fails', async () => {
@@ -193,4 +199,10 @@ for (const { rung, webs, skip } of [
       assert.equal((await rungs<Deployed[]>(0, 'deploys'))[0]!.outcome, 'refused')
     })
   })
+}
+
+/** The ends of all logs of a fleet. */
+function logsIn(dataDir: string): string {
+  const files = globSync('fleet/*/server.log', { cwd: dataDir })
+  return files.map((file) => `${file}\n${readFileSync(path.join(dataDir, file), 'utf8').slice(-3_000)}`).join('\n')
 }
