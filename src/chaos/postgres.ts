@@ -1,7 +1,7 @@
 import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import { appDatabase, appRole } from '../engines/postgres/recipe.ts'
 import { adminAt } from '../engines/postgres/server.ts'
-import { sleep } from '../kernel/clock.ts'
+import { everyAlone } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Fault, type FleetPart, type Injected, noEffect, untilSeen } from './fault.ts'
 import { processOf } from './parts.ts'
@@ -38,7 +38,6 @@ const exhaust: Fault = {
   async inject({ part }) {
     processOf(part)
     const taken: Client[] = []
-    const ending = new AbortController()
     const takeAll = async () => {
       for (;;) {
         try {
@@ -49,25 +48,21 @@ const exhaust: Fault = {
         }
       }
     }
-    const release = async () => {
-      ending.abort()
-      await keeping
-      await Promise.allSettled(taken.map((client) => client.end()))
-    }
-    let keeping = Promise.resolve()
+    const giveBack = () => Promise.allSettled(taken.map((client) => client.end()))
     try {
       await takeAll()
     } catch (error) {
-      await release()
+      await giveBack()
       throw error
     }
-    keeping = (async () => {
-      for (;;) {
-        await sleep(takeEveryMs, ending.signal)
-        await takeAll().catch(() => {}) // the server was restarted, for example
-      }
-    })().catch(() => {}) // it ends by its signal
-    return { did: `holds ${taken.length} connections, all that were free`, release }
+    const endTaking = everyAlone(takeEveryMs, () => takeAll().catch(() => {})) // the server was restarted, for example
+    return {
+      did: `holds ${taken.length} connections, all that were free`,
+      async release() {
+        await endTaking()
+        await giveBack()
+      },
+    }
   },
 }
 
@@ -176,20 +171,17 @@ export async function endSessions(admin: Client): Promise<number[]> {
 
 export async function asAdmin<T>(part: FleetPart, work: (admin: Client) => Promise<T>): Promise<T> {
   processOf(part)
-  const admin = await connectOnce({ ...adminAt(part.address), database: appDatabase })
+  const admin = await connectOnce(adminOf(part))
   return work(admin).finally(() => admin.end())
 }
 
-const asApp = ({ address }: FleetPart): ConnectionConfig => ({
-  ...adminAt(address),
-  user: appRole,
-  database: appDatabase,
-})
+const adminOf = ({ address }: FleetPart): ConnectionConfig => ({ ...adminAt(address), database: appDatabase })
+const asApp = (part: FleetPart): ConnectionConfig => ({ ...adminOf(part), user: appRole })
 
 /** Opens a session that holds something until it is released. */
 async function holding(part: FleetPart, begin: (session: Client, pid: number) => Promise<string>): Promise<Injected> {
   processOf(part)
-  const session = await connectOnce({ ...adminAt(part.address), database: appDatabase })
+  const session = await connectOnce(adminOf(part))
   const release = () => session.end().catch(() => {}) // the server may have gone
   try {
     const { rows } = await session.query('select pg_backend_pid() as pid')

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { openRedis, type RedisClient } from '../engines/redis/client.ts'
 import { redisUrl } from '../engines/redis/recipe.ts'
-import { sleep, systemClock } from '../kernel/clock.ts'
+import { everyAlone, systemClock } from '../kernel/clock.ts'
 import { type Duration, toMs } from '../kernel/units.ts'
 import { type Fault, type FleetPart, noEffect } from './fault.ts'
 import { processOf } from './parts.ts'
@@ -55,18 +55,13 @@ const slow: Fault = {
     } finally {
       other.close()
     }
-    const ending = new AbortController()
-    const pausing = (async () => {
-      for (;;) {
-        await sleep(betweenMs, ending.signal)
-        await pause(redis, pauseMs).catch(() => {}) // it was restarted, for example
-      }
-    })().catch(() => {}) // it ends by its signal
+    const endPausing = everyAlone(betweenMs, async () => {
+      await pause(redis, pauseMs).catch(() => {}) // it was restarted, for example
+    })
     return {
       did: `commands wait for up to ${pauseMs} ms`,
       async release() {
-        ending.abort()
-        await pausing
+        await endPausing()
         redis.close()
       },
     }

@@ -1,6 +1,7 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism, constants, setPriority } from 'node:os'
 import path from 'node:path'
+import { writeWhole } from '../engines/disk/atomic.ts'
 import { type FleetStatus, fleetStatus } from '../fleet/status.ts'
 import { type Saturated, saturatedIn, type Usage, watchUsage } from '../fleet/usage.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
@@ -144,8 +145,7 @@ function demandsWith(journeys: Demands['journeys'], status: FleetStatus, scenari
 async function keep(demands: Demands, dataDir: string): Promise<string> {
   const file = path.join(dataDir, 'load', 'demands.json')
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
-  await writeFile(`${file}.new`, `${JSON.stringify(demands, undefined, 2)}\n`, { mode: 0o600 })
-  await rename(`${file}.new`, file)
+  await writeWhole(file, `${JSON.stringify(demands, undefined, 2)}\n`)
   return file
 }
 

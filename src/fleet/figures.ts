@@ -49,8 +49,14 @@ export async function figuresOf(parts: readonly PartStatus[], dataDir: string): 
 
 async function requestsOf({ name, address }: PartStatus): Promise<number | undefined> {
   if (!/^(app|web|both)\b/.test(name)) return undefined
+  const text = await metricsOf(address)
+  return text === undefined ? undefined : requestsIn(text)
+}
+
+/** Returns the text of `/metrics` of a process of the app, or `undefined` if it does not answer in time. */
+export function metricsOf(address: string): Promise<string | undefined> {
   return fetch(`http://${address}/metrics`, { signal: AbortSignal.timeout(answerWithinMs) }).then(
-    async (answer) => (answer.ok ? requestsIn(await answer.text()) : undefined),
+    (answer) => (answer.ok ? answer.text() : undefined),
     () => undefined,
   )
 }

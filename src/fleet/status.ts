@@ -52,9 +52,14 @@ async function partsWithoutFleet(dataDir: string): Promise<PartStatus[]> {
 }
 
 async function withTrouble(part: PartStatus): Promise<PartStatus> {
-  if (part.state !== 'running' || !/^(app|web|worker|both)\b/.test(part.name)) return part
+  if (part.state !== 'running' || !isApp(part.name)) return part
   const trouble = await unusableEngine(part.address)
   return trouble === undefined ? part : { ...part, trouble }
+}
+
+/** Whether a part of this name is a process of the app. */
+export function isApp(name: string): boolean {
+  return /^(app|web|worker|both)\b/.test(name)
 }
 
 /** `/readyz` itself waits 1 s for the database. */

@@ -1,8 +1,9 @@
 import { availableParallelism, cpus } from 'node:os'
 import { type CpuTimes, cpuTimes, cpuUsedMs } from '../engines/process/cpu.ts'
 import { every, systemClock } from '../kernel/clock.ts'
+import { metricsOf } from './figures.ts'
 import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
-import type { PartStatus } from './status.ts'
+import { isApp, type PartStatus } from './status.ts'
 
 /** What the parts of an app used during a stretch of time. */
 export interface Usage {
@@ -32,7 +33,6 @@ export interface Saturated {
   share: number
 }
 
-const answerWithinMs = 2_000
 /** Of the time that a resource has. Above this, queues grow quickly. */
 const saturatedAt = 0.85
 
@@ -117,10 +117,7 @@ async function look(parts: readonly PartStatus[]): Promise<Look> {
   await Promise.all(
     parts.map(async ({ name, address }) => {
       if (!isApp(name)) return
-      const text = await fetch(`http://${address}/metrics`, { signal: AbortSignal.timeout(answerWithinMs) }).then(
-        (answer) => (answer.ok ? answer.text() : undefined),
-        () => undefined,
-      )
+      const text = await metricsOf(address)
       if (text !== undefined) readings.set(name, readingIn(text))
     }),
   )
@@ -135,8 +132,4 @@ function machineTimes(): { busy: number; all: number } {
     busy += sum - times.idle
   }
   return { busy, all }
-}
-
-function isApp(name: string): boolean {
-  return /^(app|web|worker|both)\b/.test(name)
 }

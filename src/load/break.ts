@@ -1,4 +1,5 @@
 import { type Random, shuffled } from '../kernel/random.ts'
+import { short } from './report.ts'
 
 /** What must hold for an answer to count as good service. */
 export interface Objective {
@@ -73,7 +74,7 @@ export async function findLimit(search: Search): Promise<Limit> {
   async function measure(rate: number, stage: Step['stage']): Promise<Step | undefined> {
     const measured = await search.measure(rate, stage)
     if (!measured) return undefined
-    const step = { ...measured, stage, held: isHeld(measured, objective) }
+    const step = { ...measured, stage, held: missesOf(measured, objective).length === 0 }
     steps.push(step)
     onStep(step)
     return step
@@ -117,11 +118,13 @@ function limitOf(steps: readonly Step[], rounds: readonly number[], isOpen: bool
   }
 }
 
-export function isHeld(
-  { p95, failing }: Pick<Measured, 'p95' | 'failing'>,
-  { p95Ms, failing: most }: Objective,
-): boolean {
-  return failing <= most && (p95Ms === undefined || p95 <= p95Ms)
+/** Returns why an objective was not held, as phrases; none if it was. */
+export function missesOf({ p95, failing }: Pick<Measured, 'p95' | 'failing'>, objective: Objective): string[] {
+  const { p95Ms = Number.POSITIVE_INFINITY, failing: most } = objective
+  return [
+    ...(p95 > p95Ms ? [`p95 is ${short(p95)} ms, and at most ${short(p95Ms)} ms are allowed`] : []),
+    ...(failing > most ? [`${short(100 * failing)} % of requests failed, and at most ${short(100 * most)} % may`] : []),
+  ]
 }
 
 /** Returns rates whose neighbours have the same ratio, the first and the last included. */
