@@ -344,22 +344,29 @@ class ReadSession {
     if (checking) await checking
     const { database } = core
     if (database.lags && this.#target === 'read') await scope?.recallPosition()
-    const held = this.#hold(scope)
-    const asked = held.inFlight === 0 && statementDone.hasSubscribers ? systemClock.ticks() : 0
-    held.inFlight += 1
-    let connection: Connection | undefined
-    try {
-      connection = await held.connection
-      checkDeadline(currentScope()) // the wait may have taken all the time there was
-      const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
-      const { rows, seen } = await observed(core, connection, statement, this.#target, false, waitMs)
-      if (this.#target === 'read') noteSeen(scope, database, seen)
-      return rows
-    } finally {
-      held.inFlight -= 1
-      if (held.inFlight === 0) {
+    for (let isAgain = false; ; isAgain = true) {
+      const held = this.#hold(scope)
+      const asked = held.inFlight === 0 && statementDone.hasSubscribers ? systemClock.ticks() : 0
+      held.inFlight += 1
+      let connection: Connection | undefined
+      try {
+        connection = await held.connection
+        checkDeadline(currentScope()) // the wait may have taken all the time there was
+        const waitMs = asked === 0 ? 0 : systemClock.ticks() - asked
+        const { rows, seen } = await observed(core, connection, statement, this.#target, false, waitMs)
+        if (this.#target === 'read') noteSeen(scope, database, seen)
+        return rows
+      } catch (error) {
+        const isLost = connection !== undefined && isRungError(error, 'DATA_UNAVAILABLE')
+        if (!isLost || isAgain || this.#target !== 'read') throw error
+        // A read has no effect, and a connection that was lost says nothing of the next one.
         if (this.#held === held) this.#held = undefined
-        connection?.release()
+      } finally {
+        held.inFlight -= 1
+        if (held.inFlight === 0) {
+          if (this.#held === held) this.#held = undefined
+          connection?.release()
+        }
       }
     }
   }

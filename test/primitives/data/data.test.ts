@@ -68,6 +68,29 @@ describe('read', () => {
     assert.deepEqual(new Set(all), new Set([depth]))
   })
 
+  it('is repeated once where its connection is lost, together with those beside it', async () => {
+    const holder = await database.connect({ target: 'session', deadlineAt: Number.POSITIVE_INFINITY })
+    const onHolder = (text: string) => holder.run({ text, values: [], name: undefined })
+    await onHolder('select pg_advisory_lock(1)')
+    const waiting = `from pg_stat_activity where wait_event = 'advisory'`
+    const lose = async () => {
+      while ((await onHolder(`select pid ${waiting}`)).rowCount === 0);
+      await onHolder(`select pg_terminate_backend(pid) ${waiting}`)
+    }
+    const ask = () =>
+      data.read((sql) => Promise.all([sql`select pg_advisory_xact_lock(1)`, sql<{ n: number }>`select 7 as n`]))
+    const asked = ask()
+    await lose()
+    await onHolder('select pg_advisory_unlock(1)')
+    assert.deepEqual((await asked)[1], [{ n: 7 }])
+    await onHolder('select pg_advisory_lock(1)')
+    const lost = assert.rejects(ask(), coded('DATA_UNAVAILABLE'))
+    await lose()
+    await lose()
+    await lost
+    holder.release(true)
+  })
+
   it('a bigint is a number, and an error where it would lose digits', async () => {
     const [row] = await data.read((sql) => sql<{ n: number }>`select 9007199254740991::bigint as n`)
     assert.equal(row!.n, Number.MAX_SAFE_INTEGER)
