@@ -14,6 +14,10 @@ export interface BenchOptions {
   /** Where seeded databases are kept for the next run; a temporary folder otherwise. */
   data: string | undefined
   million: boolean
+  /** plants: histories of the sound build for each workload. */
+  seeds: number | undefined
+  /** plants: this one alone. */
+  only: string | undefined
 }
 
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
@@ -31,6 +35,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),
   kills: () => import('./kills.ts'),
+  plants: () => import('./plants.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),
@@ -44,6 +49,8 @@ const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] 
   --json      The result as one JSON document.
   --rounds    Measure so often; the median counts.
   --data      Keep the seeded databases there, and use them again.
+  --seeds     plants: so many histories of the sound build for each workload (50).
+  --only      plants: this one alone.
   --million   conduit: also on 1,000,000 articles (seeding takes minutes).
 
 Benches:`
@@ -56,6 +63,8 @@ async function main(): Promise<void> {
       million: { type: 'boolean', default: false },
       rounds: { type: 'string' },
       data: { type: 'string' },
+      seeds: { type: 'string' },
+      only: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -68,12 +77,14 @@ async function main(): Promise<void> {
     process.exitCode = values.help ? 0 : 1
     return
   }
-  const rounds = values.rounds === undefined ? undefined : Math.max(1, Math.floor(Number(values.rounds)) || 1)
+  const atLeastOne = (text: string | undefined) =>
+    text === undefined ? undefined : Math.max(1, Math.floor(Number(text)) || 1)
+  const [rounds, seeds] = [atLeastOne(values.rounds), atLeastOne(values.seeds)]
   for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
     const bench = (await benches[name]!()).default
-    const { json, million, data } = values
-    const result = await bench.run({ json, million, data, rounds })
-    await save(name, result)
+    const { json, million, data, only } = values
+    const result = await bench.run({ json, million, data, rounds, seeds, only })
+    if (only === undefined) await save(name, result)
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   }
 }
