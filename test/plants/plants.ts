@@ -79,4 +79,75 @@ export const plants: readonly Plant[] = [
     caughtBy: ['bounded-staleness'],
     workload: 'replicas',
   },
+
+  // Requests with a key, and limits.
+  {
+    name: 'a-key-belongs-to-everyone',
+    file: 'primitives/idempotency/idempotency.ts',
+    find: 'digestOf(await senderOf(request), route, key)',
+    replace: '(void senderOf, digestOf(route, key))',
+    caughtBy: ['one-effect'],
+    workload: 'requests',
+  },
+  {
+    name: 'the-next-attempt-does-not-find-the-step',
+    file: 'primitives/idempotency/steps.ts',
+    find: 'toBytes(step))',
+    replace: 'toBytes({ ...step, n: 0 }))',
+    caughtBy: ['one-effect'],
+    workload: 'requests',
+  },
+  {
+    name: 'an-answer-is-not-kept',
+    file: 'primitives/idempotency/idempotency.ts',
+    find: 'if (status >= 500 ||',
+    replace: 'if (status >= 200 ||',
+    caughtBy: ['one-effect'],
+    workload: 'requests',
+  },
+  {
+    name: 'a-request-in-flight-is-run-again',
+    file: 'primitives/idempotency/schema.sql',
+    find: `  elsif found_row.lease_until > at then
+    answer.state := 'in-flight';
+    answer.wait_ms := ceil(extract(epoch from found_row.lease_until - at) * 1000);
+  else
+    update rung.idempotency as r set token = default, lease_until`,
+    replace: `  else
+    update rung.idempotency as r set lease_until`,
+    caughtBy: ['one-effect'],
+    workload: 'requests',
+  },
+  {
+    name: 'each-process-counts-for-itself',
+    file: 'runtime/wire.ts',
+    find: '{ limiter: withLocalShare(shared, memoryLimiter(), { database, processes }), prune: shared.prune }',
+    replace: '{ limiter: memoryLimiter(), prune: shared.prune }',
+    caughtBy: ['rate-limit'],
+    workload: 'requests',
+  },
+  {
+    name: 'a-window-begins-at-the-full-second',
+    file: 'primitives/limits/schema.sql',
+    find: 'where l > at_ms - windows[place];',
+    replace: 'where floor(l / windows[place]) = floor(at_ms / windows[place]);',
+    caughtBy: ['rate-limit'],
+    workload: 'requests',
+  },
+  {
+    name: 'a-count-is-read-without-a-lock',
+    file: 'primitives/limits/schema.sql',
+    find: 'where u.key = keys[place] for update;',
+    replace: 'where u.key = keys[place]; perform pg_sleep(0.03);',
+    caughtBy: ['rate-limit'],
+    workload: 'requests',
+  },
+  {
+    name: 'a-refusal-gives-back-what-others-took',
+    file: 'primitives/limits/limits.ts',
+    find: 'if (verdicts.some(({ admitted }) => !admitted)) await giveBack(verdicts)',
+    replace: 'await giveBack(verdicts)',
+    caughtBy: ['rate-limit'],
+    workload: 'requests',
+  },
 ]
