@@ -150,4 +150,56 @@ export const plants: readonly Plant[] = [
     caughtBy: ['rate-limit'],
     workload: 'requests',
   },
+
+  // Transactions.
+  {
+    name: 'serializable-is-read-committed',
+    file: 'primitives/data/data.ts',
+    find: "{ text: 'begin isolation level serializable', values: [], name: 'rung_begin_s' }",
+    replace: "{ text: 'begin', values: [], name: 'rung_begin_s' }",
+    caughtBy: ['conservation'],
+    workload: 'ledger',
+  },
+  {
+    name: 'repeatable-read-is-read-committed',
+    file: 'primitives/data/data.ts',
+    find: "{ text: 'begin isolation level repeatable read', values: [], name: 'rung_begin_rr' }",
+    replace: "{ text: 'begin', values: [], name: 'rung_begin_rr' }",
+    caughtBy: ['no-lost-update'],
+    workload: 'ledger',
+  },
+  {
+    name: 'a-rollback-passes-for-a-commit',
+    file: 'primitives/data/data.ts',
+    find: "if (done.command !== 'COMMIT') throw swallowed()",
+    replace: 'void done',
+    caughtBy: ['acknowledged-writes'],
+    workload: 'ledger',
+  },
+  {
+    name: 'an-inner-write-commits-by-itself',
+    file: 'primitives/data/data.ts',
+    find: `      if (outer instanceof WriteSession && !outer.ended) {
+        return fn(`,
+    replace: `      if (outer instanceof WriteSession && outer.ended) {
+        return fn(`,
+    caughtBy: ['acknowledged-writes'],
+    workload: 'ledger',
+  },
+  {
+    name: 'each-statement-commits-by-itself',
+    file: 'primitives/data/data.ts',
+    find: "{ text: 'begin', values: [], name: 'rung_begin' }",
+    replace: "{ text: 'select', values: [], name: 'rung_begin' }",
+    caughtBy: ['acknowledged-writes'],
+    workload: 'ledger',
+  },
+  {
+    name: 'a-commit-is-acknowledged-before-it-is-made',
+    file: 'primitives/data/data.ts',
+    find: 'await this.#commit(rides)',
+    replace: 'setTimeout(() => this.#commit(rides).catch(() => {}), 20)',
+    caughtBy: ['acknowledged-writes', 'no-lost-update'],
+    workload: 'ledger',
+  },
 ]
