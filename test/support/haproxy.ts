@@ -90,9 +90,10 @@ async function startApp(name: string, file: string): Promise<BalancedApp> {
   }
 }
 
-async function startOn(
+/** A real HAProxy on a free port. */
+export async function startOn(
   dir: string,
-  apps: readonly BalancedApp[],
+  apps: readonly Pick<BalancedApp, 'name' | 'address'>[],
   options: Partial<BalancerOptions>,
 ): Promise<BalancerServer> {
   const servers = apps.map(({ name, address }) => ({ name, address }))
