@@ -7,6 +7,9 @@ import { createLog } from '../../src/runtime/log.ts'
 import { type Bindings, readBindings } from '../../src/topology/bindings.ts'
 import { type TestPostgres, urlOf } from './postgres.ts'
 
+/** All keys of apps that `bootForTest` starts are derived from it. */
+export const rootSecret = 'a secret of the tests, long enough to be one'
+
 /** Boots an app in this process, on a database of its own of a test Postgres, on a free port, with a data directory that is gone after its stop. */
 export async function bootForTest(
   app: App,
@@ -21,7 +24,7 @@ export async function bootForTest(
     NODE_ENV: 'test',
     LOG_LEVEL: 'silent',
     DATABASE_URL: urlOf(await postgres.createDatabase()),
-    RUNG_SECRET: 'a secret of the tests, long enough to be one',
+    RUNG_SECRET: rootSecret,
     ...settings,
   }
   const dir =

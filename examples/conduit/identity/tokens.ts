@@ -23,6 +23,12 @@ export interface Tokens {
 
 export const secondsNow = () => Math.floor(Date.now() / 1000)
 
+/** Two bits of the last letter of a signature do not count, so it has other spellings, each of which would be another token. */
+function isCanonical(token: string): boolean {
+  const signature = token.slice(token.lastIndexOf('.') + 1)
+  return Buffer.from(signature, 'base64url').toString('base64url') === signature
+}
+
 /** Signed tokens, one key and one algorithm. */
 export function createTokens(key: Uint8Array, now: () => number = secondsNow): Tokens {
   // rung: one process is enough, because what a signed token says never changes
@@ -41,6 +47,7 @@ export function createTokens(key: Uint8Array, now: () => number = secondsNow): T
     async verify(token) {
       const known = remembered.get(token)
       if (known) return known.expiresAt > now() ? known : undefined
+      if (!isCanonical(token)) return undefined
       const { payload } = await jwtVerify(token, key, {
         algorithms: [algorithm],
         requiredClaims: ['sub', 'exp'],
