@@ -19,6 +19,7 @@ import { exportTests } from './conduit-exports.ts'
 import { type Beside, conduitExtended, storedFiles } from './conduit-extended.ts'
 import { notificationTests } from './conduit-notifications.ts'
 import { reindexTests } from './conduit-reindex.ts'
+import { type Recording, recordRequests, replayTests } from './conduit-replayed.ts'
 import { viewTests } from './conduit-views.ts'
 
 describe('rung 1k', () => {
@@ -27,6 +28,7 @@ describe('rung 1k', () => {
   let other: Running
   let client: Client
   let dataDir: string
+  let recording: Recording
   before(async () => {
     dataDir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
     postgres = await testPostgres()
@@ -35,8 +37,10 @@ describe('rung 1k', () => {
     const settings = { DATABASE_URL: running.server.connection.url! }
     other = await bootForTest(conduit, postgres, { dataDir }, [], settings)
     client = await connectOnce(running.server.connection)
+    recording = recordRequests(target)
   })
   after(async () => {
+    recording?.stop()
     await client?.end()
     await running?.stop()
     await other?.stop()
@@ -50,17 +54,12 @@ describe('rung 1k', () => {
     sendDigestAgain: (input) => running.data.forModule(undefined).write((tx) => void tx.enqueue(sendDigest, input)),
     filesOf: (module) => storedFiles(dataDir, module),
   }
-  conduitExtended(() => ({ baseUrl: running.url }), beside, [
-    notificationTests,
-    exportTests,
-    avatarTests,
-    viewTests,
-    eventTests,
-    reindexTests,
-  ])
+  const target = () => ({ baseUrl: running.url })
+  conduitExtended(target, beside, [notificationTests, exportTests, avatarTests, viewTests, eventTests, reindexTests])
+  replayTests(target, () => recording, beside)
 
   it('stops without a loss of views', async () => {
-    const api = conduitClient(() => ({ baseUrl: running.url }))
+    const api = conduitClient(target)
     const { slug } = await api.article(await api.person())
     for (let n = 0; n < 7; n += 1) await api.post(`${articlePath(slug)}/views`)
     await running.stop()
