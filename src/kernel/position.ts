@@ -87,7 +87,7 @@ export function covers(position: Position, needed: Position): boolean {
 
 /** Returns the least position that covers both. */
 export function furthest(a: Position, b: Position): Position {
-  if (a === b || b.size === 0) return a
+  if (a === b || covers(a, b)) return a
   if (a.size === 0) return b
   const result = new Map(a)
   for (const [database, place] of b) if (place > (result.get(database) ?? -1n)) result.set(database, place)

@@ -55,7 +55,6 @@ export function openPrimitives({ databases, signals, guard, cache: layers = {} }
     signals,
     logs: stores.all.map(({ database, invalidations, queue }) => ({
       database: database.name,
-      lags: database.lags,
       log: invalidations,
       // Nobody is woken: they are for later.
       outbox: layers.cdn ? (names) => queue.push(purgeItems(names, requestTimeoutMs)) : undefined,

@@ -89,6 +89,7 @@ export const requestStages: readonly RequestStage[] = [
     add({ bindings, log, http, positions, primitives, secret }) {
       carryPositions(http, {
         lags: primitives.data.databases.some(({ lags }) => lags),
+        readsMove: !primitives.cache.alone,
         records: positions,
         key: secret('rung positions'),
         secure: bindings.mode === 'production',

@@ -44,7 +44,7 @@ import type { Log } from './log.ts'
 /** The one place that knows which adapter stands behind which primitive. Each is loaded only where the topology names it. */
 
 export type CacheLayers = Pick<CacheParts, 'shared' | 'edge'> &
-  Partial<Pick<CacheParts, 'bytesMax' | 'off'>> & {
+  Partial<Pick<CacheParts, 'alone' | 'bytesMax' | 'off'>> & {
     /** One stands in front, and hears of invalidations through the outbox. */
     cdn?: boolean
     /** How long a request of the app may take. */
@@ -210,13 +210,14 @@ export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges
 }
 
 export async function openCache(
-  { cache: { memoryBytesMax }, edge, cdn }: Pick<Bindings, 'cache' | 'edge' | 'cdn'>,
+  { cache: { memoryBytesMax }, data, edge, cdn }: Pick<Bindings, 'cache' | 'data' | 'edge' | 'cdn'>,
   app: string,
   databases: readonly Database[],
   redis: RedisClient | undefined,
 ): Promise<CacheLayers> {
   const database = databases[0]!
   const memory: CacheLayers = {
+    alone: answersAlone(data, redis) && !databases.some(({ lags }) => lags),
     cdn: cdn !== undefined,
     bytesMax: memoryBytesMax,
     ...(edge && { edge: await openEdge(edge, database) }),
@@ -242,9 +243,14 @@ async function openEdge({ url, secret }: EdgeBinding, database: Database): Promi
   return new EdgeCache(nginxEdge({ url, secret }), (error) => tellCache({ database, event: 'edge-failed', error }))
 }
 
-/** With an embedded database one process takes all requests, so its memory knows all positions. */
+/** With an embedded database and without Redis one process takes all requests. */
+function answersAlone({ engine }: Pick<DataBinding, 'engine'>, redis: RedisClient | undefined): boolean {
+  return engine === 'embedded' && redis === undefined
+}
+
+/** The memory of a process that takes all requests knows all positions. */
 export async function openPositions(
-  { engine }: Pick<DataBinding, 'engine'>,
+  data: Pick<DataBinding, 'engine'>,
   app: string,
   redis: RedisClient | undefined,
 ): Promise<PositionRecords> {
@@ -253,7 +259,7 @@ export async function openPositions(
     return redisPositions(redis, app)
   }
   const { memoryPositions, unknownPositions } = await import('../primitives/positions/memory.ts')
-  return engine === 'embedded' ? memoryPositions() : unknownPositions()
+  return answersAlone(data, redis) ? memoryPositions() : unknownPositions()
 }
 
 export function openSearchStore(database: Database): SearchStore {
@@ -323,7 +329,7 @@ export function openRecords(database: Database): Records {
 }
 
 /**
- * With an embedded database one process answers requests, and counts for itself. Several processes share their counts.
+ * A process that answers all requests counts for itself. Several processes share their counts.
  * @returns `prune`: the upkeep of counts that are shared
  */
 export async function openLimiter(
@@ -337,7 +343,7 @@ export async function openLimiter(
     const { redisLimiter } = await import('../primitives/limits/redis.ts')
     return { limiter: withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes }) }
   }
-  if (data.engine === 'embedded') return { limiter: memoryLimiter() }
+  if (answersAlone(data, redis)) return { limiter: memoryLimiter() }
   const { tableLimiter } = await import('../primitives/limits/table.ts')
   const shared = tableLimiter(database)
   return { limiter: withLocalShare(shared, memoryLimiter(), { database, processes }), prune: shared.prune }

@@ -188,7 +188,7 @@ describe('what nobody signed', () => {
     const trouble = () => {
       forgedOnes += 1
     }
-    const options = { records: memoryPositions(), secure: false, lags: true, trouble }
+    const options = { records: memoryPositions(), secure: false, lags: true, readsMove: true, trouble }
     carryPositions(http, { ...options, key: key(purposes.positions) })
     http.get('/', () => String(currentScope()!.position.get('main') ?? 'none'))
     http.post('/:place', (request) => {

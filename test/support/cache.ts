@@ -256,8 +256,7 @@ export async function runSchedules(nodes: CacheUnderTest['nodes'], seeds: { from
   }
 }
 
-/** What a session reads of others' writes may go back from one node to another, see ADR 18. */
-const promised = ['acknowledged-writes', 'read-your-writes', 'no-stale-set']
+const promised = ['acknowledged-writes', 'read-your-writes', 'monotonic-reads', 'writes-follow-reads', 'no-stale-set']
 
 export function assertKept(recorder: Recorder): void {
   const verdicts = checkHistory(recorder.operations()).filter(({ checker }) => promised.includes(checker))

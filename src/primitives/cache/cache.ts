@@ -22,6 +22,11 @@ export type { Cache, CachedOptions, CacheOptions, Invalidating, Load, LoadContex
 export interface CacheParts {
   /** The logs of all databases of the app. */
   logs: readonly DatabaseLog[]
+  /**
+   * One process answers all requests, from a database whose servers show the same: then no session can have seen more elsewhere, and positions of
+   * what is read cost nothing. Default false.
+   */
+  alone?: boolean
   /** Size of the memory layer. */
   bytesMax: number
   inTransaction(): boolean
@@ -53,10 +58,11 @@ export class CacheCore {
   #starting: Promise<void> | undefined
 
   constructor(parts: CacheParts) {
-    const { shared, edge, clock = systemClock, random = systemRandom } = parts
+    const { shared, edge, alone = false, clock = systemClock, random = systemRandom } = parts
     const memory = new Memory(parts.bytesMax)
     const invalidator = new Invalidator({
       ...parts,
+      alone,
       clock,
       memory,
       places: [shared, edge].filter((place) => place !== undefined),
@@ -66,7 +72,7 @@ export class CacheCore {
     this.#memory = memory
     this.#invalidator = invalidator
     this.#reader = new Reader({
-      lags: parts.logs.some(({ lags }) => lags === true),
+      alone,
       memory,
       invalidator,
       shared,
@@ -79,6 +85,11 @@ export class CacheCore {
       inTransaction: () => parts.inTransaction(),
       off: parts.off ?? false,
     })
+  }
+
+  /** See `CacheParts`. */
+  get alone(): boolean {
+    return this.#parts.alone ?? false
   }
 
   get size(): { entries: number; bytes: number; bytesMax: number } {

@@ -21,7 +21,7 @@ export interface Entry {
   readonly asOf: number
   /** Its load saw at least this much. */
   readonly position: Position
-  /** Its load saw no more than this. `undefined` where all servers of a database show the same. */
+  /** Its load saw no more than this. `undefined`: than `position`, or no session can see less elsewhere. */
   readonly seen: Position | undefined
   /** From here on a reader has it loaded anew in the background. */
   readonly refreshAt: number

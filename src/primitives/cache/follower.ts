@@ -11,8 +11,10 @@ export interface FollowerOptions {
   database: string
   /** Applies new rows, which come in no order. The rows count as seen once it resolves. */
   apply(rows: readonly Invalidation[], position: Position): void | Promise<void>
-  /** Called when rows may have been missed. */
-  lost(): void
+  /** Called at the first look, which returns no rows: what was invalidated before this position is not known. */
+  begun(position: Position): void
+  /** Called when rows from before this position may have been missed. */
+  lost(position: Position): void
   /** Called when all that the log held at this mark has been applied. */
   onMark(mark: Mark): void
   failed(error: unknown): void
@@ -119,17 +121,14 @@ export class Follower {
   }
 
   async #look(): Promise<void> {
-    const { log, apply, lost, failed, database } = this.#options
+    const { log, apply, begun, lost, failed, database } = this.#options
     try {
-      // Rows are gone by then.
-      if (this.#mark !== undefined && this.behindMs() > logKeptMs / 2) {
-        this.#mark = undefined
-        lost()
-      }
+      const areGone = this.#mark !== undefined && this.behindMs() > logKeptMs / 2
       const end = await this.#shownEnd()
-      const { rows, mark, at, isWhole } = await log.since(this.#mark)
-      if (!isWhole) lost()
+      const { rows, mark, at, isWhole } = await log.since(areGone ? undefined : this.#mark)
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
+      if (this.#mark === undefined) begun(position)
+      else if (areGone || !isWhole) lost(position)
       const others = rows.filter(({ id }) => !this.#own.delete(id))
       if (others.length > 0) await apply(others, position)
       if (this.#known.size > idsMax) this.#known.clear()

@@ -14,6 +14,8 @@ export interface InvalidatorOptions {
   logs: readonly DatabaseLog[]
   signals: Signals
   memory: Memory
+  /** See `CacheParts`. */
+  alone: boolean
   /** In the order in which they must be told: a place before those that are filled from it. */
   places: readonly Place[]
   /** Called when everything up to this mark of the database's log has been applied. */
@@ -44,8 +46,9 @@ export class Invalidator {
   #purges: string | undefined
 
   constructor(options: InvalidatorOptions) {
-    const { logs, signals, clock, failed, memory, onMark } = options
+    const { logs, signals, clock, failed, memory, onMark, alone } = options
     this.#options = options
+    const forget = (position: Position) => memory.tags.invalidateAll(alone ? nowhere : position)
     this.#followed = new Map(
       logs.map((one) => {
         const { database, log } = one
@@ -56,8 +59,9 @@ export class Invalidator {
           clock,
           failed,
           apply: (rows, position) => this.#apply({ ...one, follower }, rows, position),
-          lost: () => {
-            memory.tags.invalidateAll(nowhere)
+          begun: forget,
+          lost: (position) => {
+            forget(position)
             for (const place of options.places) place.distrust()
           },
           onMark: (mark) => onMark(database, mark),
@@ -148,7 +152,7 @@ export class Invalidator {
       if (knownAs !== undefined) words.push(knownIn(knownAs, database, id))
       else if (place.fillsMemory) isApplied = false
     }
-    if (isApplied) follower.applied(id)
+    if (isApplied && at !== undefined) follower.applied(id) // without its place, the log is to say one that covers it
     signals.send('cache', words)
   }
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../../kernel/clock.ts'
+import { atMost, type Clock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { covers, furthest, nowhere, type Position } from '../../kernel/position.ts'
 import type { Random } from '../../kernel/random.ts'
@@ -52,11 +52,16 @@ export interface LoadsParts {
   shared: SharedCache | undefined
   inherited: InheritedTags
   filling: Filling
-  /** Whether loads may read from servers that lag. */
-  lags: boolean
+  /** See `CacheParts`. */
+  alone: boolean
   clock: Clock
   random: Random
 }
+
+/** A log is waited for at most this long. A value is then loaded without the cache, or not shared, so it is never stale. */
+export const readyMsMax = 1_000
+/** The same, once the log has been silent for a while. */
+const silentMsMax = 100
 
 const defaults = { absentTtlMs: 10_000, hardTimeoutMs: 30_000 }
 const errorsMax = 1_000
@@ -113,7 +118,7 @@ export class Loads {
     const isGood = ({ names, position }: SharedEntry) => reaches({ position }, names.length > 0, scope)
     try {
       const found = shared && (await shared.find(key, start.names ?? [], isGood))
-      if (found?.kind !== 'found') return await this.#loadAndKeep(request, await this.#toldOf(start), found)
+      if (found?.kind !== 'found') return await this.#loadAndKeep(request, start, found)
       stats.sharedHits += 1
       memory.keep(key, found.found, start.asOf)
       return found.found
@@ -123,38 +128,21 @@ export class Loads {
     }
   }
 
-  /**
-   * The shared layer may have been told of invalidations that this process has not heard of yet. A load that ran on a replica which lags
-   * behind one of them would store the old value, so it begins at their position.
-   */
-  async #toldOf(start: LoadStart): Promise<LoadStart & { unknown: boolean }> {
-    const { lags, shared, invalidator, memory } = this.#parts
-    if (!shared?.up) return { ...start, unknown: false }
-    if (!lags) return { ...start, unknown: true }
-    try {
-      await invalidator.look()
-    } catch {
-      return { ...start, unknown: true } // the log cannot be read: only the primary is sure to be new enough
-    }
-    const heard = start.tags ? positionOf(start.tags) : memory.tags.position
-    return { ...start, position: furthest(start.position, heard), unknown: false }
-  }
-
   /** Keeps the value, unless it may be older than an invalidation. */
-  async #loadAndKeep(
-    request: ReadRequest,
-    start: LoadStart & { unknown: boolean },
-    ticket: Ticket | undefined,
-  ): Promise<Loaded> {
+  async #loadAndKeep(request: ReadRequest, start: LoadStart, ticket: Ticket | undefined): Promise<Loaded> {
     const { key, stats, options } = request
-    const { shared, memory, filling, clock, random } = this.#parts
+    const { alone, shared, memory, filling, clock, random } = this.#parts
     try {
-      const loaded = await this.#load(request, start)
+      const found = await this.#load(request, start)
+      const isHeard = alone || (await this.#hear())
+      const seen = alone ? undefined : furthest(found.seen, memory.tags.positionOf(found.names))
+      const loaded = { ...found, seen: seen === found.position ? undefined : seen }
       const { ttl, grace = 0, absentTtl = defaults.absentTtlMs } = options
       const lifetimes = { ttlMs: toMs(ttl), graceMs: toMs(grace), absentTtlMs: toMs(absentTtl) }
       const kept = { ...loaded, ...timesOf(loaded.value, lifetimes, clock.now(), random()) }
-      memory.keep(key, kept, start.asOf)
-      if (ticket && !(await shared!.store(ticket, kept)) && filling.isOn) await this.#offerAgain(key, kept, start)
+      const isCurrent = memory.keep(key, kept, start.asOf)
+      if (ticket && !(isHeard && isCurrent)) await shared!.giveUp(ticket)
+      else if (ticket && !(await shared!.store(ticket, kept)) && filling.isOn) await this.#offerAgain(key, kept, start)
       return loaded
     } catch (error) {
       if (ticket) await shared!.giveUp(ticket)
@@ -165,17 +153,34 @@ export class Loads {
     }
   }
 
+  /**
+   * A load may see a commit of which this process has not heard yet, or, on a replica or in an entry, miss one of which the shared layer has been
+   * told already. So the log is read after each load: then the tags say up to where the value may have seen, and whether it is current.
+   * @returns false if the log cannot be read soon enough
+   */
+  async #hear(): Promise<boolean> {
+    const { invalidator } = this.#parts
+    const waitMs = invalidator.isCurrent ? readyMsMax : silentMsMax
+    let isHeard = false
+    const heard = invalidator.look().then(
+      () => {
+        isHeard = true
+      },
+      () => {}, // its failure was told
+    )
+    await atMost(waitMs, heard)
+    return isHeard
+  }
+
   async #load(
     { key, module, options, load, stats }: ReadRequest,
-    { position, names, unknown }: LoadStart & { unknown: boolean },
-  ): Promise<Loaded & { json: string | undefined; bytes: number }> {
-    const { clock, inherited, lags } = this.#parts
+    { position, names }: LoadStart,
+  ): Promise<Loaded & { seen: Position; json: string | undefined; bytes: number }> {
+    const { clock, inherited } = this.#parts
     const began = clock.ticks()
     // A scope of its own: several readers wait for the load, and it must not end with one of them.
     const scope = new Scope('task', `cache:${key}`, `cache ${stats.group}`)
     scope.position = position
-    // What it reads from the cache must be as new as what the shared layer had been told before the load began.
-    scope.positionUnknown = unknown
     const collected = inherited.begin(scope)
     const limitMs = toMs(options.hardTimeout ?? defaults.hardTimeoutMs)
     const late = () =>
@@ -189,8 +194,7 @@ export class Loads {
       const stored = store(await runInTime(scope, limitMs, late, () => load(context)))
       const { tags } = options
       const known = names ?? (typeof tags === 'function' ? tagTexts(module, tags(stored.value as never)) : undefined)
-      const seen = lags ? scope.position : undefined
-      return { ...stored, position, seen, names: known ?? bounded([...collected]) }
+      return { ...stored, position, seen: scope.position, names: known ?? bounded([...collected]) }
     } finally {
       stats.loadMs += clock.ticks() - began
     }

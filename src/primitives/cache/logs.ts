@@ -5,8 +5,6 @@ import type { Invalidation, InvalidationLog, Mark } from './contract.ts'
 export interface DatabaseLog {
   /** The name of the database, under which positions are kept. */
   database: string
-  /** Whether its reads may be answered by servers that lag. */
-  lags?: boolean | undefined
   log: InvalidationLog
   /** What else rides a commit with invalidations: for caches that can only be told later. */
   outbox?: ((names: readonly string[]) => readonly Ride[]) | undefined

@@ -28,13 +28,18 @@ export class Memory {
     return undefined
   }
 
-  /** Keeps the entry, unless one of its tags was invalidated since its load began at `asOf`. */
-  keep(key: string, entry: SharedEntry, asOf: number): void {
+  /**
+   * Keeps the entry, unless one of its tags was invalidated since its load began at `asOf`.
+   * @returns whether the entry may be kept
+   */
+  keep(key: string, entry: SharedEntry, asOf: number): boolean {
     const { value, position, seen, names, refreshAt, freshUntil, staleUntil, bytes } = entry
     const tags = this.tags.hold(names)
-    if (unchanged(tags, asOf)) {
+    const isCurrent = unchanged(tags, asOf)
+    if (isCurrent)
       this.#entries.set(key, { value, position, seen, tags, asOf, refreshAt, freshUntil, staleUntil }, bytes)
-    } else this.tags.release(tags)
+    else this.tags.release(tags)
+    return isCurrent
   }
 
   invalidate(names: readonly string[], position: Position): void {

@@ -5,11 +5,8 @@ import { toMs } from '../../kernel/units.ts'
 import type { CacheOptions, Load } from './api.ts'
 import { type Entry, store } from './entry.ts'
 import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
-import { type Loaded, Loads, type LoadsParts, type ReadRequest, reaches } from './loads.ts'
+import { type Loaded, Loads, type LoadsParts, type ReadRequest, reaches, readyMsMax } from './loads.ts'
 import type { Groups } from './stats.ts'
-
-/** A log is waited for at most this long. The value is then loaded without the cache, so it is never stale. */
-export const readyMsMax = 1_000
 
 export interface ReaderParts extends LoadsParts {
   groups: Groups

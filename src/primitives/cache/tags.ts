@@ -34,6 +34,12 @@ export class Tags {
   /** The position of the last invalidation of any tag. */
   position: Position = nowhere
 
+  /** Returns the position of the last invalidation of these tags. */
+  positionOf(names: readonly string[]): Position {
+    const last = (name: string) => this.#byName.get(name)?.position ?? this.#forgottenPosition
+    return names.reduce((seen, name) => furthest(seen, last(name)), nowhere)
+  }
+
   /** Returns the tags, and keeps them until `release`. */
   hold(names: readonly string[]): Tag[] {
     return names.map((name) => {
@@ -67,6 +73,7 @@ export class Tags {
   /** Invalidates everything that was loaded before: the process may have missed something. */
   invalidateAll(position: Position): void {
     this.#count += 1
+    this.position = furthest(this.position, position)
     this.#forgottenAt = this.#count
     this.#forgottenPosition = furthest(this.#forgottenPosition, position)
     for (const [, tag] of this.#byName.entries()) {

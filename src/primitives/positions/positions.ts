@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost, systemClock } from '../../kernel/clock.ts'
-import { formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
+import { covers, formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
 import { sameText } from '../../kernel/same-text.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -26,8 +26,10 @@ export interface PositionOptions {
   records: PositionRecords
   key: Uint8Array
   secure: boolean
-  /** Whether reads move positions: different servers may show different times, and a session must not go back. */
+  /** Reads may be answered by servers that lag. */
   lags: boolean
+  /** Different servers or processes may show different times: a session carries what it has read, so that it does not go back. */
+  readsMove: boolean
   trouble(what: PositionTrouble, error?: unknown): void
 }
 
@@ -37,12 +39,14 @@ const recordMsMax = 250
 
 /**
  * Carries a session's position from one request to the next: in a signed cookie, and for clients that keep no cookies in two records. That
- * of their principal counts; that of their credential serves until the principal is known. Sessions have one that have written, and where
- * servers lag, also those that have read. An answer that caches may keep for all carries none.
+ * of their principal counts; that of their credential serves until the principal is known. Sessions have one that have written, and with
+ * `readsMove` also those that have read. An answer that caches may keep for all carries none.
  */
-export function carryPositions(http: Http, { records, key, secure, lags, trouble }: PositionOptions): void {
+export function carryPositions(http: Http, { records, key, secure, lags, readsMove, trouble }: PositionOptions): void {
   /** What clients have sent in a cookie. */
   const sent = new WeakMap<Scope, Position>()
+  /** What records of principals had. */
+  const found = new WeakMap<Scope, Position>()
   const sign = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
 
   http.addHook('onRequest', (request, _reply, done) => {
@@ -58,7 +62,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
     if (cookies === undefined && authorization === undefined) return done()
     if (position) {
       scope.position = furthest(scope.position, position)
-      if (lags) sent.set(scope, scope.position)
+      if (readsMove) sent.set(scope, scope.position)
     } else {
       // Asked for only where somebody needs it.
       scope.recall = (by) => recalled(request, scope, by)
@@ -69,10 +73,11 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
   http.addHook('onSend', (request, reply, _payload, done) => {
     const scope = currentScope()
     if (!scope || scope.position.size === 0) return done()
-    const known = sent.get(scope)
-    if (!scope.wrote && (!lags || scope.position === known || isForAll(reply))) return done()
+    const known = sent.get(scope) ?? found.get(scope)
+    const isKnown = known !== undefined && covers(known, scope.position)
+    if (!scope.wrote && (!readsMove || isKnown || isForAll(reply))) return done()
     // A client that has sent the cookie keeps cookies. What it writes is recorded all the same, for its other clients.
-    const isRecorded = scope.wrote || known === undefined
+    const isRecorded = scope.wrote || !sent.has(scope)
     keep(request, reply, scope.position, isRecorded).then(() => done(), done)
   })
 
@@ -85,6 +90,8 @@ export function carryPositions(http: Http, { records, key, secure, lags, trouble
       if (known) scope.position = furthest(scope.position, known)
       // The account may have been made a moment ago, by a request that had no principal yet.
       else if (lags && by === 'principal') scope.positionUnknown = true
+      // Where servers lag, each request renews its record, because who has none reads on the primary.
+      if (known && !lags && by === 'principal') found.set(scope, known)
       return known !== undefined
     } catch (error) {
       trouble('unknown', error)
