@@ -22,6 +22,7 @@ export interface BenchOptions {
 
 const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
+  api: () => import('./api.ts'),
   autoscaler: () => import('./autoscaler.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
