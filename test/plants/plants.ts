@@ -202,4 +202,83 @@ export const plants: readonly Plant[] = [
     caughtBy: ['acknowledged-writes', 'no-lost-update'],
     workload: 'ledger',
   },
+
+  // Jobs, events and crons.
+  {
+    name: 'a-late-completion-is-accepted',
+    file: 'primitives/jobs/table.ts',
+    find: 'select rung.expect(count(*) = 1) from rung.end_claims',
+    replace: 'select rung.expect(count(*) <= 1) from rung.end_claims',
+    caughtBy: ['one-effect', 'fenced-completion'],
+    workload: 'queue',
+  },
+  {
+    name: 'a-claim-has-the-token-of-the-one-before',
+    file: 'primitives/jobs/schema.sql',
+    find: 'set token = token + 1, lease_until',
+    replace: 'set lease_until',
+    caughtBy: ['fenced-completion'],
+    workload: 'queue',
+  },
+  {
+    name: 'a-job-dies-with-its-worker',
+    file: 'primitives/jobs/table.ts',
+    find: 'dead_at = case when failures + 1 >= attempts_max then now() end',
+    replace: 'dead_at = now()',
+    caughtBy: ['one-effect', 'queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'a-failed-delivery-counts-as-done',
+    file: 'primitives/jobs/worker.ts',
+    find: 'outcome = outcomeOf(item, handler, scope, error)',
+    replace: "outcome = { ...held(item), kind: 'done', progress: void outcomeOf }",
+    caughtBy: ['queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'the-next-of-a-key-does-not-wait',
+    file: 'primitives/jobs/schema.sql',
+    find: 'j.key > at_key and j.dead_at is null order by',
+    replace: 'j.key > at_key and j.dead_at is null and j.lease_until is null order by',
+    caughtBy: ['queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'a-delivery-that-waits-is-passed-over',
+    file: 'primitives/jobs/schema.sql',
+    find: 'j.key > at_key and j.dead_at is null order by',
+    replace: 'j.key > at_key and j.dead_at is null and j.run_at <= now() order by',
+    caughtBy: ['queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'a-delivery-ends-outside-of-its-transaction',
+    file: 'primitives/jobs/work.ts',
+    find: 'await fenced.complete(() => home.write(async (tx) => void (await fn(item, tx))))',
+    replace: 'await home.write(async (tx) => void (await fn(item, tx)))',
+    caughtBy: ['queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'the-outbox-has-a-transaction-of-its-own',
+    file: 'primitives/events/table.ts',
+    find: `      return {
+        statement,
+        committed(rows) {`,
+    replace: `      void runAlone(database, statement)
+      return {
+        statement: sql\`select null where false\`,
+        committed(rows) {`,
+    caughtBy: ['queue'],
+    workload: 'queue',
+  },
+  {
+    name: 'every-process-fires-the-cron',
+    file: 'primitives/jobs/cron.ts',
+    find: 'and last_at < $',
+    replace: 'and last_at <= $',
+    caughtBy: ['one-effect'],
+    workload: 'queue',
+  },
 ]

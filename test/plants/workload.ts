@@ -18,6 +18,7 @@ export interface OpenWorkload {
 export const workloads = {
   cache: () => import('./workloads/cache.ts'),
   ledger: () => import('./workloads/ledger.ts'),
+  queue: () => import('./workloads/queue.ts'),
   requests: () => import('./workloads/requests.ts'),
   replicas: () => import('./workloads/replicas.ts'),
 } satisfies Record<string, () => Promise<{ default: Workload }>>
