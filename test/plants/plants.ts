@@ -281,4 +281,72 @@ export const plants: readonly Plant[] = [
     caughtBy: ['one-effect'],
     workload: 'queue',
   },
+
+  // A lost primary.
+  {
+    name: 'the-replica-with-the-least-log-is-promoted',
+    file: 'fleet/promotion.ts',
+    find: 'lsn > best.lsn',
+    replace: 'lsn < best.lsn',
+    caughtBy: ['acknowledged-writes'],
+    workload: 'failover',
+  },
+  {
+    name: 'a-replica-that-does-not-answer-is-left-out',
+    file: 'fleet/promotion.ts',
+    find: 'if (lsn === undefined) return undefined',
+    replace: 'if (lsn === undefined) continue',
+    caughtBy: ['acknowledged-writes'],
+    workload: 'failover',
+  },
+  {
+    name: 'a-commit-waits-for-no-replica',
+    file: 'engines/postgres/recipe.ts',
+    find: "const exactText = { datestyle: 'ISO',",
+    replace: "const exactText = { synchronous_commit: 'local', datestyle: 'ISO',",
+    caughtBy: ['acknowledged-writes'],
+    workload: 'failover',
+  },
+
+  // What a session brings along from request to request, and caches over a replica.
+  {
+    name: 'the-cookie-of-a-read-replaces-that-of-a-write',
+    file: 'primitives/positions/positions.ts',
+    find: "cookieNames[currentScope()?.wrote ? 'wrote' : 'read']",
+    replace: 'cookieNames.wrote',
+    caughtBy: ['read-your-writes'],
+    workload: 'web',
+  },
+  {
+    name: 'only-the-first-cookie-counts',
+    file: 'primitives/positions/positions.ts',
+    find: 'known.length > 0 ? known.reduce(furthest) : undefined',
+    replace: 'known[0]',
+    caughtBy: ['monotonic-reads', 'read-your-writes'],
+    workload: 'web',
+  },
+  {
+    name: 'a-principal-has-no-position',
+    file: 'primitives/positions/positions.ts',
+    find: 'if (known) scope.position = furthest(scope.position, known)',
+    replace: 'if (known) void furthest',
+    caughtBy: ['read-your-writes'],
+    workload: 'web',
+  },
+  {
+    name: 'a-load-may-read-any-replica',
+    file: 'primitives/cache/loads.ts',
+    find: '    scope.position = position\n',
+    replace: '',
+    caughtBy: ['no-stale-set', 'read-your-writes'],
+    workload: 'web',
+  },
+  {
+    name: 'a-cached-value-does-not-advance-the-position',
+    file: 'primitives/cache/reader.ts',
+    find: 'if (seen !== nowhere) scope.position = furthest(scope.position, seen)',
+    replace: 'void [seen, nowhere, furthest]',
+    caughtBy: ['monotonic-reads'],
+    workload: 'web',
+  },
 ]

@@ -10,29 +10,26 @@ export interface Ran {
   reports: readonly Report[]
   /** From the start of the process to the last report. */
   ms: number
-}
-
-export interface Caught extends Ran {
-  /** The checkers that found something, in the last history. */
-  by: readonly string[]
+  /** A checker that was asked for has found something in the last history. */
   isCaught: boolean
 }
 
 /**
  * Runs the workload of a plant with its fault, until it is caught.
- * @param most No further history begins after that.
+ * @returns also the checkers that have found something in the last history
+ * @param most no further history begins after that.
  */
 export async function runPlant(
   { name, workload, caughtBy }: Plant,
   postgres: TestPostgres,
   most: Pick<Asked, 'seeds' | 'withinMs'>,
-): Promise<Caught> {
+): Promise<Ran & { by: readonly string[] }> {
   const ran = await run({ workload, until: caughtBy, ...most }, postgres, name)
   const last = ran.reports.at(-1)
   if (last && last.planted !== name)
     throw new Error(`The plant "${name}" is in a file that the workload "${workload}" never loads.`)
   const by = last?.found.map(({ checker }) => checker) ?? []
-  return { ...ran, by, isCaught: caughtBy.some((checker) => by.includes(checker)) }
+  return { ...ran, by }
 }
 
 /** Runs a workload on the sound build. */
@@ -62,9 +59,11 @@ async function run(asked: Asked, { admin }: TestPostgres, plant?: string): Promi
     words = `${words}${chunk}`.slice(-4_000)
   })
   const code = await new Promise((resolve) => child.once('close', resolve))
-  // With a fault in it, a process may well fail after it has been caught.
-  if (code !== 0 && !(plant && reports.length > 0)) throw new Error(`${asked.workload} ended with ${code}: ${words}`)
-  return { reports, ms: lastAt - began }
+  const isCaught = reports.at(-1)?.found.some(({ checker }) => asked.until?.includes(checker)) ?? false
+  // With a fault in it, a process may well fail after that.
+  if (code !== 0 && !isCaught)
+    throw new Error(`${asked.workload} ended with ${code} after ${reports.length} histories: ${words}`)
+  return { reports, ms: lastAt - began, isCaught }
 }
 
 const hook = path.join(import.meta.dirname, 'hook.ts')

@@ -18,9 +18,11 @@ export interface OpenWorkload {
 export const workloads = {
   cache: () => import('./workloads/cache.ts'),
   ledger: () => import('./workloads/ledger.ts'),
+  failover: () => import('./workloads/failover.ts'),
   queue: () => import('./workloads/queue.ts'),
   requests: () => import('./workloads/requests.ts'),
   replicas: () => import('./workloads/replicas.ts'),
+  web: () => import('./workloads/web.ts'),
 } satisfies Record<string, () => Promise<{ default: Workload }>>
 
 export type WorkloadName = keyof typeof workloads

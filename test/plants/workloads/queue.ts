@@ -149,7 +149,8 @@ async function openNode(database: Database, connection: ConnectionConfig, stage:
           delivering.fail()
           throw new Error('the first time')
         },
-        { ...options, group },
+        // Long enough for the next of the key to come.
+        { ...options, backoff: { base: 50, max: 100 }, group },
       ),
     ),
   ]
