@@ -37,6 +37,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   jobs: () => import('./jobs.ts'),
   kills: () => import('./kills.ts'),
   plants: () => import('./plants.ts'),
+  prove: () => import('./prove.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),

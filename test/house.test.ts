@@ -15,6 +15,7 @@ const floors: Record<string, number> = {
   migrations: 4,
   runtime: 5,
   chaos: 7,
+  prove: 8,
   doctor: 7,
   observe: 6,
   fleet: 6,
@@ -50,7 +51,7 @@ const roomsBelow: Record<string, readonly string[]> = {
   'engines/disk': ['engines/process'],
 }
 /** Files of src/ itself: the doors of the package. They may import everything below the cli. */
-const doors = ['index.ts', 'testing.ts', 'history.ts', 'load.ts']
+const doors = ['index.ts', 'testing.ts', 'history.ts', 'load.ts', 'prove.ts']
 
 /** Which npm package may be imported where; `type` imports are free. */
 const clients: Record<string, RegExp> = {

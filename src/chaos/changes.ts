@@ -92,3 +92,8 @@ async function ask(dataDir: string, request: ControlRequest): Promise<unknown> {
 async function webCount(dataDir: string): Promise<number> {
   return ((await runningFleet(dataDir))?.parts ?? []).filter(({ name }) => /^web-\d+$/.test(name)).length
 }
+
+/** Whether it is no fault: a change of the fleet, which must succeed and be noticed by nobody. */
+export function isChange(fault: string): boolean {
+  return changes.some(({ name }) => name === fault)
+}

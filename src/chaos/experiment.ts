@@ -10,7 +10,9 @@ import { hold } from './strike.ts'
 export interface Outcome extends Planned {
   /** What was done. */
   readonly did?: string
-  /** How long it was in force, in ms. */
+  /** When its injection began, in ms since the beginning of all. */
+  readonly fromMs?: number
+  /** From then until it was undone, in ms. */
   readonly heldMs?: number
   /** Why it did not take effect, or was not undone. */
   readonly error?: string
@@ -18,6 +20,8 @@ export interface Outcome extends Planned {
 
 export interface Round {
   readonly faults: readonly Outcome[]
+  /** When its first fault was about to be injected, in ms since the beginning of all. */
+  readonly beganAtMs: number
   /** From the end of the faults until all parts ran again, in ms; `null` if that took too long. */
   readonly wholeAfterMs: number | null
   /** The longest time in which no request to the fleet was answered, in ms. */
@@ -28,6 +32,8 @@ export interface RunOptions {
   dataDir: string
   /** Where clients connect. */
   url: string
+  /** No round begins later than this, in ms since the beginning of all. Default: all rounds are run. */
+  noneAfterMs?: number
   over: AbortSignal
   tell(text: string): void
 }
@@ -37,7 +43,7 @@ export const wholeWithinMs = 60_000
 
 /** Injects the faults of a schedule at their times. Ends early if the fleet does not become whole, or by `over`. */
 export async function runSchedule(planned: readonly Planned[], options: RunOptions): Promise<Round[]> {
-  const { dataDir, url, over, tell } = options
+  const { dataDir, url, over, tell, noneAfterMs = Number.POSITIVE_INFINITY } = options
   const began = systemClock.ticks()
   const client = watchAnswers(url)
   const rounds: Round[] = []
@@ -45,17 +51,18 @@ export async function runSchedule(planned: readonly Planned[], options: RunOptio
     for (const faults of Map.groupBy(planned, ({ round }) => round).values()) {
       const first = faults[0]!.atMs
       await until(began + first, over)
-      if (over.aborted) break
       const lateMs = systemClock.ticks() - began - first
+      if (over.aborted || first + lateMs > noneAfterMs) break
       client.take()
       const outcomes = await Promise.all(
         faults.map(async (one) => {
           await until(began + lateMs + one.atMs, over)
-          return strikePlanned(one, options)
+          return strikePlanned(one, began, options)
         }),
       )
       const wholeAfterMs = (await untilWhole(dataDir, wholeWithinMs, over)) ?? null
-      rounds.push({ faults: outcomes, wholeAfterMs, silentMs: client.take() })
+      const beganAtMs = Math.round(first + lateMs)
+      rounds.push({ faults: outcomes, beganAtMs, wholeAfterMs, silentMs: client.take() })
       if (wholeAfterMs !== null) continue
       if (!over.aborted) tell('Not all parts run again, so the run ends. See: rung ps')
       break
@@ -69,16 +76,17 @@ export async function runSchedule(planned: readonly Planned[], options: RunOptio
 const until = (ticks: number, over: AbortSignal) =>
   sleep(Math.max(0, ticks - systemClock.ticks()), over).catch(() => {})
 
-async function strikePlanned(one: Planned, { dataDir, over, tell }: RunOptions): Promise<Outcome> {
+async function strikePlanned(one: Planned, began: number, { dataDir, over, tell }: RunOptions): Promise<Outcome> {
   if (over.aborted) return { ...one, error: 'It was ended before.' }
   try {
     const fault = faultCalled(one.fault)
     const part = await runningPart(one.part, dataDir, over)
     const options = { dataDir, strength: fault.strength?.default ?? '', forMs: one.forMs, over }
+    const fromMs = Math.round(systemClock.ticks() - began)
     const { struck, heldMs } = await hold(fault, [part], options, ({ name }, did) =>
       tell(`${one.fault} ${name}: ${did}`),
     )
-    return { ...one, did: struck[0]!.did, heldMs }
+    return { ...one, did: struck[0]!.did, fromMs, heldMs }
   } catch (error) {
     return { ...one, error: messageOf(error) }
   }

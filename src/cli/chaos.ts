@@ -1,7 +1,6 @@
 import { type Round, runSchedule, wholeWithinMs } from '../chaos/experiment.ts'
 import type { Fault } from '../chaos/fault.ts'
 import { checkFit, faultCalled, faults, partsInWords } from '../chaos/faults.ts'
-import { guardBy } from '../chaos/guard.ts'
 import { fleetParts, fleetToStrike, partsCalled, untilWhole } from '../chaos/parts.ts'
 import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
 import { scheduleOf } from '../chaos/schedule.ts'
@@ -11,6 +10,7 @@ import { systemRandom } from '../kernel/random.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
 import { type Command, hanging, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
+import { interruptible } from './interruptible.ts'
 import { tableLines } from './table.ts'
 
 const chaos: Command = {
@@ -188,23 +188,6 @@ function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): 
   )
   const ran = rounds.some(({ silentMs }) => silentMs !== undefined)
   return [...tableLines(widths, [['at', 'fault', 'part', 'for', ...(ran ? ['whole', 'silent'] : ['', ''])]]), ...lines]
-}
-
-/** Runs `body` so that signals end it early, and another `rung chaos` undoes what it leaves if it is killed. */
-async function interruptible<T>(dataDir: string, body: (over: AbortSignal) => Promise<T>): Promise<T> {
-  const over = new AbortController()
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  const end = () => over.abort()
-  for (const signal of signals) process.on(signal, end)
-  const rung = [process.execPath, ...process.execArgv, process.argv[1]!]
-  // Any "rung chaos" undoes what is left; "clear" would end others that run.
-  const callOff = guardBy([...rung, 'chaos', 'list', '--data', dataDir])
-  try {
-    return await body(over.signal)
-  } finally {
-    callOff()
-    for (const signal of signals) process.off(signal, end)
-  }
 }
 
 function invalid(message: string): RungError {

@@ -95,7 +95,7 @@ function actor({ what, principal }: Actor): string {
 }
 
 const advice = [
-  'A session sees what it has written and seen. What others write may come later.',
+  'A session sees what it wrote and saw. What others write may come later.',
   '- If it is one user, send all requests with one app.client() or app.as(user).',
   '- If the route decides by what others have written, read that inside data.write.',
   '- If later will do, let time pass in the test: await app.clock.advance("5s").',

@@ -19,7 +19,8 @@ type Time = (ms: number) => string
  * - Order: of two messages of one key, where the first was acknowledged before the second was sent, the first is handled first. A delivery that
  *   failed does not count; one with an unknown outcome may have happened as soon as it began.
  * - Nothing is lost: when the group has no more to do (`drain`), each acknowledged message was handled, or may have been.
- * - If the `drain` lists effects: one for each message that was handled, at most one for each that may have been, none for others.
+ * - If the `drain` lists effects: one for each message that was handled, at most one for each that may have been, none for others. Where no
+ *   delivery to the group is recorded, one for each that was acknowledged, at most one for each that may have been published.
  * @throws HISTORY_INVALID if a message is published twice
  */
 export function checkQueue(operations: readonly Operation[]): Verdict {
@@ -48,7 +49,8 @@ export function checkQueue(operations: readonly Operation[]): Verdict {
       else if (answer.outcome !== 'fail') note(handled, message, answer)
     }
     for (const ofKey of groupsOfKey(handled.values())) checkOrder(ofKey, group, verdict, time)
-    if (drain) checkDrained(published, handled, drain, verdict, time)
+    const hasDeliveries = answers.some(({ kind }) => kind === 'deliver')
+    if (drain) checkDrained(published, handled, hasDeliveries, drain, verdict, time)
   }
   return verdict
 }
@@ -116,25 +118,31 @@ function checkOrder(ofKey: readonly Handled[], group: string, verdict: Open, tim
 function checkDrained(
   published: ReadonlyMap<Value, Operation>,
   handled: ReadonlyMap<Value, Handled>,
+  hasDeliveries: boolean,
   drain: Operation,
   verdict: Open,
   time: Time,
 ): void {
   const { session: group, beganAt, endedAt, values } = drain
   const effects = values && countsOf(values)
+  // Where nobody records deliveries, as from outside an app, the effects alone tell.
+  const isSeen = hasDeliveries || effects === undefined
+  if (!isSeen) verdict.checked += published.size
   for (const [value, message] of published) {
     const { first, done } = handled.get(value) ?? {}
     const isDue = message.outcome === 'ok' && message.endedAt < beganAt
     const isDone = done !== undefined && done.endedAt < beganAt
     const count = effects?.get(value) ?? 0
     const wrong =
-      isDue && !(first && first.beganAt < endedAt)
+      isSeen && isDue && !(first && first.beganAt < endedAt)
         ? 'was never delivered to'
         : count > 1
           ? `has ${count} effects of`
           : effects && count === 0 && (isDone || isDue)
             ? 'has no effect of'
-            : undefined
+            : !isSeen && count > 0 && message.outcome === 'fail'
+              ? 'was refused, and has an effect of'
+              : undefined
     if (wrong)
       verdict.add({
         text: `${value}, published at ${time(message.beganAt)}${message.outcome === 'ok' ? ` and acknowledged at ${time(message.endedAt)}` : ''}, ${wrong} ${group}, which had no more to do at ${time(beganAt)}.`,
@@ -142,7 +150,7 @@ function checkDrained(
       })
   }
   for (const value of effects?.keys() ?? [])
-    if (!(published.get(value) && handled.has(value)))
+    if (!(published.get(value) && (handled.has(value) || !isSeen)))
       verdict.add({
         text: `There is an effect of ${value} in ${group} at ${time(beganAt)}, which no delivery can have left.`,
         operations: [drain],

@@ -145,7 +145,9 @@ export const errorCodes = {
   // load
   LOAD_INVALID: { status: 500, title: 'The description of a load is wrong' },
   LOAD_BOTTLENECK: { status: 500, title: 'The load generator measured itself' },
-  // histories
+  // histories and proofs
+  PROOF_INVALID: { status: 500, title: 'The description of a proof is wrong' },
+  PROOF_FAILED: { status: 500, title: 'A proof could not be made' },
   HISTORY_INVALID: { status: 500, title: 'A history cannot be checked' },
   // the test kit
   TEST_DATABASE: { status: 500, title: 'A test cannot make its database' },

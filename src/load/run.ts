@@ -28,6 +28,8 @@ export interface LoadResult {
 export interface LoadOptions {
   /** Called after each second of the load. */
   onSecond?(second: Second): void
+  /** When aborted, no further journey begins. Of `runLoad` alone. */
+  over?: AbortSignal
 }
 
 export interface RouteResult {
@@ -69,7 +71,7 @@ type Results = [name: string, latency: HistogramJson, failures: Record<string, n
  */
 export async function runLoad<Data>(scenario: Scenario<Data>, options: LoadOptions = {}): Promise<LoadResult> {
   const data = await setUp(scenario)
-  return measured(1, options, async (memory) => [await runShare(scenario, data, 0, 1, memory)])
+  return measured(1, options, async (memory) => [await runShare(scenario, data, 0, 1, memory, options.over)])
 }
 
 /**
@@ -172,6 +174,7 @@ async function runShare<Data>(
   index: number,
   threads: number,
   memory: SharedArrayBuffer,
+  over?: AbortSignal,
 ): Promise<Share> {
   const url = checkScenario(scenario)
   const { journeys, closed, seed = 1, timeoutMs = timeoutMsDefault } = scenario
@@ -225,7 +228,9 @@ async function runShare<Data>(
         if (number % threads !== index) continue
         const dueAt = startedAt + dueMs
         // Several that are due begin together: a timer costs a millisecond.
-        while (systemClock.ticks() < dueAt) await sleep(Math.max(1, Math.floor(dueAt - systemClock.ticks())))
+        while (systemClock.ticks() < dueAt && !over?.aborted)
+          await sleep(Math.max(1, Math.floor(dueAt - systemClock.ticks())), over).catch(() => {})
+        if (over?.aborted) break
         const one = run(number, dueAt).finally(() => running.delete(one))
         running.add(one)
       }
