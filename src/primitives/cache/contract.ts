@@ -21,9 +21,13 @@ export interface InvalidationLog {
   append(tags: readonly string[], appended: (id: number, at: Lsn | undefined) => void | Promise<void>): Ride
   /**
    * Without a mark: no rows, only where to go on.
+   * @param stir also makes the end of the database's log move on soon, if nobody else does
    * @returns `isWhole`: false if the mark is of another history of the database, which was restored or failed over; then rows may be missing
    */
-  since(mark: Mark | undefined): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined; isWhole: boolean }>
+  since(
+    mark: Mark | undefined,
+    stir?: boolean,
+  ): Promise<{ rows: Invalidation[]; mark: Mark; at: Lsn | undefined; isWhole: boolean }>
   /** Resolves when `since` returns everything up to this place. `undefined`: it does already. */
   shows(place: Lsn): Promise<void> | undefined
   /** Removes older rows. Returns how many. */

@@ -37,8 +37,8 @@ export const logKeptMs = 3_600_000
  * There are two ways to know that: (1) a look at the log that began after the position was heard of has ended: what a session has been
  * told is visible to all. (2) The position is *less* than one that was read before the last look began, as the end of the database's
  * log or as another session's position: a commit that the look did not see was answered after it, with a position at least as high. Equal is not enough: a commit's record is written before the commit is visible, so a commit that is answered later may
- * be given the same position. (On a database where nothing else is written, each request of a session that has just written
- * costs a look, until Postgres itself writes to its log, within 15 s: LOG_SNAPSHOT_INTERVAL_MS.)
+ * be given the same position. (Where nothing else is written, each request of a session at the end of the log would cost a look until Postgres itself
+ * writes something, within 15 s: LOG_SNAPSHOT_INTERVAL_MS. So a log that stands still at a place that sessions have is stirred.)
  *
  * Both hold only for what the primary shows. A session may have seen a commit on a replica that the primary does not show yet: `shows` of
  * the log waits for that.
@@ -50,6 +50,10 @@ export class Follower {
   #end: Lsn | undefined
   /** Positions below are covered. */
   #horizon: Lsn = 0n
+  /** The last position for which a session had to wait. */
+  #needed: Lsn | undefined
+  /** The next look is to stir the log. */
+  #isStill = false
   /** Positions that are covered for one scope, whatever others have. */
   readonly #covered = new WeakMap<Scope, Lsn>()
   readonly #freshLook = freshRun(() => this.#look())
@@ -75,7 +79,10 @@ export class Follower {
       for (const word of words ?? []) this.#known.add(word)
       this.#tell()
     })
-    this.#endLooking = every(lookEveryMs, () => void this.look().catch(() => {}))
+    this.#endLooking = every(lookEveryMs, () => {
+      this.#isStill = this.#end !== undefined && this.#needed === this.#end
+      void this.look().catch(() => {})
+    })
   }
 
   async stop(): Promise<void> {
@@ -105,6 +112,7 @@ export class Follower {
   }
 
   async #reach(scope: Scope, needed: Lsn): Promise<void> {
+    this.#needed = needed
     const showing = this.#options.log.shows(needed)
     if (showing) await showing
     await this.look()
@@ -125,7 +133,9 @@ export class Follower {
     try {
       const areGone = this.#mark !== undefined && this.behindMs() > logKeptMs / 2
       const end = await this.#shownEnd()
-      const { rows, mark, at, isWhole } = await log.since(areGone ? undefined : this.#mark)
+      const stir = this.#isStill
+      this.#isStill = false
+      const { rows, mark, at, isWhole } = await log.since(areGone ? undefined : this.#mark, stir)
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
       if (this.#mark === undefined) begun(position)
       else if (areGone || !isWhole) lost(position)

@@ -16,12 +16,12 @@ export function tableLog(database: Database): InvalidationLog {
       committed: ([row], at) => appended(Number(row!.id), at),
     }),
 
-    async since(mark) {
+    async since(mark, stir = false) {
       const [placeText, snapshot] = mark?.split(' ') ?? []
       const seen = snapshot === undefined ? sql`false` : notSeen(snapshot)
       const [row] = await runAlone<{ rows: [string, string[]][]; mark: string; place: string }>(
         database,
-        sql`select pg_current_snapshot()::text as mark,
+        sql`select pg_current_snapshot()::text as mark, ${stir ? recorded : sql.empty}
           left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || pg_current_wal_lsn() as place,
           coalesce((select json_agg(json_build_array(id, tags)) from rung.invalidation where ${seen}), '[]') as rows`,
       )
@@ -46,6 +46,9 @@ export function tableLog(database: Database): InvalidationLog {
     },
   }
 }
+
+/** A transaction with a number has a record of its end in the log. The background writes it out within 200 ms (`wal_writer_delay`). */
+const recorded = sql`pg_current_xact_id(),`
 
 /** `xmin:xmax:xip,…`: the first that was under way, the first that had not begun, all that were under way. */
 function notSeen(mark: string) {
