@@ -26,12 +26,19 @@ const cache: Workload = {
 }
 export default cache
 
-/** Its transaction is under way while others commit; then it reads on the other node. */
+/** Its transaction is under way while others commit and read. Then it reads on the other node, and a stranger on the same. */
 async function writeSlowly(thing: Thing, [one, other]: readonly CacheNode[], name: string, recorder: Recorder) {
   const who = session()
-  const on = { session: name, key: thing.name }
-  const writing = recorder.begin({ kind: 'write', ...on })
-  writing.ok({ version: await who(() => thing.write(one!, { before: sleep(20) })) })
-  const reading = recorder.begin({ kind: 'read', ...on, cached: true, node: 'node 1, itself' })
-  reading.ok({ version: await who(() => thing.get(other!)) })
+  const key = thing.name
+  const read = async (of: string, node: CacheNode, at: string, as: ReturnType<typeof session>) => {
+    const reading = recorder.begin({ kind: 'read', session: of, key, cached: true, node: at })
+    reading.ok({ version: await as(() => thing.get(node)) })
+  }
+  const readAsStranger = (which: string) => read(`${which} of ${name}`, one!, 'node 0, itself', session())
+  const writing = recorder.begin({ kind: 'write', session: name, key, node: 'node 0, itself' })
+  const written = who(() => thing.write(one!, { before: sleep(20) }))
+  await sleep(10)
+  await readAsStranger('one')
+  writing.ok({ version: await written })
+  await Promise.all([readAsStranger('another'), read(name, other!, 'node 1, itself', who)])
 }
