@@ -70,7 +70,7 @@ function end(running: Begun, { n, ...where }: Row = { n: 0 }): void {
   running.ok(n === 0 ? { value: null as never, ...where } : { version: n, ...where })
 }
 
-const where = sql`current_setting('data_directory') as node,
+const where = sql`substring(current_setting('data_directory') from 'postgres(?:-[0-9]+)?') as node,
   ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int as token`
 const read = (tag: SqlTag, name: string) => tag<Row>`select n from counter where name = ${name}`
 const look = (tag: SqlTag, name: string) => tag<Row>`select n, ${where} from counter where name = ${name}`

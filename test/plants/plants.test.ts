@@ -39,8 +39,8 @@ suite('with real engines', () => {
 
   for (const plant of chosen())
     test(`${plant.name} is found by ${plant.caughtBy.join(' or ')}`, async () => {
-      const { isCaught, by, ms, reports } = await runPlant(plant, postgres, { seeds: historiesMax })
-      assert.ok(isCaught, `found by ${by.join() || 'none'} in ${reports.length} histories, ${Math.round(ms)} ms`)
+      const { isCaught, reports } = await runPlant(plant, postgres, { seeds: historiesMax })
+      assert.ok(isCaught, `not in ${reports.length} histories; found was ${JSON.stringify(reports.at(-1)?.found)}`)
     })
 
   for (const workload of Object.keys(workloads) as WorkloadName[])

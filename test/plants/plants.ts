@@ -357,6 +357,24 @@ export const plants: readonly Plant[] = [
     workload: 'failover',
   },
 
+  {
+    name: 'an-old-primary-is-as-good-as-the-new-one',
+    file: 'primitives/data/cluster.ts',
+    find: '(best && best.last!.timeline >= one.last!.timeline ? best : one)',
+    replace: 'best ?? one',
+    caughtBy: ['single-writer'],
+    workload: 'promotion',
+  },
+  {
+    name: 'a-place-counts-whatever-its-timeline',
+    file: 'primitives/data/freshness.ts',
+    find: `timeline !== this.timeline) return undefined
+    const place = placeAt(timeline, lsn)`,
+    replace: `timeline < 0) return undefined
+    const place = placeAt(this.timeline!, lsn)`,
+    caughtBy: ['read-your-writes'],
+    workload: 'promotion',
+  },
   // What a session brings along from request to request, and caches over a replica.
   {
     name: 'the-cookie-of-a-read-replaces-that-of-a-write',

@@ -16,20 +16,18 @@ export interface Ran {
 
 /**
  * Runs the workload of a plant with its fault, until it is caught.
- * @returns also the checkers that have found something in the last history
- * @param most no further history begins after that.
+ * @param most no further history begins after that
  */
 export async function runPlant(
   { name, workload, caughtBy }: Plant,
   postgres: TestPostgres,
   most: Pick<Asked, 'seeds' | 'withinMs'>,
-): Promise<Ran & { by: readonly string[] }> {
+): Promise<Ran> {
   const ran = await run({ workload, until: caughtBy, ...most }, postgres, name)
   const last = ran.reports.at(-1)
   if (last && last.planted !== name)
     throw new Error(`The plant "${name}" is in a file that the workload "${workload}" never loads.`)
-  const by = last?.found.map(({ checker }) => checker) ?? []
-  return { ...ran, by }
+  return ran
 }
 
 /** Runs a workload on the sound build. */

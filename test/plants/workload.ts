@@ -19,6 +19,7 @@ export const workloads = {
   cache: () => import('./workloads/cache.ts'),
   ledger: () => import('./workloads/ledger.ts'),
   failover: () => import('./workloads/failover.ts'),
+  promotion: () => import('./workloads/promotion.ts'),
   queue: () => import('./workloads/queue.ts'),
   requests: () => import('./workloads/requests.ts'),
   replicas: () => import('./workloads/replicas.ts'),
