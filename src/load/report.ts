@@ -30,6 +30,8 @@ export interface Table {
   heads: readonly string[]
   /** Cells beside the first are aligned to the right. */
   rows: readonly (readonly string[])[]
+  /** Cells with one of these texts stand out. */
+  bad?: readonly string[]
 }
 
 const colors = ['#2563eb', '#dc2626', '#16a34a', '#9333ea', '#d97706', '#0891b2', '#64748b', '#be185d']
@@ -88,9 +90,9 @@ export function failuresText(failures: Readonly<Record<string, number>>): string
     .join(', ')
 }
 
-function tableOf({ title, heads, rows }: Table): string {
+function tableOf({ title, heads, rows, bad = [] }: Table): string {
   const row = (cells: readonly string[], tag: 'td' | 'th') =>
-    `<tr>${cells.map((cell) => `<${tag}>${text(cell)}</${tag}>`).join('')}</tr>`
+    `<tr>${cells.map((cell) => `<${tag}${bad.includes(cell) ? ' class="bad"' : ''}>${text(cell)}</${tag}>`).join('')}</tr>`
   return `<h2>${text(title)}</h2>
 <table><thead>${row(heads, 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table>`
 }
@@ -136,4 +138,4 @@ main{max-width:960px;margin:0 auto;padding:24px}
 h1{font-size:24px;margin:0 0 8px}h2{font-size:17px;margin:32px 0 8px}p{margin:2px 0;color:#555}
 dl{display:flex;flex-wrap:wrap;gap:12px 32px;margin:20px 0}dt{color:#555;font-size:13px}dd{margin:0;font-size:22px}small{font-size:13px;color:#555}
 table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:4px 8px;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left;padding-left:0}thead th{color:#555;font-weight:500}`
+th:first-child,td:first-child{text-align:left;padding-left:0}thead th{color:#555;font-weight:500}.bad{color:#b91c1c;font-weight:600}`

@@ -16,9 +16,8 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
   const { rung, seed, minutes, again, load, promises, faults, matrix, anomalies, operations, held } = view
   const { timeline } = load
   const x = timeline.map(({ at }) => at)
-  const bands = faults.map(({ faults: all, from, to }) => ({
-    ...{ name: all.map(({ fault, part }) => `${fault} ${part}`).join(', '), from: from / 1_000, to: to / 1_000 },
-  }))
+  // Bands are narrow: a number is all that there is room for.
+  const bands = faults.map(({ from, to }, index) => ({ name: String(index + 1), from: from / 1_000, to: to / 1_000 }))
   const line = (name: string, of: (one: (typeof timeline)[number]) => number) => ({
     name,
     values: timeline.map((one) => (Number.isFinite(of(one)) ? of(one) : null)),
@@ -52,6 +51,7 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
     tables: [
       {
         title: 'Promises',
+        bad: ['NOT HELD'],
         heads: ['', 'checked', 'found', 'at most', ''],
         rows: promises.map((one) => [
           one.promise,
@@ -71,18 +71,20 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
             },
           ]),
       {
-        title: 'Faults',
+        title: 'Faults, by the numbers in the charts',
+        bad: ['error'],
         heads: ['', 'at', 'until all parts ran', 'without a read', 'without a write', 'failed', ''],
-        rows: faults.map((one) => [
-          one.faults
+        rows: faults.map((one, index) => [
+          `${index + 1}: ${one.faults
             .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : `: ${error}`}`)
-            .join(', '),
+            .join(', ')}`,
           ...[seconds(one.from), seconds(one.to - one.from), seconds(one.readsSilentMs), seconds(one.writesSilentMs)],
           ...[`${short(100 * one.failing)} %`, one.effect],
         ]),
       },
       {
         title: 'Fault by part',
+        bad: ['error'],
         heads: ['', ...kinds],
         rows: Object.entries(matrix).map(([fault, row]) => [fault, ...kinds.map((kind) => row[kind] ?? '')]),
       },
