@@ -28,6 +28,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   doctor: () => import('./doctor.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
+  staging: () => import('./staging.ts'),
   engines: () => import('./engines.ts'),
   test: () => import('./test.ts'),
   new: () => import('./new.ts'),

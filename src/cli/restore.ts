@@ -12,6 +12,18 @@ import { type Command, type Input, result, settingOptions } from './command.ts'
 import { toolBindings } from './input-settings.ts'
 import { iso } from './table.ts'
 
+/** Which backup is restored, and where. */
+export const restoreOptions: Command['options'] = {
+  into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
+  from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
+  system: { type: 'string', value: 'id', help: 'Which database, if there are several; default: that of RUNG_DATA.' },
+  timeline: {
+    type: 'string',
+    value: 'n',
+    help: 'Which timeline; default: that of RUNG_DATA, otherwise the one archived last.',
+  },
+}
+
 const command: Command = {
   name: 'restore',
   summary: 'create a data directory from a backup',
@@ -33,48 +45,25 @@ const command: Command = {
   options: {
     ...settingOptions('process.dataDir'),
     to: { type: 'string', value: 'time', help: '"latest", or a time; UTC unless it names a zone.' },
-    into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
-    from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
-    system: { type: 'string', value: 'id', help: 'Which database, if there are several; default: that of RUNG_DATA.' },
-    timeline: {
-      type: 'string',
-      value: 'n',
-      help: 'Which timeline; default: that of RUNG_DATA, otherwise the one archived last.',
-    },
+    ...restoreOptions,
   },
   async run(input) {
-    const { values, cwd, out } = input
+    const { cwd, out } = input
     const to = required(input, 'to')
-    const time = to === 'latest' ? to : parseTime(to)
-    const into = path.resolve(cwd, required(input, 'into'))
-    const bindings = await toolBindings(input)
-    const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
-    const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
-    const { system, timeline } = values as { system?: string; timeline?: string }
-    const { catalogue, window } = await selectBackup({ backupDir, time, system, timeline, own })
-    out.note(
-      `from ${backupDir}, database ${catalogue.system}, timeline ${window.timeline}, base backup ${window.base.id}`,
-    )
-    const began = systemClock.ticks()
-    const { lastTransactionAt, ...restored } = await restore({
-      catalogue,
-      window,
-      target: time === 'latest' ? { kind: 'end' } : { kind: 'time', at: time },
-      into,
-      lasting: true,
-      onProgress: progress(out),
-    })
+    const { into, durationMs, lastTransactionAt, ...restored } = await restoreBy(input, to)
     const near = path.relative(cwd, into)
     const view = {
       ...restored,
       lastTransactionAt: lastTransactionAt === undefined ? null : iso(lastTransactionAt),
       into,
-      durationMs: Math.round(systemClock.ticks() - began),
+      durationMs,
       start: `RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung start`,
     }
     return result(view, () => {
       const last = view.lastTransactionAt
-      out.line(`Restored ${time === 'latest' ? 'all that is archived' : iso(time)} in ${formatMs(view.durationMs)}`)
+      out.line(
+        `Restored ${to === 'latest' ? 'all that is archived' : iso(parseTime(to))} in ${formatMs(view.durationMs)}`,
+      )
       out.line(`  last     ${last === null ? 'nothing was written after the base backup' : `transaction ${last}`}`)
       out.line(
         `  keys     ${view.withSecret ? 'restored: tokens stay valid' : 'not in the backup: set the same RUNG_SECRET, or all tokens become invalid'}`,
@@ -85,6 +74,32 @@ const command: Command = {
   },
 }
 export default command
+
+/** Restores what the options of a command say, to a time or to `latest`. */
+export async function restoreBy(input: Input, to: string, look?: RestoreOptions['look']) {
+  const { values, cwd, out } = input
+  const time = to === 'latest' ? to : parseTime(to)
+  const into = path.resolve(cwd, required(input, 'into'))
+  const bindings = await toolBindings(input)
+  const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
+  const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
+  const { system, timeline } = values as { system?: string; timeline?: string }
+  const { catalogue, window } = await selectBackup({ backupDir, time, system, timeline, own })
+  out.note(
+    `from ${backupDir}, database ${catalogue.system}, timeline ${window.timeline}, base backup ${window.base.id}`,
+  )
+  const began = systemClock.ticks()
+  const restored = await restore({
+    catalogue,
+    window,
+    target: time === 'latest' ? { kind: 'end' } : { kind: 'time', at: time },
+    into,
+    lasting: true,
+    onProgress: progress(out),
+    ...(look && { look }),
+  })
+  return { ...restored, into, durationMs: Math.round(systemClock.ticks() - began) }
+}
 
 function required({ values }: Input, name: string): string {
   const value = values[name]

@@ -67,6 +67,7 @@ export const errorCodes = {
   BACKUP_OUT_OF_RANGE: { status: 500, title: 'The backups do not reach that time' },
   BACKUP_DAMAGED: { status: 500, title: 'A file of the backup is damaged' },
   RESTORE_NOT_EMPTY: { status: 500, title: 'The folder to restore into is not empty' },
+  STAGING_INVALID: { status: 500, title: 'Personal data cannot be masked' },
   RESTORE_FAILED: { status: 500, title: 'A restore was not finished' },
   // calls between modules
   CALL_INVALID: { status: 500, title: 'A call between modules does not match its schema' },

@@ -1,0 +1,48 @@
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { type Masked, maskPersonal } from '../backup/staging.ts'
+import { formatMs } from '../kernel/units.ts'
+import { rootFile } from '../runtime/secrets.ts'
+import { type Command, result, settingOptions } from './command.ts'
+import { restoreBy, restoreOptions } from './restore.ts'
+import { tableLines } from './table.ts'
+
+const staging: Command = {
+  name: 'staging',
+  summary: 'make a copy of the latest backup to break, without personal data',
+  usage: 'rung staging --into <dir> [options]',
+  wordsMax: 0,
+  help: [
+    'Restores the latest backup into a new data directory and masks what is personal in it, so',
+    'that load and faults have a place with real amounts of data. It proves the backup too.',
+    '',
+    'Comments of columns say what is personal, in a migration:',
+    "  comment on column account.email is 'personal: email'",
+    'or name, secret, text, remove (null), and no (kept). A column with a name such as email or',
+    'phone must have one. Equal values stay equal.',
+    '',
+    'Jobs, events, sessions, recorded answers and the search are emptied: no mail is sent again.',
+    'The keys are new, so no token of the original is valid there. Uploaded files are not copied.',
+  ].join('\n'),
+  examples: ['rung staging --into .staging', 'NODE_ENV=test RUNG_DATA=.staging rung up 100k'],
+  options: { ...settingOptions('process.dataDir'), ...restoreOptions },
+  async run(input) {
+    const { cwd, out } = input
+    let masked: Masked | undefined
+    const { into, durationMs, base } = await restoreBy(input, 'latest', async (connection) => {
+      out.note('masking personal data')
+      masked = await maskPersonal(connection)
+    })
+    await rm(rootFile(into), { force: true })
+    const near = path.relative(cwd, into)
+    const start = `NODE_ENV=test RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung up`
+    return result({ into, base, durationMs, start, ...masked! }, ({ columns, emptied }) => {
+      out.line(`Restored and masked in ${formatMs(durationMs)}`)
+      const rows = columns.map(({ column, as, rows }) => [column, as, rows.toLocaleString('en')])
+      for (const line of tableLines([50, 8, -12], [['column', 'as', 'rows'], ...rows])) out.line(line)
+      out.line(`Emptied: ${emptied.length} tables of Rung (jobs, sessions, answers, search)`)
+      out.line(`Start it with: ${start}`)
+    })
+  },
+}
+export default staging
