@@ -2,15 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { isRungError } from '../src/kernel/errors.ts'
-import { seededRandom } from '../src/kernel/random.ts'
-import { createHistogram, type Histogram, runLoadInThreads } from '../src/load.ts'
+import { createHistogram } from '../src/load.ts'
 import type { Bench } from './run.ts'
+import { runCalm } from './support/calm.ts'
 import { treeCpuMs } from './support/cpu.ts'
-import { type LoadRequest, sendRequests } from './support/load.ts'
+import { sendRequests } from './support/load.ts'
 import { end, firstDocument, seed, startNode } from './support/processes.ts'
 import { machineFacts, progress, rounded, type Spread, spread, table } from './support/report.ts'
-import { logIn, type Requests, requestsOf, sceneOf } from './support/scene.ts'
+import { logIn, mixOf, requestsOf, sceneOf } from './support/scene.ts'
 
 const articles = 2_000
 /** CPU cores of one web process. Four of them leave a core to the generator and to Postgres. */
@@ -141,7 +140,8 @@ async function measure(dir: string, { rung, args = [], env = {} }: Setup, first:
       (after, n) => (after - before[n]! - idle[n]! * sentMs) / counted,
     )
 
-    const latency = first ? createHistogram() : await calmLatency(url, requests)
+    const calm = { url, requests, rate: calmRate, seconds: calmSeconds }
+    const latency = first ? createHistogram() : ((await runCalm(calm))?.all.latency ?? createHistogram())
     const stopsAt = performance.now()
     await end(up)
     return {
@@ -158,32 +158,6 @@ async function measure(dir: string, { rung, args = [], env = {} }: Setup, first:
   } finally {
     await end(up)
   }
-}
-
-/** Latencies of people who do not wait for each other. `NaN` if the machine was too busy for a generator three times. */
-async function calmLatency(url: string, requests: readonly LoadRequest[]): Promise<Histogram> {
-  const calm = { url, requests, rate: calmRate, seconds: calmSeconds }
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    try {
-      return (await runLoadInThreads(new URL('support/calm.ts', import.meta.url), calm)).all.latency
-    } catch (error) {
-      if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
-      progress(`  ${(error as Error).message}`)
-    }
-  }
-  return createHistogram()
-}
-
-/** Half articles, three of ten lists, feeds of ten people, tags. */
-function mixOf({ list, slug, feed, tags }: Requests): LoadRequest[] {
-  const random = seededRandom(11)
-  const pick = <T>(from: readonly T[]) => from[Math.floor(random() * from.length)]!
-  return Array.from({ length: 1_000 }, () => {
-    const kind = random()
-    if (kind < 0.5) return pick(slug)
-    if (kind < 0.8) return pick(list)
-    return pick(kind < 0.95 ? feed : tags)
-  })
 }
 
 type Summary = Record<keyof Measured, Spread>

@@ -38,10 +38,12 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   kills: () => import('./kills.ts'),
   plants: () => import('./plants.ts'),
   prove: () => import('./prove.ts'),
+  overload: () => import('./overload.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),
   search: () => import('./search.ts'),
+  'slow-clients': () => import('./slow-clients.ts'),
   testing: () => import('./testing.ts'),
   tour: () => import('./tour.ts'),
 }

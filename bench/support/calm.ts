@@ -1,11 +1,26 @@
-import type { Scenario } from '../../src/load.ts'
-import type { LoadRequest } from './load.ts'
+import { isRungError } from '../../src/kernel/errors.ts'
+import { type LoadResult, runLoadInThreads, type Scenario } from '../../src/load.ts'
+import { type LoadRequest, send } from './load.ts'
+import { progress } from './report.ts'
 
 export interface Calm {
   url: string
   requests: readonly LoadRequest[]
   rate: number
   seconds: number
+}
+
+/** What people get who do not wait for each other. `undefined` if the machine was too busy for a generator three times. */
+export async function runCalm(calm: Calm): Promise<LoadResult | undefined> {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    try {
+      return await runLoadInThreads(new URL(import.meta.url), calm)
+    } catch (error) {
+      if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
+      progress(`  ${error.message}`)
+    }
+  }
+  return undefined
 }
 
 /** Arrivals at a rate that everybody can bear, in a thread of its own. On a machine that others use as well, late ones are no surprise. */
@@ -18,8 +33,7 @@ export default function scenarioOf({ url, requests, rate, seconds }: Calm): Scen
       {
         name: 'request',
         run(visitor) {
-          const { path, headers = {} } = requests[visitor.number % requests.length]!
-          return visitor.request('GET', path, { route: 'GET', headers, expected: [200] })
+          return send(visitor, requests[visitor.number % requests.length]!)
         },
       },
     ],

@@ -1,4 +1,4 @@
-import { runLoadInThreads, type Scenario } from '../../src/load.ts'
+import { runLoadInThreads, type Scenario, type Visitor } from '../../src/load.ts'
 
 /** So many requests over so many connections, each of which sends the next one when it has its answer. */
 export interface LoadJob {
@@ -11,8 +11,11 @@ export interface LoadJob {
 }
 
 export interface LoadRequest {
+  /** Default GET. */
+  method?: string
   path: string
   headers?: Record<string, string>
+  body?: object
 }
 
 /**
@@ -27,6 +30,12 @@ export async function sendRequests(job: LoadJob): Promise<{ failures: number }> 
   return { failures: kinds.reduce((sum, kind) => sum + all.failures[kind]!, 0) }
 }
 
+/** Sends one of them; its route is its method. */
+export function send(visitor: Visitor, { method = 'GET', path, headers = {}, body }: LoadRequest): Promise<unknown> {
+  const options = { route: method, headers, expected: [200, 201] }
+  return visitor.request(method, path, body ? { ...options, body } : options)
+}
+
 /** What the thread runs. */
 export default function scenarioOf({ url, requests, count, connections }: LoadJob): Scenario {
   return {
@@ -37,8 +46,7 @@ export default function scenarioOf({ url, requests, count, connections }: LoadJo
       {
         name: 'request',
         run(visitor) {
-          const { path, headers = {} } = requests[visitor.number % requests.length]!
-          return visitor.request('GET', path, { route: 'GET', headers, expected: [200] })
+          return send(visitor, requests[visitor.number % requests.length]!)
         },
       },
     ],

@@ -2,6 +2,7 @@ import { SignJWT } from 'jose'
 import { emailOf, seedPassword } from '../../examples/conduit/seed/users.ts'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { attachEmbedded } from '../../src/engines/postgres/embedded.ts'
+import { seededRandom } from '../../src/kernel/random.ts'
 import type { LoadRequest } from './load.ts'
 
 /** What is asked for: the routes that the claims speak of, on a seeded database. */
@@ -61,6 +62,18 @@ export function requestsOf({ slugs }: Scene, tokens: readonly string[]): Request
     feed: tokens.map((token) => ({ path: '/api/articles/feed', headers: { authorization: `Token ${token}` } })),
     tags: [{ path: '/api/tags' }],
   }
+}
+
+/** Half articles, three of ten lists, feeds of ten people, tags. */
+export function mixOf({ list, slug, feed, tags }: Requests): LoadRequest[] {
+  const random = seededRandom(11)
+  const pick = <T>(from: readonly T[]) => from[Math.floor(random() * from.length)]!
+  return Array.from({ length: 1_000 }, () => {
+    const kind = random()
+    if (kind < 0.5) return pick(slug)
+    if (kind < 0.8) return pick(list)
+    return pick(kind < 0.95 ? feed : tags)
+  })
 }
 
 /** From the app itself. */

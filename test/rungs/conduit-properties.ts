@@ -94,8 +94,8 @@ export async function anyRequests(
     }
     onSequence?.(sent)
   })
-  // Sequences are half as long as they may be, on average.
-  const numRuns = Math.ceil((2 * requests) / commandsMax)
+  // Sequences are somewhat shorter than half of what they may be, on average.
+  const numRuns = Math.ceil((2.2 * requests) / commandsMax)
   await fc.assert(sequence, { numRuns, ...(seed === undefined ? {} : { seed }) })
   return reached
 }

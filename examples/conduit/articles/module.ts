@@ -50,7 +50,8 @@ export const articles = defineModule({
       '/api/articles',
       {
         schema: { operationId: 'GetArticles', tags, querystring: Query, response: { 200: Many, ...refusals } },
-        config: { cache: { ttl: '1m', grace: '10m', tags: tagsOfList } },
+        // Under overload whoever reads an article or writes one goes first.
+        config: { cache: { ttl: '1m', grace: '10m', tags: tagsOfList }, priority: 'sheddable' },
       },
       async (request) => reading.list(request.query, await viewerOf(request, who)),
     )
@@ -79,6 +80,7 @@ export const articles = defineModule({
           querystring: SearchQuery,
           response: { 200: Found, ...refusals },
         },
+        config: { priority: 'sheddable' },
       },
       async (request) => reading.search(request.query, await viewerOf(request, who)),
     )

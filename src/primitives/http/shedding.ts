@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { every, machineTime } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { systemRandom } from '../../kernel/random.ts'
+import { currentScope, runInScope, type Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import { networkOf } from './address.ts'
 import { isOwnRequest } from './own-request.ts'
@@ -131,36 +132,67 @@ function hasBody({ headers }: FastifyRequest): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
-/** Counts requests whose bodies are arriving: at most `max`, and a tenth of them from one network, since each may take its time. */
+/** A body that has arrived at less than this, from `judgedAfterMs` on, is slow on purpose or of a client that is better off elsewhere. */
+const slowBytesPerS = 1_024
+const judgedAfterMs = 250
+
+/** A request whose body is arriving. */
+interface Sending {
+  network: string
+  reply: FastifyReply
+  scope: Scope | undefined
+  startedAt: number
+  bytesBefore: number
+}
+
+/**
+ * Counts requests whose bodies are arriving: at most `max`, and a tenth of them from one network, since each may take its time. If there are
+ * `max` of them, the oldest of those that hardly arrive is refused for the one that comes: otherwise so many slow clients would keep all
+ * others from sending anything.
+ */
 function bodiesInTransit(max: number, refuse: (request: FastifyRequest) => RungError) {
   const byNetwork = new Map<string, number>()
-  const networks = new WeakMap<FastifyRequest, string>()
+  /** The oldest first. */
+  const sending = new Map<FastifyRequest, Sending>()
   const ofNetworkMax = Math.max(1, Math.floor(max / 10))
-  let all = 0
 
   function end(request: FastifyRequest): boolean {
-    const network = networks.get(request)
-    if (network === undefined) return false
-    networks.delete(request)
-    all -= 1
-    const left = byNetwork.get(network)! - 1
-    if (left === 0) byNetwork.delete(network)
-    else byNetwork.set(network, left)
+    const one = sending.get(request)
+    if (!one) return false
+    sending.delete(request)
+    const left = byNetwork.get(one.network)! - 1
+    if (left === 0) byNetwork.delete(one.network)
+    else byNetwork.set(one.network, left)
     return true
+  }
+
+  function refuseSlow(): boolean {
+    const now = machineTime.ticks()
+    for (const [request, { reply, scope, startedAt, bytesBefore }] of sending) {
+      const ageMs = now - startedAt
+      if (ageMs < judgedAfterMs) return false // so are all others
+      if (request.raw.socket.bytesRead - bytesBefore > (slowBytesPerS * ageMs) / 1_000) continue
+      end(request)
+      const answer = () => void reply.send(refuse(request))
+      if (scope) runInScope(scope, answer)
+      else answer()
+      return true
+    }
+    return false
   }
 
   return {
     begin(request: FastifyRequest, reply: FastifyReply): RungError | undefined {
       const network = networkOf(request.ip)
       const known = byNetwork.get(network) ?? 0
-      if (all >= max) return refuse(request)
       if (known >= ofNetworkMax) {
         const message = `Your network is already sending ${known} requests. Finish sending their bodies first.`
         return new RungError('HTTP_TOO_MANY_REQUESTS', message, { facts: { retryAfterS: 1 } })
       }
-      all += 1
-      byNetwork.set(network, known + 1)
-      networks.set(request, network)
+      if (sending.size >= max && !refuseSlow()) return refuse(request)
+      byNetwork.set(network, (byNetwork.get(network) ?? 0) + 1)
+      const bytesBefore = request.raw.socket.bytesRead
+      sending.set(request, { network, reply, scope: currentScope(), startedAt: machineTime.ticks(), bytesBefore })
       onResponseEnd(reply.raw, () => void end(request))
       return undefined
     },

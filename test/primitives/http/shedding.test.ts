@@ -137,6 +137,46 @@ describe('under load', () => {
     }
   })
 
+  it('however many bodies hardly arrive, from wherever: one that arrives is taken, and none that arrives steadily is refused for it', async () => {
+    const other = await start({ shedding: { inFlightMax: 20 }, trustProxy: ['127.0.0.1'] })
+    const open: Socket[] = []
+    const begin = (from: string, length: number) => {
+      const socket = connect(Number(new URL(other.url).port), '127.0.0.1')
+      open.push(socket)
+      socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Forwarded-For: ${from}\r\n`)
+      socket.write(`Content-Length: ${length}\r\n\r\n{`)
+      return { socket, answer: once(socket, 'data').then(String) }
+    }
+    try {
+      const steady = begin('10.1.0.1', 1_000_000)
+      const isSteady = setInterval(() => steady.socket.writable && steady.socket.write(' '.repeat(1_000)), 5)
+      let isOver = false
+      void steady.answer.then(() => {
+        isOver = true
+      })
+      const slow = Array.from({ length: 19 }, (_, n) => begin(`10.0.0.${n}`, 2))
+      const post = (from: string) =>
+        fetch(other.url, {
+          method: 'POST',
+          body: '{}',
+          headers: { 'content-type': 'application/json', 'x-forwarded-for': from },
+        })
+      // That they are slow shows after a moment; until then one that comes is refused.
+      await until(async () => {
+        const { status } = await post('10.3.0.1')
+        assert.ok(status === 200 || status === 503, String(status))
+        return status === 200
+      }, 'one that arrives is taken')
+      assert.match(await slow[0]!.answer, /^HTTP\/1.1 503 [\s\S]*HTTP_OVERLOADED/)
+      for (let n = 1; n < 10; n += 1) assert.equal((await post(`10.3.1.${n}`)).status, 200)
+      assert.equal(isOver, false, 'the steady one goes on')
+      clearInterval(isSteady)
+    } finally {
+      for (const socket of open) socket.destroy()
+      await other.stop()
+    }
+  })
+
   it('a late event loop refuses what came meanwhile', async () => {
     const other = await start({ shedding: { delayMax: 100 } })
     try {
