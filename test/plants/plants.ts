@@ -67,6 +67,14 @@ export const plants: readonly Plant[] = [
     caughtBy: ['read-your-writes'],
     workload: 'cache',
   },
+  {
+    name: 'the-log-is-not-read-after-a-load',
+    file: 'primitives/cache/loads.ts',
+    find: 'const isHeard = alone || (await this.#hear())',
+    replace: 'const isHeard = alone || this.#hear !== undefined',
+    caughtBy: ['monotonic-reads'],
+    workload: 'cache',
+  },
   // Which server reads, and what a session has seen.
   {
     name: 'any-replica-will-do',
