@@ -28,6 +28,8 @@ const lookPauseMs = 5
 /** With replicas: a look waits no longer for commits that a replica has shown before the primary. */
 const shownMsMax = 20
 const idsMax = 10_000
+/** As long as sessions carry a position: by then each process has read the log, or is no longer asked. */
+const settledMs = 60_000
 /** Rows are kept for this long. A process that was away for longer drops all that it has. */
 export const logKeptMs = 3_600_000
 
@@ -50,6 +52,10 @@ export class Follower {
   #end: Lsn | undefined
   /** Positions below are covered. */
   #horizon: Lsn = 0n
+  /** Positions below are settled. */
+  #settled: Lsn | undefined
+  /** Will be settled in a while. */
+  #settling: { end: Lsn; since: number } | undefined
   /** The last position for which a session had to wait. */
   #needed: Lsn | undefined
   /** The next look is to stir the log. */
@@ -106,6 +112,11 @@ export class Follower {
     return covered !== undefined && needed <= covered ? undefined : this.#reach(scope, needed)
   }
 
+  /** Whether the place is so old that it is known everywhere, so that sessions need not carry it. */
+  isSettled(place: Lsn): boolean {
+    return this.#settled !== undefined && place < this.#settled
+  }
+
   /** How long ago the log was last read. */
   behindMs(): number {
     return this.#clock.ticks() - this.#lastSuccessAt
@@ -139,18 +150,34 @@ export class Follower {
       const position = at === undefined ? nowhere : advance(nowhere, database, at)
       if (this.#mark === undefined) begun(position)
       else if (areGone || !isWhole) lost(position)
+      if (!isWhole) this.#forgetPlaces()
       const others = rows.filter(({ id }) => !this.#own.delete(id))
       if (others.length > 0) await apply(others, position)
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
       this.#options.onMark(mark)
-      if (end !== undefined && end > this.#horizon) this.#horizon = end
+      if (isWhole && end !== undefined && end > this.#horizon) this.#horizon = end
       this.#end = at
       this.#lastSuccessAt = this.#clock.ticks()
+      this.#settle()
     } catch (error) {
       failed(error)
       throw error
     }
+  }
+
+  /** Another history of the database may give its places to other commits. */
+  #forgetPlaces(): void {
+    this.#horizon = 0n
+    this.#settled = undefined
+    this.#settling = undefined
+  }
+
+  #settle(): void {
+    const now = this.#lastSuccessAt
+    if (this.#end === undefined || (this.#settling && now - this.#settling.since < settledMs)) return
+    this.#settled = this.#settling?.end
+    this.#settling = { end: this.#end, since: now }
   }
 
   /** Returns the end of the database's log as of the last look, if by now everything before it is visible. */

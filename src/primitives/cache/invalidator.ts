@@ -108,6 +108,12 @@ export class Invalidator {
     return behind
   }
 
+  /** Whether the position is so old that it is known everywhere, so that sessions need not carry it. */
+  isSettled(position: Position): boolean {
+    for (const [database, place] of position) if (!this.#followed.get(database)?.follower.isSettled(place)) return false
+    return true
+  }
+
   /** Whether all logs were read lately. */
   get isCurrent(): boolean {
     for (const one of this.#followers) if (one.behindMs() > trustedMsMax) return false

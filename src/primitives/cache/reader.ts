@@ -120,11 +120,13 @@ export class Reader {
     if (!this.#loads.isPending(request.key)) void this.#loads.join(request).catch(() => {}) // counted there
   }
 
-  /** Reading an entry advances the reader's position, and adds the entry's tags to the enclosing load. */
+  /** Reading an entry advances the reader's position, unless that is of long ago, and adds the entry's tags to the enclosing load. */
   #seen(read: Loaded | Entry, scope: Scope | undefined): unknown {
     if (scope !== undefined) {
       const seen = read.seen ?? read.position
-      if (seen !== nowhere) scope.position = furthest(scope.position, seen)
+      if (seen !== nowhere && !this.#parts.invalidator.isSettled(seen)) {
+        scope.position = furthest(scope.position, seen)
+      }
       this.#parts.inherited.add(scope, () => ('names' in read ? read.names : read.tags.map(({ name }) => name)))
     }
     return read.value

@@ -3,13 +3,23 @@ import { it } from 'node:test'
 import { parseLsn } from '../../../src/kernel/position.ts'
 import { Scope } from '../../../src/kernel/scope.ts'
 import type { InvalidationLog } from '../../../src/primitives/cache/contract.ts'
-import { Follower } from '../../../src/primitives/cache/follower.ts'
+import { Follower, type FollowerOptions } from '../../../src/primitives/cache/follower.ts'
 import { tableLog } from '../../../src/primitives/cache/table.ts'
 import { runAlone } from '../../../src/primitives/data/alone.ts'
 import { sql } from '../../../src/primitives/data/sql.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
+
+const quiet: Omit<FollowerOptions, 'log'> = {
+  signals: { send() {}, listen() {}, async close() {} },
+  database: 'main',
+  apply() {},
+  begun() {},
+  lost: () => assert.fail(),
+  onMark() {},
+  failed: () => assert.fail(),
+}
 
 /** Many more than a session causes in the time between two looks that nobody causes. */
 const looksMax = 2_000
@@ -30,18 +40,10 @@ it('a log that stands still at the place of a session is stirred, until the sess
     trim: async () => 0,
   }
   let looks = 0
-  const follower = new Follower({
-    log,
-    signals: { send() {}, listen() {}, async close() {} },
-    database: 'main',
-    apply() {},
-    begun() {},
-    lost: () => assert.fail(),
-    onMark() {
-      looks += 1
-    },
-    failed: () => assert.fail(),
-  })
+  const onMark = () => {
+    looks += 1
+  }
+  const follower = new Follower({ ...quiet, log, onMark })
   await follower.start()
   try {
     const behind = (place: bigint) => {
@@ -61,6 +63,29 @@ it('a log that stands still at the place of a session is stirred, until the sess
     assert.equal(stirs, before.stirs)
   } finally {
     await follower.stop()
+  }
+})
+
+it('a place is settled a minute after the log was read beyond it, and none before', async () => {
+  let [end, now] = [10n, 0]
+  const log: InvalidationLog = {
+    append: () => assert.fail('nobody writes'),
+    since: async () => ({ rows: [], mark: '', at: end, isWhole: true }),
+    shows: () => undefined,
+    trim: async () => 0,
+  }
+  const follower = new Follower({ ...quiet, log, clock: { now: () => now, ticks: () => now } })
+  const settled = () => [9n, 10n, 11n, 12n].filter((place) => follower.isSettled(place))
+  for (const [at, place, expected] of [
+    [0, 10n, []],
+    [59_999, 11n, []],
+    [60_000, 12n, [9n]],
+    [119_999, 13n, [9n]],
+    [120_000, 14n, [9n, 10n, 11n]],
+  ] as const) {
+    ;[now, end] = [at, place]
+    await follower.look()
+    assert.deepEqual(settled(), expected, `at ${at} ms`)
   }
 })
 
