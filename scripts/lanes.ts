@@ -25,6 +25,7 @@ const named: Record<string, readonly string[]> = {
     'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',
     'test/docs/**',
+    'test/plants/**',
     'test/security/**',
     'test/testing/{lag,nodes,rung-test}.test.ts',
   ],

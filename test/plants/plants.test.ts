@@ -7,6 +7,7 @@ import { after, before, suite, test } from 'node:test'
 import { checkHistory } from '../../src/history.ts'
 import { seededRandom, shuffled } from '../../src/kernel/random.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+import { noRedis } from '../support/redis.ts'
 import { type Plant, planted } from './plant.ts'
 import { plants } from './plants.ts'
 import { runPlant, runSound } from './runner.ts'
@@ -30,7 +31,7 @@ test('each plant fits its source once, changes it, and names checkers that there
   assert.equal(new Set(plants.map(({ name }) => name)).size, plants.length)
 })
 
-suite('with real engines', () => {
+suite('with real engines', { skip: noRedis }, () => {
   let postgres: TestPostgres
   before(async () => {
     postgres = await testPostgres()

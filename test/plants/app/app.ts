@@ -2,7 +2,10 @@ import { defineApp, defineModule } from 'rung'
 import { Type } from 'typebox'
 
 const params = Type.Object({ name: Type.String() })
-const querystring = Type.Object({ waitMs: Type.Optional(Type.Integer()) })
+const querystring = Type.Object({ gate: Type.Optional(Type.String()) })
+
+/** What answers wait for, in this process. */
+export const gates = new Map<string, Promise<void>>()
 
 export const limit = { max: 5, windowMs: 1_000 } as const
 
@@ -24,15 +27,11 @@ const web = defineModule({
     }
 
     /** The answer may come later than that of a request that was sent after it. */
-    http.get(
-      '/counters/:name',
-      { schema: { params, querystring } },
-      async ({ params: { name }, query: { waitMs } }) => {
-        const n = await read(name)
-        if (waitMs) await new Promise((resolve) => setTimeout(resolve, waitMs))
-        return { n }
-      },
-    )
+    http.get('/counters/:name', { schema: { params, querystring } }, async ({ params: { name }, query: { gate } }) => {
+      const n = await read(name)
+      if (gate) await gates.get(gate)
+      return { n }
+    })
 
     http.get('/cached/:name', { schema: { params } }, async ({ params: { name } }) => ({
       n: await cache.get(name, { ttl: '1h', tags: [name] }, () => read(name)),

@@ -5,14 +5,15 @@ import type { Recorder } from '../../../src/history.ts'
 import { sleep } from '../../../src/kernel/clock.ts'
 import { type Random, seededRandom } from '../../../src/kernel/random.ts'
 import { bootForTest } from '../../support/app.ts'
+import { gate } from '../../support/cache.ts'
 import { urlOf } from '../../support/postgres.ts'
 import { testRedis } from '../../support/redis.ts'
 import { startCluster } from '../../support/standby.ts'
-import app from '../app/app.ts'
+import app, { gates } from '../app/app.ts'
 import type { Workload } from '../workload.ts'
 
-const [clients, steps, counters] = [6, 15, 3]
-const applyDelayMs = 80
+const [clients, steps, counters] = [6, 12, 3]
+const applyDelayMs = 250
 
 /**
  * Clients send several requests at once to two nodes, over a primary, a replica that is late, and a cache that both share. Some keep cookies
@@ -67,12 +68,11 @@ async function visit(session: string, keepsCookies: boolean, { seed, random, url
       ? { cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; ') }
       : { authorization: `${session} of ${seed}` }
 
-  async function ask(path: 'counters' | 'cached', key: string, method = 'GET', waitMs = 0): Promise<void> {
+  async function ask(path: 'counters' | 'cached', key: string, method = 'GET', query = ''): Promise<void> {
     const at = Math.floor(random() * urls.length)
     const kind = method === 'GET' ? 'read' : 'write'
     const cached = path === 'cached'
     const asking = recorder.begin({ kind, session, key, node: `node ${at}`, ...(cached && { cached }) })
-    const query = waitMs > 0 ? `?waitMs=${waitMs}` : ''
     const answer = await fetch(`${urls[at]}/${path}/${key}${query}`, { method, headers: credentials() })
     const text = await answer.text()
     if (!answer.ok) throw new Error(`${answer.status} ${text}`)
@@ -90,10 +90,17 @@ async function visit(session: string, keepsCookies: boolean, { seed, random, url
     if (chance < 0.2) await ask('counters', key, 'POST')
     else if (chance < 0.35) {
       // The read is answered after the write.
-      const slow = ask('counters', pick(), 'GET', 40)
+      const [name, { open, opened }] = [`${session} ${step}`, gate()]
+      gates.set(name, opened)
+      const slow = ask('counters', pick(), 'GET', `?gate=${name}`)
       await ask('counters', key, 'POST')
+      open()
       await slow
-    } else await ask(chance < 0.65 ? 'cached' : 'counters', key)
+      await ask('counters', key)
+    } else {
+      await ask('cached', key)
+      await ask('counters', key)
+    }
     await sleep(random() * 10)
   }
 }
