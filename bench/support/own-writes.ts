@@ -1,9 +1,10 @@
 import { Agent, request } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
+import { checkHistory, createRecorder } from '../../src/history.ts'
 import { end, firstDocument, root, startLikeApp } from './processes.ts'
 import { at99, progress } from './report.ts'
 
-/** Who writes at one process and then reads at another one; and when those see it who have written nothing. */
+/** Who writes at one process and then reads at another one; when those see it who have written nothing; and whether they see it for good. */
 
 const sessions = 16
 /** Each has so many things of its own. */
@@ -11,6 +12,11 @@ const thingsEach = 20
 const seenSamples = 1_000
 /** What this finds stale shows that it would find it. */
 const controlPairs = 5_000
+/** Of readers who do not write. */
+const readers = 6
+const readsEach = 2_000
+const readThings = 4
+const writePauseMs = 3
 
 export interface OwnWrites {
   pairs: number
@@ -18,6 +24,8 @@ export interface OwnWrites {
   pairsPerSecond: number
   /** The same reads by somebody who does not show his cookie. */
   control: { pairs: number; stale: number }
+  /** Reads that showed less than their session had seen before of what others write. */
+  back: { reads: number; anomalies: number }
   /** From the writer's answer to the first answer with it that a stranger got, sorted. */
   othersMs: number[]
 }
@@ -99,6 +107,38 @@ async function compare(urls: readonly [string, string], agent: Agent, pairs: num
     return taken.sort((a, b) => a - b)
   }
 
+  /** Each goes from one process to the other, while somebody writes what they read. */
+  async function readBack(): Promise<OwnWrites['back']> {
+    const recorder = createRecorder()
+    const pathOf = (key: number) => `/things/${(sessions + 1) * thingsEach + key}`
+    let areRead = false
+    async function write(): Promise<void> {
+      const who = client(agent)
+      for (let turn = 0; !areRead; turn += 1) {
+        const key = turn % readThings
+        const writing = recorder.begin({ kind: 'write', session: 'writer', key: `${key}` })
+        writing.ok({ version: await who('POST', urls[turn % 2]! + pathOf(key)) })
+        await wait(writePauseMs)
+      }
+    }
+    async function read(session: string): Promise<void> {
+      const who = client(agent)
+      for (let turn = 0; turn < readsEach; turn += 1) {
+        const key = (turn >> 1) % readThings
+        const reading = recorder.begin({ kind: 'read', session, key: `${key}` })
+        reading.ok({ version: await who('GET', urls[turn % 2]! + pathOf(key)) })
+      }
+    }
+    const writing = write()
+    const reading = Array.from({ length: readers }, (_, number) => read(`reader ${number}`))
+    await Promise.all(reading).finally(() => {
+      areRead = true
+    })
+    await writing
+    const anomalies = checkHistory(recorder.operations()).reduce((sum, { count }) => sum + count, 0)
+    return { reads: readers * readsEach, anomalies }
+  }
+
   const began = performance.now()
   const othersMs = others()
   const stale = await all(pairs, true)
@@ -106,10 +146,11 @@ async function compare(urls: readonly [string, string], agent: Agent, pairs: num
   isDone = true
   const seen = await othersMs
   const control = { pairs: controlPairs, stale: await all(controlPairs, false) }
+  const back = await readBack()
   progress(
     `  two processes: ${stale} stale, others after ${at99(seen).toFixed(1)} ms, ${control.stale} without cookies`,
   )
-  return { pairs, stale, pairsPerSecond, control, othersMs: seen }
+  return { pairs, stale, pairsPerSecond, control, back, othersMs: seen }
 }
 
 /** Somebody who keeps the cookies that he is given, as browsers do. Gives the version. */
