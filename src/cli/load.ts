@@ -4,17 +4,17 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { RungError } from '../kernel/errors.ts'
 import { type Duration, toMs } from '../kernel/units.ts'
 import { type Phase, secondsOf } from '../load/arrivals.ts'
+import { askRoutes } from '../load/ask-routes.ts'
 import { missesOf, type Objective } from '../load/break.ts'
-import { draftScenario, filledProbesOf, type OpenApi, type Probe, probesOf } from '../load/draft.ts'
+import { draftScenario } from '../load/draft.ts'
 import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { checkScenario } from '../load/scenario.ts'
 import scenarioOf, { type ScenarioFile } from '../load/scenario-file.ts'
 import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
-import { documentPath } from '../primitives/http/openapi.ts'
 import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { breakLines, loadToBreak, writeBreakReport } from './load-break.ts'
@@ -282,17 +282,7 @@ async function init(input: Input, name: string) {
     throw new RungError('COMMAND_INVALID', `${name} is there already. Name another file, or replace it with --force.`)
   const url = ((values.url as string | undefined) ?? (await urlHere(input))).replace(/\/$/, '')
   checkScenario({ url, closed: { visitors: 1, journeys: 1 }, journeys: [{ name: 'init', run: async () => {} }] })
-  const answer = await ask(`${url}${documentPath}`)
-  const document = answer.body as OpenApi | undefined
-  if (answer.status !== 200 || typeof document?.paths !== 'object')
-    throw new RungError(
-      'LOAD_INVALID',
-      `${url}${documentPath} answered ${answer.status}, without an OpenAPI document. Is it an app of Rung?`,
-    )
-  const probes: Probe[] = []
-  for (const path of probesOf(document)) probes.push({ path, ...(await ask(`${url}${path}`)) })
-  for (const { path, address } of filledProbesOf(document, probes))
-    probes.push({ path, ...(await ask(`${url}${address}`)) })
+  const { document, probes } = await askRoutes(url)
   await writeFile(file, draftScenario(document, probes, url))
   const read = probes.filter(({ status }) => status < 400).length
   return result({ file: name, url, answered: read, asked: probes.length }, () => {
@@ -301,16 +291,4 @@ async function init(input: Input, name: string) {
     )
     out.line('Run it with: rung load')
   })
-}
-
-/** @throws LOAD_INVALID */
-async function ask(url: string): Promise<Omit<Probe, 'path'>> {
-  try {
-    const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) })
-    const text = await answer.text()
-    const isJson = /\bjson\b/.test(answer.headers.get('content-type') ?? '')
-    return { status: answer.status, ...(isJson && { body: JSON.parse(text) }) }
-  } catch (cause) {
-    throw new RungError('LOAD_INVALID', `${url} does not answer: ${messageOf(cause)}. Start the app first.`, { cause })
-  }
 }

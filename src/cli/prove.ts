@@ -8,10 +8,11 @@ import { fleetParts } from '../chaos/parts.ts'
 import { scheduleOf } from '../chaos/schedule.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { systemRandom } from '../kernel/random.ts'
+import { askRoutes } from '../load/ask-routes.ts'
 import { short } from '../load/report.ts'
 import { type Findings, findingsOf } from '../prove/findings.ts'
 import { startFleet } from '../prove/fleet.ts'
-import { checkProof, type Proof } from '../prove/proof.ts'
+import { checkProof, type Proof, pagesAlone } from '../prove/proof.ts'
 import { writeProofReport } from '../prove/report.ts'
 import { faultsForMs, prove as proveFleet } from '../prove/run.ts'
 import { requireApp } from '../runtime/load-app.ts'
@@ -31,6 +32,9 @@ const prove: Command = {
     'Starts a fleet of its own with an empty database, in a temporary folder. Opens sessions that',
     'write and read as the proof says (prove.ts beside the app), injects faults meanwhile, and',
     'checks what each session saw: a verdict for each promise, and what each fault did.',
+    '',
+    'Without prove.ts it opens pages that answer, and checks that they go on to. The exit code',
+    'then says less: write the file.',
     '',
     'The seed repeats it: the same faults at the same times, and the same choices. Exits with 1 if',
     'a promise was not held; then the folder is kept, with the history and all logs.',
@@ -61,7 +65,7 @@ const prove: Command = {
       input.cwd,
       (input.values.proof as string | undefined) ?? path.join(path.dirname(appFile), fileByDefault),
     )
-    const proof = await proofIn(file, input.cwd)
+    const proof = existsSync(file) || input.values.proof !== undefined ? await proofIn(file, input.cwd) : undefined
     return run({ rung, appFile, proof }, input)
   },
 }
@@ -70,24 +74,32 @@ export default prove
 /** @throws PROOF_INVALID */
 async function proofIn(file: string, cwd: string): Promise<Proof> {
   const name = path.relative(cwd, file)
-  if (!existsSync(file))
-    throw new RungError(
-      'PROOF_INVALID',
-      `There is no ${name}. Write one: it names what users write and where they read it. See docs/guides/prove.md`,
-    )
+  if (!existsSync(file)) throw new RungError('PROOF_INVALID', `There is no ${name}. ${advice}`)
   const module = (await import(pathToFileURL(file).href).catch((cause) => {
     throw new RungError('PROOF_INVALID', `${name} cannot be read: ${messageOf(cause)}`, { cause })
   })) as { default?: Proof }
   return checkProof(module.default, name)
 }
 
+/** @throws PROOF_INVALID */
+async function pagesOf(url: string): Promise<string[]> {
+  const { probes } = await askRoutes(url)
+  const pages = probes.flatMap(({ path, status }) => (status < 300 && !path.includes('{') ? [path] : []))
+  if (pages.length > 0) return pages
+  throw new RungError('PROOF_INVALID', `${noFile}, and no page of it answers without one. ${advice}`)
+}
+
+const noFile = `There is no ${fileByDefault} beside the app`
+const advice = `Write ${fileByDefault}: it names what users write and where they read it. See docs/guides/prove.md`
+
 interface What {
   rung: string
   appFile: string
-  proof: Proof
+  /** Without one, pages are opened that answer. */
+  proof: Proof | undefined
 }
 
-async function run({ rung, appFile, proof }: What, input: Input) {
+async function run({ rung, appFile, proof: given }: What, input: Input) {
   const { cwd, env, json, out, values } = input
   const note = (text: string) => void (json || out.note(text))
   const seed = numberOption(input, 'seed', { max: seedMax, otherwise: 1 + Math.floor(systemRandom() * (seedMax - 1)) })
@@ -107,6 +119,7 @@ async function run({ rung, appFile, proof }: What, input: Input) {
       note(`Starting ${rung} in ${dataDir}`)
       const fleet = await startFleet({ rungCommand, rung, app: appFile, dataDir, cwd, env, over })
       try {
+        const proof = given ?? pagesAlone(await pagesOf(fleet.url))
         const chosen =
           values.faults === undefined
             ? faults.filter(({ problem }) => problem?.(dataDir) === undefined)
@@ -158,6 +171,11 @@ async function run({ rung, appFile, proof }: What, input: Input) {
           () => {
             for (const line of linesOf(view)) out.line(line)
             if (typeof values.report === 'string') out.line(`\nThe report is in ${values.report}.`)
+            if (!given) {
+              out.line()
+              for (const line of hanging('', `${noFile}, so pages were opened, and nothing was written. ${advice}`))
+                out.line(line)
+            }
             if (keeps) out.line(`\nHistory and logs are in ${dataDir}`)
             out.line(
               findings.held ? '\nAll promises were held.' : `\nNot all promises were held. The same again: ${again}`,

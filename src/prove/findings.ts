@@ -68,7 +68,7 @@ const shownOfEach = 3
 
 /** Judges what a proof has seen. Pure. */
 export function findingsOf(
-  { operations, beganAt, rounds }: Pick<Proved, 'operations' | 'beganAt' | 'rounds'>,
+  { operations, beganAt, endedAt, rounds }: Pick<Proved, 'operations' | 'beganAt' | 'endedAt' | 'rounds'>,
   parts: readonly Pick<FleetPart, 'name' | 'kind'>[],
   conservation: ConservationOptions,
 ): Findings {
@@ -76,8 +76,9 @@ export function findingsOf(
   const verdicts = checkHistory(operations, options)
   const named = new Map(verdicts.map((verdict) => [verdict.checker, verdict]))
   const faults = rounds.map((round, index) => {
-    const next = rounds[index + 1]?.beganAtMs ?? Number.POSITIVE_INFINITY
-    return faultOf(round, next, operations, beganAt, parts)
+    // What another fault does, or nobody sees since the sessions are over, is not this one's.
+    const until = Math.min(endedAt, beganAt + (rounds[index + 1]?.beganAtMs ?? Number.POSITIVE_INFINITY))
+    return faultOf(round, until, operations, beganAt, parts)
   })
   const found: Finding[] = promises.flatMap(({ promise, checkers }) => {
     const mine = checkers.flatMap((checker) => named.get(checker) ?? [])
@@ -87,13 +88,13 @@ export function findingsOf(
     return [{ promise, checked: `${figure(checked)} answers`, figure: figure(count), target: '0', held: count === 0 }]
   })
   const isChecked = found.length > 0
-  found.push(...faultPromises(faults))
+  found.push(...faultPromises(faults, operations))
   const anomalies = promises.flatMap(({ promise, checkers }) =>
     checkers.flatMap((checker) => toldOf(named.get(checker), operations, options).map((one) => ({ promise, ...one }))),
   )
   return {
     // A verdict of nothing says nothing.
-    held: isChecked && found.every(({ held }) => held),
+    held: (isChecked || faults.length > 0) && found.every(({ held }) => held),
     operations: operations.length,
     promises: found,
     faults,
@@ -115,7 +116,7 @@ function toldOf(
   })
 }
 
-function faultPromises(faults: readonly FaultFinding[]): Finding[] {
+function faultPromises(faults: readonly FaultFinding[], operations: readonly Operation[]): Finding[] {
   if (faults.length === 0) return []
   const injected = faults.flatMap((one) => one.faults)
   const most = (of: (one: FaultFinding) => number) => Math.max(0, ...faults.map((one) => of(one) - one.downMs))
@@ -127,9 +128,10 @@ function faultPromises(faults: readonly FaultFinding[]): Finding[] {
   const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
   return [
     ...[
-      { promise: 'Reads are answered again soon', figure: reads },
-      { promise: 'Writes are answered again soon', figure: writes },
-    ].map(({ promise, figure }) => {
+      { promise: 'Reads are answered again soon', figure: reads, isTried: operations.some(isRead) },
+      { promise: 'Writes are answered again soon', figure: writes, isTried: !operations.every(isRead) },
+    ].flatMap(({ promise, figure, isTried }) => {
+      if (!isTried) return []
       return { promise, checked, figure: seconds(figure), target: seconds(silentMsMax), held: figure <= silentMsMax }
     }),
     {
@@ -149,7 +151,7 @@ function faultPromises(faults: readonly FaultFinding[]): Finding[] {
 
 function faultOf(
   round: Round,
-  nextAtMs: number,
+  until: number,
   operations: readonly Operation[],
   beganAt: number,
   parts: readonly Pick<FleetPart, 'name' | 'kind'>[],
@@ -161,7 +163,7 @@ function faultOf(
   const failed = during.filter(({ outcome }) => outcome !== 'ok').length
   const failing = during.length === 0 ? 0 : failed / during.length
   const silent = (kind: (one: Operation) => boolean) =>
-    silenceIn(successesOf(operations, kind), beganAt + from, beganAt + to, beganAt + nextAtMs)
+    silenceIn(successesOf(operations, kind), beganAt + from, beganAt + to, until)
   const [readsSilentMs, writesSilentMs] = [silent(isRead), silent((one) => !isRead(one))]
   const longest = Math.max(readsSilentMs, writesSilentMs)
   const slowest = Math.max(0, ...during.map(({ beganAt, endedAt }) => Math.min(endedAt, beganAt + 60_000) - beganAt))
@@ -196,17 +198,18 @@ const isRead = ({ kind }: Operation) => kind === 'read' || kind === 'list'
 
 /**
  * Returns the longest time without a success that begins in the stretch, or is under way in its beginning. What goes on beyond its end counts
- * too, until `limit`. Sessions act some thirty times in a second, which is the resolution.
+ * too, but not after `until`. Sessions act some thirty times in a second, which is the resolution.
  */
-function silenceIn(successes: readonly number[], from: number, to: number, limit: number): number {
+function silenceIn(successes: readonly number[], from: number, to: number, until: number): number {
   let longest = 0
   let since = from
   for (const at of successes) {
     if (at <= from) continue
-    longest = Math.max(longest, Math.min(at, limit) - since)
+    longest = Math.max(longest, Math.min(at, until) - since)
     since = at
     if (since >= to) break
   }
+  if (since < to) longest = Math.max(longest, until - since) // there was none any more
   return Math.round(longest)
 }
 

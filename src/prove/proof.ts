@@ -91,6 +91,11 @@ export function defineProof<User extends ProofUser>(proof: Proof<User>): Proof<U
   return proof
 }
 
+/** The proof of an app without one: it answers. */
+export function pagesAlone(pages: readonly string[]): Proof {
+  return { users: async () => [{}], pages }
+}
+
 /** @throws PROOF_INVALID */
 export function checkProof(proof: Proof | undefined, file: string): Proof {
   const invalid = (message: string) => new RungError('PROOF_INVALID', `${file} ${message}`)

@@ -28,6 +28,8 @@ export interface Proved {
   operations: readonly Operation[]
   /** Of the first session: the time that all times of the load and the faults count from. */
   beganAt: number
+  /** No session began later. */
+  endedAt: number
   /** Times of its faults count from `beganAt` too. */
   rounds: readonly Round[]
   load: Summary
@@ -107,7 +109,13 @@ export async function prove(options: ProveOptions): Promise<Proved> {
   if (mistake !== undefined)
     throw new RungError('PROOF_FAILED', `A function of the proof has thrown: ${messageOf(mistake)}`, { cause: mistake })
   await recorder.close()
-  return { operations: recorder.operations(), beganAt, rounds: rounds.value, load: summaryOf(load.value) }
+  return {
+    operations: recorder.operations(),
+    beganAt,
+    endedAt: beganAt + forMs,
+    rounds: rounds.value,
+    load: summaryOf(load.value),
+  }
 }
 
 function later(round: Round, ms: number): Round {

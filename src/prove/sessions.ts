@@ -108,6 +108,15 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     return recorded({ kind: 'levels', session, key: accounts!.name, fresh }, all, (amounts) => ({ amounts }))
   }
 
+  /** Of a page it is an answer that counts, and not what is in it. */
+  const open = (page: string, session: string, client: Client) => {
+    const opened = () =>
+      client.get(page).catch((error) => {
+        if (!(error instanceof SyntaxError)) throw error
+      })
+    return recorded({ kind: 'list', session, key: page }, opened, () => ({ values: [] }))
+  }
+
   /** All keys, and who may write each. */
   function keysOf(
     list: readonly { keys(user: ProofUser): readonly string[] }[],
@@ -158,10 +167,8 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
         await recorded(invocation, change, () => ({}))
       })
     for (const page of pages)
-      steps.push(async ({ client }) => {
-        await client.get(page).catch((error) => {
-          if (!(error instanceof NoSuccess || error instanceof SyntaxError)) throw error
-        })
+      steps.push(async ({ name: session, client }) => {
+        await open(page, session, client)
       })
     return steps
   }
@@ -177,6 +184,9 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
           throw mistakes[0] ?? new Error(`${register.name} ${key} cannot be written and read: ${refusal}`)
         }
     }
+    for (const page of pages)
+      if (!(await open(page, 'setup', clientOf(visitor, users[0]!))))
+        throw new Error(`${page} does not answer: ${refusal}`)
     if (accounts) await readLevels(users, sessionOf(visitor as never, users[0]!, 'setup'), true)
     if (mistakes.length > 0) throw mistakes[0]
     return users

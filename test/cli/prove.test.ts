@@ -76,7 +76,7 @@ describe('rung prove', () => {
         const { code } = await launched.exited
         return { code, stdout: launched.stdout(), stderr: launched.stderr() }
       }
-      assert.match((await run()).stderr, /PROOF_INVALID[\s\S]*There is no prove\.ts/)
+      assert.match((await run('--proof', 'other.ts')).stderr, /PROOF_INVALID[\s\S]*There is no other\.ts/)
       await writeFile(path.join(cwd, 'prove.ts'), 'export default { users: async () => [] }')
       assert.match((await run()).stderr, /PROOF_INVALID[\s\S]*names nothing that is written/)
       assert.deepEqual(await proofsIn(scratch.dir), [], 'nothing was started')

@@ -6,6 +6,7 @@ import type { Operation } from '../../src/history/operation.ts'
 import { findingsOf } from '../../src/prove/findings.ts'
 
 const beganAt = 1_000_000
+const endedAt = beganAt + 20_000
 const parts: { name: string; kind: Kind }[] = [
   { name: 'web-1', kind: 'web' },
   { name: 'web-2', kind: 'web' },
@@ -55,7 +56,7 @@ const isAway = (from: number, to: number) => (at: number) => at >= from && at < 
 
 describe('the findings of a proof', () => {
   it('are held where nobody noticed a fault', () => {
-    const found = findingsOf({ operations: reads(10_000), beganAt, rounds: [round({})] }, parts, {})
+    const found = findingsOf({ operations: reads(10_000), beganAt, endedAt, rounds: [round({})] }, parts, {})
     assert.equal(found.held, true)
     assert.deepEqual(found.matrix, { stop: { web: 'fine' } })
     assert.deepEqual(
@@ -73,7 +74,7 @@ describe('the findings of a proof', () => {
 
   it('are not held where a read failed although another process could have answered', () => {
     const operations = reads(10_000, isAway(1_500, 1_600))
-    const of = (part: string) => findingsOf({ operations, beganAt, rounds: [round({ part })] }, parts, {})
+    const of = (part: string) => findingsOf({ operations, beganAt, endedAt, rounds: [round({ part })] }, parts, {})
     assert.deepEqual(
       [of('web-1').held, of('web-1').faults[0]!.readsFailed, of('web-1').matrix.stop],
       [false, 1, { web: 'degraded' }],
@@ -86,7 +87,7 @@ describe('the findings of a proof', () => {
   })
 
   it('count as silent what goes on after the fault, and not what another fault causes', () => {
-    const away = { operations: reads(20_000, isAway(1_000, 9_000)), beganAt }
+    const away = { operations: reads(20_000, isAway(1_000, 9_000)), beganAt, endedAt }
     const alone = findingsOf({ ...away, rounds: [round({ part: 'postgres' })] }, parts, {})
     const [first] = alone.faults
     assert.ok(first!.readsSilentMs >= 7_900 && first!.readsSilentMs <= 8_200, String(first!.readsSilentMs))
@@ -100,11 +101,30 @@ describe('the findings of a proof', () => {
     assert.ok(both.faults[0]!.readsSilentMs <= 3_100, 'until the next one began')
   })
 
+  it('are not held where nothing is answered any more, or nothing was asked', () => {
+    const never = findingsOf(
+      { operations: reads(20_000, isAway(1_000, 20_000)), beganAt, endedAt, rounds: [round({ part: 'postgres' })] },
+      parts,
+      {},
+    )
+    assert.deepEqual([never.held, Math.round(never.faults[0]!.readsSilentMs / 1_000)], [false, 19])
+    assert.equal(findingsOf({ operations: [], beganAt, endedAt, rounds: [] }, parts, {}).held, false)
+    const read = reads(10_000)
+      .slice(1)
+      .map((one) => ({ ...one, value: null }))
+    const pages = findingsOf({ operations: read, beganAt, endedAt, rounds: [round({})] }, parts, {})
+    assert.ok(pages.held && !pages.promises.some(({ promise }) => promise.startsWith('Writes')), 'nothing was written')
+  })
+
   it('are not held where a part stays away, or a fault had no effect', () => {
     const operations = reads(10_000)
-    const broken = findingsOf({ operations, beganAt, rounds: [round({}, { wholeAfterMs: null })] }, parts, {})
+    const broken = findingsOf({ operations, beganAt, endedAt, rounds: [round({}, { wholeAfterMs: null })] }, parts, {})
     assert.deepEqual([broken.held, broken.matrix.stop], [false, { web: 'error' }])
-    const inVain = findingsOf({ operations, beganAt, rounds: [round({ error: 'web-1 does not run' })] }, parts, {})
+    const inVain = findingsOf(
+      { operations, beganAt, endedAt, rounds: [round({ error: 'web-1 does not run' })] },
+      parts,
+      {},
+    )
     assert.deepEqual([inVain.held, inVain.matrix], [false, {}])
   })
 
@@ -115,7 +135,7 @@ describe('the findings of a proof', () => {
       { ...write!, id: 900, value: 'milk', session: 'ben', beganAt: beganAt - 5, endedAt: beganAt - 1 },
       ...all,
     ]
-    const { held, anomalies } = findingsOf({ operations, beganAt, rounds: [] }, parts, {})
+    const { held, anomalies } = findingsOf({ operations, beganAt, endedAt, rounds: [] }, parts, {})
     assert.equal(held, false)
     assert.equal(anomalies[0]!.checker, 'read-your-writes')
     assert.match(anomalies[0]!.text, /Session ben read tea of note .* although it had written milk/)
