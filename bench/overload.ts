@@ -4,8 +4,8 @@ import path from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type LoadResult, runLoadInThreads } from '../src/load.ts'
 import type { Bench } from './run.ts'
-import type { LoadRequest } from './support/load.ts'
-import { sendRequests } from './support/load.ts'
+import { attempted } from './support/calm.ts'
+import { type LoadRequest, sendRequests } from './support/load.ts'
 import type { Overload } from './support/overload.ts'
 import { end, firstDocument, seed, startNode } from './support/processes.ts'
 import { inWords, machineFacts, progress, rounded, spread, table } from './support/report.ts'
@@ -64,13 +64,15 @@ const bench: Bench = {
         const importantRate = Math.round(importantShare * peak)
         const otherRate = Math.round(times * peak) - importantRate
         const job: Overload = { url, important: slug, other: list, importantRate, otherRate, seconds }
-        const result = await runLoadInThreads(new URL('support/overload.ts', import.meta.url), job)
+        const module = new URL('support/overload.ts', import.meta.url)
+        const result = await attempted(() => runLoadInThreads(module, job))
+        await settled(`${url}${slug[0]!.path}`)
+        if (!result) continue
         const good = goodOf(result, 'important') + goodOf(result, 'other')
         const important = goodOf(result, 'important') / result.routes.get('important')!.latency.count
         const one = { peak, goodput: good / result.seconds, important, failures: result.all.failures }
         results.push(one)
         progress(JSON.stringify(one))
-        await settled(`${url}${slug[0]!.path}`)
       }
       const share = spread(results.map(({ peak, goodput }) => goodput / peak))
       const important = spread(results.map((one) => one.important))

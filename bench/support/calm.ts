@@ -11,10 +11,14 @@ export interface Calm {
 }
 
 /** What people get who do not wait for each other. `undefined` if the machine was too busy for a generator three times. */
-export async function runCalm(calm: Calm): Promise<LoadResult | undefined> {
+export function runCalm(calm: Calm): Promise<LoadResult | undefined> {
+  return attempted(() => runLoadInThreads(new URL(import.meta.url), calm))
+}
+
+export async function attempted(run: () => Promise<LoadResult>): Promise<LoadResult | undefined> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     try {
-      return await runLoadInThreads(new URL(import.meta.url), calm)
+      return await run()
     } catch (error) {
       if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
       progress(`  ${error.message}`)
