@@ -163,7 +163,7 @@ function faultOf(
   const failed = during.filter(({ outcome }) => outcome !== 'ok').length
   const failing = during.length === 0 ? 0 : failed / during.length
   const silent = (kind: (one: Operation) => boolean) =>
-    silenceIn(successesOf(operations, kind), beganAt + from, beganAt + to, until)
+    during.some(kind) ? silenceIn(successesOf(operations, kind), beganAt + from, beganAt + to, until) : 0
   const [readsSilentMs, writesSilentMs] = [silent(isRead), silent((one) => !isRead(one))]
   const longest = Math.max(readsSilentMs, writesSilentMs)
   const slowest = Math.max(0, ...during.map(({ beganAt, endedAt }) => Math.min(endedAt, beganAt + 60_000) - beganAt))
