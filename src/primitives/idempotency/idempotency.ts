@@ -71,7 +71,22 @@ export function idempotentRoutes(
     append(route, 'preParsing', digestPayload)
     append(route, 'preHandler', (request: FastifyRequest, reply: FastifyReply) => reserve(request, reply, mode))
     append(route, 'onSend', keepAnswer)
+    // It is passed on to the app's own handler of errors. From `onSend`, which comes behind that, Fastify would answer in a form of its own.
+    route.errorHandler ??= (error, request) => {
+      throw ofRepetition(request) ?? error
+    }
   })
+
+  /** An attempt that fails before a write that an earlier one has committed cannot say that nothing was done. */
+  function ofRepetition(request: FastifyRequest): unknown {
+    const attempt = byRequest.get(request)
+    if (!attempt || attempt.settled) return undefined
+    try {
+      return attempt.steps.checkComplete() as undefined
+    } catch (diverged) {
+      return diverged
+    }
+  }
 
   async function digestPayload(request: FastifyRequest, _reply: FastifyReply, payload: NodeJS.ReadableStream) {
     const hash = createHash('sha256')

@@ -275,10 +275,14 @@ describe('a request with a key', () => {
   })
 
   it('that takes another way when it is repeated is refused, and nothing happens twice', async () => {
-    for (const end of ['a', 'b']) {
+    for (const end of ['a', 'b', 'c']) {
       const key = `${randomUUID()}${end}`
       assert.equal((await ask('/diverges', { key })).status, 500)
-      for (const _ of [1, 2]) assert.equal((await ask('/diverges', { key })).code, 'IDEMPOTENCY_DIVERGED')
+      for (const _ of [1, 2]) {
+        const { code, headers } = await ask('/diverges', { key })
+        assert.equal(code, 'IDEMPOTENCY_DIVERGED')
+        assert.equal(headers.get('content-type'), 'application/problem+json; charset=utf-8', end)
+      }
       assert.equal(await effects(key), 1)
     }
   })

@@ -93,6 +93,7 @@ const till = defineModule({
         await data.write((tx) => tx`insert into till.effect (kind, key) values ('a', ${key})`, { step: 'a' })
         throw new Error('fails here the first time')
       }
+      if (key.endsWith('c')) throw new RungError('HTTP_NOT_FOUND', 'It is not there any more.')
       if (key.endsWith('b'))
         await data.write((tx) => tx`insert into till.effect (kind, key) values ('b', ${key})`, { step: 'b' })
       return {}
