@@ -100,9 +100,21 @@ export async function createTestDatabase(serverUrl: string, migrations: readonly
     url: withDatabase(serverUrl, name),
     async drop() {
       const dropping = await connectOnce({ url: serverUrl })
-      await dropping.query(`drop database if exists ${name} with (force)`).finally(() => dropping.end())
+      await dropDatabase(dropping, name).finally(() => dropping.end())
     },
   }
+}
+
+/**
+ * Also where somebody is connected. Not "with (force)": that ends autovacuum too, which a role that is no superuser may not. Without it Postgres
+ * asks autovacuum to end.
+ */
+async function dropDatabase(client: Client, name: string): Promise<unknown> {
+  await client.query({
+    text: 'select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1 and usename = current_user',
+    values: [name],
+  })
+  return client.query(`drop database if exists ${name}`)
 }
 
 /** Servers on which this process has looked for what killed runs have left. */
@@ -137,7 +149,7 @@ async function makeTemplate(
     if (await exists(client, template)) return
     await removeAbandoned(client)
     const draft = `${template}_draft`
-    await usable(client.query(`drop database if exists ${draft} with (force)`))
+    await usable(dropDatabase(client, draft))
     await usable(client.query(`create database ${draft}`))
     const connection = { url: withDatabase(serverUrl, draft) }
     const inside = await connectOnce(connection)

@@ -419,7 +419,7 @@ export const plants: readonly Plant[] = [
   {
     name: 'a-cached-value-does-not-advance-the-position',
     file: 'primitives/cache/reader.ts',
-    find: 'if (seen !== nowhere) scope.position = furthest(scope.position, seen)',
+    find: 'scope.position = furthest(scope.position, seen)',
     replace: 'void [seen, nowhere, furthest]',
     caughtBy: ['monotonic-reads'],
     workload: 'web',
