@@ -53,6 +53,16 @@ describe('reads over several servers', () => {
     data = createData(database).forModule('test')
     await data.pool.query('create table note (id serial primary key, text text)')
     await untilReplicaReads(database)
+    // It may read before it has replayed the table.
+    const read = () => data.read((sql) => sql`select from note`)
+    await until(
+      () =>
+        read().then(
+          () => true,
+          () => false,
+        ),
+      'the replica has the table',
+    )
   })
   beforeEach(() => {
     routed.length = 0
