@@ -10,7 +10,7 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import { systemRandom } from '../kernel/random.ts'
 import { askRoutes } from '../load/ask-routes.ts'
 import { short } from '../load/report.ts'
-import { type Findings, findingsOf } from '../prove/findings.ts'
+import { type Findings, findingsOf, inSeconds, kindsIn } from '../prove/findings.ts'
 import { startFleet } from '../prove/fleet.ts'
 import { checkProof, type Proof, pagesAlone } from '../prove/proof.ts'
 import { writeProofReport } from '../prove/report.ts'
@@ -18,7 +18,7 @@ import { faultsForMs, prove as proveFleet } from '../prove/run.ts'
 import { requireApp } from '../runtime/load-app.ts'
 import { type Command, hanging, type Input, numberOption, result } from './command.ts'
 import { rungAndApp } from './input-settings.ts'
-import { interruptible } from './interruptible.ts'
+import { interruptible, rungCommand } from './interruptible.ts'
 import { tableLines } from './table.ts'
 
 const fileByDefault = 'prove.ts'
@@ -112,7 +112,6 @@ async function run({ rung, appFile, proof: given }: What, input: Input) {
   const pairs = values.pairs === true
   const again = `rung prove ${rung}${pairs ? ' --pairs' : ''}${values.faults === undefined ? '' : ` --faults ${values.faults}`} --minutes ${minutes} --seed ${seed}`
   note(`The same again: ${again}`)
-  const rungCommand = [process.execPath, ...process.execArgv, process.argv[1]!]
   let keeps = values.keep === true
   try {
     return await interruptible(dataDir, async (over) => {
@@ -203,9 +202,8 @@ function linesOf({
   operations,
   unreached,
 }: Findings & { unreached: number }): string[] {
-  const kinds = [...new Set(Object.values(matrix).flatMap((row) => Object.keys(row)))].sort()
+  const kinds = kindsIn(matrix)
   const word = { true: 'held', false: 'NOT HELD' }
-  const seconds = (ms: number) => (ms / 1_000).toFixed(1)
   return [
     ...['', `${operations.toLocaleString('en')} operations`, ''],
     ...tableLines(
@@ -231,12 +229,12 @@ function linesOf({
             [
               ['at', 'faults', 'reads', 'writes', 'failed', ''],
               ...faults.map(({ faults: all, from, readsSilentMs, writesSilentMs, failing, effect }) => [
-                `${seconds(from)} s`,
+                inSeconds(from),
                 all
                   .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : ' (in vain)'}`)
                   .join(', '),
-                `${seconds(readsSilentMs)} s`,
-                `${seconds(writesSilentMs)} s`,
+                inSeconds(readsSilentMs),
+                inSeconds(writesSilentMs),
                 `${short(100 * failing)} %`,
                 effect,
               ]),

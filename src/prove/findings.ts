@@ -75,10 +75,11 @@ export function findingsOf(
   const options = { conservation }
   const verdicts = checkHistory(operations, options)
   const named = new Map(verdicts.map((verdict) => [verdict.checker, verdict]))
+  const successes = { reads: successesOf(operations, isRead), writes: successesOf(operations, isWrite) }
   const faults = rounds.map((round, index) => {
     // What another fault does, or nobody sees since the sessions are over, is not this one's.
     const until = Math.min(endedAt, beganAt + (rounds[index + 1]?.beganAtMs ?? Number.POSITIVE_INFINITY))
-    return faultOf(round, until, operations, beganAt, parts)
+    return faultOf(round, until, operations, successes, beganAt, parts)
   })
   const found: Finding[] = promises.flatMap(({ promise, checkers }) => {
     const mine = checkers.flatMap((checker) => named.get(checker) ?? [])
@@ -125,14 +126,19 @@ function faultPromises(faults: readonly FaultFinding[], operations: readonly Ope
   const failed = faults.reduce((sum, one) => sum + one.readsFailed, 0)
   const broken = faults.filter(({ whole }) => !whole).length
   const checked = `${faults.length} rounds`
-  const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
   return [
     ...[
       { promise: 'Reads are answered again soon', figure: reads, isTried: operations.some(isRead) },
-      { promise: 'Writes are answered again soon', figure: writes, isTried: !operations.every(isRead) },
+      { promise: 'Writes are answered again soon', figure: writes, isTried: operations.some(isWrite) },
     ].flatMap(({ promise, figure, isTried }) => {
       if (!isTried) return []
-      return { promise, checked, figure: seconds(figure), target: seconds(silentMsMax), held: figure <= silentMsMax }
+      return {
+        promise,
+        checked,
+        figure: inSeconds(figure),
+        target: inSeconds(silentMsMax),
+        held: figure <= silentMsMax,
+      }
     }),
     {
       promise: 'No read fails if something can stand in',
@@ -153,6 +159,7 @@ function faultOf(
   round: Round,
   until: number,
   operations: readonly Operation[],
+  successes: Readonly<Record<'reads' | 'writes', readonly number[]>>,
   beganAt: number,
   parts: readonly Pick<FleetPart, 'name' | 'kind'>[],
 ): FaultFinding {
@@ -162,9 +169,10 @@ function faultOf(
   const during = operations.filter(({ beganAt: at, endedAt }) => endedAt - beganAt >= from && at - beganAt <= to)
   const failed = during.filter(({ outcome }) => outcome !== 'ok').length
   const failing = during.length === 0 ? 0 : failed / during.length
-  const silent = (kind: (one: Operation) => boolean) =>
-    during.some(kind) ? silenceIn(successesOf(operations, kind), beganAt + from, beganAt + to, until) : 0
-  const [readsSilentMs, writesSilentMs] = [silent(isRead), silent((one) => !isRead(one))]
+  const silent = (isOne: (one: Operation) => boolean, ends: readonly number[]) =>
+    during.some(isOne) ? silenceIn(ends, beganAt + from, beganAt + to, until) : 0
+  const readsSilentMs = silent(isRead, successes.reads)
+  const writesSilentMs = silent(isWrite, successes.writes)
   const longest = Math.max(readsSilentMs, writesSilentMs)
   const slowest = Math.max(0, ...during.map(({ beganAt, endedAt }) => Math.min(endedAt, beganAt + 60_000) - beganAt))
   const whole = wholeAfterMs !== null
@@ -195,6 +203,7 @@ const errorAfterMs = 2_000
 const slowMs = 1_000
 
 const isRead = ({ kind }: Operation) => kind === 'read' || kind === 'list'
+const isWrite = (operation: Operation) => !isRead(operation)
 
 /**
  * Returns the longest time without a success that begins in the stretch, or is under way in its beginning. What goes on beyond its end counts
@@ -234,5 +243,12 @@ function matrixOf(faults: readonly FaultFinding[]): Findings['matrix'] {
     }
   return matrix
 }
+
+/** The kinds of parts in a matrix, in order: its columns. */
+export function kindsIn(matrix: Findings['matrix']): string[] {
+  return [...new Set(Object.values(matrix).flatMap((row) => Object.keys(row)))].sort()
+}
+
+export const inSeconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
 
 const figure = (number: number) => number.toLocaleString('en')

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { htmlReport, short } from '../load/report.ts'
 import type { Summary } from '../load/summary.ts'
-import type { Findings } from './findings.ts'
+import { type Findings, inSeconds, kindsIn } from './findings.ts'
 
 export interface ProofView extends Findings {
   rung: string
@@ -22,9 +22,8 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
     name,
     values: timeline.map((one) => (Number.isFinite(of(one)) ? of(one) : null)),
   })
-  const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
-  const kinds = [...new Set(Object.values(matrix).flatMap((row) => Object.keys(row)))].sort()
-  const longest = (of: 'readsSilentMs' | 'writesSilentMs') => seconds(Math.max(0, ...faults.map((one) => one[of])))
+  const kinds = kindsIn(matrix)
+  const longest = (of: 'readsSilentMs' | 'writesSilentMs') => inSeconds(Math.max(0, ...faults.map((one) => one[of])))
   const page = await htmlReport({
     title: `Proof of rung ${rung}: ${held ? 'all promises were held' : 'not all promises were held'}`,
     lines: [
@@ -78,7 +77,12 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
           `${index + 1}: ${one.faults
             .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : `: ${error}`}`)
             .join(', ')}`,
-          ...[seconds(one.from), seconds(one.to - one.from), seconds(one.readsSilentMs), seconds(one.writesSilentMs)],
+          ...[
+            inSeconds(one.from),
+            inSeconds(one.to - one.from),
+            inSeconds(one.readsSilentMs),
+            inSeconds(one.writesSilentMs),
+          ],
           ...[`${short(100 * one.failing)} %`, one.effect],
         ]),
       },
