@@ -33,10 +33,17 @@ import { defineTopology } from 'rung'
 export default defineTopology({ rung: '10k', processes: { web: 2 }, log: { level: 'warn' } })
 \`\`\`
 
+A staging copy and the fleet of \`rung prove\` are isolated: settings that lead to what others rely on are not used there. They are
+${isolatedFrom()}.
+
 | variable | in the file | option | default | meaning |
 |---|---|---|---|---|
 ${rows.join('\n')}
 `
+}
+
+function isolatedFrom(): string {
+  return [...allSettings.values()].flatMap(({ variable, outside }) => (outside ? [`\`${variable}\``] : [])).join(', ')
 }
 
 /** The default, with the rungs and modes in which it is another one. */

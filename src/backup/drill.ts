@@ -61,7 +61,7 @@ export async function drill(options: DrillOptions): Promise<{ base: string; tabl
       window,
       target: { kind: 'point', name: point.name },
       into: path.join(folder, 'data'),
-      lasting: false,
+      isolated: true,
       onProgress: (stage, done, total) => {
         if (stage === 'copy' && done === 0) options.onProgress?.(`restoring ${window.base.id}`)
         if (stage === 'log' && done === total) options.onProgress?.('replaying the log')

@@ -22,8 +22,8 @@ export interface RestoreOptions {
   target: Target
   /** A folder that does not exist or is empty; it becomes a data directory of Rung. */
   into: string
-  /** Whether the result is kept; otherwise its timeline is not reserved in the archive. */
-  lasting: boolean
+  /** Whether the result is for trials: without the keys, marked so that it reaches nothing outside, and its timeline is not reserved. */
+  isolated: boolean
   onProgress?: (stage: 'copy' | 'log' | 'replay', done: number | string, total?: number) => void
   /** Called with the recovered server before it is stopped. */
   look?: (connection: ConnectionConfig) => Promise<void>
@@ -63,7 +63,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     for (const name of await readdir(walFolder(catalogue.folder))) {
       if (name.endsWith('.history')) await place(path.join(walFolder(catalogue.folder), name), data, name, launcher)
     }
-    const secrets = base.files.filter(({ name }) => name !== names.tar && name !== names.fileList)
+    const beside = base.files.filter(({ name }) => name !== names.tar && name !== names.fileList)
+    const secrets = options.isolated ? [] : beside
     for (const file of secrets) {
       const handle = await open(path.join(into, file.name), 'wx', 0o600)
       for await (const chunk of checked(path.join(from, file.name), file)) await handle.write(chunk)
@@ -71,8 +72,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       await handle.close()
     }
     const facts = await replay(options, binaries, launcher)
-    if (options.lasting) await reserveTimeline(data, catalogue.folder, facts.timeline)
-    await writeMarker(into, path.join(into, `.rung.json-${process.pid}`))
+    if (!options.isolated) await reserveTimeline(data, catalogue.folder, facts.timeline)
+    await writeMarker(into, options)
     return { base: base.id, ...facts, withSecret: secrets.length > 0 }
   } catch (error) {
     for (const name of await readdir(into)) await rm(path.join(into, name), { recursive: true, force: true })

@@ -28,6 +28,11 @@ export function settingsOf(
   return loadSettings({ env, options: { ...values, rung }, app }, cwd)
 }
 
+/** Says which settings a start does not use, because its data directory is isolated. */
+export function noteLeftOut({ leftOut }: LoadedSettings, { out }: Pick<Input, 'out'>): void {
+  if (leftOut.length > 0) out.note(`Not used, because this data directory is isolated: ${leftOut.join(', ')}`)
+}
+
 /** The bindings of a command that needs only the data; the other engines of the rung may be missing. */
 export async function toolBindings(input: Pick<Input, 'env' | 'values' | 'cwd'>, app?: string): Promise<ToolBindings> {
   return toolBindingsOf(await settingsOf(input, { app }), input.cwd)

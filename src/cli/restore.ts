@@ -49,8 +49,8 @@ const command: Command = {
   },
   async run(input) {
     const { cwd, out } = input
-    const to = required(input, 'to')
-    const { into, durationMs, lastTransactionAt, ...restored } = await restoreBy(input, to)
+    const to = required(input, command, 'to')
+    const { into, durationMs, lastTransactionAt, ...restored } = await restoreBy(input, command, to)
     const near = path.relative(cwd, into)
     const view = {
       ...restored,
@@ -75,11 +75,11 @@ const command: Command = {
 }
 export default command
 
-/** Restores what the options of a command say, to a time or to `latest`. */
-export async function restoreBy(input: Input, to: string, look?: RestoreOptions['look']) {
+/** Restores what the options of a command say, to a time or to `latest`; into an isolated data directory if a `look` changes it. */
+export async function restoreBy(input: Input, by: Command, to: string, look?: RestoreOptions['look']) {
   const { values, cwd, out } = input
   const time = to === 'latest' ? to : parseTime(to)
-  const into = path.resolve(cwd, required(input, 'into'))
+  const into = path.resolve(cwd, required(input, by, 'into'))
   const bindings = await toolBindings(input)
   const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
   const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
@@ -94,17 +94,17 @@ export async function restoreBy(input: Input, to: string, look?: RestoreOptions[
     window,
     target: time === 'latest' ? { kind: 'end' } : { kind: 'time', at: time },
     into,
-    lasting: true,
+    isolated: look !== undefined,
     onProgress: progress(out),
     ...(look && { look }),
   })
   return { ...restored, into, durationMs: Math.round(systemClock.ticks() - began) }
 }
 
-function required({ values }: Input, name: string): string {
+function required({ values }: Input, by: Command, name: string): string {
   const value = values[name]
   if (typeof value === 'string' && value !== '') return value
-  throw new RungError('COMMAND_INVALID', `--${name} is missing. See: rung restore --help`)
+  throw new RungError('COMMAND_INVALID', `--${name} is missing. See: rung ${by.name} --help`)
 }
 
 function parseTime(text: string): number {

@@ -1,8 +1,6 @@
-import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { type Masked, maskPersonal } from '../backup/staging.ts'
 import { formatMs } from '../kernel/units.ts'
-import { rootFile } from '../runtime/secrets.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { restoreBy, restoreOptions } from './restore.ts'
 import { tableLines } from './table.ts'
@@ -24,18 +22,17 @@ const staging: Command = {
     'Jobs, events, sessions, recorded answers and the search are emptied: no mail is sent again.',
     'The keys are new, so no token of the original is valid there. Uploaded files are not copied.',
   ].join('\n'),
-  examples: ['rung staging --into .staging', 'NODE_ENV=test RUNG_DATA=.staging rung up 100k'],
+  examples: ['rung staging --into .staging', 'NODE_ENV=development RUNG_DATA=.staging rung up 100k'],
   options: { ...settingOptions('process.dataDir'), ...restoreOptions },
   async run(input) {
     const { cwd, out } = input
     let masked: Masked | undefined
-    const { into, durationMs, base } = await restoreBy(input, 'latest', async (connection) => {
+    const { into, durationMs, base } = await restoreBy(input, staging, 'latest', async (connection) => {
       out.note('masking personal data')
       masked = await maskPersonal(connection)
     })
-    await rm(rootFile(into), { force: true })
     const near = path.relative(cwd, into)
-    const start = `NODE_ENV=test RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung up`
+    const start = `NODE_ENV=development RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung up`
     return result({ into, base, durationMs, start, ...masked! }, ({ columns, emptied }) => {
       out.line(`Restored and masked in ${formatMs(durationMs)}`)
       const rows = columns.map(({ column, as, rows }) => [column, as, rows.toLocaleString('en')])

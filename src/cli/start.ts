@@ -20,7 +20,7 @@ import { createLog } from '../runtime/log.ts'
 import { outliveStrayErrors } from '../runtime/stray-errors.ts'
 import { type Bindings, bindingsOf } from '../topology/bindings.ts'
 import { type Command, type Input, present, result, settingOptions } from './command.ts'
-import { settingsOf } from './input-settings.ts'
+import { noteLeftOut, settingsOf } from './input-settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
@@ -65,7 +65,9 @@ async function serve(input: Input): Promise<Running> {
   const began = systemClock.ticks()
   const { cwd, positionals } = input
   const file = requireApp(positionals[0], cwd)
-  const bindings = bindingsOf(await settingsOf(input, { app: file }), cwd)
+  const settings = await settingsOf(input, { app: file })
+  noteLeftOut(settings, input)
+  const bindings = bindingsOf(settings, cwd)
   const app = await loadApp(file, cwd)
   if (bindings.data.engine === 'external') return startApp(input, bindings, app, file, began)
   await openDataDir(bindings.dataDir)

@@ -37,7 +37,7 @@ import { databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
 import { deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
-import { rungAndApp, settingsOf } from './input-settings.ts'
+import { noteLeftOut, rungAndApp, settingsOf } from './input-settings.ts'
 import { noteKept } from './kept-notes.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
@@ -82,6 +82,7 @@ const up: Command = {
     const { rung, app } = rungAndApp(input.positionals)
     const appFile = requireApp(app, cwd)
     const settings = await settingsOf(input, { app: appFile, rung })
+    noteLeftOut(settings, input)
     const deployment = deploymentOf(settings, engines)
     const dataDir = dataDirOf(settings, cwd)
     checkEngines(deployment)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { guardBy } from '../chaos/guard.ts'
+import { writeMarker } from '../engines/postgres/data-dir.ts'
 import { RungError } from '../kernel/errors.ts'
 
 export interface ProofFleet {
@@ -22,7 +23,8 @@ export interface FleetOptions {
 }
 
 /**
- * Starts a fleet of its own for a proof, in a data directory of its own. It ends with this process, however that ends.
+ * Starts a fleet of its own for a proof, in a data directory of its own, which is isolated: what the environment and `rung.config.ts` say of
+ * databases, buckets and mail servers is not used. It ends with this process, however that ends.
  * @throws PROOF_FAILED, with what the fleet has said
  */
 export async function startFleet({
@@ -35,6 +37,7 @@ export async function startFleet({
   over,
 }: FleetOptions): Promise<ProofFleet> {
   const [program, ...args] = rungCommand
+  await writeMarker(dataDir, { isolated: true })
   const callOff = guardBy([...rungCommand, 'stop', '--data', dataDir])
   const child = spawn(program!, [...args, 'up', rung, app, '--port', '0', '--data', dataDir, '--json'], {
     cwd,

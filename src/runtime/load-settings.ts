@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { isIsolated } from '../engines/postgres/data-dir.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
-import { readSettings, type Settings, type Sources } from '../topology/read-settings.ts'
+import { readSetting, readSettings, type Settings, type Sources } from '../topology/read-settings.ts'
 import { noConfig, settings } from '../topology/settings.ts'
 import { findApp } from './load-app.ts'
 
@@ -15,15 +16,20 @@ export interface LoadedSettings extends Settings {
 
 /**
  * The settings of every command and of scripts: `rung.config.ts` beside the app, otherwise in `cwd`; over it the environment,
- * and over both the options.
+ * and over both the options. For an isolated data directory those that lead outside are left out, except what the supervisor of its
+ * fleet tells its processes.
  * @param app the file of the app, as given on the command line; found by the usual rule unless given
  * @throws CONFIG_INVALID; APP_NOT_FOUND where an app was named that is not there
  */
 export async function loadSettings(
-  { env, options, app }: Omit<Sources, 'file'> & { app?: string | undefined },
+  { env, options, app }: Omit<Sources, 'file' | 'isolated'> & { app?: string | undefined },
   cwd: string,
 ): Promise<LoadedSettings> {
-  const sources = { env, ...(options && { options }) }
+  const given = { env, ...(options && { options }) }
+  const isolated =
+    readSetting(settings.process.inFleet, given) === 'off' &&
+    (await isIsolated(path.resolve(cwd, readSetting(settings.process.dataDir, given))))
+  const sources = { ...given, isolated }
   const file = configFile(env[settings.process.config.variable] || undefined, app, cwd)
   if (file === undefined) return { ...readSettings(sources), file }
   let exported: { default?: unknown }

@@ -10,6 +10,8 @@ export interface Sources {
   env: Readonly<Record<string, string | undefined>>
   /** By their names without dashes; options that are not settings are ignored. */
   options?: Readonly<Record<string, string | boolean | undefined>>
+  /** Whether settings that lead outside are left out. */
+  isolated?: boolean
 }
 
 /** A given value, and its name in messages: `PORT`, `--port`, `http.port of rung.config.ts`. */
@@ -24,6 +26,8 @@ export interface Settings<V = Values> {
   readonly values: V
   /** The given values by path, without defaults. */
   readonly given: ReadonlyMap<string, Given>
+  /** Names of given settings that were left out, as their author wrote them. */
+  readonly leftOut: readonly string[]
 }
 
 /** Returns every row of a table by its path: `data.url`. */
@@ -43,12 +47,14 @@ export const allSettings = rowsOf(settings)
  */
 export function readSettings(sources: Sources): Settings {
   checkNames(sources.env)
-  const given = readGiven(settings, sources)
+  const all = readGiven(settings, sources)
+  const isLeftOut = (path: string) => sources.isolated === true && allSettings.get(path)!.outside
+  const given = new Map([...all].filter(([path]) => !isLeftOut(path)))
   const mode = (given.get('process.mode')?.value as Values['process']['mode'] | undefined) ?? 'production'
   const preset = rungs[(given.get('rung')?.value as Values['rung'] | undefined) ?? '1k']
   const values = fill(settings, given, (row) => row.default({ preset, mode }))
   checkTogether(values)
-  return { values, given }
+  return { values, given, leftOut: [...all].flatMap(([path, { called }]) => (isLeftOut(path) ? [called] : [])) }
 }
 
 /**

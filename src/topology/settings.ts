@@ -33,6 +33,8 @@ export interface Setting<T = unknown, F extends boolean = boolean> {
   readonly inFile: F
   /** Whether its value is never shown: it is a secret, or may contain a password. */
   readonly secret: boolean
+  /** Whether it leads to what others rely on: a server, a bucket, a folder, keys. An isolated data directory does not use it. */
+  readonly outside: boolean
   /** One sentence. */
   readonly help: string
   default(context: DefaultContext): T
@@ -59,7 +61,11 @@ interface Row<F> {
   option?: string
   file?: F
   secret?: boolean
+  outside?: boolean
 }
+
+/** Free text may name a system that others rely on: the author of such a setting decides. */
+type Decided<T> = string extends (T extends readonly (infer One)[] ? One : T) ? { outside: boolean } : object
 
 /** A value, or a function of the rung and the mode. */
 interface Default<T> {
@@ -69,12 +75,15 @@ interface Default<T> {
 /** Creates a row. Without a default its value may be `undefined`. */
 export function setting<T, const F extends boolean = true>(
   type: SettingType<T>,
-  row: Row<F> & Default<NoInfer<T>>,
+  row: Row<F> & Default<NoInfer<T>> & Decided<T>,
 ): Setting<T, F>
-export function setting<T, const F extends boolean = true>(type: SettingType<T>, row: Row<F>): Setting<T | undefined, F>
+export function setting<T, const F extends boolean = true>(
+  type: SettingType<T>,
+  row: Row<F> & Decided<T>,
+): Setting<T | undefined, F>
 export function setting<T>(
   type: SettingType<T>,
-  { env, help, option, file = true, secret = false, ...rest }: Row<boolean> & Partial<Default<T>>,
+  { env, help, option, file = true, secret = false, outside = false, ...rest }: Row<boolean> & Partial<Default<T>>,
 ): Setting<T | undefined> {
   const otherwise = rest.default
   return {
@@ -83,6 +92,7 @@ export function setting<T>(
     option,
     inFile: file,
     secret,
+    outside,
     help,
     default: (context) =>
       typeof otherwise === 'function' ? (otherwise as (context: DefaultContext) => T)(context) : otherwise,
@@ -114,16 +124,19 @@ export const settings = {
   processes: {
     web: setting(wholeOrRange(1, 64), {
       env: 'RUNG_WEB',
+      outside: false,
       option: 'web',
       help: 'Number of processes that answer requests; 2..8 leaves it to the autoscaler. Without shared counts each admits its share of a limit.',
     }),
     worker: setting(wholeOrRange(0, 64), {
       env: 'RUNG_WORKER',
+      outside: false,
       option: 'worker',
       help: 'Number of processes that run jobs and handle events; also 1..4. The rung has defaults for both numbers.',
     }),
     schedule: setting(schedule, {
       env: 'RUNG_WEB_SCHEDULE',
+      outside: false,
       default: [],
       help: 'Least numbers of web processes that are autoscaled, by times in UTC: mon-fri 08:00-18:00 4; several are separated by commas.',
     }),
@@ -135,6 +148,7 @@ export const settings = {
     }),
     zones: setting(names, {
       env: 'RUNG_ZONES',
+      outside: false,
       default: [],
       help: 'Zones over which rung up spreads web and worker processes and the servers of its database, separated by commas.',
     }),
@@ -142,7 +156,12 @@ export const settings = {
   http: {
     host: setting(
       text((value) => /^[\w.:-]+$/.test(value), 'be a name or an address', 'address'),
-      { env: 'HOST', default: ({ preset }) => preset.http.host, help: 'The address on which clients connect.' },
+      {
+        env: 'HOST',
+        outside: false,
+        default: ({ preset }) => preset.http.host,
+        help: 'The address on which clients connect.',
+      },
     ),
     port: setting(whole(0, 65_535), {
       env: 'PORT',
@@ -152,6 +171,7 @@ export const settings = {
     }),
     trustProxy: setting(networks, {
       env: 'RUNG_TRUST_PROXY',
+      outside: false,
       default: [],
       help: 'Proxies whose X-Forwarded-For is trusted, besides those that the app names.',
     }),
@@ -159,11 +179,13 @@ export const settings = {
   data: {
     url: setting(url(isPostgresUrl, postgresForm), {
       env: 'DATABASE_URL',
+      outside: true,
       secret: true,
       help: 'A running Postgres; without it Rung starts one in the data directory.',
     }),
     readUrls: setting(urls(isPostgresUrl, postgresForm), {
       env: 'DATABASE_READ_URL',
+      outside: true,
       secret: true,
       default: [],
       help: 'Running replicas of that Postgres, for reads; several are separated by commas.',
@@ -200,6 +222,7 @@ export const settings = {
       url((value) => parseRedisUrl(value) !== undefined, 'redis://:password@host:6379 or rediss://…'),
       {
         env: 'RUNG_REDIS_URL',
+        outside: true,
         secret: true,
         help: 'A running Redis or Valkey for the layer of the cache that all processes share.',
       },
@@ -228,11 +251,12 @@ export const settings = {
   cdn: {
     name: setting(oneOf([...cdnNames, noCdn]), {
       env: 'RUNG_CDN',
+      outside: true,
       help: 'A CDN in front of everything, which is purged by tags.',
     }),
     id: setting(
       text((value) => /^[\w-]+$/.test(value), 'be the id of the service (Fastly) or the zone (Cloudflare)', 'id'),
-      { env: 'RUNG_CDN_ID', help: 'The service (Fastly) or the zone (Cloudflare).' },
+      { env: 'RUNG_CDN_ID', outside: true, help: 'The service (Fastly) or the zone (Cloudflare).' },
     ),
     url: setting(
       text(
@@ -240,10 +264,11 @@ export const settings = {
         'have the form https://api.example.org, without a slash at its end',
         'url',
       ),
-      { env: 'RUNG_CDN_URL', help: 'The purge API, if it is not the vendor’s.' },
+      { env: 'RUNG_CDN_URL', outside: true, help: 'The purge API, if it is not the vendor’s.' },
     ),
     token: setting(text(isWord, 'be a token that may purge, without blanks'), {
       env: 'RUNG_CDN_TOKEN',
+      outside: true,
       file: false,
       secret: true,
       help: 'A token that may purge the CDN, and nothing else.',
@@ -254,6 +279,7 @@ export const settings = {
       url((value) => parseS3Url(value) !== undefined, 's3://key:secret@host/bucket?region=eu-central-1'),
       {
         env: 'RUNG_S3_URL',
+        outside: true,
         secret: true,
         help: 'The bucket of an S3 store for files; without it they are in the data directory.',
       },
@@ -269,6 +295,7 @@ export const settings = {
       url((value) => parseSmtpUrl(value) !== undefined, 'smtp://user:password@host:587 or smtps://…'),
       {
         env: 'RUNG_SMTP_URL',
+        outside: true,
         secret: true,
         help: 'The server that sends mail; without it mail is written into the data directory.',
       },
@@ -279,12 +306,13 @@ export const settings = {
         'be an address such as shop@example.org or Shop <shop@example.org>',
         'address',
       ),
-      { env: 'RUNG_MAIL_FROM', help: 'The sender of mail that names none; needed with a mail server.' },
+      { env: 'RUNG_MAIL_FROM', outside: false, help: 'The sender of mail that names none; needed with a mail server.' },
     ),
   },
   backup: {
     dir: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_BACKUP_DIR',
+      outside: true,
       help: 'The folder to which Rung’s own Postgres is archived continuously.',
     }),
     keep: setting(whole(1, 10_000), {
@@ -344,6 +372,7 @@ export const settings = {
     }),
     dataDir: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_DATA',
+      outside: false,
       option: 'data',
       file: false,
       default: '.rung',
@@ -351,6 +380,7 @@ export const settings = {
     }),
     config: setting(text(Boolean, `name a file, or be ${noConfig}`, 'file'), {
       env: 'RUNG_CONFIG',
+      outside: false,
       file: false,
       help: 'The file to read instead of rung.config.ts; none: no file is read.',
     }),
@@ -363,11 +393,13 @@ export const settings = {
     }),
     zone: setting(text(isName, 'be a name in small letters', 'name'), {
       env: 'RUNG_ZONE',
+      outside: false,
       file: false,
       help: 'The zone in which this process runs, for its log and its metrics; rung up sets it.',
     }),
     build: setting(text(isBuild, 'have at most 64 letters, digits, dots and dashes', 'id'), {
       env: 'RUNG_BUILD',
+      outside: false,
       file: false,
       help: 'The id of the code, a commit for example; without it one is made from the files of the app.',
     }),
@@ -381,6 +413,7 @@ export const settings = {
       text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),
       {
         env: 'RUNG_SECRET',
+        outside: true,
         file: false,
         secret: true,
         help: 'The root of all keys; without it one is created in the data directory.',
@@ -388,22 +421,26 @@ export const settings = {
     ),
     testServer: setting(url(isPostgresUrl, postgresForm), {
       env: 'RUNG_TEST_SERVER',
+      outside: false,
       file: false,
       secret: true,
       help: 'The Postgres server on which tests create their databases; "rung test" sets it.',
     }),
     testReplica: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_TEST_REPLICA',
+      outside: false,
       file: false,
       help: 'The folder of a late replica of that server; "rung test --lag" sets it.',
     }),
     testNodes: setting(text(Boolean, 'name a folder', 'folder'), {
       env: 'RUNG_TEST_NODES',
+      outside: false,
       file: false,
       help: 'The folder of a run on two nodes: each test app runs on two nodes, and records in it whether it could; "rung test --nodes 2" sets it.',
     }),
     poolerUrl: setting(url(isPostgresUrl, 'postgres://user:password@host:6432'), {
       env: 'RUNG_POOLER_URL',
+      outside: true,
       file: false,
       secret: true,
       help: 'The pooler, with a database for each server and target: postgres.read, postgres-2.read.',
@@ -414,10 +451,16 @@ export const settings = {
         'have the form http://127.0.0.1:9001, without a path',
         'url',
       ),
-      { env: 'RUNG_EDGE_URL', file: false, help: 'The page cache’s own address, through which pages are purged.' },
+      {
+        env: 'RUNG_EDGE_URL',
+        outside: true,
+        file: false,
+        help: 'The page cache’s own address, through which pages are purged.',
+      },
     ),
     edgeSecret: setting(text(isWord, 'be a word without blanks'), {
       env: 'RUNG_EDGE_SECRET',
+      outside: true,
       file: false,
       secret: true,
       help: 'The secret of the page cache’s own address.',
@@ -427,11 +470,13 @@ export const settings = {
   telemetry: {
     endpoint: setting(text(Boolean, 'be a URL', 'url'), {
       env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+      outside: true,
       file: false,
       help: 'Where spans are sent; needs the OpenTelemetry SDK.',
     }),
     tracesEndpoint: setting(text(Boolean, 'be a URL', 'url'), {
       env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+      outside: true,
       file: false,
       help: 'Where spans are sent, as a complete URL.',
     }),
@@ -443,6 +488,7 @@ export const settings = {
     }),
     service: setting(text(Boolean, 'be a name'), {
       env: 'OTEL_SERVICE_NAME',
+      outside: false,
       file: false,
       help: 'The name of the service in traces; by default that of the app.',
     }),

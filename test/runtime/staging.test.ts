@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { backupDirOf, done, rung } from '../support/backups.ts'
+import { backupDirOf, done, filesOf, rung } from '../support/backups.ts'
 import { sameExit, withScratch } from '../support/process.ts'
 
 const app = fileURLToPath(new URL('../../examples/conduit/app.ts', import.meta.url))
@@ -51,10 +51,18 @@ it('is the latest backup without what is personal, and does nothing by itself', 
       ],
     )
     for (const table of ['rung.job', 'rung.session', 'rung.idempotency']) assert.ok(emptied.includes(table), table)
-    assert.match(start, /^NODE_ENV=test RUNG_DATA=\S+ rung up$/)
+    assert.match(start, /^NODE_ENV=development RUNG_DATA=\S+ rung up$/)
     assert.ok(!existsSync(path.join(into, 'secret')))
 
-    const copy = await scratch.start({ app, dataDir: into })
+    // Whoever starts it, also with the environment of the original.
+    const outside = {
+      DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none',
+      RUNG_S3_URL: 's3://key:secret@127.0.0.1:1/bucket',
+      RUNG_BACKUP_DIR: backupDirOf(scratch),
+      RUNG_SECRET: await readFile(path.join(scratch.dataDir, 'secret'), 'utf8'),
+    }
+    const copy = await scratch.start({ app, dataDir: into, env: outside })
+    assert.match(copy.stderr(), new RegExp(`isolated: ${Object.keys(outside).join(', ')}$`, 'm'))
     const other = await scratch.connect(into)
     const { rows } = await other.query('select username, email, bio, image from identity.account order by id')
     assert.match(rows[0].username, /^p[0-9a-f]{15}$/)
@@ -76,6 +84,7 @@ it('is the latest backup without what is personal, and does nothing by itself', 
     assert.equal((await post(`${copy.url}/api/users/login`, { user: people[0]! })).status, 401)
     await other.end()
     sameExit(await copy.stop(), 0)
+    assert.deepEqual(await filesOf(scratch, /00000002(\/|\.history)/), [], 'nothing of its timeline is in the archive')
 
     await sql.query('alter table identity.account add column phone text')
     await done(scratch, ['backup'])

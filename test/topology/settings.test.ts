@@ -13,7 +13,7 @@ import {
   readSettings,
   type Sources,
 } from '../../src/topology/read-settings.ts'
-import { whole } from '../../src/topology/setting-types.ts'
+import { text, whole } from '../../src/topology/setting-types.ts'
 import { setting } from '../../src/topology/settings.ts'
 import { databaseConnections, poolerConnections } from '../../src/topology/topology.ts'
 import { topologyOf as topologyFrom } from '../../src/topology/topology-of.ts'
@@ -262,6 +262,24 @@ describe('a setting that is wrong', () => {
       )
     })
   }
+
+  it('leads nowhere outside if its data directory is isolated', () => {
+    const named = [...allSettings].filter(([path]) => /url$|Urls$|secret$|token$|^backup\.dir$|endpoint$/i.test(path))
+    assert.deepEqual(
+      named.filter(([, { outside }]) => !outside).map(([path]) => path),
+      [],
+    )
+    const file = { data: { url: 'postgres://a/b', replicas: 1 }, mail: { url: 'smtp://m', from: 'a@b.test' } }
+    const env = { RUNG_SECRET: 'x'.repeat(32), RUNG_CDN: 'fastly', RUNG_CDN_ID: 'x', RUNG_WEB: '2' }
+    const { given, leftOut } = readSettings({ file, env, isolated: true })
+    assert.deepEqual([...given.keys()].sort(), ['data.replicas', 'mail.from', 'processes.web'])
+    assert.deepEqual(leftOut.toSorted(), [
+      ...['RUNG_CDN', 'RUNG_CDN_ID', 'RUNG_SECRET', 'data.url of rung.config.ts', 'mail.url of rung.config.ts'],
+    ])
+    assert.deepEqual(readSettings({ file, env }).leftOut, [])
+    // @ts-expect-error The author of a setting that may name a system must say whether it does.
+    setting(text(Boolean, 'be anything'), { env: 'X', help: 'X.' })
+  })
 
   it('can be told without its passwords', () => {
     const cdn = { RUNG_CDN: 'cloudflare', RUNG_CDN_ID: '023e105f4ecef8ad9ca31a8372d0c353', RUNG_CDN_TOKEN: 'hidden' }

@@ -20,10 +20,10 @@ const layout = 1
  * @throws DATA_DIR_UNWRITABLE, DATA_DIR_FOREIGN, DATA_DIR_VERSION
  */
 export async function openDataDir(root: string): Promise<DataDir> {
-  const draft = path.join(root, `.${marker}-${process.pid}`)
+  const draft = draftIn(root)
   try {
     await createWritable(root, draft)
-    await checkMarker(root, draft)
+    await checkMarker(root)
     await removeDrafts(root)
   } finally {
     await rm(draft, { force: true }).catch(() => {})
@@ -67,7 +67,7 @@ async function makeFolder(folder: string): Promise<void> {
   })
 }
 
-async function checkMarker(root: string, draft: string): Promise<void> {
+async function checkMarker(root: string): Promise<void> {
   const file = path.join(root, marker)
   const names = await readdir(root)
   if (!names.includes(marker)) {
@@ -78,10 +78,10 @@ async function checkMarker(root: string, draft: string): Promise<void> {
         `${root} is not empty and was not created by Rung (it holds ${foreign.slice(0, 3).join(', ')}). Set RUNG_DATA to an empty or a new folder.`,
       )
     }
-    await writeMarker(root, draft)
+    await writeMarker(root)
     return
   }
-  const found = layoutOf(await readFile(file, 'utf8').catch(() => ''))
+  const found = (await readMarker(root))?.layout
   if (found === undefined) {
     throw new RungError(
       'DATA_DIR_FOREIGN',
@@ -96,20 +96,36 @@ async function checkMarker(root: string, draft: string): Promise<void> {
   }
 }
 
+interface Marker {
+  layout: number
+  postgres: number
+  /** Whoever starts something on this directory, no setting leads it outside: it is there for trials. */
+  isolated?: true
+}
+
 /** Marks `root` as Rung's; the marker exists completely or not at all. */
-export async function writeMarker(root: string, draft: string): Promise<void> {
-  await writeFile(draft, `${JSON.stringify({ layout, postgres: postgresMajor })}\n`, { mode: 0o600 })
+export async function writeMarker(root: string, { isolated = false } = {}): Promise<void> {
+  const draft = draftIn(root)
+  const content: Marker = { layout, postgres: postgresMajor, ...(isolated && { isolated }) }
+  await writeFile(draft, `${JSON.stringify(content)}\n`, { mode: 0o600 })
   await rename(draft, path.join(root, marker))
 }
 
-function layoutOf(text: string): number | undefined {
+/** Whether the settings of what runs here must not lead outside: a staging copy, or the fleet of a proof. */
+export async function isIsolated(root: string): Promise<boolean> {
+  return (await readMarker(root))?.isolated === true
+}
+
+async function readMarker(root: string): Promise<Marker | undefined> {
   try {
-    const { layout } = JSON.parse(text) as { layout?: unknown }
-    return typeof layout === 'number' ? layout : undefined
+    const found = JSON.parse(await readFile(path.join(root, marker), 'utf8')) as Marker | null
+    return typeof found?.layout === 'number' ? found : undefined
   } catch {
     return undefined
   }
 }
+
+const draftIn = (root: string) => path.join(root, `.${marker}-${process.pid}`)
 
 async function checkVersion(postgres: string): Promise<void> {
   const text = await readFile(path.join(postgres, 'PG_VERSION'), 'utf8').catch(() => undefined)
