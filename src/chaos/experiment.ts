@@ -22,16 +22,16 @@ export interface Round {
   readonly faults: readonly Outcome[]
   /** When its first fault was about to be injected, in ms since the beginning of all. */
   readonly beganAtMs: number
+  /** When all parts ran again, or were no longer waited for. */
+  readonly endedAtMs: number
   /** From the end of the faults until all parts ran again, in ms; `null` if that took too long. */
   readonly wholeAfterMs: number | null
-  /** The longest time in which no request to the fleet was answered, in ms. */
-  readonly silentMs: number
 }
 
 export interface RunOptions {
   dataDir: string
-  /** Where clients connect. */
-  url: string
+  /** The beginning of all, from which times count, in ticks. Default: now. */
+  began?: number
   /** No round begins later than this, in ms since the beginning of all. Default: all rounds are run. */
   noneAfterMs?: number
   over: AbortSignal
@@ -43,34 +43,27 @@ export const wholeWithinMs = 60_000
 
 /** Injects the faults of a schedule at their times. Ends early if the fleet does not become whole, or by `over`. */
 export async function runSchedule(planned: readonly Planned[], options: RunOptions): Promise<Round[]> {
-  const { dataDir, url, over, tell, noneAfterMs = Number.POSITIVE_INFINITY } = options
-  const began = systemClock.ticks()
-  const client = watchAnswers(url)
+  const { dataDir, began = systemClock.ticks(), over, tell, noneAfterMs = Number.POSITIVE_INFINITY } = options
+  const sinceBegan = () => Math.round(systemClock.ticks() - began)
   const rounds: Round[] = []
-  try {
-    for (const faults of Map.groupBy(planned, ({ round }) => round).values()) {
-      const first = faults[0]!.atMs
-      await until(began + first, over)
-      const lateMs = systemClock.ticks() - began - first
-      if (over.aborted || first + lateMs > noneAfterMs) break
-      client.take()
-      const outcomes = await Promise.all(
-        faults.map(async (one) => {
-          await until(began + lateMs + one.atMs, over)
-          return strikePlanned(one, began, options)
-        }),
-      )
-      const wholeAfterMs = (await untilWhole(dataDir, wholeWithinMs, over)) ?? null
-      const beganAtMs = Math.round(first + lateMs)
-      rounds.push({ faults: outcomes, beganAtMs, wholeAfterMs, silentMs: client.take() })
-      if (wholeAfterMs !== null) continue
-      if (!over.aborted) tell('Not all parts run again, so the run ends. See: rung ps')
-      break
-    }
-    return rounds
-  } finally {
-    client.end()
+  for (const faults of Map.groupBy(planned, ({ round }) => round).values()) {
+    const first = faults[0]!.atMs
+    await until(began + first, over)
+    const beganAtMs = sinceBegan()
+    if (over.aborted || beganAtMs > noneAfterMs) break
+    const outcomes = await Promise.all(
+      faults.map(async (one) => {
+        await until(began + beganAtMs + one.atMs - first, over)
+        return strikePlanned(one, began, options)
+      }),
+    )
+    const wholeAfterMs = (await untilWhole(dataDir, wholeWithinMs, over)) ?? null
+    rounds.push({ faults: outcomes, beganAtMs, endedAtMs: sinceBegan(), wholeAfterMs })
+    if (wholeAfterMs !== null) continue
+    if (!over.aborted) tell('Not all parts run again, so no further fault is injected.')
+    break
   }
+  return rounds
 }
 
 const until = (ticks: number, over: AbortSignal) =>
@@ -105,50 +98,5 @@ async function runningPart(name: string, dataDir: string, over: AbortSignal): Pr
       const isAway = isRungError(error, 'CHAOS_NO_EFFECT') || isRungError(error, 'COMMAND_INVALID')
       if (!isAway || over.aborted || systemClock.ticks() > giveUpAt) throw error
     }
-  }
-}
-
-const askEveryMs = 50
-const answerWithinMs = 2_000
-
-/**
- * Asks a fleet again and again, as a client does, and measures how long it does not answer. Each question has an address of its own, so that
- * a process answers it and no cache does; that it is not found is an answer too.
- */
-function watchAnswers(url: string) {
-  const ending = new AbortController()
-  let answeredAt = systemClock.ticks()
-  let longestMs = 0
-  let count = 0
-  async function ask(): Promise<void> {
-    const late = AbortSignal.timeout(answerWithinMs)
-    count += 1
-    const ok = await fetch(`${url}/?rung-chaos=${count}`, { signal: AbortSignal.any([late, ending.signal]) }).then(
-      async (answer) => {
-        await answer.body?.cancel()
-        return answer.status < 500
-      },
-      () => false,
-    )
-    const now = systemClock.ticks()
-    if (!ok) return
-    longestMs = Math.max(longestMs, now - answeredAt)
-    answeredAt = now
-  }
-  const asking = (async () => {
-    for (;;) {
-      await ask()
-      await sleep(askEveryMs, ending.signal)
-    }
-  })()
-  asking.catch(() => {}) // it ends by its signal
-  return {
-    /** Returns the longest time without an answer since the last call. */
-    take(): number {
-      const ms = Math.round(Math.max(longestMs, systemClock.ticks() - answeredAt))
-      longestMs = 0
-      return ms
-    },
-    end: () => ending.abort(),
   }
 }

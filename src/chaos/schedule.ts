@@ -16,7 +16,10 @@ export interface Planned {
 
 export interface ScheduleOptions {
   readonly seed: number
+  /** When the last fault is over, in ms since the beginning of all. */
   readonly forMs: number
+  /** Before the first pause, in ms. Default 0. */
+  readonly quietMs?: number
   readonly faults: readonly Pick<Fault, 'name' | 'on' | 'lasts'>[]
   readonly parts: readonly { readonly name: string; readonly kind: Kind }[]
   /** Two faults in each round, on different parts. */
@@ -29,7 +32,7 @@ const forMsMax = 6_000
 const pauseMs = { min: 1_000, max: 4_000 }
 
 /** Returns which fault strikes which part when. Pure: the same options have the same schedule. */
-export function scheduleOf({ seed, forMs, faults, parts, pairs }: ScheduleOptions): Planned[] {
+export function scheduleOf({ seed, forMs, quietMs = 0, faults, parts, pairs }: ScheduleOptions): Planned[] {
   const random = seededRandom(seed)
   const targets = targetsIn(parts)
   const all = faults.flatMap((fault) => {
@@ -53,7 +56,7 @@ export function scheduleOf({ seed, forMs, faults, parts, pairs }: ScheduleOption
     const lastsMs = Math.round(forMsMin + random() * (forMsMax - forMsMin))
     return { fault: fault.name, part: part.name, forMs: fault.lasts ? lastsMs : 0 }
   }
-  for (let [round, atMs] = [1, 0]; ; round += 1) {
+  for (let [round, atMs] = [1, quietMs]; ; round += 1) {
     atMs += Math.round(pauseMs.min + random() * (pauseMs.max - pauseMs.min))
     const first = draw()
     if (!first || atMs + first.forMs > forMs) return planned

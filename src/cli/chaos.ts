@@ -4,11 +4,13 @@ import { checkFit, faultCalled, faults, partsInWords } from '../chaos/faults.ts'
 import { fleetParts, fleetToStrike, partsCalled, untilWhole } from '../chaos/parts.ts'
 import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
 import { scheduleOf } from '../chaos/schedule.ts'
+import { longestSilence } from '../chaos/silence.ts'
 import { hold } from '../chaos/strike.ts'
+import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
-import { systemRandom } from '../kernel/random.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
-import { type Command, hanging, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
+import { type Command, hanging, type Input, type Result, result, settingOptions } from './command.ts'
+import { faultsChosen, seedChosen } from './fault-options.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { interruptible } from './interruptible.ts'
 import { tableLines } from './table.ts'
@@ -127,24 +129,20 @@ async function byHand(fault: Fault, words: readonly string[], dataDir: string, i
 }
 
 const runForDefault: Duration = '1m'
-const seedMax = 2 ** 31
 
 /** Many faults, by a schedule. */
 async function run(dataDir: string, input: Input): Promise<Result> {
   const { out, values } = input
   if (values.with !== undefined) throw invalid('A run uses the default strengths, so --with does not fit it.')
-  const otherwise = 1 + Math.floor(systemRandom() * (seedMax - 1))
-  const seed = numberOption(input, 'seed', { max: seedMax, otherwise })
+  const seed = seedChosen(input)
   const forText = (values.for ?? runForDefault) as Duration
-  const chosen =
-    values.faults === undefined
-      ? faults.filter(({ problem }) => problem?.(dataDir) === undefined)
-      : String(values.faults).split(',').map(faultCalled)
+  const chosen = faultsChosen(input, dataDir)
   const { url } = await fleetToStrike(dataDir)
   const pairs = values.pairs === true
   const parts = await fleetParts(dataDir)
   const planned = scheduleOf({ seed, forMs: toMs(forText), faults: chosen, parts, pairs })
-  const head = `Seed ${seed}, ${planned.length} faults. The same again: rung chaos run --seed ${seed} --for ${forText}${pairs ? ' --pairs' : ''}`
+  const more = `${pairs ? ' --pairs' : ''}${values.faults === undefined ? '' : ` --faults ${values.faults}`}`
+  const head = `Seed ${seed}, ${planned.length} faults. To repeat it: rung chaos run --seed ${seed} --for ${forText}${more}`
   if (values.plan) {
     return result({ seed, schedule: planned }, () => {
       out.line(head)
@@ -153,7 +151,13 @@ async function run(dataDir: string, input: Input): Promise<Result> {
   }
   out.note(head)
   return interruptible(dataDir, async (over) => {
-    const rounds = await runSchedule(planned, { dataDir, url, over, tell: out.note })
+    const client = watchAnswers(url)
+    const began = systemClock.ticks()
+    const ran = await runSchedule(planned, { dataDir, began, over, tell: out.note }).finally(client.end)
+    const answers = client.answers.map((at) => at - began)
+    const rounds = ran.map((round) => {
+      return { ...round, silentMs: longestSilence(answers, round.beganAtMs, round.endedAtMs) }
+    })
     const outcomes = rounds.flatMap((round) => round.faults)
     const failed = outcomes.filter(({ error }) => error !== undefined)
     const isWhole = rounds.every(({ wholeAfterMs }) => wholeAfterMs !== null)
@@ -175,7 +179,7 @@ async function run(dataDir: string, input: Input): Promise<Result> {
 const widths = [-6, nameWidth, 12, -7, -8, -8]
 
 /** One line for each fault; the last one of a round that was run also says what came of it. */
-function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): string[] {
+function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round> & { silentMs?: number })[]): string[] {
   const wholeIn = (ms: number | null | undefined) =>
     ms === null ? 'no' : ms === undefined ? '' : formatMs(Math.max(1, ms))
   const lines = rounds.flatMap(({ faults, wholeAfterMs, silentMs }) =>
@@ -188,6 +192,37 @@ function timeline(rounds: readonly (Pick<Round, 'faults'> & Partial<Round>)[]): 
   )
   const ran = rounds.some(({ silentMs }) => silentMs !== undefined)
   return [...tableLines(widths, [['at', 'fault', 'part', 'for', ...(ran ? ['whole', 'silent'] : ['', ''])]]), ...lines]
+}
+
+const askEveryMs = 50
+const answerWithinMs = 2_000
+
+/**
+ * Asks a fleet again and again, as a client does, and notes when it has answered. Each question has an address of its own, so that a process
+ * answers it and no cache does; that it is not found is an answer too.
+ */
+function watchAnswers(url: string): { answers: readonly number[]; end(): void } {
+  const ending = new AbortController()
+  const answers: number[] = []
+  async function ask(count: number): Promise<void> {
+    const late = AbortSignal.timeout(answerWithinMs)
+    const ok = await fetch(`${url}/?rung-chaos=${count}`, { signal: AbortSignal.any([late, ending.signal]) }).then(
+      async (answer) => {
+        await answer.body?.cancel()
+        return answer.status < 500
+      },
+      () => false,
+    )
+    if (ok) answers.push(systemClock.ticks())
+  }
+  const asking = (async () => {
+    for (let count = 1; ; count += 1) {
+      await ask(count)
+      await sleep(askEveryMs, ending.signal)
+    }
+  })()
+  asking.catch(() => {}) // it ends by its signal
+  return { answers, end: () => ending.abort() }
 }
 
 function invalid(message: string): RungError {

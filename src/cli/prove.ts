@@ -1,28 +1,27 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { faultCalled, faults } from '../chaos/faults.ts'
+import type { Fault } from '../chaos/fault.ts'
 import { fleetParts } from '../chaos/parts.ts'
-import { scheduleOf } from '../chaos/schedule.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
-import { systemRandom } from '../kernel/random.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { askRoutes } from '../load/ask-routes.ts'
 import { short } from '../load/report.ts'
-import { type Findings, findingsOf, inSeconds, kindsIn } from '../prove/findings.ts'
+import { type Findings, findingsOf } from '../prove/findings.ts'
 import { startFleet } from '../prove/fleet.ts'
 import { checkProof, type Proof, pagesAlone } from '../prove/proof.ts'
 import { writeProofReport } from '../prove/report.ts'
-import { faultsForMs, prove as proveFleet } from '../prove/run.ts'
+import { faultsOf, prove as proveFleet } from '../prove/run.ts'
+import { faultRows, faultWords, inVain, matrixRows, promiseRows, type Rows } from '../prove/tables.ts'
 import { requireApp } from '../runtime/load-app.ts'
-import { type Command, hanging, type Input, numberOption, result } from './command.ts'
-import { rungAndApp } from './input-settings.ts'
+import { type Command, hanging, type Input, result } from './command.ts'
+import { faultsChosen, seedChosen } from './fault-options.ts'
+import { rungAndApp, settingsOf } from './input-settings.ts'
 import { interruptible, rungCommand } from './interruptible.ts'
 import { tableLines } from './table.ts'
 
 const fileByDefault = 'prove.ts'
-const seedMax = 2 ** 31
 
 const prove: Command = {
   name: 'prove',
@@ -59,14 +58,21 @@ const prove: Command = {
     keep: { type: 'boolean', help: 'Keep the folder also if everything was held.' },
   },
   async run(input) {
-    const { rung = '1k', app } = rungAndApp(input.positionals)
-    const appFile = requireApp(app, input.cwd)
+    const { cwd, values } = input
+    const { rung, app } = rungAndApp(input.positionals)
+    const appFile = requireApp(app, cwd)
+    const { values: settings } = await settingsOf(input, { app: appFile, rung })
     const file = path.resolve(
-      input.cwd,
-      (input.values.proof as string | undefined) ?? path.join(path.dirname(appFile), fileByDefault),
+      cwd,
+      (values.proof as string | undefined) ?? path.join(path.dirname(appFile), fileByDefault),
     )
-    const proof = existsSync(file) || input.values.proof !== undefined ? await proofIn(file, input.cwd) : undefined
-    return run({ rung, appFile, proof }, input)
+    const proof = existsSync(file) || values.proof !== undefined ? await proofIn(file, cwd) : undefined
+    const minutes = Number(values.minutes ?? 2)
+    if (!(minutes >= 0.1 && minutes <= 60))
+      throw new RungError('COMMAND_INVALID', `--minutes must be a number from 0.1 to 60; it is "${values.minutes}".`)
+    const chosen = values.faults === 'none' ? [] : faultsChosen(input, tmpdir())
+    const report = typeof values.report === 'string' ? await writable(values.report, cwd) : undefined
+    return run({ rung: settings.rung, appFile, proof, seed: seedChosen(input), minutes, chosen, report }, input)
   },
 }
 export default prove
@@ -92,101 +98,42 @@ async function pagesOf(url: string): Promise<string[]> {
 const noFile = `There is no ${fileByDefault} beside the app`
 const advice = `Write ${fileByDefault}: it names what users write and where they read it. See docs/guides/prove.md`
 
+/** Looks before a proof whether its report can be written. @throws COMMAND_INVALID */
+async function writable(name: string, cwd: string): Promise<string> {
+  const file = path.resolve(cwd, name)
+  const handle = await open(file, 'a').catch((cause) => {
+    throw new RungError('COMMAND_INVALID', `--report ${name} cannot be written: ${messageOf(cause)}`, { cause })
+  })
+  await handle.close()
+  return file
+}
+
 interface What {
   rung: string
   appFile: string
   /** Without one, pages are opened that answer. */
   proof: Proof | undefined
+  seed: number
+  minutes: number
+  chosen: readonly Fault[]
+  report: string | undefined
 }
 
-async function run({ rung, appFile, proof: given }: What, input: Input) {
-  const { cwd, env, json, out, values } = input
-  const note = (text: string) => void (json || out.note(text))
-  const seed = numberOption(input, 'seed', { max: seedMax, otherwise: 1 + Math.floor(systemRandom() * (seedMax - 1)) })
-  const minutes = Number(values.minutes ?? 2)
-  if (!(minutes >= 0.1 && minutes <= 60))
-    throw new RungError('COMMAND_INVALID', `--minutes must be a number from 0.1 to 60; it is "${values.minutes}".`)
-  const forMs = minutes * 60_000
+async function run(what: What, input: Input) {
   // A short name: the sockets of Postgres are in it.
   const dataDir = await mkdtemp(path.join(tmpdir(), 'rung-prove-'))
-  const pairs = values.pairs === true
-  const again = `rung prove ${rung}${pairs ? ' --pairs' : ''}${values.faults === undefined ? '' : ` --faults ${values.faults}`} --minutes ${minutes} --seed ${seed}`
-  note(`The same again: ${again}`)
-  let keeps = values.keep === true
+  let keeps = input.values.keep === true
   try {
     return await interruptible(dataDir, async (over) => {
-      note(`Starting ${rung} in ${dataDir}`)
-      const fleet = await startFleet({ rungCommand, rung, app: appFile, dataDir, cwd, env, over })
       try {
-        const proof = given ?? pagesAlone(await pagesOf(fleet.url))
-        const chosen =
-          values.faults === undefined
-            ? faults.filter(({ problem }) => problem?.(dataDir) === undefined)
-            : String(values.faults) === 'none'
-              ? []
-              : String(values.faults).split(',').map(faultCalled)
-        const parts = await fleetParts(dataDir)
-        const planned = scheduleOf({
-          seed,
-          forMs: faultsForMs(forMs),
-          faults: chosen,
-          parts,
-          pairs,
-        })
-        let seconds = 0
-        const proved = await proveFleet({
-          ...{ proof, seed, forMs, planned, dataDir, over, url: fleet.url, tell: note },
-          historyFile: path.join(dataDir, 'history.jsonl'),
-          onSecond({ at, rate, p95, failures }) {
-            seconds += 1
-            if (seconds % 10 === 0)
-              note(
-                `${Math.round(at)} of ${forMs / 1_000} s  ${short(rate)}/s  p95 ${short(p95)} ms  ${short(failures)} failures/s`,
-              )
-          },
-        })
-        note('Checking')
-        const findings = findingsOf(
-          proved,
-          parts,
-          proof.accounts?.least === undefined ? {} : { least: proof.accounts.least },
-        )
-        const unreached = planned.length - proved.rounds.reduce((sum, round) => sum + round.faults.length, 0)
-        const view = {
-          rung,
-          seed,
-          minutes,
-          again,
-          url: fleet.url,
-          schedule: planned,
-          unreached,
-          ...findings,
-          load: proved.load,
-        }
-        keeps ||= !findings.held
-        if (typeof values.report === 'string') await writeProofReport(path.resolve(cwd, values.report), view)
-        return result(
-          { ...view, ...(keeps && { folder: dataDir }) },
-          () => {
-            for (const line of linesOf(view)) out.line(line)
-            if (typeof values.report === 'string') out.line(`\nThe report is in ${values.report}.`)
-            if (!given) {
-              out.line()
-              for (const line of hanging('', `${noFile}, so pages were opened, and nothing was written. ${advice}`))
-                out.line(line)
-            }
-            if (keeps) out.line(`\nHistory and logs are in ${dataDir}`)
-            out.line(
-              findings.held ? '\nAll promises were held.' : `\nNot all promises were held. The same again: ${again}`,
-            )
-          },
-          findings.held ? 0 : 1,
-        )
+        const outcome = await proveIn(dataDir, what, input, over)
+        keeps ||= outcome.exitCode !== 0
+        return outcome
       } catch (error) {
-        keeps ||= !over.aborted
-        throw error
-      } finally {
-        await fleet.stop()
+        const isOfInput = isRungError(error, 'COMMAND_INVALID') || isRungError(error, 'PROOF_INVALID')
+        if (over.aborted || isOfInput) throw error
+        keeps = true
+        throw keptIn(dataDir, error)
       }
     })
   } finally {
@@ -194,74 +141,90 @@ async function run({ rung, appFile, proof: given }: What, input: Input) {
   }
 }
 
-function linesOf({
-  promises,
-  faults,
-  matrix,
-  anomalies,
-  operations,
-  unreached,
-}: Findings & { unreached: number }): string[] {
-  const kinds = kindsIn(matrix)
-  const word = { true: 'held', false: 'NOT HELD' }
+function keptIn(folder: string, error: unknown): RungError {
+  const text = `${messageOf(error)} History and logs are in ${folder}`
+  const known = isRungError(error) ? error : undefined
+  return new RungError(known?.code ?? 'PROOF_FAILED', text, { cause: error, facts: { ...known?.facts, folder } })
+}
+
+async function proveIn(dataDir: string, what: What, input: Input, over: AbortSignal) {
+  const { rung, appFile, proof: given, seed, minutes, chosen, report } = what
+  const { cwd, env, json, out, values } = input
+  const note = (text: string) => void (json || out.note(text))
+  const forMs = minutes * 60_000
+  const command = commandOf(what, input)
+  note(`To repeat it: ${command}`)
+  note(`Starting ${rung} in ${dataDir}`)
+  const fleet = await startFleet({ rungCommand, rung, app: appFile, dataDir, cwd, env, over })
+  try {
+    const proof = given ?? pagesAlone(await pagesOf(fleet.url))
+    const parts = await fleetParts(dataDir)
+    const planned = faultsOf({ seed, forMs, faults: chosen, parts, pairs: values.pairs === true })
+    let seconds = 0
+    const proved = await proveFleet({
+      ...{ proof, seed, forMs, planned, dataDir, over, url: fleet.url, tell: note },
+      historyFile: path.join(dataDir, 'history.jsonl'),
+      onSecond({ at, rate, p95, failures }) {
+        seconds += 1
+        if (seconds % 10 !== 0) return
+        const figures = `${short(rate)}/s  p95 ${short(p95)} ms  ${short(failures)} failures/s`
+        note(`${Math.round(at)} of ${forMs / 1_000} s  ${figures}`)
+      },
+    })
+    note('Checking')
+    const findings = findingsOf(proved, parts, proof)
+    const { held } = findings
+    const unreached = planned.length - proved.rounds.reduce((sum, round) => sum + round.faults.length, 0)
+    const facts = { rung, seed, minutes, command, url: fleet.url, schedule: planned, unreached }
+    const view = { ...facts, ...findings, load: proved.load }
+    if (report !== undefined) await writeProofReport(report, view)
+    const isKept = !held || values.keep === true
+    return result(
+      { ...view, ...(isKept && { folder: dataDir }) },
+      () => {
+        for (const line of linesOf(view)) out.line(line)
+        if (report !== undefined) out.line(`\nThe report is in ${values.report}.`)
+        if (!given) {
+          out.line()
+          for (const line of hanging('', `${noFile}, so pages were opened, and nothing was written. ${advice}`))
+            out.line(line)
+        }
+        if (isKept) out.line(`\nHistory and logs are in ${dataDir}`)
+        out.line(held ? '\nAll promises were held.' : `\nNot all promises were held. To repeat it: ${command}`)
+      },
+      held ? 0 : 1,
+    )
+  } finally {
+    await fleet.stop()
+  }
+}
+
+/** The command line that repeats a proof. */
+function commandOf({ rung, appFile, seed, minutes }: What, { cwd, values: { proof, faults, pairs } }: Input): string {
   return [
-    ...['', `${operations.toLocaleString('en')} operations`, ''],
-    ...tableLines(
-      [41, -15, -7, -5, 8],
-      [
-        ['promise', 'checked', 'found', 'max', ''],
-        ...promises.map(({ promise, checked, figure, target, held }) => [
-          promise,
-          checked,
-          figure,
-          target,
-          word[`${held}`],
-        ]),
-      ],
-      ' ',
-    ),
-    ...(faults.length === 0
-      ? []
-      : [
-          '',
-          ...tableLines(
-            [-7, 39, -7, -7, -7, 8],
-            [
-              ['at', 'faults', 'reads', 'writes', 'failed', ''],
-              ...faults.map(({ faults: all, from, readsSilentMs, writesSilentMs, failing, effect }) => [
-                inSeconds(from),
-                all
-                  .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : ' (in vain)'}`)
-                  .join(', '),
-                inSeconds(readsSilentMs),
-                inSeconds(writesSilentMs),
-                `${short(100 * failing)} %`,
-                effect,
-              ]),
-            ],
-            ' ',
-          ),
-          ...hanging('', 'reads, writes: the longest time without a success; failed: of all operations meanwhile.'),
-        ]),
-    ...faults.flatMap(({ faults: all }) =>
-      all.flatMap(({ fault, part, error }) => (error === undefined ? [] : hanging('  ', `${fault} ${part}: ${error}`))),
-    ),
+    `rung prove ${rung} ${path.relative(cwd, appFile)}`,
+    ...(proof === undefined ? [] : [`--proof ${proof}`]),
+    ...(faults === undefined ? [] : [`--faults ${faults}`]),
+    ...(pairs ? ['--pairs'] : []),
+    `--minutes ${minutes} --seed ${seed}`,
+  ].join(' ')
+}
+
+function linesOf(view: Findings & { unreached: number }): string[] {
+  const { faults, anomalies, operations, unreached } = view
+  const [struck, matrix] = [faultRows(view), matrixRows(view)]
+  const table = (widths: readonly number[], { heads, rows }: Rows) =>
+    rows.length === 0 ? [] : ['', ...tableLines(widths, [heads, ...rows], ' ')]
+  return [
+    ...['', `${operations.toLocaleString('en')} operations`],
+    ...table([41, -15, -7, -5, 8], promiseRows(view)),
+    ...table([-7, 39, -7, -7, -7, 8], struck),
+    ...(struck.rows.length > 0 ? hanging('', faultWords) : []),
+    ...inVain(faults).flatMap((text) => hanging('  ', text)),
     ...(unreached > 0
       ? hanging('', `${unreached} planned faults did not come to their turn: the fleet took time to become whole.`)
       : []),
-    ...(kinds.length === 0
-      ? []
-      : [
-          '',
-          ...tableLines(
-            [16, ...kinds.map(() => 9)],
-            [
-              ['', ...kinds],
-              ...Object.entries(matrix).map(([fault, row]) => [fault, ...kinds.map((kind) => row[kind] ?? '')]),
-            ],
-            ' ',
-          ),
-        ]),
+    ...table([16, ...matrix.heads.slice(1).map(() => 9)], matrix),
     ...anomalies.flatMap(({ checker, text, steps }) => [
       '',
       ...hanging('', `${checker}: ${text}`),

@@ -8,7 +8,7 @@ interface Sent {
 
 /**
  * Checks that each Idempotency-Key has one effect and one answer. Requests are operations of kind `send`, as many for a key as were sent; their
- * value is the answer, or its hash. The last fresh `effects` lists the key of each effect.
+ * value is the answer, or its hash. The last `effects` lists the key of each effect.
  *
  * A key that was answered has exactly one effect; one whose requests have unknown outcomes has one or none; one that was refused has none.
  */

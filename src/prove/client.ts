@@ -6,7 +6,10 @@ export interface ProofUser {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** A session of a user. It keeps its cookies. Each call returns the body of the answer, parsed, and throws if that is no success. */
+/**
+ * A session of a user. It keeps its cookies. Each call returns the body of the answer: parsed if it is JSON, otherwise text; `undefined` if there
+ * is none. It throws if the answer is no success. After anything but a GET a redirect is one, without a body: it leads to the page of what was done.
+ */
 export interface Client<User extends ProofUser = ProofUser> {
   readonly user: User
   /** The same session with the headers of another user, such as one that was just made. */
@@ -22,13 +25,16 @@ export interface Client<User extends ProofUser = ProofUser> {
 export class NoSuccess extends Error {
   /** `undefined` without an answer. */
   readonly status: number | undefined
-  /** Whether the server has said that nothing happened, and never will. */
-  readonly isCertain: boolean
+  /**
+   * `refused`: nothing happened, and the same would be said again. `not-done`: nothing happened, and it may be sent again. `unknown`: it may
+   * have happened.
+   */
+  readonly outcome: 'refused' | 'not-done' | 'unknown'
 
-  constructor(text: string, status: number | undefined, isCertain: boolean, cause?: unknown) {
+  constructor(text: string, status: number | undefined, outcome: NoSuccess['outcome'], cause?: unknown) {
     super(text, { cause })
     this.status = status
-    this.isCertain = isCertain
+    this.outcome = outcome
   }
 }
 
@@ -42,12 +48,13 @@ export function clientOf<User extends ProofUser>(
     const route = `${method} ${path.split('?')[0]!.replace(/\/[^/]*\d[^/]*/g, '/…')}`
     const options = { route, headers: { ...user.headers, ...headers }, ...(body && { body }) }
     const answer = await visitor.request(method, path, options).catch((cause) => {
-      const isRefused = cause.cause instanceof NoAnswer && cause.cause.failure === 'refused' // it was never sent
-      throw new NoSuccess(`${method} ${path} was not answered`, undefined, isRefused, cause)
+      const wasSent = !(cause.cause instanceof NoAnswer && cause.cause.failure === 'refused')
+      throw new NoSuccess(`${method} ${path} was not answered`, undefined, wasSent ? 'unknown' : 'not-done', cause)
     })
-    if (answer.status < 300) return answer.body.length === 0 ? undefined : answer.json()
-    const text = `${answer.status} ${String(answer.body).slice(0, 200)}`
-    throw new NoSuccess(text, answer.status, isCertain(answer, text))
+    const { status } = answer
+    if (status < 300) return bodyOf(answer)
+    if (status < 400 && method !== 'GET') return undefined
+    throw new NoSuccess(`${status} ${String(answer.body).slice(0, 200)}`, status, outcomeOf(answer))
   }
   return {
     user,
@@ -60,8 +67,48 @@ export function clientOf<User extends ProofUser>(
   }
 }
 
-/** An answer with `Retry-After` promises that nothing has happened; so does a refusal, unless an earlier request with the key is still in hand. */
-function isCertain({ status, header }: Pick<Answer, 'status' | 'header'>, text: string): boolean {
-  if (status >= 500) return header('retry-after') !== undefined
-  return status !== 408 && !(status === 409 && /idempotency/i.test(text))
+function bodyOf({ status, body, header, json }: Answer): unknown {
+  if (body.length === 0) return undefined
+  if (!/\bjson\b/.test(header('content-type') ?? '')) return String(body)
+  try {
+    return json()
+  } catch (cause) {
+    throw new NoSuccess(`${status} with a body that is not JSON, as its type says`, status, 'unknown', cause)
+  }
+}
+
+/**
+ * An answer with `Retry-After` promises that nothing has happened; so does a refusal. But 409 with `Retry-After` says that an earlier request
+ * with the key is still in hand.
+ */
+function outcomeOf({ status, header }: Answer): NoSuccess['outcome'] {
+  const isTemporary = header('retry-after') !== undefined
+  if (isTemporary) return status === 409 ? 'unknown' : 'not-done'
+  return status >= 500 || status === 408 ? 'unknown' : 'refused'
+}
+
+/** How often something is tried that has to succeed in the end, and after which pause. */
+export const triesMax = 40
+export const tellAgainMs = 250
+
+/**
+ * For requests with an Idempotency-Key: sends one until it is known what became of it.
+ * @throws NoSuccess, with an unknown outcome if any try had one: a later refusal may be from before the server looks for the key
+ */
+export async function untilKnown<T>(
+  send: () => Promise<T>,
+  { think }: Pick<Visitor, 'think'>,
+  over: AbortSignal,
+): Promise<T> {
+  let unknown: NoSuccess | undefined
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await send()
+    } catch (error) {
+      if (!(error instanceof NoSuccess)) throw error
+      if (error.outcome === 'unknown') unknown = error
+      if (error.outcome === 'refused' || tries >= triesMax || over.aborted) throw unknown ?? error
+    }
+    await think(tellAgainMs)
+  }
 }

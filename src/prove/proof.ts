@@ -9,7 +9,7 @@ import type { Client, ProofUser } from './client.ts'
 export interface Proof<User extends ProofUser = ProofUser> {
   /** Signs users in, and makes what they work on. Runs once, before anything fails. Five users are enough: they share few keys, so that they meet. */
   users(client: Client<ProofUser>): Promise<readonly User[]>
-  /** Sessions that begin in a second, each with a dozen steps. Default 3. */
+  /** Sessions that begin in a second, each with a dozen steps. Default 3, which is also the least: with fewer, silence would be chance. */
   rate?: number
   registers?: readonly Register<User>[]
   collections?: readonly Collection<User>[]
@@ -91,6 +91,8 @@ export function defineProof<User extends ProofUser>(proof: Proof<User>): Proof<U
   return proof
 }
 
+export const rateDefault = 3
+
 /** The proof of an app without one: it answers. */
 export function pagesAlone(pages: readonly string[]): Proof {
   return { users: async () => [{}], pages }
@@ -100,12 +102,13 @@ export function pagesAlone(pages: readonly string[]): Proof {
 export function checkProof(proof: Proof | undefined, file: string): Proof {
   const invalid = (message: string) => new RungError('PROOF_INVALID', `${file} ${message}`)
   if (typeof proof?.users !== 'function') throw invalid('has no proof with "users" as its default export.')
-  const { registers = [], collections = [], once = [], accounts, queue, rate = 1 } = proof
+  const { registers = [], collections = [], once = [], accounts, queue, rate = rateDefault } = proof
   if (registers.length + collections.length + once.length === 0 && !accounts && !queue)
     throw invalid('names nothing that is written. Add registers, collections, once, accounts or queue.')
   const names = [...registers, ...collections, ...once].map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) throw invalid(`has two things with the name "${twice}".`)
-  if (!(rate > 0 && rate <= 100)) throw invalid(`has the rate ${rate}. It must be more than 0, and at most 100.`)
+  if (!(rate >= rateDefault && rate <= 100))
+    throw invalid(`has the rate ${rate}. It must be at least ${rateDefault}, and at most 100.`)
   return proof
 }

@@ -1,19 +1,21 @@
 import { writeFile } from 'node:fs/promises'
 import { htmlReport, short } from '../load/report.ts'
 import type { Summary } from '../load/summary.ts'
-import { type Findings, inSeconds, kindsIn } from './findings.ts'
+import type { Findings } from './findings.ts'
+import { faultRows, faultWords, inVain, matrixRows, promiseRows } from './tables.ts'
 
 export interface ProofView extends Findings {
   rung: string
   seed: number
   minutes: number
-  again: string
+  /** Repeats it. */
+  command: string
   load: Summary
 }
 
 /** Writes a page that stands for itself: verdicts, a timeline with faults as bands, what each fault did, the matrix. */
 export async function writeProofReport(file: string, view: ProofView): Promise<void> {
-  const { rung, seed, minutes, again, load, promises, faults, matrix, anomalies, operations, held } = view
+  const { rung, seed, minutes, command, load, faults, anomalies, operations, held } = view
   const { timeline } = load
   const x = timeline.map(({ at }) => at)
   // Bands are narrow: a number is all that there is room for.
@@ -22,19 +24,16 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
     name,
     values: timeline.map((one) => (Number.isFinite(of(one)) ? of(one) : null)),
   })
-  const kinds = kindsIn(matrix)
-  const longest = (of: 'readsSilentMs' | 'writesSilentMs') => inSeconds(Math.max(0, ...faults.map((one) => one[of])))
+  const struck = faultRows(view)
   const page = await htmlReport({
     title: `Proof of rung ${rung}: ${held ? 'all promises were held' : 'not all promises were held'}`,
     lines: [
       `${new Date(performance.timeOrigin).toISOString().slice(0, 16).replace('T', ' ')} UTC, ${short(minutes)} minutes, seed ${seed}`,
-      `The same again: ${again}`,
+      `To repeat it: ${command}`,
     ],
     figures: [
       { name: 'operations', value: operations.toLocaleString('en') },
       { name: 'rounds of faults', value: String(faults.length) },
-      { name: 'longest without a read', value: longest('readsSilentMs') },
-      { name: 'longest without a write', value: longest('writesSilentMs') },
       { name: 'failed', value: `${short(100 * load.all.failing)} %`, note: 'of all requests' },
     ],
     charts: [
@@ -48,51 +47,21 @@ export async function writeProofReport(file: string, view: ProofView): Promise<v
       },
     ],
     tables: [
+      { title: 'Promises', bad: ['NOT HELD'], ...promiseRows(view) },
       {
-        title: 'Promises',
-        bad: ['NOT HELD'],
-        heads: ['', 'checked', 'found', 'at most', ''],
-        rows: promises.map((one) => [
-          one.promise,
-          one.checked,
-          one.figure,
-          one.target,
-          one.held === false ? 'NOT HELD' : 'held',
-        ]),
+        title: 'What was not held',
+        heads: ['', 'what was seen'],
+        rows: anomalies.map(({ checker, text, steps }) => [checker, [text, ...steps].join(' — ')]),
       },
-      ...(anomalies.length === 0
-        ? []
-        : [
-            {
-              title: 'What was not held',
-              heads: ['', 'what was seen'],
-              rows: anomalies.map(({ checker, text, steps }) => [checker, [text, ...steps].join(' — ')]),
-            },
-          ]),
       {
-        title: 'Faults, by the numbers in the charts',
+        title: `Faults, by the numbers in the charts (${faultWords})`,
         bad: ['error'],
-        heads: ['', 'at', 'until all parts ran', 'without a read', 'without a write', 'failed', ''],
-        rows: faults.map((one, index) => [
-          `${index + 1}: ${one.faults
-            .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : `: ${error}`}`)
-            .join(', ')}`,
-          ...[
-            inSeconds(one.from),
-            inSeconds(one.to - one.from),
-            inSeconds(one.readsSilentMs),
-            inSeconds(one.writesSilentMs),
-          ],
-          ...[`${short(100 * one.failing)} %`, one.effect],
-        ]),
+        heads: struck.heads,
+        rows: struck.rows.map(([at, ...cells], index) => [`${index + 1}: at ${at}`, ...cells]),
       },
-      {
-        title: 'Fault by part',
-        bad: ['error'],
-        heads: ['', ...kinds],
-        rows: Object.entries(matrix).map(([fault, row]) => [fault, ...kinds.map((kind) => row[kind] ?? '')]),
-      },
-    ],
+      { title: 'Faults that took no effect', heads: [''], rows: inVain(faults).map((text) => [text]) },
+      { title: 'Fault by part', bad: ['error'], ...matrixRows(view) },
+    ].filter(({ rows }) => rows.length > 0),
   })
   await writeFile(file, page)
 }

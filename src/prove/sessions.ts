@@ -1,27 +1,36 @@
-import type { Begun, Completion, Invocation, Recorder } from '../history/recorder.ts'
-import { sleep, systemClock } from '../kernel/clock.ts'
+import type { Completion, Invocation, Recorder } from '../history/recorder.ts'
+import { systemClock } from '../kernel/clock.ts'
+import { messageOf } from '../kernel/errors.ts'
 import type { Journey } from '../load/scenario.ts'
 import type { Visitor } from '../load/visitor.ts'
-import { type Client, clientOf, NoSuccess, type ProofUser } from './client.ts'
-import type { Once, Proof, Queue } from './proof.ts'
+import { type Client, clientOf, NoSuccess, type ProofUser, tellAgainMs, triesMax, untilKnown } from './client.ts'
+import type { Accounts, Once, Proof, Queue } from './proof.ts'
 
-/** One thing that a session does; `undefined` where it cannot do it. */
-type Step = (session: Session) => Promise<void>
+/** One thing that a session does. */
+type Step = (session: Session) => Promise<unknown>
 
 interface Session {
   readonly name: string
   readonly client: Client
-  readonly visitor: Visitor<readonly ProofUser[]>
+  readonly visitor: Visitor
 }
 
 const stepsOfSession = 12
 const thinkMs = { least: 20, most: 150 }
-const tellAgainMs = 250
-const triesMax = 40
 const drainWithinMs = 60_000
 
+/** The name of the session that looks at everything in the end. */
+export const lastLook = 'last look'
+
+export interface SessionsOptions {
+  /** When aborted, no further request is sent, and all sessions end. */
+  over: AbortSignal
+  /** Called with what a function of the proof has thrown that is no answer of the app. */
+  onMistake(error: unknown): void
+}
+
 /** Opens sessions of a proof, and records what they do and see. */
-export function proofSessions(proof: Proof, recorder: Recorder) {
+export function proofSessions(proof: Proof, recorder: Recorder, { over, onMistake }: SessionsOptions) {
   const { registers = [], collections = [], once = [], accounts, queue, pages = [] } = proof
   let count = 0
   /** Letters and digits alone: it may become a part of an address. All that starts so is of this run. */
@@ -29,22 +38,36 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     count += 1
     return `${prefix}${count}`
   }
-  const mistakes: unknown[] = []
   /** The last answer that was no success. */
   let refusal = ''
 
-  /** Records what became of it. An error that is no answer is a mistake of the proof, and not of the app. */
-  async function recorded<T>(invocation: Invocation, run: () => Promise<T>, seen: (shown: T) => Completion) {
+  /** Records what became of it. @throws what `run` throws */
+  async function record<T>(invocation: Invocation, run: () => Promise<T>, seen: (shown: T) => Completion) {
     const begun = recorder.begin(invocation)
     try {
       begun.ok(seen(await run()))
-      return true
     } catch (error) {
-      if (error instanceof NoSuccess) refusal = error.message
-      else mistakes.push(error)
-      note(begun, error)
-      return false
+      if (!(error instanceof NoSuccess)) onMistake(error)
+      refusal = messageOf(error)
+      if (error instanceof NoSuccess && error.outcome !== 'unknown') begun.fail(refusal)
+      else begun.info(refusal)
+      throw error
     }
+  }
+
+  /** Records it. @returns whether it was a success */
+  const recorded: <T>(...of: Parameters<typeof record<T>>) => Promise<boolean> = (...of) =>
+    record(...of).then(
+      () => true,
+      () => false,
+    )
+
+  function clientFor<User extends ProofUser>(visitor: Visitor, user: User, headers?: Record<string, string>) {
+    const request: typeof visitor.request = async (...sent) => {
+      if (over.aborted) throw new Error('The proof is over.')
+      return visitor.request(...sent)
+    }
+    return clientOf({ request }, user, headers)
   }
 
   const write = (index: number, key: string, { name: session, client }: Session) => {
@@ -81,16 +104,27 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     )
   }
 
-  /** Sends it until it is known what became of it, as clients do with an Idempotency-Key. */
-  async function sendOnce(one: Once, { name: session, client, visitor }: Session): Promise<void> {
+  const add = (index: number, key: string, { name: session, client }: Session) => {
+    const collection = collections[index]!
+    const value = unique('c')
+    const invocation = { kind: 'add', session, key: `${collection.name} ${key}`, value } as const
+    return recorded(
+      invocation,
+      () => collection.add(client, key, value),
+      () => ({}),
+    )
+  }
+
+  /** Each try is an operation of its own. */
+  const sendOnce = (one: Once, { name: session, client, visitor }: Session) => {
     const id = unique('o')
-    const sender = clientOf(visitor, client.user, { 'idempotency-key': id })
-    for (let tries = 0; tries < triesMax; tries += 1) {
-      const invocation = { kind: 'send', session, key: id } as const
-      const sent = () => one.send(sender, id)
-      if (await recorded(invocation, sent, (answer) => ({ value: JSON.stringify(answer) ?? '' }))) return
-      await visitor.think(tellAgainMs)
-    }
+    const sender = clientFor(visitor, client.user, { 'idempotency-key': id })
+    const answered = (answer: unknown) => ({ value: JSON.stringify(answer) ?? '' })
+    const send = () => record({ kind: 'send', session, key: id }, () => one.send(sender, id), answered)
+    return untilKnown(send, visitor, over).then(
+      () => true,
+      () => false,
+    )
   }
 
   const publish = (one: Queue, { name: session, client }: Session) => {
@@ -102,19 +136,30 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     )
   }
 
+  const change = (of: Accounts, { name: session, client, visitor }: Session) => {
+    const amounts = of.plan(client.user, visitor.random)
+    const id = unique('a')
+    const sender = clientFor(visitor, client.user, { 'idempotency-key': id })
+    return recorded(
+      { kind: 'change', session, key: id, amounts },
+      () => untilKnown(() => of.change(sender, amounts), visitor, over),
+      () => ({}),
+    )
+  }
+
   const readLevels = async (users: readonly ProofUser[], { name: session, visitor }: Session, fresh: boolean) => {
-    const of = async (user: ProofUser) => Object.entries(await accounts!.levels(clientOf(visitor, user)))
+    const of = async (user: ProofUser) => Object.entries(await accounts!.levels(clientFor(visitor, user)))
     const all = async () => Object.fromEntries((await Promise.all(users.map(of))).flat())
     return recorded({ kind: 'levels', session, key: accounts!.name, fresh }, all, (amounts) => ({ amounts }))
   }
 
   /** Of a page it is an answer that counts, and not what is in it. */
   const open = (page: string, session: string, client: Client) => {
-    const opened = () =>
-      client.get(page).catch((error) => {
-        if (!(error instanceof SyntaxError)) throw error
-      })
-    return recorded({ kind: 'list', session, key: page }, opened, () => ({ values: [] }))
+    return recorded(
+      { kind: 'list', session, key: page },
+      () => client.get(page),
+      () => ({ values: [] }),
+    )
   }
 
   /** All keys, and who may write each. */
@@ -134,8 +179,8 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
       if (all.length === 0) continue
       // What a session reads it reads again: that is how it would go back in time.
       const favourite = visitor.pick(own.length > 0 && visitor.random() < 0.5 ? own : all)
-      const readOne: Step = async (session) => void (await read(index, favourite, session))
-      const readAny: Step = async (session) => void (await read(index, visitor.pick(all), session))
+      const readOne: Step = (session) => read(index, favourite, session)
+      const readAny: Step = (session) => read(index, visitor.pick(all), session)
       steps.push(readOne, readOne, readAny)
       if (own.length > 0)
         steps.push(async (session) => {
@@ -146,54 +191,39 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     for (const [index, collection] of collections.entries()) {
       const all = ofCollections[index]!
       const own = collection.keys(client.user)
-      if (all.length > 0) steps.push(async (session) => void (await list(index, visitor.pick(all), session)))
+      if (all.length > 0) steps.push((session) => list(index, visitor.pick(all), session))
       if (own.length === 0) continue
-      steps.push(async ({ name: session, client }) => {
-        const [key, value] = [visitor.pick(own), unique('c')]
-        const invocation = { kind: 'add', session, key: `${collection.name} ${key}`, value } as const
-        const add = () => collection.add(client, key, value)
-        await recorded(invocation, add, () => ({}))
-      })
+      steps.push((session) => add(index, visitor.pick(own), session))
     }
     for (const one of once) steps.push((session) => sendOnce(one, session))
-    if (queue) steps.push(async (session) => void (await publish(queue, session)))
-    if (accounts)
-      steps.push(async ({ name: session, client, visitor }) => {
-        const amounts = accounts.plan(client.user, visitor.random)
-        const id = unique('a')
-        const sender = clientOf(visitor, client.user, { 'idempotency-key': id })
-        const invocation = { kind: 'change', session, key: id, amounts } as const
-        const change = () => untilKnown(() => accounts.change(sender, amounts))
-        await recorded(invocation, change, () => ({}))
-      })
-    for (const page of pages)
-      steps.push(async ({ name: session, client }) => {
-        await open(page, session, client)
-      })
+    if (queue) steps.push((session) => publish(queue, session))
+    if (accounts) steps.push((session) => change(accounts, session))
+    for (const page of pages) steps.push(({ name, client }) => open(page, name, client))
     return steps
+  }
+
+  const sessionOf = (visitor: Visitor, user: ProofUser, name: string): Session => {
+    return { name, visitor, client: clientFor(visitor, user) }
   }
 
   /** Makes the users, and what they work on, so that the history begins with known values. */
   async function setUp(visitor: Visitor): Promise<readonly ProofUser[]> {
-    const users = await proof.users(clientOf(visitor, {}))
+    const users = await proof.users(clientFor(visitor, {}))
+    if (users.length === 0) throw new Error('there are none')
     for (const [number, user] of users.entries()) {
-      const session = sessionOf(visitor as never, user, `setup ${number}`)
+      const session = sessionOf(visitor, user, `setup ${number}`)
       for (const [index, register] of registers.entries())
         for (const key of register.keys(user)) {
           if ((await write(index, key, session)) && (await read(index, key, session))) continue
-          throw mistakes[0] ?? new Error(`${register.name} ${key} cannot be written and read: ${refusal}`)
+          throw new Error(`${register.name} ${key} cannot be written and read: ${refusal}`)
         }
     }
+    const first = sessionOf(visitor, users[0]!, 'setup')
     for (const page of pages)
-      if (!(await open(page, 'setup', clientOf(visitor, users[0]!))))
-        throw new Error(`${page} does not answer: ${refusal}`)
-    if (accounts) await readLevels(users, sessionOf(visitor as never, users[0]!, 'setup'), true)
-    if (mistakes.length > 0) throw mistakes[0]
+      if (!(await open(page, first.name, first.client))) throw new Error(`${page} does not answer: ${refusal}`)
+    if (accounts && !(await readLevels(users, first, true)))
+      throw new Error(`The levels of ${accounts.name} cannot be read: ${refusal}`)
     return users
-  }
-
-  const sessionOf = (visitor: Session['visitor'], user: ProofUser, name: string): Session => {
-    return { name, visitor, client: clientOf(visitor, user) }
   }
 
   const session: Journey<readonly ProofUser[]> = {
@@ -201,7 +231,7 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     async run(visitor) {
       const one = sessionOf(visitor, visitor.pick(visitor.data), `visitor ${visitor.number}`)
       const steps = stepsFor(visitor.data, one)
-      for (let n = 0; n < stepsOfSession; n += 1) {
+      for (let n = 0; n < stepsOfSession && !over.aborted; n += 1) {
         await visitor.pick(steps)(one)
         await visitor.think(thinkMs.least + visitor.random() * (thinkMs.most - thinkMs.least))
       }
@@ -209,48 +239,57 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
   }
 
   /**
-   * Looks at all that is there in the end. Its session has written before, so it must see everything that was acknowledged by then: also
-   * where it reads from replicas.
+   * Looks at all that is there in the end. Its session writes first, so it must see everything that was acknowledged by then: also where it
+   * reads from replicas.
    */
   const last: Journey<readonly ProofUser[]> = {
-    name: 'last look',
+    name: lastLook,
     async run(visitor) {
       const users = visitor.data
-      const one = sessionOf(visitor, users[0]!, 'last look')
+      const one = sessionOf(visitor, users[0]!, lastLook)
       const again = async (what: () => Promise<boolean>) => {
-        for (let tries = 0; tries < triesMax; tries += 1) {
-          if (await what()) return
-          await sleep(tellAgainMs)
-        }
+        for (let tries = 1; !(await what()) && tries < triesMax && !over.aborted; tries += 1)
+          await visitor.think(tellAgainMs)
       }
-      const touched = registers.findIndex((register) => register.keys(users[0]!).length > 0)
-      const key = registers[touched]?.keys(users[0]!)[0]
-      if (key !== undefined) await again(() => write(touched, key, one))
+      const [touch] = users.flatMap((user) => writesOf(sessionOf(visitor, user, lastLook)))
+      if (touch) await again(touch)
       for (const user of users) {
-        const mine = sessionOf(visitor, user, one.name)
+        const mine = sessionOf(visitor, user, lastLook)
         for (const [index, register] of registers.entries())
-          for (const each of register.keys(user))
-            if (each !== key || index !== touched) await again(() => read(index, each, mine, true))
+          for (const key of register.keys(user)) await again(() => read(index, key, mine, true))
         for (const [index, collection] of collections.entries())
-          for (const each of collection.keys(user)) await again(() => list(index, each, mine, true))
+          for (const key of collection.keys(user)) await again(() => list(index, key, mine, true))
       }
+      for (const page of pages) await again(() => open(page, lastLook, one.client))
       const ofAll = async (effects: (client: Client) => Promise<readonly string[]>, form: RegExp) => {
-        const found = await Promise.all(users.map((user) => effects(clientOf(visitor, user))))
+        const found = await Promise.all(users.map((user) => effects(clientFor(visitor, user))))
         return found.flat().filter((id) => form.test(id))
       }
       if (once.length > 0) {
         const all = async () => (await Promise.all(once.map((each) => ofAll(each.effects, /^o\d+$/)))).flat()
         await again(() =>
-          recorded({ kind: 'effects', session: one.name, key: 'effects' }, all, (values) => ({ values })),
+          recorded({ kind: 'effects', session: lastLook, key: 'effects' }, all, (values) => ({ values })),
         )
       }
       if (accounts) await again(() => readLevels(users, one, true))
-      if (queue) await drain(queue, () => ofAll(queue.effects, /^m\d+$/))
+      if (queue) await drain(queue, visitor, () => ofAll(queue.effects, /^m\d+$/))
     },
   }
 
+  /** All that this session may write. */
+  function writesOf(session: Session): (() => Promise<boolean>)[] {
+    const { user } = session.client
+    return [
+      ...registers.flatMap((one, index) => one.keys(user).map((key) => () => write(index, key, session))),
+      ...collections.flatMap((one, index) => one.keys(user).map((key) => () => add(index, key, session))),
+      ...once.map((one) => () => sendOnce(one, session)),
+      ...(queue ? [() => publish(queue, session)] : []),
+      ...(accounts ? [() => change(accounts, session)] : []),
+    ]
+  }
+
   /** Waits until everything that was acknowledged has been worked off, or for too long. */
-  async function drain(of: Queue, effects: () => Promise<readonly string[]>) {
+  async function drain(of: Queue, visitor: Pick<Visitor, 'think'>, effects: () => Promise<readonly string[]>) {
     const wanted = recorder
       .operations()
       .flatMap(({ kind, outcome, value }) => (kind === 'publish' && outcome === 'ok' ? [String(value)] : []))
@@ -258,30 +297,11 @@ export function proofSessions(proof: Proof, recorder: Recorder) {
     for (;;) {
       const found: readonly string[] = await effects().catch(() => [])
       const isDone = wanted.every((value) => found.includes(value))
-      if (!isDone && systemClock.ticks() < giveUpAt) await sleep(tellAgainMs)
-      else break
+      if (isDone || systemClock.ticks() > giveUpAt || over.aborted) break
+      await visitor.think(tellAgainMs)
     }
     await recorded({ kind: 'drain', session: of.name, key: of.name }, effects, (values) => ({ values }))
   }
 
-  return { setUp, session, last, mistakes: mistakes as readonly unknown[] }
-}
-
-/** Sends a request with an Idempotency-Key until it is known what became of it. */
-async function untilKnown<T>(send: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await send()
-    } catch (error) {
-      const isRefused =
-        error instanceof NoSuccess && error.isCertain && error.status !== undefined && error.status < 500
-      if (isRefused || !(error instanceof NoSuccess) || tries >= triesMax) throw error
-      await sleep(tellAgainMs)
-    }
-  }
-}
-
-function note(begun: Begun, error: unknown): void {
-  if (error instanceof NoSuccess && error.isCertain) begun.fail(error.message)
-  else begun.info(error instanceof Error ? error.message : error)
+  return { setUp, session, last }
 }

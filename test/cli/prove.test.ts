@@ -87,7 +87,7 @@ describe('rung prove', () => {
       assert.equal(code, 1, stdout + stderr)
       assert.match(stdout, /^A session sees what it wrote and saw +[\d,]+ answers +[\d,]+ +0 NOT HELD$/m)
       assert.match(stdout, /^read-your-writes: Session visitor \d+ read v\d of note (one|two)/m)
-      assert.match(stdout, /Not all promises were held\. The same again: rung prove 1k .*--seed 3/)
+      assert.match(stdout, /Not all promises were held\. To repeat it: rung prove 1k app\.ts .*--seed 3/)
       for (const line of stdout.split('\n'))
         assert.ok(line.length <= 80 || /^(Not all|History)/.test(line), `${line.length}: ${line}`)
       const [kept] = await proofsIn(scratch.dir)

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Outcome, Round } from '../../src/chaos/experiment.ts'
 import type { Kind } from '../../src/chaos/fault.ts'
+import { faultCalled } from '../../src/chaos/faults.ts'
 import type { Operation } from '../../src/history/operation.ts'
 import { findingsOf } from '../../src/prove/findings.ts'
+import type { Proof } from '../../src/prove/proof.ts'
+import { faultsOf } from '../../src/prove/run.ts'
 
-const beganAt = 1_000_000
-const endedAt = beganAt + 20_000
+const endedAt = 20_000
 const parts: { name: string; kind: Kind }[] = [
   { name: 'web-1', kind: 'web' },
   { name: 'web-2', kind: 'web' },
@@ -15,28 +17,37 @@ const parts: { name: string; kind: Kind }[] = [
   { name: 'redis', kind: 'redis' },
 ]
 
-/** A read each 100 ms that takes 10 ms, of a value that was written before; those in `failing` failed. */
+const never = async () => {}
+const note = { name: 'note', keys: () => ['note'], write: never, read: async () => null }
+const named: Partial<Proof> = { registers: [note] }
+
+/** A read each 100 ms that takes 10 ms, of a value that was written before; those in `failing` failed. The last look finds it. */
 function reads(forMs: number, isFailing: (atMs: number) => boolean = () => false): Operation[] {
   const write: Operation = {
     ...{ id: 0, kind: 'write', session: 'anna', key: 'note', value: 'tea', outcome: 'ok' },
-    ...{ beganAt: beganAt - 20, endedAt: beganAt - 10 },
+    ...{ beganAt: -20, endedAt: -10 },
+  }
+  const read = (id: number, beganAt: number): Operation => {
+    return { ...write, id, kind: 'read', session: 'ben', beganAt, endedAt: beganAt + 10 }
   }
   const all = Array.from({ length: forMs / 100 }, (_, n): Operation => {
-    const at = beganAt + 100 * n
-    const outcome = isFailing(100 * n) ? 'fail' : 'ok'
-    return {
-      id: n + 1,
-      kind: 'read',
-      session: 'ben',
-      key: 'note',
-      value: 'tea',
-      outcome,
-      beganAt: at,
-      endedAt: at + 10,
-    }
+    return { ...read(n + 1, 100 * n), outcome: isFailing(100 * n) ? 'fail' : 'ok' }
   })
-  return [write, ...all]
+  return [write, ...all, { ...read(9_000, 60_000), session: 'last look', fresh: true }]
 }
+
+/** Of the last look. */
+function look(kind: Operation['kind'], key: string, more: Partial<Operation> = {}): Operation {
+  return {
+    ...{ id: 9_001, kind, session: 'last look', key, outcome: 'ok' },
+    ...{ beganAt: 61_000, endedAt: 61_010, ...more },
+  }
+}
+
+const findings = (operations: Operation[], rounds: Round[] = [], proof = named, of = parts) =>
+  findingsOf({ operations, endedAt, rounds }, of, proof)
+const heldOf = (operations: Operation[], proof: Partial<Proof>) =>
+  findings(operations, [], proof).promises.map(({ promise, held }) => [promise, held])
 
 function round(fault: Partial<Outcome>, more: Partial<Round> = {}): Round {
   const one = {
@@ -49,20 +60,22 @@ function round(fault: Partial<Outcome>, more: Partial<Round> = {}): Round {
     heldMs: 2_000,
     ...fault,
   }
-  return { faults: [one], beganAtMs: 1_000, wholeAfterMs: 500, silentMs: 0, ...more }
+  return { faults: [one], beganAtMs: 1_000, endedAtMs: 3_500, wholeAfterMs: 500, ...more }
 }
 
 const isAway = (from: number, to: number) => (at: number) => at >= from && at < to
 
 describe('the findings of a proof', () => {
   it('are held where nobody noticed a fault', () => {
-    const found = findingsOf({ operations: reads(10_000), beganAt, endedAt, rounds: [round({})] }, parts, {})
+    const found = findings(reads(10_000), [round({})])
     assert.equal(found.held, true)
     assert.deepEqual(found.matrix, { stop: { web: 'fine' } })
     assert.deepEqual(
       found.promises.map(({ promise, held }) => [promise, held]),
       [
         ['A session sees what it wrote and saw', true],
+        ['What is acknowledged is never lost', true],
+        ['Everything answers in the end', true],
         ['Reads are answered again soon', true],
         ['Writes are answered again soon', true],
         ['No read fails if something can stand in', true],
@@ -74,7 +87,7 @@ describe('the findings of a proof', () => {
 
   it('are not held where a read failed although another process could have answered', () => {
     const operations = reads(10_000, isAway(1_500, 1_600))
-    const of = (part: string) => findingsOf({ operations, beganAt, endedAt, rounds: [round({ part })] }, parts, {})
+    const of = (part: string) => findings(operations, [round({ part })])
     assert.deepEqual(
       [of('web-1').held, of('web-1').faults[0]!.readsFailed, of('web-1').matrix.stop],
       [false, 1, { web: 'degraded' }],
@@ -86,9 +99,40 @@ describe('the findings of a proof', () => {
     )
   })
 
+  it('see what is left when two parts are struck, or all web processes are restarted meanwhile', () => {
+    const operations = reads(10_000, isAway(1_500, 1_600))
+    const failed = (faults: [fault: string, part: string][], of = parts) => {
+      const all = faults.flatMap(([fault, part]) => round({ fault, part }).faults)
+      return findings(operations, [round({}, { faults: all })], named, of).faults[0]!.readsFailed
+    }
+    const three = [...parts, { name: 'web-3', kind: 'web' as const }]
+    const both: [string, string][] = [
+      ['kill', 'web-1'],
+      ['freeze', 'web-2'],
+    ]
+    assert.deepEqual([failed(both), failed(both, three)], [0, 1])
+    const rolled: [string, string][] = [
+      ['roll', 'balancer'],
+      ['stop', 'web-1'],
+    ]
+    assert.deepEqual([failed(rolled), failed(rolled, three)], [0, 1])
+    const servers: [string, string][] = [
+      ['stop', 'primary'],
+      ['stop', 'replica'],
+    ]
+    const replica = { name: 'postgres-2', kind: 'replica' as const }
+    assert.deepEqual([failed(servers, [...parts, replica]), failed(servers.slice(1), [...parts, replica])], [0, 1])
+    const atEdge = (count: number) => parts.slice(0, count).map(({ name }) => ({ name, kind: 'app' as const }))
+    assert.deepEqual(
+      [failed([['stop', 'web-1']], atEdge(1)), failed([['stop', 'web-1']], atEdge(2))],
+      [0, 1],
+      'the edge asks the other process too',
+    )
+  })
+
   it('count as silent what goes on after the fault, and not what another fault causes', () => {
-    const away = { operations: reads(20_000, isAway(1_000, 9_000)), beganAt, endedAt }
-    const alone = findingsOf({ ...away, rounds: [round({ part: 'postgres' })] }, parts, {})
+    const operations = reads(20_000, isAway(1_000, 9_000))
+    const alone = findings(operations, [round({ part: 'postgres' })])
     const [first] = alone.faults
     assert.ok(first!.readsSilentMs >= 7_900 && first!.readsSilentMs <= 8_200, String(first!.readsSilentMs))
     assert.deepEqual(
@@ -97,48 +141,123 @@ describe('the findings of a proof', () => {
       '6 s more than the fault itself',
     )
     const other = round({ part: 'redis', fault: 'kill', forMs: 0, fromMs: 4_000, heldMs: 1 }, { beganAtMs: 4_000 })
-    const both = findingsOf({ ...away, rounds: [round({ part: 'postgres' }), other] }, parts, {})
+    const both = findings(operations, [round({ part: 'postgres' }), other])
     assert.ok(both.faults[0]!.readsSilentMs <= 3_100, 'until the next one began')
   })
 
+  it('take the time of two faults that overlap once', () => {
+    const { faults } = round({ part: 'postgres' })
+    const overlapping = round({ part: 'balancer', fromMs: 2_000, heldMs: 3_000 })
+    const pair = round({}, { faults: [...faults, ...overlapping.faults], endedAtMs: 5_500 })
+    const found = findings(reads(20_000, isAway(1_000, 10_500)), [pair])
+    assert.deepEqual([found.faults[0]!.downMs, found.held], [4_000, false], 'and 5.5 s beyond them')
+  })
+
   it('are not held where nothing is answered any more, or nothing was asked', () => {
-    const never = findingsOf(
-      { operations: reads(20_000, isAway(1_000, 20_000)), beganAt, endedAt, rounds: [round({ part: 'postgres' })] },
-      parts,
-      {},
-    )
-    assert.deepEqual([never.held, Math.round(never.faults[0]!.readsSilentMs / 1_000)], [false, 19])
-    assert.equal(findingsOf({ operations: [], beganAt, endedAt, rounds: [] }, parts, {}).held, false)
-    const read = reads(10_000)
-      .slice(1)
-      .map((one) => ({ ...one, value: null }))
-    const pages = findingsOf({ operations: read, beganAt, endedAt, rounds: [round({})] }, parts, {})
+    const silent = findings(reads(20_000, isAway(1_000, 20_000)), [round({ part: 'postgres' })])
+    assert.deepEqual([silent.held, Math.round(silent.faults[0]!.readsSilentMs / 1_000)], [false, 19])
+    assert.equal(findings([], [], {}).held, false)
+    const shown = (one: Operation): Operation => ({ ...one, kind: 'list', key: '/', values: [] })
+    const pages = findings([...reads(10_000).slice(1, -1).map(shown), look('list', '/')], [round({})], {})
     assert.ok(pages.held && !pages.promises.some(({ promise }) => promise.startsWith('Writes')), 'nothing was written')
+  })
+
+  it('are not held where the last look got no answer', () => {
+    const operations = reads(1_000)
+    const refused = { outcome: 'fail', error: '404 gone' } as const
+    const comments = { name: 'comments on', keys: () => ['7'], add: never, list: async () => [] }
+    const proof = { ...named, collections: [comments] }
+    assert.deepEqual(heldOf([...operations, look('list', 'comments on 7', { fresh: true, ...refused })], proof), [
+      ['A session sees what it wrote and saw', true],
+      ['What is acknowledged is never lost', false],
+      ['Everything answers in the end', false],
+    ])
+    const page = findings([...operations, look('list', '/', refused)])
+    assert.deepEqual(
+      page.promises.map(({ held, figure }) => [held, figure]),
+      [
+        [true, '0'],
+        [true, '0'],
+        [false, '1 not'],
+      ],
+    )
+    assert.equal(page.anomalies[0]!.text, '/ (list) did not answer, however often it was asked: 404 gone')
+    const again = [...operations, look('list', '/', refused), look('list', '/', { beganAt: 62_000, endedAt: 62_010 })]
+    assert.ok(findings(again).held, 'a later try of it was answered')
+  })
+
+  it('are not held where nobody knows what came of writes', () => {
+    const done = (kind: Operation['kind'], key: string, more: Partial<Operation>): Operation => {
+      return { ...look(kind, key, more), session: 'anna', beganAt: 100, endedAt: 110 }
+    }
+    const failed = { outcome: 'info' } as const
+    const once = [{ name: 'order', send: never, effects: async () => [] }]
+    const sent = done('send', 'o1', { value: 'made' })
+    assert.deepEqual(heldOf([sent, look('effects', 'effects', failed)], { once })[0], [
+      'A request with a key has one effect',
+      false,
+    ])
+    assert.ok(findings([sent, look('effects', 'effects', { values: ['o1'] })], [], { once }).held)
+
+    const accounts = { name: 'stock', plan: () => ({}), change: never, levels: async () => ({}) }
+    const before = { ...done('levels', 'stock', { fresh: true, amounts: { cups: 5 } }), beganAt: -9, endedAt: -8 }
+    const sold = done('change', 'a1', { amounts: { cups: -1 } })
+    assert.deepEqual(heldOf([before, sold, look('levels', 'stock', { fresh: true, ...failed })], { accounts })[0], [
+      'Amounts neither appear nor vanish',
+      false,
+    ])
+    const after = (cups: number) => look('levels', 'stock', { fresh: true, amounts: { cups } })
+    assert.ok(findings([before, sold, after(4)], [], { accounts }).held)
+    assert.ok(!findings([before, sold, after(5)], [], { accounts }).held)
+
+    const queue = { name: 'mails', publish: never, effects: async () => [] }
+    const published = done('publish', 'm1', { value: 'm1' })
+    const drained = (more: Partial<Operation>) => look('drain', 'mails', { session: 'mails', ...more })
+    assert.deepEqual(heldOf([published, drained(failed)], { queue })[0], ['Work for later is done, once', false])
+    assert.ok(findings([published, drained({ values: ['m1'] })], [], { queue }).held)
+  })
+
+  it('are not held where something was named, and nothing of it was checked', () => {
+    const once = [{ name: 'order', send: never, effects: async () => [] }]
+    const proof = { ...named, once }
+    assert.deepEqual(
+      findings([...reads(1_000), look('effects', 'effects', { values: [] })], [], proof).promises.filter(
+        ({ held }) => !held,
+      ),
+      [
+        {
+          promise: 'A request with a key has one effect',
+          ...{ checked: '0 answers', figure: '0', target: '0', held: false },
+        },
+      ],
+    )
   })
 
   it('are not held where a part stays away, or a fault had no effect', () => {
     const operations = reads(10_000)
-    const broken = findingsOf({ operations, beganAt, endedAt, rounds: [round({}, { wholeAfterMs: null })] }, parts, {})
+    const broken = findings(operations, [round({}, { wholeAfterMs: null })])
     assert.deepEqual([broken.held, broken.matrix.stop], [false, { web: 'error' }])
-    const inVain = findingsOf(
-      { operations, beganAt, endedAt, rounds: [round({ error: 'web-1 does not run' })] },
-      parts,
-      {},
-    )
+    const inVain = findings(operations, [round({ error: 'web-1 does not run' })])
     assert.deepEqual([inVain.held, inVain.matrix], [false, {}])
   })
 
   it('tell an anomaly in words', () => {
     const [write, ...all] = reads(1_000)
-    const operations = [
-      write!,
-      { ...write!, id: 900, value: 'milk', session: 'ben', beganAt: beganAt - 5, endedAt: beganAt - 1 },
-      ...all,
-    ]
-    const { held, anomalies } = findingsOf({ operations, beganAt, endedAt, rounds: [] }, parts, {})
+    const operations = [write!, { ...write!, id: 900, value: 'milk', session: 'ben', beganAt: -5, endedAt: -1 }, ...all]
+    const { held, anomalies } = findings(operations)
     assert.equal(held, false)
-    assert.equal(anomalies[0]!.checker, 'read-your-writes')
-    assert.match(anomalies[0]!.text, /Session ben read tea of note .* although it had written milk/)
-    assert.ok(anomalies[0]!.steps.length >= 2)
+    const [first] = anomalies.filter(({ checker }) => checker === 'read-your-writes')
+    assert.match(first!.text, /Session ben read tea of note .* although it had written milk/)
+    assert.ok(first!.steps.length >= 2)
   })
+})
+
+it('a proof that would inject none of the faults it was asked for is refused', () => {
+  const options = { seed: 7, faults: [faultCalled('kill')], parts, pairs: false }
+  assert.ok(faultsOf({ ...options, forMs: 30_000 }).every(({ atMs, forMs }) => atMs > 5_000 && atMs + forMs <= 15_000))
+  assert.ok(faultsOf({ ...options, forMs: 30_000 }).length > 0)
+  assert.deepEqual(faultsOf({ ...options, faults: [], forMs: 6_000 }), [], 'of none that was asked for')
+  const refused = { code: 'COMMAND_INVALID', message: /No fault would be injected/ }
+  assert.throws(() => faultsOf({ ...options, forMs: 6_000 }), refused)
+  assert.throws(() => faultsOf({ ...options, faults: [faultCalled('pause-replay')], forMs: 60_000 }), refused)
 })

@@ -185,7 +185,6 @@ local function answer(status, text)
   return ngx.exit(ngx.OK)
 end
 
--- POST, a tag on each line, or * for all.
 -- Whether a request to the admin port has the secret. One that has not is answered here.
 function M.admits(secret)
   local given = (ngx.var.http_authorization or ""):match("^Bearer (.+)$") or ""
@@ -194,6 +193,7 @@ function M.admits(secret)
   return false
 end
 
+-- POST, a tag on each line, or * for all.
 function M.purge(secret)
   if not M.admits(secret) then return end
   if ngx.req.get_method() ~= "POST" then return answer(405, '{"error":"POST a tag on each line"}') end
