@@ -4,11 +4,13 @@ import { filledProbesOf, type OpenApi, type Probe, probesOf } from './draft.ts'
 
 /**
  * Asks the routes of an app that can be asked without knowing anything of it: those without parameters, then those of which the answers contain
- * a value for the parameter.
+ * a value for the parameter. Streams that do not end, and routes that do not answer in time, are left out.
  * @throws LOAD_INVALID without an OpenAPI document
  */
 export async function askRoutes(url: string): Promise<{ document: OpenApi; probes: Probe[] }> {
-  const answer = await ask(`${url}${documentPath}`)
+  const answer = await ask(`${url}${documentPath}`).catch((cause) => {
+    throw new RungError('LOAD_INVALID', `${url} does not answer: ${messageOf(cause)}. Start the app first.`, { cause })
+  })
   const document = answer.body as OpenApi | undefined
   if (answer.status !== 200 || typeof document?.paths !== 'object')
     throw new RungError(
@@ -16,20 +18,23 @@ export async function askRoutes(url: string): Promise<{ document: OpenApi; probe
       `${url}${documentPath} answered ${answer.status}, without an OpenAPI document. Is it an app of Rung?`,
     )
   const probes: Probe[] = []
-  for (const path of probesOf(document)) probes.push({ path, ...(await ask(`${url}${path}`)) })
-  for (const { path, address } of filledProbesOf(document, probes))
-    probes.push({ path, ...(await ask(`${url}${address}`)) })
+  const probe = async (path: string, address: string) => {
+    const answer = await ask(`${url}${address}`).catch(() => undefined)
+    if (answer) probes.push({ path, ...answer })
+  }
+  for (const path of probesOf(document)) await probe(path, path)
+  for (const { path, address } of filledProbesOf(document, probes)) await probe(path, address)
   return { document, probes }
 }
 
-/** @throws LOAD_INVALID */
+/** @throws if there is no answer in time, or a stream of events that would not end */
 async function ask(url: string): Promise<Omit<Probe, 'path'>> {
-  try {
-    const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) })
-    const text = await answer.text()
-    const isJson = /\bjson\b/.test(answer.headers.get('content-type') ?? '')
-    return { status: answer.status, ...(isJson && { body: JSON.parse(text) }) }
-  } catch (cause) {
-    throw new RungError('LOAD_INVALID', `${url} does not answer: ${messageOf(cause)}. Start the app first.`, { cause })
+  const answer = await fetch(url, { redirect: 'manual', signal: AbortSignal.timeout(10_000) })
+  const type = answer.headers.get('content-type') ?? ''
+  if (type.startsWith('text/event-stream')) {
+    await answer.body?.cancel()
+    throw new Error('it streams events')
   }
+  const text = await answer.text()
+  return { status: answer.status, ...(/\bjson\b/.test(type) && { body: JSON.parse(text) }) }
 }
