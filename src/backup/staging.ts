@@ -1,25 +1,37 @@
 import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
-import { appDatabase } from '../engines/postgres/recipe.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
+import { masks, personalColumns } from './personal.ts'
 
-/** How a column is masked, by the word in its comment: `comment on column account.email is 'personal: email'`. */
-const masks: Readonly<Record<string, (column: string, hash: string) => string>> = {
-  email: (_, hash) => `substr(${hash}, 1, 16) || '@example.com'`,
-  name: (_, hash) => `'p' || substr(${hash}, 1, 15)`,
-  secret: (_, hash) => `substr(${hash}, 1, 32)`,
-  text: (column) => `regexp_replace(${column}, '[[:alnum:]]', 'x', 'g')`,
-  remove: () => 'null',
+/**
+ * Rung's own tables in a copy; a test demands a decision for each. Emptied is what has values of the app (payloads, answers, tags, words of the
+ * search), tells of clients, or would do something by itself: jobs, and times of a cron that would be made up for. A table that is not named here
+ * is emptied too. `search_n` are the tables of a generation.
+ */
+export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
+  cron: 'emptied',
+  deploy: 'emptied',
+  foreign_claim: 'emptied',
+  idempotency: 'emptied',
+  invalidation: 'emptied',
+  job: 'emptied',
+  job_ended: 'emptied',
+  job_turn: 'emptied',
+  lease: 'emptied',
+  limit_use: 'emptied',
+  migration: 'kept',
+  migration_attempt: 'kept',
+  migration_backfill: 'kept',
+  report: 'emptied',
+  search_generation: 'kept',
+  search_index: 'kept',
+  search_n: 'emptied',
+  search_n_level: 'emptied',
+  search_n_text: 'emptied',
+  search_n_word: 'emptied',
+  session: 'emptied',
+  subscription: 'kept',
 }
-/** Looked at, and kept as it is. */
-const kept = 'no'
-
-/** What Rung keeps of the app's data beside its tables: payloads, answers, words. It is emptied, also because jobs would run and mails be sent again. */
-const copies = /^(job|job_ended|job_turn|foreign_claim|idempotency|session|search_\d+(_text|_word|_level)?)$/
-
-/** Names that most often hold something personal. */
-const suspicious =
-  '(^|_)(e_?mail|phone|mobile|passw(or)?d|password_hash|first_?name|last_?name|full_?name|username|address|street|birth(day|date)?|iban|ssn|ip)(_|$)'
 
 export interface Masked {
   /** `identity.account.email`, how it is masked, and in how many rows. */
@@ -30,23 +42,26 @@ export interface Masked {
 
 /**
  * Masks the columns of a database that are said to be personal, and empties Rung's own copies of what was in them. Equal values stay equal, so
- * joins and unique keys hold; what they were cannot be found out from the result.
+ * joins and unique keys hold. Values cannot be tried out, since the salt is forgotten; of a `text` its shape stays.
+ * @param connection that of a superuser to the app's database
  * @throws STAGING_INVALID if a comment is wrong, a column looks personal and has none, or the masked values break a rule of the table
  */
 export async function maskPersonal(connection: ConnectionConfig): Promise<Masked> {
-  const sql = await connectOnce({ ...connection, database: appDatabase })
+  const sql = await connectOnce(connection)
   try {
-    const columns = checked(await columnsOf(sql))
-    const emptied = (await tablesOfRung(sql)).filter((name) => copies.test(name)).map((name) => `rung.${name}`)
+    const columns = await personalColumns(sql)
+    const emptied = await tablesToEmpty(sql)
+    const tables = Map.groupBy(columns, (one) => one.table)
     await sql.query('begin')
     await sql.query('set local session_replication_role = replica') // no trigger copies what it must not, or checks what is half done
-    if (emptied.length > 0) await sql.query(`truncate ${emptied.join(', ')} cascade`)
+    await sql.query({ text: `select set_config('rung.salt', $1, true)`, values: [secret(32)] })
+    if (emptied.length > 0) await sql.query(`truncate ${emptied.join(', ')}`)
     const masked: { column: string; as: string; rows: number }[] = []
-    const salt = secret(32)
-    for (const [table, own] of Map.groupBy(columns, (one) => one.table)) {
-      const sets = own.map(({ name, as }) => {
-        const hash = `encode(sha256(convert_to('${salt}' || ${name}::text, 'UTF8')), 'hex')`
-        return `${name} = case when ${name} is not null then ${masks[as]!(`${name}::text`, hash)} end`
+    for (const [table, own] of tables) {
+      const sets = own.map(({ name, as, empty }) => {
+        const hash = `encode(sha256(convert_to(current_setting('rung.salt') || ${name}::text, 'UTF8')), 'hex')`
+        const value = masks[as]!(`${name}::text`, hash, empty!)
+        return `${name} = ${as === 'remove' ? value : `case when ${name} is not null then ${value} end`}`
       })
       const { rowCount } = await sql.query(`update ${table} set ${sets.join(', ')}`).catch((cause) => {
         throw new RungError('STAGING_INVALID', `${table} cannot be masked as its comments say: ${messageOf(cause)}`, {
@@ -56,70 +71,48 @@ export async function maskPersonal(connection: ConnectionConfig): Promise<Masked
       for (const { label, as } of own) masked.push({ column: label, as, rows: rowCount ?? 0 })
     }
     await sql.query('commit')
-    // The old rows would stay in the files.
-    for (const table of new Set(columns.map((one) => one.table))) await sql.query(`vacuum (full) ${table}`)
+    for (const table of tables.keys()) await sql.query(`vacuum (full) ${table}`) // the old rows would stay in the files
+    await refreshViews(sql)
+    // Statistics have values of columns, also of tables that are empty now.
+    await sql.query('delete from pg_statistic')
+    await sql.query('delete from pg_statistic_ext_data')
+    await sql.query('vacuum (full) pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data')
+    await sql.query('analyze')
     return { columns: masked, emptied }
   } finally {
     await sql.end()
   }
 }
 
-interface Column {
-  /** Quoted. */
-  table: string
-  /** Quoted. */
-  name: string
-  /** For people. */
-  label: string
-  as: string
-  isText: boolean
-  isRequired: boolean
-  looksPersonal: boolean
-}
-
-function checked(all: readonly Column[]): Column[] {
-  const invalid = (message: string) => new RungError('STAGING_INVALID', message)
-  const unsaid = all.filter(({ as, looksPersonal }) => as === '' && looksPersonal)
-  if (unsaid.length > 0)
-    throw invalid(
-      `${unsaid.map(({ label }) => label).join(', ')} may be personal, and nothing says how to mask it. Add a migration: comment on column … is 'personal: email' (or ${Object.keys(masks).slice(1).join(', ')}; "personal: ${kept}" keeps it).`,
-    )
-  for (const { label, as, isText, isRequired } of all) {
-    if (as === '' || as === kept) continue
-    if (!masks[as])
-      throw invalid(`${label} is to be masked as "${as}". There are ${Object.keys(masks).join(', ')} and ${kept}.`)
-    if (as === 'remove' ? isRequired : !isText)
-      throw invalid(
-        as === 'remove'
-          ? `${label} must have a value, so it cannot be removed.`
-          : `${label} is no text: write 'personal: remove', which needs a column without "not null".`,
-      )
-  }
-  return all.filter(({ as }) => as !== '' && as !== kept)
-}
-
-async function columnsOf(sql: Client): Promise<Column[]> {
-  const { rows } = await sql.query({
-    text: `select c.oid::regclass::text as table, quote_ident(a.attname) as name, c.oid::regclass::text || '.' || a.attname as label,
-        coalesce(substring(d.description from '^personal: *([a-z]+)'), '') as as,
-        t.typcategory = 'S' as "isText", a.attnotnull as "isRequired",
-        t.typcategory in ('S', 'I') and a.attname ~* $1 as "looksPersonal"
-      from pg_class c
-      join pg_namespace n on n.oid = c.relnamespace
-      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-      join pg_type t on t.oid = a.atttypid
-      left join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = c.oid and d.objsubid = a.attnum
-      where c.relkind in ('r', 'p') and not c.relispartition
-        and n.nspname not in ('rung', 'pg_catalog', 'information_schema') and n.nspname not like 'pg\\_%'
-      order by c.oid, a.attnum`,
-    values: [suspicious],
-  })
-  return rows as Column[]
-}
-
-async function tablesOfRung(sql: Client): Promise<string[]> {
-  const { rows } = await sql.query(
+async function tablesToEmpty(sql: Client): Promise<string[]> {
+  const { rows } = await sql.query<{ name: string }>(
     `select quote_ident(relname) as name from pg_class where relkind in ('r', 'p') and relnamespace = to_regnamespace('rung') order by 1`,
   )
-  return rows.map(({ name }) => name as string)
+  return rows.flatMap(({ name }) => (ownTables[kindOf(name)] === 'kept' ? [] : [`rung.${name}`]))
+}
+
+/** `search_7_word` is `search_n_word`. */
+export function kindOf(table: string): string {
+  return table.replace(/^search_\d+/, 'search_n')
+}
+
+/** Materialized views have values of their own, also from each other: all are emptied first, then those are filled that read none that is empty. */
+async function refreshViews(sql: Client): Promise<void> {
+  const { rows } = await sql.query<{ view: string }>(
+    `select oid::regclass::text as view from pg_class where relkind = 'm' and relispopulated order by oid`,
+  )
+  for (const { view } of rows) await sql.query(`refresh materialized view ${view} with no data`)
+  for (let left = rows; left.length > 0; ) {
+    const failed: { view: string; cause: unknown }[] = []
+    for (const { view } of left) {
+      await sql.query(`refresh materialized view ${view}`).catch((cause) => failed.push({ view, cause }))
+    }
+    if (failed.length === left.length) {
+      const [{ view, cause }] = failed as [(typeof failed)[0]]
+      throw new RungError('STAGING_INVALID', `${view} cannot be filled with masked values: ${messageOf(cause)}`, {
+        cause,
+      })
+    }
+    left = failed
+  }
 }

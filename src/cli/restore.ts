@@ -24,6 +24,8 @@ export const restoreOptions: Command['options'] = {
   },
 }
 
+export const restoreSettings = ['backup.dir', 'process.dataDir', 'process.config'] as const
+
 const command: Command = {
   name: 'restore',
   summary: 'create a data directory from a backup',
@@ -38,6 +40,7 @@ const command: Command = {
     'The restored database is on a timeline of its own, so it may archive to the same',
     'backup directory as the original.',
   ].join('\n'),
+  settings: restoreSettings,
   examples: [
     'rung restore --to latest --into .rung-restored',
     "rung restore --to '2026-11-03 10:15' --into /srv/data --from /mnt/backups",

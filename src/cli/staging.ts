@@ -1,8 +1,9 @@
 import path from 'node:path'
 import { type Masked, maskPersonal } from '../backup/staging.ts'
+import { appDatabase } from '../engines/postgres/recipe.ts'
 import { formatMs } from '../kernel/units.ts'
 import { type Command, result, settingOptions } from './command.ts'
-import { restoreBy, restoreOptions } from './restore.ts'
+import { restoreBy, restoreOptions, restoreSettings } from './restore.ts'
 import { tableLines } from './table.ts'
 
 const staging: Command = {
@@ -16,12 +17,17 @@ const staging: Command = {
     '',
     'Comments of columns say what is personal, in a migration:',
     "  comment on column account.email is 'personal: email'",
-    'Other ways: name, secret, text, remove (null), and no (kept). A column with a',
-    'name such as email or phone must have a comment. Equal values stay equal.',
     '',
-    'Jobs, events, sessions, recorded answers and the search are emptied: no mail is sent again.',
-    'The keys are new, so no token of the original is valid there. Uploaded files are not copied.',
+    'Other ways: name, secret, text, remove (null or empty), and no (kept). A column with',
+    'a name such as email or phone must have a comment. Equal values stay equal.',
+    '',
+    'Jobs, events, sessions, recorded answers and the search are emptied: no mail is sent again,',
+    'and a search finds nothing until the app rebuilds its index. Uploaded files are not copied.',
+    '',
+    'The copy is isolated, whoever starts it: it has new keys, and settings that lead to a',
+    'database, Redis, bucket, mail server, CDN or backup folder are not used.',
   ].join('\n'),
+  settings: restoreSettings,
   examples: ['rung staging --into .staging', 'NODE_ENV=development RUNG_DATA=.staging rung up 100k'],
   options: { ...settingOptions('process.dataDir'), ...restoreOptions },
   async run(input) {
@@ -29,7 +35,7 @@ const staging: Command = {
     let masked: Masked | undefined
     const { into, durationMs, base } = await restoreBy(input, staging, 'latest', async (connection) => {
       out.note('masking personal data')
-      masked = await maskPersonal(connection)
+      masked = await maskPersonal({ ...connection, database: appDatabase })
     })
     const near = path.relative(cwd, into)
     const start = `NODE_ENV=development RUNG_DATA=${near.startsWith('..') ? into : near || '.'} rung up`
