@@ -44,6 +44,7 @@ export async function recover<T>(
     ...(target.kind === 'time' && { recovery_target_time: new Date(target.at).toISOString().replace('Z', '+00') }),
     ...(target.kind === 'point' && { recovery_target_name: target.name }),
     recovery_target_action: 'promote',
+    max_logical_replication_workers: '0', // a subscription would take from its publisher what the original needs
     hot_standby: 'off', // so that its settings need not match those of the original server
     log_startup_progress_interval: '1s',
   }

@@ -55,6 +55,7 @@ export async function maskPersonal(connection: ConnectionConfig): Promise<Masked
     await sql.query('begin')
     await sql.query('set local session_replication_role = replica') // no trigger copies what it must not, or checks what is half done
     await sql.query({ text: `select set_config('rung.salt', $1, true)`, values: [secret(32)] })
+    await sql.query('update pg_subscription set subenabled = false') // its publisher would take the copy for the original
     if (emptied.length > 0) await sql.query(`truncate ${emptied.join(', ')}`)
     const masked: { column: string; as: string; rows: number }[] = []
     for (const [table, own] of tables) {

@@ -24,6 +24,8 @@ describe('masking a copy', () => {
     await sql.query(`create schema m;
       set search_path = m;
       create table person (${columns});
+      create subscription of_others connection 'host=/nowhere' publication p with (connect = false);
+      alter subscription of_others enable;
       create table letter (of_person text references person (email), body text);
       insert into person (email, birth_date, address, password_hash, phones)
         select 'real' || n || '@mail.test', '1970-02-03', '{"street": "real"}', 'real', '{real}' from generate_series(1, 50) n;
@@ -36,6 +38,8 @@ describe('masking a copy', () => {
       analyze`)
   })
   after(async () => {
+    await sql.query('alter subscription of_others set (slot_name = none)')
+    await sql.query('drop subscription of_others')
     await sql.end()
     await postgres.stop()
   })
@@ -97,6 +101,8 @@ describe('masking a copy', () => {
       values.filter(({ values }) => values.includes('real')),
       [],
     )
+    const { rows: subscriptions } = await sql.query('select subname from pg_subscription where subenabled')
+    assert.deepEqual(subscriptions, [])
     const left = await Promise.all(emptied.map((table) => sql.query(`select from ${table}`)))
     assert.ok(left.every(({ rowCount }) => rowCount === 0))
   })
