@@ -142,7 +142,7 @@ async function run(what: What, input: Input) {
 }
 
 function keptIn(folder: string, error: unknown): RungError {
-  const text = `${messageOf(error)} History and logs are in ${folder}`
+  const text = `${messageOf(error).replace(/\.?$/, '.')} Its folder is kept: ${folder}`
   const known = isRungError(error) ? error : undefined
   return new RungError(known?.code ?? 'PROOF_FAILED', text, { cause: error, facts: { ...known?.facts, folder } })
 }

@@ -13,7 +13,8 @@ export interface ConservationOptions {
  * Checks that amounts neither appear nor vanish: stock, money. `change` adds amounts to accounts, `levels` reads them in one snapshot.
  *
  * Every snapshot obeys `least` and, if `closed`, has the sum of the beginning. In the last fresh one, each account holds what it had, all
- * acknowledged changes, and of those with an unknown outcome some or none, where each happens as a whole.
+ * acknowledged changes, and of those with an unknown outcome some or none, where each happens as a whole. `checked` counts the
+ * acknowledged ones, and if `closed` the snapshots.
  */
 export function checkConservation(operations: readonly Operation[], options: ConservationOptions = {}): Verdict {
   const { initial = snapshotBefore(operations), least = Number.NEGATIVE_INFINITY, closed = false } = options
@@ -24,7 +25,6 @@ export function checkConservation(operations: readonly Operation[], options: Con
   let last: Operation | undefined
   for (const operation of operations) {
     if (operation.kind !== 'levels' || operation.outcome !== 'ok') continue
-    verdict.checked += 1
     if (operation.fresh && !(last && last.beganAt > operation.beganAt)) last = operation
     for (const [account, level] of Object.entries(operation.amounts ?? {}))
       if (level < least)
@@ -32,8 +32,10 @@ export function checkConservation(operations: readonly Operation[], options: Con
           text: `${account} held ${level}${placeOf(operation, time)}, less than ${least}.`,
           operations: [operation],
         })
+    if (!closed) continue
+    verdict.checked += 1
     const sum = sumOf(operation.amounts ?? {})
-    if (closed && sum !== whole)
+    if (sum !== whole)
       verdict.add({
         text: `All accounts together held ${sum}${placeOf(operation, time)}, and ${whole} in the beginning.`,
         operations: [operation],
@@ -76,6 +78,7 @@ function checkLast(
   for (const change of operations) {
     if (change.kind !== 'change' || change.outcome === 'fail' || change.beganAt > last.endedAt) continue
     const isKnown = change.outcome === 'ok' && change.endedAt < last.beganAt
+    if (isKnown) verdict.checked += 1
     for (const [name, amount] of Object.entries(change.amounts ?? {})) {
       const account = of(name)
       if (isKnown) account.level += amount
