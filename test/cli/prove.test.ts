@@ -72,7 +72,10 @@ describe('rung prove', () => {
       const cwd = await project(scratch)
       const run = async (...words: string[]) => {
         const command = ['prove', '1k', 'app.ts', '--faults', 'none', '--minutes', '0.1', '--seed', '3', ...words]
-        const outside = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', RUNG_SMTP_URL: 'smtp://127.0.0.1:1' }
+        const outside = {
+          DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none',
+          RUNG_S3_URL: 's3://key:secret@127.0.0.1:1/files',
+        }
         const launched = launchRung({ command, cwd, env: { TMPDIR: scratch.dir, RUNG_DATA: undefined, ...outside } })
         const { code } = await launched.exited
         return { code, stdout: launched.stdout(), stderr: launched.stderr() }
