@@ -2,9 +2,9 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError, messageOf } from '../kernel/errors.ts'
 import type { FleetPart } from './fault.ts'
 import { faultCalled } from './faults.ts'
+import { injectFor } from './inject.ts'
 import { fleetParts, partsCalled, processOf, untilWhole } from './parts.ts'
 import type { Planned } from './schedule.ts'
-import { hold } from './strike.ts'
 
 /** What became of a planned fault. */
 export interface Outcome extends Planned {
@@ -54,7 +54,7 @@ export async function runSchedule(planned: readonly Planned[], options: RunOptio
     const outcomes = await Promise.all(
       faults.map(async (one) => {
         await until(began + beganAtMs + one.atMs - first, over)
-        return strikePlanned(one, began, options)
+        return injectPlanned(one, began, options)
       }),
     )
     const wholeAfterMs = (await untilWhole(dataDir, wholeWithinMs, over)) ?? null
@@ -69,17 +69,17 @@ export async function runSchedule(planned: readonly Planned[], options: RunOptio
 const until = (ticks: number, over: AbortSignal) =>
   sleep(Math.max(0, ticks - systemClock.ticks()), over).catch(() => {})
 
-async function strikePlanned(one: Planned, began: number, { dataDir, over, tell }: RunOptions): Promise<Outcome> {
+async function injectPlanned(one: Planned, began: number, { dataDir, over, tell }: RunOptions): Promise<Outcome> {
   if (over.aborted) return { ...one, error: 'It was ended before.' }
   try {
     const fault = faultCalled(one.fault)
     const part = await runningPart(one.part, dataDir, over)
     const options = { dataDir, strength: fault.strength?.default ?? '', forMs: one.forMs, over }
     const fromMs = Math.round(systemClock.ticks() - began)
-    const { struck, heldMs } = await hold(fault, [part], options, ({ name }, did) =>
+    const { injected, heldMs } = await injectFor(fault, [part], options, ({ name }, did) =>
       tell(`${one.fault} ${name}: ${did}`),
     )
-    return { ...one, did: struck[0]!.did, fromMs, heldMs }
+    return { ...one, did: injected[0]!.did, fromMs, heldMs }
   } catch (error) {
     return { ...one, error: messageOf(error) }
   }

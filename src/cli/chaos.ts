@@ -1,11 +1,11 @@
 import { type Round, runSchedule, wholeWithinMs } from '../chaos/experiment.ts'
 import type { Fault } from '../chaos/fault.ts'
 import { checkFit, faultCalled, faults, partsInWords } from '../chaos/faults.ts'
+import { injectFor } from '../chaos/inject.ts'
 import { fleetParts, fleetToStrike, partsCalled, untilWhole } from '../chaos/parts.ts'
 import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
 import { scheduleOf } from '../chaos/schedule.ts'
 import { longestSilence } from '../chaos/silence.ts'
-import { hold } from '../chaos/strike.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
@@ -111,11 +111,11 @@ async function byHand(fault: Fault, words: readonly string[], dataDir: string, i
   const strength = String(values.with ?? fault.strength?.default ?? '')
 
   return interruptible(dataDir, async (over) => {
-    const { struck, heldMs } = await hold(fault, parts, { strength, dataDir, forMs, over }, (part, did) => {
+    const { injected, heldMs } = await injectFor(fault, parts, { strength, dataDir, forMs, over }, (part, did) => {
       out.note(`${fault.name} ${part.name}: ${did}${fault.lasts ? `, for ${formatMs(forMs)}` : ''}`)
     })
     const wholeAfterMs = await untilWhole(dataDir, wholeWithinMs, over)
-    const view = { fault: fault.name, parts: struck, heldMs, wholeAfterMs: wholeAfterMs ?? null }
+    const view = { fault: fault.name, parts: injected, heldMs, wholeAfterMs: wholeAfterMs ?? null }
     return result(
       view,
       () => {

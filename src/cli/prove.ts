@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Fault } from '../chaos/fault.ts'
-import { fleetParts } from '../chaos/parts.ts'
+import { fleetParts, fleetToStrike } from '../chaos/parts.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { askRoutes } from '../load/ask-routes.ts'
 import { short } from '../load/report.ts'
@@ -17,7 +17,7 @@ import { faultRows, faultWords, inVain, matrixRows, promiseRows, type Rows } fro
 import { requireApp } from '../runtime/load-app.ts'
 import { type Command, hanging, type Input, result } from './command.ts'
 import { faultsChosen, seedChosen } from './fault-options.ts'
-import { rungAndApp, settingsOf } from './input-settings.ts'
+import { rungAndApp } from './input-settings.ts'
 import { interruptible, rungCommand } from './interruptible.ts'
 import { tableLines } from './table.ts'
 
@@ -61,7 +61,6 @@ const prove: Command = {
     const { cwd, values } = input
     const { rung, app } = rungAndApp(input.positionals)
     const appFile = requireApp(app, cwd)
-    const { values: settings } = await settingsOf(input, { app: appFile, rung })
     const file = path.resolve(
       cwd,
       (values.proof as string | undefined) ?? path.join(path.dirname(appFile), fileByDefault),
@@ -72,7 +71,7 @@ const prove: Command = {
       throw new RungError('COMMAND_INVALID', `--minutes must be a number from 0.1 to 60; it is "${values.minutes}".`)
     const chosen = values.faults === 'none' ? [] : faultsChosen(input, tmpdir())
     const report = typeof values.report === 'string' ? await writable(values.report, cwd) : undefined
-    return run({ rung: settings.rung, appFile, proof, seed: seedChosen(input), minutes, chosen, report }, input)
+    return run({ rung, appFile, proof, seed: seedChosen(input), minutes, chosen, report }, input)
   },
 }
 export default prove
@@ -109,7 +108,7 @@ async function writable(name: string, cwd: string): Promise<string> {
 }
 
 interface What {
-  rung: string
+  rung: string | undefined
   appFile: string
   /** Without one, pages are opened that answer. */
   proof: Proof | undefined
@@ -148,17 +147,17 @@ function keptIn(folder: string, error: unknown): RungError {
 }
 
 async function proveIn(dataDir: string, what: What, input: Input, over: AbortSignal) {
-  const { rung, appFile, proof: given, seed, minutes, chosen, report } = what
+  const { appFile, proof: given, seed, minutes, chosen, report } = what
   const { cwd, env, json, out, values } = input
   const note = (text: string) => void (json || out.note(text))
   const forMs = minutes * 60_000
   const command = commandOf(what, input)
   note(`To repeat it: ${command}`)
-  note(`Starting ${rung} in ${dataDir}`)
-  const fleet = await startFleet({ rungCommand, rung, app: appFile, dataDir, cwd, env, over })
+  note(`Starting a fleet in ${dataDir}`)
+  const fleet = await startFleet({ rungCommand, rung: what.rung, app: appFile, dataDir, cwd, env, over })
   try {
     const proof = given ?? pagesAlone(await pagesOf(fleet.url))
-    const parts = await fleetParts(dataDir)
+    const [{ rung }, parts] = await Promise.all([fleetToStrike(dataDir), fleetParts(dataDir)])
     const planned = faultsOf({ seed, forMs, faults: chosen, parts, pairs: values.pairs === true })
     let seconds = 0
     const proved = await proveFleet({
@@ -202,7 +201,7 @@ async function proveIn(dataDir: string, what: What, input: Input, over: AbortSig
 /** The command line that repeats a proof. */
 function commandOf({ rung, appFile, seed, minutes }: What, { cwd, values: { proof, faults, pairs } }: Input): string {
   return [
-    `rung prove ${rung} ${path.relative(cwd, appFile)}`,
+    ...['rung prove', ...(rung === undefined ? [] : [rung]), path.relative(cwd, appFile)],
     ...(proof === undefined ? [] : [`--proof ${proof}`]),
     ...(faults === undefined ? [] : [`--faults ${faults}`]),
     ...(pairs ? ['--pairs'] : []),

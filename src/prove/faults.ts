@@ -3,6 +3,7 @@ import type { Outcome, Round } from '../chaos/experiment.ts'
 import type { FleetPart, Kind } from '../chaos/fault.ts'
 import { longestSilence } from '../chaos/silence.ts'
 import type { Operation } from '../history/operation.ts'
+import { lastLook } from './sessions.ts'
 
 /** `fine`: nobody noticed. `degraded`: a request was slow or failed. `error`: for a while nothing was answered, or a part stayed away. */
 export type Effect = 'fine' | 'degraded' | 'error'
@@ -18,8 +19,6 @@ export interface FaultFinding {
   writesSilentMs: number
   /** How long a part was away that nothing could stand in for, in ms. */
   downMs: number
-  /** Reads that failed although something could stand in for what was away. */
-  readsFailed: number
   /** Share of requests that had none. */
   failing: number
   whole: boolean
@@ -56,7 +55,6 @@ export function faultFindings(
     return {
       faults: faults.map(({ fault, part, error }) => ({ fault, part, ...(error !== undefined && { error }) })),
       ...{ from, to, readsSilentMs, writesSilentMs, downMs: lengthOf(alone), whole },
-      readsFailed: alone.length > 0 ? 0 : failed.filter(isRead).length,
       failing: during.length === 0 ? 0 : failed.length / during.length,
       effect:
         !whole || Math.max(readsSilentMs, writesSilentMs) > errorAfterMs
@@ -65,6 +63,19 @@ export function faultFindings(
             ? 'degraded'
             : 'fine',
     }
+  })
+}
+
+/** Beyond the time of faults that nothing can stand in for. A failover is over by then, and a restart of any part. In ms. */
+export const silentMsMax = 5_000
+
+/** Returns the reads of sessions that something could answer: nothing was away, or something stood in for it, or it had been back for a while. */
+export function answerable(operations: readonly Operation[], faults: readonly FaultFinding[]): Operation[] {
+  const inSessions = operations.filter((one) => isRead(one) && one.beganAt >= 0 && one.session !== lastLook)
+  return inSessions.filter(({ beganAt, endedAt }) => {
+    const rounds = faults.filter(({ from, to }) => endedAt >= from && beganAt <= to)
+    if (rounds.length > 0) return rounds.every(({ downMs }) => downMs === 0)
+    return !faults.some(({ to, downMs }) => downMs > 0 && beganAt > to && beganAt <= to + silentMsMax)
   })
 }
 

@@ -13,7 +13,8 @@ export interface ProofFleet {
 export interface FleetOptions {
   /** The command line of `rung`. */
   rungCommand: readonly string[]
-  rung: string
+  /** Default: what the settings say. */
+  rung: string | undefined
   app: string
   dataDir: string
   cwd: string
@@ -39,12 +40,16 @@ export async function startFleet({
   const [program, ...args] = rungCommand
   await writeMarker(dataDir, { isolated: true })
   const callOff = guardBy([...rungCommand, 'stop', '--data', dataDir])
-  const child = spawn(program!, [...args, 'up', rung, app, '--port', '0', '--data', dataDir, '--json'], {
-    cwd,
-    env: { ...env, NODE_ENV: 'test', RUNG_DATA: dataDir },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true, // Ctrl-C is for this process, which stops the fleet when it has undone the faults
-  })
+  const child = spawn(
+    program!,
+    [...args, 'up', ...(rung === undefined ? [] : [rung]), app, '--port', '0', '--data', dataDir, '--json'],
+    {
+      cwd,
+      env: { ...env, NODE_ENV: 'test', RUNG_DATA: dataDir },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // Ctrl-C is for this process, which stops the fleet when it has undone the faults
+    },
+  )
   const ended = once(child, 'close')
   const stop = async () => {
     child.kill('SIGTERM')

@@ -71,7 +71,7 @@ describe('rung prove', () => {
     withScratch(async (scratch) => {
       const cwd = await project(scratch)
       const run = async (...words: string[]) => {
-        const command = ['prove', '1k', 'app.ts', '--faults', 'none', '--minutes', '0.1', '--seed', '3', ...words]
+        const command = ['prove', 'app.ts', '--faults', 'none', '--minutes', '0.1', '--seed', '3', ...words]
         const outside = {
           DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none',
           RUNG_S3_URL: 's3://key:secret@127.0.0.1:1/files',
@@ -83,21 +83,31 @@ describe('rung prove', () => {
       assert.match((await run('--proof', 'other.ts')).stderr, /PROOF_INVALID[\s\S]*There is no other\.ts/)
       await writeFile(path.join(cwd, 'prove.ts'), 'export default { users: async () => [] }')
       assert.match((await run()).stderr, /PROOF_INVALID[\s\S]*names nothing that is written/)
+      await writeFile(path.join(cwd, 'prove.ts'), proof)
+      assert.match((await run('--faults', 'kil')).stderr, /COMMAND_INVALID[\s\S]*There is no fault "kil"/)
+      assert.match((await run('--report', 'none/proof.html')).stderr, /COMMAND_INVALID[\s\S]*cannot be written/)
       assert.deepEqual(await proofsIn(scratch.dir), [], 'nothing was started')
 
-      await writeFile(path.join(cwd, 'prove.ts'), proof)
       const { code, stdout, stderr } = await run('--report', 'proof.html')
       assert.equal(code, 1, stdout + stderr)
       assert.match(stdout, /^A session sees what it wrote and saw +[\d,]+ answers +[\d,]+ +0 NOT HELD$/m)
       assert.match(stdout, /^read-your-writes: Session visitor \d+ read v\d of note (one|two)/m)
-      assert.match(stdout, /Not all promises were held\. To repeat it: rung prove 1k app\.ts .*--seed 3/)
+      assert.match(stdout, /Not all promises were held\. To repeat it: rung prove app\.ts .*--seed 3/)
       for (const line of stdout.split('\n'))
         assert.ok(line.length <= 80 || /^(Not all|History)/.test(line), `${line.length}: ${line}`)
       const [kept] = await proofsIn(scratch.dir)
       assert.ok(existsSync(path.join(scratch.dir, kept!, 'history.jsonl')))
       const page = await readFile(path.join(cwd, 'proof.html'), 'utf8')
-      assert.match(page, /not all promises were held/)
+      assert.match(page, /Proof of rung 1k: not all promises were held/)
+      assert.match(page, /To repeat it: rung prove app\.ts --faults none --minutes 0\.1 --seed 3</)
       assert.doesNotMatch(page, /src=|href=|@import/, 'it stands for itself')
+
+      // What does not start leaves its logs, and says where.
+      await writeFile(path.join(cwd, 'app.ts'), 'throw new Error()')
+      const { error } = JSON.parse((await run('--json')).stdout)
+      assert.equal(error.code, 'PROOF_FAILED')
+      assert.notEqual(error.folder, path.join(scratch.dir, kept!))
+      assert.ok(error.message.endsWith(` Its folder is kept: ${error.folder}`) && existsSync(error.folder))
     }))
 
   it('leaves nothing that runs when it is ended, or killed', () =>

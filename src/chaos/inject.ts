@@ -3,7 +3,7 @@ import { type Fault, type FleetPart, refused, type Target } from './fault.ts'
 import { openRecord } from './records.ts'
 
 /** A fault that is in force. */
-export interface Struck {
+export interface Injection {
   /** What was done, as a phrase. */
   readonly did: string
   /** @throws CHAOS_NOT_UNDONE */
@@ -11,7 +11,7 @@ export interface Struck {
 }
 
 /** Injects a fault, and resolves once it has taken effect. @throws CHAOS_NO_EFFECT, CHAOS_REFUSED, and nothing of it is left */
-export async function strike(fault: Fault, target: Target): Promise<Struck> {
+export async function inject(fault: Fault, target: Target): Promise<Injection> {
   const problem = fault.problem?.(target.dataDir)
   if (problem !== undefined) throw refused(`${fault.name} cannot be injected here. ${problem}`)
   const record = await openRecord(target.dataDir, fault.name, target.part.name)
@@ -30,7 +30,7 @@ export async function strike(fault: Fault, target: Target): Promise<Struck> {
   }
 }
 
-export interface HoldOptions {
+export interface InjectOptions {
   dataDir: string
   strength: string
   forMs: number
@@ -43,28 +43,28 @@ export interface HoldOptions {
  * @param tell called when it is in force on a part
  * @returns what was done to which part, and for how long
  */
-export async function hold(
+export async function injectFor(
   fault: Fault,
   parts: readonly FleetPart[],
-  { dataDir, strength, forMs, over }: HoldOptions,
+  { dataDir, strength, forMs, over }: InjectOptions,
   tell: (part: FleetPart, did: string) => void,
-): Promise<{ struck: { part: string; did: string }[]; heldMs: number }> {
-  const struck: { part: string; did: string }[] = []
-  const inForce: Struck[] = []
+): Promise<{ injected: { part: string; did: string }[]; heldMs: number }> {
+  const injected: { part: string; did: string }[] = []
+  const inForce: Injection[] = []
   const began = systemClock.ticks()
-  async function inject(): Promise<void> {
+  async function injectAll(): Promise<void> {
     for (const part of parts) {
       if (over.aborted) break
-      const one = await strike(fault, { dataDir, part, strength })
+      const one = await inject(fault, { dataDir, part, strength })
       inForce.push(one)
-      struck.push({ part: part.name, did: one.did })
+      injected.push({ part: part.name, did: one.did })
       tell(part, one.did)
     }
     if (fault.lasts) await sleep(forMs, over).catch(() => {}) // it ends early
   }
-  const injected = await Promise.allSettled([inject()])
+  const outcomes = await Promise.allSettled([injectAll()])
   const undone = await Promise.allSettled(inForce.map((one) => one.undo()))
-  const failed = [...injected, ...undone].find((outcome) => outcome.status === 'rejected')
+  const failed = [...outcomes, ...undone].find((outcome) => outcome.status === 'rejected')
   if (failed) throw failed.reason
-  return { struck, heldMs: Math.round(systemClock.ticks() - began) }
+  return { injected, heldMs: Math.round(systemClock.ticks() - began) }
 }
