@@ -36,7 +36,8 @@ const prove: Command = {
     'then says less: write the file.',
     '',
     'The seed repeats it: the same faults at the same times, and the same choices. Exits with 1 if',
-    'a promise was not held; then the folder is kept, with the history and all logs.',
+    'a promise was not held, or there is no verdict (PROOF_FAILED); then the folder is kept, with',
+    'the history and all logs.',
   ].join('\n'),
   settings: [],
   examples: [
