@@ -5,7 +5,7 @@ import type { FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { tellEdge } from '../primitives/http/edge-terms.ts'
-import { shedRequests } from '../primitives/http/shedding.ts'
+import { type SheddingOptions, shedRequests } from '../primitives/http/shedding.ts'
 import { idempotentRoutes } from '../primitives/idempotency/idempotency.ts'
 import type { Limiter } from '../primitives/limits/contract.ts'
 import { limitRequests } from '../primitives/limits/limits.ts'
@@ -52,7 +52,15 @@ interface RequestStage {
  * they were added, and a hook that watches routes sees those that are added after it.
  */
 export const requestStages: readonly RequestStage[] = [
-  // First, so that a process that refuses everything else still says how it is.
+  // Before every route: it tells the edge of each.
+  {
+    name: 'terms for the edge',
+    add({ app, bindings, http }) {
+      if (!bindings.edge || bindings.role === 'worker') return
+      tellEdge(http, bindings.edge.secret, sheddingOf(app, bindings))
+    },
+  },
+  // So early that a process that refuses everything else still says how it is.
   {
     name: 'health',
     add: ({ http, primitives, health: state, redis, ownLimits }) =>
@@ -69,8 +77,8 @@ export const requestStages: readonly RequestStage[] = [
   {
     name: 'shedding',
     add({ app, bindings, http, primitives }) {
-      if (bindings.shedding === 'off' || app.http.shedding === false) return
-      shedRequests(http, app.http.shedding ?? {}, primitives.stores.main.database)
+      const shedding = sheddingOf(app, bindings)
+      if (shedding) shedRequests(http, shedding, primitives.stores.main.database)
     },
   },
   // Limits and positions ask who sent the request.
@@ -124,12 +132,6 @@ export const requestStages: readonly RequestStage[] = [
     },
   },
   {
-    name: 'terms for the edge',
-    add({ bindings, http }) {
-      if (bindings.edge && bindings.role !== 'worker') tellEdge(http, bindings.edge.secret)
-    },
-  },
-  {
     name: 'files',
     async add({ http, files }) {
       await http.register(serveFiles(files))
@@ -142,3 +144,7 @@ export const requestStages: readonly RequestStage[] = [
     },
   },
 ]
+
+function sheddingOf({ http }: App, { shedding }: Bindings): SheddingOptions | undefined {
+  return shedding === 'off' || http.shedding === false ? undefined : (http.shedding ?? {})
+}

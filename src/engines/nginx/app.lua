@@ -8,6 +8,12 @@
 -- another, within a budget of a tenth of all GETs: without the budget a slow database would double its own load. Any other method is
 -- sent again only if nothing of it was sent before: nginx by itself would repeat a DELETE or a PUT that may have been done.
 --
+-- Overload. A process that gets ten times what it can answer cannot even refuse the rest, so nginx does. Each worker limits how many
+-- requests it has with a process, by the time that requests wait for it: the time until its answer begins, without what the process says
+-- it worked on it. So routes that take long by themselves are not limited. A request that waited too long lowers the limit, to half at
+-- most, and then only one that began after that lowers it again; each that did not wait raises it by one, while it is in use (as TCP does
+-- with its window, RFC 5681). Each route is refused from its own share of the limit on.
+--
 -- Terms. The answer to the health check says which routes take an Idempotency-Key and how the app words refusals. So the edge answers in
 -- the app's own form while the app is away.
 --
@@ -18,7 +24,12 @@ local state = ngx.shared.rung_app
 local every_seconds, answer_ms = 0.5, 1000
 local connect_seconds, answer_seconds, first_try_seconds = 2, @answer_seconds@, 3
 local budget_max, budget_share = 10, 0.1
+local limit_least, limit_first, limit_most = 4, 100, 4000
+local share_least = @share_least@ -- no route has less of a limit
 local apps, secret, turn, budget = {}, "", 0, budget_max
+-- By app: the requests that it has not begun to answer, how many it may have, and when that was lowered.
+local pending, limits, lowered = {}, {}, {}
+local read_terms, share_of
 local list -- the text from which `apps` was read
 local M = {}
 
@@ -48,6 +59,13 @@ local function look(app)
   if terms and terms ~= state:get("terms") then state:set("terms", terms) end
 end
 
+local function report_refused()
+  local refused = state:get("refused") or 0
+  if refused == 0 then return end
+  state:incr("refused", -refused)
+  ngx.log(ngx.WARN, "the app is overloaded: ", refused, " requests were refused")
+end
+
 -- The processes may be others than at the start: `M.change` keeps them, one in each line.
 local function present()
   local text = state:get("apps")
@@ -69,6 +87,7 @@ function M.start(of_secret, of_apps)
   if ngx.worker.id() ~= 0 then return end
   ngx.timer.at(0, look_at_all)
   ngx.timer.every(every_seconds, look_at_all)
+  ngx.timer.every(10, report_refused)
 end
 
 -- POST replaces the processes, one address in each line. Every answer has a line for each of them: its address, and up or down.
@@ -83,19 +102,77 @@ function M.change()
   for _, app in ipairs(present()) do ngx.say(app, " ", state:get("down " .. app) and "down" or "up") end
 end
 
--- Returns an app that answers and was not tried before, otherwise any other one, otherwise the same one again.
+local function has_room(app, share)
+  return (pending[app] or 0) < (limits[app] or limit_first) * share
+end
+
+-- Returns an app that answers, has room and was not tried before, otherwise any other one, otherwise the same one again.
 local function choose(last)
   local apps = present()
-  local count, other = #apps, nil
+  local count, other, full = #apps, nil, nil
   turn = turn % count + 1
   for n = 0, count - 1 do
     local app = apps[(turn + n - 1) % count + 1]
     if app ~= last then
-      if not state:get("down " .. app) then return app, true end
-      other = other or app
+      if state:get("down " .. app) then other = other or app
+      elseif has_room(app, 1) then return app
+      else full = full or app end
     end
   end
-  return other or last or apps[turn], false
+  return full or other or last or apps[turn]
+end
+
+-- Returns the processes that answer, or all if none does.
+local function answering()
+  local up = {}
+  for _, app in ipairs(present()) do
+    if not state:get("down " .. app) then up[#up + 1] = app end
+  end
+  return up[1] and up or present()
+end
+
+-- Refuses the request if each process that answers has as many as it may. Call it before the request goes to one.
+function M.admit()
+  if not read_terms().wait_ms then return end
+  local share
+  for _, app in ipairs(answering()) do
+    if has_room(app, share_least) then return end
+    share = share or share_of(ngx.req.get_method(), ngx.var.uri)
+    if has_room(app, share) then return end
+  end
+  state:incr("refused", 1, 0)
+  ngx.var.rung_call = "refused"
+  return ngx.exit(503)
+end
+
+local function begin(app)
+  local count = (pending[app] or 0) + 1
+  pending[app] = count
+  ngx.var.rung_call = string.format("%d %.3f %s", count, ngx.now(), app)
+end
+
+-- The process has begun to answer, or the request ended without an answer. A slow reader is none of the process's business.
+function M.ended()
+  local count, began, app = ngx.var.rung_call:match("^(%d+) (%S+) (.*)$")
+  if not count then return end
+  count, began = tonumber(count), tonumber(began)
+  ngx.var.rung_call = ""
+  pending[app] = pending[app] - 1
+  local most = read_terms().wait_ms
+  if not most then return end
+  local ms = (ngx.now() - began) * 1000
+  local took = tonumber(ngx.var.upstream_http_@took@)
+  -- A request without an answer says nothing, since its client may have ended it, unless nobody gets one.
+  if not took and not state:get("down " .. app) then return end
+  local wait, limit = ms - (took or 0), limits[app] or limit_first
+  if wait > most then
+    if began < (lowered[app] or 0) then return end
+    limit = math.min(limit, math.max(limit_least, limit / 2, count * most / wait))
+    lowered[app] = ngx.now()
+  elseif pending[app] >= limit * share_least / 2 then
+    limit = limit + 1
+  end
+  limits[app] = math.min(limit, limit_most)
 end
 
 local function was_sent()
@@ -111,6 +188,8 @@ function M.balance()
   local ctx, method = ngx.ctx, ngx.req.get_method()
   local safe = method == "GET" or method == "HEAD"
   local app = choose(ctx.app)
+  M.ended() -- at another process
+  begin(app)
   local wait = answer_seconds
   if ctx.app then
     if not safe and was_sent() then return ngx.exit(no_other) end
@@ -139,18 +218,28 @@ local function pattern_of(path)
 end
 
 local known, terms
-local function read_terms()
+read_terms = function()
   local text = state:get("terms")
   if terms and text == known then return terms end
-  terms = { keyed = {}, refusals = {} }
+  terms = { keyed = {}, refusals = {}, shares = {} }
   for line in (text or ""):gmatch("[^\n]+") do
     local method, path = line:match("^keyed (%S+) (%S+)$")
     if method then terms.keyed[#terms.keyed + 1] = { method = method, pattern = pattern_of(path) } end
+    local share, of, at = line:match("^share (%S+) (%S+) (%S+)$")
+    if share then terms.shares[#terms.shares + 1] = { share = tonumber(share), method = of, pattern = pattern_of(at) } end
+    terms.wait_ms = terms.wait_ms or tonumber(line:match("^shedding (%S+)$"))
     local name, type, body = line:match("^refusal (%S+) (%S+) (%S+)$")
     if name then terms.refusals[name] = { type = ngx.unescape_uri(type), body = ngx.unescape_uri(body) } end
   end
   known = text
   return terms
+end
+
+share_of = function(method, path)
+  for _, route in ipairs(read_terms().shares) do
+    if route.method == method and path:find(route.pattern) then return route.share end
+  end
+  return 1
 end
 
 local refusals = @refusals@
@@ -167,7 +256,7 @@ function M.refuse(name)
   ngx.status = tonumber(name)
   ngx.header["Content-Type"] = form and form.type or "application/problem+json"
   ngx.header["Cache-Control"] = "no-store"
-  ngx.header["Retry-After"] = name == "503" and "1" or nil
+  ngx.header["Retry-After"] = name == "503" and math.random(3) or nil -- spread, so that clients do not all return at the same time
   if ngx.req.get_method() == "HEAD" then return ngx.exit(ngx.OK) end
   ngx.print((body:gsub("@request_id_pattern@", ngx.var.rung_request_id)))
   return ngx.exit(ngx.OK)
@@ -183,7 +272,7 @@ local function repeatable()
   return false
 end
 
--- No process has answered. A write that was sent to one may have been done: its client must not be told to try again.
+-- The request was refused, or no process has answered. A write that was sent to one may have been done: its client must not be told to try again.
 function M.down()
   return M.refuse(was_sent() and not repeatable() and "502" or "503")
 end

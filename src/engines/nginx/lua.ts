@@ -1,6 +1,6 @@
 import { errorCodes } from '../../kernel/errors.ts'
 import { ownText } from '../../kernel/own-text.ts'
-import { edgeRefusals, edgeStatePath, requestIdPlaceholder } from './edge-terms.ts'
+import { edgeRefusals, edgeShares, edgeStatePath, requestIdPlaceholder, tookHeader } from './edge-terms.ts'
 
 export const purgeLua = ownText(import.meta.url, './purge.lua')
 const appTemplate = ownText(import.meta.url, './app.lua')
@@ -11,6 +11,8 @@ export function appLua(answerMsMax: number): string {
     state_path: edgeStatePath,
     request_id: requestIdPlaceholder,
     request_id_pattern: requestIdPlaceholder.replaceAll('-', '%-'),
+    took: tookHeader.replaceAll('-', '_'),
+    share_least: String(Math.min(...Object.values(edgeShares))),
     answer_seconds: String(answerMsMax / 1_000),
     refusals: refusalsTable(),
   }

@@ -214,6 +214,8 @@ ${apps(' backup')}
 
   server {
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
+    set $rung_call "";
+    log_by_lua_block { require("${appModule}").ended() }
     error_page 400 /-/refused/400;
     error_page 405 /-/refused/405; # TRACE and CONNECT
     error_page 501 =400 /-/refused/400; # an unknown transfer encoding
@@ -237,9 +239,14 @@ ${apps(' backup')}
         var.rung_purges = purge.purges()
         if var.rung_cacheable == "1" then
           local page, floor = purge.enter(var.rung_address)
-          if page then var.rung_page, var.rung_floor = page, floor end
+          if page then
+            var.rung_page, var.rung_floor = page, floor
+            return
+          end
         end
+        require("${appModule}").admit() -- otherwise the gate does
       }
+      header_filter_by_lua_block { require("${appModule}").ended() }
       proxy_pass http://$rung_next;
       proxy_cache rung;
       proxy_cache_key "$rung_floor $rung_address";
@@ -267,6 +274,7 @@ ${apps(' backup')}
 ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
       proxy_hide_header Edge-Vary;
       proxy_hide_header X-Rung-Vary;
+      proxy_hide_header X-Rung-Took;
       proxy_hide_header Vary;
       proxy_hide_header X-Cache;
       proxy_hide_header X-Request-Id;
@@ -274,7 +282,7 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
       add_header Vary $rung_vary always;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
-      error_page 502 504 = @down;
+      error_page 502 503 504 = @down;
     }
     location @down {
       content_by_lua_block { require("${appModule}").down() }
@@ -317,16 +325,24 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
 
   server {
     listen ${quote(`unix:${gate}`)} backlog=4096;
+    set $rung_call "";
+    log_by_lua_block { require("${appModule}").ended() }
     location / {
-      rewrite_by_lua_block { require("${purgeModule}").fetch(ngx.var.http_x_rung_page or "") }
-      header_filter_by_lua_block { require("${purgeModule}").arrived(${settings.tagsShown}) }
+      rewrite_by_lua_block {
+        require("${appModule}").admit()
+        require("${purgeModule}").fetch(ngx.var.http_x_rung_page or "")
+      }
+      header_filter_by_lua_block {
+        require("${appModule}").ended()
+        require("${purgeModule}").arrived(${settings.tagsShown})
+      }
       proxy_pass http://rung_app;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
       proxy_set_header X-Rung-Page "";
       proxy_pass_header X-Accel-Buffering;
       proxy_pass_header Server;
-      error_page 502 504 = @down;
+      error_page 502 503 504 = @down;
     }
     location @down {
       content_by_lua_block { require("${appModule}").down() }

@@ -1,9 +1,19 @@
 import type { FastifyRequest } from 'fastify'
-import { edgeRefusals, edgeStatePath, requestIdPlaceholder } from '../../engines/nginx/edge-terms.ts'
+import {
+  edgeRefusals,
+  edgeShares,
+  edgeStatePath,
+  requestIdPlaceholder,
+  tookHeader,
+} from '../../engines/nginx/edge-terms.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { sameText } from '../../kernel/same-text.ts'
 import type { Http } from './contract.ts'
 import { oncePromised } from './once.ts'
+import { loadLimits, type SheddingOptions } from './shedding.ts'
+
+/** Routes of Rung itself, such as `/readyz`, are refused last of all. */
+const systemShare = 1_000
 
 /** Returns a hook for routes that only the edge may call. */
 function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void> {
@@ -14,15 +24,27 @@ function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void
 }
 
 /**
- * Answers the edge, which authenticates with its secret: which routes take an Idempotency-Key, and how the app words each refusal, one line
- * each (`engines/nginx/app.lua` reads them). Call it before the routes are added.
+ * Answers the edge, which authenticates with its secret, one line for each term (`engines/nginx/app.lua` reads them): which routes take an
+ * Idempotency-Key, how the app words each refusal, and, with `shedding`, how long requests may wait for the app and which routes are
+ * refused earlier or later than others. Call it before any route is added.
+ * @throws APP_INVALID
  */
-export function tellEdge(http: Http, secret: string): void {
-  const terms: string[] = []
+export function tellEdge(http: Http, secret: string, shedding?: SheddingOptions): void {
+  const terms = shedding ? [`shedding ${loadLimits(shedding).delayMsMax / 5}`] : []
   http.addHook('onRoute', ({ method, url, config }) => {
-    if (config?.idempotency === undefined || /\s/.test(url)) return
-    for (const one of [method].flat()) terms.push(`keyed ${one} ${url}`)
+    if (/\s/.test(url)) return
+    const share = config?.system ? systemShare : edgeShares[config?.priority ?? 'normal']
+    for (const one of [method].flat()) {
+      if (config?.idempotency !== undefined) terms.push(`keyed ${one} ${url}`)
+      if (shedding && share !== 1) terms.push(`share ${share} ${one} ${url}`)
+    }
   })
+  if (shedding) {
+    http.addHook('onSend', (_request, reply, _payload, done) => {
+      reply.header(tookHeader, reply.elapsedTime.toFixed(0))
+      done()
+    })
+  }
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
   const onRequest = onlyFromEdge(secret)
 

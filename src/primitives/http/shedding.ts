@@ -48,7 +48,7 @@ export interface LoadLimits {
 }
 
 /** Shares of the limits at which each priority is refused. */
-const refusedFrom: Record<Priority, number> = { sheddable: 0.5, normal: 1, critical: 2 }
+const refusedFrom: Readonly<Record<Priority, number>> = { sheddable: 0.5, normal: 1, critical: 2 }
 
 /** Returns whether a request is refused under this load. Pure. */
 export function isShed(priority: Priority, load: Load, limits: LoadLimits): boolean {
@@ -58,22 +58,21 @@ export function isShed(priority: Priority, load: Load, limits: LoadLimits): bool
 
 const sampleEveryMs = 20
 
+/** @throws APP_INVALID */
+export function loadLimits({ delayMax = 500, inFlightMax = 1_000 }: SheddingOptions): LoadLimits {
+  const delayMsMax = toMs(delayMax)
+  if (delayMsMax >= sampleEveryMs && inFlightMax >= 1) return { delayMsMax, inFlightMax }
+  const message = `http.shedding needs a delayMax of at least ${sampleEveryMs} ms and an inFlightMax of at least 1.`
+  throw new RungError('APP_INVALID', message)
+}
+
 /**
  * Refuses early what could only be answered late. Past the knee, each further accepted request makes all of them slower, until none is in
  * time; a refusal costs a fraction of an answer. Call it after the observers' hooks, and before hooks that cost more.
  * @throws APP_INVALID
  */
 export function shedRequests(http: FastifyInstance, options: SheddingOptions, database: unknown): void {
-  const limits: LoadLimits = {
-    delayMsMax: toMs(options.delayMax ?? 500),
-    inFlightMax: options.inFlightMax ?? 1_000,
-  }
-  if (!(limits.delayMsMax >= sampleEveryMs && limits.inFlightMax >= 1)) {
-    throw new RungError(
-      'APP_INVALID',
-      `http.shedding needs a delayMax of at least ${sampleEveryMs} ms and an inFlightMax of at least 1.`,
-    )
-  }
+  const limits = loadLimits(options)
   let sampledAt = machineTime.ticks()
   let sampledMs = 0
   let inFlight = 0
