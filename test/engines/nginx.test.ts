@@ -539,15 +539,19 @@ test('while no process answers all of them are tried; a write that was sent to o
 /** An app that keeps all requests until it is told to answer them. `took`: how long it says it worked on each, in ms of `age`. */
 async function withKeeper(
   body: (stage: {
+    url: string
+    isBusy(): Promise<void>
     /** Sends so many, and returns how many of them reached the app when all others were refused. */
-    admitted(count: number, target: string): Promise<number>
+    admitted(count: number, target: string, method?: string): Promise<number>
     answer(took: (ageMs: number) => number): Promise<void>
     abort(): Promise<void>
   }) => Promise<void>,
 ): Promise<void> {
   const kept: { at: number; response: ServerResponse }[] = []
-  const terms = ['shedding 5', 'share 0.25 GET /cheap', 'share 4 GET /pay/:id', 'refusal 404 text/plain known']
-  const app = await testUpstream((_, response) => void kept.push({ at: performance.now(), response }), terms)
+  const terms = ['shedding 1000', 'share 0.25 GET /cheap', 'share 4 GET /pay/:id', 'refusal 404 text/plain known']
+  const app = await testUpstream((request, response) => {
+    if (request.url !== '/never') kept.push({ at: performance.now(), response })
+  }, terms)
   const cache = await testPageCache([app.address], { workers: 1 })
   const { url } = cache.server
   let aborting = new AbortController()
@@ -556,10 +560,12 @@ async function withKeeper(
   try {
     await until(async () => (await askPage(url, '/-/refused/404')).body === 'known', 'the edge knows the terms')
     await body({
-      async admitted(count, target) {
+      url,
+      isBusy: () => app.isBusy(),
+      async admitted(count, target, method = 'GET') {
         const [before, refusedBefore] = [kept.length, refusals.length]
         for (let sent = 0; sent < count; sent += 1) {
-          const asked = fetch(`${url}${target}`, { signal: aborting.signal, headers: { authorization: 'x' } })
+          const asked = fetch(`${url}${target}`, { method, signal: aborting.signal, headers: { authorization: 'x' } })
           open.push(asked.then((one) => void (one.status === 503 ? refusals.push(one) : one.text())).catch(() => {}))
         }
         await until(
@@ -574,7 +580,7 @@ async function withKeeper(
       },
       async answer(took) {
         const last = performance.now()
-        await until(() => performance.now() - last > 50, 'all have waited longer than they may')
+        await until(() => performance.now() - last > 1_000, 'all have waited longer than they may')
         for (const { at, response } of kept) {
           response.setHeader('x-rung-took', took(performance.now() - at).toFixed(0))
           response.end('done')
@@ -602,26 +608,36 @@ async function withKeeper(
 test('an app has so many requests as it answers in time, and routes are refused by their shares', {
   skip,
 }, async () => {
-  await withKeeper(async ({ admitted, answer, abort }) => {
+  await withKeeper(async ({ admitted, isBusy, answer, abort }) => {
+    await isBusy()
     assert.equal(await admitted(60, '/cheap'), 25, 'a quarter of the first limit')
     assert.equal(await admitted(100, '/other'), 75)
     assert.equal(await admitted(310, '/pay/1'), 300, 'four times the limit')
     assert.equal(await admitted(1, '/cheap'), 0)
-    await abort()
-    assert.equal(await admitted(60, '/cheap'), 25, 'a client that ends its request makes room and lowers nothing')
-
     await answer(() => 0)
-    assert.equal(
-      await admitted(60, '/cheap'),
-      13,
-      'they waited, and the limit is half of what it was: one of them lowered it',
-    )
+    assert.equal(await admitted(60, '/cheap'), 13, 'they waited, and one of them lowered the limit to half')
     await answer((ageMs) => ageMs)
     const grown = await admitted(60, '/cheap')
     assert.ok(
       grown > 13 && grown <= 16,
       `${grown}: what takes long by itself raises it by one each, and thus by a quarter`,
     )
+    await answer(() => 0)
+    const posts = await admitted(60, '/other', 'POST')
+    await abort()
+    assert.equal(
+      await admitted(60, '/other', 'POST'),
+      posts,
+      'clients that end their requests make room, and change no limit',
+    )
+  })
+})
+
+test('slow routes are not limited while checks are answered at once', { skip }, async () => {
+  await withKeeper(async ({ admitted }) => {
+    await until(async () => (await admitted(100, '/slow')) === 100, 'the first limit is 100')
+    await until(async () => (await admitted(100, '/slow')) === 100, 'the next check doubles it')
+    await until(async () => (await admitted(100, '/slow')) === 100, 'and the next')
   })
 })
 
@@ -640,6 +656,23 @@ test('a request that fails leaves its place', { skip }, async () => {
     answer,
     ['shedding 1000', 'refusal 404 text/plain known'],
   )
+})
+
+test('clients that do not send their bodies take no place from others', { skip }, async () => {
+  await withKeeper(async ({ admitted, isBusy, url }) => {
+    await isBusy()
+    const slow = await Promise.all(
+      Array.from({ length: 240 }, async (_, n) => {
+        const length = n % 2 ? 'Content-Length: 100' : 'Transfer-Encoding: chunked'
+        const socket = connect(Number(new URL(url).port), '127.0.0.1')
+        socket.on('error', () => {})
+        await new Promise((resolve) => socket.write(`POST /never HTTP/1.1\r\nHost: app\r\n${length}\r\n\r\n`, resolve))
+        return socket
+      }),
+    )
+    assert.equal(await admitted(100, '/other'), 100)
+    for (const socket of slow) socket.destroy()
+  })
 })
 
 test('starts that fail say why and leave nothing', { skip }, async () => {

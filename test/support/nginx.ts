@@ -13,6 +13,7 @@ import {
 } from '../../src/engines/nginx/server.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { freePort } from './ports.ts'
+import { until } from './process.ts'
 
 /** For `{ skip: noNginx }`: the reason, where none with Lua is installed. */
 export const noNginx: string | false = installedNginx()?.modules
@@ -58,6 +59,8 @@ export interface TestUpstream {
   /** From now on it takes connections and answers nothing, not even whether it lives. */
   hang(): void
   wake(): void
+  /** From now on it does not answer checks. Resolves when the edge has noticed. */
+  isBusy(): Promise<void>
   close(): Promise<void>
 }
 
@@ -68,9 +71,12 @@ export async function testUpstream(
 ): Promise<TestUpstream> {
   const seen: IncomingMessage[] = []
   let hangs = false
+  /** Checks since it does not answer them. */
+  let unanswered: number | undefined
   const server: Server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
     if (request.url === edgeStatePath) {
-      if (!hangs) response.end(['rung-edge 1', ...terms, ''].join('\n')) // the edge asks all the time
+      if (unanswered !== undefined) unanswered += 1
+      else if (!hangs) response.end(['rung-edge 1', ...terms, ''].join('\n')) // the edge asks all the time
       return
     }
     seen.push(request)
@@ -86,6 +92,10 @@ export async function testUpstream(
     },
     wake() {
       hangs = false
+    },
+    async isBusy() {
+      unanswered = 0
+      await until(() => unanswered === 3, 'the edge has asked in vain')
     },
     async close() {
       if (!server.listening) return

@@ -12,7 +12,9 @@
 -- requests it has with a process, by the time that requests wait for it: the time until its answer begins, without what the process says
 -- it worked on it. So routes that take long by themselves are not limited. A request that waited too long lowers the limit, to half at
 -- most, and then only one that began after that lowers it again; each that did not wait raises it by one, while it is in use (as TCP does
--- with its window, RFC 5681). Each route is refused from its own share of the limit on.
+-- with its window, RFC 5681), and if the check of health did not wait either, the limit is doubled before anything is refused: then many
+-- requests are in work that take long, and nothing is overloaded. Each route is refused from its own share of the limit on. A request counts once its body is here: nginx
+-- reads short bodies first. Longer ones pass through as they arrive, at the pace of their clients, so they are not counted.
 --
 -- Terms. The answer to the health check says which routes take an Idempotency-Key and how the app words refusals. So the edge answers in
 -- the app's own form while the app is away.
@@ -25,10 +27,11 @@ local every_seconds, answer_ms = 0.5, 1000
 local connect_seconds, answer_seconds, first_try_seconds = 2, @answer_seconds@, 3
 local budget_max, budget_share = 10, 0.1
 local limit_least, limit_first, limit_most = 4, 100, 4000
+local body_most = @body_most@ -- bytes
 local share_least = @share_least@ -- no route has less of a limit
 local apps, secret, turn, budget = {}, "", 0, budget_max
--- By app: the requests that it has not begun to answer, how many it may have, and when that was lowered.
-local pending, limits, lowered = {}, {}, {}
+-- By app: the requests that it has not begun to answer, how many it may have, when that was lowered, and the last check that raised it.
+local pending, limits, lowered, calm = {}, {}, {}, {}
 local read_terms, share_of
 local list -- the text from which `apps` was read
 local M = {}
@@ -54,9 +57,12 @@ local function ask(app)
 end
 
 local function look(app)
+  local began = ngx.now()
   local answers, terms = ask(app)
   if answers then state:delete("down " .. app) else state:set("down " .. app, true) end
   if terms and terms ~= state:get("terms") then state:set("terms", terms) end
+  local most = answers and read_terms().wait_ms
+  if most and (ngx.now() - began) * 1000 < most / 4 then state:incr("calm " .. app, 1, 0, every_seconds) end
 end
 
 local function report_refused()
@@ -106,6 +112,14 @@ local function has_room(app, share)
   return (pending[app] or 0) < (limits[app] or limit_first) * share
 end
 
+-- Returns whether the app answers its checks at once, for each check once.
+local function is_calm(app)
+  local checks = state:get("calm " .. app)
+  if not checks or checks == calm[app] then return false end
+  calm[app] = checks
+  return true
+end
+
 -- Returns an app that answers, has room and was not tried before, otherwise any other one, otherwise the same one again.
 local function choose(last)
   local apps = present()
@@ -131,14 +145,23 @@ local function answering()
   return up[1] and up or present()
 end
 
+local function has_long_body()
+  return ngx.var.http_transfer_encoding ~= nil or (tonumber(ngx.var.http_content_length) or 0) > body_most
+end
+
 -- Refuses the request if each process that answers has as many as it may. Call it before the request goes to one.
 function M.admit()
+  if ngx.var.http_content_length and not has_long_body() then ngx.req.read_body() end
   if not read_terms().wait_ms then return end
   local share
   for _, app in ipairs(answering()) do
     if has_room(app, share_least) then return end
     share = share or share_of(ngx.req.get_method(), ngx.var.uri)
     if has_room(app, share) then return end
+    if is_calm(app) then
+      limits[app] = math.min(2 * (limits[app] or limit_first), limit_most)
+      return
+    end
   end
   state:incr("refused", 1, 0)
   ngx.var.rung_call = "refused"
@@ -146,6 +169,7 @@ function M.admit()
 end
 
 local function begin(app)
+  if has_long_body() then return end
   local count = (pending[app] or 0) + 1
   pending[app] = count
   ngx.var.rung_call = string.format("%d %.3f %s", count, ngx.now(), app)
@@ -169,7 +193,7 @@ function M.ended()
     if began < (lowered[app] or 0) then return end
     limit = math.min(limit, math.max(limit_least, limit / 2, count * most / wait))
     lowered[app] = ngx.now()
-  elseif pending[app] >= limit * share_least / 2 then
+  elseif took and pending[app] >= limit * share_least / 2 then
     limit = limit + 1
   end
   limits[app] = math.min(limit, limit_most)

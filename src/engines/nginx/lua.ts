@@ -1,6 +1,7 @@
 import { errorCodes } from '../../kernel/errors.ts'
 import { ownText } from '../../kernel/own-text.ts'
 import { edgeRefusals, edgeShares, edgeStatePath, requestIdPlaceholder, tookHeader } from './edge-terms.ts'
+import { shortBody } from './recipe.ts'
 
 export const purgeLua = ownText(import.meta.url, './purge.lua')
 const appTemplate = ownText(import.meta.url, './app.lua')
@@ -13,6 +14,7 @@ export function appLua(answerMsMax: number): string {
     request_id_pattern: requestIdPlaceholder.replaceAll('-', '%-'),
     took: tookHeader.replaceAll('-', '_'),
     share_least: String(Math.min(...Object.values(edgeShares))),
+    body_most: String(shortBody),
     answer_seconds: String(answerMsMax / 1_000),
     refusals: refusalsTable(),
   }

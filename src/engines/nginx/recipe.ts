@@ -67,6 +67,8 @@ export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'reque
   return requestTimeoutMs + 30_000
 }
 
+/** Bodies of so many bytes are read before the app gets the request; longer ones pass through as they arrive. */
+export const shortBody = 16_384
 export const purgeModule = 'rung_purge'
 export const appModule = 'rung_app'
 
@@ -151,6 +153,7 @@ http {
   reset_timedout_connection on;
   large_client_header_buffers 4 16k;
   client_max_body_size 0;
+  client_body_buffer_size ${shortBody}; # for each client that sends one: a longer one would cost memory
 
   gzip on;
   gzip_min_length 1024;
