@@ -1,6 +1,7 @@
 import { type Data, sql, type Tx } from 'rung'
 import { articleKey } from '../articles/events.ts'
 import { refuse } from '../errors.ts'
+import { articleNotFound } from './article.ts'
 import { CommentAdded } from './events.ts'
 
 export interface CommentRow {
@@ -22,19 +23,24 @@ export async function commentsOn(data: Data, articleId: number): Promise<Comment
   )
 }
 
-/** On an article that was there when it was looked up, and may be gone by now. */
+/**
+ * `article` was looked up before, and may be gone by now. That there is none is decided inside the write: a repeated request whose first try
+ * has committed is answered with its comment, also if the article was deleted since.
+ */
 export async function addComment(
   data: Data,
-  { id: articleId, authorId: articleAuthorId }: { id: number; authorId: number },
+  article: { id: number; authorId: number } | null,
   authorId: number,
   body: string,
 ): Promise<CommentRow> {
   return data.write(async (tx) => {
+    if (article === null) throw articleNotFound()
+    const { id: articleId, authorId: articleAuthorId } = article
     await tx`select pg_advisory_xact_lock_shared(hashtextextended(${`comments:${articleId}`}, 0))`
     const [row] = await tx<CommentRow>`insert into comments.comment (article_id, author_id, body)
       select ${articleId}, ${authorId}, ${body}
       where not exists (select from comments.gone where article_id = ${articleId}) returning ${columns}`
-    if (!row) throw refuse('HTTP_NOT_FOUND', 'article', 'not found')
+    if (!row) throw articleNotFound()
     const event = { commentId: row.id, articleId, articleAuthorId, authorId }
     tx.publish(CommentAdded, event, { key: articleKey(articleId) })
     tx.invalidate([commentsTag(articleId)])

@@ -69,7 +69,7 @@ export const comments = defineModule({
         const viewer = await signedIn(request, who)
         const row = await addComment(
           data,
-          await articleNamed(calls.articles, request.params.slug),
+          await calls.articles.refOf({ slug: request.params.slug }),
           viewer,
           request.body.comment.body,
         )
