@@ -16,6 +16,7 @@ import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
 import { startExternal } from '../test/support/external-postgres.ts'
+import { fakeClockPackages, noFakeClocks } from '../test/support/fake-clock.ts'
 import { noPatroni, patroniPackages } from '../test/support/patroni.ts'
 import { noS3, s3Packages } from '../test/support/s3.ts'
 import slowest from '../test/support/slowest.ts'
@@ -55,6 +56,7 @@ const alsoNeeded = [
   ...(noBrowser ? [browserPackages] : []),
   ...(noS3 ? [s3Packages] : []),
   ...(noPatroni ? patroniPackages : []),
+  ...(noFakeClocks ? [fakeClockPackages] : []),
 ]
 if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 

@@ -121,7 +121,10 @@ const template = 'cli/scaffold.ts'
 const impure: [pattern: RegExp, allowed: RegExp][] = [
   [/\bDate\.now\(|\bnew Date\(\)|\bsetTimeout\(|\bsetInterval\(/, /^kernel\/clock\.ts$/],
   [/\bMath\.random\(/, /^kernel\/random\.ts$/],
-  [/\bprocess\.env\b/, /^cli\/bin\.js$|^runtime\/open-data\.ts$|^testing\/test-app\.ts$/],
+  [
+    /\bprocess\.env\b/,
+    /^cli\/bin\.js$|^runtime\/open-data\.ts$|^testing\/test-app\.ts$|^engines\/process\/fake-clock\.ts$/,
+  ],
 ]
 
 const root = path.resolve(import.meta.dirname, '..')

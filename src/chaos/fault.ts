@@ -14,7 +14,7 @@ export interface Fault {
   /** Whether it goes on until it is undone; otherwise it happens once. */
   readonly lasts: boolean
   /** Why it cannot be injected on this machine, as a sentence. */
-  problem?(dataDir: string): string | undefined
+  problem?(dataDir: string): Promise<string | undefined> | string | undefined
   /** How strong it is, for those that have a strength. */
   readonly strength?: { readonly default: string; readonly help: string }
   /**

@@ -1,5 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import { changes } from './changes.ts'
+import { clockFaults } from './clock.ts'
 import { diskFaults } from './disk.ts'
 import { type Fault, type Kind, kinds } from './fault.ts'
 import { networkFaults } from './network.ts'
@@ -15,6 +16,7 @@ export const faults: readonly Fault[] = [
   ...redisFaults,
   ...networkFaults,
   ...diskFaults,
+  ...clockFaults,
   ...changes,
 ]
 

@@ -12,7 +12,7 @@ export interface Injection {
 
 /** Injects a fault, and resolves once it has taken effect. @throws CHAOS_NO_EFFECT, CHAOS_REFUSED, and nothing of it is left */
 export async function inject(fault: Fault, target: Target): Promise<Injection> {
-  const problem = fault.problem?.(target.dataDir)
+  const problem = await fault.problem?.(target.dataDir)
   if (problem !== undefined) throw refused(`${fault.name} cannot be injected here. ${problem}`)
   const record = await openRecord(target.dataDir, fault.name, target.part.name)
   try {

@@ -136,7 +136,7 @@ async function run(dataDir: string, input: Input): Promise<Result> {
   if (values.with !== undefined) throw invalid('A run uses the default strengths, so --with does not fit it.')
   const seed = seedChosen(input)
   const forText = (values.for ?? runForDefault) as Duration
-  const chosen = faultsChosen(input, dataDir)
+  const chosen = await faultsChosen(input, dataDir)
   const { url } = await fleetToStrike(dataDir)
   const pairs = values.pairs === true
   const parts = await fleetParts(dataDir)

@@ -11,7 +11,8 @@ export function seedChosen(input: Pick<Input, 'values'>): number {
 }
 
 /** What `--faults` names, otherwise all that are possible on the machine and disk of the data directory. @throws COMMAND_INVALID */
-export function faultsChosen({ values }: Pick<Input, 'values'>, dataDir: string): readonly Fault[] {
+export async function faultsChosen({ values }: Pick<Input, 'values'>, dataDir: string): Promise<readonly Fault[]> {
   if (values.faults !== undefined) return String(values.faults).split(',').map(faultCalled)
-  return faults.filter(({ problem }) => problem?.(dataDir) === undefined)
+  const problems = await Promise.all(faults.map(async ({ problem }) => problem?.(dataDir)))
+  return faults.filter((_, index) => problems[index] === undefined)
 }

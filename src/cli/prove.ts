@@ -70,7 +70,7 @@ const prove: Command = {
     const minutes = Number(values.minutes ?? 2)
     if (!(minutes >= 0.1 && minutes <= 60))
       throw new RungError('COMMAND_INVALID', `--minutes must be a number from 0.1 to 60; it is "${values.minutes}".`)
-    const chosen = values.faults === 'none' ? [] : faultsChosen(input, tmpdir())
+    const chosen = values.faults === 'none' ? [] : await faultsChosen(input, tmpdir())
     const report = typeof values.report === 'string' ? await writable(values.report, cwd) : undefined
     return run({ rung, appFile, proof, seed: seedChosen(input), minutes, chosen, report }, input)
   },

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import type { Engine, EngineEvents, PlacedEngine, RunningPart } from '../engines/process/engine.ts'
+import { underFakeClock } from '../engines/process/fake-clock.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
 import { environmentOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
@@ -245,6 +246,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
         args: [...app.args, 'start', app.file, '--role', role],
         env: {
           ...shared,
+          ...underFakeClock(inherited, partDir(dataDir, instance.name)),
           HOST: host,
           PORT: String(port),
           RUNG_ROLE: role,

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { guardBy } from '../chaos/guard.ts'
 import { writeMarker } from '../engines/postgres/data-dir.ts'
+import { fakeClocks, removeLeftovers } from '../engines/process/fake-clock.ts'
 import { RungError } from '../kernel/errors.ts'
 
 export interface ProofFleet {
@@ -45,7 +46,7 @@ export async function startFleet({
     [...args, 'up', ...(rung === undefined ? [] : [rung]), app, '--port', '0', '--data', dataDir, '--json'],
     {
       cwd,
-      env: { ...env, NODE_ENV: 'test', RUNG_DATA: dataDir },
+      env: { ...env, ...fakeClocks, NODE_ENV: 'test', RUNG_DATA: dataDir },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true, // Ctrl-C is for this process, which stops the fleet when it has undone the faults
     },
@@ -55,6 +56,7 @@ export async function startFleet({
     child.kill('SIGTERM')
     await ended
     callOff()
+    removeLeftovers()
   }
   let [told, complaints] = ['', '']
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

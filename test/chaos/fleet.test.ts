@@ -10,7 +10,9 @@ import { type Client, connectOnce } from '../../src/engines/postgres/client.ts'
 import { socketDirFor } from '../../src/engines/postgres/recipe.ts'
 import { adminAt } from '../../src/engines/postgres/server.ts'
 import { findHierarchy } from '../../src/engines/process/cpu-quota.ts'
+import { fakeClocks } from '../../src/engines/process/fake-clock.ts'
 import { isStopped } from '../../src/engines/process/pid-file.ts'
+import { noFakeClocks } from '../support/fake-clock.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
@@ -42,6 +44,7 @@ interface Row {
   name: string
   state: string
   pid: number
+  address: string
   restarts: number
   zone: string
 }
@@ -52,7 +55,7 @@ describe('rung chaos', { skip }, () => {
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    const env = { NODE_ENV: 'development', RUNG_ZONES: 'a,b' }
+    const env = { NODE_ENV: 'development', RUNG_ZONES: 'a,b', ...fakeClocks }
     up = scratch.launch({ up: '100k', args: ['--web', '2', '--worker', '1', '--replicas', '1'], env })
     facts = await up.started
   })
@@ -152,6 +155,22 @@ describe('rung chaos', { skip }, () => {
       await one.stop('SIGTERM')
       assert.equal(groups(), home)
     }
+  })
+
+  it('sets the clocks of a process and of a server wrong', { skip: noFakeClocks }, async () => {
+    const aheadMs = async () => {
+      const { headers } = await fetch(`http://${(await row('web-1')).address}/healthz`)
+      return Date.parse(headers.get('date')!) - Date.now()
+    }
+    const one = await hold('skew', 'web-1', '--with=-1h')
+    assert.ok((await aheadMs()) < -3_590_000)
+    assert.equal((await entries()).status, 200)
+    await one.stop('SIGTERM')
+    await until(async () => (await aheadMs()) > -10_000, 'the clock is right again')
+    await held(['skew', 'primary'], async (client) => {
+      const { rows } = await client.query('select extract(epoch from clock_timestamp())::float8 as now')
+      assert.ok(rows[0].now - Date.now() / 1_000 > 110)
+    })
   })
 
   async function held(words: string[], look: (client: Client) => Promise<void>): Promise<void> {

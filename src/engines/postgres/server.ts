@@ -4,6 +4,7 @@ import { chown, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { messageOf, RungError } from '../../kernel/errors.ts'
+import { inheritedUnderFakeClock } from '../process/fake-clock.ts'
 import { commandOf, isRunning } from '../process/is-running.ts'
 import { identityOf, type Launcher } from '../process/launcher.ts'
 import { startWatchdog, type Watchdog } from '../process/watchdog.ts'
@@ -302,7 +303,12 @@ async function spawnServer(
   const log = openSync(options.log, 'a', 0o600)
   const logStart = fstatSync(log).size
   const [command, ...args] = [...launcher.prefix, binaries.postgres, ...serverArgs(data, options.settings())]
-  const child = spawn(command!, args, { ...identityOf(launcher), detached: true, stdio: ['ignore', log, log] })
+  const child = spawn(command!, args, {
+    ...identityOf(launcher),
+    env: inheritedUnderFakeClock(data) as NodeJS.ProcessEnv,
+    detached: true,
+    stdio: ['ignore', log, log],
+  })
   closeSync(log)
   child.unref()
   if (child.pid !== undefined) watch(child.pid)
