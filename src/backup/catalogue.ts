@@ -71,7 +71,8 @@ async function readBases(folder: string, faults: Fault[]): Promise<BaseManifest[
     if (id.startsWith('.')) continue // a draft
     const file = path.join(basesFolder(folder), id, names.manifest)
     const manifest = unseal<BaseManifest>(await readFile(file, 'utf8').catch(() => ''))
-    if (manifest) bases.push(manifest)
+    const isInside = (name: string) => /^\w[\w.-]*$/.test(name) // a sealed file can be made by anybody
+    if (manifest?.id === id && manifest.files.every(({ name }) => isInside(name))) bases.push(manifest)
     else
       faults.push({
         file: path.relative(folder, file),

@@ -6,7 +6,8 @@ export const masks: Readonly<Record<string, (column: string, hash: string, empty
   email: (_, hash) => `substr(${hash}, 1, 16) || '@example.com'`,
   name: (_, hash) => `'p' || substr(${hash}, 1, 15)`,
   secret: (_, hash) => `substr(${hash}, 1, 32)`,
-  text: (column) => `regexp_replace(${column}, '[[:alnum:]]', 'x', 'g')`,
+  // What is a letter depends on the collation of a column: all but ASCII's blanks and punctuation goes.
+  text: (column) => `regexp_replace(${column} collate "C", '[^[:space:][:punct:]]', 'x', 'g')`,
   remove: (_column, _hash, empty) => empty,
 }
 /** Looked at, and kept as it is. */
@@ -14,9 +15,9 @@ const kept = 'no'
 
 /** Names that most often hold something personal, in snake_case. */
 const suspicious =
-  '(^|_)(e_?mails?|phones?|mobiles?|passw(or)?d|password_hash|first_?name|last_?name|full_?name|user_?names?|address(es)?|street|birth(day|date)?|iban|ssn|ip)(_|$)'
-/** What such a name refers to, or how often and when something happened. */
-const harmless = '_(id|count|at)$'
+  '(^|_)(e_?mails?|phones?|mobiles?|passw(or)?ds?|first_?name|last_?name|full_?name|user_?names?|address(es)?|street|birth(day|date)?|iban|ssn|ip|tokens?|secrets?|credentials?|(api|private|access|key)_?(keys?|hash))(_|$)'
+/** What such a name refers to, or how often and when something happened, or was made anew. */
+const harmless = '_(id|count|at|generation)$'
 
 /** What stands in a column from which values are removed, and which must have one; by category or type. */
 const empties = `case when not required then 'null'
@@ -36,6 +37,8 @@ export interface PersonalColumn {
   /** An SQL literal; none if nothing of its type is empty. */
   empty: string | null
   looksPersonal: boolean
+  /** Whether its comment has the word, however it is written. */
+  mentioned: boolean
   /** Labels of columns to which it is a foreign key. */
   refersTo: readonly string[]
 }
@@ -47,6 +50,11 @@ export interface PersonalColumn {
 export async function personalColumns(sql: Client): Promise<PersonalColumn[]> {
   const all = await columnsOf(sql)
   const invalid = (message: string) => new RungError('STAGING_INVALID', message)
+  const unclear = all.find(({ as, mentioned }) => as === '' && mentioned)
+  if (unclear)
+    throw invalid(
+      `The comment on ${unclear.label} has the word "personal" and does not begin with 'personal: …'. Begin it with that, and ${Object.keys(masks).join(', ')} or ${kept}; other words may follow.`,
+    )
   const unsaid = all.filter(({ as, looksPersonal }) => as === '' && looksPersonal)
   if (unsaid.length > 0)
     throw invalid(
@@ -75,7 +83,8 @@ async function columnsOf(sql: Client): Promise<PersonalColumn[]> {
     text: `with app as (
         select c.oid, a.attnum, c.oid::regclass::text as table, quote_ident(a.attname) as name,
           c.oid::regclass::text || '.' || a.attname as label,
-          coalesce(substring(col_description(c.oid, a.attnum) from '^personal: *([a-z]+)'), '') as as,
+          coalesce(substring(col_description(c.oid, a.attnum) from '^personal: *([a-z]+)\\M'), '') as as,
+          col_description(c.oid, a.attnum) ~* 'personal' as mentioned,
           regexp_replace(a.attname, '([a-z0-9])([A-Z])', '\\1_\\2', 'g') as word,
           t.typcategory as category, t.typname as type, a.attnotnull as required
         from pg_class c
@@ -85,7 +94,7 @@ async function columnsOf(sql: Client): Promise<PersonalColumn[]> {
         where c.relkind in ('r', 'p') and not c.relispartition
           and n.nspname not in ('rung', 'pg_catalog', 'information_schema') and n.nspname not like 'pg\\_%'
       )
-      select "table", name, label, "as", category = 'S' as "isText", ${empties} as empty,
+      select "table", name, label, "as", category = 'S' as "isText", coalesce(mentioned, false) as mentioned, ${empties} as empty,
         category <> 'B' and word ~* $1 and word !~* $2 as "looksPersonal",
         array(
           select other.label from pg_constraint f

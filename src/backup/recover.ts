@@ -45,6 +45,11 @@ export async function recover<T>(
     ...(target.kind === 'point' && { recovery_target_name: target.name }),
     recovery_target_action: 'promote',
     max_logical_replication_workers: '0', // a subscription would take from its publisher what the original needs
+    // Settings of the original come with its data, and are obeyed unless they are named here.
+    archive_mode: 'off',
+    recovery_end_command: '',
+    archive_cleanup_command: '',
+    event_triggers: 'off',
     hot_standby: 'off', // so that its settings need not match those of the original server
     log_startup_progress_interval: '1s',
   }

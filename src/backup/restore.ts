@@ -1,5 +1,5 @@
 import { createReadStream, existsSync } from 'node:fs'
-import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { findBinaries, findPostgresLauncher } from '../engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
@@ -22,7 +22,7 @@ export interface RestoreOptions {
   target: Target
   /** A folder that does not exist or is empty; it becomes a data directory of Rung. */
   into: string
-  /** Whether the result is for trials: without the keys, marked so that it reaches nothing outside, and its timeline is not reserved. */
+  /** Whether the result is for trials: without the keys and the settings of the server, marked so that it reaches nothing outside, and its timeline is not reserved. */
   isolated: boolean
   onProgress?: (stage: 'copy' | 'log' | 'replay', done: number | string, total?: number) => void
   /** Called with the recovered server before it is stopped. */
@@ -55,6 +55,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     await makeFolder(data, launcher)
     const tar = base.files.find(({ name }) => name === names.tar)!
     await unpack(from, tar, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
+    // What was set in the original could lead outside or run commands, here and in whatever is started later.
+    if (options.isolated) await writeFile(path.join(data, 'postgresql.auto.conf'), 'archive_mode = off\n')
     const needed = neededUntil(window.segments, options.target.kind === 'time' ? options.target.at : 'latest')
     for (const [done, segment] of needed.entries()) {
       options.onProgress?.('log', done + 1, needed.length)

@@ -1,6 +1,7 @@
 import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
+import { refuseUnsafe } from './outside.ts'
 import { masks, personalColumns } from './personal.ts'
 
 /**
@@ -21,7 +22,7 @@ export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
   limit_use: 'emptied',
   migration: 'kept',
   migration_attempt: 'kept',
-  migration_backfill: 'kept',
+  migration_backfill: 'emptied', // its keys are values of the app
   report: 'emptied',
   search_generation: 'kept',
   search_index: 'kept',
@@ -44,18 +45,22 @@ export interface Masked {
  * Masks the columns of a database that are said to be personal, and empties Rung's own copies of what was in them. Equal values stay equal, so
  * joins and unique keys hold. Values cannot be tried out, since the salt is forgotten; of a `text` its shape stays.
  * @param connection that of a superuser to the app's database
- * @throws STAGING_INVALID if a comment is wrong, a column looks personal and has none, or the masked values break a rule of the table
+ * @throws STAGING_INVALID if the database holds what leads outside or cannot be masked, a comment is wrong, a column looks personal and has none,
+ *   or the masked values break a rule of the table
  */
 export async function maskPersonal(connection: ConnectionConfig): Promise<Masked> {
   const sql = await connectOnce(connection)
   try {
+    // For the whole session: no trigger copies what it must not, or checks what is half done.
+    await sql.query('set session_replication_role = replica')
+    await refuseUnsafe(sql)
     const columns = await personalColumns(sql)
     const emptied = await tablesToEmpty(sql)
     const tables = Map.groupBy(columns, (one) => one.table)
     await sql.query('begin')
-    await sql.query('set local session_replication_role = replica') // no trigger copies what it must not, or checks what is half done
     await sql.query({ text: `select set_config('rung.salt', $1, true)`, values: [secret(32)] })
-    await sql.query('update pg_subscription set subenabled = false') // its publisher would take the copy for the original
+    // Its publisher would take the copy for the original, and its connection has a password.
+    await sql.query(`update pg_subscription set subenabled = false, subconninfo = ''`)
     if (emptied.length > 0) await sql.query(`truncate ${emptied.join(', ')}`)
     const masked: { column: string; as: string; rows: number }[] = []
     for (const [table, own] of tables) {
@@ -72,12 +77,11 @@ export async function maskPersonal(connection: ConnectionConfig): Promise<Masked
       for (const { label, as } of own) masked.push({ column: label, as, rows: rowCount ?? 0 })
     }
     await sql.query('commit')
-    for (const table of tables.keys()) await sql.query(`vacuum (full) ${table}`) // the old rows would stay in the files
     await refreshViews(sql)
     // Statistics have values of columns, also of tables that are empty now.
     await sql.query('delete from pg_statistic')
     await sql.query('delete from pg_statistic_ext_data')
-    await sql.query('vacuum (full) pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data')
+    await sql.query('vacuum (full)') // old rows, and values of dropped columns, would stay in the files
     await sql.query('analyze')
     return { columns: masked, emptied }
   } finally {

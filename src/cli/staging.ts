@@ -19,7 +19,7 @@ const staging: Command = {
     "  comment on column account.email is 'personal: email'",
     '',
     'Other ways: name, secret, text, remove (null or empty), and no (kept). A column with',
-    'a name such as email or phone must have a comment. Equal values stay equal.',
+    'a name such as email or token must have a comment. Equal values stay equal.',
     '',
     'Jobs, events, sessions, recorded answers and the search are emptied: no mail is sent again,',
     'and a search finds nothing until the app rebuilds its index. Uploaded files are not copied.',

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { describe, it } from 'node:test'
-import type { Catalogue, Segment, Timeline } from '../../src/backup/catalogue.ts'
+import { type Catalogue, readCatalogue, type Segment, type Timeline } from '../../src/backup/catalogue.ts'
 import { type BaseManifest, segmentIndex, segmentName } from '../../src/backup/layout.ts'
 import { choose, currentTimeline, expendable, missing, ranges, windows } from '../../src/backup/policy.ts'
 import { seal, unseal } from '../../src/backup/sealed.ts'
 import { readTar, type TarEntry } from '../../src/backup/tar.ts'
 import { formatLsn } from '../../src/kernel/position.ts'
+import { withTempDir } from '../support/postgres.ts'
 
 const segmentBytes = 16 * 1024 ** 2
 
@@ -140,6 +143,26 @@ describe('names of segments', () => {
     }
   })
 })
+
+it('has no base backup whose description names a file elsewhere', () =>
+  withTempDir(async (dir) => {
+    const described = async (id: string, changes: Partial<BaseManifest>) => {
+      const folder = path.join(dir, '1', 'base', id)
+      await mkdir(folder, { recursive: true })
+      await writeFile(path.join(folder, 'backup.json'), seal({ ...base(1, 1), id, ...changes }))
+    }
+    const file = (name: string) => [{ name, bytes: 0, sha256: '' }]
+    await described('good', { files: file('base.tar.zst') })
+    await described('evil', { files: file('../evil') })
+    await described('dots', { files: file('..') })
+    await described('other', { id: '../../elsewhere' })
+    const { bases, faults } = await readCatalogue(dir, '1')
+    assert.deepEqual(
+      bases.map(({ id }) => id),
+      ['good'],
+    )
+    assert.equal(faults.length, 3)
+  }))
 
 describe('sealed text', () => {
   it('is given back as it was, or not at all', () => {

@@ -8,7 +8,7 @@ import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 
 const columns = `
   id int generated always as identity primary key, email text not null unique, birth_date date not null, address jsonb not null,
-  password_hash bytea not null, phones text[], "userName" text, email_verified boolean, address_id bigint, email_at timestamptz`
+  password_hash bytea not null, phones text[], "userName" text, "tokenHash" text, email_verified boolean, address_id bigint, email_at timestamptz`
 
 describe('masking a copy', () => {
   let postgres: TestPostgres
@@ -26,10 +26,14 @@ describe('masking a copy', () => {
       create table person (${columns});
       create subscription of_others connection 'host=/nowhere' publication p with (connect = false);
       alter subscription of_others enable;
-      create table letter (of_person text references person (email), body text);
+      create table letter (of_person text references person (email), body text collate "C");
+      create table without_comments (a int, dropped text);
       insert into person (email, birth_date, address, password_hash, phones)
         select 'real' || n || '@mail.test', '1970-02-03', '{"street": "real"}', 'real', '{real}' from generate_series(1, 50) n;
-      insert into letter select email, 'words' from person;
+      insert into letter select email, 'Zo\u00eb, \u6771\u4eac \u0663!' from person;
+      insert into without_comments values (1, 'in no column');
+      alter table without_comments drop column dropped;
+      insert into rung.migration_backfill (module, name, table_name, end_key) values ('m', 'a', 'person', '{real1@mail.test}');
       create materialized view emails as select email from person;
       create materialized view emails_again as select email from emails;
       insert into rung.session (id, digest, principal, expires_at)
@@ -51,9 +55,52 @@ describe('masking a copy', () => {
       return true
     })
 
+  it('refuses what leads a copy outside, or what masking cannot see', async () => {
+    const unsafe: [create: string, drop: string, says: RegExp][] = [
+      ['create foreign table f (a text) server s', 'drop foreign table f', /^Foreign tables \(m\.f\)/],
+      [
+        'create table parted (a int) partition by list (a); create foreign table one partition of parted for values in (1) server s',
+        'drop table parted',
+        /^Foreign tables \(m\.one\)/,
+      ],
+      [
+        'create user mapping for public server s',
+        'drop user mapping for public server s',
+        /^User mappings \(public at s\)/,
+      ],
+      ['create extension dblink', 'drop extension dblink', /^With the extension dblink/],
+      [
+        'create event trigger e on ddl_command_end execute function nothing_event()',
+        'drop event trigger e',
+        /^Event triggers \(e\)/,
+      ],
+      [
+        `create trigger t before update on person for each row execute function nothing(); alter table person enable always trigger t`,
+        'drop trigger t on person',
+        /^Triggers \(t on m\.person\)/,
+      ],
+      [
+        'create rule r as on update to person do nothing; alter table person enable replica rule r',
+        'drop rule r on person',
+        /^Rules \(r on m\.person\)/,
+      ],
+      ['select lo_create(4711)', 'select lo_unlink(4711)', /^Large objects \(4711\)/],
+    ]
+    await sql.query(`
+      create foreign data wrapper w;
+      create server s foreign data wrapper w;
+      create function nothing() returns trigger language plpgsql as 'begin return new; end';
+      create function nothing_event() returns event_trigger language plpgsql as 'begin end'`)
+    for (const [create, drop, says] of unsafe) {
+      await sql.query(create)
+      await refused(says)
+      await sql.query(drop)
+    }
+  })
+
   it('wants to know of each column that looks personal, of whatever type', async () => {
     await refused(
-      /^m\.person\.email, m\.person\.birth_date, m\.person\.address, m\.person\.password_hash, m\.person\.phones, m\.person\.userName may be/,
+      /^m\.person\.email, m\.person\.birth_date, m\.person\.address, m\.person\.password_hash, m\.person\.phones, m\.person\.userName, m\.person\.tokenHash may be/,
     )
   })
 
@@ -64,7 +111,13 @@ describe('masking a copy', () => {
       comment on column person.address is 'personal: remove';
       comment on column person.password_hash is 'personal: remove';
       comment on column person.phones is 'personal: remove';
+      comment on column person."tokenHash" is 'personal: secret';
       comment on column person."userName" is 'personal: no'`)
+    for (const comment of ['Personal: text', 'What they say. personal: text', 'personal:text_of_them']) {
+      await sql.query(`comment on column letter.body is '${comment}'`)
+      await refused(/^The comment on m\.letter\.body has the word "personal"/)
+    }
+    await sql.query(`comment on column letter.body is 'personal: text, what they say'`)
     await refused(/^m\.person\.birth_date is no text: write 'personal: remove'/)
     await sql.query(`comment on column person.birth_date is 'personal: remove'`)
     await refused(/^m\.letter\.of_person refers to m\.person\.email, so both need the same comment/)
@@ -81,7 +134,9 @@ describe('masking a copy', () => {
         'm.person.address remove',
         'm.person.password_hash remove',
         'm.person.phones remove',
+        'm.person.tokenHash secret',
         'm.letter.of_person email',
+        'm.letter.body text',
       ],
     )
     const { rows } = await sql.query(`
@@ -89,7 +144,7 @@ describe('masking a copy', () => {
         email in (table emails) and email in (table emails_again) as seen
       from person join letter on of_person = email`)
     assert.equal(rows.length, 50, 'who is the same stays the same')
-    const kept = { email: true, birth_date: '1970-01-01', address: {}, phones: null, body: 'words', seen: true }
+    const kept = { email: true, birth_date: '1970-01-01', address: {}, phones: null, body: 'xxx, xx x!', seen: true }
     const { password_hash: hash, ...first } = rows[0]
     assert.deepEqual(first, kept)
     assert.equal(hash.length, 0)
@@ -101,8 +156,15 @@ describe('masking a copy', () => {
       values.filter(({ values }) => values.includes('real')),
       [],
     )
-    const { rows: subscriptions } = await sql.query('select subname from pg_subscription where subenabled')
+    const { rows: subscriptions } = await sql.query(
+      `select subname from pg_subscription where subenabled or subconninfo <> ''`,
+    )
     assert.deepEqual(subscriptions, [])
+    await sql.query('checkpoint')
+    const { rows: files } = await sql.query(
+      `select strpos(encode(pg_read_binary_file(pg_relation_filepath('without_comments')), 'escape'), 'in no column') as at`,
+    )
+    assert.deepEqual(files, [{ at: 0 }], 'values of a dropped column are gone')
     const left = await Promise.all(emptied.map((table) => sql.query(`select from ${table}`)))
     assert.ok(left.every(({ rowCount }) => rowCount === 0))
   })

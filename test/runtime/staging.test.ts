@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { appendFile, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -36,6 +36,9 @@ it('is the latest backup without what is personal, and does nothing by itself', 
     )
     await sql.query(`insert into rung.job (queue, name, payload, priority, run_at, attempts_max, keep)
       values ('mail', 'nobody.handles', '{"to":"ann@mail.test"}', 0, now() + interval '1 day', 3, false)`)
+    const command = path.join(scratch.dir, 'command-ran')
+    const autoConf = (dataDir: string) => path.join(dataDir, 'postgres', 'postgresql.auto.conf')
+    await appendFile(autoConf(scratch.dataDir), `recovery_end_command = 'touch ${command}'\n`)
     await done(scratch, ['backup'])
 
     const into = path.join(scratch.dir, 'staging')
@@ -53,6 +56,8 @@ it('is the latest backup without what is personal, and does nothing by itself', 
     for (const table of ['rung.job', 'rung.session', 'rung.idempotency']) assert.ok(emptied.includes(table), table)
     assert.match(start, /^NODE_ENV=development RUNG_DATA=\S+ rung up$/)
     assert.ok(!existsSync(path.join(into, 'secret')))
+    assert.ok(!existsSync(command), 'no command of the original server ran')
+    assert.equal(await readFile(autoConf(into), 'utf8'), 'archive_mode = off\n')
 
     // Whoever starts it, also with the environment of the original.
     const outside = {
