@@ -39,6 +39,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   plants: () => import('./plants.ts'),
   prove: () => import('./prove.ts'),
   overload: () => import('./overload.ts'),
+  rungs: () => import('./rungs.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),

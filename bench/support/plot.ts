@@ -45,6 +45,31 @@ ${all.join('\n')}
   )
 }
 
+/** Writes one bar for each value, below each other. */
+export async function bars(
+  file: string,
+  title: string,
+  values: readonly { name: string; value: number }[],
+): Promise<void> {
+  const [from, row] = [150, 28]
+  const most = Math.max(...values.map(({ value }) => value))
+  const all = values.map(({ name, value }, index) => {
+    const y = top + 10 + index * row
+    const long = Math.max(1, Math.round(((width - from - 70) * value) / most))
+    return `<text x="${from - 8}" y="${y + 13}" text-anchor="end" fill="#111">${name}</text><rect x="${from}" y="${y}" width="${long}" height="18" fill="#2563eb"/><text x="${from + long + 6}" y="${y + 13}" fill="#111">${value}</text>`
+  })
+  await writeFile(
+    file,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${top + 20 + values.length * row}" font-family="system-ui, sans-serif" font-size="12">
+<title>${title}</title>
+<rect width="100%" height="100%" fill="#fff"/>
+<text x="${left}" y="${top - 10}" fill="#111" font-weight="600">${title}</text>
+${all.join('\n')}
+</svg>
+`,
+  )
+}
+
 function panelOf({ title, unit, lines }: Panel, y: number, marked: readonly Mark[]): string {
   const seconds = Math.max(...lines.map(({ values }) => values.length)) - 1
   const most = niceAbove(Math.max(...lines.flatMap(({ values }) => values)))
