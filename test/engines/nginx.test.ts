@@ -3,7 +3,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
@@ -536,13 +536,31 @@ test('while no process answers all of them are tried; a write that was sent to o
   )
 })
 
+interface Answer {
+  status: number
+  headers: IncomingMessage['headers']
+}
+
+/** `fetch` sends no body with GET. */
+function statusOf(url: string, options: { method: string; signal: AbortSignal; headers: Record<string, string> }) {
+  return new Promise<Answer>((resolve, reject) => {
+    const sent = request(url, { ...options, agent: false }, (response) => {
+      response.resume()
+      response.on('error', reject)
+      response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers }))
+    })
+    sent.on('error', reject)
+    sent.end()
+  })
+}
+
 /** An app that keeps all requests until it is told to answer them. `took`: how long it says it worked on each, in ms of `age`. */
 async function withKeeper(
   body: (stage: {
     url: string
     isBusy(): Promise<void>
     /** Sends so many, and returns how many of them reached the app when all others were refused. */
-    admitted(count: number, target: string, method?: string): Promise<number>
+    admitted(count: number, target: string, method?: string, headers?: Record<string, string>): Promise<number>
     answer(took: (ageMs: number) => number): Promise<void>
     abort(): Promise<void>
   }) => Promise<void>,
@@ -556,25 +574,26 @@ async function withKeeper(
   const { url } = cache.server
   let aborting = new AbortController()
   let open: Promise<unknown>[] = []
-  const refusals: Response[] = []
+  const refusals: Answer[] = []
   try {
     await until(async () => (await askPage(url, '/-/refused/404')).body === 'known', 'the edge knows the terms')
     await body({
       url,
       isBusy: () => app.isBusy(),
-      async admitted(count, target, method = 'GET') {
+      async admitted(count, target, method = 'GET', headers = {}) {
         const [before, refusedBefore] = [kept.length, refusals.length]
         for (let sent = 0; sent < count; sent += 1) {
-          const asked = fetch(`${url}${target}`, { method, signal: aborting.signal, headers: { authorization: 'x' } })
-          open.push(asked.then((one) => void (one.status === 503 ? refusals.push(one) : one.text())).catch(() => {}))
+          const options = { method, signal: aborting.signal, headers: { authorization: 'x', ...headers } }
+          const asked = statusOf(`${url}${target}`, options)
+          open.push(asked.then((one) => void (one.status === 503 && refusals.push(one))).catch(() => {}))
         }
         await until(
           () => kept.length - before + refusals.length - refusedBefore === count,
           'each has a place or a refusal',
         )
-        for (const { headers } of refusals) {
-          assert.match(headers.get('retry-after')!, /^[123]$/)
-          assert.equal(headers.get('content-type'), 'application/problem+json')
+        for (const refusal of refusals) {
+          assert.match(String(refusal.headers['retry-after']), /^[123]$/)
+          assert.equal(refusal.headers['content-type'], 'application/problem+json')
         }
         return kept.length - before
       },
@@ -614,6 +633,11 @@ test('an app has so many requests as it answers in time, and routes are refused 
     assert.equal(await admitted(100, '/other'), 75)
     assert.equal(await admitted(310, '/pay/1'), 300, 'four times the limit')
     assert.equal(await admitted(1, '/cheap'), 0)
+    assert.equal(
+      await admitted(1, '/x%2F..%2Fpay%2F1'),
+      0,
+      'the path counts as the app matches it, which is not decoded',
+    )
     await answer(() => 0)
     assert.equal(await admitted(60, '/cheap'), 13, 'they waited, and one of them lowered the limit to half')
     await answer((ageMs) => ageMs)
@@ -656,6 +680,49 @@ test('a request that fails leaves its place', { skip }, async () => {
     answer,
     ['shedding 1000', 'refusal 404 text/plain known'],
   )
+})
+
+test('requests that an internal redirect ends leave their places', { skip }, async () => {
+  const answer = (_: string, { url }: IncomingMessage, response: ServerResponse) => {
+    if (url === '/away') response.setHeader('x-accel-redirect', '/-/refused/503') // as HAProxy's refusals
+    response.end()
+  }
+  await withTwo(
+    async ({ url }) => {
+      await until(async () => (await askPage(url, '/-/refused/404')).body === 'known', 'the edge knows the terms')
+      for (let round = 0; round < 60; round += 1) {
+        const all = await Promise.all(Array.from({ length: 10 }, () => askPage(url, '/away', { method: 'POST' })))
+        assert.deepEqual([...new Set(all.map(({ status }) => status))], [503])
+      }
+      assert.equal((await askPage(url, '/lives', { method: 'POST' })).status, 200)
+    },
+    answer,
+    ['shedding 1000', 'refusal 404 text/plain known'],
+  )
+})
+
+test('a GET whose body does not come keeps no page from others, and counts', { skip }, async () => {
+  await withPages(asAsked, async ({ server, words, get }) => {
+    const target = '/page?control=public,s-maxage=60'
+    const { port } = new URL(server.url)
+    const slow = await Promise.all(
+      ['Content-Length: 1', 'Transfer-Encoding: chunked'].map(async (length) => {
+        const socket = connect(Number(port), '127.0.0.1')
+        socket.on('error', () => {})
+        await new Promise((resolve) =>
+          socket.write(`GET ${target} HTTP/1.1\r\nHost: app\r\n${length}\r\n\r\n`, resolve),
+        )
+        return socket
+      }),
+    )
+    assert.equal((await get(target)).status, 200)
+    assert.equal(await words(target), 'HIT HIT')
+    for (const socket of slow) socket.destroy()
+  })
+  await withKeeper(async ({ admitted, isBusy }) => {
+    await isBusy()
+    assert.equal(await admitted(110, '/other', 'GET', { 'transfer-encoding': 'chunked' }), 100)
+  })
 })
 
 test('clients that do not send their bodies take no place from others', { skip }, async () => {

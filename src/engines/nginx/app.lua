@@ -32,6 +32,7 @@ local share_least = @share_least@ -- no route has less of a limit
 local apps, secret, turn, budget = {}, "", 0, budget_max
 -- By app: the requests that it has not begun to answer, how many it may have, when that was lowered, and the last check that raised it.
 local pending, limits, lowered, calm = {}, {}, {}, {}
+local calls = {} -- by nginx' id of the request, which internal redirects keep, unlike ngx.ctx
 local read_terms, share_of
 local list -- the text from which `apps` was read
 local M = {}
@@ -145,6 +146,11 @@ local function answering()
   return up[1] and up or present()
 end
 
+-- The path as the app matches it: nginx' own one is decoded, so %2F.. would lead to another route.
+local function raw_path()
+  return ngx.var.request_uri:match("^[^?]*")
+end
+
 local function has_long_body()
   return ngx.var.http_transfer_encoding ~= nil or (tonumber(ngx.var.http_content_length) or 0) > body_most
 end
@@ -156,7 +162,7 @@ function M.admit()
   local share
   for _, app in ipairs(answering()) do
     if has_room(app, share_least) then return end
-    share = share or share_of(ngx.req.get_method(), ngx.var.uri)
+    share = share or share_of(ngx.req.get_method(), raw_path())
     if has_room(app, share) then return end
     if is_calm(app) then
       limits[app] = math.min(2 * (limits[app] or limit_first), limit_most)
@@ -164,23 +170,24 @@ function M.admit()
     end
   end
   state:incr("refused", 1, 0)
-  ngx.var.rung_call = "refused"
   return ngx.exit(503)
 end
 
 local function begin(app)
-  if has_long_body() then return end
+  local method = ngx.req.get_method()
+  if method ~= "GET" and method ~= "HEAD" and has_long_body() then return end
   local count = (pending[app] or 0) + 1
   pending[app] = count
-  ngx.var.rung_call = string.format("%d %.3f %s", count, ngx.now(), app)
+  calls[ngx.var.request_id] = { count = count, began = ngx.now(), app = app }
 end
 
 -- The process has begun to answer, or the request ended without an answer. A slow reader is none of the process's business.
 function M.ended()
-  local count, began, app = ngx.var.rung_call:match("^(%d+) (%S+) (.*)$")
-  if not count then return end
-  count, began = tonumber(count), tonumber(began)
-  ngx.var.rung_call = ""
+  local id = ngx.var.request_id
+  local call = calls[id]
+  if not call then return end
+  calls[id] = nil
+  local count, began, app = call.count, call.began, call.app
   pending[app] = pending[app] - 1
   local most = read_terms().wait_ms
   if not most then return end
@@ -287,7 +294,7 @@ function M.refuse(name)
 end
 
 local function repeatable()
-  local method, path = ngx.req.get_method(), ngx.var.uri
+  local method, path = ngx.req.get_method(), raw_path()
   if method == "GET" or method == "HEAD" then return true end
   if ngx.var.http_idempotency_key == nil then return false end
   for _, route in ipairs(read_terms().keyed) do

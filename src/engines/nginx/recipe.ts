@@ -193,9 +193,10 @@ ${apps(' backup')}
     default upgrade;
     "" "";
   }
-  map "$request_method:$http_authorization:$http_upgrade" $rung_plain {
+  # A request with a body is no plain one: others would wait for its body.
+  map "$request_method:$http_authorization:$http_upgrade:$http_content_length:$http_transfer_encoding" $rung_plain {
     default 0;
-    "~^(GET|HEAD)::$" 1;
+    "~^(GET|HEAD)::::$" 1;
   }
   map $http_cookie $rung_session {
     default 0;
@@ -217,7 +218,6 @@ ${apps(' backup')}
 
   server {
     listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
-    set $rung_call "";
     log_by_lua_block { require("${appModule}").ended() }
     error_page 400 /-/refused/400;
     error_page 405 /-/refused/405; # TRACE and CONNECT
@@ -328,7 +328,6 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
 
   server {
     listen ${quote(`unix:${gate}`)} backlog=4096;
-    set $rung_call "";
     log_by_lua_block { require("${appModule}").ended() }
     location / {
       rewrite_by_lua_block {

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
   edgeRefusals,
   edgeShares,
@@ -12,15 +12,25 @@ import type { Http } from './contract.ts'
 import { oncePromised } from './once.ts'
 import { loadLimits, type SheddingOptions } from './shedding.ts'
 
-/** Routes of Rung itself, such as `/readyz`, are refused last of all. */
-const systemShare = 1_000
-
 /** Returns a hook for routes that only the edge may call. */
 function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void> {
   return async ({ headers }) => {
     if (sameText(headers.authorization ?? '', `Bearer ${secret}`)) return
     throw new RungError('HTTP_UNAUTHORIZED', 'Only the edge of this app may call this route.')
   }
+}
+
+const rankOf = (url: string) => url.replace(/:[^/]*/g, '\u{fffe}').replace('*', '\u{ffff}')
+
+/** Adds the header when the headers are written, so after all hooks, and for streams when they begin. */
+function sayHowLongItTook(_request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  const { raw } = reply
+  const writeHead = raw.writeHead
+  raw.writeHead = (...parts: unknown[]) => {
+    raw.setHeader(tookHeader, reply.elapsedTime.toFixed(0))
+    return writeHead.apply(raw, parts as Parameters<typeof writeHead>)
+  }
+  done()
 }
 
 /**
@@ -30,21 +40,24 @@ function onlyFromEdge(secret: string): (request: FastifyRequest) => Promise<void
  * @throws APP_INVALID
  */
 export function tellEdge(http: Http, secret: string, shedding?: SheddingOptions): void {
-  const terms = shedding ? [`shedding ${loadLimits(shedding).delayMsMax / 5}`] : []
+  const keyed: string[] = []
+  const shares: { share: number; method: string; url: string }[] = []
   http.addHook('onRoute', ({ method, url, config }) => {
     if (/\s/.test(url)) return
-    const share = config?.system ? systemShare : edgeShares[config?.priority ?? 'normal']
     for (const one of [method].flat()) {
-      if (config?.idempotency !== undefined) terms.push(`keyed ${one} ${url}`)
-      if (shedding && share !== 1) terms.push(`share ${share} ${one} ${url}`)
+      if (config?.idempotency !== undefined) keyed.push(`keyed ${one} ${url}`)
+      shares.push({ share: edgeShares[config?.priority ?? 'normal'], method: one, url })
     }
   })
-  if (shedding) {
-    http.addHook('onSend', (_request, reply, _payload, done) => {
-      reply.header(tookHeader, reply.elapsedTime.toFixed(0))
-      done()
-    })
-  }
+  if (shedding) http.addHook('onRequest', sayHowLongItTook)
+  /** The first that matches counts, as in the app: a text before a parameter, a parameter before the rest of the path. */
+  const terms = () => [
+    ...keyed,
+    ...(shedding ? [`shedding ${loadLimits(shedding).delayMsMax / 5}`] : []),
+    ...(shedding ? shares : [])
+      .toSorted((one, other) => (rankOf(one.url) < rankOf(other.url) ? -1 : 1))
+      .map(({ share, method, url }) => `share ${share} ${method} ${url}`),
+  ]
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
   const onRequest = onlyFromEdge(secret)
 
@@ -65,6 +78,6 @@ export function tellEdge(http: Http, secret: string, shedding?: SheddingOptions)
     ),
   )
   http.get(edgeStatePath, { ...hidden, onRequest }, async (_request, reply) =>
-    reply.type('text/plain; charset=utf-8').send(['rung-edge 1', ...terms, ...(await forms()), ''].join('\n')),
+    reply.type('text/plain; charset=utf-8').send(['rung-edge 1', ...terms(), ...(await forms()), ''].join('\n')),
   )
 }
