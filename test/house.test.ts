@@ -294,6 +294,11 @@ test('every primitive has a contract of at most ten members', () => {
   }
 })
 
+test('no module is named in a string: the build would leave its .ts as it is', () => {
+  const wrong = files.filter((file) => /^[^/*\n]*new URL\(\s*['"`][^'"`]*\.ts['"`]/m.test(text.get(file)!))
+  assert.deepEqual(wrong, [])
+})
+
 test('examples and benches know the package by its name only', () => {
   const outside = globSync('examples/**/*.ts', { cwd: root, exclude: (name) => name === 'node_modules' })
   const wrong = outside.filter((file) => /from '(\.\.\/)+src\//.test(readFileSync(path.join(root, file), 'utf8')))

@@ -11,7 +11,7 @@ import { findLimit, type Limit, type Objective, type Step } from '../load/break.
 import { type Demands, demandOf } from '../load/demands.ts'
 import { htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
-import type { ScenarioFile } from '../load/scenario-file.ts'
+import { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
 import { summaryOf } from '../load/summary.ts'
 import { tableLines } from './table.ts'
 
@@ -46,8 +46,6 @@ const settleMs = 500
 /** CPU time is counted in ticks of 10 ms, so that it takes many journeys to tell what one costs. */
 const demandLoad = { visitors: 16, journeys: 400 }
 
-const threadModule = new URL('../load/scenario-file.ts', import.meta.url)
-
 /** Finds the limit of what runs, watches its parts meanwhile, and measures what a journey costs each of them. */
 export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const { given, objective, note, dataDir, seed, threads, stepSeconds } = options
@@ -64,7 +62,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     await sleep(settleMs)
     const { phases: _, ...scenario } = given
     const watched = await watchUsage(parts, quota)
-    const result = await runLoadInThreads(threadModule, { ...scenario, ...how, seed: seed + count }, threads).catch(
+    const result = await runLoadInThreads(scenarioThread, { ...scenario, ...how, seed: seed + count }, threads).catch(
       (error) => {
         if (isRungError(error, 'LOAD_BOTTLENECK')) return undefined
         throw error

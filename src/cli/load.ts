@@ -13,7 +13,7 @@ import { draftScenario } from '../load/draft.ts'
 import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { checkScenario } from '../load/scenario.ts'
-import scenarioOf, { type ScenarioFile } from '../load/scenario-file.ts'
+import scenarioOf, { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
 import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
 import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
@@ -125,7 +125,7 @@ async function run(input: Input, name: string) {
   if (!json) out.note(`${url.href}: ${scenario.journeys.map((one) => one.name).join(', ')}`)
   const everySeconds = Math.max(1, Math.round(seconds / 60))
   let count = 0
-  const loaded = await runLoadInThreads(new URL('../load/scenario-file.ts', import.meta.url), given, threads, {
+  const loaded = await runLoadInThreads(scenarioThread, given, threads, {
     onSecond({ at, rate, p95, inFlight, failures }) {
       count += 1
       if (json || count % everySeconds !== 0) return

@@ -3,6 +3,9 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Phase } from './arrivals.ts'
 import type { Scenario } from './scenario.ts'
 
+/** What each thread of a load loads: this file, under the name that it has where it was built too. */
+export const scenarioThread = new URL(import.meta.url)
+
 /** A scenario in a file of its own, and what replaces parts of it. */
 export interface ScenarioFile {
   file: string

@@ -130,6 +130,13 @@ async function develop(app: string, bin: string): Promise<void> {
   try {
     const notes = () => answerOf(child, () => text)
     assert.deepEqual(await until(notes, 'the app answers'), [])
+    // Beside the app, so that its files do not change.
+    const scenario = path.join(app, '..', 'load.ts')
+    await works('rung', ['load', 'init', scenario], app, bin)
+    const drafted = await readFile(scenario, 'utf8')
+    await writeFile(scenario, drafted.replace('defineScenario({', 'defineScenario({ lateMsMax: 60_000,')) // whatever else runs here
+    const loaded = await works('rung', ['load', scenario, '--rate', '5', '--for', '1s'], app, bin)
+    assert.match(loaded.stdout, /^5 journeys in/m)
 
     await writeFile(
       path.join(app, 'notes', 'migrations', '0002_mood.sql'),
