@@ -127,10 +127,10 @@ function checkDrained(
   const effects = values && countsOf(values)
   // Where nobody records deliveries, as from outside an app, the effects alone tell.
   const isSeen = hasDeliveries || effects === undefined
-  if (!isSeen) verdict.checked += published.size
   for (const [value, message] of published) {
     const { first, done } = handled.get(value) ?? {}
     const isDue = message.outcome === 'ok' && message.endedAt < beganAt
+    if (isDue && !isSeen) verdict.checked += 1
     const isDone = done !== undefined && done.endedAt < beganAt
     const count = effects?.get(value) ?? 0
     const wrong =

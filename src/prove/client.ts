@@ -54,7 +54,11 @@ export function clientOf<User extends ProofUser>(
     const { status } = answer
     if (status < 300) return bodyOf(answer)
     if (status < 400 && method !== 'GET') return undefined
-    throw new NoSuccess(`${status} ${String(answer.body).slice(0, 200)}`, status, outcomeOf(answer))
+    throw new NoSuccess(
+      `${status} ${String(answer.body).slice(0, 200)}`,
+      status,
+      outcomeOf(answer, 'idempotency-key' in options.headers),
+    )
   }
   return {
     user,
@@ -78,12 +82,12 @@ function bodyOf({ status, body, header, json }: Answer): unknown {
 }
 
 /**
- * An answer with `Retry-After` promises that nothing has happened; so does a refusal. But 409 with `Retry-After` says that an earlier request
- * with the key is still in hand.
+ * An answer with `Retry-After` promises that nothing has happened; so does a refusal. But with a key it may also say only that the request may be
+ * sent again: 409 while an earlier one is still in hand, 503 by an edge whose app was gone before it had answered.
  */
-function outcomeOf({ status, header }: Answer): NoSuccess['outcome'] {
+function outcomeOf({ status, header }: Answer, hasKey: boolean): NoSuccess['outcome'] {
   const isTemporary = header('retry-after') !== undefined
-  if (isTemporary) return status === 409 ? 'unknown' : 'not-done'
+  if (isTemporary) return status === 409 || (status >= 500 && hasKey) ? 'unknown' : 'not-done'
   return status >= 500 || status === 408 ? 'unknown' : 'refused'
 }
 

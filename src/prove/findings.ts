@@ -5,7 +5,7 @@ import { tell } from '../history/tell.ts'
 import { answerable, type Effect, type FaultFinding, faultFindings, isRead, isWrite, silentMsMax } from './faults.ts'
 import type { Proof } from './proof.ts'
 import type { Proved } from './run.ts'
-import { lastLook } from './sessions.ts'
+import { lastLook, onceOf } from './sessions.ts'
 
 /** What a proof has found. Plain data. */
 export interface Findings {
@@ -33,6 +33,8 @@ interface Promised {
   checkers: readonly string[]
   /** Whether the proof names something of which it is promised. */
   isNamed(proof: Named): boolean
+  /** The kinds of operations that say what is promised. */
+  writes: readonly Operation['kind'][]
   /** The kinds of answers of the last look without which nobody knows whether it was held. */
   needs: readonly string[]
 }
@@ -44,36 +46,42 @@ const promises: readonly Promised[] = [
     promise: 'A session sees what it wrote and saw',
     checkers: ['read-your-writes', 'monotonic-reads', 'writes-follow-reads'],
     isNamed: ({ registers = [] }) => registers.length > 0,
+    writes: [],
     needs: [],
   },
   {
     promise: 'What is acknowledged is never lost',
     checkers: ['acknowledged-writes'],
     isNamed: ({ registers = [], collections = [] }) => registers.length + collections.length > 0,
+    writes: ['write', 'add'],
     needs: ['read', 'list'],
   },
   {
     promise: 'A request with a key has one effect',
     checkers: ['one-effect'],
     isNamed: ({ once = [] }) => once.length > 0,
+    writes: ['send'],
     needs: ['effects'],
   },
   {
     promise: 'Amounts neither appear nor vanish',
     checkers: ['conservation'],
     isNamed: ({ accounts }) => accounts !== undefined,
+    writes: ['change'],
     needs: ['levels'],
   },
   {
     promise: 'Work for later is done, once',
     checkers: ['queue'],
     isNamed: ({ queue }) => queue !== undefined,
+    writes: ['publish'],
     needs: ['drain'],
   },
   {
     promise: 'Nothing old is shown for longer than said',
     checkers: ['bounded-staleness'],
     isNamed: ({ registers = [] }) => registers.some(({ staleMsMax }) => staleMsMax !== undefined),
+    writes: [],
     needs: [],
   },
 ]
@@ -96,12 +104,14 @@ export function findingsOf(
   const faults = faultFindings(rounds, operations, endedAt, parts)
   const reads = answerable(operations, faults)
   const failed = reads.filter(({ outcome }) => outcome !== 'ok')
+  const vain = neverDone(operations, proof)
   const found: Finding[] = promises.flatMap(({ promise, checkers, isNamed, needs }) => {
     const mine = checkers.flatMap((checker) => named.get(checker) ?? [])
     const checked = Math.max(0, ...mine.map((one) => one.checked)) // the same answers, by several checkers
     const count = mine.reduce((sum, one) => sum + one.count, 0)
     if (!isNamed(proof) && count === 0) return []
-    const isUnknown = unanswered.some((one) => needs.includes(kindOfLook(one)))
+    const isUnknown =
+      unanswered.some((one) => needs.includes(kindOfLook(one))) || vain.some((one) => one.promise === promise)
     return {
       promise,
       checked: `${number(checked)} answers`,
@@ -139,8 +149,32 @@ export function findingsOf(
     promises: found,
     faults,
     matrix: matrixOf(faults),
-    anomalies: [...anomalies, ...silent, ...alone],
+    anomalies: [...vain, ...anomalies, ...silent, ...alone],
   }
+}
+
+/** Returns what the proof names and what no session could do: it says nothing that none of it was lost. */
+function neverDone(operations: readonly Operation[], proof: Named): Findings['anomalies'] {
+  return promises.flatMap(({ promise, writes }) => {
+    const tries = groupsOf(operations, (one) =>
+      writes.includes(one.kind) && one.session !== lastLook && one.beganAt >= 0 ? nameOfWrite(one, proof) : undefined,
+    )
+    return [...tries].flatMap(([checker, all]) => {
+      if (all.some(({ outcome }) => outcome === 'ok')) return []
+      const text = `none of ${number(all.length)} requests succeeded: ${all[0]!.error ?? 'no answer'}`
+      return { promise, checker, text, steps: [] }
+    })
+  })
+}
+
+/** Returns the name that the proof has for what was written. */
+function nameOfWrite({ kind, key }: Operation, proof: Named): string | undefined {
+  const { registers = [], collections = [], once = [], accounts, queue } = proof
+  if (kind === 'publish') return queue?.name
+  if (kind === 'change') return accounts?.name
+  if (kind === 'send') return once[onceOf(key)]?.name
+  const names = [...registers, ...collections].map(({ name }) => name).filter((name) => key.startsWith(`${name} `))
+  return names.sort((a, b) => b.length - a.length)[0]
 }
 
 /** Returns the last try of each thing that the last look has asked for. */

@@ -1,3 +1,4 @@
+import { checkLostWrites } from '../history/lost.ts'
 import type { Completion, Invocation, Recorder } from '../history/recorder.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf } from '../kernel/errors.ts'
@@ -18,6 +19,12 @@ interface Session {
 const stepsOfSession = 12
 const thinkMs = { least: 20, most: 150 }
 const drainWithinMs = 60_000
+
+/** Of requests with a key, this share is sent again although they succeeded. */
+const repeatedShare = 0.2
+
+/** Returns which `once` of the proof an id is of. */
+export const onceOf = (id: string) => Number(/^o(\d+)n/.exec(id)?.[1] ?? -1)
 
 /** The name of the session that looks at everything in the end. */
 export const lastLook = 'last look'
@@ -115,13 +122,23 @@ export function proofSessions(proof: Proof, recorder: Recorder, { over, onMistak
     )
   }
 
+  /** Sends a request with a key until its outcome is known, and some once more: they must not have another effect. */
+  async function untilSure<T>(send: () => Promise<T>, visitor: Visitor): Promise<T> {
+    const answer = await untilKnown(send, visitor, over)
+    if (visitor.random() > 1 - repeatedShare)
+      await send().catch((error) => {
+        if (!(error instanceof NoSuccess)) throw error
+      })
+    return answer
+  }
+
   /** Each try is an operation of its own. */
   const sendOnce = (one: Once, { name: session, client, visitor }: Session) => {
-    const id = unique('o')
+    const id = unique(`o${once.indexOf(one)}n`)
     const sender = clientFor(visitor, client.user, { 'idempotency-key': id })
     const answered = (answer: unknown) => ({ value: JSON.stringify(answer) ?? '' })
     const send = () => record({ kind: 'send', session, key: id }, () => one.send(sender, id), answered)
-    return untilKnown(send, visitor, over).then(
+    return untilSure(send, visitor).then(
       () => true,
       () => false,
     )
@@ -142,7 +159,7 @@ export function proofSessions(proof: Proof, recorder: Recorder, { over, onMistak
     const sender = clientFor(visitor, client.user, { 'idempotency-key': id })
     return recorded(
       { kind: 'change', session, key: id, amounts },
-      () => untilKnown(() => of.change(sender, amounts), visitor, over),
+      () => untilSure(() => of.change(sender, amounts), visitor),
       () => ({}),
     )
   }
@@ -247,45 +264,64 @@ export function proofSessions(proof: Proof, recorder: Recorder, { over, onMistak
     async run(visitor) {
       const users = visitor.data
       const one = sessionOf(visitor, users[0]!, lastLook)
-      const again = async (what: () => Promise<boolean>) => {
-        for (let tries = 1; !(await what()) && tries < triesMax && !over.aborted; tries += 1)
-          await visitor.think(tellAgainMs)
-      }
       const [touch] = users.flatMap((user) => writesOf(sessionOf(visitor, user, lastLook)))
-      if (touch) await again(touch)
+      if (touch) await again(touch, visitor)
       for (const user of users) {
         const mine = sessionOf(visitor, user, lastLook)
         for (const [index, register] of registers.entries())
-          for (const key of register.keys(user)) await again(() => read(index, key, mine, true))
+          for (const key of register.keys(user)) await again(() => read(index, key, mine, true), visitor)
         for (const [index, collection] of collections.entries())
-          for (const key of collection.keys(user)) await again(() => list(index, key, mine, true))
+          for (const key of collection.keys(user)) await again(() => list(index, key, mine, true), visitor)
       }
-      for (const page of pages) await again(() => open(page, lastLook, one.client))
+      for (const page of pages) await again(() => open(page, lastLook, one.client), visitor)
       const ofAll = async (effects: (client: Client) => Promise<readonly string[]>, form: RegExp) => {
         const found = await Promise.all(users.map((user) => effects(clientFor(visitor, user))))
         return found.flat().filter((id) => form.test(id))
       }
       if (once.length > 0) {
-        const all = async () => (await Promise.all(once.map((each) => ofAll(each.effects, /^o\d+$/)))).flat()
-        await again(() =>
-          recorded({ kind: 'effects', session: lastLook, key: 'effects' }, all, (values) => ({ values })),
-        )
+        const all = async () => (await Promise.all(once.map((each) => ofAll(each.effects, /^o\d+n\d+$/)))).flat()
+        const look = () =>
+          recorded({ kind: 'effects', session: lastLook, key: 'effects' }, all, (values) => ({ values }))
+        await again(look, visitor)
       }
-      if (accounts) await again(() => readLevels(users, one, true))
+      if (accounts) await again(() => readLevels(users, one, true), visitor)
       if (queue) await drain(queue, visitor, () => ofAll(queue.effects, /^m\d+$/))
     },
+  }
+
+  /** Tries it until it is a success. @returns whether it was one */
+  async function again(what: () => Promise<boolean>, { think }: Pick<Visitor, 'think'>): Promise<boolean> {
+    for (let tries = 1; ; tries += 1) {
+      if (await what()) return true
+      if (tries >= triesMax || over.aborted) return false
+      await think(tellAgainMs)
+    }
   }
 
   /** All that this session may write. */
   function writesOf(session: Session): (() => Promise<boolean>)[] {
     const { user } = session.client
     return [
-      ...registers.flatMap((one, index) => one.keys(user).map((key) => () => write(index, key, session))),
       ...collections.flatMap((one, index) => one.keys(user).map((key) => () => add(index, key, session))),
       ...once.map((one) => () => sendOnce(one, session)),
       ...(queue ? [() => publish(queue, session)] : []),
       ...(accounts ? [() => change(accounts, session)] : []),
+      // Last, since it replaces a value that somebody may have lost.
+      ...registers.flatMap((one, index) => one.keys(user).map((key) => () => replace(index, key, session))),
     ]
+  }
+
+  /** Writes a value, once the one before it was looked at: what a replica does not have yet is waited for. */
+  async function replace(index: number, key: string, session: Session): Promise<boolean> {
+    const isThere = async () => {
+      if (!(await read(index, key, session))) return false
+      const ofKey = recorder.operations().filter((one) => one.key === `${registers[index]!.name} ${key}`)
+      const shown = ofKey.findLastIndex(({ kind, session: by }) => kind === 'read' && by === lastLook)
+      return checkLostWrites(ofKey.map((one, n) => (n === shown ? { ...one, fresh: true } : one))).count === 0
+    }
+    await again(isThere, session.visitor)
+    await read(index, key, session, true)
+    return again(() => write(index, key, session), session.visitor)
   }
 
   /** Waits until everything that was acknowledged has been worked off, or for too long. */

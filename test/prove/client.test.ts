@@ -43,6 +43,8 @@ describe('the client of a proof', () => {
     assert.equal(await outcomeOf(answering(503, inHand).post('/')), 'not-done')
     assert.equal(await outcomeOf(answering(503).post('/')), 'unknown')
     assert.equal(await outcomeOf(answering(408).post('/')), 'unknown')
+    const withKey = clientOf({ request: async () => answer(503, inHand) }, {}, { 'idempotency-key': 'o1' })
+    assert.equal(await outcomeOf(withKey.post('/')), 'unknown', 'an edge says so too where the app was gone meanwhile')
     const broken = (failure: 'refused' | 'broken') =>
       clientThat(async () => {
         throw new JourneyOver('', { cause: new NoAnswer(failure) })

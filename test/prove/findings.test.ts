@@ -245,6 +245,44 @@ describe('the findings of a proof', () => {
     )
   })
 
+  it('are not held where no session could do what was named, and say why', () => {
+    const refused = { session: 'anna', beganAt: 100, endedAt: 110, outcome: 'fail', error: '400 no key' } as const
+    const queue = { name: 'tickets', publish: never, effects: async () => [] }
+    const drained = look('drain', 'tickets', { session: 'tickets', values: ['m3'] })
+    const touch = look('publish', 'm3', { value: 'm3', beganAt: 60_500, endedAt: 60_510 })
+    const all = ['m1', 'm2'].map((value) => look('publish', value, { value, ...refused }))
+    const found = findings([...all, touch, drained], [], { queue })
+    assert.deepEqual(found.promises[0], {
+      promise: 'Work for later is done, once',
+      ...{ checked: '1 answers', figure: 'unknown', target: '0', held: false },
+    })
+    assert.deepEqual(found.anomalies, [
+      {
+        ...{ promise: 'Work for later is done, once', checker: 'tickets', steps: [] },
+        text: 'none of 2 requests succeeded: 400 no key',
+      },
+    ])
+    const failing = all.map((one): Operation => ({ ...one, outcome: 'info' }))
+    assert.equal(findings([...failing, { ...drained, values: [] }], [], { queue }).promises[0]!.checked, '0 answers')
+
+    const comments = { name: 'note on', keys: () => ['7'], add: never, list: async () => [] }
+    const add = (more: Partial<Operation>) => look('add', 'note on 7', { value: 'c1', ...more })
+    const added = add({ value: 'c2', beganAt: 60_500, endedAt: 60_510 })
+    const list = look('list', 'note on 7', { fresh: true, values: ['c2'] })
+    const proof = { ...named, collections: [comments] }
+    const told = findings([...reads(1_000), add(refused), added, list], [], proof)
+    assert.deepEqual([told.held, told.anomalies[0]!.checker], [false, 'note on'])
+    const one = add({ ...refused, outcome: 'ok', value: 'c3' })
+    const both = { ...list, values: ['c2', 'c3'] }
+    assert.ok(findings([...reads(1_000), add(refused), one, added, both], [], proof).held)
+
+    const orders = ['order', 'refund'].map((name) => ({ name, send: never, effects: async () => [] }))
+    const sent = look('send', 'o0n1', { ...refused, outcome: 'ok', value: 'made' })
+    const effects = look('effects', 'effects', { values: ['o0n1'] })
+    const once = findings([sent, look('send', 'o1n2', refused), effects], [], { once: orders })
+    assert.deepEqual([once.held, once.anomalies[0]!.checker], [false, 'refund'])
+  })
+
   it('are not held where a part stays away, or a fault had no effect', () => {
     const operations = reads(10_000)
     const broken = findings(operations, [round({}, { wholeAfterMs: null })])

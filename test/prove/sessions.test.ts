@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { createRecorder } from '../../src/history/recorder.ts'
+import { checkEffects } from '../../src/history/effects.ts'
+import { checkLostWrites } from '../../src/history/lost.ts'
+import { createRecorder, type Recorder } from '../../src/history/recorder.ts'
 import type { Answer } from '../../src/load/connections.ts'
 import type { Visitor } from '../../src/load/visitor.ts'
 import type { ProofUser } from '../../src/prove/client.ts'
@@ -9,9 +11,20 @@ import { lastLook, proofSessions } from '../../src/prove/sessions.ts'
 
 const users: ProofUser[] = [{}]
 
+interface How {
+  ending?: AbortController
+  random?: number
+  recorder?: Recorder
+  /** What the app answers with 200. */
+  bodyOf?(request: string): string
+}
+
 /** What the last look does with an app that answers so: `POST /comments 503`. It does not wait between its tries. */
-async function looking(proof: Omit<Proof, 'users'>, statusOf: (request: string) => number, ending?: AbortController) {
-  const recorder = createRecorder()
+async function looking(
+  proof: Omit<Proof, 'users'>,
+  statusOf: (request: string) => number,
+  { ending, random = 0, bodyOf = () => '[]', recorder = createRecorder() }: How = {},
+) {
   const mistakes: unknown[] = []
   const sessions = proofSessions({ users: async () => users, ...proof }, recorder, {
     over: (ending ?? new AbortController()).signal,
@@ -19,11 +32,12 @@ async function looking(proof: Omit<Proof, 'users'>, statusOf: (request: string) 
   })
   const asked: string[] = []
   const visitor: Visitor<readonly ProofUser[]> = {
-    ...{ number: 0, random: () => 0, data: users, pick: (items) => items[0]!, check() {}, think: async () => {} },
+    ...{ number: 0, random: () => random, data: users, pick: (items) => items[0]!, check() {}, think: async () => {} },
     async request(method, path): Promise<Answer> {
       asked.push(`${method} ${path}`)
       const header = (name: string) => (name === 'content-type' ? 'application/json' : undefined)
-      return { status: statusOf(`${method} ${path}`), body: Buffer.from('[]'), header, json: () => JSON.parse('[]') }
+      const [status, body] = [statusOf(`${method} ${path}`), bodyOf(`${method} ${path}`)]
+      return { status, body: Buffer.from(body), header, json: () => JSON.parse(body) }
     },
   }
   await sessions.last.run(visitor)
@@ -66,6 +80,68 @@ it('the last look asks again and again, and goes on to the next', async () => {
   assert.ok(operations.every(({ session }) => session === lastLook))
 })
 
+it('the last look has seen a value before it replaces it, and waits until a replica shows it', async () => {
+  const registers: NonNullable<Proof['registers']> = [
+    {
+      name: 'note',
+      keys: () => ['7'],
+      write: (client, key, text) => client.put(`/notes/${key}`, { text }),
+      read: (client, key) => client.get(`/notes/${key}`),
+    },
+  ]
+  const value = { kind: 'write', session: 'anna', key: 'note 7' } as const
+  async function lookAfter(shownAfter: number) {
+    const recorder = createRecorder()
+    for (const [n, text] of ['a1', 'a2'].entries()) {
+      recorder.begin({ ...value, value: text }).ok()
+      if (n === 0) recorder.begin({ ...value, kind: 'read' }).ok({ value: text })
+    }
+    let [reads, written] = [0, '']
+    const looked = await looking({ registers }, () => 200, {
+      recorder,
+      bodyOf(request) {
+        if (request.startsWith('PUT')) written = 'v1'
+        else reads += 1
+        return JSON.stringify(written || (reads > shownAfter ? 'a2' : 'a1'))
+      },
+    })
+    return { ...looked, lost: checkLostWrites(looked.operations) }
+  }
+  const late = await lookAfter(3)
+  assert.equal(late.lost.count, 0, 'it came in the end')
+  assert.deepEqual(late.asked.slice(-3), ['GET /notes/7', 'PUT /notes/7', 'GET /notes/7'])
+  const lost = await lookAfter(Number.POSITIVE_INFINITY)
+  assert.match(lost.lost.anomalies[0]!.text, /^a2 of note 7 was there by/)
+})
+
+it('some requests with a key are sent again although they succeeded', async () => {
+  const once: Proof['once'] = [
+    { name: 'order', send: (client, id) => client.post('/orders', { id }), effects: (client) => client.get('/orders') },
+  ]
+  let count = 0
+  const bodyOf = (request: string) => {
+    if (request.startsWith('GET')) return '["o0n1","o0n1"]'
+    count += 1
+    return String(count)
+  }
+  const { asked, operations } = await looking({ once }, () => 200, { random: 0.9, bodyOf })
+  assert.deepEqual(asked, ['POST /orders', 'POST /orders', 'GET /orders'])
+  assert.deepEqual(
+    operations.slice(0, 2).map(({ kind, key, value }) => [kind, key, value]),
+    [
+      ['send', 'o0n1', '1'],
+      ['send', 'o0n1', '2'],
+    ],
+  )
+  assert.equal(checkEffects(operations).count, 2, 'another answer, and another effect')
+  const accounts: Proof['accounts'] = {
+    ...{ name: 'stock', plan: () => ({ cups: 1 }), levels: async (client) => ({ cups: await client.get('/stock') }) },
+    change: (client, amounts) => client.post('/stock', amounts),
+  }
+  const changed = await looking({ accounts }, () => 200, { random: 0.9 })
+  assert.deepEqual(changed.asked, ['POST /stock', 'POST /stock', 'GET /stock'])
+})
+
 it('no request is sent once the proof is over', async () => {
   const ending = new AbortController()
   const { asked, mistakes } = await looking(
@@ -74,7 +150,7 @@ it('no request is sent once the proof is over', async () => {
       ending.abort()
       return 503
     },
-    ending,
+    { ending },
   )
   assert.deepEqual([asked, mistakes], [['POST /comments/7'], []])
 })
