@@ -1,9 +1,9 @@
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { checkHistory, counterExample } from '../history/check.ts'
-import { readHistory } from '../history/file.ts'
-import type { Operation } from '../history/operation.ts'
-import { tell } from '../history/tell.ts'
+import { linesOfHistory } from '../history/file.ts'
+import type { Kind, Operation } from '../history/operation.ts'
+import { tellFew } from '../history/tell.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Command, hanging, type Input, numberOption, result } from './command.ts'
 import { tableLines } from './table.ts'
@@ -25,7 +25,7 @@ const history: Command = {
     show: { type: 'string', value: 'number', help: 'How many anomalies of each checker are shown (3).' },
   },
   async run(input) {
-    const view = check(await operationsIn(input), numberOption(input, 'show', { max: 20, otherwise: 3 }))
+    const view = check(await historyIn(input), numberOption(input, 'show', { max: 20, otherwise: 3 }))
     const isKept = view.verdicts.some(({ checked }) => checked > 0) && view.verdicts.every(({ count }) => count === 0)
     return result(view, (found) => print(found, input.out), isKept ? 0 : 1)
   },
@@ -34,6 +34,8 @@ export default history
 
 interface Found {
   operations: number
+  /** What one should know of the verdicts. */
+  notes: readonly string[]
   verdicts: {
     checker: string
     checked: number
@@ -43,30 +45,35 @@ interface Found {
 }
 
 /** @throws COMMAND_INVALID, HISTORY_INVALID */
-async function operationsIn({ positionals, cwd }: Input): Promise<readonly Operation[]> {
+async function historyIn({ positionals, cwd }: Input): Promise<{ operations: readonly Operation[]; isCut: boolean }> {
   const [verb, name] = positionals
   if (verb !== 'check' || name === undefined)
     throw new RungError('COMMAND_INVALID', 'Name the file of a history, for example: rung history check history.jsonl')
   const file = path.resolve(cwd, name)
   if (!statSync(file, { throwIfNoEntry: false })?.isFile())
     throw new RungError('COMMAND_INVALID', `There is no file ${name}. Name a file that a recorder has written.`)
-  return readHistory(file)
+  return linesOfHistory(file)
 }
 
-function check(operations: readonly Operation[], shown: number): Found {
+function check({ operations, isCut }: Awaited<ReturnType<typeof historyIn>>, shown: number): Found {
+  const has = (kind: Kind, isFresh = false) => operations.some((one) => one.kind === kind && (!isFresh || one.fresh))
+  const notes = [
+    ...(isCut ? ['The last line is incomplete, as after a kill, and was left out.'] : []),
+    ...(has('change') && !has('levels', true) ? ['Nothing to check for conservation: no snapshot is fresh.'] : []),
+  ]
   const verdicts = checkHistory(operations).map(({ checker, checked, count, anomalies }) => ({
     checker,
     checked,
     count,
     anomalies: anomalies.slice(0, shown).map((anomaly) => {
       const few = counterExample(operations, { checker, anomaly })
-      return { text: anomaly.text, steps: tell(few, operations), operations: few }
+      return { text: anomaly.text, steps: tellFew(few, operations), operations: few }
     }),
   }))
-  return { operations: operations.length, verdicts }
+  return { operations: operations.length, notes, verdicts }
 }
 
-function print({ operations, verdicts }: Found, out: Input['out']): void {
+function print({ operations, notes, verdicts }: Found, out: Input['out']): void {
   const says = verdicts.filter(({ checked, count }) => checked > 0 || count > 0)
   const silent = verdicts.filter((verdict) => !says.includes(verdict)).map(({ checker }) => checker)
   const figures = (number: number) => number.toLocaleString('en')
@@ -76,6 +83,7 @@ function print({ operations, verdicts }: Found, out: Input['out']): void {
     for (const line of tableLines([20, -12, -10], [['checker', 'checked', 'anomalies'], ...rows])) out.line(line)
   }
   if (silent.length > 0) for (const line of hanging('', `Nothing to check for ${silent.join(', ')}.`)) out.line(line)
+  for (const note of notes) for (const line of hanging('', note)) out.line(line)
   for (const { checker, count, anomalies } of says) {
     anomalies.forEach(({ text, steps }, index) => {
       out.line()

@@ -5,7 +5,7 @@ import { checkLeases } from './leases.ts'
 import { checkLimits } from './limits.ts'
 import { checkLostWrites } from './lost.ts'
 import { minimise } from './minimise.ts'
-import type { Anomaly, Operation, Verdict } from './operation.ts'
+import type { Anomaly, Kind, Operation, Verdict } from './operation.ts'
 import { checkQueue } from './queue.ts'
 import { type Registers, registersOf } from './registers.ts'
 import { checkSessions } from './sessions.ts'
@@ -66,8 +66,24 @@ export function counterExample(
   const keys = new Set(anomaly.operations.map(({ key }) => key))
   const sessions = new Set(anomaly.operations.map(({ session }) => session))
   if (shows(anomaly.operations)) return minimise(anomaly.operations, shows)
-  const related = operations.filter(({ key, session }) => keys.has(key) || sessions.has(session))
-  return minimise(shows(related) ? related : operations, shows)
+  const ofKind = operations.filter(({ kind }) => kindsBeside(anomaly).has(kind))
+  const related = ofKind.filter(({ key, session }) => keys.has(key) || sessions.has(session))
+  return minimise([related, ofKind].find(shows) ?? operations, shows)
+}
+
+/** Kinds of operations that say something of each other. */
+const kindsTogether: readonly (readonly Kind[])[] = [
+  ['write', 'read'],
+  ['add', 'remove', 'list'],
+  ['send', 'effects'],
+  ['change', 'levels'],
+  ['publish', 'deliver', 'drain'],
+  ['take'],
+  ['claim', 'complete'],
+]
+
+function kindsBeside({ operations }: Anomaly): ReadonlySet<Kind> {
+  return new Set(kindsTogether.flatMap((kinds) => (operations.some(({ kind }) => kinds.includes(kind)) ? kinds : [])))
 }
 
 /**

@@ -62,6 +62,8 @@ interface Account {
   maybeMore: number
   maybeLess: number
   unknown: Operation[]
+  /** All that add to it, or may have. */
+  changes: Operation[]
 }
 
 function checkLast(
@@ -73,7 +75,7 @@ function checkLast(
 ): void {
   const accounts = new Map<string, Account>()
   const of = (name: string) =>
-    obtain(accounts, name, () => ({ level: initial[name] ?? 0, maybeMore: 0, maybeLess: 0, unknown: [] }))
+    obtain(accounts, name, () => ({ level: initial[name] ?? 0, maybeMore: 0, maybeLess: 0, unknown: [], changes: [] }))
   for (const name of [...Object.keys(initial), ...Object.keys(last.amounts ?? {})]) of(name)
   for (const change of operations) {
     if (change.kind !== 'change' || change.outcome === 'fail' || change.beganAt > last.endedAt) continue
@@ -81,6 +83,7 @@ function checkLast(
     if (isKnown) verdict.checked += 1
     for (const [name, amount] of Object.entries(change.amounts ?? {})) {
       const account = of(name)
+      account.changes.push(change)
       if (isKnown) account.level += amount
       else {
         account.unknown.push(change)
@@ -89,13 +92,14 @@ function checkLast(
       }
     }
   }
-  for (const [name, { level, maybeMore, maybeLess, unknown }] of accounts) {
+  const before = operations.filter(({ kind, amounts }) => kind === 'levels' && amounts === initial)
+  for (const [name, { level, maybeMore, maybeLess, unknown, changes }] of accounts) {
     const held = last.amounts?.[name] ?? 0
     if (held >= level + maybeLess && held <= level + maybeMore) continue
     const maybe = unknown.length === 0 ? '' : ` to ${level + maybeMore}, by ${unknown.length} with an unknown outcome`
     verdict.add({
       text: `${name} held ${held}${placeOf(last, time)}; its acknowledged changes make ${level + maybeLess}${maybe}.`,
-      operations: [last, ...unknown.slice(0, 3)],
+      operations: [...before, ...changes, last],
     })
   }
 }

@@ -10,6 +10,11 @@ import { complete, type Line } from './recorder.ts'
  * @throws HISTORY_INVALID
  */
 export async function readHistory(file: string): Promise<Operation[]> {
+  return (await linesOfHistory(file)).operations
+}
+
+/** Like `readHistory`, and says whether the last line is incomplete. */
+export async function linesOfHistory(file: string): Promise<{ operations: Operation[]; isCut: boolean }> {
   const operations = new Map<number, Operation>()
   let number = 0
   let broken: number | undefined
@@ -28,7 +33,7 @@ export async function readHistory(file: string): Promise<Operation[]> {
       complete(operation!, type, at, completion)
     }
   }
-  return [...operations.values()]
+  return { operations: [...operations.values()], isCut: broken !== undefined }
 }
 
 function lineOf(text: string): Line | undefined {

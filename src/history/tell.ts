@@ -21,6 +21,21 @@ export function tell(operations: readonly Operation[], from: readonly Operation[
     })
 }
 
+/** So many operations are told of a longer history, at its beginning and at its end. */
+const toldMax = 20
+
+/** Like `tell`, for people: of a long history the beginning and the end. */
+export function tellFew(...of: Parameters<typeof tell>): string[] {
+  const steps = tell(...of)
+  const left = steps.length - toldMax
+  if (left <= 0) return steps
+  return [
+    ...steps.slice(0, toldMax / 2),
+    `… ${left.toLocaleString('en')} more in the history`,
+    ...steps.slice(-toldMax / 2),
+  ]
+}
+
 const outcomes = { ok: '', fail: ', refused', info: ', outcome unknown' }
 
 const words: Record<Kind, (operation: Operation) => string> = {

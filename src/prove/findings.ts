@@ -1,7 +1,7 @@
 import type { FleetPart } from '../chaos/fault.ts'
 import { checkHistory, counterExample, type HistoryOptions } from '../history/check.ts'
 import { groupsOf, type Operation, type Verdict } from '../history/operation.ts'
-import { tell } from '../history/tell.ts'
+import { tellFew } from '../history/tell.ts'
 import { answerable, type Effect, type FaultFinding, faultFindings, isRead, isWrite, silentMsMax } from './faults.ts'
 import type { Proof } from './proof.ts'
 import type { Proved } from './run.ts'
@@ -198,7 +198,7 @@ function toldOf(verdict: Verdict | undefined, operations: readonly Operation[], 
   const { checker } = verdict
   return verdict.anomalies.slice(0, shownOfEach).map((anomaly) => {
     const few = counterExample(operations, { checker, anomaly, options })
-    return { checker, text: anomaly.text, steps: tell(few, operations) }
+    return { checker, text: anomaly.text, steps: tellFew(few, operations) }
   })
 }
 

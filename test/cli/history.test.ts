@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { it } from 'node:test'
 import { main } from '../../src/cli/main.ts'
@@ -83,4 +84,19 @@ it('a history without an anomaly is fine, and one that has nothing to check is n
       assert.equal(code, 1)
       assert.match(lines.join('\n'), /COMMAND_INVALID/)
     }
+  }))
+
+it('a line that is cut off, and amounts without a fresh snapshot, are told', () =>
+  withScratch(async ({ dir }) => {
+    const file = path.join(dir, 'history.jsonl')
+    const recorder = createRecorder({ file })
+    const by = { session: 'a', key: 'stock' }
+    recorder.begin({ kind: 'change', ...by, amounts: { cup: 1 } }).ok()
+    recorder.begin({ kind: 'levels', ...by }).ok({ amounts: { cup: 1 } })
+    await recorder.close()
+    const noneFresh = 'Nothing to check for conservation: no snapshot is fresh.'
+    const cut = 'The last line is incomplete, as after a kill, and was left out.'
+    assert.deepEqual((await check(file)).lines.slice(-1), [noneFresh])
+    await appendFile(file, '{"type":"inv')
+    assert.deepEqual((await check(file)).lines.slice(-2), [cut, noneFresh])
   }))

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { tellFew } from '../../src/history/tell.ts'
 import { checkHistory, counterExample, minimise, type Operation, tell } from '../../src/history.ts'
 import { historyOf, soundHistory, type Written } from './histories.ts'
 
@@ -47,6 +48,34 @@ it('a counter-example tells the same as the whole history, with its times', () =
     '1.040 s to 1.050 s: c reads milk of cart on web-1',
     '1.060 s to 1.070 s: d reads tea of cart from the primary on web-2',
   ])
+})
+
+it('amounts are told by what changed the account, and a long story by its beginning and end', () => {
+  const by = { session: 'a', key: 'stock' }
+  const change = (n: number, amounts: Record<string, number>): Written => [
+    ...([10 * n, 10 * n + 1] as const),
+    { kind: 'change', session: `visitor ${n}`, key: `a${n}`, amounts },
+  ]
+  const lines: Written[] = [
+    [0, 1, { kind: 'levels', ...by, fresh: true }, 'ok', { amounts: { cup: 5, pot: 0 } }],
+    ...Array.from({ length: 2_000 }, (_, n) => change(n + 1, n < 50 ? { cup: 1 } : { pot: 1 })),
+    ...Array.from(
+      { length: 500 },
+      (_, n): Written => [
+        ...([10 * n, 10 * n + 1] as const),
+        { kind: 'read', session: 'a', key: 'stock' },
+        ...(['ok', { value: null }] as const),
+      ],
+    ),
+    [90_000, 90_001, { kind: 'levels', ...by, fresh: true }, 'ok', { amounts: { cup: 54, pot: 1_950 } }],
+  ]
+  const history = historyOf(lines)
+  const { checker, anomalies } = checkHistory(history).find(({ count }) => count > 0)!
+  const few = counterExample(history, { checker, anomaly: anomalies[0]! })
+  assert.deepEqual([few.length, new Set(few.map(({ kind }) => kind))], [52, new Set(['levels', 'change'])])
+  const steps = tellFew(few, history)
+  assert.deepEqual([steps.length, steps[10]], [21, '… 32 more in the history'])
+  assert.match(steps.at(-1)!, /a looks at stock: cup 54, pot 1950$/)
 })
 
 it('all kinds of operations are told in words', () => {
