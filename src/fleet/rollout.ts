@@ -22,7 +22,7 @@ export function withReleases(plan: Plan, appFile: string, { present, of }: Relea
       // Migrations were applied before: a start is short.
       ...(of.has(part.name) && { startWithinMs }),
       args: part.args.map((word) => (word === appFile ? app : word)),
-      env: { ...part.env, RUNG_BUILD: build, RUNG_FLEET: 'on' },
+      env: { ...part.env, RUNG_BUILD: build, RUNG_FLEET: String(process.pid) },
     }
   })
   return { ...plan, parts }

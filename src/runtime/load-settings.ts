@@ -19,16 +19,17 @@ export interface LoadedSettings extends Settings {
  * and over both the options. For an isolated data directory those that lead outside are left out, except what the supervisor of its
  * fleet tells its processes.
  * @param app the file of the app, as given on the command line; found by the usual rule unless given
- * @throws CONFIG_INVALID; APP_NOT_FOUND where an app was named that is not there
+ * @throws CONFIG_INVALID; DATA_DIR_FOREIGN where nothing tells whether the directory is isolated; APP_NOT_FOUND where an app was named that is not there
  */
 export async function loadSettings(
-  { env, options, app }: Omit<Sources, 'file' | 'isolated'> & { app?: string | undefined },
+  { env: inherited, options, app }: Omit<Sources, 'file' | 'isolated'> & { app?: string | undefined },
   cwd: string,
 ): Promise<LoadedSettings> {
+  // What a process of a fleet starts inherits its environment, and is not run by the supervisor.
+  const inFleet = readSetting(settings.process.supervisor, { env: inherited }) === process.ppid
+  const env = inFleet ? inherited : { ...inherited, [settings.process.supervisor.variable]: undefined }
   const given = { env, ...(options && { options }) }
-  const isolated =
-    readSetting(settings.process.inFleet, given) === 'off' &&
-    (await isIsolated(path.resolve(cwd, readSetting(settings.process.dataDir, given))))
+  const isolated = !inFleet && (await isIsolated(path.resolve(cwd, readSetting(settings.process.dataDir, given))))
   const sources = { ...given, isolated }
   const file = configFile(env[settings.process.config.variable] || undefined, app, cwd)
   if (file === undefined) return { ...readSettings(sources), file }

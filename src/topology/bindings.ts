@@ -140,7 +140,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     role: process.role,
     zone: process.zone,
     build: process.build,
-    inFleet: process.inFleet === 'on',
+    inFleet: process.supervisor !== undefined,
     http: { ...values.http, port: ownPort ? values.http.port : 0 },
     cache: {
       enabled: cache.enabled === 'on',

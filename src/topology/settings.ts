@@ -403,11 +403,10 @@ export const settings = {
       file: false,
       help: 'The id of the code, a commit for example; without it one is made from the files of the app.',
     }),
-    inFleet: setting(onOrOff, {
+    supervisor: setting(whole(1, 2 ** 31 - 1), {
       env: 'RUNG_FLEET',
       file: false,
-      default: 'off',
-      help: 'Whether rung up runs this process, and records its deploys; rung up sets it.',
+      help: 'The process id of the rung up that runs this process; it counts only for its own children. rung up sets it.',
     }),
     secret: setting(
       text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
 import { main } from '../../src/cli/main.ts'
+import { writeMarker } from '../../src/engines/postgres/data-dir.ts'
 import { findApp } from '../../src/runtime/load-app.ts'
 import { loadSettings } from '../../src/runtime/load-settings.ts'
 
@@ -88,5 +89,21 @@ describe('the settings', () => {
     assert.equal(await level({ RUNG_CONFIG: 'rung.config.ts' }), 'warn')
     assert.equal(await level({ RUNG_CONFIG: 'none' }), 'info')
     await assert.rejects(level({ RUNG_CONFIG: 'other.ts' }), /RUNG_CONFIG names .*other\.ts, which does not exist/)
+  })
+
+  it('lead nowhere outside on an isolated data directory, except those of a supervisor for its own children', async () => {
+    const env = { RUNG_DATA: '.', DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' }
+    const url = async (more: Record<string, string> = {}) =>
+      (await loadSettings({ env: { ...env, ...more } }, dir)).values.data.url
+    assert.equal(await url(), env.DATABASE_URL)
+    await writeMarker(dir, { isolated: true })
+    assert.equal(await url(), undefined)
+    assert.equal(await url({ RUNG_FLEET: String(process.ppid) }), env.DATABASE_URL)
+    assert.equal(await url({ RUNG_FLEET: String(process.pid) }), undefined, 'inherited from a process of a fleet')
+    await assert.rejects(url({ RUNG_FLEET: 'on' }), { code: 'CONFIG_INVALID' })
+    for (const damaged of ['', '{"layout":1,"postgres":18,"isol', 'null']) {
+      await put('rung.json', damaged)
+      await assert.rejects(url(), { code: 'DATA_DIR_FOREIGN' }, damaged)
+    }
   })
 })

@@ -68,7 +68,6 @@ async function makeFolder(folder: string): Promise<void> {
 }
 
 async function checkMarker(root: string): Promise<void> {
-  const file = path.join(root, marker)
   const names = await readdir(root)
   if (!names.includes(marker)) {
     const foreign = names.filter((name) => !ignored.test(name))
@@ -82,12 +81,6 @@ async function checkMarker(root: string): Promise<void> {
     return
   }
   const found = (await readMarker(root))?.layout
-  if (found === undefined) {
-    throw new RungError(
-      'DATA_DIR_FOREIGN',
-      `${file} cannot be read as Rung's marker. Restore it, or set RUNG_DATA to another folder.`,
-    )
-  }
   if (found !== layout) {
     throw new RungError(
       'DATA_DIR_VERSION',
@@ -111,18 +104,27 @@ export async function writeMarker(root: string, { isolated = false } = {}): Prom
   await rename(draft, path.join(root, marker))
 }
 
-/** Whether the settings of what runs here must not lead outside: a staging copy, or the fleet of a proof. */
+/**
+ * Whether the settings of what runs here must not lead outside: a staging copy, or the fleet of a proof.
+ * @throws DATA_DIR_FOREIGN if the marker cannot be read: then nobody knows
+ */
 export async function isIsolated(root: string): Promise<boolean> {
   return (await readMarker(root))?.isolated === true
 }
 
+/** Returns undefined if there is none. */
 async function readMarker(root: string): Promise<Marker | undefined> {
+  const file = path.join(root, marker)
   try {
-    const found = JSON.parse(await readFile(path.join(root, marker), 'utf8')) as Marker | null
-    return typeof found?.layout === 'number' ? found : undefined
-  } catch {
-    return undefined
+    const found = JSON.parse(await readFile(file, 'utf8')) as Marker | null
+    if (typeof found?.layout === 'number') return found
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code!)) return undefined
   }
+  throw new RungError(
+    'DATA_DIR_FOREIGN',
+    `${file} cannot be read as Rung's marker. Restore it, or set RUNG_DATA to another folder.`,
+  )
 }
 
 const draftIn = (root: string) => path.join(root, `.${marker}-${process.pid}`)
