@@ -56,7 +56,7 @@ export function partsCalled(all: readonly FleetPart[], [first, second]: readonly
   if (found) return [found]
   throw new RungError(
     'COMMAND_INVALID',
-    `There is no part "${first}". There are ${all.map(({ name }) => name).join(', ')}.`,
+    `There is no part "${first}"${all.some(({ kind }) => kind === first) ? ', which is a kind of parts: name one of them' : ''}. There are ${all.map(({ name }) => name).join(', ')}.`,
   )
 }
 

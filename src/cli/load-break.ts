@@ -36,6 +36,8 @@ export interface Breaking extends Limit {
   objective: Objective
   /** What was used up at the lowest rate at which the objective did not hold; empty where nothing that is measured was. */
   saturated: readonly Saturated[]
+  /** The rates that could not be sent, and why. */
+  unsent: readonly { rate: number; why: string }[]
   usages: readonly { rate: number; usage: Usage }[]
   /** Where they are kept for later; `undefined` if nothing runs on the data directory, so that no part could be watched. */
   demands: Demands | undefined
@@ -54,6 +56,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const parts = status.running ? status.parts : []
   const quota = status.running && status.cpuQuota?.problem === undefined ? status.cpuQuota?.cores : undefined
   const usages: { rate: number; usage: Usage }[] = []
+  const unsent: { rate: number; why: string }[] = []
   let count = 0
 
   /** Runs a load, with the usage of all parts. */
@@ -64,8 +67,9 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     const watched = await watchUsage(parts, quota)
     const result = await runLoadInThreads(scenarioThread, { ...scenario, ...how, seed: seed + count }, threads).catch(
       (error) => {
-        if (isRungError(error, 'LOAD_BOTTLENECK')) return undefined
-        throw error
+        if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
+        if (how.phases) unsent.push({ rate: how.phases[0]!.rate, why: error.message })
+        return undefined
       },
     )
     const usage = await watched()
@@ -107,7 +111,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const demandsFile = demands && (await keep(demands, dataDir))
   return {
     ...limit,
-    ...{ url: given.url!, objective, usages, demands, demandsFile },
+    ...{ url: given.url!, objective, unsent, usages, demands, demandsFile },
     saturated: at ? saturatedIn(at.usage, objective.p95Ms) : [],
   }
 }
@@ -158,7 +162,7 @@ function demandText(demand: Readonly<Record<string, number>>): string {
 }
 
 export function breakLines(view: Breaking): string[] {
-  const { objective, rate, least, most, confidence, throughput, isOpen, saturated, demands, demandsFile } = view
+  const { objective, rate, least, most, confidence, throughput, isOpen, saturated, demands, demandsFile, unsent } = view
   const wanted = [
     ...(objective.p95Ms === undefined ? [] : [`p95 at most ${short(objective.p95Ms)} ms`]),
     `at most ${short(100 * objective.failing)} % failed`,
@@ -171,6 +175,7 @@ export function breakLines(view: Breaking): string[] {
   return [
     '',
     limit,
+    ...unsent.slice(0, 1).map((one) => `Not measured at ${short(one.rate)}/s: ${one.why}`),
     `The most good answers in a second were ${short(throughput)}${beyond.length > 0 ? `; beyond the limit: ${beyond.map((one) => `${short(one.goodput)} at ${short(one.rate)}/s`).join(', ')}` : ''}.`,
     ...(isOpen
       ? []

@@ -218,11 +218,14 @@ function linesOf(view: Findings & { unreached: number }): string[] {
   return [
     ...['', `${operations.toLocaleString('en')} operations`],
     ...table([41, -15, -7, -5, 8], promiseRows(view)),
-    ...table([-7, 39, -7, -7, -7, 8], struck),
+    ...table([-7, 31, -7, -7, -7, -7, 8], struck),
     ...(struck.rows.length > 0 ? hanging('', faultWords) : []),
     ...inVain(faults).flatMap((text) => hanging('  ', text)),
     ...(unreached > 0
-      ? hanging('', `${unreached} planned faults did not come to their turn: the fleet took time to become whole.`)
+      ? hanging(
+          '',
+          `${unreached === 1 ? '1 planned fault did' : `${unreached} planned faults did`} not come to ${unreached === 1 ? 'its' : 'their'} turn: the fleet took time to become whole.`,
+        )
       : []),
     ...table([16, ...matrix.heads.slice(1).map(() => 9)], matrix),
     ...anomalies.flatMap(({ checker, text, steps }) => [

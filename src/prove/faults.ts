@@ -22,6 +22,8 @@ export interface FaultFinding {
   /** Share of requests that had none. */
   failing: number
   whole: boolean
+  /** How long parts took to run again after it, in ms; `null`: they did not. */
+  wholeAfterMs: number | null
   effect: Effect
 }
 
@@ -54,7 +56,7 @@ export function faultFindings(
     const whole = wholeAfterMs !== null
     return {
       faults: faults.map(({ fault, part, error }) => ({ fault, part, ...(error !== undefined && { error }) })),
-      ...{ from, to, readsSilentMs, writesSilentMs, downMs: lengthOf(alone), whole },
+      ...{ from, to, readsSilentMs, writesSilentMs, downMs: lengthOf(alone), whole, wholeAfterMs },
       failing: during.length === 0 ? 0 : failed.length / during.length,
       effect:
         !whole || Math.max(readsSilentMs, writesSilentMs) > errorAfterMs

@@ -19,19 +19,21 @@ export function promiseRows({ promises }: Pick<Findings, 'promises'>): Rows {
 
 export function faultRows({ faults }: Pick<Findings, 'faults'>): Rows {
   return {
-    heads: ['at', 'faults', 'reads', 'writes', 'failed', ''],
+    heads: ['at', 'faults', 'reads', 'writes', 'failed', 'whole', ''],
     rows: faults.map((one) => [
       inSeconds(one.from),
       one.faults
         .map(({ fault, part, error }) => `${fault} ${part}${error === undefined ? '' : ' (in vain)'}`)
         .join(', '),
-      ...[inSeconds(one.readsSilentMs), inSeconds(one.writesSilentMs), `${short(100 * one.failing)} %`, one.effect],
+      ...[inSeconds(one.readsSilentMs), inSeconds(one.writesSilentMs), `${short(100 * one.failing)} %`],
+      ...[one.wholeAfterMs === null ? 'no' : inSeconds(one.wholeAfterMs), one.effect],
     ]),
   }
 }
 
 /** What the columns of `faultRows` say. */
-export const faultWords = 'reads, writes: the longest time without a success; failed: of all operations meanwhile.'
+export const faultWords =
+  'reads, writes: the longest time without a success; failed: of all operations meanwhile; whole: until all parts ran again.'
 
 /** Why faults took no effect: `freeze web-1: web-1 does not run`. */
 export function inVain(faults: readonly FaultFinding[]): string[] {

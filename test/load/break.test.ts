@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { breakLines } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { findLimit, type Measured, type Step } from '../../src/load/break.ts'
@@ -100,4 +101,13 @@ it('a demand is what a journey adds to what the parts use at rest, for all proce
     1_000,
   )
   assert.deepEqual(demand, { web: 5, postgres: 1 })
+})
+
+it('a rate that could not be sent is told, and why', () => {
+  const lines = breakLines({
+    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true, steps: [] },
+    ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined },
+    unsent: [{ rate: 20, why: 'The generator began 2 of 60 journeys too late.' }],
+  })
+  assert.equal(lines[2], 'Not measured at 20/s: The generator began 2 of 60 journeys too late.')
 })

@@ -7,6 +7,7 @@ import type { Operation } from '../../src/history/operation.ts'
 import { findingsOf } from '../../src/prove/findings.ts'
 import { checkProof, type Proof } from '../../src/prove/proof.ts'
 import { faultsOf } from '../../src/prove/run.ts'
+import { faultRows } from '../../src/prove/tables.ts'
 
 const endedAt = 20_000
 const parts: { name: string; kind: Kind }[] = [
@@ -289,6 +290,12 @@ describe('the findings of a proof', () => {
     assert.deepEqual([broken.held, broken.matrix.stop], [false, { web: 'error' }])
     const inVain = findings(operations, [round({ error: 'web-1 does not run' })])
     assert.deepEqual([inVain.held, inVain.matrix], [false, {}])
+  })
+
+  it('say how long parts took to run again', () => {
+    const wholeOf = (wholeAfterMs: number | null) =>
+      faultRows(findings(reads(10_000), [round({}, { wholeAfterMs })])).rows[0]!.slice(-2)
+    assert.deepEqual([wholeOf(5_700)[0], wholeOf(null)], ['5.7 s', ['no', 'error']])
   })
 
   it('tell an anomaly in words', () => {
