@@ -19,7 +19,7 @@ export interface FaultFinding {
   writesSilentMs: number
   /** How long a part was away that nothing could stand in for, in ms. */
   downMs: number
-  /** Share of requests that had none. */
+  /** Share of requests that had none, without those that the app refused (400, 403, 404, 409, 422). */
   failing: number
   whole: boolean
   /** How long parts took to run again after it, in ms; `null`: they did not. */
@@ -44,7 +44,7 @@ export function faultFindings(
   return rounds.map((round, index) => {
     const { faults, beganAtMs: from, endedAtMs: to, wholeAfterMs } = round
     const during = operations.filter((one) => one.endedAt >= from && one.beganAt <= to)
-    const failed = during.filter(({ outcome }) => outcome !== 'ok')
+    const failed = during.filter((one) => one.outcome !== 'ok' && !isRefusal(one))
     // What another fault does, or nobody sees since the sessions are over, is not this one's.
     const until = Math.min(endedAt, rounds[index + 1]?.beganAtMs ?? Number.POSITIVE_INFINITY)
     const silent = (isOne: (one: Operation) => boolean, answers: readonly number[]) =>
@@ -80,6 +80,9 @@ export function answerable(operations: readonly Operation[], faults: readonly Fa
     return !faults.some(({ to, downMs }) => downMs > 0 && beganAt > to && beganAt <= to + silentMsMax)
   })
 }
+
+/** The app has said no, as it may without any fault. */
+const isRefusal = ({ outcome, error = '' }: Operation) => outcome === 'fail' && /^(400|403|404|409|422) /.test(error)
 
 export const isRead = ({ kind }: Operation) => kind === 'read' || kind === 'list'
 export const isWrite = (operation: Operation) => !isRead(operation)

@@ -292,6 +292,15 @@ describe('the findings of a proof', () => {
     assert.deepEqual([inVain.held, inVain.matrix], [false, {}])
   })
 
+  it('do not take what the app refused for an effect of a fault', () => {
+    const effectOf = (error: string) => {
+      const more = { session: 'anna', beganAt: 1_500, endedAt: 1_510, outcome: 'fail', error } as const
+      return findings([...reads(10_000), look('list', '/', more)], [round({})]).matrix
+    }
+    assert.deepEqual(effectOf('409 sold out'), { stop: { web: 'fine' } })
+    assert.deepEqual(effectOf('503 busy'), { stop: { web: 'degraded' } })
+  })
+
   it('say how long parts took to run again', () => {
     const wholeOf = (wholeAfterMs: number | null) =>
       faultRows(findings(reads(10_000), [round({}, { wholeAfterMs })])).rows[0]!.slice(-2)
