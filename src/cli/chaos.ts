@@ -7,7 +7,7 @@ import { type FaultRecord, undoAll, undoLeft } from '../chaos/records.ts'
 import { scheduleOf } from '../chaos/schedule.ts'
 import { longestSilence } from '../chaos/silence.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
-import { RungError } from '../kernel/errors.ts'
+import { isRungError, RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
 import { type Command, hanging, type Input, type Result, result, settingOptions } from './command.ts'
 import { faultsChosen, seedChosen } from './fault-options.ts'
@@ -113,6 +113,8 @@ async function byHand(fault: Fault, words: readonly string[], dataDir: string, i
   return interruptible(dataDir, async (over) => {
     const { injected, heldMs } = await injectFor(fault, parts, { strength, dataDir, forMs, over }, (part, did) => {
       out.note(`${fault.name} ${part.name}: ${did}${fault.lasts ? `, for ${formatMs(forMs)}` : ''}`)
+    }).catch((error) => {
+      throw isRungError(error, 'CONFIG_INVALID') ? invalid(`--with: ${error.message}`) : error
     })
     const wholeAfterMs = await untilWhole(dataDir, wholeWithinMs, over)
     const view = { fault: fault.name, parts: injected, heldMs, wholeAfterMs: wholeAfterMs ?? null }

@@ -109,7 +109,10 @@ const dev: Command = {
 
     const stopWatching = watchSources({
       roots: isWithin(appDir, cwd) ? [cwd] : [cwd, appDir],
-      except: ownFolders.flatMap((folder) => (folder === undefined ? [] : [path.resolve(cwd, folder)])),
+      // Files that try the app out from outside are no part of it: to write one must not stop what it is for.
+      except: [...ownFolders, 'load.ts', 'prove.ts'].flatMap((one) =>
+        one === undefined ? [] : [path.resolve(cwd, one)],
+      ),
       onChange([first, ...others]) {
         const more = others.length === 0 ? '' : ` and ${others.length} more`
         out.note(`\n${path.relative(cwd, first!)}${more} changed, restarting …`)

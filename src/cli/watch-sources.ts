@@ -19,7 +19,7 @@ const readBytesMax = 1024 ** 2
 export interface WatchOptions {
   /** Folders that are watched with everything below them. */
   roots: readonly string[]
-  /** Folders below them that are left out, such as the data directory. */
+  /** Folders and files below them that are left out, such as the data directory. */
   except: readonly string[]
   /** Receives the files whose content has changed, at least one. */
   onChange(files: readonly string[]): void
@@ -156,7 +156,7 @@ function findSources(roots: readonly string[], except: readonly string[], before
         // A link to a folder around the app would lead through everything else in there.
         if (isLink && real.some((root) => isWithin(root, realOf(file)))) continue
         walk(file)
-      } else if (stats?.isFile() && sources.test(entry.name)) {
+      } else if (stats?.isFile() && sources.test(entry.name) && !except.includes(file)) {
         if (isLink) addFolder(path.dirname(realOf(file)))
         const stamp = `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`
         const seen = before.get(file)

@@ -325,6 +325,7 @@ describe('rung chaos', { skip }, () => {
       ['kill', 'zone', 'x'],
       ['dance', 'web-1'],
       ['kill', 'web-1', '--for', '1s'],
+      ['latency', 'redis', '--with', '80'],
     ]) {
       assert.equal((await chaos(...words)).error?.code, 'COMMAND_INVALID', words.join(' '))
     }

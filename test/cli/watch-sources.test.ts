@@ -122,7 +122,7 @@ async function watched(body: (watched: Watched) => Promise<void>): Promise<void>
   const bell = new EventEmitter()
   const end = watchSources({
     roots: [root],
-    except: [path.join(root, 'data')],
+    except: [path.join(root, 'data'), path.join(root, 'load.ts')],
     onChange(files) {
       reports.push(files.map((changed) => path.relative(root, changed)).sort())
       bell.emit('report')
@@ -204,6 +204,7 @@ test('what changes nothing, or is no source, is not reported', () =>
     writeFileSync(path.join(root, 'app.log'), 'a line')
     writeFileSync(path.join(root, 'source', '.module.ts.swp'), 'an editor')
     writeFileSync(path.join(root, 'data', 'seen.json'), '{}')
+    writeFileSync(path.join(root, 'load.ts'), 'a scenario')
     for (const folder of ['node_modules', '.git', '.rung', 'dist', '.vscode']) {
       mkdirSync(path.join(root, folder))
       writeFileSync(path.join(root, folder, 'file.json'), '{}')
