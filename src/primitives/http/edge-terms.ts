@@ -66,8 +66,9 @@ export function tellEdge(http: Http, secret: string, shedding?: SheddingOptions)
     const [code, message] = edgeRefusals[status]!
     throw new RungError(code, message, { status: Number(status) })
   })
-  const forms = oncePromised(() =>
-    Promise.all(
+  // The edge asks twice a second, and no route is added once the server is ready.
+  const state = oncePromised(async () => {
+    const forms = await Promise.all(
       Object.keys(edgeRefusals).map(async (status) => {
         const { headers, payload } = await http.inject({
           url: `/-/edge/refusals/${status}`,
@@ -75,9 +76,10 @@ export function tellEdge(http: Http, secret: string, shedding?: SheddingOptions)
         })
         return `refusal ${status} ${encodeURIComponent(String(headers['content-type']))} ${encodeURIComponent(payload)}`
       }),
-    ),
-  )
+    )
+    return ['rung-edge 1', ...terms(), ...forms, ''].join('\n')
+  })
   http.get(edgeStatePath, { ...hidden, onRequest }, async (_request, reply) =>
-    reply.type('text/plain; charset=utf-8').send(['rung-edge 1', ...terms(), ...(await forms()), ''].join('\n')),
+    reply.type('text/plain; charset=utf-8').send(await state()),
   )
 }
