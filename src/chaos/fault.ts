@@ -11,6 +11,8 @@ export interface Fault {
   /** What one should see then, as a sentence. */
   readonly shows: string
   readonly on: readonly Kind[]
+  /** Whether the part must have something of Rung in front of it, which can be told another address. */
+  readonly needsFront?: boolean
   /** Whether it goes on until it is undone; otherwise it happens once. */
   readonly lasts: boolean
   /** Why it cannot be injected on this machine, as a sentence. */
@@ -35,6 +37,8 @@ export interface Target {
 export interface FleetPart {
   readonly name: string
   readonly kind: Kind
+  /** What passes requests of clients on to it. */
+  readonly front?: Front
   readonly pid: number | undefined
   readonly zone: string | undefined
   /** Where it listens. */
@@ -51,6 +55,7 @@ export type Undo =
   | { readonly how: 'restore-socket'; readonly file: string; readonly aside: string; readonly proxy: string }
   | { readonly how: 'remove'; readonly file: string }
   | { readonly how: 'balance'; readonly socket: string; readonly part: string; readonly port: number }
+  | { readonly how: 'upstream'; readonly dir: string; readonly address: string; readonly proxy: string }
 
 export interface Injected {
   /** What was done, as a phrase: `killed process 4711`. */
@@ -67,6 +72,16 @@ export const kinds = [
   ...(['edge', 'balancer', 'app', 'web', 'worker', 'redis', 'pooler', 'primary', 'replica', 'archiver'] as const),
 ]
 export type Kind = (typeof kinds)[number]
+export type Front = 'edge' | 'balancer'
+
+/** Whether a fault can be injected into a part. */
+export function fits(
+  { on, needsFront }: Pick<Fault, 'on' | 'needsFront'>,
+  { kind, front }: Pick<FleetPart, 'kind' | 'front'>,
+): boolean {
+  return on.includes(kind) && (!needsFront || front !== undefined || !answersClients.includes(kind))
+}
+const answersClients: readonly Kind[] = ['balancer', 'app', 'web']
 
 const lookEveryMs = 10
 const effectWithinMs = 5_000

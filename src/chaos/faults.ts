@@ -2,7 +2,7 @@ import { RungError } from '../kernel/errors.ts'
 import { changes } from './changes.ts'
 import { clockFaults } from './clock.ts'
 import { diskFaults } from './disk.ts'
-import { type Fault, type Kind, kinds } from './fault.ts'
+import { type Fault, type FleetPart, fits, type Kind, kinds } from './fault.ts'
 import { networkFaults } from './network.ts'
 import { postgresFaults } from './postgres.ts'
 import { processFaults } from './processes.ts'
@@ -28,9 +28,12 @@ export function faultCalled(name: string): Fault {
 }
 
 /** @throws COMMAND_INVALID */
-export function checkFit({ name, on }: Fault, part: { name: string; kind: Kind }): void {
-  if (on.includes(part.kind)) return
-  throw new RungError('COMMAND_INVALID', `${name} does not fit ${part.name}: it is for ${partsInWords(on)}.`)
+export function checkFit(fault: Fault, part: Pick<FleetPart, 'name' | 'kind' | 'front'>): void {
+  if (fits(fault, part)) return
+  const why = fault.on.includes(part.kind)
+    ? 'clients connect to it themselves, and they cannot be led elsewhere.'
+    : `it is for ${partsInWords(fault.on)}.`
+  throw new RungError('COMMAND_INVALID', `${fault.name} does not fit ${part.name}: ${why}`)
 }
 
 export function partsInWords(on: readonly Kind[]): string {

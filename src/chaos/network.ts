@@ -1,13 +1,15 @@
-import { link, rename, rm, stat } from 'node:fs/promises'
+import { link, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { askHaproxy } from '../engines/haproxy/client.ts'
 import { adminSocket, serverPaths } from '../engines/haproxy/recipe.ts'
+import { appsOf } from '../engines/nginx/client.ts'
+import { adminIn, configName } from '../engines/nginx/recipe.ts'
 import { poolerSocket, poolerUrl } from '../engines/pgbouncer/recipe.ts'
 import { connectOnce } from '../engines/postgres/client.ts'
 import { socketPort } from '../engines/postgres/recipe.ts'
 import { every } from '../kernel/clock.ts'
 import { type Duration, formatBytes, type Size, toBytes, toMs } from '../kernel/units.ts'
-import { type Fault, type FleetPart, refused, type Target, type Undo, untilSeen } from './fault.ts'
+import { type Fault, type FleetPart, noEffect, refused, type Target, type Undo, untilSeen } from './fault.ts'
 import { fleetParts, processOf } from './parts.ts'
 import { asAdmin, endSessions } from './postgres.ts'
 import { type FaultProxy, openProxy } from './proxy.ts'
@@ -19,7 +21,8 @@ import { connectToRedis } from './redis.ts'
  *
  * - The socket of Postgres, Redis and PgBouncer is a name in a folder. It is given to the proxy's socket, and another name to the
  *   server's.
- * - The balancer is told another address of a web process.
+ * - The balancer is told another address of a web process, and the page cache another one of the balancer, or of a web process if there is no
+ *   balancer.
  *
  * So a fleet needs no preparation for it, and costs nothing without it.
  */
@@ -115,11 +118,12 @@ interface NetworkFault extends Pick<Fault, 'name' | 'does' | 'shows' | 'strength
 function network({ apply, onceConnected, ...fault }: NetworkFault): Fault {
   return {
     ...fault,
-    on: ['primary', 'replica', 'redis', 'pooler', 'web'],
+    on: ['primary', 'replica', 'redis', 'pooler', 'web', 'app', 'balancer'],
+    needsFront: true,
     lasts: true,
     async inject(target, undoBy) {
       processOf(target.part)
-      const way = target.part.kind === 'web' ? await wayToWeb(target) : wayToSocket(target)
+      const way = await wayTo(target)
       const proxy = await openProxy(way.target, way.proxySocket)
       let end = () => {}
       try {
@@ -153,7 +157,15 @@ interface Way {
   lead(proxy: FaultProxy, undoBy: (undo: Undo) => Promise<void>): Promise<void>
 }
 
-function wayToSocket({ part }: Target): Way {
+async function wayTo({ part, dataDir }: Target): Promise<Way> {
+  if (part.front === undefined) return wayToSocket(part)
+  const front = (await fleetParts(dataDir)).find(({ kind }) => kind === part.front)
+  if (!front)
+    throw noEffect(`The ${part.front} does not run at this moment, so nothing was done to ${part.name}. See: rung ps`)
+  return part.front === 'balancer' ? wayFromBalancer(part, front) : wayFromEdge(part, front)
+}
+
+function wayToSocket(part: FleetPart): Way {
   const file = socketOf(part)
   const aside = `${file}.real`
   const proxySocket = `${file}.proxy`
@@ -226,8 +238,7 @@ async function breakingConnections(part: FleetPart, lead: () => Promise<void>): 
   }
 }
 
-async function wayToWeb({ part, dataDir }: Target): Promise<Way> {
-  const balancer = (await fleetParts(dataDir)).find(({ kind }) => kind === 'balancer')!
+function wayFromBalancer(part: FleetPart, balancer: FleetPart): Way {
   const socket = path.join(path.dirname(balancer.log), adminSocket)
   const port = Number(part.address.slice(part.address.lastIndexOf(':') + 1))
   const host = '127.0.0.1'
@@ -254,7 +265,45 @@ async function balance(socket: string, part: string, port: number): Promise<void
 /** A balancer that is started anew knows the real addresses. */
 export async function balanceBack({ socket, part, port }: Extract<Undo, { how: 'balance' }>): Promise<void> {
   await balance(socket, part, port).catch((error) => {
-    const { code } = ((error as Error).cause ?? {}) as { code?: string }
-    if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw error
+    if (!isGone(error)) throw error
+  })
+}
+
+/** Whether nothing listens at the address of what should be asked. */
+function isGone(error: unknown): boolean {
+  for (let one = error; one instanceof Error; one = one.cause) {
+    if (['ENOENT', 'ECONNREFUSED'].includes((one as { code?: string }).code ?? '')) return true
+  }
+  return false
+}
+
+/** Connections that the page cache has are left to it: it opens others to the new address. */
+function wayFromEdge({ address }: FleetPart, edge: FleetPart): Way {
+  const dir = path.dirname(edge.log)
+  const at = address.lastIndexOf(':')
+  return {
+    target: { host: address.slice(0, at), port: Number(address.slice(at + 1)) },
+    async lead(proxy, undoBy) {
+      const proxyAddress = `127.0.0.1:${proxy.port}`
+      await undoBy({ how: 'upstream', dir, address, proxy: proxyAddress })
+      await replaceUpstream(dir, address, proxyAddress)
+    },
+  }
+}
+
+async function replaceUpstream(dir: string, address: string, by: string): Promise<void> {
+  const admin = adminIn(await readFile(path.join(dir, configName), 'utf8'))
+  const present = [...(await appsOf(admin)).keys()]
+  if (present.includes(address))
+    await appsOf(
+      admin,
+      present.map((one) => (one === address ? by : one)),
+    )
+}
+
+/** A page cache that is started anew knows the real addresses. */
+export async function restoreUpstream({ dir, address, proxy }: Extract<Undo, { how: 'upstream' }>): Promise<void> {
+  await replaceUpstream(dir, proxy, address).catch((error) => {
+    if (!isGone(error)) throw error
   })
 }

@@ -4,7 +4,7 @@ import { type RunningFleet, runningFleet } from '../fleet/state.ts'
 import { fleetStatus } from '../fleet/status.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
-import { type FleetPart, type Kind, kinds, noEffect, refused } from './fault.ts'
+import { type FleetPart, type Front, type Kind, kinds, noEffect, refused } from './fault.ts'
 
 /**
  * Returns the fleet that runs on a data directory.
@@ -29,10 +29,12 @@ export async function fleetToStrike(dataDir: string): Promise<RunningFleet> {
 export async function fleetParts(dataDir: string): Promise<FleetPart[]> {
   const [fleet, { primary }] = await Promise.all([runningFleet(dataDir), readPrimacy(dataDir)])
   const all = fleet?.parts ?? []
-  const hasBalancer = all.some(({ name }) => name === 'balancer')
+  const fronts = (['balancer', 'edge'] as const).filter((front) => all.some(({ name }) => name === front))
   return all.flatMap(({ name, pid, zone, address, log }) => {
-    const kind = kindOf(name, primary, hasBalancer)
-    return kind === undefined ? [] : [{ name, kind, pid, zone, address, log }]
+    const kind = kindOf(name, primary, fronts.includes('balancer'))
+    if (kind === undefined) return []
+    const front = frontOf(kind, fronts)
+    return [{ name, kind, ...(front && { front }), pid, zone, address, log }]
   })
 }
 
@@ -40,6 +42,12 @@ function kindOf(name: string, primary: string, hasBalancer: boolean): Kind | und
   if (/^postgres(-\d+)?$/.test(name)) return name === primary ? 'primary' : 'replica'
   if (/^web-\d+$/.test(name)) return hasBalancer ? 'web' : 'app'
   return kinds.find((kind) => name === kind || name.replace(/-\d+$/, '') === kind)
+}
+
+/** @param fronts those that the fleet has, from the inside */
+function frontOf(kind: Kind, fronts: readonly Front[]): Front | undefined {
+  if (kind === 'web' || kind === 'app') return fronts[0]
+  return kind === 'balancer' ? fronts.find((front) => front === 'edge') : undefined
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type Random, seededRandom, shuffled } from '../kernel/random.ts'
-import type { Fault, Kind } from './fault.ts'
+import { type Fault, type FleetPart, fits } from './fault.ts'
 
 /** A fault at its time. */
 export interface Planned {
@@ -20,8 +20,8 @@ export interface ScheduleOptions {
   readonly forMs: number
   /** Before the first pause, in ms. Default 0. */
   readonly quietMs?: number
-  readonly faults: readonly Pick<Fault, 'name' | 'on' | 'lasts'>[]
-  readonly parts: readonly { readonly name: string; readonly kind: Kind }[]
+  readonly faults: readonly Pick<Fault, 'name' | 'on' | 'needsFront' | 'lasts'>[]
+  readonly parts: readonly Pick<FleetPart, 'name' | 'kind' | 'front'>[]
   /** Two faults in each round, on different parts. */
   readonly pairs: boolean
 }
@@ -36,7 +36,7 @@ export function scheduleOf({ seed, forMs, quietMs = 0, faults, parts, pairs }: S
   const random = seededRandom(seed)
   const targets = targetsIn(parts)
   const all = faults.flatMap((fault) => {
-    const fitting = targets.filter(({ kind }) => fault.on.includes(kind))
+    const fitting = targets.filter((part) => fits(fault, part))
     return fitting.length > 0 ? [{ fault, fitting }] : []
   })
   const planned: Planned[] = []
@@ -72,9 +72,9 @@ export function scheduleOf({ seed, forMs, quietMs = 0, faults, parts, pairs }: S
 /** Servers of the database are named by their roles, which change during a run. */
 function targetsIn(parts: ScheduleOptions['parts']): ScheduleOptions['parts'] {
   const byName = new Map(
-    parts.map(({ name, kind }) => {
+    parts.map(({ name, kind, front }) => {
       const called = kind === 'primary' || kind === 'replica' ? kind : name
-      return [called, { name: called, kind }]
+      return [called, { name: called, kind, ...(front && { front }) }]
     }),
   )
   return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))

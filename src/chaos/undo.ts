@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { askAgain } from './changes.ts'
 import type { Undo } from './fault.ts'
-import { balanceBack, restoreSocket } from './network.ts'
+import { balanceBack, restoreSocket, restoreUpstream } from './network.ts'
 import { resumeReplay } from './postgres.ts'
 import { resume } from './processes.ts'
 import { leaveGroup } from './squeeze.ts'
@@ -22,5 +22,7 @@ export async function undoBy(undo: Undo): Promise<void> {
       return rm(undo.file, { force: true })
     case 'balance':
       return balanceBack(undo)
+    case 'upstream':
+      return restoreUpstream(undo)
   }
 }

@@ -253,6 +253,7 @@ describe('rung chaos', { skip }, () => {
       ['half-open', 'primary'],
       ['black-hole', 'web-1'],
       ['latency', 'web-2'],
+      ['black-hole', 'balancer'],
     ]
     for (const [fault, part] of words) {
       const { parts, wholeAfterMs, error } = await chaos(fault!, part!, '--for', '300ms')
@@ -265,6 +266,19 @@ describe('rung chaos', { skip }, () => {
       [],
     )
     assert.equal((await entries()).status, 200)
+  })
+
+  it('delays what the page cache asks the balancer, until the command is killed', async () => {
+    const tookMs = async () => {
+      const began = performance.now()
+      assert.equal((await entries()).status, 200)
+      return performance.now() - began
+    }
+    const one = await hold('latency', 'balancer', '--with', '700ms')
+    assert.ok((await tookMs()) >= 1_399)
+    await one.kill()
+    await until(() => records().length === 0, 'its guard has undone it')
+    await until(async () => (await tookMs()) < 1_399, 'the page cache asks the balancer itself')
   })
 
   it('delays what the app asks Redis, until the command is killed', async () => {

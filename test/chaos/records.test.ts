@@ -28,6 +28,7 @@ it('what was left is undone, each by itself, and remains while that fails', () =
     await left(dataDir, { how: 'ask-fleet', fleet: gone, dataDir, request: { command: 'scale', web: 2 } })
     await left(dataDir, { how: 'resume', processes: [gone] })
     await left(dataDir, { how: 'balance', socket: path.join(dataDir, 'none'), part: 'web-1', port: 1 })
+    await left(dataDir, { how: 'upstream', dir: dataDir, address: '127.0.0.1:1', proxy: '127.0.0.1:2' })
     await left(dataDir, { how: 'resume-replay', socketDir: dataDir })
     await assert.rejects(undoLeft(dataDir), { code: 'CHAOS_NOT_UNDONE' })
     assert.equal(existsSync(ballast), false)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Kind } from '../../src/chaos/fault.ts'
-import { faultCalled, faults } from '../../src/chaos/faults.ts'
+import { checkFit, faultCalled, faults } from '../../src/chaos/faults.ts'
 import { type Planned, scheduleOf } from '../../src/chaos/schedule.ts'
 
 const parts: { name: string; kind: Kind }[] = [
@@ -63,5 +63,13 @@ describe('a schedule of faults', () => {
   it('is empty where no fault fits', () => {
     assert.deepEqual(scheduleOf({ ...options, faults: [faultCalled('flush')], parts: parts.slice(0, 3) }), [])
     assert.equal(scheduleOf({ ...options, forMs: 900 }).length, 0)
+  })
+
+  it('leads away from a part only what Rung has in front of it, as clients cannot be led', () => {
+    const balancer = { name: 'balancer', kind: 'balancer' } as const
+    const alone = { ...options, faults: [faultCalled('latency')], parts: [balancer] }
+    assert.deepEqual(scheduleOf(alone), [])
+    assert.notDeepEqual(scheduleOf({ ...alone, parts: [{ ...balancer, front: 'edge' }] }), [])
+    assert.throws(() => checkFit(faultCalled('latency'), balancer), /clients connect to it themselves/)
   })
 })

@@ -10,7 +10,13 @@ import { test } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { purgeTags } from '../../src/engines/nginx/client.ts'
-import { type NginxSettings, nginxConfig, nginxDefaults, nginxVersion } from '../../src/engines/nginx/recipe.ts'
+import {
+  adminIn,
+  type NginxSettings,
+  nginxConfig,
+  nginxDefaults,
+  nginxVersion,
+} from '../../src/engines/nginx/recipe.ts'
 import { type PageCacheOptions, startPageCache } from '../../src/engines/nginx/server.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
 import {
@@ -113,6 +119,7 @@ test('recipe: the whole configuration, as text', () => {
     '"~(^|;\\s*)(__Host-session|session)=" 1;',
   ])
     assert.ok(text.includes(`${line}\n`), line)
+  assert.deepEqual(adminIn(text), { url: 'http://127.0.0.1:8081', secret: 'the-secret' })
   assert.doesNotMatch(nginxConfig({ ...settings, modules: [] }), /load_module/)
   const wrong: Partial<NginxSettings>[] = [
     { upstreams: ['a:1; include /etc/passwd'] },

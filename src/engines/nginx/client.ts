@@ -8,6 +8,8 @@ export interface PageCacheAddress {
 }
 
 const answerTimeoutMs = 1_000
+/** nginx asks each process first, and waits for one that hangs: at most a second to connect, to send and for the answer. */
+const appsTimeoutMs = 4_000
 /** Tags in one request. */
 const tagsMax = 5_000
 
@@ -39,7 +41,8 @@ export async function appsOf(
   replacedBy?: readonly string[],
 ): Promise<ReadonlyMap<string, boolean>> {
   const change = replacedBy && { method: 'POST', body: replacedBy.join('\n') }
-  const response = await ask(`${url}/-/apps`, { ...change, headers: { authorization: `Bearer ${secret}` } })
+  const init = { ...change, headers: { authorization: `Bearer ${secret}` } }
+  const response = await ask(`${url}/-/apps`, init, appsTimeoutMs)
   const text = await response.text()
   if (response.status !== 200) throw unavailable(`it answered ${response.status} ${text.trim().slice(0, 200)}`)
   return new Map(

@@ -71,6 +71,7 @@ export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'reque
 export const shortBody = 16_384
 export const purgeModule = 'rung_purge'
 export const appModule = 'rung_app'
+export const configName = 'nginx.conf'
 
 export function nginxArgs(configFile: string, dir: string): string[] {
   return ['-p', dir, '-e', 'stderr', '-c', configFile]
@@ -372,6 +373,14 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
   }
 }
 `
+}
+
+/** Finds the address for purges in a configuration. */
+export function adminIn(config: string): { url: string; secret: string } {
+  const [, address] = /^ {4}listen (127\.0\.0\.1:\d+);$/m.exec(config) ?? []
+  const [, secret] = /\.purge\("([^"]+)"\)/.exec(config) ?? []
+  if (!address || !secret) throw new TypeError("This is not a configuration of Rung's page cache")
+  return { url: `http://${address}`, secret }
 }
 
 /** Quotes a value, which must not end its directive. */

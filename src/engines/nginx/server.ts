@@ -14,6 +14,7 @@ import { appLua, purgeLua } from './lua.ts'
 import {
   answerTimeoutMs,
   appModule,
+  configName,
   type NginxSettings,
   nginxArgs,
   nginxConfig,
@@ -105,7 +106,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
   }
   const { dir } = settings
   const admin = { url: `http://127.0.0.1:${settings.adminPort}`, secret: settings.secret }
-  const configFile = path.join(dir, 'nginx.conf')
+  const configFile = path.join(dir, configName)
   const isReady = async (withinMs?: number) => (await pageCacheInstance(admin.url, withinMs)) === settings.instance
 
   const server = await startServer({
