@@ -8,7 +8,7 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError } from '../kernel/errors.ts'
 import { seededRandom } from '../kernel/random.ts'
 import { findLimit, type Limit, type Objective, type Step } from '../load/break.ts'
-import { type Demands, demandOf } from '../load/demands.ts'
+import { type Demand, type Demands, demandOf, demandsOfRoutes, type MeasuredJourney } from '../load/demands.ts'
 import { htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
@@ -100,11 +100,14 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   let demands: Demands | undefined
   if (parts.length > 0 && limit.rate > 0) {
     note('What one journey costs each part:')
-    const found: Record<string, Record<string, number>> = {}
+    const found = new Map<string, MeasuredJourney>()
     for (const name of options.journeys) {
       const measured = await measure({ closed: demandLoad, only: [name] })
-      if (measured) found[name] = demandOf(measured.usage, idle, measured.summary.journeys)
-      if (found[name]) note(`  ${name}: ${demandText(found[name])}`)
+      if (!measured) continue
+      const { journeys, routes } = measured.summary
+      const demand = demandOf(measured.usage, idle, journeys)
+      found.set(name, { journeys, demand, routes })
+      note(`  ${name}: ${demandText(demand)}`)
     }
     demands = demandsWith(found, status, options.scenario)
   }
@@ -131,7 +134,7 @@ function preferGenerator(): void {
   }
 }
 
-function demandsWith(journeys: Demands['journeys'], status: FleetStatus, scenario: string): Demands {
+function demandsWith(found: ReadonlyMap<string, MeasuredJourney>, status: FleetStatus, scenario: string): Demands {
   const rung = status.running ? (status.rung ?? '1k') : '1k'
   const build = status.running ? status.parts.find((one) => one.build !== undefined)?.build : undefined
   return {
@@ -140,7 +143,8 @@ function demandsWith(journeys: Demands['journeys'], status: FleetStatus, scenari
     ...(build !== undefined && { build }),
     cores: availableParallelism(),
     scenario,
-    journeys,
+    journeys: Object.fromEntries([...found].map(([name, { demand }]) => [name, demand])),
+    routes: demandsOfRoutes([...found.values()]),
   }
 }
 
@@ -156,7 +160,7 @@ function stepLine({ stage, rate, p95, failing, goodput, held }: Step): string {
   return `${stage.padEnd(6)}  ${short(rate).padStart(6)}/s  p95 ${short(p95).padStart(6)} ms  ${short(goodput).padStart(6)} good/s${failed}  ${held ? 'held' : 'not held'}`
 }
 
-function demandText(demand: Readonly<Record<string, number>>): string {
+function demandText(demand: Demand): string {
   const parts = Object.entries(demand).filter(([, ms]) => ms > 0)
   return parts.map(([part, ms]) => `${part} ${short(ms)} ms`).join(', ') || 'nothing that could be measured'
 }
@@ -182,16 +186,19 @@ export function breakLines(view: Breaking): string[] {
       : [
           first
             ? `First used up: ${saturated.map(({ part, figure }) => `${part} (${figure})`).join('; ')}.`
-            : 'None of what is measured was used up: look for locks, slow statements (rung doctor) or limits.',
+            : 'None of what is measured was used up: look for slow statements (rung doctor) or limits.',
         ]),
     ...(demands ? ['', ...demandLines(demands), '', `Kept for later in ${demandsFile}.`] : []),
   ]
 }
 
-function demandLines({ journeys }: Demands): string[] {
+function demandLines({ journeys, routes }: Demands): string[] {
   const parts = [...new Set(Object.values(journeys).flatMap((one) => Object.keys(one)))].slice(0, 5)
-  const rows = Object.entries(journeys).map(([name, one]) => [name, ...parts.map((part) => short(one[part] ?? 0))])
-  return tableLines([31, ...parts.map(() => -8)], [['CPU ms for one journey', ...parts], ...rows], ' ')
+  const of = (head: string, demands: Readonly<Record<string, Demand>>) => {
+    const rows = Object.entries(demands).map(([name, one]) => [name, ...parts.map((part) => short(one[part] ?? 0))])
+    return tableLines([31, ...parts.map(() => -8)], [[head, ...parts], ...rows], ' ')
+  }
+  return [...of('CPU ms for one journey', journeys), '', ...of('for one request', routes)]
 }
 
 export async function writeBreakReport(file: string, view: Breaking): Promise<void> {
@@ -243,6 +250,11 @@ export async function writeBreakReport(file: string, view: Breaking): Promise<vo
               title: 'CPU ms for one journey',
               heads: ['journey', 'parts'],
               rows: Object.entries(view.demands.journeys).map(([name, one]) => [name, demandText(one)]),
+            },
+            {
+              title: 'CPU ms for one request',
+              heads: ['route', 'parts'],
+              rows: Object.entries(view.demands.routes).map(([name, one]) => [name, demandText(one)]),
             },
           ]
         : []),

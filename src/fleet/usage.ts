@@ -3,6 +3,7 @@ import { type CpuTimes, cpuTimes, cpuUsedMs } from '../engines/process/cpu.ts'
 import { every, systemClock } from '../kernel/clock.ts'
 import { metricsOf } from './figures.ts'
 import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
+import { type SessionUsage, watchSessions } from './sessions.ts'
 import { isApp, type PartStatus } from './status.ts'
 
 /** What the parts of an app used during a stretch of time. */
@@ -23,6 +24,8 @@ export interface PartUsage {
   loop?: number
   /** Of a process of the app: how long 95 of 100 statements waited at most for a connection, in ms. */
   poolWait95Ms?: number
+  /** Of a server of the database, and of the pooler. */
+  sessions?: SessionUsage
 }
 
 /** Something that cannot do more, and the figure that says so. */
@@ -35,6 +38,8 @@ export interface Saturated {
 
 /** Of the time that a resource has. Above this, queues grow quickly. */
 const saturatedAt = 0.85
+/** Of the time of sessions that work: what most of it is spent with is what to look at first. */
+const waitingAt = 0.5
 
 interface Look {
   at: number
@@ -53,6 +58,9 @@ export async function watchUsage(
 ): Promise<() => Promise<Usage>> {
   const running = parts.filter(({ pid, state }) => pid !== undefined && state === 'running')
   const before = await look(running)
+  const sessions = new Map(
+    await Promise.all(running.map(async (part) => [part.name, await watchSessions(part)] as const)),
+  )
   /** A process whose parent ends is a child of another one: short looks miss less. */
   const used = new Map<string, number>()
   let last = before.times
@@ -72,6 +80,7 @@ export async function watchUsage(
     endTimer()
     add()
     const now = await look(running)
+    const seen = new Map(await Promise.all([...sessions].map(async ([name, end]) => [name, await end()] as const)))
     const ms = now.at - before.at
     const all = availableParallelism()
     return {
@@ -82,6 +91,7 @@ export async function watchUsage(
       },
       parts: running.map(({ name }): PartUsage => {
         const [from, to] = [before.readings.get(name), now.readings.get(name)]
+        const ofSessions = seen.get(name)
         const waited = from && to && quantileMs(countedBetween([[from.poolWaits, to.poolWaits]]), 0.95)
         return {
           name,
@@ -89,6 +99,7 @@ export async function watchUsage(
           of: Math.min(oneThread.test(name) ? 1 : all, isApp(name) ? quotaCores : all),
           ...(to?.loop !== undefined && { loop: to.loop }),
           ...(waited !== undefined && { poolWait95Ms: waited }),
+          ...(ofSessions && { sessions: ofSessions }),
         }
       }),
     }
@@ -107,6 +118,25 @@ export function saturatedIn({ parts, machine }: Usage, p95MsMax?: number): Satur
     if (loop !== undefined) look(name, loop, `its event loop is busy for ${percent(loop)} of the time`)
     if (poolWait95Ms !== undefined && p95MsMax !== undefined)
       look(name, poolWait95Ms / p95MsMax, `its statements wait ${Math.round(poolWait95Ms)} ms for a connection (p95)`)
+  }
+  for (const { name, sessions } of parts) {
+    if (!sessions) continue
+    const { active, waiting, connections } = sessions
+    for (const [what, count] of Object.entries(waiting)) {
+      const share = count / active
+      if (count >= 1 && share >= waitingAt)
+        found.push({
+          part: name,
+          share,
+          figure: `${percent(share)} of the time its sessions wait for ${what}, ${count.toFixed(1)} at a time`,
+        })
+    }
+    if (connections)
+      look(
+        name,
+        connections.most / connections.of,
+        `${connections.most} of its ${connections.of} connections are taken`,
+      )
   }
   look('machine', machine.cores / machine.of, `${percent(machine.cores / machine.of)} of its ${machine.of} cores`)
   return found.sort((a, b) => b.share - a.share)

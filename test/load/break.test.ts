@@ -4,7 +4,7 @@ import { breakLines } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { findLimit, type Measured, type Step } from '../../src/load/break.ts'
-import { demandOf } from '../../src/load/demands.ts'
+import { demandOf, demandsOfRoutes } from '../../src/load/demands.ts'
 
 /** A queue with one server and random arrivals, whose p95 is known: −ln(0.05) · service / (1 − load). Its noise comes from the seed. */
 function queue(capacity: number, noise: number, seed: number) {
@@ -79,13 +79,18 @@ it('what is used up is named with its figure, the most used first', () => {
     parts: [
       { name: 'web-1', cores: 0.9, of: 1, loop: 0.97, poolWait95Ms: 3 },
       { name: 'web-2', cores: 0.5, of: 1, loop: 0.5, poolWait95Ms: 70 },
-      { name: 'postgres', cores: 0.3, of: 2 },
+      {
+        ...{ name: 'postgres', cores: 0.3, of: 2 },
+        sessions: { active: 8, waiting: { locks: 6, 'the disk': 0.9 }, connections: { most: 50, of: 97 } },
+      },
+      { name: 'postgres-2', cores: 0.1, of: 2, sessions: { active: 0.4, waiting: { 'the disk': 0.4 } } },
     ],
   }
   assert.deepEqual(saturatedIn(usage, 60), [
     { part: 'web-2', figure: 'its statements wait 70 ms for a connection (p95)', share: 70 / 60 },
     { part: 'web-1', figure: 'its event loop is busy for 97 % of the time', share: 0.97 },
     { part: 'web-1', figure: '90 % of one core', share: 0.9 },
+    { part: 'postgres', figure: '75 % of the time its sessions wait for locks, 6.0 at a time', share: 0.75 },
   ])
 })
 
@@ -101,6 +106,17 @@ it('a demand is what a journey adds to what the parts use at rest, for all proce
     1_000,
   )
   assert.deepEqual(demand, { web: 5, postgres: 1 })
+})
+
+it('the demand of a journey is divided among its routes by their times', () => {
+  const reader = { journeys: 100, demand: { web: 5, redis: 1 }, routes: { list: { count: 100, mean: 4 } } }
+  const writer = {
+    ...{ journeys: 50, demand: { web: 9, postgres: 3 } },
+    routes: { list: { count: 50, mean: 10 }, create: { count: 100, mean: 10 } },
+  }
+  const { list, create } = demandsOfRoutes([reader, writer])
+  assert.deepEqual(create, { web: 3, postgres: 1 })
+  assert.deepEqual(list, { web: Math.round((1_000 * (500 + 150)) / 150) / 1_000, redis: 0.667, postgres: 0.333 })
 })
 
 it('a rate that could not be sent is told, and why', () => {

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { type Client, type ConnectionConfig, connectOnce } from '../../src/engines/postgres/client.ts'
+import { watchSessions } from '../../src/fleet/sessions.ts'
+import { noPooler, startPooler } from '../support/pgbouncer.ts'
+import { type TestPostgres, testPostgres } from '../support/postgres.ts'
+import { until } from '../support/process.ts'
+
+describe('what sessions wait for', () => {
+  let server: TestPostgres
+  let database: ConnectionConfig
+  let admin: Client
+  before(async () => {
+    server = await testPostgres()
+    database = await server.createDatabase()
+    admin = await connectOnce(server.admin)
+  })
+  after(async () => {
+    await admin?.end()
+    await server?.stop()
+  })
+  const count = async (condition: string) => {
+    const { rows } = await admin.query(
+      `select count(*)::int as count from pg_stat_activity where datname = $1 and ${condition}`,
+      [database.database],
+    )
+    return rows[0].count as number
+  }
+  const seenOf = async (name: string, address: string) => (await (await watchSessions({ name, address }))())!
+
+  it('is found for locks', async () => {
+    const [holder, ...others] = await Promise.all(Array.from({ length: 4 }, () => connectOnce(database)))
+    await holder!.query(
+      'begin; create table counter (value int); insert into counter values (0); commit; begin; update counter set value = 1',
+    )
+    const waiting = others.map((one) => one.query('update counter set value = value + 1'))
+    await until(async () => (await count(`wait_event_type = 'Lock'`)) === 3, 'three wait')
+    const { active, waiting: by, connections } = await seenOf('postgres', server.admin.host!)
+    assert.ok(by.locks! >= 3 && active >= 3, JSON.stringify({ active, by }))
+    assert.ok(
+      connections!.most >= 5 && connections!.most <= connections!.of && connections!.of < 100,
+      JSON.stringify(connections),
+    )
+    await holder!.query('commit')
+    await Promise.all(waiting)
+    await Promise.all([holder!, ...others].map((one) => one.end()))
+  })
+
+  it('is found for a connection of the pooler', { skip: noPooler }, async () => {
+    const pooler = await startPooler(database)
+    const { url } = pooler.addresses.write
+    const clients = await Promise.all(Array.from({ length: 8 }, () => connectOnce(pooler.addresses.write)))
+    const ends = clients.map((one) => one.query('select pg_sleep(3600)').catch(() => {}))
+    await until(async () => (await count(`wait_event = 'PgSleep'`)) === 5, 'five have a connection')
+    const seen = await seenOf('pooler', decodeURIComponent(/host=([^&]*)/.exec(url!)![1]!))
+    assert.deepEqual(seen, { active: 8, waiting: { 'a connection to Postgres': 3 } })
+    await count(`pg_terminate_backend(pid)`)
+    await pooler.stop()
+    await Promise.all(ends)
+  })
+
+  it('is unknown of a server that does not run', async () => {
+    assert.equal(await (await watchSessions({ name: 'postgres', address: '/nowhere' }))(), undefined)
+  })
+})
