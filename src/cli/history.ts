@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import path from 'node:path'
-import { checkHistory, counterExample } from '../history/check.ts'
+import { checkHistory, counterExample, type HistoryOptions } from '../history/check.ts'
 import { linesOfHistory } from '../history/file.ts'
 import type { Kind, Operation } from '../history/operation.ts'
 import { tellFew } from '../history/tell.ts'
@@ -20,12 +20,24 @@ const history: Command = {
     'Exits with 1 if there is an anomaly, and if there was nothing to check: a verdict of no',
     'answers says nothing.',
   ].join('\n'),
-  examples: ['rung history check history.jsonl', 'rung history check history.jsonl --json'],
+  examples: [
+    'rung history check history.jsonl',
+    'rung history check history.jsonl --json',
+    'rung history check history.jsonl --closed --least 0 --initial "anna=100,bob=50"',
+  ],
   options: {
+    initial: {
+      type: 'string',
+      value: 'amounts',
+      help: 'What the accounts held before: "anna=100,bob=50". Default: what a snapshot before the first change shows.',
+    },
+    least: { type: 'string', value: 'number', help: 'No account may ever hold less.' },
+    closed: { type: 'boolean', help: 'Changes only move amounts, so that all accounts together always hold the same.' },
     show: { type: 'string', value: 'number', help: 'How many anomalies of each checker are shown (3).' },
   },
   async run(input) {
-    const view = check(await historyIn(input), numberOption(input, 'show', { max: 20, otherwise: 3 }))
+    const options = { conservation: conservationIn(input) }
+    const view = check(await historyIn(input), options, numberOption(input, 'show', { max: 20, otherwise: 3 }))
     const isKept = view.verdicts.some(({ checked }) => checked > 0) && view.verdicts.every(({ count }) => count === 0)
     return result(view, (found) => print(found, input.out), isKept ? 0 : 1)
   },
@@ -55,18 +67,40 @@ async function historyIn({ positionals, cwd }: Input): Promise<{ operations: rea
   return linesOfHistory(file)
 }
 
-function check({ operations, isCut }: Awaited<ReturnType<typeof historyIn>>, shown: number): Found {
+/** @throws COMMAND_INVALID */
+function conservationIn({ values }: Input): NonNullable<HistoryOptions['conservation']> {
+  const { initial, least, closed } = values
+  const amount = (text: string, option: string) => {
+    if (text.trim() !== '' && Number.isFinite(Number(text))) return Number(text)
+    throw new RungError('COMMAND_INVALID', `--${option} needs a number; it has "${text}". See: rung history --help`)
+  }
+  const entry = (text: string) => {
+    const at = Math.max(0, text.lastIndexOf('='))
+    return [text.slice(0, at).trim(), amount(text.slice(at + 1), 'initial')] as const
+  }
+  return {
+    ...(initial !== undefined && { initial: Object.fromEntries(String(initial).split(',').map(entry)) }),
+    ...(least !== undefined && { least: amount(String(least), 'least') }),
+    ...(closed === true && { closed }),
+  }
+}
+
+function check(
+  { operations, isCut }: Awaited<ReturnType<typeof historyIn>>,
+  options: HistoryOptions,
+  shown: number,
+): Found {
   const has = (kind: Kind, isFresh = false) => operations.some((one) => one.kind === kind && (!isFresh || one.fresh))
   const notes = [
     ...(isCut ? ['The last line is incomplete, as after a kill, and was left out.'] : []),
     ...(has('change') && !has('levels', true) ? ['Nothing to check for conservation: no snapshot is fresh.'] : []),
   ]
-  const verdicts = checkHistory(operations).map(({ checker, checked, count, anomalies }) => ({
+  const verdicts = checkHistory(operations, options).map(({ checker, checked, count, anomalies }) => ({
     checker,
     checked,
     count,
     anomalies: anomalies.slice(0, shown).map((anomaly) => {
-      const few = counterExample(operations, { checker, anomaly })
+      const few = counterExample(operations, { checker, anomaly, options })
       return { text: anomaly.text, steps: tellFew(few, operations), operations: few }
     }),
   }))

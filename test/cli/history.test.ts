@@ -86,6 +86,31 @@ it('a history without an anomaly is fine, and one that has nothing to check is n
     }
   }))
 
+it('what accounts held before, what they may hold, and that nothing leaves them are options', () =>
+  withScratch(async ({ dir }) => {
+    const file = path.join(dir, 'history.jsonl')
+    const recorder = createRecorder({ file })
+    recorder.begin({ kind: 'change', session: 'anna', key: 'till', amounts: { anna: -80, bob: 80 } }).ok({})
+    recorder
+      .begin({ kind: 'levels', session: 'anna', key: 'till', fresh: true })
+      .ok({ amounts: { anna: 20, bob: 130 } })
+    await recorder.close()
+    const countOf = async (...options: string[]) => {
+      const { document } = await check(file, '--json', ...options)
+      return document.verdicts.find(({ checker }) => checker === 'conservation')!.count
+    }
+    const initial = ['--initial', 'anna=100, bob=50']
+    assert.equal(await countOf(...initial, '--closed', '--least', '0'), 0)
+    assert.equal(await countOf(...initial, '--least', '21'), 1)
+    assert.ok((await countOf('--initial', 'anna=100,bob=40', '--closed')) > 0)
+    for (const wrong of [
+      ['--initial', 'anna'],
+      ['--initial', 'anna=ten'],
+      ['--least', ''],
+    ])
+      assert.match((await check(file, ...wrong)).lines.join(' '), /needs a number/)
+  }))
+
 it('a line that is cut off, and amounts without a fresh snapshot, are told', () =>
   withScratch(async ({ dir }) => {
     const file = path.join(dir, 'history.jsonl')
