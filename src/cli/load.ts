@@ -2,12 +2,9 @@ import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { startedOn } from '../fleet/started.ts'
-import { runningFleet } from '../fleet/state.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, toMs } from '../kernel/units.ts'
 import { type Phase, secondsOf } from '../load/arrivals.ts'
-import { askRoutes } from '../load/ask-routes.ts'
 import { missesOf, type Objective } from '../load/break.ts'
 import { draftScenario } from '../load/draft.ts'
 import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
@@ -16,6 +13,7 @@ import { checkScenario } from '../load/scenario.ts'
 import scenarioOf, { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
 import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
 import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
+import { askForDraft, urlHere } from './draft-file.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { breakLines, loadToBreak, writeBreakReport } from './load-break.ts'
 import { tableLines } from './table.ts'
@@ -189,22 +187,6 @@ function judge(all: Figures, objective: Objective): { held: boolean; why?: strin
   return misses.length === 0 ? { held: true } : { held: false, why: `${misses.join('; ')}.` }
 }
 
-/**
- * Returns the address of what runs on the data directory.
- * @throws FLEET_NOT_RUNNING
- */
-async function urlHere(input: Input): Promise<string> {
-  const dataDir = dataDirOfInput(input)
-  const fleet = await runningFleet(dataDir)
-  if (fleet?.url) return fleet.url
-  const started = (await startedOn(dataDir)).find(({ role, url }) => role !== 'worker' && url !== '')
-  if (started) return started.url
-  throw new RungError(
-    'FLEET_NOT_RUNNING',
-    'No app runs here. Start one (rung start), or name its address: --url http://127.0.0.1:3000',
-  )
-}
-
 function linesOf({ journeys, seconds, all, routes, byJourney, generator }: Summary): string[] {
   const rows = (figures: Readonly<Record<string, Figures>>) =>
     Object.entries(figures).map(([name, { count, rate, p50, p95, p99, failures }]) => [
@@ -276,16 +258,11 @@ async function writeReport(file: string, view: Summary & { url: string; scenario
 }
 
 async function init(input: Input, name: string) {
-  const { cwd, values, out } = input
-  const file = path.resolve(cwd, name)
-  if (existsSync(file) && !values.force)
-    throw new RungError('COMMAND_INVALID', `${name} is there already. Name another file, or replace it with --force.`)
-  const url = ((values.url as string | undefined) ?? (await urlHere(input))).replace(/\/$/, '')
-  checkScenario({ url, closed: { visitors: 1, journeys: 1 }, journeys: [{ name: 'init', run: async () => {} }] })
-  const { document, probes } = await askRoutes(url)
+  const { file, url, document, probes } = await askForDraft(input, name)
   await writeFile(file, draftScenario(document, probes, url))
   const read = probes.filter(({ status }) => status < 400).length
   return result({ file: name, url, answered: read, asked: probes.length }, () => {
+    const { out } = input
     out.line(
       `Wrote ${name}: ${read} of ${probes.length} routes that were asked have answered, and are read. The others are in it as comments.`,
     )

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -8,6 +8,7 @@ import { fleetParts, fleetToStrike } from '../chaos/parts.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { askRoutes } from '../load/ask-routes.ts'
 import { short } from '../load/report.ts'
+import { draftProof } from '../prove/draft.ts'
 import { type Findings, findingsOf } from '../prove/findings.ts'
 import { startFleet } from '../prove/fleet.ts'
 import { checkProof, type Proof, pagesAlone } from '../prove/proof.ts'
@@ -16,6 +17,7 @@ import { faultsOf, prove as proveFleet } from '../prove/run.ts'
 import { faultRows, faultWords, inVain, matrixRows, promiseRows, type Rows } from '../prove/tables.ts'
 import { requireApp } from '../runtime/load-app.ts'
 import { type Command, hanging, type Input, result } from './command.ts'
+import { askForDraft } from './draft-file.ts'
 import { faultsChosen, seedChosen } from './fault-options.ts'
 import { rungAndApp } from './input-settings.ts'
 import { interruptible, rungCommand } from './interruptible.ts'
@@ -26,7 +28,7 @@ const fileByDefault = 'prove.ts'
 const prove: Command = {
   name: 'prove',
   summary: 'try out what the app promises, while parts of a fleet fail',
-  usage: 'rung prove [rung] [app-file] [options]',
+  usage: 'rung prove [rung] [app-file] [options] | rung prove init [proof-file]',
   help: [
     'Starts a fleet of its own with an empty database, in a temporary folder. Opens sessions that',
     'write and read as the proof says (prove.ts beside the app), injects faults meanwhile, and',
@@ -38,12 +40,15 @@ const prove: Command = {
     'The seed repeats it: the same faults at the same times, and the same choices. Exits with 1 if',
     'a promise was not held, or there is no verdict (PROOF_FAILED); then the folder is kept, with',
     'the history and all logs.',
+    '',
+    '"rung prove init" writes a first prove.ts from the OpenAPI document of the app that runs.',
   ].join('\n'),
   settings: [],
   examples: [
     'rung prove 100k',
     'rung prove 10k --minutes 10 --seed 7 --report proof.html',
     'rung prove 100k --faults kill,freeze',
+    'rung prove init && rung prove',
   ],
   options: {
     minutes: { type: 'string', value: 'number', help: 'How long sessions come (2).' },
@@ -57,10 +62,12 @@ const prove: Command = {
     proof: { type: 'string', value: 'file', help: 'The file of the proof. Default: prove.ts beside the app.' },
     report: { type: 'string', value: 'file', help: 'Writes a page with a timeline, which stands for itself.' },
     keep: { type: 'boolean', help: 'Keep the folder also if everything was held.' },
+    force: { type: 'boolean', help: 'init: replace a file that is there.' },
   },
   async run(input) {
-    const { cwd, values } = input
-    const { rung, app } = rungAndApp(input.positionals)
+    const { cwd, values, positionals } = input
+    if (positionals[0] === 'init') return init(input, positionals[1] ?? fileByDefault)
+    const { rung, app } = rungAndApp(positionals)
     const appFile = requireApp(app, cwd)
     const file = path.resolve(
       cwd,
@@ -96,7 +103,19 @@ async function pagesOf(url: string): Promise<string[]> {
 }
 
 const noFile = `There is no ${fileByDefault} beside the app`
-const advice = `Write ${fileByDefault}: it names what users write and where they read it. See docs/guides/prove.md`
+const advice = `Write ${fileByDefault}, or let "rung prove init" draft it: it names what users write and where they read it. See docs/guides/prove.md`
+
+async function init(input: Input, name: string) {
+  const { file, url, document, probes } = await askForDraft(input, name)
+  const { text, drafted, left } = draftProof(document, probes, url)
+  await writeFile(file, text)
+  return result({ file: name, url, drafted, left }, () => {
+    input.out.line(
+      `Wrote ${name}, which tries out ${drafted} of ${drafted + left} ways to write. Look whether it says what your app promises.`,
+    )
+    input.out.line('Run it with: rung prove')
+  })
+}
 
 /** Looks before a proof whether its report can be written. @throws COMMAND_INVALID */
 async function writable(name: string, cwd: string): Promise<string> {

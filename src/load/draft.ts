@@ -1,11 +1,16 @@
 /** A first scenario from the OpenAPI document of a running app. Pure, except that the caller asks the app. */
 
-interface Operation {
+export interface Operation {
   parameters?: readonly { in: string; name: string; required?: boolean; schema?: Schema }[]
-  requestBody?: { content?: Readonly<Record<string, { schema?: Schema }>> }
+  requestBody?: Content
+  responses?: Readonly<Record<string, Content>>
 }
 
-interface Schema {
+interface Content {
+  content?: Readonly<Record<string, { schema?: Schema }>>
+}
+
+export interface Schema {
   type?: string | readonly string[]
   properties?: Readonly<Record<string, Schema>>
   required?: readonly string[]
@@ -108,11 +113,11 @@ interface Source {
   example: string
 }
 
-function parametersOf(path: string): string[] {
+export function parametersOf(path: string): string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!)
 }
 
-function operationsOf({ paths }: OpenApi) {
+export function operationsOf({ paths }: OpenApi) {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods)
       .filter(([method]) => /^(get|post|put|patch|delete)$/.test(method))
@@ -121,7 +126,7 @@ function operationsOf({ paths }: OpenApi) {
 }
 
 /** Names are another program's: they must not become code of this file. */
-function literal(text: string): string {
+export function literal(text: string): string {
   return `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 }
 
