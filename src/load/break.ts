@@ -95,14 +95,23 @@ export async function findLimit(search: Search): Promise<Limit> {
   const limits: number[] = []
   const rates = ratesBetween(lowest * low, broken!, ratesOfRound)
   for (let round = 0; round < rounds; round += 1) {
-    const found = new Map<number, boolean>()
-    for (const one of shuffled(rates, random)) found.set(one, (await measure(one, 'round'))?.held ?? false)
-    const firstBroken = rates.findIndex((one) => !found.get(one))
-    limits.push(firstBroken < 0 ? rates.at(-1)! : (rates[firstBroken - 1] ?? 0))
+    const held = new Map<number, boolean>()
+    for (const one of shuffled(rates, random)) held.set(one, (await measure(one, 'round'))?.held ?? false)
+    limits.push(rates[heldUpTo(rates.map((one) => held.get(one)!)) - 1] ?? 0)
   }
   const limit = limitOf(steps, limits, isOpen)
   for (const times of beyond) await measure(times * Math.max(limit.rate, low), 'beyond')
   return limitOf(steps, limits, isOpen)
+}
+
+/**
+ * Returns up to how many of the rates, in ascending order, the objective holds: where the fewest of them contradict it, the lowest if there are several. So one pause of
+ * the machine at a low rate does not decide. Source: least-squares fit of a step, as for a change point. Pure.
+ */
+export function heldUpTo(held: readonly boolean[]): number {
+  const contradictions = (count: number) => held.filter((one, index) => one !== index < count).length
+  const counts = Array.from({ length: held.length + 1 }, (_, count) => count)
+  return counts.reduce((best, count) => (contradictions(count) < contradictions(best) ? count : best))
 }
 
 function limitOf(steps: readonly Step[], rounds: readonly number[], isOpen: boolean): Limit {

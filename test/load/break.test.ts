@@ -3,7 +3,7 @@ import { it } from 'node:test'
 import { breakLines } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
-import { findLimit, type Measured, type Step } from '../../src/load/break.ts'
+import { findLimit, heldUpTo, type Measured, type Step } from '../../src/load/break.ts'
 import { demandOf, demandsOfRoutes } from '../../src/load/demands.ts'
 
 /** A queue with one server and random arrivals, whose p95 is known: −ln(0.05) · service / (1 − load). Its noise comes from the seed. */
@@ -62,6 +62,14 @@ it('a first rate that is too high is halved until the objective holds', async ()
     measure: async (one) => queue(100, 0, 1)(one),
   })
   assert.ok(!isOpen && rate > 40 && rate <= 50, `${rate}`)
+})
+
+it('one rate that contradicts all others does not decide', () => {
+  const upTo = (text: string) => heldUpTo([...text].map((one) => one === '+'))
+  assert.deepEqual(
+    ['++++--', '-+++--', '++++-+', '------', '++++++', '+-+-+-', '--++--'].map(upTo),
+    [4, 4, 4, 0, 6, 1, 0],
+  )
 })
 
 it('an app that never holds the objective has the limit 0', async () => {
