@@ -19,12 +19,11 @@ describe('what sessions wait for', () => {
     await admin?.end()
     await server?.stop()
   })
-  const count = async (condition: string) => {
-    const { rows } = await admin.query(
-      `select count(*)::int as count from pg_stat_activity where datname = $1 and ${condition}`,
-      [database.database],
-    )
-    return rows[0].count as number
+  const sessions = async (condition: string) => {
+    const { rows } = await admin.query(`select pid from pg_stat_activity where datname = $1 and ${condition}`, [
+      database.database,
+    ])
+    return (rows as { pid: number }[]).map(({ pid }) => pid)
   }
   const seenOf = async (name: string, address: string) => (await (await watchSessions({ name, address }))())!
 
@@ -34,7 +33,7 @@ describe('what sessions wait for', () => {
       'begin; create table counter (value int); insert into counter values (0); commit; begin; update counter set value = 1',
     )
     const waiting = others.map((one) => one.query('update counter set value = value + 1'))
-    await until(async () => (await count(`wait_event_type = 'Lock'`)) === 3, 'three wait')
+    await until(async () => (await sessions(`wait_event_type = 'Lock'`)).length === 3, 'three wait')
     const { active, waiting: by, connections } = await seenOf('postgres', server.admin.host!)
     assert.ok(by.locks! >= 3 && active >= 3, JSON.stringify({ active, by }))
     assert.ok(
@@ -51,10 +50,10 @@ describe('what sessions wait for', () => {
     const { url } = pooler.addresses.write
     const clients = await Promise.all(Array.from({ length: 8 }, () => connectOnce(pooler.addresses.write)))
     const ends = clients.map((one) => one.query('select pg_sleep(3600)').catch(() => {}))
-    await until(async () => (await count(`wait_event = 'PgSleep'`)) === 5, 'five have a connection')
+    await until(async () => (await sessions(`wait_event = 'PgSleep'`)).length === 5, 'five have a connection')
     const seen = await seenOf('pooler', decodeURIComponent(/host=([^&]*)/.exec(url!)![1]!))
     assert.deepEqual(seen, { active: 8, waiting: { 'a connection to Postgres': 3 } })
-    await count(`pg_terminate_backend(pid)`)
+    for (const pid of await sessions('true')) await admin.query('select pg_terminate_backend($1)', [pid])
     await pooler.stop()
     await Promise.all(ends)
   })
