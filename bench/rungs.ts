@@ -138,7 +138,13 @@ async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
     return { rate, p95: all.p95, failing: all.failing, goodput }
   }
   const search = (objective: { p95Ms: number; failing: number }) =>
-    findLimit({ objective, from: firstRate, rateMax: 20_000, rounds, random: seededRandom(5), measure: at })
+    findLimit({
+      ...{ objective, from: firstRate, rateMax: 20_000, rounds, random: seededRandom(5), measure: at },
+      onStep: ({ stage, rate, p95, failing, held }) =>
+        progress(
+          `  ${stage} ${rate.toFixed(0)}/s p95 ${p95.toFixed(0)} ms, ${(100 * failing).toFixed(1)} % failed${held ? '' : ': not held'}`,
+        ),
+    })
   const { rate, least, most, throughput } = await search({ p95Ms, failing })
   const atSlowRate = slowRate ?? (await search({ p95Ms: slowP95Ms, failing })).rate
   const measured: Measured = {

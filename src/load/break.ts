@@ -62,7 +62,7 @@ const halvingsMax = 5
 const beyond = [1.5, 2, 4]
 
 /**
- * Finds the highest rate at which the objective holds. It doubles the rate until it does not (or halves it until it does), then measures rates around the limit in rounds,
+ * Finds the highest rate at which the objective holds. It doubles the rate until it does not, twice in a row (or halves it until it does), then measures rates around the limit in rounds,
  * each in another order, so that whatever else changes with time (caches, a noisy machine) does not look like an effect of the rate.
  *
  * The interval from the lowest to the highest of n rounds contains the median of all possible rounds with a probability of 1 − 2 · 0.5ⁿ, whatever
@@ -83,7 +83,9 @@ export async function findLimit(search: Search): Promise<Limit> {
   let held = 0
   let broken: number | undefined
   for (let rate = from; rate <= rateMax && rate >= from / 2 ** halvingsMax; rate *= broken === undefined ? 2 : 0.5) {
-    const step = await measure(rate, 'climb')
+    let step = await measure(rate, 'climb')
+    // A pause of the machine must not end the climb far below the limit.
+    if (step && !step.held) step = await measure(rate, 'climb')
     if (!step) break
     if (step.held) held = rate
     else broken = rate
