@@ -29,8 +29,13 @@ export interface ModuleContext<Uses extends UsedCalls = UsedCalls> {
   readonly log: FastifyBaseLogger
   /** Returns the path at which browsers find a file of the module's `assets`. @throws APP_INVALID if there is no such file */
   asset(name: string): string
-  /** Returns a key of 32 bytes for one purpose, the same on every node and after every start. */
+  /** Returns a key of 32 bytes for one purpose, the same on every node and after every start, until the root of all keys is replaced. */
   secret(purpose: string): Uint8Array
+  /**
+   * Returns all keys of a purpose with which something may have been signed: that of `secret` first, then those of former and next roots.
+   * Sign with `secret`, and accept what any of these has signed. Ask each time that a signature is checked: a former root ends at its time.
+   */
+  acceptedSecrets(purpose: string): readonly Uint8Array[]
 }
 
 /**

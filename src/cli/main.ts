@@ -21,6 +21,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   history: () => import('./history.ts'),
   stop: () => import('./stop.ts'),
   topology: () => import('./topology.ts'),
+  settings: () => import('./settings.ts'),
+  secret: () => import('./secret.ts'),
   migrate: () => import('./migrate.ts'),
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),

@@ -31,7 +31,7 @@ import { formatMs } from '../kernel/units.ts'
 import { recordStart } from '../runtime/deploys.ts'
 import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
-import { storedRoot } from '../runtime/secrets.ts'
+import { rootsOf } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
@@ -193,7 +193,10 @@ async function run(
     supervisor,
     first: { plan, topology },
     async replan(counts, { topology: before, plan: held }): Promise<Planned> {
-      const options = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, String(count)]))
+      // A process for both has no numbers.
+      const { web: _web, worker: _worker, ...one } = counts
+      const numbers = topology.processes.both > 0 ? one : counts
+      const options = Object.fromEntries(Object.entries(numbers).map(([name, count]) => [name, String(count)]))
       const changed = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
       const next = deploymentOf(changed, engines)
       const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
@@ -310,7 +313,7 @@ function planFor(appFile: string, { env, cwd }: Input): Planner {
       entry: { host, port: entry },
       ports: await freePorts(dataDir, portsNeeded(deployment), taken),
       ...(held && { held }),
-      rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
+      roots: await rootsOf({ ...settings.values.process, dataDir }),
       secretOf(part) {
         if (!secrets.has(part)) secrets.set(part, secret())
         return secrets.get(part)!

@@ -17,6 +17,8 @@ import { runningFleet } from './state.ts'
 export type ControlRequest =
   | ({ readonly command: 'scale' } & Partial<Record<keyof Counts, number | Range>>)
   | ({ readonly command: 'deploy' } & DeployRequest)
+  /** Reads the settings again, and restarts one after the other the processes of the app for which something has changed. */
+  | { readonly command: 'reload' }
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
@@ -76,6 +78,7 @@ export function parseRequest(text: string): ControlRequest {
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
   }
+  if (command === 'reload') return { command }
   if (command === 'deploy') return { command, ...deployRequestIn(request) }
   if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()

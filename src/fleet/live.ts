@@ -212,6 +212,15 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     return { restarted: parts.map((one) => one.name) }
   }
 
+  async function reload(note: Note): Promise<unknown> {
+    const counts = countsOf(now.topology)
+    const { rolled } = changeOf(now.plan, (await replan(counts, now)).plan)
+    const alone = hasBalancer() && counts.web === 1 && rolled.some(isAnswering)
+    if (alone) await change({ ...counts, web: 2 }, note) // another one must answer meanwhile
+    await change(counts, note)
+    return { restarted: rolled.map((one) => one.name) }
+  }
+
   function kill(name: string, sure: boolean): unknown {
     const found = part(name)
     if (!found) throw unknownPart(now.plan, name)
@@ -262,6 +271,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       await supervisor.ready
       if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
+      if (request.command === 'reload') return await reload(note)
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
     } catch (cause) {
       if (!supervisor.over.aborted) throw cause

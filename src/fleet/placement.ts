@@ -78,8 +78,8 @@ export interface Site {
   readonly ports: readonly number[]
   /** What the parts that run already have. */
   readonly held?: Pick<Plan, 'ports' | 'zones'>
-  /** The root of all keys. */
-  readonly rootSecret: string
+  /** The root of all keys, and those that are accepted besides. */
+  readonly roots: { readonly root: string; readonly also: readonly string[] }
   /** Returns a random secret for a part. */
   secretOf(part: string): string
 }
@@ -181,7 +181,8 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_CONFIG: noConfig,
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: dataDir,
-    RUNG_SECRET: site.rootSecret,
+    RUNG_SECRET: site.roots.root,
+    ...(site.roots.also.length > 0 && { RUNG_SECRET_ALSO: site.roots.also.join(',') }),
     RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }
 

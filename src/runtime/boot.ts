@@ -26,7 +26,7 @@ import { addModules, type ModuleParts } from './modules.ts'
 import { openPrimitives, type Primitives } from './primitives.ts'
 import { purgeLine } from './purge-cdn.ts'
 import { type RequestParts, requestStages } from './request-stages.ts'
-import { deriveSecrets, storedRoot } from './secrets.ts'
+import { deriveKeys, rootsOf } from './secrets.ts'
 import type { StoreParts } from './stores.ts'
 import { everyMinute, pruneAll } from './upkeep.ts'
 import {
@@ -208,7 +208,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
   const { app, bindings, log, undo } = starting
   const { primitives, redis } = await openAllPrimitives(starting, server)
   const { database } = primitives.stores.main
-  const secret = deriveSecrets(bindings.secret ?? (await storedRoot(bindings.dataDir)))
+  const keys = deriveKeys(await rootsOf(bindings))
   const { transport, inbox } = await openMail(bindings, log)
   undo.push(() => transport.close())
   const extensionParts = { data: primitives.data, server, log, bindings, primitives }
@@ -219,18 +219,18 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     http,
     primitives,
     redis,
-    secret,
+    keys,
     inbox,
     sessions: noSessions,
     observers: (starting.extensions ?? []).map((extension) => () => extension(http, extensionParts)),
     sessionStore: await openSessions(app.name, database, redis, starting.rememberSessions),
     positions: await (starting.openPositions ?? openPositions)(bindings.data, app.name, redis),
     ...(bindings.limits === 'on' ? await openLimiter(bindings, app.name, database, redis) : { limiter: undefined }),
-    files: createFiles(await openFileStore(bindings, log), secret('rung/files-url')),
+    files: createFiles(await openFileStore(bindings, log), keys('rung/files-url')),
     mail: createMail({
       transport,
       from: parseMailbox(bindings.mail.from)!,
-      idKey: secret('rung/mail-id'),
+      idKeys: keys('rung/mail-id'),
       inTransaction: primitives.data.inTransaction,
     }),
     mailAsked: once(() => {

@@ -2,6 +2,7 @@ import type { App } from '../app/define-app.ts'
 import type { ModuleContext, UsedCalls } from '../app/define-module.ts'
 import { localCalls } from '../app/local-calls.ts'
 import { RungError } from '../kernel/errors.ts'
+import type { Keys } from '../kernel/keys.ts'
 import type { DeclaredWarm } from '../primitives/cache/warming.ts'
 import type { FilesRoot } from '../primitives/files/files.ts'
 import { loadAssets } from '../primitives/http/assets.ts'
@@ -27,7 +28,7 @@ export interface ModuleParts {
   /** Called when a module has mail to send. */
   mailAsked(): void
   sessions: Sessions
-  secret(purpose: string): Uint8Array
+  keys(purpose: string): Keys
 }
 
 /**
@@ -77,7 +78,7 @@ export async function addModules(parts: ModuleParts): Promise<{ work: AppWork; w
 
 function contextOf(
   module: string,
-  { primitives: { stores, cache }, files, sessions, secret, log }: ModuleParts,
+  { primitives: { stores, cache }, files, sessions, keys, log }: ModuleParts,
 ): Omit<ModuleContext, 'calls' | 'asset' | 'mail'> {
   const store = stores.of(module)
   const data = stores.data(module)
@@ -89,7 +90,11 @@ function contextOf(
     search: searchFor(module, store.searchStore),
     cache: cache.forModule(module, data.write),
     log: log.child({ module }),
-    secret: (purpose) => secret(`${module}/${purpose}`),
+    secret: (purpose) => keys(`${module}/${purpose}`).signing.export(),
+    acceptedSecrets: (purpose) =>
+      keys(`${module}/${purpose}`)
+        .accepted()
+        .map((key) => key.export()),
   }
 }
 

@@ -1,5 +1,6 @@
 import type { App } from '../app/define-app.ts'
 import { sessionCookieNames } from '../kernel/http-facts.ts'
+import type { Keys } from '../kernel/keys.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
@@ -39,7 +40,7 @@ export interface RequestParts {
   limiter: Limiter | undefined
   files: FilesRoot
   inbox: Inbox | undefined
-  secret(purpose: string): Uint8Array
+  keys(purpose: string): Keys
 }
 
 interface RequestStage {
@@ -85,21 +86,21 @@ export const requestStages: readonly RequestStage[] = [
   {
     name: 'sessions',
     add(parts) {
-      const { app, bindings, http, sessionStore, secret } = parts
+      const { app, bindings, http, sessionStore, keys } = parts
       if (!app.sessions) return
       const secure = bindings.mode === 'production'
       // No module's name has a blank, so no module has this key.
-      parts.sessions = cookieSessions(http, sessionStore, app.sessions, { key: secret('rung sessions'), secure })
+      parts.sessions = cookieSessions(http, sessionStore, app.sessions, { keys: keys('rung sessions'), secure })
     },
   },
   {
     name: 'positions',
-    add({ bindings, log, http, positions, primitives, secret }) {
+    add({ bindings, log, http, positions, primitives, keys }) {
       carryPositions(http, {
         lags: primitives.data.databases.some(({ lags }) => lags),
         readsMove: !primitives.cache.alone,
         records: positions,
-        key: secret('rung positions'),
+        keys: keys('rung positions'),
         secure: bindings.mode === 'production',
         trouble: (what, error) => log.debug({ event: 'position', what, err: error }, 'a position could not be had'),
       })

@@ -1,4 +1,5 @@
-import { RungError } from '../kernel/errors.ts'
+import { readFileSync } from 'node:fs'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import { nearestOf } from '../kernel/typos.ts'
 import { rungs } from './catalog.ts'
 import { noCdn, type Setting, settings, type Table, type Values, type ValuesOf } from './settings.ts'
@@ -14,7 +15,7 @@ export interface Sources {
   isolated?: boolean
 }
 
-/** A given value, and its name in messages: `PORT`, `--port`, `http.port of rung.config.ts`. */
+/** A given value, and its name in messages: `PORT`, `--port`, `http.port of rung.config.ts`, `RUNG_SECRET_FILE`. */
 export interface Given {
   value: unknown
   from: 'file' | 'environment' | 'option'
@@ -57,12 +58,17 @@ export function readSettings(sources: Sources): Settings {
   return { values, given, leftOut: [...all].flatMap(([path, { called }]) => (isLeftOut(path) ? [called] : [])) }
 }
 
+/** The variables of a setting: a secret may also be in a file, as Docker, Kubernetes and systemd hand it over. */
+function variablesOf({ variable, secret }: Setting): readonly string[] {
+  return secret ? [variable, `${variable}_FILE`] : [variable]
+}
+
 /**
  * Refuses a variable that is nearly one of Rung's: it would be without effect. Others may be the app's own.
  * @throws CONFIG_INVALID
  */
 function checkNames(env: Sources['env']): void {
-  const known = new Set([...allSettings.values()].map(({ variable }) => variable))
+  const known = new Set([...allSettings.values()].flatMap(variablesOf))
   const names = [...known].filter((name) => name.startsWith('RUNG_'))
   for (const name of Object.keys(env)) {
     if (!name.startsWith('RUNG_') || known.has(name)) continue
@@ -85,13 +91,29 @@ export function readGiven(table: Table, { file, env, options = {} }: Sources): R
   const rows = rowsOf(table)
   const given = new Map(file === undefined ? [] : fromFile(file, rows))
   for (const [path, row] of rows) {
-    const fromEnvironment = env[row.variable]
-    if (fromEnvironment !== undefined && fromEnvironment !== '')
-      given.set(path, parsed(row, fromEnvironment, 'environment', row.variable))
+    const fromEnvironment = textIn(env, row)
+    if (fromEnvironment) given.set(path, parsed(row, fromEnvironment.text, 'environment', fromEnvironment.called))
     const option = row.option === undefined ? undefined : options[row.option]
     if (typeof option === 'string') given.set(path, parsed(row, option, 'option', `--${row.option}`))
   }
   return given
+}
+
+/** The text of `RUNG_SECRET`, or of the file that `RUNG_SECRET_FILE` names. */
+function textIn(env: Sources['env'], row: Setting): { text: string; called: string } | undefined {
+  const [named, called] = variablesOf(row).filter((name) => env[name] !== undefined && env[name] !== '')
+  if (named === undefined) return undefined
+  if (called !== undefined) throw invalid(`${named} and ${called} are both set. Unset one of them.`)
+  if (named === row.variable) return { text: env[named]!, called: named }
+  const file = env[named]!
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    throw new RungError('CONFIG_INVALID', `${named} names a file that cannot be read: ${messageOf(cause)}.`, { cause })
+  }
+  if (text === '') throw invalid(`${named} names ${file}, which is empty. Write the secret into it.`)
+  return { text, called: named }
 }
 
 export function fill<T extends Table>(
@@ -123,7 +145,7 @@ export function environmentOf(given: Settings['given'], wanted: (path: string) =
 
 /** Returns an environment without the variables of settings, for a child process to inherit. */
 export function withoutSettings(env: Sources['env']): Record<string, string | undefined> {
-  const own = new Set([...allSettings.values()].map(({ variable }) => variable))
+  const own = new Set([...allSettings.values()].flatMap(variablesOf))
   return Object.fromEntries(Object.entries(env).filter(([name]) => !own.has(name)))
 }
 

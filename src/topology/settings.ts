@@ -8,6 +8,7 @@ import {
   networks,
   oneOf,
   onOrOff,
+  roots,
   type SettingType,
   schedule,
   share,
@@ -418,6 +419,14 @@ export const settings = {
         help: 'The root of all keys; without it one is created in the data directory.',
       },
     ),
+    secretAlso: setting(roots, {
+      env: 'RUNG_SECRET_ALSO',
+      outside: true,
+      file: false,
+      secret: true,
+      default: [],
+      help: 'Roots whose signatures are accepted besides those of RUNG_SECRET, while it is replaced: the next one, and former ones until a time.',
+    }),
     testServer: setting(url(isPostgresUrl, postgresForm), {
       env: 'RUNG_TEST_SERVER',
       outside: false,

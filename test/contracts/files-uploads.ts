@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { isRungError } from '../../src/kernel/errors.ts'
+import { keysOf } from '../../src/kernel/keys.ts'
 import { createFiles, type Files, type FilesRoot } from '../../src/primitives/files/files.ts'
 import { serveFiles } from '../../src/primitives/files/serve.ts'
 import { until } from '../support/process.ts'
@@ -19,7 +20,7 @@ export function uploadsContract(name: string, open: () => Promise<OpenStore>, sk
     let now = Date.now()
     before(async () => {
       opened = await open()
-      root = createFiles(opened.store, new Uint8Array(32), { now: () => now, ticks: () => now })
+      root = createFiles(opened.store, keysOf(new Uint8Array(32)), { now: () => now, ticks: () => now })
       files = root.forModule('m')
       server = Fastify()
       await server.register(serveFiles(root))

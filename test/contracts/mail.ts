@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { html } from '../../src/kernel/html.ts'
+import { keysOf } from '../../src/kernel/keys.ts'
 import type { MailTransport } from '../../src/primitives/mail/contract.ts'
 import { createMail } from '../../src/primitives/mail/mail.ts'
 import { readMessage } from '../../src/primitives/mail/read-message.ts'
@@ -72,7 +73,7 @@ export function mailContract(name: string, open: () => Promise<OpenTransport>): 
       const mail = createMail({
         transport: opened.transport,
         from: { name: 'Ärzte "Ohne" Grenzen', address: 'shop@example.org' },
-        idKey: new Uint8Array(32),
+        idKeys: keysOf(new Uint8Array(32)),
         inTransaction: () => false,
       }).forModule('shop')
       const message = {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { keysOf } from '../../src/kernel/keys.ts'
 import { advance } from '../../src/kernel/position.ts'
 import { currentScope } from '../../src/kernel/scope.ts'
 import { createHttp } from '../../src/primitives/http/http.ts'
@@ -18,10 +19,10 @@ async function needed(): Promise<bigint | 'all' | undefined> {
 
 it('a client without cookies is identified at the position of its credential, and served at that of its principal', async () => {
   const http = await createHttp({ logger: createLog('test', 'silent'), revealing: false })
-  const key = new Uint8Array(32)
+  const keys = keysOf(new Uint8Array(32))
   carryPositions(http, {
     records: memoryPositions(),
-    key,
+    keys,
     secure: false,
     lags: true,
     readsMove: true,
@@ -73,8 +74,8 @@ it('a session that only reads carries its position where processes may show diff
   }
   async function open(readsMove: boolean) {
     const http = await createHttp({ logger: createLog('test', 'silent'), revealing: false })
-    const key = new Uint8Array(32)
-    carryPositions(http, { records, key, secure: false, lags: false, readsMove, trouble: assert.fail })
+    const keys = keysOf(new Uint8Array(32))
+    carryPositions(http, { records, keys, secure: false, lags: false, readsMove, trouble: assert.fail })
     identifyBy(http, async ({ headers }) => (headers.authorization === undefined ? undefined : { id: 'anna' }))
     http.get('/:place', async (request, reply) => {
       const { place } = request.params as { place: string }

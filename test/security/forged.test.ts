@@ -9,7 +9,7 @@ import { memoryPositions } from '../../src/primitives/positions/memory.ts'
 import { carryPositions } from '../../src/primitives/positions/positions.ts'
 import type { Running } from '../../src/runtime/boot.ts'
 import { createLog } from '../../src/runtime/log.ts'
-import { deriveSecrets } from '../../src/runtime/secrets.ts'
+import { deriveKeys } from '../../src/runtime/secrets.ts'
 import { conduitClient, expectBody, type Person } from '../rungs/conduit-client.ts'
 import { visitor } from '../rungs/conduit-visitor.ts'
 import { bootForTest, rootSecret } from '../support/app.ts'
@@ -17,7 +17,8 @@ import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { until } from '../support/process.ts'
 import { altered, type Forgeries, forgedJwts, forgedSigned } from './forgeries.ts'
 
-const key = deriveSecrets(rootSecret)
+const keys = deriveKeys({ root: rootSecret, also: [] })
+const key = (purpose: string) => keys(purpose).signing.export()
 const purposes = {
   tokens: 'identity/tokens',
   sessions: 'rung sessions',
@@ -116,7 +117,7 @@ describe('what nobody signed', () => {
   })
 
   it('is no link to leave the mailing list', async () => {
-    const links = unsubscribeLinks(key(purposes.unsubscribe))
+    const links = unsubscribeLinks(() => [key(purposes.unsubscribe)])
     const tokenOf = (id: number) => links.url(id).split('/').at(-1)!
     const idOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()).sub
     const [mine, theirs] = [own, victim].map(({ token }) => tokenOf(Number(idOf(token)))) as [string, string]
@@ -189,7 +190,7 @@ describe('what nobody signed', () => {
       forgedOnes += 1
     }
     const options = { records: memoryPositions(), secure: false, lags: true, readsMove: true, trouble }
-    carryPositions(http, { ...options, key: key(purposes.positions) })
+    carryPositions(http, { ...options, keys: keys(purposes.positions) })
     http.get('/', () => String(currentScope()!.position.get('main') ?? 'none'))
     http.post('/:place', (request) => {
       const scope = currentScope()!

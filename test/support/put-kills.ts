@@ -6,13 +6,14 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { keysOf } from '../../src/kernel/keys.ts'
 import { diskFiles } from '../../src/primitives/files/disk.ts'
 import { createFiles, type Files } from '../../src/primitives/files/files.ts'
 
 const putter = fileURLToPath(new URL('./put-and-die.ts', import.meta.url))
 
 export async function openFiles(folder: string): Promise<Files> {
-  return createFiles(await diskFiles({ folder }), new Uint8Array(32)).forModule('m')
+  return createFiles(await diskFiles({ folder }), keysOf(new Uint8Array(32))).forModule('m')
 }
 
 export async function drafts(folder: string): Promise<string[]> {

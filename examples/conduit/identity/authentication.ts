@@ -15,9 +15,9 @@ export const tokensTag = (accountId: number) => `tokens:${accountId}`
 export function authentication({
   data,
   cache,
-  secret,
-}: Pick<ModuleContext, 'data' | 'cache' | 'secret'>): Authentication {
-  const tokens = createTokens(secret('tokens'))
+  acceptedSecrets,
+}: Pick<ModuleContext, 'data' | 'cache' | 'acceptedSecrets'>): Authentication {
+  const tokens = createTokens(() => acceptedSecrets('tokens'))
   const generationOf = cache.cached(
     'token-generation',
     { ttl: '10m', tags: (_generation, accountId) => [tokensTag(accountId)] },

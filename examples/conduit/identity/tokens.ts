@@ -29,8 +29,8 @@ function isCanonical(token: string): boolean {
   return Buffer.from(signature, 'base64url').toString('base64url') === signature
 }
 
-/** Signed tokens, one key and one algorithm. */
-export function createTokens(key: Uint8Array, now: () => number = secondsNow): Tokens {
+/** Signed tokens, one algorithm. They are signed with the first of the keys, and those of any of them are good. */
+export function createTokens(keys: () => readonly Uint8Array[], now: () => number = secondsNow): Tokens {
   // rung: one process is enough, because what a signed token says never changes
   const remembered = new Map<string, Token & { expiresAt: number }>()
 
@@ -42,16 +42,15 @@ export function createTokens(key: Uint8Array, now: () => number = secondsNow): T
         .setSubject(String(accountId))
         .setIssuedAt(issuedAt)
         .setExpirationTime(issuedAt + lifetimeSeconds)
-        .sign(key)
+        .sign(keys()[0]!)
     },
     async verify(token) {
       const known = remembered.get(token)
       if (known) return known.expiresAt > now() ? known : undefined
       if (!isCanonical(token)) return undefined
-      const { payload } = await jwtVerify(token, key, {
-        algorithms: [algorithm],
-        requiredClaims: ['sub', 'exp'],
-      }).catch(() => ({ payload: undefined }))
+      const rules = { algorithms: [algorithm], requiredClaims: ['sub', 'exp'] }
+      const payloads = keys().map((key) => jwtVerify(token, key, rules).then((good) => good.payload))
+      const payload = await Promise.any(payloads).catch(() => undefined)
       const accountId = Number(payload?.sub)
       if (!payload || !Number.isSafeInteger(accountId) || accountId < 1) return undefined
       if (remembered.size >= rememberedMax) remembered.delete(remembered.keys().next().value!) // the oldest

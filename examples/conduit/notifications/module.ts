@@ -46,8 +46,8 @@ export const notifications = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
   uses: { identity: identityCalls, articles: articleCalls },
 
-  work: ({ data, mail, calls, secret }) => {
-    const links = unsubscribeLinks(secret('unsubscribe'))
+  work: ({ data, mail, calls, acceptedSecrets }) => {
+    const links = unsubscribeLinks(() => acceptedSecrets('unsubscribe'))
     const parts = {
       data,
       mail,
@@ -84,9 +84,9 @@ export const notifications = defineModule({
     ]
   },
 
-  routes(http, { data, calls, secret }) {
+  routes(http, { data, calls, acceptedSecrets }) {
     const who = calls.identity
-    const links = unsubscribeLinks(secret('unsubscribe'))
+    const links = unsubscribeLinks(() => acceptedSecrets('unsubscribe'))
     const tags = ['Notifications']
     const security = [{ token: [] }]
     const refusals = { 401: Errors, ...failures }

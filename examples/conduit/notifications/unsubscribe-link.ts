@@ -11,14 +11,17 @@ export interface UnsubscribeLinks {
 
 export const unsubscribePath = '/api/notifications/unsubscribe'
 
-export function unsubscribeLinks(key: Uint8Array): UnsubscribeLinks {
-  const signatureOf = (accountId: string) => createHmac('sha256', key).update(accountId).digest('base64url')
+export function unsubscribeLinks(keys: () => readonly Uint8Array[]): UnsubscribeLinks {
+  const signatureOf = (accountId: string, key: Uint8Array) =>
+    createHmac('sha256', key).update(accountId).digest('base64url')
   return {
-    url: (accountId) => mailedUrl(`${unsubscribePath}/${accountId}.${signatureOf(String(accountId))}`),
+    url: (accountId) => mailedUrl(`${unsubscribePath}/${accountId}.${signatureOf(String(accountId), keys()[0]!)}`),
     accountOf(token) {
       const [, accountId, signature] = /^([1-9]\d{0,15})\.([\w-]{43})$/.exec(token) ?? []
       if (accountId === undefined || signature === undefined) return undefined
-      const right = timingSafeEqual(Buffer.from(signature), Buffer.from(signatureOf(accountId)))
+      const isBy = (key: Uint8Array) =>
+        timingSafeEqual(Buffer.from(signature), Buffer.from(signatureOf(accountId, key)))
+      const right = keys().some(isBy)
       return right ? Number(accountId) : undefined
     },
   }

@@ -1,6 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
+import type { Keys } from '../../kernel/keys.ts'
 import { secret } from '../../kernel/random.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { type Duration, type Size, toBytes, toMs } from '../../kernel/units.ts'
@@ -96,7 +97,7 @@ export interface Upload {
 export interface FilesRoot {
   forModule(module: string): Files
   /** Signs URLs. */
-  readonly urlKey: Uint8Array
+  readonly urlKeys: Keys
   readonly clock: Clock
 }
 
@@ -109,7 +110,7 @@ const dayMs = toMs('1d')
 /** For as long as any ticket is valid. */
 const uploadKeptMs = 2 * dayMs + toMs('1h')
 
-export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock = systemClock): FilesRoot {
+export function createFiles(store: FileStore, urlKeys: Keys, clock: Clock = systemClock): FilesRoot {
   let pruneAfter = 0
 
   /** Removes uploads that nobody has accepted; their names are in the order of time. At most once an hour in each process. */
@@ -173,10 +174,10 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
         if (options.method === 'PUT') {
           const sizeMax = String(toBytes(options.sizeMax ?? sizeMaxDefault))
           const types = options.types && { types: options.types.join(',') }
-          return signedUrl({ key: full(key), method: 'PUT', expires, sizeMax, ...types }, urlKey)
+          return signedUrl({ key: full(key), method: 'PUT', expires, sizeMax, ...types }, urlKeys)
         }
         const filename = options.filename !== undefined && { filename: options.filename.toWellFormed() }
-        return signedUrl({ key: full(key), method: 'GET', expires, ...filename }, urlKey)
+        return signedUrl({ key: full(key), method: 'GET', expires, ...filename }, urlKeys)
       },
 
       upload(key, { size, expires, types, sha256, ifAbsent = false }) {
@@ -190,18 +191,18 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
           store.uploadUrl?.(from, size, Math.ceil(ms / 1000)) ??
           signedUrl(
             { key: from, method: 'PUT', expires: String(Math.ceil((clock.now() + ms) / 1000)), sizeMax: String(size) },
-            urlKey,
+            urlKeys,
           )
         const until = clock.now() + ms + dayMs
         const to = full(key)
         return {
           url,
-          ticket: signedTicket({ from, to, size, until, types, sha256: checkedDigest(sha256), ifAbsent }, urlKey),
+          ticket: signedTicket({ from, to, size, until, types, sha256: checkedDigest(sha256), ifAbsent }, urlKeys),
         }
       },
 
       async accept(text, options = {}) {
-        const { from, to, size, types, sha256, ifAbsent } = verifiedTicket(text, urlKey, clock.now())
+        const { from, to, size, types, sha256, ifAbsent } = verifiedTicket(text, urlKeys, clock.now())
         if (!to.startsWith(space)) throw ticketInvalid()
         const sent = await store.get(from)
         if (!sent) {
@@ -229,7 +230,7 @@ export function createFiles(store: FileStore, urlKey: Uint8Array, clock: Clock =
       },
     }
   }
-  return { forModule, urlKey, clock }
+  return { forModule, urlKeys, clock }
 }
 
 function checkedDigest(sha256: string | undefined): string | undefined {

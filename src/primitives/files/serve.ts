@@ -6,7 +6,7 @@ import type { Files, FilesRoot } from './files.ts'
 import { filesPath, type Grant, verifiedGrant } from './signed-url.ts'
 
 /** Returns a plugin with the routes behind signed URLs: `await http.register(serveFiles(files))`. */
-export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: FastifyInstance) => Promise<void> {
+export function serveFiles({ forModule, urlKeys, clock }: FilesRoot): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     // Every body is a stream to store, JSON too.
     app.removeAllContentTypeParsers()
@@ -19,7 +19,7 @@ export function serveFiles({ forModule, urlKey, clock }: FilesRoot): (app: Fasti
   function granted(request: FastifyRequest): Grant & { files: Files } {
     const { '*': full } = request.params as { '*': string }
     const query = request.query as Record<string, unknown>
-    const grant = verifiedGrant({ key: full, method: request.method, query }, urlKey, clock.now())
+    const grant = verifiedGrant({ key: full, method: request.method, query }, urlKeys, clock.now())
     const [module, ...rest] = full.split('/')
     return { ...grant, key: rest.join('/'), files: forModule(module!) }
   }

@@ -1,6 +1,5 @@
-import { createHmac } from 'node:crypto'
 import { RungError } from '../../kernel/errors.ts'
-import { sameText } from '../../kernel/same-text.ts'
+import { type Keys, keyOfMac, macOf } from '../../kernel/keys.ts'
 
 /** Below `/-/`, which is reserved for Rung. */
 export const filesPath = '/-/files'
@@ -23,12 +22,12 @@ export interface Grant {
 
 const parameters = ['method', 'expires', 'filename', 'sizeMax', 'types'] as const
 
-export function signedUrl(grant: Grant, key: Uint8Array): string {
+export function signedUrl(grant: Grant, keys: Keys): string {
   const path = grant.key.split('/').map(encodeURIComponent).join('/')
   const query = parameters.flatMap((name) =>
     grant[name] === undefined ? [] : [`${name}=${encodeURIComponent(grant[name])}`],
   )
-  return `${filesPath}/${path}?${query.join('&')}&signature=${signatureOf(grant, key)}`
+  return `${filesPath}/${path}?${query.join('&')}&signature=${macOf(keys.signing, signedText(grant))}`
 }
 
 /**
@@ -37,7 +36,7 @@ export function signedUrl(grant: Grant, key: Uint8Array): string {
  */
 export function verifiedGrant(
   request: { key: string; method: string; query: Readonly<Record<string, unknown>> },
-  key: Uint8Array,
+  keys: Keys,
   nowMs: number,
 ): Grant {
   const { signature, ...rest } = request.query
@@ -46,7 +45,7 @@ export function verifiedGrant(
     if (!(parameters as readonly string[]).includes(name) || typeof value !== 'string') throw invalid()
   }
   const grant = { ...rest, key: request.key } as unknown as Grant
-  if (typeof signature !== 'string' || !sameText(signature, signatureOf(grant, key))) throw invalid()
+  if (typeof signature !== 'string' || !keyOfMac(keys, signedText(grant), signature)) throw invalid()
   if (!(Number(grant.expires) * 1000 > nowMs)) {
     throw new RungError('FILES_URL_INVALID', 'The URL has expired. Ask for a new one.')
   }
@@ -56,10 +55,9 @@ export function verifiedGrant(
   return grant
 }
 
-/** HMAC-SHA-256 of a JSON list, which separates the values whatever they contain. The first value names the purpose. */
-function signatureOf(grant: Grant, key: Uint8Array): string {
-  const signed = ['rung-files-1', grant.key, ...parameters.map((name) => grant[name] ?? null)]
-  return createHmac('sha256', key).update(JSON.stringify(signed)).digest('base64url')
+/** A JSON list, which separates the values whatever they contain. The first value names the purpose. */
+function signedText(grant: Grant): string {
+  return JSON.stringify(['rung-files-1', grant.key, ...parameters.map((name) => grant[name] ?? null)])
 }
 
 function invalid(): RungError {
@@ -80,15 +78,16 @@ export interface Ticket {
   ifAbsent: boolean
 }
 
-export function signedTicket(ticket: Ticket, key: Uint8Array): string {
+export function signedTicket(ticket: Ticket, keys: Keys): string {
   const text = Buffer.from(JSON.stringify(ticket)).toString('base64url')
-  return `${text}.${ticketSignature(text, key)}`
+  return `${text}.${macOf(keys.signing, signedTicketText(text))}`
 }
 
 /** @throws FILES_URL_INVALID */
-export function verifiedTicket(ticket: string, key: Uint8Array, nowMs: number): Ticket {
+export function verifiedTicket(ticket: string, keys: Keys, nowMs: number): Ticket {
   const [text, signature, ...more] = String(ticket).split('.')
-  if (!text || !signature || more.length > 0 || !sameText(signature, ticketSignature(text, key))) throw ticketInvalid()
+  const isSigned = text && signature && more.length === 0 && keyOfMac(keys, signedTicketText(text), signature)
+  if (!isSigned) throw ticketInvalid()
   const found = JSON.parse(Buffer.from(text, 'base64url').toString()) as Ticket
   if (found.until > nowMs) return found
   throw new RungError('FILES_URL_INVALID', 'The upload has expired. Begin a new one.')
@@ -98,8 +97,4 @@ export function ticketInvalid(): RungError {
   return new RungError('FILES_URL_INVALID', 'This module has not begun the upload. Begin a new one.')
 }
 
-function ticketSignature(text: string, key: Uint8Array): string {
-  return createHmac('sha256', key)
-    .update(JSON.stringify(['rung-upload-1', text]))
-    .digest('base64url')
-}
+const signedTicketText = (text: string) => JSON.stringify(['rung-upload-1', text])

@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { composeMessage, type MessageParts } from '../../engines/smtp/client.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { Html } from '../../kernel/html.ts'
+import type { Keys } from '../../kernel/keys.ts'
 import { type Address, control, domainOf, type Mailbox, parseAddress } from '../../kernel/mail-address.ts'
 import { uuid } from '../../kernel/random.ts'
 import { formatBytes, toBytes } from '../../kernel/units.ts'
@@ -55,7 +56,7 @@ export interface MailSettings {
   transport: MailTransport
   from: Mailbox
   /** Makes message ids, from which the mail's key cannot be guessed. */
-  idKey: Uint8Array
+  idKeys: Keys
   inTransaction(): boolean
 }
 
@@ -70,12 +71,12 @@ const sizeMaxBytes = toBytes('10MiB')
 const subjectCharsMax = 255
 const headerCharsMax = 900
 
-export function createMail({ transport, from, idKey, inTransaction }: MailSettings): MailRoot {
+export function createMail({ transport, from, idKeys, inTransaction }: MailSettings): MailRoot {
   function messageId(module: string, key: string | undefined, sender: Mailbox): string {
     const id =
       key === undefined
         ? uuid()
-        : createHmac('sha256', idKey)
+        : createHmac('sha256', idKeys.signing)
             .update(JSON.stringify([module, key]))
             .digest('hex')
     return `<${id.slice(0, 36)}@${domainOf(sender)}>`

@@ -1,8 +1,7 @@
-import { createHmac, createSecretKey } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { atMost } from '../../kernel/clock.ts'
+import { type Keys, keyOfMac, macOf } from '../../kernel/keys.ts'
 import { covers, formatPlace, furthest, type Place, type Position, parsePlace } from '../../kernel/position.ts'
-import { sameText } from '../../kernel/same-text.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
 import type { Http } from '../http/contract.ts'
@@ -24,7 +23,7 @@ export type PositionTrouble = 'forged' | 'unknown' | 'not-kept'
 
 export interface PositionOptions {
   records: PositionRecords
-  key: Uint8Array
+  keys: Keys
   secure: boolean
   /** Reads may be answered by servers that lag. */
   lags: boolean
@@ -42,13 +41,11 @@ const recordMsMax = 250
  * of their principal counts; that of their credential serves until the principal is known. Sessions have one that have written, and with
  * `readsMove` also those that have read. An answer that caches may keep for all carries none.
  */
-export function carryPositions(http: Http, { records, key, secure, lags, readsMove, trouble }: PositionOptions): void {
+export function carryPositions(http: Http, { records, keys, secure, lags, readsMove, trouble }: PositionOptions): void {
   /** What clients have sent in a cookie. */
   const sent = new WeakMap<Scope, Position>()
   /** What records of principals had. */
   const found = new WeakMap<Scope, Position>()
-  const signingKey = createSecretKey(key) // made once: it takes eight times as long as a signature
-  const sign = (text: string) => createHmac('sha256', signingKey).update(text).digest('base64url')
 
   http.addHook('onRequest', (request, _reply, done) => {
     const scope = currentScope()
@@ -109,7 +106,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, readsMo
   ): Promise<void> {
     const name = cookieNames[currentScope()?.wrote ? 'wrote' : 'read']
     const places = Array.from(position, ([database, place]) => `${database}:${formatPlace(place)}`).join('+')
-    const value = encodeURIComponent(`${places}.${sign(places)}`)
+    const value = encodeURIComponent(`${places}.${macOf(keys.signing, places)}`)
     const flags = `Path=/; Max-Age=${keptMs / 1000}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
     reply.header('set-cookie', `${name}=${value}; ${flags}`)
     const principal = isRecorded ? await principalOrNobody(request) : undefined
@@ -135,7 +132,7 @@ export function carryPositions(http: Http, { records, key, secure, lags, readsMo
     const match = /^([^.]{1,1000})\.([\w-]{43})$/.exec(decoded(value))
     if (!match) return undefined
     const [, places, mac] = match
-    if (!sameText(sign(places!), mac!)) return undefined
+    if (keyOfMac(keys, places!, mac!) === undefined) return undefined
     const position = new Map<string, Place>()
     for (const text of places!.split('+')) {
       const end = text.lastIndexOf(':')

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { systemClock } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { sessionCookieNames } from '../../kernel/http-facts.ts'
+import type { Keys } from '../../kernel/keys.ts'
 import { uuid } from '../../kernel/random.ts'
 import type { Principal } from '../../kernel/scope.ts'
 import { type Duration, toMs } from '../../kernel/units.ts'
@@ -68,7 +69,7 @@ export function cookieSessions(
   http: Http,
   store: SessionStore,
   options: SessionOptions,
-  { key, secure: secureMode }: { key: Uint8Array; secure: boolean },
+  { keys, secure: secureMode }: { keys: Keys; secure: boolean },
 ): Sessions {
   const idleMs = idleMsOf(options)
   const lifetimeMs = toMs(options.lifetime ?? '30d')
@@ -76,7 +77,7 @@ export function cookieSessions(
   const secure = options.secure ?? secureMode
   const name = secure ? sessionCookieNames.secure : sessionCookieNames.plain
   const trusted = new Set(options.origins ?? [])
-  const tokens = sessionTokens(key)
+  const tokens = sessionTokens(keys)
   const byRequest = new WeakMap<FastifyRequest, Promise<KnownSession | undefined>>()
 
   http.addHook('onRequest', (request, _reply, done) => {

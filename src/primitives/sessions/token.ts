@@ -1,6 +1,6 @@
-import { createHash, createHmac, createSecretKey } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
+import { type Keys, keyOfMac, macOf } from '../../kernel/keys.ts'
 import { secret } from '../../kernel/random.ts'
-import { sameText } from '../../kernel/same-text.ts'
 
 /** `<secret>.<signature>`, HMAC-SHA-256. A token without a valid signature is refused without asking the store. */
 const format = /^([\w-]{43})\.([\w-]{43})$/
@@ -13,20 +13,25 @@ export interface Tokens {
   digest(token: string): Buffer | undefined
 }
 
-export function sessionTokens(key: Uint8Array): Tokens {
-  const signingKey = createSecretKey(key) // made once: it takes eight times as long as a signature
-  const mac = (purpose: string, text: string) => createHmac('sha256', signingKey).update(`${purpose} ${text}`).digest()
-  const sign = (body: string) => `${body}.${mac('token', body).toString('base64url')}`
+export function sessionTokens(keys: Keys): Tokens {
+  const sign = (body: string) => `${body}.${macOf(keys.signing, `token ${body}`)}`
+
+  function opened(token: string): { body: string; key: KeyObject } | undefined {
+    const [, body, signature] = format.exec(token) ?? []
+    const key = body && signature ? keyOfMac(keys, `token ${body}`, signature) : undefined
+    return key && { body: body!, key }
+  }
 
   return {
     fresh: () => sign(secret(32)),
-    next: (token) => sign(mac('next', token.slice(0, 43)).toString('base64url')),
+    next(token) {
+      const { body, key } = opened(token)!
+      // From the key that signed the token, not from the one that signs now: while the root is replaced, processes sign with different ones.
+      return sign(macOf(key, `next ${body}`))
+    },
     digest(token) {
-      const [, body, signature] = format.exec(token) ?? []
-      if (!body || !signature) return undefined
-      // As text: two bits of its last letter do not count, so the same bytes have other spellings.
-      if (!sameText(signature, mac('token', body).toString('base64url'))) return undefined
-      return createHash('sha256').update(body).digest()
+      const found = opened(token)
+      return found && createHash('sha256').update(found.body).digest()
     },
   }
 }

@@ -7,6 +7,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { type ErrorCode, isRungError, RungError } from '../../../src/kernel/errors.ts'
+import { keysOf } from '../../../src/kernel/keys.ts'
 import { runInScope, Scope } from '../../../src/kernel/scope.ts'
 import type { Source } from '../../../src/primitives/files/content.ts'
 import { diskFiles } from '../../../src/primitives/files/disk.ts'
@@ -31,7 +32,7 @@ describe('files', () => {
     const { promise: opened, resolve } = Promise.withResolvers<void>()
     removed = withTempDir(async (made) => {
       dir = made
-      root = createFiles(await diskFiles({ folder: path.join(dir, 'files') }), new Uint8Array(32))
+      root = createFiles(await diskFiles({ folder: path.join(dir, 'files') }), keysOf(new Uint8Array(32)))
       files = root.forModule('m')
       resolve()
       await finished

@@ -10,6 +10,7 @@ import { openProxy } from '../../../src/chaos/proxy.ts'
 import { S3Client, S3Failure } from '../../../src/engines/s3/client.ts'
 import { presignedPath, signedHeaders } from '../../../src/engines/s3/signature.ts'
 import { isRungError } from '../../../src/kernel/errors.ts'
+import { keysOf } from '../../../src/kernel/keys.ts'
 import type { FileStore } from '../../../src/primitives/files/contract.ts'
 import { createFiles, type Files } from '../../../src/primitives/files/files.ts'
 import { s3Files } from '../../../src/primitives/files/s3.ts'
@@ -77,7 +78,7 @@ describe('files in an S3 store', { skip: noS3 }, () => {
     url = await s3.bucket('files')
     client = new S3Client(s3AddressOf(url))
     store = await s3Files(s3AddressOf(url), assert.ifError)
-    files = createFiles(store, new Uint8Array(32)).forModule('m')
+    files = createFiles(store, keysOf(new Uint8Array(32))).forModule('m')
   })
   after(async () => {
     client?.close()

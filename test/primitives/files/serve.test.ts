@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import fc from 'fast-check'
+import { keysOf } from '../../../src/kernel/keys.ts'
 import { diskFiles } from '../../../src/primitives/files/disk.ts'
 import { createFiles, type Files } from '../../../src/primitives/files/files.ts'
 import { serveFiles } from '../../../src/primitives/files/serve.ts'
@@ -30,7 +31,7 @@ describe('signed URLs', () => {
   let now = start
   before(async () => {
     dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
-    const root = createFiles(await diskFiles({ folder: dir }), randomBytes(32), clock)
+    const root = createFiles(await diskFiles({ folder: dir }), keysOf(randomBytes(32)), clock)
     files = root.forModule('m')
     await files.put('a/b ä?&#%.bin', bytes)
     await files.put('picture.png', png)
@@ -116,7 +117,7 @@ describe('signed URLs', () => {
   })
 
   it('of one app are worth nothing in another', async () => {
-    const other = createFiles(await diskFiles({ folder: dir }), randomBytes(32), clock).forModule('m')
+    const other = createFiles(await diskFiles({ folder: dir }), keysOf(randomBytes(32)), clock).forModule('m')
     await refused(await get(other.url('picture.png', { expires: '5m' })))
   })
 

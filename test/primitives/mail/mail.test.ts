@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { type ErrorCode, isRungError } from '../../../src/kernel/errors.ts'
 import { html } from '../../../src/kernel/html.ts'
+import { keysOf } from '../../../src/kernel/keys.ts'
 import { parseAddress, parseMailbox } from '../../../src/kernel/mail-address.ts'
 import type { ComposedMail } from '../../../src/primitives/mail/contract.ts'
 import { createMail, type MailMessage } from '../../../src/primitives/mail/mail.ts'
@@ -10,7 +11,7 @@ import { readMessage } from '../../../src/primitives/mail/read-message.ts'
 
 const coded = (code: ErrorCode) => (error: unknown) => isRungError(error, code)
 
-function outbox({ inTransaction = false, idKey = new Uint8Array(32) } = {}) {
+function outbox({ inTransaction = false, idKeys = keysOf(new Uint8Array(32)) } = {}) {
   const sent: ComposedMail[] = []
   const transport = {
     async send(mail: ComposedMail) {
@@ -20,7 +21,7 @@ function outbox({ inTransaction = false, idKey = new Uint8Array(32) } = {}) {
     async close() {},
   }
   const from = { name: 'Shop', address: 'shop@example.org' }
-  const root = createMail({ transport, from, idKey, inTransaction: () => inTransaction })
+  const root = createMail({ transport, from, idKeys, inTransaction: () => inTransaction })
   return { root, mail: root.forModule('shop'), sent, headers: () => readMessage(sent.at(-1)!.content).headers }
 }
 
@@ -36,7 +37,7 @@ describe('mail', () => {
     assert.equal(await idOf({ ...plain, subject: 'Again', key: 'welcome/7' }), first)
     assert.notEqual(await idOf({ ...plain, key: 'welcome/8' }), first)
     assert.notEqual(await idOf({ ...plain, key: 'welcome/7' }, root.forModule('other')), first)
-    const elsewhere = outbox({ idKey: new Uint8Array(32).fill(1) }).mail
+    const elsewhere = outbox({ idKeys: keysOf(new Uint8Array(32).fill(1)) }).mail
     assert.notEqual(await idOf({ ...plain, key: 'welcome/7' }, elsewhere), first)
     assert.notEqual(await idOf(plain), await idOf(plain))
   })
