@@ -23,6 +23,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   topology: () => import('./topology.ts'),
   settings: () => import('./settings.ts'),
   secret: () => import('./secret.ts'),
+  certs: () => import('./certs.ts'),
   migrate: () => import('./migrate.ts'),
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),

@@ -1,12 +1,13 @@
 import path from 'node:path'
 import type { ScalingStatus } from '../fleet/autoscaler.ts'
+import { type CertificateFacts, daysLeft } from '../fleet/certificate.ts'
 import { type Figures, figuresOf } from '../fleet/figures.ts'
 import { type FleetState, noQuota } from '../fleet/state.ts'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
-import { cutStart, tableLines } from './table.ts'
+import { cutStart, second, tableLines } from './table.ts'
 
 const ps: Command = {
   name: 'ps',
@@ -37,10 +38,11 @@ const ps: Command = {
       ? found
       : { ...found, parts: found.parts.map((part): Row => ({ ...part, ...figures?.get(part.name) })) }
     if (!status.running) return result(status, () => out.line(`Nothing runs here (${place}).`), 1)
-    return result(status, ({ pid, rung, url, parts, cpuQuota, scaling }) => {
+    return result(status, ({ pid, rung, url, parts, certificate, cpuQuota, scaling }) => {
       if (parts.length === 0) return out.line(`"rung up" is starting here (${place}), process ${pid}`)
       out.line(pid === undefined ? `rung start  ${place}` : `rung ${rung}  ${url}  supervisor ${pid}`)
       for (const line of linesOf(parts, dataDir)) out.line(line)
+      if (certificate) for (const line of certificateLines(certificate)) out.line(line)
       if (cpuQuota) out.line(quotaLine(cpuQuota))
       for (const [role, now] of Object.entries(scaling ?? {})) out.line(scalingLine(role, now!))
     })
@@ -100,6 +102,15 @@ function linesOf(rows: readonly Row[], dataDir: string): string[] {
   const cells = [shown.map(({ head }) => head), ...rows.map((row) => shown.map(({ cell }) => cell(row)))]
   const widths = shown.map(({ width }) => width)
   return [...tableLines(widths, cells, gap), ...troubles.map((text) => cutStart(text, 400))]
+}
+
+/** Also of `rung certs`. */
+export function certificateLines({ problem, ...facts }: CertificateFacts & { problem?: string | undefined }): string[] {
+  const days = daysLeft(facts, systemClock.now())
+  const soon = days === undefined ? '' : days < 0 ? ' IT IS OVER: renew it.' : ` It ends in ${days} days: renew it.`
+  const names = facts.names.slice(0, 3).join(', ') + (facts.names.length > 3 ? ' …' : '')
+  const lines = [`certificate of ${names}, until ${second(facts.endsAt).slice(0, 16)} UTC.${soon}`]
+  return problem === undefined ? lines : [...lines, `certificate: ${problem}`]
 }
 
 function quotaLine({ cores, problem }: NonNullable<FleetState['cpuQuota']>): string {

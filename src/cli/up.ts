@@ -8,8 +8,9 @@ import { openCpuQuota } from '../engines/process/cpu-quota.ts'
 import { claim } from '../engines/process/pid-file.ts'
 import { makeDir } from '../engines/process/server-process.ts'
 import { autoscale } from '../fleet/autoscale.ts'
+import { type Certificate, keepCertificate, readCertificate } from '../fleet/certificate.ts'
 import type { Planned } from '../fleet/change.ts'
-import { openControl } from '../fleet/control.ts'
+import { type ControlRequest, openControl } from '../fleet/control.ts'
 import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
@@ -64,6 +65,7 @@ const up: Command = {
       'nodes',
       'http.host',
       'http.port',
+      'tls',
       'data.url',
       'data.readUrls',
       'data.replicas',
@@ -96,12 +98,14 @@ const up: Command = {
       }
       await forgetReleases(dataDir, [book.present])
       await undoLeft(dataDir) // a fault may have outlived a machine
-      const planned = planFor(appFile, input)
+      const files = certificateFiles(settings, cwd)
+      const entry: Entry = { certificate: files && (await readCertificate(files)) }
+      const planned = planFor(appFile, input, entry)
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
       void noteKept(appFile, deployment.topology.processes, input)
       noteMany(deployment.topology, input.out)
-      const fleet = await run({ plan, deployment, settings, planner, book }, { appFile, dataDir, rung }, input)
+      const fleet = await run({ plan, deployment, settings, planner, book, entry }, { appFile, dataDir, rung }, input)
       const code = stopped(fleet)
       try {
         await fleet.ready
@@ -139,11 +143,17 @@ interface First {
   settings: LoadedSettings
   planner: Planner
   book: ReleaseBook
+  entry: Entry
+}
+
+/** Plans take the certificate from here. */
+interface Entry {
+  certificate: Certificate | undefined
 }
 
 /** Supervises the parts, keeps the file that `rung ps` reads, and lets other commands change the fleet. */
 async function run(
-  { plan, deployment: { topology }, settings, planner, book }: First,
+  { plan, deployment: { topology }, settings, planner, book, entry }: First,
   { appFile, dataDir, rung }: { appFile: string; dataDir: string; rung: string | undefined },
   input: Input,
 ): Promise<Fleet> {
@@ -169,6 +179,7 @@ async function run(
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
     scaling: scaling.status(),
+    ...(certificate && { certificate: { ...certificate.now.facts, problem: certificate.problem } }),
     ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
     parts: supervisor.parts.map(({ part, state }) => {
       const { address, log, zone } = part
@@ -227,7 +238,28 @@ async function run(
     cores: quota.problem === undefined ? Math.min(1, cores ?? 1) : 1,
     note: (text) => out.note(partLine('scaling', text)),
   })
-  const closeControl = await openControl(dataDir, scaling.handle)
+  const files = certificateFiles(settings, input.cwd)
+  const certificate =
+    files &&
+    keepCertificate(files, entry.certificate!, {
+      async use(next) {
+        const before = entry.certificate
+        entry.certificate = next
+        await live({ command: 'renew' }, () => {}).catch((error) => {
+          entry.certificate = before
+          throw error
+        })
+      },
+      note: (text) => notePart('certificate', text),
+    })
+  async function handle(request: ControlRequest, note: (text: string) => void): Promise<unknown> {
+    if (request.command !== 'renew') return scaling.handle(request, note)
+    if (!certificate) throw new RungError('COMMAND_INVALID', 'This fleet has no certificate. Set RUNG_TLS_CERT.')
+    await certificate.renew().finally(writer.changed)
+    return certificate.now.facts
+  }
+  const closeControl = await openControl(dataDir, handle)
+  const stopWatching = certificate?.watch(writer.changed)
   scaling.start()
   const stopShortening = keepLogsShort(() => supervisor.parts.map(({ part: { log } }) => log))
   let stopping = false
@@ -238,9 +270,11 @@ async function run(
     stop() {
       stopping = true
       stopShortening()
+      const watched = stopWatching?.()
       const scaled = scaling.stop()
       return supervisor.stop().finally(async () => {
         await scaled
+        await watched
         await failover.stop()
         await closeControl()
         await quota.close()
@@ -298,7 +332,7 @@ function checkEngines({ parts }: Deployment): void {
 type Planner = (deployment: Deployment, settings: LoadedSettings, held?: Plan) => Promise<Plan>
 
 /** Plans on this machine. Checks every value that a process of the app will read before anything is started. */
-function planFor(appFile: string, { env, cwd }: Input): Planner {
+function planFor(appFile: string, { env, cwd }: Input, tls: Entry): Planner {
   const secrets = new Map<string, string>()
   let entry: number | undefined
   return async (deployment, settings, held) => {
@@ -313,6 +347,7 @@ function planFor(appFile: string, { env, cwd }: Input): Planner {
       entry: { host, port: entry },
       ports: await freePorts(dataDir, portsNeeded(deployment), taken),
       ...(held && { held }),
+      pem: tls.certificate?.pem,
       roots: await rootsOf({ ...settings.values.process, dataDir }),
       secretOf(part) {
         if (!secrets.has(part)) secrets.set(part, secret())
@@ -322,6 +357,10 @@ function planFor(appFile: string, { env, cwd }: Input): Planner {
     for (const part of plan.parts) if (part.kind === 'app') readBindings(part.env, cwd)
     return plan
   }
+}
+
+function certificateFiles({ values: { tls } }: LoadedSettings, cwd: string) {
+  return tls.cert === undefined ? undefined : { cert: path.resolve(cwd, tls.cert), key: path.resolve(cwd, tls.key!) }
 }
 
 /** Writes into the log of the part why it was restarted: a killed process could not. */

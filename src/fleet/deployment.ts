@@ -58,8 +58,14 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
       `The number of web processes changes only behind a balancer. Set ${waysToSet('balancer')} to on, or give one number.`,
     )
   }
+  if (topology.tls && topology.edge.engine === 'none' && topology.balancer.engine === 'none') {
+    throw new RungError(
+      'CONFIG_INVALID',
+      `TLS ends at the edge or at the balancer, and here is neither. Set ${waysToSet('edge')} to on, or ${waysToSet('balancer')}.`,
+    )
+  }
   const { host, port } = topology.http
-  const entry = `${host}:${port}`
+  const entry = `${topology.tls ? 'https://' : ''}${host}:${port}`
   const used = engines.filter((engine) => engine.use(topology) !== 'none')
   const isManaged = (engine: Engine) => engine.use(topology) === 'managed'
   const managed = (side: Engine['side']) => used.filter((engine) => engine.side === side && isManaged(engine))

@@ -221,6 +221,21 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     return { restarted: rolled.map((one) => one.name) }
   }
 
+  /** Plans anew, and changes the entry only: it takes its certificate without a restart. */
+  async function renew(): Promise<unknown> {
+    const before = now
+    const { plan } = await replan(countsOf(before.topology), before)
+    const [entry] = plan.parts // the outermost
+    const parts = before.plan.parts.map((one) => (one.name === entry!.name ? entry! : one))
+    try {
+      await use({ ...before, plan: { ...before.plan, parts } })
+    } catch (error) {
+      await use(before).catch(() => {}) // its cause is told
+      throw error
+    }
+    return {}
+  }
+
   function kill(name: string, sure: boolean): unknown {
     const found = part(name)
     if (!found) throw unknownPart(now.plan, name)
@@ -272,6 +287,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
       await supervisor.ready
       if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
       if (request.command === 'reload') return await reload(note)
+      if (request.command === 'renew') return await renew()
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
     } catch (cause) {
       if (!supervisor.over.aborted) throw cause

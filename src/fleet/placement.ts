@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
-import type { Engine, EngineEvents, PlacedEngine, RunningPart } from '../engines/process/engine.ts'
+import type { Engine, EngineEvents, PlacedEngine, RunningPart, Tls } from '../engines/process/engine.ts'
 import { underFakeClock } from '../engines/process/fake-clock.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
 import { environmentOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
@@ -78,6 +78,8 @@ export interface Site {
   readonly ports: readonly number[]
   /** What the parts that run already have. */
   readonly held?: Pick<Plan, 'ports' | 'zones'>
+  /** The certificate and its key, if clients connect by https. */
+  readonly pem?: string | undefined
   /** The root of all keys, and those that are accepted besides. */
   readonly roots: { readonly root: string; readonly also: readonly string[] }
   /** Returns a random secret for a part. */
@@ -163,6 +165,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
       dirFor: (socket) => dirFor(site, name, socket),
       ports: ports.get(name)!,
       listen: listens.get(name) ?? entry,
+      tls: name === fronts[0]?.name ? tlsOf(values, site) : undefined,
       upstreams:
         engine.side === 'front' && next
           ? [{ name: next.name, address: addressOf(listens.get(next.name)!) }]
@@ -175,7 +178,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   const shared: Env = {
     ...inherited,
-    ...environmentOf(given),
+    ...environmentOf(given, (one) => !one.startsWith('tls.')), // they do not speak TLS themselves
     ...joined([...placed.values()].map(({ where }) => where.environment)),
     ...(topology.archived && { RUNG_BACKUP_DIR: undefined }), // the archiver alone archives
     RUNG_CONFIG: noConfig,
@@ -183,6 +186,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_DATA: dataDir,
     RUNG_SECRET: site.roots.root,
     ...(site.roots.also.length > 0 && { RUNG_SECRET_ALSO: site.roots.also.join(',') }),
+    ...(values.tls.acmeDir !== undefined && { RUNG_ACME_DIR: path.resolve(app.cwd, values.tls.acmeDir) }),
     RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }
 
@@ -257,7 +261,17 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
         },
       }))
   }
-  return { url: `http://${addressOf(entry)}`, parts: running.flatMap(partsOf), ports: taken, zones }
+  return {
+    url: `${topology.tls ? 'https' : 'http'}://${addressOf(entry)}`,
+    parts: running.flatMap(partsOf),
+    ports: taken,
+    zones,
+  }
+}
+
+function tlsOf({ tls }: Settings['values'], { pem }: Site): Tls | undefined {
+  const { plainPort, hstsDays, acmeDir } = tls
+  return pem === undefined ? undefined : { pem, plainPort, hstsDays, acme: acmeDir !== undefined }
 }
 
 /** Variables with a list, to which several engines contribute. */

@@ -1,6 +1,7 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { ownerOf } from '../engines/process/pid-file.ts'
 import type { ScalingStatus } from './autoscaler.ts'
+import type { CertificateFacts } from './certificate.ts'
 import { fleetDir } from './placement.ts'
 import type { PartState } from './supervisor.ts'
 
@@ -16,6 +17,8 @@ export interface FleetState {
   stopTimeoutMs: number
   /** The CPU cores of each process of the app, and why they are not limited to them. */
   cpuQuota?: { cores: number; problem?: string }
+  /** The certificate of the entry, and why its files cannot be used any more. */
+  certificate?: CertificateFacts & { problem?: string | undefined }
   /** Roles whose number of processes the autoscaler finds. */
   scaling?: Readonly<Partial<Record<string, ScalingStatus>>>
   parts: (PartState & { address: string; log: string; zone?: string | undefined; build?: string | undefined })[]

@@ -13,6 +13,7 @@ export const errorCodes = {
   APP_NOT_FOUND: { status: 500, title: 'The app file cannot be loaded' },
   ENGINE_MISSING: { status: 500, title: 'A program that this topology needs is not installed' },
   ENGINE_START_FAILED: { status: 500, title: 'An engine did not start' },
+  CERTIFICATE_INVALID: { status: 500, title: 'The certificate cannot be used' },
   PORT_IN_USE: { status: 500, title: 'The port is in use' },
   DATA_DIR_IN_USE: { status: 500, title: 'Another process runs on this data directory' },
   DATA_DIR_UNWRITABLE: { status: 500, title: 'The data directory is not writable' },

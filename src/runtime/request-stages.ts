@@ -4,6 +4,7 @@ import type { Keys } from '../kernel/keys.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
 import type { FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
+import { answerChallenges } from '../primitives/http/acme.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { tellEdge } from '../primitives/http/edge-terms.ts'
 import { type SheddingOptions, shedRequests } from '../primitives/http/shedding.ts'
@@ -130,6 +131,12 @@ export const requestStages: readonly RequestStage[] = [
     name: 'idempotency',
     add({ app, http, primitives: { stores } }) {
       idempotentRoutes(http, (name) => stores.named(name)?.records, app.idempotency, stores.main.database)
+    },
+  },
+  {
+    name: 'challenges of ACME',
+    add({ bindings, http }) {
+      if (bindings.acmeDir !== undefined) answerChallenges(http, bindings.acmeDir)
     },
   },
   {

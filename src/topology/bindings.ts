@@ -29,6 +29,8 @@ export interface Bindings extends ToolBindings {
     /** Proxies whose `X-Forwarded-For` is trusted, besides those that the app names. */
     readonly trustProxy: readonly string[]
   }
+  /** The folder with the challenges of an ACME client; absolute. */
+  readonly acmeDir: string | undefined
   readonly cache: {
     readonly enabled: boolean
     /** Size of this process's memory layer. */
@@ -135,6 +137,11 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
       `Rung ${topology.rung} needs Redis. Start everything with "rung up", or set ${waysToSet('cache.url')}, or set RUNG_TOPOLOGY=1k.`,
     )
   }
+  if (topology.tls) {
+    throw invalid(
+      `One process alone does not speak TLS. Start everything with "rung up" and RUNG_EDGE=on or RUNG_BALANCER=on, or unset ${settings.given.get('tls.cert')!.called}.`,
+    )
+  }
   // A worker answers only for health and metrics, and leaves the port of the file and the rung to the web process.
   const ownPort = process.role !== 'worker' || (given.has('http.port') && given.get('http.port')!.from !== 'file')
   return {
@@ -144,6 +151,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     build: process.build,
     inFleet: process.supervisor !== undefined,
     http: { ...values.http, port: ownPort ? values.http.port : 0 },
+    acmeDir: values.tls.acmeDir === undefined ? undefined : path.resolve(cwd, values.tls.acmeDir),
     cache: {
       enabled: cache.enabled === 'on',
       memoryBytesMax: topology.cache.memoryBytesMax,

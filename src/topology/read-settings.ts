@@ -155,7 +155,15 @@ export function waysToSet(path: string): string {
   return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
 }
 
-function checkTogether({ cdn, data, mail, process }: Values): void {
+function checkTogether({ cdn, data, http, mail, process, tls }: Values): void {
+  if ((tls.cert === undefined) !== (tls.key === undefined)) {
+    const missing = tls.cert === undefined ? 'tls.cert' : 'tls.key'
+    throw invalid(`TLS needs a certificate and its key. Set ${waysToSet(missing)}.`)
+  }
+  if (tls.cert === undefined && tls.plainPort !== undefined)
+    throw invalid(`A second port is for clients of an app with TLS. Set ${waysToSet('tls.cert')}.`)
+  if (tls.plainPort === http.port)
+    throw invalid(`Port ${http.port} cannot be for http and https. Set ${waysToSet('http.port')}, for example to 443.`)
   if (data.url === undefined && data.readUrls.length > 0)
     throw invalid(`Replicas need the URL of their primary. Set ${waysToSet('data.url')}.`)
   if (cdn.name === undefined && (cdn.id !== undefined || cdn.url !== undefined))

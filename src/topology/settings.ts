@@ -177,6 +177,34 @@ export const settings = {
       help: 'Proxies whose X-Forwarded-For is trusted, besides those that the app names.',
     }),
   },
+  /** At the edge, otherwise at the balancer. */
+  tls: {
+    cert: setting(text(Boolean, 'name a file', 'file'), {
+      env: 'RUNG_TLS_CERT',
+      outside: true,
+      help: 'The certificate of rung up and the certificates of its issuers, as PEM: clients then connect by https.',
+    }),
+    key: setting(text(Boolean, 'name a file', 'file'), {
+      env: 'RUNG_TLS_KEY',
+      outside: true,
+      help: 'The key of that certificate, as PEM without a passphrase.',
+    }),
+    plainPort: setting(whole(1, 65_535), {
+      env: 'RUNG_PLAIN_PORT',
+      outside: true,
+      help: 'A second port, usually 80, on which rung up leads clients of plain http to https.',
+    }),
+    hstsDays: setting(whole(0, 3_650), {
+      env: 'RUNG_HSTS_DAYS',
+      default: 0,
+      help: 'For so many days browsers refuse plain http and wrong certificates (HSTS). It cannot be taken back.',
+    }),
+    acmeDir: setting(text(Boolean, 'name a folder', 'folder'), {
+      env: 'RUNG_ACME_DIR',
+      outside: true,
+      help: 'The folder in which an ACME client puts its challenges: that of certbot --webroot.',
+    }),
+  },
   data: {
     url: setting(url(isPostgresUrl, postgresForm), {
       env: 'DATABASE_URL',

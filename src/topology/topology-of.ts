@@ -31,6 +31,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     mail: { engine: values.mail.url === undefined ? 'eml' : 'smtp' },
     archived: data.url === undefined && values.backup.dir !== undefined,
     http: { host: http.host, port: http.port },
+    tls: values.tls.cert !== undefined,
     processes: processesOf(preset, values.processes),
     scaling: scalingOf(values.processes),
     nodes: values.nodes,

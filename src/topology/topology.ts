@@ -19,6 +19,8 @@ export interface Topology {
   readonly archived: boolean
   /** Where clients connect: the edge, otherwise the balancer, otherwise the one process that answers. */
   readonly http: { readonly host: string; readonly port: number }
+  /** Whether clients connect by https. */
+  readonly tls: boolean
   /** Number of processes of each role. */
   readonly processes: Readonly<Record<Role, number>>
   /** Processes whose number is found by the autoscaler; `processes` has the least. */

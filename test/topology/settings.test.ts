@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { after, describe, it } from 'node:test'
 import { defineTopology } from 'rung'
 import { deploymentOf } from '../../src/fleet/deployment.ts'
 import { engines } from '../../src/fleet/engines.ts'
 import { bindingsOf } from '../../src/topology/bindings.ts'
 import { rungs } from '../../src/topology/catalog.ts'
+import { settingsInForce } from '../../src/topology/in-force.ts'
 import {
   allSettings,
   environmentOf,
@@ -12,6 +16,7 @@ import {
   readGiven,
   readSettings,
   type Sources,
+  withoutSettings,
 } from '../../src/topology/read-settings.ts'
 import { text, whole } from '../../src/topology/setting-types.ts'
 import { setting } from '../../src/topology/settings.ts'
@@ -19,6 +24,95 @@ import { databaseConnections, poolerConnections } from '../../src/topology/topol
 import { topologyOf as topologyFrom } from '../../src/topology/topology-of.ts'
 
 const topologyOf = (sources: Sources) => topologyFrom(readSettings(sources))
+
+describe('a secret', () => {
+  const dir = mkdtempSync(path.join(tmpdir(), 'rung-test-'))
+  after(() => rmSync(dir, { recursive: true }))
+  const file = (name: string, content: string) => {
+    writeFileSync(path.join(dir, name), content)
+    return path.join(dir, name)
+  }
+
+  it('may be in a file, whatever the setting is', () => {
+    const secret = 's'.repeat(48)
+    const env = {
+      RUNG_SECRET_FILE: file('secret', `${secret}\n`),
+      DATABASE_URL_FILE: file('url', 'postgres://me:pw@db/app'),
+      DATABASE_READ_URL_FILE: file('urls', 'postgres://a/b, postgres://c/d\n'),
+      RUNG_REDIS_URL_FILE: '',
+    }
+    const { values, given } = readSettings({ env })
+    assert.deepEqual([values.process.secret, values.data.url], [secret, 'postgres://me:pw@db/app'])
+    assert.deepEqual(values.data.readUrls, ['postgres://a/b', 'postgres://c/d'])
+    assert.equal(given.get('data.url')!.called, 'DATABASE_URL_FILE')
+    assert.deepEqual(withoutSettings({ ...env, PATH: '/bin' }), { PATH: '/bin' })
+  })
+
+  it('is refused where its file cannot be read, is empty or wrong, and is never shown', () => {
+    const cases: [env: Record<string, string>, says: RegExp][] = [
+      [{ RUNG_SECRET_FILE: '/nowhere' }, /^RUNG_SECRET_FILE names a file that cannot be read: ENOENT.*'\/nowhere'/],
+      [{ RUNG_SECRET_FILE: file('empty', ' \n') }, /^RUNG_SECRET_FILE names .*empty, which is empty\. Write/],
+      [{ RUNG_SECRET_FILE: file('short', 'hidden') }, /^RUNG_SECRET_FILE must have at least 32 char.*not shown here/],
+      [{ RUNG_SECRET_FILE: '/a', RUNG_SECRET: 's'.repeat(40) }, /^RUNG_SECRET and RUNG_SECRET_FILE are both set\./],
+      [{ RUNG_WEB_FILE: '/a' }, /^RUNG_WEB_FILE is not a setting\./],
+      [{ RUNG_SECRT_FILE: '/a' }, /^RUNG_SECRT_FILE is not a setting\. Write RUNG_SECRET_FILE\.$/],
+      [{ RUNG_SECRET_ALSO: `${'a'.repeat(40)}@2027-02-31x` }, /^RUNG_SECRET_ALSO must be a list of roots/],
+      [{ RUNG_SECRET_ALSO: `${'a'.repeat(40)}@2027-13-01` }, /^RUNG_SECRET_ALSO must be a list of roots/],
+    ]
+    for (const [env, message] of cases) {
+      assert.throws(() => readSettings({ env }), { code: 'CONFIG_INVALID', message }, JSON.stringify(env))
+    }
+  })
+})
+
+describe('TLS', () => {
+  const files = { RUNG_TLS_CERT: 'c.pem', RUNG_TLS_KEY: 'k.pem' }
+  it('needs a certificate with its key, and something that speaks it', () => {
+    const cases: [env: Record<string, string>, says: RegExp][] = [
+      [{ RUNG_TLS_CERT: 'c.pem' }, /Set tls\.key in rung\.config\.ts, or RUNG_TLS_KEY\.$/],
+      [{ RUNG_TLS_KEY: 'k.pem' }, /Set tls\.cert in rung\.config\.ts, or RUNG_TLS_CERT\.$/],
+      [{ RUNG_PLAIN_PORT: '80' }, /^A second port is for clients of an app with TLS\. Set tls\.cert/],
+      [{ ...files, PORT: '80', RUNG_PLAIN_PORT: '80' }, /^Port 80 cannot be for http and https\./],
+      [files, /^TLS ends at the edge or at the balancer, and here is neither\. Set edge /],
+    ]
+    for (const [env, message] of cases) {
+      assert.throws(() => deploymentOf(readSettings({ env }), engines), { code: 'CONFIG_INVALID', message })
+    }
+    assert.throws(
+      () => bindingsOf(readSettings({ env: files }), '/'),
+      /^RungError: One process alone does not speak TLS/,
+    )
+    for (const env of [{ RUNG_EDGE: 'on' }, { RUNG_BALANCER: 'on' }, { RUNG_TOPOLOGY: '10k' }]) {
+      assert.ok(topologyOf({ env: { ...files, ...env } }).tls)
+      deploymentOf(readSettings({ env: { ...files, ...env } }), engines)
+    }
+  })
+})
+
+describe('the settings in force', () => {
+  it('come from an option, the environment, the file, the rung, the mode, or are defaults; secrets are hidden', () => {
+    const env = { RUNG_SECRET: 's'.repeat(40), RUNG_REDIS_URL: 'redis://:pw@r', LOG_LEVEL: 'warn', NODE_ENV: 'test' }
+    const file = { limits: 'on', data: { lagMsMax: 1_000 } }
+    const all = settingsInForce(readSettings({ file, env, options: { rung: '100k', port: '8080' } }))
+    const of = (name: string) => {
+      const { value, hidden, from, called } = all.find(({ setting }) => setting === name)!
+      return [value, hidden, from, called]
+    }
+    assert.equal(all.length, allSettings.size)
+    assert.deepEqual(of('http.port'), ['8080', false, 'option', '--port'])
+    assert.deepEqual(of('log.level'), ['warn', false, 'environment', 'LOG_LEVEL'])
+    assert.deepEqual(of('data.lagMsMax'), ['1000', false, 'file', 'data.lagMsMax of rung.config.ts'])
+    assert.deepEqual(of('data.replicas'), ['2', false, 'rung', null])
+    assert.deepEqual(of('processes.web'), ['3', false, 'rung', null])
+    assert.deepEqual(of('shedding'), ['off', false, 'mode', null])
+    assert.deepEqual(of('limits'), ['on', false, 'file', 'limits of rung.config.ts'])
+    assert.deepEqual(of('backup.keep'), ['7', false, 'default', null])
+    assert.deepEqual(of('data.url'), [null, false, 'default', null])
+    assert.deepEqual(of('process.secret'), [null, true, 'environment', 'RUNG_SECRET'])
+    assert.deepEqual(of('cache.url'), [null, true, 'environment', 'RUNG_REDIS_URL'])
+    assert.doesNotMatch(JSON.stringify(all), /sssss|pw@/)
+  })
+})
 
 describe('the topology of an app', () => {
   it('is that of the rung where nothing is said', () => {

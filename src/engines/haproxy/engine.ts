@@ -1,4 +1,4 @@
-import { type Engine, stateOf } from '../process/engine.ts'
+import { type Engine, stateOf, type Tls } from '../process/engine.ts'
 import { logFileOf } from '../process/server-process.ts'
 import { adminSocketLongest, haproxyPackages } from './recipe.ts'
 import { haproxyProblem, installedHaproxy, startBalancer } from './server.ts'
@@ -16,9 +16,10 @@ export const haproxy: Engine = {
   },
   use: ({ balancer }) => (balancer.engine === 'haproxy' ? 'managed' : 'none'),
   describe: ({ edge }, entry) => `HAProxy, the balancer, ${edge === 'on' ? 'behind the edge' : `at ${entry}`}`,
-  place({ dirFor, listen, upstreams, topology }) {
+  place({ dirFor, listen, tls, upstreams, topology }) {
     const dir = dirFor(adminSocketLongest)
-    const options = { dir, listen, isEntry: topology.edge.engine === 'none', servers: upstreams }
+    const isEntry = topology.edge.engine === 'none'
+    const options = { dir, listen, isEntry, servers: upstreams, ...(tls && { tls }) }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,
@@ -27,7 +28,11 @@ export const haproxy: Engine = {
       environment: {},
       async start({ requestTimeoutMs }) {
         const server = await startBalancer({ ...options, requestTimeoutMs })
-        return { ...server, answers: server.isHealthy }
+        return {
+          ...server,
+          answers: server.isHealthy,
+          ...(tls && { update: (changed: { tls?: Tls }) => server.useCertificate(changed.tls!.pem) }),
+        }
       },
     }
   },

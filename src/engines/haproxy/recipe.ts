@@ -1,5 +1,6 @@
-import { requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
+import { acmePath, requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
 import { edgeRefusals } from '../nginx/edge-terms.ts'
+import { hstsHeader, type Tls, tlsCiphers } from '../process/engine.ts'
 
 /** How to run HAProxy as the balancer over the processes that answer requests. Pure. */
 export const haproxyLeast = '2.4'
@@ -14,6 +15,10 @@ export const haproxyPackages = {
 
 /** The backend in commands of the runtime API: `set server app/web-2 state drain`. */
 export const backend = 'app'
+/** The certificate and the key, whose path is also their name in the runtime API. */
+export const pemFile = 'entry.pem'
+/** A command of the runtime API must fit into a buffer. */
+export const pemBytesMax = 30_000
 /** The socket of the runtime API. HAProxy binds it under a longer name first. */
 export const adminSocket = 'admin.sock'
 export const adminSocketLongest = `${adminSocket}.0123456789.tmp`
@@ -24,6 +29,8 @@ export interface HaproxySettings {
   listen: { host: string; port: number }
   /** Whether clients connect to it. Otherwise the page cache does, whose `X-Forwarded-*` it passes on. */
   isEntry: boolean
+  /** Clients connect by https. Only for the entry. */
+  tls?: Tls | undefined
   /** The processes that answer requests. */
   servers: readonly { readonly name: string; readonly address: string }[]
   threads: number
@@ -114,11 +121,13 @@ function answerTimeoutMs({ requestTimeoutMs }: Pick<HaproxySettings, 'requestTim
  * - Clients cannot forge `X-Forwarded-*`: as the entry HAProxy sets them; behind the page cache they are the page cache's.
  * - Nothing is buffered: uploads, streams and 1xx answers pass through. A buffer takes all headers that the app accepts (16 KiB).
  * - HTTP/2 without TLS is refused: Rung's own server does not have it either, and its translation is a way to smuggle requests.
+ * - A certificate is replaced by the runtime API, without a reload. There are no tickets of TLS: their key would stay the same as long as
+ *   HAProxy runs.
  * - Its own refusals have the form of the app's. Behind the page cache they tell it how to answer (`X-Accel-Redirect`), since it knows
  *   the app's wording.
  */
 export function haproxyConfig(settings: HaproxySettings): string {
-  const { dir, listen, isEntry } = settings
+  const { dir, listen, isEntry, tls } = settings
   const host = listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)
   return `\
 global
@@ -131,7 +140,7 @@ global
   tune.bufsize 32768
   tune.maxrewrite 2048
   tune.http.maxhdr 256
-
+${tls ? tlsDefaults : ''}
 defaults
   mode http
   option http-keep-alive
@@ -147,9 +156,11 @@ defaults
   timeout check 2s
 ${refusals(isEntry)}
 frontend entry
-  bind ${host}:${listen.port}
-${isEntry ? forwarded : ''}\
+  bind ${host}:${listen.port}${tls ? ` ssl crt ${quote(`${dir}/${pemFile}`)} alpn h2,http/1.1` : ''}
+${isEntry ? forwarded(tls ? 'https' : 'http') : ''}\
+${tls ? hstsLine(tls) : ''}\
   default_backend ${backend}
+${tls?.plainPort === undefined ? '' : plainFrontend(tls, `${host}:${tls.plainPort}`, listen.port)}\
 
 backend ${backend}
   log global
@@ -171,9 +182,32 @@ ${settings.servers
 `
 }
 
-const forwarded = `\
+const tlsDefaults = `\
+  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+  ssl-default-bind-ciphers ${tlsCiphers}
+`
+
+function hstsLine(tls: Tls): string {
+  const hsts = hstsHeader(tls)
+  return hsts === undefined ? '' : `  http-after-response set-header Strict-Transport-Security "${hsts}"\n`
+}
+
+/** Clients of plain http are led to https, with their method and body. */
+function plainFrontend({ acme }: Tls, listen: string, port: number): string {
+  const target = `https://%[var(txn.host)]${port === 443 ? '' : `:${port}`}%[pathq]`
+  return `
+frontend plain
+  bind ${listen}
+${forwarded('http')}\
+  http-request set-var(txn.host) req.hdr(host),regsub(:[0-9]+$,)
+  http-request redirect location ${target} code 308${acme ? ` unless { path_beg ${acmePath} }` : ''}
+  default_backend ${backend}
+`
+}
+
+const forwarded = (scheme: 'http' | 'https') => `\
   http-request set-header X-Forwarded-For %[src]
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto ${scheme}
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   http-request del-header Forwarded
   http-request del-header X-Rung-Page

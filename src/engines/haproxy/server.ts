@@ -17,6 +17,8 @@ import {
   haproxyLeast,
   haproxyVersion,
   haproxyVersionFlag,
+  pemBytesMax,
+  pemFile,
   serverIn,
   serverPaths,
 } from './recipe.ts'
@@ -52,6 +54,8 @@ export interface BalancerServer extends ServerProcess {
   ask(command: string): Promise<string>
   isHealthy(withinMs?: number): Promise<boolean>
   readonly balancing: Balancing
+  /** Uses another certificate and key for new connections. @throws CERTIFICATE_INVALID */
+  useCertificate(pem: string): Promise<void>
 }
 
 const threadsMax = 4
@@ -101,23 +105,42 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
     launcher,
     async prepare() {
       await rm(socket, { force: true })
-      await writeFile(configFile, haproxyConfig(settings), { mode: 0o600 })
-      if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
+      const files = [[configFile, haproxyConfig(settings)] as const]
+      if (settings.tls) files.push([path.join(dir, pemFile), settings.tls.pem])
+      for (const [file, text] of files) {
+        await writeFile(file, text, { mode: 0o600 })
+        if (launcher.uid !== undefined) await chown(file, launcher.uid, launcher.gid!)
+      }
     },
     isReady: (pid) => answers(pid),
     stopSignal: 'SIGUSR1', // finishes requests in progress
     stopTimeoutMs: settings.requestTimeoutMs + 5_000, // HAProxy itself waits as long as a request may take
-    address: `port ${listen.port}`,
+    address:
+      settings.tls?.plainPort === undefined ? `port ${listen.port}` : `ports ${listen.port}, ${settings.tls.plainPort}`,
   })
   return {
     ...server,
-    url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
+    url: `${settings.tls ? 'https' : 'http'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
     version: installed.version,
     ask: (command) => askHaproxy(socket, command),
     stop: () => server.stop().finally(() => rm(socket, { force: true })), // HAProxy leaves it
     isHealthy: (withinMs) => answers(server.pid, withinMs).catch(() => false),
     balancing: balancingOf(settings, (command) => askHaproxy(socket, command)),
+    useCertificate: (pem) => useCertificate(pem, path.join(dir, pemFile), (command) => askHaproxy(socket, command)),
   }
+}
+
+/** Both commands or none: HAProxy takes the new certificate only once it has found that certificate and key belong together. */
+async function useCertificate(pem: string, name: string, ask: (command: string) => Promise<string>): Promise<void> {
+  const refuse = (why: string) =>
+    new RungError('CERTIFICATE_INVALID', `HAProxy refuses the certificate: ${why}. It goes on with the one before.`)
+  if (Buffer.byteLength(pem) > pemBytesMax) throw refuse(`it has more than ${pemBytesMax} bytes`)
+  const said = await ask(`set ssl cert ${name} <<\n${pem.trim()}\n`)
+  if (!/^Transaction (created|updated)/.test(said)) throw refuse(said)
+  const outcome = await ask(`commit ssl cert ${name}`)
+  if (/Success!/.test(outcome)) return
+  await ask(`abort ssl cert ${name}`)
+  throw refuse(outcome)
 }
 
 const noServer = /^No such server/

@@ -53,6 +53,19 @@ export async function appsOf(
   )
 }
 
+/** Replaces the certificate and the key for new connections. @throws CERTIFICATE_INVALID */
+export async function certificateOf({ url, secret }: PageCacheAddress, pem: string): Promise<void> {
+  const headers = { authorization: `Bearer ${secret}` }
+  const response = await ask(`${url}/-/certificate`, { method: 'POST', headers, body: pem })
+  const text = (await response.text()).trim().slice(0, 200)
+  if (response.status !== 200) {
+    throw new RungError(
+      'CERTIFICATE_INVALID',
+      `nginx refuses the certificate: ${text}. It goes on with the one before.`,
+    )
+  }
+}
+
 /** Returns the number of requests that a process of the app answers now. */
 export async function requestsAt(address: string): Promise<number> {
   const text = await (await ask(`http://${address}/metrics`, {})).text()

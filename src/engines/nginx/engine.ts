@@ -1,4 +1,4 @@
-import { type Engine, stateOf } from '../process/engine.ts'
+import { type Engine, stateOf, type Tls } from '../process/engine.ts'
 import { logFileOf } from '../process/server-process.ts'
 import { nginxPackages } from './recipe.ts'
 import { installedNginx, nginxProblem, startPageCache } from './server.ts'
@@ -17,11 +17,12 @@ export const nginx: Engine = {
   },
   use: ({ edge }) => (edge.engine === 'nginx' ? 'managed' : 'none'),
   describe: (_, entry) => `nginx, the page cache, at ${entry}`,
-  place({ dirFor, listen, ports, secret, upstreams, topology }) {
+  place({ dirFor, listen, ports, secret, tls, upstreams, topology }) {
     const dir = dirFor('gate.sock')
     const adminPort = ports[0]!
     const addresses = upstreams.map(({ address }) => address)
-    const options = { dir, listen, adminPort, secret, upstreams: addresses, tagsShown: topology.cdn !== undefined }
+    const tagsShown = topology.cdn !== undefined
+    const options = { dir, listen, adminPort, secret, upstreams: addresses, tagsShown, ...(tls && { tls }) }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,
@@ -32,7 +33,12 @@ export const nginx: Engine = {
         const server = await startPageCache({ ...options, requestTimeoutMs })
         const spreads = topology.balancer.engine === 'none' // otherwise it has one upstream, the balancer
         const { balancing, ...rest } = server
-        return { ...rest, answers: server.isHealthy, ...(spreads && { balancing: balancing(upstreams) }) }
+        return {
+          ...rest,
+          answers: server.isHealthy,
+          ...(tls && { update: (changed: { tls?: Tls }) => server.useCertificate(changed.tls!.pem) }),
+          ...(spreads && { balancing: balancing(upstreams) }),
+        }
       },
     }
   },

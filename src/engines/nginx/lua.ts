@@ -4,6 +4,7 @@ import { edgeRefusals, edgeShares, edgeStatePath, requestIdPlaceholder, tookHead
 import { shortBody } from './recipe.ts'
 
 export const purgeLua = ownText(import.meta.url, './purge.lua')
+export const tlsLua = ownText(import.meta.url, './tls.lua')
 const appTemplate = ownText(import.meta.url, './app.lua')
 
 /** Returns `app.lua` with its values filled in. `answerMsMax`: how long a request waits for the app's answer. */

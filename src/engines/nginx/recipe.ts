@@ -1,4 +1,5 @@
-import { requestTimeoutDefaultMs, sessionCookieNames } from '../../kernel/http-facts.ts'
+import { acmePath, requestTimeoutDefaultMs, sessionCookieNames } from '../../kernel/http-facts.ts'
+import { hstsHeader, type Tls, tlsCiphers } from '../process/engine.ts'
 
 /** How to run nginx as a page cache. Pure. */
 export const nginxLeast = '1.20'
@@ -37,6 +38,10 @@ export interface NginxSettings {
   tagsShown: boolean
   /** Time limit of a request in the app. */
   requestTimeoutMs: number
+  /** Clients connect by https. */
+  tls?: Tls | undefined
+  /** Whether HTTP/2 has a directive of its own: since 1.25.1. */
+  http2Directive: boolean
   /** How long a request waits for another one to fetch the same page, before it goes to the app itself. */
   coalesceMsMax: number
 }
@@ -45,6 +50,7 @@ export const nginxDefaults = {
   requestTimeoutMs: requestTimeoutDefaultMs,
   sessionCookies: Object.values(sessionCookieNames),
   tagsShown: false,
+  http2Directive: false,
   coalesceMsMax: 200,
 } as const
 
@@ -70,6 +76,9 @@ export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'reque
 /** Bodies of so many bytes are read before the app gets the request; longer ones pass through as they arrive. */
 export const shortBody = 16_384
 export const purgeModule = 'rung_purge'
+export const tlsModule = 'rung_tls'
+/** The certificate and the key of the start. */
+export const pemFile = 'entry.pem'
 export const appModule = 'rung_app'
 export const configName = 'nginx.conf'
 
@@ -102,9 +111,14 @@ export function nginxVersion(text: string) {
  * - The app hides routes for operators (`/metrics`) from requests through nginx.
  * - Header lines may have 16 KiB, as in Rung's own server.
  * - Answers are stored uncompressed and compressed when they are sent.
+ * - A certificate is replaced without a reload (`tls.lua`). Sessions of TLS are resumed from memory: nginx would use the key of tickets
+ *   as long as it runs.
  */
 export function nginxConfig(settings: NginxSettings): string {
-  const { dir, listen, adminPort, instance } = settings
+  const { dir, listen, adminPort, instance, tls } = settings
+  const host = listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)
+  const hsts = tls && hstsHeader(tls)
+  const hstsLine = hsts === undefined ? '' : `      add_header Strict-Transport-Security "${hsts}" always;\n`
   const gate = `${dir}/gate.sock`
   const apps = (role = '') =>
     settings.upstreams.map((address) => `    server ${upstream(address)} max_fails=0${role};`).join('\n')
@@ -130,6 +144,7 @@ http {
   lua_shared_dict rung_tags 16m;
   lua_shared_dict rung_locks 2m;
   lua_shared_dict rung_app 1m;
+${tls ? '  lua_shared_dict rung_tls 1m;\n' : ''}\
   init_by_lua_block { require("${purgeModule}") require("${appModule}") }
   init_worker_by_lua_block { require("${appModule}").start("${word(settings.secret)}", { ${addresses} }) }
 
@@ -218,7 +233,8 @@ ${apps(' backup')}
   }
 
   server {
-    listen ${listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)}:${listen.port} backlog=4096;
+    listen ${host}:${listen.port}${tls ? ` ssl${settings.http2Directive ? '' : ' http2'}` : ''} backlog=4096;
+${tls ? tlsLines(settings) : ''}\
     log_by_lua_block { require("${appModule}").ended() }
     error_page 400 /-/refused/400;
     error_page 405 /-/refused/405; # TRACE and CONNECT
@@ -231,7 +247,7 @@ ${apps(' backup')}
       content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
       add_header X-Cache BYPASS always;
       add_header X-Request-Id $rung_request_id always;
-    }
+${hstsLine}    }
     location / {
       set $rung_page "";
       set $rung_floor "";
@@ -286,14 +302,15 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
       add_header Vary $rung_vary always;
       add_header X-Cache $rung_cache_word always;
       add_header X-Request-Id $rung_request_id always;
-      error_page 502 503 504 = @down;
+${hstsLine}      error_page 502 503 504 = @down;
     }
     location @down {
       content_by_lua_block { require("${appModule}").down() }
       add_header X-Cache MISS always;
       add_header X-Request-Id $rung_request_id always;
-    }
+${hstsLine}    }
   }
+${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}`, listen.port)}\
   map $upstream_http_x_rung_vary $rung_own_vary {
     default $upstream_http_x_rung_vary;
     "" $upstream_http_vary;
@@ -369,6 +386,17 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
         if require("${purgeModule}").admits("${word(settings.secret)}") then require("${appModule}").change() end
       }
     }
+${
+  tls
+    ? `\
+    location = /-/certificate {
+      content_by_lua_block {
+        if require("${purgeModule}").admits("${word(settings.secret)}") then require("${tlsModule}").change() end
+      }
+    }
+`
+    : ''
+}\
     location / { return 404; }
   }
 }
@@ -381,6 +409,47 @@ export function adminIn(config: string): { url: string; secret: string } {
   const [, secret] = /\.purge\("([^"]+)"\)/.exec(config) ?? []
   if (!address || !secret) throw new TypeError("This is not a configuration of Rung's page cache")
   return { url: `http://${address}`, secret }
+}
+
+function tlsLines({ dir, http2Directive }: NginxSettings): string {
+  return `\
+${http2Directive ? '    http2 on;\n' : ''}\
+    ssl_certificate ${quote(`${dir}/${pemFile}`)};
+    ssl_certificate_key ${quote(`${dir}/${pemFile}`)};
+    ssl_certificate_by_lua_block { require("${tlsModule}").use() }
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ciphers ${tlsCiphers};
+    ssl_prefer_server_ciphers off;
+    ssl_session_cache shared:rung_tls_sessions:10m;
+    ssl_session_timeout 1d;
+    ssl_session_tickets off;
+    error_page 497 =400 /-/refused/400; # plain http on this port
+`
+}
+
+/** Clients of plain http are led to https, with their method and body. */
+function plainServer({ acme }: Tls, listen: string, port: number): string {
+  const challenges = `\
+    location ^~ ${acmePath} {
+      log_by_lua_block { require("${appModule}").ended() }
+      proxy_pass http://rung_app;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header Forwarded "";
+      proxy_set_header X-Rung-Page "";
+      proxy_set_header X-Rung-Purges "";
+    }
+`
+  return `
+  server {
+    listen ${listen} backlog=4096;
+${acme ? challenges : ''}\
+    location / { return 308 https://$host${port === 443 ? '' : `:${port}`}$request_uri; }
+  }
+`
 }
 
 /** Quotes a value, which must not end its directive. */

@@ -9,8 +9,8 @@ import { filesMax } from '../process/files-max.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
-import { appsOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt } from './client.ts'
-import { appLua, purgeLua } from './lua.ts'
+import { appsOf, certificateOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt } from './client.ts'
+import { appLua, purgeLua, tlsLua } from './lua.ts'
 import {
   answerTimeoutMs,
   appModule,
@@ -23,7 +23,9 @@ import {
   nginxPrograms,
   nginxVersion,
   nginxVersionFlag,
+  pemFile,
   purgeModule,
+  tlsModule,
 } from './recipe.ts'
 
 export interface InstalledNginx {
@@ -63,7 +65,8 @@ export function nginxProblem(installed: InstalledNginx | undefined): string | un
   return `${installed.product} ${installed.version} is too old`
 }
 
-export interface PageCacheOptions extends Partial<Omit<NginxSettings, 'dir' | 'modules' | 'instance' | 'filesMax'>> {
+export interface PageCacheOptions
+  extends Partial<Omit<NginxSettings, 'dir' | 'modules' | 'instance' | 'filesMax' | 'http2Directive'>> {
   dir: string
   listen: NginxSettings['listen']
   adminPort: number
@@ -77,6 +80,8 @@ export interface PageCacheServer extends ServerProcess {
   /** The address for `purgeTags`, also from other processes. */
   readonly admin: PageCacheAddress
   purge(tags: readonly string[]): Promise<void>
+  /** Uses another certificate and key for new connections. @throws CERTIFICATE_INVALID */
+  useCertificate(pem: string): Promise<void>
   isHealthy(withinMs?: number): Promise<boolean>
   /** Changes the processes that get requests. `servers` are those of the start, with their names. */
   balancing(servers: readonly Upstream[]): Balancing
@@ -103,6 +108,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     modules: installed.modules,
     instance: uuid(),
     filesMax: filesMax(),
+    http2Directive: isAtLeast(installed.version, '1.25.1'),
   }
   const { dir } = settings
   const admin = { url: `http://127.0.0.1:${settings.adminPort}`, secret: settings.secret }
@@ -121,22 +127,27 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
       for (const folder of ['cache', 'tmp']) await makeFolder(path.join(dir, folder), launcher)
       await writeOwned(path.join(dir, `${purgeModule}.lua`), purgeLua, launcher)
       await writeOwned(path.join(dir, `${appModule}.lua`), appLua(answerTimeoutMs(settings)), launcher)
+      if (settings.tls) {
+        await writeOwned(path.join(dir, `${tlsModule}.lua`), tlsLua, launcher)
+        await writeOwned(path.join(dir, pemFile), settings.tls.pem, launcher)
+      }
       await writeOwned(configFile, nginxConfig(settings), launcher)
     },
     isReady: () => isReady(),
     stopSignal: 'SIGQUIT', // finishes requests in progress
     stopTimeoutMs: settings.requestTimeoutMs + 5_000, // nginx itself waits as long as a request may take
-    address: `ports ${settings.listen.port} and ${settings.adminPort}`,
+    address: `ports ${[settings.listen.port, ...(settings.tls?.plainPort === undefined ? [] : [settings.tls.plainPort]), settings.adminPort].join(', ')}`,
   })
 
   const { host, port } = settings.listen
   return {
     ...server,
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: `${settings.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`,
     version: installed.version,
     admin,
     isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
     purge: (tags) => purgeTags(admin, tags),
+    useCertificate: (pem) => certificateOf(admin, pem),
     balancing: (servers) => balancingOf(admin, servers),
   }
 }

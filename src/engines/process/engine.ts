@@ -69,12 +69,35 @@ export interface EngineSite {
   readonly ports: readonly number[]
   /** Where an engine in front receives requests. */
   readonly listen: { readonly host: string; readonly port: number }
+  /** Of the outermost engine in front, if clients connect by https. */
+  readonly tls?: Tls | undefined
   /** Where an engine in front sends requests next: another one, or all processes of the app that answer. */
   readonly upstreams: readonly Upstream[]
   /** The instances of another part. Engines are placed from the inside outwards: those that this one needs are placed already. */
   placed(part: string): readonly PlacedEngine[]
   /** A random secret of its own. */
   readonly secret: string
+}
+
+/** How an engine in front speaks TLS. */
+export interface Tls {
+  /** The certificate, those of its issuers, and the key, as PEM without empty lines. */
+  readonly pem: string
+  /** The port that leads clients of plain http to https. */
+  readonly plainPort: number | undefined
+  /** Whether the app answers challenges of ACME, which are asked for on the plain port. */
+  readonly acme: boolean
+  readonly hstsDays: number
+}
+
+/** TLS 1.2 and newer with forward secrecy and authenticated encryption: Mozilla's "intermediate" of 2024, without DHE. */
+export const tlsCiphers = [
+  ...['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384'],
+  ...['ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305'],
+].join(':')
+
+export function hstsHeader({ hstsDays }: Pick<Tls, 'hstsDays'>): string | undefined {
+  return hstsDays === 0 ? undefined : `max-age=${hstsDays * 86_400}`
 }
 
 /** `name` is that of the part, `address` is `address:port`. */

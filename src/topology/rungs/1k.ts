@@ -23,6 +23,7 @@ export const rung1k: Topology = {
   mail: { engine: 'eml' },
   archived: false,
   http: { host: '127.0.0.1', port: 3000 },
+  tls: false,
   processes: { both: 1, web: 0, worker: 0 },
   scaling: { schedule: [] },
   nodes: { cpu: undefined, zones: [] },

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { after, beforeEach, describe, it } from 'node:test'
+import { macOf } from '../../src/kernel/keys.ts'
+import { signedUrl, verifiedGrant } from '../../src/primitives/files/signed-url.ts'
+import { sessionTokens } from '../../src/primitives/sessions/token.ts'
+import { deriveKeys, prepareRoot, rootFile, storedRoots, switchRoot } from '../../src/runtime/secrets.ts'
+
+const [before, next] = ['a'.repeat(40), 'b'.repeat(40)]
+
+describe('keys of two roots', () => {
+  // What processes know, in the order of a rotation in two phases. Processes of neighbouring steps run beside each other.
+  const steps = [
+    { root: before, also: [] },
+    { root: before, also: [next] },
+    { root: next, also: [before] },
+    { root: next, also: [] },
+  ]
+  const tokensAt = steps.map((step) => sessionTokens(deriveKeys(step)('rung sessions')))
+
+  it('accept, between neighbouring steps, what the other one signs', () => {
+    for (const [step, tokens] of tokensAt.slice(1).entries()) {
+      const earlier = tokensAt[step]!
+      assert.ok(tokens.digest(earlier.fresh()), `${step} → ${step + 1}`)
+      assert.ok(earlier.digest(tokens.fresh()), `${step + 1} → ${step}`)
+    }
+    assert.equal(tokensAt[0]!.digest(tokensAt[2]!.fresh()), undefined, 'without the first phase it would be unknown')
+    assert.equal(tokensAt[3]!.digest(tokensAt[1]!.fresh()), undefined, 'in the end the former root counts no more')
+  })
+
+  it('renew one session to one successor, whatever the process signs with', () => {
+    for (const [one, another] of [[0, 1] as const, [1, 2] as const]) {
+      const [a, b] = [tokensAt[one]!, tokensAt[another]!]
+      for (const token of [a.fresh(), b.fresh()]) {
+        assert.deepEqual(a.digest(a.next(token)), b.digest(b.next(token)))
+        assert.deepEqual(a.digest(b.next(token)), b.digest(a.next(token)))
+      }
+    }
+  })
+
+  it('are accepted until their time', () => {
+    let now = Date.parse('2027-01-30T23:59:59Z')
+    const clock = { now: () => now, ticks: () => now }
+    const keys = deriveKeys({ root: next, also: [`${before}@2027-01-31`] }, clock)('rung/files-url')
+    const old = deriveKeys({ root: before, also: [] })('rung/files-url')
+    const expires = String(Date.parse('2028-01-01') / 1000)
+    const url = new URL(signedUrl({ key: 'm/a', method: 'GET', expires }, old), 'http://localhost')
+    const look = () =>
+      verifiedGrant({ key: 'm/a', method: 'GET', query: Object.fromEntries(url.searchParams) }, keys, now).key
+    assert.equal(look(), 'm/a')
+    now += 1_000
+    assert.throws(look, { code: 'FILES_URL_INVALID' })
+    assert.equal(keys.accepted().length, 1)
+  })
+})
+
+describe('the root in the data directory', () => {
+  const folders: string[] = []
+  let dir: string
+  beforeEach(async () => {
+    dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
+    folders.push(dir)
+  })
+  after(() => Promise.all(folders.map((one) => rm(one, { recursive: true, force: true }))))
+  const clock = { now: () => Date.parse('2027-01-01'), ticks: () => 0 }
+
+  it('is made once, replaced in two steps, and an interrupted rotation goes on', async () => {
+    const all = await Promise.all(Array.from({ length: 8 }, () => storedRoots(dir)))
+    assert.equal(new Set(all.map(({ root }) => root)).size, 1)
+    const { root } = all[0]!
+    assert.equal(await prepareRoot(dir), true)
+    const prepared = await storedRoots(dir)
+    assert.deepEqual([prepared.root, prepared.also.length], [root, 1])
+    assert.equal(await prepareRoot(dir), false)
+    assert.deepEqual(await storedRoots(dir), prepared)
+    await switchRoot(dir, 86_400_000, clock)
+    assert.deepEqual(await storedRoots(dir), { root: prepared.also[0], also: [`${root}@2027-01-02T00:00:00Z`] })
+    await writeFile(`${rootFile(dir)}.next`, prepared.also[0]!) // killed before it was removed
+    assert.equal((await storedRoots(dir)).also.length, 1)
+    assert.equal(await prepareRoot(dir), true)
+    assert.equal((await storedRoots(dir)).also.length, 2)
+    await switchRoot(dir, 86_400_000, { ...clock, now: () => Date.parse('2027-01-03') })
+    const [former, ...more] = (await storedRoots(dir)).also
+    assert.deepEqual([former, more], [`${prepared.also[0]}@2027-01-04T00:00:00Z`, []], 'the first one is over')
+  })
+
+  it('may be the only line of its file, as before, and is refused where it is damaged', async () => {
+    await writeFile(rootFile(dir), before)
+    assert.deepEqual(await storedRoots(dir), { root: before, also: [] })
+    for (const damaged of ['', 'short', `${before}\nshort`]) {
+      await writeFile(rootFile(dir), damaged)
+      await assert.rejects(storedRoots(dir), { code: 'CONFIG_INVALID', message: /is damaged/ })
+    }
+    assert.equal(await readFile(rootFile(dir), 'utf8'), `${before}\nshort`)
+  })
+})
+
+it('keys of different purposes and roots differ', () => {
+  const of = (root: string, purpose: string) => macOf(deriveKeys({ root, also: [] })(purpose).signing, 'text')
+  assert.equal(new Set([of(before, 'a'), of(before, 'b'), of(next, 'a'), of(next, 'b')]).size, 4)
+})
