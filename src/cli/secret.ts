@@ -7,12 +7,12 @@ import { toMs } from '../kernel/units.ts'
 import { prepareRoot, switchRoot } from '../runtime/secrets.ts'
 import { dataDirOf } from '../topology/bindings.ts'
 import { type Command, type Result, result, settingOptions, unknownVerb } from './command.ts'
-import { settingsOf } from './input-settings.ts'
+import { dataDirOfInput, settingsOf } from './input-settings.ts'
 
 const command: Command = {
   name: 'secret',
   summary: 'replace the root of all keys, and sign nobody out',
-  usage: 'rung secret rotate [options]',
+  usage: 'rung secret rotate|reload [options]',
   wordsMax: 1,
   help: [
     'Makes a new root of all keys in the data directory. What the present one has signed',
@@ -24,25 +24,33 @@ const command: Command = {
     'goes on when the command is repeated. A single "rung start" takes the new root at its',
     'next start.',
     '',
-    'A root that RUNG_SECRET names is replaced where it is kept, in the same two steps. See',
-    'docs/guides/one-server.md.',
+    'A root that RUNG_SECRET names is replaced where it is kept, in the same two steps:',
+    'docs/guides/one-server.md. With reload the processes of a fleet read their settings',
+    'again, and those for which something has changed are restarted one after the other.',
   ].join('\n'),
-  settings: ['process.secret', 'process.secretAlso'],
-  examples: ['rung secret rotate', 'rung secret rotate --keep 60d'],
+  settings: ['process.secret'],
+  examples: ['rung secret rotate', 'rung secret rotate --keep 60d', 'rung secret reload'],
   options: {
     keep: { type: 'string', value: 'time', help: 'How long the present root is accepted. Default 30d.' },
     ...settingOptions('process.dataDir'),
   },
   async run(input) {
     const { positionals, values, cwd, out } = input
-    if (positionals[0] !== 'rotate') unknownVerb(command, positionals[0] ?? '')
+    const [verb = ''] = positionals
+    if (verb === 'reload') {
+      const view = await askFleet(dataDirOfInput(input), { command: 'reload' }, out.note)
+      return result(view as { restarted: string[] }, ({ restarted }) =>
+        out.line(restarted.length > 0 ? `Restarted ${restarted.join(', ')}.` : 'Nothing has changed.'),
+      )
+    }
+    if (verb !== 'rotate') unknownVerb(command, verb)
     const settings = await settingsOf(input)
     const keptMs = toMs((values.keep as never) ?? '30d')
     const given = settings.given.get('process.secret')
     if (given !== undefined) {
       throw new RungError(
         'COMMAND_INVALID',
-        `The root of all keys is not in the data directory: ${given.called} names it. Replace it there in two steps, with RUNG_SECRET_ALSO: docs/guides/one-server.md.`,
+        `The root of all keys is not in the data directory: ${given.called} names it. Replace it there in two steps: docs/guides/one-server.md.`,
       )
     }
     const dataDir = dataDirOf(settings, cwd)

@@ -32,7 +32,7 @@ import { formatMs } from '../kernel/units.ts'
 import { recordStart } from '../runtime/deploys.ts'
 import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
-import { rootsOf } from '../runtime/secrets.ts'
+import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
@@ -348,7 +348,7 @@ function planFor(appFile: string, { env, cwd }: Input, tls: Entry): Planner {
       ports: await freePorts(dataDir, portsNeeded(deployment), taken),
       ...(held && { held }),
       pem: tls.certificate?.pem,
-      roots: await rootsOf({ ...settings.values.process, dataDir }),
+      rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),
       secretOf(part) {
         if (!secrets.has(part)) secrets.set(part, secret())
         return secrets.get(part)!

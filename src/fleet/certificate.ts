@@ -117,8 +117,8 @@ export interface KeptCertificate {
   readonly problem: string | undefined
   /** Reads the files, and uses what is new. @throws CERTIFICATE_INVALID; the present one stays in use */
   renew(): Promise<void>
-  /** Looks at the files again and again, and calls `looked` after each look. @returns what ends this */
-  watch(looked: () => void): () => Promise<void>
+  /** Looks at the files again and again, and calls `changed` after something has changed. @returns what ends this */
+  watch(changed: () => void): () => Promise<void>
 }
 
 /**
@@ -157,14 +157,15 @@ export function keepCertificate(
       return problem
     },
     renew: alone,
-    watch(looked) {
+    watch(changed) {
       let warnedOf: number | undefined
       return everyAlone(lookEveryMs, async () => {
+        const before = [present, problem]
         await alone().catch(() => {}) // it is told, and tried again
         const days = daysLeft(present.facts, systemClock.now())
         if (days !== undefined && days !== warnedOf) note(`ends in ${days} days: renew it`)
         warnedOf = days
-        looked()
+        if (present !== before[0] || problem !== before[1]) changed()
       })
     },
   }

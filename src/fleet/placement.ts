@@ -80,8 +80,8 @@ export interface Site {
   readonly held?: Pick<Plan, 'ports' | 'zones'>
   /** The certificate and its key, if clients connect by https. */
   readonly pem?: string | undefined
-  /** The root of all keys, and those that are accepted besides. */
-  readonly roots: { readonly root: string; readonly also: readonly string[] }
+  /** The root of all keys. */
+  readonly rootSecret: string
   /** Returns a random secret for a part. */
   secretOf(part: string): string
 }
@@ -184,8 +184,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_CONFIG: noConfig,
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: dataDir,
-    RUNG_SECRET: site.roots.root,
-    ...(site.roots.also.length > 0 && { RUNG_SECRET_ALSO: site.roots.also.join(',') }),
+    RUNG_SECRET: site.rootSecret,
     ...(values.tls.acmeDir !== undefined && { RUNG_ACME_DIR: path.resolve(app.cwd, values.tls.acmeDir) }),
     RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }

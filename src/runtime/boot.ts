@@ -26,7 +26,7 @@ import { addModules, type ModuleParts } from './modules.ts'
 import { openPrimitives, type Primitives } from './primitives.ts'
 import { purgeLine } from './purge-cdn.ts'
 import { type RequestParts, requestStages } from './request-stages.ts'
-import { deriveKeys, rootsOf } from './secrets.ts'
+import { deriveKeys, storedRoot } from './secrets.ts'
 import type { StoreParts } from './stores.ts'
 import { everyMinute, pruneAll } from './upkeep.ts'
 import {
@@ -208,7 +208,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
   const { app, bindings, log, undo } = starting
   const { primitives, redis } = await openAllPrimitives(starting, server)
   const { database } = primitives.stores.main
-  const keys = deriveKeys(await rootsOf(bindings))
+  const keys = deriveKeys(bindings.secret ?? (await storedRoot(bindings.dataDir)))
   const { transport, inbox } = await openMail(bindings, log)
   undo.push(() => transport.close())
   const extensionParts = { data: primitives.data, server, log, bindings, primitives }

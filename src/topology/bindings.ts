@@ -62,10 +62,8 @@ export interface ToolBindings {
   readonly mode: Mode
   /** The `.rung` folder; absolute. */
   readonly dataDir: string
-  /** Root of all keys; if missing, one is created in the data directory. */
+  /** Root of all keys, and in further lines roots that are accepted too; if missing, one is created in the data directory. */
   readonly secret: string | undefined
-  /** Roots that are accepted besides, perhaps until a time: `…@2027-01-31`. */
-  readonly secretAlso: readonly string[]
   readonly data: DataBinding
   /** The CDN in front of everything, which the processes of the app purge. */
   readonly cdn: CdnTopology | undefined
@@ -179,7 +177,6 @@ export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
     mode: values.process.mode,
     dataDir: dataDirOf(settings, cwd),
     secret: values.process.secret,
-    secretAlso: values.process.secretAlso,
     data: dataOf(topology, values),
     cdn: topology.cdn,
     backup: { ...values.backup, dir: backupDirOf(settings, cwd) },

@@ -146,17 +146,24 @@ export function urls(accepts: (value: string) => boolean, form: string): Setting
 
 const encoded = 'with signs like @ : / , in a password written as %40 %3A %2F %2C'
 
-/** Roots of keys: `root`, or `root@2027-01-31` for one that is accepted until then. */
-export const roots: SettingType<readonly string[]> = {
-  ...list,
-  accepts: (value) => Array.isArray(value) && value.every((one) => isText(one) && parseRoot(one) !== undefined),
-  must: 'be a list of roots of at least 32 characters, separated by commas, each of which may end with @ and the time until which it is accepted: @2027-01-31 or @2027-01-31T12:00:00Z',
-  placeholder: 'roots',
+/** A root of keys and the time until which it is accepted, in ms since the epoch. */
+export interface Root {
+  root: string
+  untilMs: number
 }
 
-/** Parses `root` and `root@2027-01-31`. Without a time it is accepted for ever. */
-export function parseRoot(text: string): { root: string; untilMs: number } | undefined {
-  const [, root, until] = /^([^\s,]{32,}?)(?:@(\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?))?$/.exec(text) ?? []
+/**
+ * Parses the lines of a secret: the root from which keys are derived, then roots that are accepted besides, each perhaps until a time:
+ * `root@2027-01-31`, `root@2027-01-31T12:00:00Z`.
+ */
+export function parseRoots(text: string): { root: string; also: readonly Root[] } | undefined {
+  const [root = '', ...lines] = text.split('\n')
+  const also = lines.filter(Boolean).map(parseRoot)
+  return root.length >= 32 && also.every((one) => one !== undefined) ? { root, also } : undefined
+}
+
+function parseRoot(line: string): Root | undefined {
+  const [, root, until] = /^(.{32,}?)(?:@(\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?))?$/.exec(line) ?? []
   const untilMs = until === undefined ? Number.POSITIVE_INFINITY : Date.parse(until)
   return root === undefined || Number.isNaN(untilMs) ? undefined : { root, untilMs }
 }

@@ -8,7 +8,7 @@ import {
   networks,
   oneOf,
   onOrOff,
-  roots,
+  parseRoots,
   type SettingType,
   schedule,
   share,
@@ -438,23 +438,18 @@ export const settings = {
       help: 'The process id of the rung up that runs this process; it counts only for its own children. rung up sets it.',
     }),
     secret: setting(
-      text((value) => value.length >= 32, 'have at least 32 characters; make one with: openssl rand -base64 48'),
+      text(
+        (value) => parseRoots(value) !== undefined,
+        'have at least 32 characters in each line; make one with: openssl rand -base64 48',
+      ),
       {
         env: 'RUNG_SECRET',
         outside: true,
         file: false,
         secret: true,
-        help: 'The root of all keys; without it one is created in the data directory.',
+        help: 'The root of all keys; without it one is created in the data directory. Further lines have roots that are accepted too: the next one, or former ones until a time (root@2027-01-31).',
       },
     ),
-    secretAlso: setting(roots, {
-      env: 'RUNG_SECRET_ALSO',
-      outside: true,
-      file: false,
-      secret: true,
-      default: [],
-      help: 'Roots whose signatures are accepted besides those of RUNG_SECRET, while it is replaced: the next one, and former ones until a time.',
-    }),
     testServer: setting(url(isPostgresUrl, postgresForm), {
       env: 'RUNG_TEST_SERVER',
       outside: false,

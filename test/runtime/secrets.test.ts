@@ -6,18 +6,13 @@ import { after, beforeEach, describe, it } from 'node:test'
 import { macOf } from '../../src/kernel/keys.ts'
 import { signedUrl, verifiedGrant } from '../../src/primitives/files/signed-url.ts'
 import { sessionTokens } from '../../src/primitives/sessions/token.ts'
-import { deriveKeys, prepareRoot, rootFile, storedRoots, switchRoot } from '../../src/runtime/secrets.ts'
+import { deriveKeys, prepareRoot, rootFile, storedRoot, switchRoot } from '../../src/runtime/secrets.ts'
 
 const [before, next] = ['a'.repeat(40), 'b'.repeat(40)]
 
 describe('keys of two roots', () => {
   // What processes know, in the order of a rotation in two phases. Processes of neighbouring steps run beside each other.
-  const steps = [
-    { root: before, also: [] },
-    { root: before, also: [next] },
-    { root: next, also: [before] },
-    { root: next, also: [] },
-  ]
+  const steps = [before, `${before}\n${next}`, `${next}\n${before}@2999-01-01\n`, next]
   const tokensAt = steps.map((step) => sessionTokens(deriveKeys(step)('rung sessions')))
 
   it('accept, between neighbouring steps, what the other one signs', () => {
@@ -43,8 +38,8 @@ describe('keys of two roots', () => {
   it('are accepted until their time', () => {
     let now = Date.parse('2027-01-30T23:59:59Z')
     const clock = { now: () => now, ticks: () => now }
-    const keys = deriveKeys({ root: next, also: [`${before}@2027-01-31`] }, clock)('rung/files-url')
-    const old = deriveKeys({ root: before, also: [] })('rung/files-url')
+    const keys = deriveKeys(`${next}\n${before}@2027-01-31`, clock)('rung/files-url')
+    const old = deriveKeys(before)('rung/files-url')
     const expires = String(Date.parse('2028-01-01') / 1000)
     const url = new URL(signedUrl({ key: 'm/a', method: 'GET', expires }, old), 'http://localhost')
     const look = () =>
@@ -67,37 +62,37 @@ describe('the root in the data directory', () => {
   const clock = { now: () => Date.parse('2027-01-01'), ticks: () => 0 }
 
   it('is made once, replaced in two steps, and an interrupted rotation goes on', async () => {
-    const all = await Promise.all(Array.from({ length: 8 }, () => storedRoots(dir)))
-    assert.equal(new Set(all.map(({ root }) => root)).size, 1)
-    const { root } = all[0]!
+    const all = await Promise.all(Array.from({ length: 8 }, () => storedRoot(dir)))
+    assert.equal(new Set(all).size, 1)
+    const [root] = all
     assert.equal(await prepareRoot(dir), true)
-    const prepared = await storedRoots(dir)
-    assert.deepEqual([prepared.root, prepared.also.length], [root, 1])
+    const prepared = await storedRoot(dir)
+    const second = prepared.split('\n')[1]!
+    assert.deepEqual([prepared, second.length], [`${root}\n${second}`, 64])
     assert.equal(await prepareRoot(dir), false)
-    assert.deepEqual(await storedRoots(dir), prepared)
+    assert.equal(await storedRoot(dir), prepared)
     await switchRoot(dir, 86_400_000, clock)
-    assert.deepEqual(await storedRoots(dir), { root: prepared.also[0], also: [`${root}@2027-01-02T00:00:00Z`] })
-    await writeFile(`${rootFile(dir)}.next`, prepared.also[0]!) // killed before it was removed
-    assert.equal((await storedRoots(dir)).also.length, 1)
+    assert.equal(await storedRoot(dir), `${second}\n${root}@2027-01-02T00:00:00Z`)
+    await writeFile(`${rootFile(dir)}.next`, second) // killed before it was removed
+    assert.equal(await storedRoot(dir), `${second}\n${root}@2027-01-02T00:00:00Z`)
     assert.equal(await prepareRoot(dir), true)
-    assert.equal((await storedRoots(dir)).also.length, 2)
+    const third = (await storedRoot(dir)).split('\n')[1]
     await switchRoot(dir, 86_400_000, { ...clock, now: () => Date.parse('2027-01-03') })
-    const [former, ...more] = (await storedRoots(dir)).also
-    assert.deepEqual([former, more], [`${prepared.also[0]}@2027-01-04T00:00:00Z`, []], 'the first one is over')
+    assert.equal(await storedRoot(dir), `${third}\n${second}@2027-01-04T00:00:00Z`, 'the first one is over')
   })
 
   it('may be the only line of its file, as before, and is refused where it is damaged', async () => {
     await writeFile(rootFile(dir), before)
-    assert.deepEqual(await storedRoots(dir), { root: before, also: [] })
+    assert.equal(await storedRoot(dir), before)
     for (const damaged of ['', 'short', `${before}\nshort`]) {
       await writeFile(rootFile(dir), damaged)
-      await assert.rejects(storedRoots(dir), { code: 'CONFIG_INVALID', message: /is damaged/ })
+      await assert.rejects(storedRoot(dir), { code: 'CONFIG_INVALID', message: /is damaged/ })
     }
     assert.equal(await readFile(rootFile(dir), 'utf8'), `${before}\nshort`)
   })
 })
 
 it('keys of different purposes and roots differ', () => {
-  const of = (root: string, purpose: string) => macOf(deriveKeys({ root, also: [] })(purpose).signing, 'text')
+  const of = (root: string, purpose: string) => macOf(deriveKeys(root)(purpose).signing, 'text')
   assert.equal(new Set([of(before, 'a'), of(before, 'b'), of(next, 'a'), of(next, 'b')]).size, 4)
 })

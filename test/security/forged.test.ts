@@ -17,7 +17,7 @@ import { type TestPostgres, testPostgres } from '../support/postgres.ts'
 import { until } from '../support/process.ts'
 import { altered, type Forgeries, forgedJwts, forgedSigned } from './forgeries.ts'
 
-const keys = deriveKeys({ root: rootSecret, also: [] })
+const keys = deriveKeys(rootSecret)
 const key = (purpose: string) => keys(purpose).signing.export()
 const purposes = {
   tokens: 'identity/tokens',

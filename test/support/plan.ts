@@ -20,7 +20,7 @@ export function planOf({ env = {}, file, options = { rung: '10k' }, site, engine
     app: { program: '/bin/node', args: ['bin.js'], file: '/srv/app.ts', cwd: '/srv', env },
     entry: deployment.topology.http,
     ports: Array.from({ length: 12 }, (_, index) => 20_001 + index),
-    roots: { root: 'a root of all keys, long enough to be one', also: [] },
+    rootSecret: 'a root of all keys, long enough to be one',
     secretOf: (part) => `${part}-secret`,
     ...site,
   })

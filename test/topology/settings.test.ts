@@ -56,8 +56,8 @@ describe('a secret', () => {
       [{ RUNG_SECRET_FILE: '/a', RUNG_SECRET: 's'.repeat(40) }, /^RUNG_SECRET and RUNG_SECRET_FILE are both set\./],
       [{ RUNG_WEB_FILE: '/a' }, /^RUNG_WEB_FILE is not a setting\./],
       [{ RUNG_SECRT_FILE: '/a' }, /^RUNG_SECRT_FILE is not a setting\. Write RUNG_SECRET_FILE\.$/],
-      [{ RUNG_SECRET_ALSO: `${'a'.repeat(40)}@2027-02-31x` }, /^RUNG_SECRET_ALSO must be a list of roots/],
-      [{ RUNG_SECRET_ALSO: `${'a'.repeat(40)}@2027-13-01` }, /^RUNG_SECRET_ALSO must be a list of roots/],
+      [{ RUNG_SECRET: `${'a'.repeat(40)}\nshort` }, /^RUNG_SECRET must have at least 32 characters in each line/],
+      [{ RUNG_SECRET: `${'a'.repeat(40)}\n${'b'.repeat(40)}@2027-13-01` }, /^RUNG_SECRET must have at least 32/],
     ]
     for (const [env, message] of cases) {
       assert.throws(() => readSettings({ env }), { code: 'CONFIG_INVALID', message }, JSON.stringify(env))

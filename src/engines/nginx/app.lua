@@ -151,8 +151,11 @@ local function raw_path()
   return ngx.var.request_uri:match("^[^?]*")
 end
 
+-- In HTTP/2 a body may come without its length.
 local function has_long_body()
-  return ngx.var.http_transfer_encoding ~= nil or (tonumber(ngx.var.http_content_length) or 0) > body_most
+  local length = tonumber(ngx.var.http_content_length)
+  if length then return length > body_most end
+  return ngx.var.http_transfer_encoding ~= nil or ngx.var.server_protocol == "HTTP/2.0"
 end
 
 -- Refuses the request if each process that answers has as many as it may. Call it before the request goes to one.
