@@ -75,7 +75,7 @@ async function writeNew(dataDir: string, file: string): Promise<void> {
 }
 
 /**
- * The first step of a rotation: makes the next root, or finds one that an interrupted rotation has left. From their next start all processes
+ * The first step of a replacement: makes the next root, or finds one that an interrupted replacement has left. From their next start all processes
  * accept what it signs.
  * @returns whether it is new
  */

@@ -48,8 +48,10 @@ function countAt(setting: string, counts: Readonly<Record<string, number>>): num
 }
 
 function origin({ type, ...row }: Setting, setting: string, rung: Values['rung'], mode: Values['process']['mode']) {
-  const text = (preset: Values['rung'], of: typeof mode) =>
-    type.format((row.default({ preset: rungs[preset], mode: of }) ?? '') as never)
+  const text = (preset: Values['rung'], of: typeof mode) => {
+    const value = row.default({ preset: rungs[preset], mode: of })
+    return value === undefined ? '' : type.format(value as never)
+  }
   if (/^processes\.(web|worker)$/.test(setting)) return rungs[rung].processes.both > 0 ? 'default' : 'rung'
   if (text(rung, mode) !== text('1k', mode)) return 'rung'
   return text(rung, mode) === text(rung, 'production') ? 'default' : 'mode'

@@ -73,6 +73,28 @@ describe('the plan of a fleet', () => {
     assert.equal(behind[0]!.env.RUNG_TRUST_PROXY, '10.0.0.0/8,127.0.0.1')
   })
 
+  it('gives its certificate to the outermost part only, and to no process of the app', () => {
+    const env = { RUNG_TLS_CERT: 'c.pem', RUNG_TLS_KEY: 'k.pem', RUNG_PLAIN_PORT: '80', RUNG_ACME_DIR: 'acme' }
+    const tls = { pem: 'PEM', plainPort: 80, hstsDays: 0, acme: true }
+    for (const [rung, more, entry, other] of [
+      ['100k', {}, 'edge', 'balancer'],
+      ['10k', {}, 'edge', undefined],
+      ['1k', { RUNG_BALANCER: 'on' }, 'balancer', undefined],
+    ] as const) {
+      const { url, parts } = planOf({ options: { rung }, env: { ...env, ...more }, site: { pem: 'PEM' } })
+      assert.equal(url, 'https://127.0.0.1:3000')
+      assert.deepEqual(optionsOf(parts, entry).tls, tls)
+      if (other) assert.equal(optionsOf(parts, other).tls, undefined)
+      for (const app of appsOf(parts)) {
+        assert.deepEqual(
+          Object.keys(app.env).filter((name) => /TLS|PLAIN/.test(name)),
+          [],
+        )
+        assert.equal(bindingsOf(app as never).acmeDir, '/srv/acme')
+      }
+    }
+  })
+
   it('hands on what the file says, by the environment alone', () => {
     const url = 's3://key:secret@s3.example.org/bucket'
     const file = {
