@@ -72,6 +72,8 @@ function checkNames(env: Sources['env']): void {
   const names = [...known].filter((name) => name.startsWith('RUNG_'))
   for (const name of Object.keys(env)) {
     if (!name.startsWith('RUNG_') || known.has(name)) continue
+    const open = name.replace(/_FILE$/, '')
+    if (known.has(open)) throw invalid(`${name} is not a setting, because ${open} is no secret. Set ${open}.`)
     const meant = nearestOf(name, names)
     if (meant !== undefined) throw invalid(`${name} is not a setting. Write ${meant}.`)
   }

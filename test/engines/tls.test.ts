@@ -66,9 +66,9 @@ for (const [name, { skip, start }] of Object.entries(entries)) {
       entry = await start(`127.0.0.1:${(app.address() as AddressInfo).port}`, dir, tls)
     })
     after(async () => {
-      await entry?.stop()
       app?.close()
-      app?.closeAllConnections()
+      app?.closeAllConnections() // a balancer waits for the stream
+      await entry?.stop()
       await rm(dir, { recursive: true, force: true })
     })
 
@@ -132,7 +132,9 @@ for (const [name, { skip, start }] of Object.entries(entries)) {
       }
       assert.equal((await ask(`${plain}/.well-known/acme-challenge/abc`)).text, 'GET /.well-known/acme-challenge/abc 0')
       assert.equal(seen.at(-1)!.headers['x-forwarded-proto'], 'http')
-      assert.equal((await ask(entry.url.replace('https', 'http'))).status, 400)
+      const wrong = ask(entry.url.replace('https', 'http')).then(({ status }) => status)
+      if (name === 'nginx') assert.equal(await wrong, 400)
+      else await assert.rejects(wrong, { code: 'ECONNRESET' })
     })
 
     // nginx/nginx#437: a reload resets requests on connections that were idle.

@@ -54,7 +54,7 @@ describe('a secret', () => {
       [{ RUNG_SECRET_FILE: file('empty', ' \n') }, /^RUNG_SECRET_FILE names .*empty, which is empty\. Write/],
       [{ RUNG_SECRET_FILE: file('short', 'hidden') }, /^RUNG_SECRET_FILE must have at least 32 char.*not shown here/],
       [{ RUNG_SECRET_FILE: '/a', RUNG_SECRET: 's'.repeat(40) }, /^RUNG_SECRET and RUNG_SECRET_FILE are both set\./],
-      [{ RUNG_WEB_FILE: '/a' }, /^RUNG_WEB_FILE is not a setting\./],
+      [{ RUNG_WEB_FILE: '/a' }, /^RUNG_WEB_FILE is not a setting, because RUNG_WEB is no secret\. Set RUNG_WEB\.$/],
       [{ RUNG_SECRT_FILE: '/a' }, /^RUNG_SECRT_FILE is not a setting\. Write RUNG_SECRET_FILE\.$/],
       [{ RUNG_SECRET: `${'a'.repeat(40)}\nshort` }, /^RUNG_SECRET must have at least 32 characters in each line/],
       [{ RUNG_SECRET: `${'a'.repeat(40)}\n${'b'.repeat(40)}@2027-13-01` }, /^RUNG_SECRET must have at least 32/],
