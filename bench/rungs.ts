@@ -12,7 +12,7 @@ import { type LoadRequest, sendRequests } from './support/load.ts'
 import { bars } from './support/plot.ts'
 import { end, firstDocument, seed, startNode } from './support/processes.ts'
 import { machineFacts, progress, table } from './support/report.ts'
-import { logIn, mixOf, requestsOf, sceneOf } from './support/scene.ts'
+import { logIn, sceneOf, traceOf } from './support/scene.ts'
 
 /** 100,000 users. */
 const articles = 1_000_000
@@ -24,7 +24,8 @@ const p95Ms = 112
 const slowP95Ms = 840
 const stepSeconds = 6
 const firstRate = 20
-const counted = 2_000
+/** Requests whose cost and caching are counted, after as many others. */
+const counted = 5_000
 const failing = 0.01
 
 interface Setup {
@@ -48,8 +49,8 @@ interface Measured {
   /** Milliseconds at the rate at which `1k` with this quota has a p95 of 840 ms; `undefined` if the generator was late. */
   p95AtSlowRate: number | undefined
   cpuMs: number
-  /** Of all reads of the database, those of replicas. */
-  offPrimary: number
+  /** Of all reads of the database, those of replicas; `undefined` without any. */
+  offPrimary: number | undefined
   /** Of all requests, those that reached no process of the app. */
   byEdge: number
   /** Of all requests to caches of the app, those that loaded nothing. */
@@ -81,7 +82,7 @@ const bench: Bench = {
           const { url, parts } = await firstDocument<{ url: string; parts: Part[] }>(up)
           if (rows[setup.name] === undefined && rung === '1k') await seed(dir, articles) // once: it finds its own
           const scene = await sceneOf(dir)
-          const requests = mixOf(requestsOf(scene, await logIn(url, scene.viewers.slice(0, 10))))
+          const requests = traceOf(scene, await logIn(url, scene.viewers))
           const slowRate = slowRates.get(cores) ?? slowRates.get(cores * web)
           const one = await measure({ url, requests, parts, rounds, slowRate })
           if (rung === '1k') slowRates.set(cores, one.slowRate)
@@ -121,7 +122,14 @@ interface Measuring {
 
 async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
   const web = parts.filter(({ name }) => /^(web|app|both)/.test(name))
-  const send = (count: number) => sendRequests({ url, requests, count, connections: 8 * web.length })
+  /** Each time it goes on where it was, so that no cache gets the same requests again. */
+  let sent = 0
+  function next(count: number): LoadRequest[] {
+    const from = sent % requests.length
+    sent += Math.round(count)
+    return [...requests.slice(from), ...requests.slice(0, from)]
+  }
+  const send = (count: number) => sendRequests({ url, requests: next(count), count, connections: 8 * web.length })
   await send(counted) // code is compiled, caches are filled
 
   const cpu = () => parts.reduce((sum, { pid }) => sum + treeCpuMs(pid), 0)
@@ -131,7 +139,7 @@ async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
   const grown = (name: string) => (after.get(name) ?? 0) - (before.get(name) ?? 0)
 
   const at = async (rate: number) => {
-    const result = await runCalm({ url, requests, rate, seconds: stepSeconds })
+    const result = await runCalm({ url, requests: next(rate * stepSeconds), rate, seconds: stepSeconds })
     if (!result) return undefined
     const { all, seconds } = summaryOf(result)
     const goodput = ((1 - all.failing) * all.count) / Math.max(seconds, stepSeconds)
@@ -151,7 +159,7 @@ async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
     limit: { rate, least, most, throughput },
     p95AtSlowRate: slowRate === undefined ? slowP95Ms : (await at(slowRate))?.p95,
     cpuMs,
-    offPrimary: 1 - grown('primary') / Math.max(1, grown('reads')),
+    offPrimary: grown('reads') === 0 ? undefined : 1 - grown('primary') / grown('reads'),
     byEdge: 1 - grown('requests') / counted,
     byCaches: 1 - grown('loads') / Math.max(1, grown('cached')),
   }
@@ -182,7 +190,7 @@ async function countsOf(web: readonly Part[]): Promise<Map<string, number>> {
 }
 
 function show(rows: Readonly<Record<string, Measured>>): void {
-  const percent = (share: number) => `${Math.round(100 * share)} %`
+  const percent = (share: number | undefined) => (share === undefined ? '–' : `${Math.round(100 * share)} %`)
   const head = [
     '',
     `rate at ${p95Ms} ms`,
