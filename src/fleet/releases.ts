@@ -113,17 +113,19 @@ export async function keepRelease(appFile: string, dataDir: string, build?: stri
   const inside = (root: string) => path.join(root, ...above.map(() => 'above'), 'app')
   const placeOf = (name: string) => path.join(releasesDir(dataDir), name)
   let id = await idOf(source, code)
-  if ((await idAt(placeOf(build ?? id))) === undefined) {
+  const kept = await factsAt(placeOf(build ?? id))
+  // Its modules are links: equal code of another folder, as of the next version of a whole project, has its own.
+  if (kept === undefined || (kept.id === id && (kept.source !== source || kept.rung !== ownFolder))) {
     const draft = placeOf('.new')
     await rm(draft, { recursive: true, force: true })
     await copy(source, code, above, draft, inside(draft))
     id = await idOf(inside(draft), code) // a file may have been saved meanwhile
-    await writeFile(path.join(draft, 'release.json'), JSON.stringify({ id, source }))
+    await writeFile(path.join(draft, 'release.json'), JSON.stringify({ id, source, rung: ownFolder } satisfies Facts))
     await rm(placeOf(build ?? id), { recursive: true, force: true })
     await rename(draft, placeOf(build ?? id))
   }
   const name = build ?? id
-  if ((await idAt(placeOf(name))) !== id) {
+  if ((await factsAt(placeOf(name)))?.id !== id) {
     throw new RungError(
       'CONFIG_INVALID',
       `The build ${name} is known with other code. Give this code another RUNG_BUILD, or leave it out: then its id is made from the code.`,
@@ -148,10 +150,17 @@ export async function firstRelease(appFile: string, dataDir: string, build?: str
   return { build: build ?? 'not-copied', folder: source, app: appFile, source }
 }
 
-/** The id of the code that a kept release has. */
-async function idAt(place: string): Promise<string | undefined> {
+interface Facts {
+  /** Of its code. */
+  id: string
+  source: string
+  /** The folder of Rung. */
+  rung: string
+}
+
+async function factsAt(place: string): Promise<Facts | undefined> {
   const text = await readFile(path.join(place, 'release.json'), 'utf8').catch(() => undefined)
-  return text === undefined ? undefined : (JSON.parse(text) as { id: string }).id
+  return text === undefined ? undefined : (JSON.parse(text) as Facts)
 }
 
 /** Folders named node_modules above the app's, the outermost first. */

@@ -60,6 +60,21 @@ describe('a release', () => {
       assert.match((await run(process.execPath, ['--conditions=rung-source', second.app])).stdout, /other/)
     }))
 
+  it('finds the modules of the folder that it was taken from last, though the code is the same', () =>
+    withScratch(async ({ dir }) => {
+      const dataDir = path.join(dir, 'data')
+      const builds = new Set<string>()
+      for (const version of ['one', 'two']) {
+        const app = await appIn(path.join(dir, version, 'shop'))
+        await writeFile(path.join(dir, version, 'shop/node_modules/inner/index.js'), `export default '${version}'\n`)
+        const release = await keepRelease(app, dataDir)
+        builds.add(release.build)
+        const { stdout } = await run(process.execPath, ['--conditions=rung-source', release.app])
+        assert.equal(stdout, `${version} outer part function\n`)
+      }
+      assert.equal(builds.size, 1)
+    }))
+
   it('may have a name of its own, which is of one code only; the last ones are kept', () =>
     withScratch(async ({ dir }) => {
       const project = path.join(dir, 'work', 'shop')
