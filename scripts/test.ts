@@ -15,6 +15,7 @@ import { inspect, parseArgs } from 'node:util'
 import { canInstall, installDebian } from '../src/engines/process/debian.ts'
 import { startTestServer } from '../src/testing/server.ts'
 import { browserPackages, noBrowser } from '../test/support/browser.ts'
+import { composePackages, noCompose } from '../test/support/docker-compose.ts'
 import { startExternal } from '../test/support/external-postgres.ts'
 import { fakeClockPackages, noFakeClocks } from '../test/support/fake-clock.ts'
 import { noPatroni, patroniPackages } from '../test/support/patroni.ts'
@@ -57,6 +58,7 @@ const alsoNeeded = [
   ...(noS3 ? [s3Packages] : []),
   ...(noPatroni ? patroniPackages : []),
   ...(noFakeClocks ? [fakeClockPackages] : []),
+  ...(noCompose ? [composePackages] : []),
 ]
 if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 

@@ -17,6 +17,7 @@ const floors: Record<string, number> = {
   chaos: 7,
   prove: 8,
   doctor: 7,
+  export: 7,
   observe: 6,
   fleet: 6,
   history: 6,

@@ -34,6 +34,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   staging: () => import('./staging.ts'),
   engines: () => import('./engines.ts'),
   test: () => import('./test.ts'),
+  export: () => import('./export.ts'),
   new: () => import('./new.ts'),
 }
 

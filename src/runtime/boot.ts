@@ -321,7 +321,7 @@ async function startAllWork(
 }
 
 /** At a stop, besides requests and jobs: connections to engines are closed, what is counted is written down. */
-const closingMs = 20_000
+export const closingMs = 20_000
 /** Work that hangs in a transaction must not keep the process, and its database, from stopping. */
 const closeMsMax = 10_000
 

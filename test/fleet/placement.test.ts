@@ -69,8 +69,9 @@ describe('the plan of a fleet', () => {
     }
     assert.deepEqual(web!.env, { ...shared, PORT: '20002', RUNG_ROLE: 'web', RUNG_TRUST_PROXY: '127.0.0.1' })
     assert.deepEqual(worker!.env, { ...shared, PORT: '20003', RUNG_ROLE: 'worker' })
-    const behind = appsOf(planOf({ env: { RUNG_TRUST_PROXY: '10.0.0.0/8' } }).parts)
-    assert.equal(behind[0]!.env.RUNG_TRUST_PROXY, '10.0.0.0/8,127.0.0.1')
+    const behind = planOf({ env: { RUNG_TRUST_PROXY: '10.0.0.0/8' } }).parts
+    assert.equal(appsOf(behind)[0]!.env.RUNG_TRUST_PROXY, '10.0.0.0/8,127.0.0.1')
+    assert.deepEqual(optionsOf(behind, 'edge').trustedProxies, ['10.0.0.0/8']) // otherwise it would hide what they forward
   })
 
   it('gives its certificate to the outermost part only, and to no process of the app', () => {

@@ -10,7 +10,7 @@ export const haproxyPackages = {
   debian: ['haproxy'],
   debianServices: ['haproxy'],
   brew: ['haproxy'],
-  dockerImage: 'haproxy:2.6-bookworm',
+  dockerImage: 'haproxy:2.6-alpine',
 } as const
 
 /** The backend in commands of the runtime API: `set server app/web-2 state drain`. */

@@ -17,12 +17,19 @@ export const nginx: Engine = {
   },
   use: ({ edge }) => (edge.engine === 'nginx' ? 'managed' : 'none'),
   describe: (_, entry) => `nginx, the page cache, at ${entry}`,
-  place({ dirFor, listen, ports, secret, tls, upstreams, topology }) {
+  place({ dirFor, listen, ports, secret, tls, upstreams, topology, settings: { http } }) {
     const dir = dirFor('gate.sock')
     const adminPort = ports[0]!
-    const addresses = upstreams.map(({ address }) => address)
-    const tagsShown = topology.cdn !== undefined
-    const options = { dir, listen, adminPort, secret, upstreams: addresses, tagsShown, ...(tls && { tls }) }
+    const options = {
+      dir,
+      listen,
+      adminPort,
+      secret,
+      upstreams: upstreams.map(({ address }) => address),
+      tagsShown: topology.cdn !== undefined,
+      ...(http.trustProxy.length > 0 && { trustedProxies: http.trustProxy }),
+      ...(tls && { tls }),
+    }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,

@@ -213,9 +213,12 @@ function M.purge(secret)
   return answer(200, string.format('{"purged":%d}', count))
 end
 
+-- Counted from the time of the start: a server that was restarted never brings along a number that it has brought before.
+tags:add("purges", math.floor(ngx.now() * 1000))
+
 -- Returns how many purges there have been. Each request carries the number, so that the app knows how far it must have read the log.
 function M.purges()
-  return tags:get("purges") or 0
+  return tags:get("purges")
 end
 
 return M

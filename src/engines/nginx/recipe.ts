@@ -12,7 +12,7 @@ export const nginxPackages = {
   debian: ['nginx', 'libnginx-mod-http-lua'],
   debianServices: ['nginx'],
   brew: ['openresty/brew/openresty'],
-  dockerImage: 'openresty/openresty:bookworm',
+  dockerImage: 'openresty/openresty:1.27.1.2-5-bookworm',
 } as const
 
 export interface NginxSettings {
@@ -20,9 +20,15 @@ export interface NginxSettings {
   dir: string
   /** The address for clients. */
   listen: { host: string; port: number }
-  /** Port for purges and health, on the loopback, protected by the secret. */
+  /** Port for purges and health, on the loopback unless `adminHost` says otherwise, protected by the secret. */
   adminPort: number
-  secret: string
+  adminHost?: string
+  /** Itself, or the environment variable that has it, for a configuration that others may read. */
+  secret: string | { readonly variable: string }
+  /** Networks of proxies in front of this server, whose `X-Forwarded-For` and `X-Forwarded-Proto` are passed on. */
+  trustedProxies?: readonly string[]
+  /** Folder of the Lua files, if it is not `dir`. */
+  luaDir?: string
   /** The answer of `/-/health`, which tells this server from others. */
   instance: string
   /** `address:port`, `[address]:port` or `unix:/path` of each process of the app. No names: Lua does not resolve them. */
@@ -115,7 +121,7 @@ export function nginxVersion(text: string) {
  *   as long as it runs.
  */
 export function nginxConfig(settings: NginxSettings): string {
-  const { dir, listen, adminPort, instance, tls } = settings
+  const { dir, listen, adminPort, adminHost = '127.0.0.1', instance, luaDir = dir, trustedProxies = [], tls } = settings
   const host = listen.host.includes(':') ? `[${word(listen.host)}]` : word(listen.host)
   const hsts = tls && hstsHeader(tls)
   const hstsLine = hsts === undefined ? '' : `      add_header Strict-Transport-Security "${hsts}" always;\n`
@@ -132,6 +138,7 @@ worker_shutdown_timeout ${settings.requestTimeoutMs}ms;
 daemon off;
 pid ${quote(`${dir}/nginx.pid`)};
 error_log stderr warn;
+${typeof settings.secret === 'string' ? '' : `env ${word(settings.secret.variable)};\n`}\
 
 events {
   worker_connections ${Math.min(connections, files)};
@@ -139,14 +146,14 @@ events {
 }
 
 http {
-  lua_package_path ${quote(`${dir}/?.lua;;`)};
+  lua_package_path ${quote(`${luaDir}/?.lua;;`)};
   lua_shared_dict rung_pages 64m;
   lua_shared_dict rung_tags 16m;
   lua_shared_dict rung_locks 2m;
   lua_shared_dict rung_app 1m;
 ${tls ? '  lua_shared_dict rung_tls 1m;\n' : ''}\
   init_by_lua_block { require("${purgeModule}") require("${appModule}") }
-  init_worker_by_lua_block { require("${appModule}").start("${word(settings.secret)}", { ${addresses} }) }
+  init_worker_by_lua_block { require("${appModule}").start(${secretIn(settings)}, { ${addresses} }) }
 
   access_log off;
   server_tokens off;
@@ -201,6 +208,7 @@ ${apps(' backup')}
     keepalive 128;
   }
 
+${forwardedBy(trustedProxies)}\
   map $http_x_request_id $rung_request_id {
     default $request_id;
     "~^[A-Za-z0-9._-]{1,128}$" $http_x_request_id;
@@ -252,7 +260,7 @@ ${hstsLine}    }
       set $rung_page "";
       set $rung_floor "";
       set $rung_purges "";
-      set $rung_address $scheme://$http_host$request_uri;
+      set $rung_address $rung_scheme://$http_host$request_uri;
       # nginx joins the texts of these variables: most are never needed, and Lua would intern each of them.
       rewrite_by_lua_block {
         local purge, var = require("${purgeModule}"), ngx.var
@@ -284,7 +292,7 @@ ${hstsLine}    }
       proxy_set_header Connection $rung_connection;
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Proto $rung_scheme;
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id $rung_request_id;
@@ -374,16 +382,16 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
   }
 
   server {
-    listen 127.0.0.1:${adminPort};
+    listen ${word(adminHost)}:${adminPort};
     client_max_body_size 1m;
     client_body_buffer_size 1m;
     location = /-/health { return 200 "${word(instance)}\\n"; }
     location = /-/purge {
-      content_by_lua_block { require("${purgeModule}").purge("${word(settings.secret)}") }
+      content_by_lua_block { require("${purgeModule}").purge(${secretIn(settings)}) }
     }
     location = /-/apps {
       content_by_lua_block {
-        if require("${purgeModule}").admits("${word(settings.secret)}") then require("${appModule}").change() end
+        if require("${purgeModule}").admits(${secretIn(settings)}) then require("${appModule}").change() end
       }
     }
 ${
@@ -391,7 +399,7 @@ ${
     ? `\
     location = /-/certificate {
       content_by_lua_block {
-        if require("${purgeModule}").admits("${word(settings.secret)}") then require("${tlsModule}").change() end
+        if require("${purgeModule}").admits(${secretIn(settings)}) then require("${tlsModule}").change() end
       }
     }
 `
@@ -448,6 +456,29 @@ function plainServer({ acme }: Tls, listen: string, port: number): string {
     listen ${listen} backlog=4096;
 ${acme ? challenges : ''}\
     location / { return 308 https://$host${port === 443 ? '' : `:${port}`}$request_uri; }
+  }
+`
+}
+
+/** An expression of Lua. */
+function secretIn({ secret }: Pick<NginxSettings, 'secret'>): string {
+  return typeof secret === 'string' ? `"${word(secret)}"` : `os.getenv("${word(secret.variable)}")`
+}
+
+/** The address of the client and its scheme, which a trusted proxy in front of this server knows better. */
+function forwardedBy(networks: readonly string[]): string {
+  if (networks.length === 0) return '  map "" $rung_scheme { default $scheme; }\n'
+  return `\
+${networks.map((one) => `  set_real_ip_from ${word(one)};\n`).join('')}\
+  real_ip_header X-Forwarded-For;
+  real_ip_recursive on;
+  geo $realip_remote_addr $rung_trusted {
+    default 0;
+${networks.map((one) => `    ${word(one)} 1;\n`).join('')}\
+  }
+  map "$rung_trusted:$http_x_forwarded_proto" $rung_scheme {
+    default $scheme;
+    "1:https" https;
   }
 `
 }

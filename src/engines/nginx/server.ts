@@ -66,7 +66,8 @@ export function nginxProblem(installed: InstalledNginx | undefined): string | un
 }
 
 export interface PageCacheOptions
-  extends Partial<Omit<NginxSettings, 'dir' | 'modules' | 'instance' | 'filesMax' | 'http2Directive'>> {
+  extends Partial<Omit<NginxSettings, 'dir' | 'modules' | 'instance' | 'filesMax' | 'http2Directive' | 'secret'>> {
+  secret?: string
   dir: string
   listen: NginxSettings['listen']
   adminPort: number
@@ -99,7 +100,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     name: installed.product,
     advice: 'leave the page cache out',
   })
-  const settings: NginxSettings = {
+  const settings: NginxSettings & { secret: string } = {
     ...nginxDefaults,
     workers: availableParallelism(),
     secret: secret(),

@@ -62,7 +62,7 @@ function urlsOf({ placed, settings: { data } }: Pick<EngineSite, 'placed' | 'set
 }
 
 /** Every process may use each of its connections on each server. */
-function clientsMax({ data, processes }: Topology, servers: number): number {
+export function clientsMax({ data, processes }: Topology, servers: number): number {
   const count = processes.both + processes.web + processes.worker
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax
   return 100 + count * servers * pooledTargets.length * ofEach

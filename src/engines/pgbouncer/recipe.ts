@@ -10,7 +10,7 @@ export const pgbouncerPackages = {
   debian: ['pgbouncer'],
   debianServices: ['pgbouncer'],
   brew: ['pgbouncer'],
-  dockerImage: 'edoburu/pgbouncer',
+  dockerImage: 'edoburu/pgbouncer:v1.25.1-p0',
 } as const
 
 /** PgBouncer names its socket after a port, even without a network. */
@@ -22,6 +22,8 @@ const poolerUser = 'rung'
 export interface PgbouncerSettings {
   /** Folder of the configuration and the socket. */
   dir: string
+  /** Listens on all addresses instead of the socket. The file has the passwords of the roles, for clients and for the servers. */
+  network?: { authFile: string }
   pools: readonly Pool[]
   /** Connections of clients; further ones are refused. */
   clientsMax: number
@@ -76,18 +78,20 @@ export function poolerUrl(dir: string): string {
  * - a server that was away is tried again at once (`server_login_retry`), for failovers;
  * - connections are replaced after an hour, and closed after a minute without use.
  */
-export function pgbouncerConfig({ dir, pools, clientsMax }: PgbouncerSettings): string {
+export function pgbouncerConfig({ dir, network, pools, clientsMax }: PgbouncerSettings): string {
   const tls = pools.find(({ server }) => server.tls !== undefined)?.server.tls ?? 'prefer'
   return `\
 [databases]
 ${pools.map((pool) => `${pool.name} = ${entry(pool)}`).join('\n')}
 
 [pgbouncer]
-listen_addr =
+listen_addr =${network ? ' *' : ''}
 listen_port = ${poolerPort}
-unix_socket_dir = ${plain(dir)}
-unix_socket_mode = 0700
-auth_type = any
+${
+  network
+    ? `unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = ${plain(network.authFile)}`
+    : `unix_socket_dir = ${plain(dir)}\nunix_socket_mode = 0700\nauth_type = any`
+}
 admin_users = ${poolerUser}
 pool_mode = transaction
 max_client_conn = ${clientsMax}

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import type { PooledTarget } from '../../topology/topology.ts'
 
 export const postgresMajor = 18
+/** Of the images, where it runs in containers. */
+export const postgresVersion = '18.6'
 
 /** The superuser only sets things up; the app's role owns its database and nothing else. */
 export const superuser = 'rung'
@@ -52,6 +54,17 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     port: String(socketPort),
     unix_socket_directories: wanted.socketDir,
     unix_socket_permissions: '0700',
+    ...portableSettings(wanted),
+    ...(wanted.isMember && { wal_keep_size: '256MB', wal_sender_timeout: '5s' }),
+    ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
+  }
+}
+
+/** Returns those of them that suit a server on any machine. */
+export function portableSettings(
+  wanted: Pick<PostgresSettings, 'memoryBytes' | 'connectionsMax'>,
+): Record<string, string> {
+  return {
     max_connections: String(wanted.connectionsMax),
     superuser_reserved_connections: '3',
     shared_buffers: megabytes(wanted.memoryBytes / 8, 32, 1024),
@@ -76,8 +89,6 @@ export function settings(wanted: PostgresSettings): Record<string, string> {
     log_checkpoints: 'off',
     log_min_messages: 'log', // errors of statements contain values, and the app gets them anyway
     log_line_prefix: '%m [%p] ',
-    ...(wanted.isMember && { wal_keep_size: '256MB', wal_sender_timeout: '5s' }),
-    ...(wanted.throwaway && { fsync: 'off', full_page_writes: 'off' }),
   }
 }
 
@@ -117,16 +128,21 @@ export function replicaSettings(wanted: ReplicaSettings): Record<string, string>
       .map(([key, value]) => `${key}='${String(value).replace(/[\\']/g, '\\$&')}'`)
       .join(' '),
     primary_slot_name: slotOf(name),
-    hot_standby_feedback: 'on',
-    max_standby_streaming_delay: '3s',
-    max_standby_archive_delay: '3s', // the same for log that is on the disk already
-    wal_receiver_timeout: '10s',
-    wal_receiver_status_interval: '1s',
-    wal_retrieve_retry_interval: '500ms',
-    recovery_target_timeline: 'latest',
+    ...followingSettings,
     ...(applyDelayMs > 0 && { recovery_min_apply_delay: `${applyDelayMs}ms` }),
   }
 }
+
+/** How a replica follows, wherever its primary is. */
+export const followingSettings = {
+  hot_standby_feedback: 'on',
+  max_standby_streaming_delay: '3s',
+  max_standby_archive_delay: '3s', // the same for log that is on the disk already
+  wal_receiver_timeout: '10s',
+  wal_receiver_status_interval: '1s',
+  wal_retrieve_retry_interval: '500ms',
+  recovery_target_timeline: 'latest',
+} as const
 
 /** Returns the names of a server and its replicas: `postgres`, `postgres-2` … */
 export function serverNames(count: number): string[] {
@@ -152,14 +168,13 @@ export function slotOf(name: string): string {
  * The builtin C.UTF-8 locale sorts the same on every operating system, so an index never breaks because of an upgrade of
  * the system's collation tables.
  */
+export const initdbLocale = ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C']
+
 export function initdbArgs(dataDir: string): string[] {
   return [
     `--pgdata=${dataDir}`,
     `--username=${superuser}`,
-    '--encoding=UTF8',
-    '--locale-provider=builtin',
-    '--builtin-locale=C.UTF-8',
-    '--locale=C',
+    ...initdbLocale,
     '--auth-local=trust', // only its owner may enter the socket's folder
     '--auth-host=scram-sha-256',
     '--no-instructions',

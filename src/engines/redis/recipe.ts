@@ -8,18 +8,18 @@ export const redisPackages = {
   debian: ['redis-server'],
   debianServices: ['redis-server'],
   brew: ['redis'],
-  dockerImage: 'redis:7',
+  dockerImage: 'redis:7.4.9-alpine',
 } as const
 
 export interface RedisSettings {
   /** Folder for configuration. It contains no data. */
   dir: string
-  /** A TCP port of this machine only, or a Unix socket that only its owner may open. */
-  listen: { port: number } | { socketPath: string }
+  /** A TCP port, by default of this machine only, or a Unix socket that only its owner may open. */
+  listen: { host?: string; port: number } | { socketPath: string }
   /** Beyond this, the least used entries are evicted. */
   memoryMaxBytes: number
-  /** Always set, because every user of the machine reaches a TCP port. */
-  password: string
+  /** Always set, because every user of the machine reaches a TCP port. `undefined`: on the command line, since the file may be read by others. */
+  password: string | undefined
 }
 
 /**
@@ -35,7 +35,7 @@ export function redisConfig(settings: RedisSettings): string {
   const lines: [string, string | number][] = [
     ...('port' in listen
       ? ([
-          ['bind', '127.0.0.1'],
+          ['bind', listen.host ?? '127.0.0.1'],
           ['port', listen.port],
         ] as [string, string | number][])
       : ([
@@ -57,12 +57,12 @@ export function redisConfig(settings: RedisSettings): string {
     ['maxclients', 10_000],
     ['tcp-keepalive', 60],
     ['timeout', 0],
-    ['requirepass', quote(settings.password)],
+    ...(settings.password === undefined ? [] : ([['requirepass', quote(settings.password)]] as [string, string][])),
   ]
   return `${lines.map(([name, value]) => `${name} ${value}`).join('\n')}\n`
 }
 
-export function redisUrl({ listen, password }: Pick<RedisSettings, 'listen' | 'password'>): string {
+export function redisUrl({ listen, password }: Pick<RedisSettings, 'listen'> & { password: string }): string {
   const secret = encodeURIComponent(password)
   if ('port' in listen) return `redis://:${secret}@127.0.0.1:${listen.port}`
   return `redis+unix://:${secret}@localhost${encodeURI(listen.socketPath)}`

@@ -70,7 +70,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
   }
   const advice = 'name a Redis of yours by its URL'
   const launcher = findLauncher({ program: installed.path, name: installed.product, advice })
-  const settings: RedisSettings = {
+  const settings: RedisSettings & { password: string } = {
     dir: path.resolve(options.dir),
     listen: options.listen,
     memoryMaxBytes: options.memoryMaxBytes ?? 128 * 1024 ** 2,

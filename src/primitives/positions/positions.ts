@@ -33,7 +33,7 @@ export interface PositionOptions {
 }
 
 /** One for writes and one for reads: of two answers to one client the later may be that of a read which began before the write. */
-const cookieNames = { wrote: 'rung-position', read: 'rung-seen' } as const
+export const cookieNames = { wrote: 'rung-position', read: 'rung-seen' } as const
 const recordMsMax = 250
 
 /**

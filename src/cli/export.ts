@@ -1,0 +1,158 @@
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { composeFiles, webNames } from '../export/compose.ts'
+import { type Exported, type Files, isMarked } from '../export/files.ts'
+import { imageFiles } from '../export/image.ts'
+import { kubernetesFiles } from '../export/kubernetes.ts'
+import { workflowFiles } from '../export/workflow.ts'
+import { deploymentOf } from '../fleet/deployment.ts'
+import { engines } from '../fleet/engines.ts'
+import { RungError } from '../kernel/errors.ts'
+import { requestTimeoutOf } from '../primitives/http/http.ts'
+import { closingMs } from '../runtime/boot.ts'
+import { loadApp, requireApp } from '../runtime/load-app.ts'
+import { type Command, result, settingOptions } from './command.ts'
+import { rungAndApp, settingsOf } from './input-settings.ts'
+
+const targets = { compose: composeFiles, kubernetes: kubernetesFiles } as const
+const isTarget = (text: string): text is keyof typeof targets => Object.hasOwn(targets, text)
+
+const command: Command = {
+  name: 'export',
+  summary: 'write what Docker Compose or Kubernetes runs at a rung',
+  usage: 'rung export compose|kubernetes [rung] [app-file] --out <folder>',
+  help: [
+    'Writes a Dockerfile and .dockerignore beside package.json, and into the folder what runs',
+    'the rung there: compose.yaml, or manifests with a kustomization. Both name the secrets',
+    'that they need, and contain none. Engines that settings name (DATABASE_URL,',
+    'RUNG_REDIS_URL) run elsewhere; the others are part of what is written.',
+    '',
+    'Run it again after each change of rung.config.ts, and for the next rung: the difference',
+    'is what the climb adds. To keep a file as you have changed it, delete its first',
+    'comment, which says who writes it. The guide: docs/guides/ship.md.',
+  ].join('\n'),
+  settings: [
+    ...[
+      'rung',
+      'processes',
+      'nodes.cpu',
+      'http.trustProxy',
+      'data',
+      'cache',
+      'edge',
+      'balancer',
+      'cdn',
+      'files',
+      'mail',
+    ],
+    ...['log', 'limits', 'shedding', 'stop', 'telemetry'],
+  ],
+  examples: ['rung export compose 10k --out deploy', 'rung export kubernetes 100k --out deploy --json'],
+  options: {
+    out: { type: 'string', value: 'folder', help: 'Where the files are written.' },
+    workflow: {
+      type: 'boolean',
+      help: 'Also write .github/workflows/ship.yaml, with which GitHub checks, builds, rolls out, watches and rolls back.',
+    },
+    ...settingOptions('processes.web', 'processes.worker', 'data.replicas'),
+  },
+  async run(input) {
+    const { positionals, cwd, out } = input
+    const [target = '', ...rest] = positionals
+    if (!isTarget(target) || typeof input.values.out !== 'string') {
+      throw new RungError('COMMAND_INVALID', 'Say for what, and where: rung export compose 10k --out deploy')
+    }
+    const folder = path.resolve(cwd, input.values.out)
+    const { rung, app: file } = rungAndApp(rest)
+    const settings = await settingsOf(input, { app: requireApp(file, cwd), rung })
+    const app = await loadApp(file, cwd)
+    const requestTimeoutMs = requestTimeoutOf(app.http)
+    const exported: Exported = {
+      settings,
+      deployment: deploymentOf(settings, engines),
+      app: {
+        name: app.name,
+        file,
+        requestTimeoutMs,
+        stopMs: settings.values.stop.drainMs + requestTimeoutMs + settings.values.stop.graceMs + closingMs,
+      },
+      context: path.relative(folder, cwd) || '.',
+    }
+    const texts = new Map([
+      ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd) })),
+      ...inFolder(folder, targets[target](exported)),
+      ...(input.values.workflow
+        ? inFolder(
+            cwd,
+            workflowFiles(target, {
+              name: app.name,
+              folder: path.relative(cwd, folder) || '.',
+              parts: partsIn(exported, target),
+            }),
+          )
+        : []),
+    ])
+    const view = { target, rung: settings.values.rung, ...(await write(texts, cwd)) }
+    if (settings.values.backup.dir !== undefined) {
+      out.note('RUNG_BACKUP_DIR is left out: Rung archives its own Postgres only. The guide says what does it there.')
+    }
+    return result(view, ({ written, kept }) => {
+      for (const name of written) out.line(`wrote  ${name}`)
+      for (const name of kept) out.line(`kept   ${name}, which is yours`)
+    })
+  },
+}
+export default command
+
+/** The processes of the app by their names there. */
+function partsIn({ deployment: { topology } }: Exported, target: keyof typeof targets): string[] {
+  const { both, web, worker } = topology.processes
+  const webs = target === 'compose' ? webNames(web) : ['web']
+  return [...(both > 0 ? ['app'] : []), ...(web > 0 ? webs : []), ...(worker > 0 ? ['worker'] : [])]
+}
+
+function inFolder(folder: string, files: Files): [file: string, text: string][] {
+  return Object.entries(files).map(([name, text]) => [path.join(folder, name), text])
+}
+
+/** Files that somebody else has written, or taken over, are left as they are. */
+async function write(texts: ReadonlyMap<string, string>, cwd: string): Promise<{ written: string[]; kept: string[] }> {
+  const [written, kept]: [string[], string[]] = [[], []]
+  for (const [file, text] of texts) {
+    const isOurs = !existsSync(file) || isMarked(await readFile(file, 'utf8'))
+    ;(isOurs ? written : kept).push(path.relative(cwd, file))
+    if (!isOurs) continue
+    await mkdir(path.dirname(file), { recursive: true })
+    await writeFile(file, text)
+  }
+  return { written, kept }
+}
+
+/**
+ * Returns the packed file of Rung that `package.json` names, if it names one.
+ * @throws CONFIG_INVALID if an image cannot be built from this folder
+ */
+async function packedIn(cwd: string): Promise<string | undefined> {
+  const text = await readFile(path.join(cwd, 'package.json'), 'utf8').catch(() => '{}')
+  const from: unknown = JSON.parse(text).dependencies?.rung
+  if (typeof from !== 'string') {
+    throw invalid(
+      'package.json does not name "rung" among its dependencies. Run the command in the folder of an app that does.',
+    )
+  }
+  if (!existsSync(path.join(cwd, 'package-lock.json'))) {
+    throw invalid('There is no package-lock.json, from which the image installs packages. Run: npm install')
+  }
+  if (!from.startsWith('file:')) return undefined
+  const packed = path.normalize(from.slice('file:'.length))
+  if (!packed.startsWith('..') && !path.isAbsolute(packed)) return packed
+  const name = path.basename(packed)
+  throw invalid(
+    `package.json names ${packed}, which is outside this folder and so cannot be in an image. Run: mkdir -p vendor && cp ${packed} vendor/ && npm install ./vendor/${name}`,
+  )
+}
+
+function invalid(message: string): RungError {
+  return new RungError('CONFIG_INVALID', message)
+}

@@ -1,0 +1,32 @@
+import { allSettings, environmentOf, type Settings } from '../topology/read-settings.ts'
+import { noConfig } from '../topology/settings.ts'
+
+/** Where a process of the app listens in its container. */
+export const appPort = 3000
+
+/** Settings that the export itself decides, or that are those of `rung up`. */
+const decided =
+  /^(rung|edge|balancer|nodes\..*|(http|tls)\..*|data\.(url|readUrls|replicas|pooler)|cache\.url|files\.shared|backup\..*|unresponsiveAfterMs|process\..*)$/
+
+/** Returns the given settings that are no secrets, as environment variables of the app. */
+export function plainSettings({ given }: Settings): Record<string, string> {
+  return environmentOf(given, (path) => !decided.test(path) && !allSettings.get(path)!.secret)
+}
+
+/** Returns the variables of the given settings that are secrets. Their values are written nowhere. */
+export function secretNames({ given }: Settings): string[] {
+  return [...given.keys()].flatMap((path) => {
+    const row = allSettings.get(path)!
+    return row.secret && !decided.test(path) ? [row.variable] : []
+  })
+}
+
+/** Returns what each process of the app is told, wherever it runs. */
+export function commonSettings(settings: Settings, proxies: readonly string[]): Record<string, string> {
+  return {
+    RUNG_TOPOLOGY: settings.values.rung,
+    RUNG_CONFIG: noConfig,
+    RUNG_TRUST_PROXY: [...settings.values.http.trustProxy, ...proxies].join(','),
+    ...plainSettings(settings),
+  }
+}

@@ -1,0 +1,140 @@
+import { serverNames } from '../engines/postgres/recipe.ts'
+import { cookieNames } from '../primitives/positions/positions.ts'
+import { edgeFiles, poolerConfig, redisFile } from './engine-files.ts'
+import { commonSettings, secretNames } from './environment.ts'
+import { type Exported, type Files, ignoring, lines, marked, scalar } from './files.ts'
+import { appDeployment, migrateJob, type Plan, scalingOf } from './kubernetes-app.ts'
+import { poolerManifest, postgresManifest, redisManifest } from './kubernetes-engines.ts'
+import { networkPolicies } from './kubernetes-network.ts'
+
+/** Networks from which a cluster's own proxies come. */
+const privateNetworks = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'] as const
+
+/**
+ * Returns plain manifests for Kubernetes 1.33 or newer, and a kustomization that applies them. Pure. What Rung does on one machine and
+ * the platform does here is left out: the balancer is a Service, the failover CloudNativePG's.
+ */
+export function kubernetesFiles(given: Exported): Files {
+  const exported = { ...given, deployment: { ...given.deployment, topology: scalingOf(given.deployment.topology) } }
+  const { topology } = exported.deployment
+  const { processes, data, cache } = topology
+  const hasEdge = topology.edge.engine === 'nginx'
+  const isOwn = data.engine === 'embedded'
+  const plan: Plan = {
+    ...exported,
+    own: { postgres: isOwn, pooler: isOwn && data.pooler === 'pgbouncer', redis: cache.engine === 'redis' },
+    hasEdge,
+    servers:
+      data.replicas === 0 ? ['postgres-rw'] : serverNames(1 + data.replicas).map((_, index) => `postgres-${index + 1}`),
+  }
+  const { own } = plan
+  const { trustProxy } = exported.settings.values.http
+  const proxies = trustProxy.length > 0 ? trustProxy : privateNetworks
+
+  const manifests: Files = {
+    ...(own.postgres && { 'postgres.yaml': postgresManifest(plan) }),
+    ...(own.redis && { 'redis.yaml': redisManifest() }),
+    ...(own.pooler && { 'pooler.yaml': poolerManifest() }),
+    'migrate.yaml': migrateJob(plan),
+    ...(processes.both > 0 && { 'app.yaml': appDeployment(plan, 'both') }),
+    ...(processes.web > 0 && { 'web.yaml': appDeployment(plan, 'web') }),
+    ...(processes.worker > 0 && { 'worker.yaml': appDeployment(plan, 'worker') }),
+    'network.yaml': networkPolicies(plan),
+  }
+  // One page cache beside each web process: what a client has written it finds there at once, but not in those of other processes. So
+  // one that has just written reads past them.
+  const edge = edgeFiles(exported, {
+    upstreams: ['127.0.0.1:3001'],
+    adminHost: '127.0.0.1',
+    proxies,
+    sessionCookies: [cookieNames.wrote],
+  })
+  const configs: Files = {
+    ...(own.redis && { 'redis.conf': redisFile() }),
+    ...(own.pooler && { 'pgbouncer.ini': poolerConfig(exported, plan.servers) }),
+    ...(hasEdge && Object.fromEntries(Object.entries(edge).map(([name, text]) => [`edge/${name}`, text]))),
+  }
+  return {
+    'kustomization.yaml': kustomization(),
+    'secret.env.example': secretExample(),
+    ...ignoring('secret.env'),
+    ...manifests,
+    ...configs,
+    ...(processes.worker > 0 && { 'spot/kustomization.yaml': spotComponent }),
+  }
+
+  function kustomization(): string {
+    const settings = Object.entries(commonSettings(exported.settings, hasEdge ? ['127.0.0.1'] : proxies))
+    const filesOf = (name: string, isUsed: boolean, files: readonly string[]) =>
+      isUsed && `- name: ${name}\n  files:\n${files.map((file) => `    - ${file}`).join('\n')}`
+    return `\
+${marked()}
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: ${exported.app.name}
+resources:
+  ${lines(2, ...Object.keys(manifests).map((name) => `- ${name}`))}
+images:
+  - name: app # change it with: kustomize edit set image app=registry.example.org/${exported.app.name}:1
+    newName: registry.example.org/${exported.app.name}
+    newTag: latest
+configMapGenerator:
+  - name: app
+    literals:
+      ${lines(6, ...settings.map(([name, value]) => `- ${scalar(`${name}=${value}`)}`))}
+  ${lines(
+    2,
+    filesOf(
+      'edge',
+      hasEdge,
+      Object.keys(configs).filter((name) => name.startsWith('edge/')),
+    ),
+    filesOf('redis', own.redis, ['redis.conf']),
+    filesOf('pooler', own.pooler, ['pgbouncer.ini']),
+  )}
+`.replace(/\n +\n$/, '\n')
+  }
+
+  function secretExample(): string {
+    const names = [
+      'RUNG_SECRET',
+      ...secretNames(exported.settings),
+      ...(own.postgres ? [] : ['DATABASE_URL', ...(data.replicas > 0 ? ['DATABASE_READ_URL'] : [])]),
+      ...(own.redis ? ['REDIS_PASSWORD'] : []),
+      ...(cache.engine === 'external' ? ['RUNG_REDIS_URL'] : []),
+      ...(hasEdge ? ['RUNG_EDGE_SECRET'] : []),
+    ]
+    return `\
+${marked()}
+# Copy this to secret.env, fill it in, and never commit it. Make each secret with: openssl rand -hex 32
+# kubectl --namespace ${exported.app.name} create secret generic app --from-env-file=secret.env
+${names.map((name) => `${name}=\n`).join('')}`
+  }
+}
+
+/** Workers hand their jobs back when they are stopped, so a node that may be taken away at any time does for them. */
+const spotComponent = `\
+${marked()}
+# Workers on spot nodes where there are any: kustomize edit add component spot
+apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+  - target: { kind: Deployment, name: worker }
+    patch: |-
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: { name: worker }
+      spec:
+        template:
+          spec:
+            tolerations:
+              - { key: cloud.google.com/gke-spot, operator: Exists } # Google
+              - { key: kubernetes.azure.com/scalesetpriority, operator: Exists } # Azure
+              - { key: karpenter.sh/capacity-type, value: spot } # Karpenter, if its nodes have this taint
+            affinity:
+              nodeAffinity:
+                preferredDuringSchedulingIgnoredDuringExecution:
+                  - { weight: 100, preference: { matchExpressions: [{ key: cloud.google.com/gke-spot, operator: In, values: ["true"] }] } }
+                  - { weight: 100, preference: { matchExpressions: [{ key: kubernetes.azure.com/scalesetpriority, operator: In, values: [spot] }] } }
+                  - { weight: 100, preference: { matchExpressions: [{ key: karpenter.sh/capacity-type, operator: In, values: [spot] }] } }
+`

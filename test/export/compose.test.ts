@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, it } from 'node:test'
+import { parse } from 'yaml'
+import { isRungError } from '../../src/kernel/errors.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
+import { composeConfig, noCompose } from '../support/docker-compose.ts'
+import { type Env, filesFor, rungNames } from '../support/exported.ts'
+import { withTempDir } from '../support/postgres.ts'
+
+interface Service {
+  image: string
+  environment?: Record<string, string>
+  networks?: { default: { ipv4_address?: string } }
+  volumes?: (string | { source: string })[]
+  command?: string[]
+}
+
+const secrets = {
+  RUNG_SECRET: 'a root of all keys, long enough to be one',
+  POSTGRES_PASSWORD: 'superuser',
+  DATABASE_PASSWORD: 'password-of-app',
+  REDIS_PASSWORD: 'password-of-redis',
+  RUNG_EDGE_SECRET: 'secret-of-edge',
+}
+
+/** What Docker Compose makes of it, with the secrets filled in. */
+async function servicesOf(rung: string, env: Env = {}): Promise<Record<string, Service>> {
+  return withTempDir(async (dir) => {
+    for (const [name, text] of Object.entries(filesFor('compose', rung, env))) {
+      await mkdir(path.dirname(path.join(dir, name)), { recursive: true })
+      await writeFile(path.join(dir, name), text)
+    }
+    const { status, output } = composeConfig(dir, secrets)
+    assert.equal(status, 0, output)
+    return parse(output).services
+  })
+}
+
+describe('compose.yaml', { skip: noCompose }, () => {
+  for (const rung of rungNames) {
+    it(`is valid at ${rung}, and its processes read what it tells them`, async () => {
+      const services = await servicesOf(rung)
+      const apps = Object.entries(services).filter(([, { image }]) => image === 'notes:latest')
+      assert.ok(apps.length >= 2)
+      for (const [name, { environment = {} }] of apps) {
+        const bindings = readBindings({ ...environment, HOST: '0.0.0.0', PORT: '3000' }, '/app')
+        assert.equal(bindings.rung, rung)
+        assert.equal(bindings.role, name.startsWith('web') ? 'web' : name === 'worker' ? 'worker' : 'both')
+        assert.equal(bindings.secret, secrets.RUNG_SECRET)
+        assert.ok(bindings.data.engine === 'external')
+        assert.equal(bindings.data.url, 'postgres://app:password-of-app@postgres:5432/app')
+        assert.equal(bindings.data.readUrls.length, rung === '100k' ? 2 : 0)
+        assert.equal(bindings.data.poolerUrl !== undefined, rung === '100k')
+        assert.equal(bindings.cache.shared?.url, rung === '1k' ? undefined : 'redis://:password-of-redis@redis:6379')
+        assert.equal(bindings.edge?.url, rung === '1k' ? undefined : 'http://edge:9001')
+        assert.deepEqual(bindings.files, { engine: 'disk', alone: false })
+      }
+    })
+  }
+
+  it('leaves out what runs elsewhere', async () => {
+    const services = await servicesOf('100k', {
+      DATABASE_URL: 'postgres://app:x@db.example.org/app',
+      DATABASE_READ_URL: 'postgres://app:x@db-2.example.org/app',
+      RUNG_REDIS_URL: 'redis://redis.example.org',
+    }).catch((error: Error) => error)
+    assert.match(String(services), /DATABASE_URL/) // which nobody has filled in
+  })
+
+  it('has as many processes as settings say', async () => {
+    const services = await servicesOf('100k', { RUNG_WEB: '2', RUNG_WORKER: '3', RUNG_NODE_CPU: '0.5' })
+    assert.deepEqual(
+      Object.keys(services).filter((name) => name.startsWith('w')),
+      ['web-1', 'web-2', 'worker'],
+    )
+    assert.equal((services.worker as unknown as { scale: number }).scale, 3)
+    assert.equal(Number((services['web-1'] as unknown as { cpus: number }).cpus), 0.5)
+    assert.equal(services['web-1']!.environment!.RUNG_WEB, '2')
+  })
+})
+
+describe('files for Compose', () => {
+  it('lead from the edge over the balancer to each process', () => {
+    const files = filesFor('compose', '100k')
+    const { services } = parse(files['compose.yaml']!, { merge: true }) as { services: Record<string, Service> }
+    const at = (name: string) => services[name]!.networks!.default.ipv4_address
+    assert.match(files['edge/nginx.conf']!, new RegExp(`server ${at('balancer')}:3000 max_fails=0;`))
+    for (const name of ['web-1', 'web-2', 'web-3'])
+      assert.match(files['haproxy.cfg']!, new RegExp(`server ${name} ${at(name)}:3000 check`))
+  })
+
+  it('lead from the edge to the one process of 1k, too', () => {
+    const files = filesFor('compose', '1k', { RUNG_EDGE: 'on' })
+    const { services } = parse(files['compose.yaml']!, { merge: true }) as { services: Record<string, Service> }
+    const address = services.app!.networks!.default.ipv4_address
+    assert.match(files['edge/nginx.conf']!, new RegExp(`server ${address}:3000 max_fails=0;`))
+  })
+
+  it('are refused for several web processes without a balancer', () => {
+    assert.throws(
+      () => filesFor('compose', '10k', { RUNG_WEB: '2' }),
+      (error) => isRungError(error, 'CONFIG_INVALID'),
+    )
+  })
+})

@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { test } from 'node:test'
+import { parse } from 'yaml'
+import { workflowFiles } from '../../src/export/workflow.ts'
+
+interface Job {
+  needs?: string
+  steps: { uses?: string; run?: string; if?: string }[]
+}
+
+for (const target of ['compose', 'kubernetes'] as const) {
+  test(`a pipeline for ${target} checks before it ships, and all of its shell is shell`, () => {
+    const files = workflowFiles(target, { name: 'notes', folder: 'deploy', parts: ['web-1', 'worker'] })
+    const { jobs } = parse(files['.github/workflows/ship.yaml']!) as { jobs: Record<string, Job> }
+    assert.deepEqual(
+      Object.entries(jobs).map(([name, { needs }]) => [name, needs]),
+      [
+        ['check', undefined],
+        ['image', 'check'],
+        ['roll-out', 'image'],
+      ],
+    )
+    for (const { uses, run } of Object.values(jobs).flatMap(({ steps }) => steps)) {
+      if (uses !== undefined)
+        assert.match(uses, /^actions\//) // of GitHub itself
+      else assert.equal(spawnSync('bash', ['-n', '-c', run!]).status, 0, run)
+    }
+    assert.match(jobs['roll-out']!.steps.at(-1)!.if!, /^failure\(\)/)
+  })
+}
