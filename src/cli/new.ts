@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { type Command, result } from './command.ts'
-import { ownPackage, packedFile } from './own-package.ts'
+import { dependencyFor, ownPackage } from './own-package.ts'
 import { scaffold } from './scaffold.ts'
 
 const command: Command = {
@@ -21,10 +21,9 @@ const command: Command = {
     }
     const folder = path.join(cwd, name)
     if (existsSync(folder)) throw new RungError('COMMAND_INVALID', `${name} exists already. Choose another name.`)
-    const { folder: own, version, dependencies, devDependencies } = await ownPackage()
-    const packed = await packedFile(own, version)
-    // Relative, as npm itself writes it: both folders can be moved together.
-    const rung = packed === undefined ? undefined : `file:${path.relative(folder, packed)}`
+    const own = await ownPackage()
+    const { version, dependencies, devDependencies } = own
+    const rung = await dependencyFor(folder, own)
     const install = rung === undefined ? `npm install /path/to/rung-${version}.tgz` : 'npm install'
     const { typescript, '@types/node': types } = devDependencies
     const versions = { rung, typebox: dependencies.typebox!, typescript: typescript!, types: types! }
@@ -34,7 +33,7 @@ const command: Command = {
       await mkdir(path.dirname(target), { recursive: true })
       await writeFile(target, text)
     }
-    return result({ folder, files: Object.keys(files), rung: packed ?? null, install }, (view) => {
+    return result({ folder, files: Object.keys(files), rung: rung ?? null, install }, (view) => {
       out.line(`Created ${name}:`)
       for (const file of view.files) out.line(`  ${file}`)
       out.line(`\nNext:\n  cd ${name}\n  ${install}\n  npm run dev\n  npm run check && npm test`)

@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url'
 
 /** The `package.json` of this Rung, and its folder. */
 export interface OwnPackage {
+  /** `rung`, or the scoped name under which it was published. */
+  name: string
   folder: string
   version: string
   dependencies: Record<string, string>
@@ -17,10 +19,24 @@ export async function ownPackage(): Promise<OwnPackage> {
 }
 
 /**
- * Returns the packed file from which the Rung in `folder` was installed, or into which it was packed; `undefined` if that is not
- * known or the file is gone. An app cannot name Rung by its version: on npm that name belongs to another project.
+ * Returns what an app in `folder` names as its Rung: this very one, from npm or from a packed file; `undefined` if nothing can be named.
  */
-export async function packedFile(folder: string, version: string): Promise<string | undefined> {
+export async function dependencyFor(folder: string, own: OwnPackage): Promise<string | undefined> {
+  const { name, version } = own
+  if (name !== ownName) return `npm:${name}@${version}`
+  const packed = await packedFile(own.folder, version)
+  // Relative, as npm itself writes it: both folders can be moved together.
+  return packed && `file:${path.relative(folder, packed)}`
+}
+
+/** In the repository, and in packed files. On npm it belongs to another project. */
+const ownName = 'rung'
+
+/**
+ * Returns the packed file from which the Rung in `folder` was installed, or into which it was packed; `undefined` if that is not
+ * known or the file is gone.
+ */
+async function packedFile(folder: string, version: string): Promise<string | undefined> {
   const modules = path.dirname(folder)
   const file =
     path.basename(modules) === 'node_modules'

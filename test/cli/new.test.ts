@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { main } from '../../src/cli/main.ts'
-import { packedFile } from '../../src/cli/own-package.ts'
+import { dependencyFor } from '../../src/cli/own-package.ts'
 
 function inScratch(body: (dir: string) => Promise<void>) {
   return async () => {
@@ -12,6 +12,10 @@ function inScratch(body: (dir: string) => Promise<void>) {
     await body(dir).finally(() => rmSync(dir, { recursive: true }))
   }
 }
+
+/** What an app in `app`, beside `tools`, names as its Rung. */
+const named = (dir: string, folder: string, name = 'rung') =>
+  dependencyFor(path.join(dir, 'app'), { name, folder, version: '0.1.0', dependencies: {}, devDependencies: {} })
 
 /** As npm leaves it: `tools/node_modules/rung`, installed from `resolved`. */
 function installed(dir: string, resolved: string | undefined): string {
@@ -26,10 +30,10 @@ test(
   'the packed file is what npm installed Rung from, while it is there',
   inScratch(async (dir) => {
     const folder = installed(dir, 'file:../a%20folder/rung-0.1.0.tgz')
-    assert.equal(await packedFile(folder, '0.1.0'), undefined)
+    assert.equal(await named(dir, folder), undefined)
     mkdirSync(path.join(dir, 'a folder'))
     writeFileSync(path.join(dir, 'a folder', 'rung-0.1.0.tgz'), '')
-    assert.equal(await packedFile(folder, '0.1.0'), path.join(dir, 'a folder', 'rung-0.1.0.tgz'))
+    assert.equal(await named(dir, folder), 'file:../a folder/rung-0.1.0.tgz')
   }),
 )
 
@@ -37,18 +41,25 @@ test(
   'a package from a registry, a folder or another program is no packed file',
   inScratch(async (dir) => {
     for (const resolved of ['https://registry.example.org/rung/-/rung-0.1.0.tgz', 'file:..', undefined])
-      assert.equal(await packedFile(installed(dir, resolved), '0.1.0'), undefined)
+      assert.equal(await named(dir, installed(dir, resolved)), undefined)
     rmSync(path.join(dir, 'tools', 'node_modules', '.package-lock.json'))
-    assert.equal(await packedFile(path.join(dir, 'tools', 'node_modules', 'rung'), '0.1.0'), undefined)
+    assert.equal(await named(dir, path.join(dir, 'tools', 'node_modules', 'rung')), undefined)
   }),
 )
 
 test(
   'from a checkout it is the file that npm pack made there',
   inScratch(async (dir) => {
-    assert.equal(await packedFile(dir, '0.1.0'), undefined)
+    assert.equal(await named(dir, dir), undefined)
     writeFileSync(path.join(dir, 'rung-0.1.0.tgz'), '')
-    assert.equal(await packedFile(dir, '0.1.0'), path.join(dir, 'rung-0.1.0.tgz'))
+    assert.equal(await named(dir, dir), 'file:../rung-0.1.0.tgz')
+  }),
+)
+
+test(
+  'what was published under a scoped name is named by its version',
+  inScratch(async (dir) => {
+    assert.equal(await named(dir, dir, '@rungjs/rung'), 'npm:@rungjs/rung@0.1.0')
   }),
 )
 
