@@ -1,9 +1,9 @@
 import { hkdfSync } from 'node:crypto'
-import { chmod, readFile, rm } from 'node:fs/promises'
+import { chmod, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { codeOf, writeAll, writeAtomically, writeWholeSynced } from '../engines/disk/atomic.ts'
+import { codeOf, writeAll, writeAtomically } from '../engines/disk/atomic.ts'
 import { type Clock, systemClock } from '../kernel/clock.ts'
-import { RungError } from '../kernel/errors.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Keys, keysOf } from '../kernel/keys.ts'
 import { secret } from '../kernel/random.ts'
 import { parseRoots } from '../topology/setting-types.ts'
@@ -43,13 +43,13 @@ const nextFile = (dataDir: string) => `${rootFile(dataDir)}.next`
 /** Returns the root kept in the data directory, made at the first start, and in further lines those that are accepted too. */
 export async function storedRoot(dataDir: string): Promise<string> {
   const { root, lines } = await stored(dataDir)
-  const next = await readFile(nextFile(dataDir), 'utf8').catch(() => undefined)
+  const next = await contentOf(nextFile(dataDir))
   return [root, ...(next === undefined || next === root ? [] : [next]), ...lines].join('\n')
 }
 
 async function stored(dataDir: string): Promise<{ root: string; lines: readonly string[] }> {
   const file = rootFile(dataDir)
-  const found = await readFile(file, 'utf8').catch(() => undefined)
+  const found = await contentOf(file)
   if (found === undefined) {
     await writeNew(dataDir, file)
     return stored(dataDir)
@@ -65,12 +65,27 @@ async function stored(dataDir: string): Promise<{ root: string; lines: readonly 
   return { root: root!, lines }
 }
 
+async function contentOf(file: string): Promise<string | undefined> {
+  return readFile(file, 'utf8').catch((cause) => {
+    if (codeOf(cause) === 'ENOENT') return undefined
+    const why = messageOf(cause)
+    throw new RungError('CONFIG_INVALID', `${file} cannot be read: ${why}. Let the user of the app own it.`, { cause })
+  })
+}
+
 /** Of two processes that write at the same time, the slower one takes the other's. */
 async function writeNew(dataDir: string, file: string): Promise<void> {
-  const place = { drafts: dataDir, target: file, replace: false }
-  const written = writeAtomically(place, (draft) => writeAll(draft, Buffer.from(secret(48)), 0))
-  await written.catch((error) => {
+  await write(dataDir, file, secret(48), false).catch((error) => {
     if (codeOf(error) !== 'EEXIST') throw error
+  })
+}
+
+/** The file belongs to whom the data directory belongs: root may run the command. */
+async function write(dataDir: string, file: string, text: string, replace: boolean): Promise<void> {
+  await writeAtomically({ drafts: dataDir, target: file, replace }, async (draft) => {
+    await writeAll(draft, Buffer.from(text), 0)
+    const { uid, gid } = await stat(dataDir)
+    await draft.chown(uid, gid)
   })
 }
 
@@ -81,7 +96,7 @@ async function writeNew(dataDir: string, file: string): Promise<void> {
  */
 export async function prepareRoot(dataDir: string): Promise<boolean> {
   const { root } = await stored(dataDir)
-  const next = await readFile(nextFile(dataDir), 'utf8').catch(() => undefined)
+  const next = await contentOf(nextFile(dataDir))
   if (next === root) await rm(nextFile(dataDir)) // the crash came after the second step
   await writeNew(dataDir, nextFile(dataDir))
   return next === undefined || next === root
@@ -96,6 +111,6 @@ export async function switchRoot(dataDir: string, keptMs: number, clock: Clock =
   const next = await readFile(nextFile(dataDir), 'utf8')
   const until = new Date(clock.now() + keptMs).toISOString().replace(/\.\d+/, '')
   const isGood = (_: string, at: number) => parseRoots([root, ...lines].join('\n'))!.also[at]!.untilMs > clock.now()
-  await writeWholeSynced(rootFile(dataDir), [next, `${root}@${until}`, ...lines.filter(isGood)].join('\n'))
+  await write(dataDir, rootFile(dataDir), [next, `${root}@${until}`, ...lines.filter(isGood)].join('\n'), true)
   await rm(nextFile(dataDir))
 }

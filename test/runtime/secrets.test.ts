@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
@@ -79,6 +79,21 @@ describe('the root in the data directory', () => {
     const third = (await storedRoot(dir)).split('\n')[1]
     await switchRoot(dir, 86_400_000, { ...clock, now: () => Date.parse('2027-01-03') })
     assert.equal(await storedRoot(dir), `${third}\n${second}@2027-01-04T00:00:00Z`, 'the first one is over')
+  })
+
+  it('belongs to whom the directory belongs, also if root replaces it', { skip: process.getuid!() !== 0 }, async () => {
+    await chown(dir, 65_534, 65_534)
+    await storedRoot(dir)
+    await prepareRoot(dir)
+    const owners = async (...files: string[]) => Promise.all(files.map(async (file) => (await stat(file)).uid))
+    assert.deepEqual(await owners(rootFile(dir), `${rootFile(dir)}.next`), [65_534, 65_534])
+    await switchRoot(dir, 1_000)
+    assert.deepEqual(await owners(rootFile(dir)), [65_534])
+  })
+
+  it('is refused where it cannot be read', async () => {
+    await mkdir(rootFile(dir))
+    await assert.rejects(storedRoot(dir), { code: 'CONFIG_INVALID', message: /secret cannot be read: EISDIR/ })
   })
 
   it('may be the only line of its file, as before, and is refused where it is damaged', async () => {
