@@ -100,6 +100,8 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   async function drain(one: Part, note: Note): Promise<void> {
     const { name } = one
     if (!isAnswering(one) || !hasBalancer()) return
+    // The one process of 1k has no other in its place. It finishes its requests at its stop.
+    if (!now.plan.parts.some((other) => isAnswering(other) && other.name !== name)) return
     await until(readyWithinMs, () => anotherIsUp(name))
     await withBalancer((balancing) => balancing.drain(name))
     let told = -1
