@@ -5,6 +5,7 @@ import { composeFiles, webNames } from '../export/compose.ts'
 import { type Exported, type Files, isMarked } from '../export/files.ts'
 import { imageFiles } from '../export/image.ts'
 import { kubernetesFiles } from '../export/kubernetes.ts'
+import { systemdFiles } from '../export/systemd.ts'
 import { workflowFiles } from '../export/workflow.ts'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
@@ -12,18 +13,24 @@ import { RungError } from '../kernel/errors.ts'
 import { requestTimeoutOf } from '../primitives/http/http.ts'
 import { closingMs } from '../runtime/boot.ts'
 import { loadApp, requireApp } from '../runtime/load-app.ts'
+import type { LoadedSettings } from '../runtime/load-settings.ts'
+import { backupDirOf, dataDirOf } from '../topology/bindings.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
 
-const targets = { compose: composeFiles, kubernetes: kubernetesFiles } as const
-const isTarget = (text: string): text is keyof typeof targets => Object.hasOwn(targets, text)
+/** Where processes run from an image. */
+const containers = { compose: composeFiles, kubernetes: kubernetesFiles } as const
+const isContainer = (text: string): text is keyof typeof containers => Object.hasOwn(containers, text)
 
 const command: Command = {
   name: 'export',
-  summary: 'write what Docker Compose or Kubernetes runs at a rung',
-  usage: 'rung export compose|kubernetes [rung] [app-file] --out <folder>',
+  summary: 'write what systemd, Docker Compose or Kubernetes runs at a rung',
+  usage: 'rung export systemd|compose|kubernetes [rung] [app-file] --out <folder>',
   help: [
-    'Writes a Dockerfile and .dockerignore beside package.json, and into the folder what runs',
+    'systemd: writes a unit for "rung up" on this machine, its environment, and with',
+    'RUNG_BACKUP_DIR a weekly drill. The guide: docs/guides/one-server.md.',
+    '',
+    'compose, kubernetes: writes a Dockerfile and .dockerignore beside package.json, and into the folder what runs',
     'the rung there: compose.yaml, or manifests with a kustomization. Both name the secrets',
     'that they need, and contain none. Engines that settings name (DATABASE_URL,',
     'RUNG_REDIS_URL) run elsewhere; the others are part of what is written.',
@@ -48,7 +55,11 @@ const command: Command = {
     ],
     ...['log', 'limits', 'shedding', 'stop', 'telemetry'],
   ],
-  examples: ['rung export compose 10k --out deploy', 'rung export kubernetes 100k --out deploy --json'],
+  examples: [
+    'rung export systemd 1k --out deploy',
+    'rung export compose 10k --out deploy',
+    'rung export kubernetes 100k --out deploy --json',
+  ],
   options: {
     out: { type: 'string', value: 'folder', help: 'Where the files are written.' },
     workflow: {
@@ -60,7 +71,8 @@ const command: Command = {
   async run(input) {
     const { positionals, cwd, out } = input
     const [target = '', ...rest] = positionals
-    if (!isTarget(target) || typeof input.values.out !== 'string') {
+    const isKnown = isContainer(target) || (target === 'systemd' && !input.values.workflow)
+    if (!isKnown || typeof input.values.out !== 'string') {
       throw new RungError('COMMAND_INVALID', 'Say for what, and where: rung export compose 10k --out deploy')
     }
     const folder = path.resolve(cwd, input.values.out)
@@ -79,23 +91,15 @@ const command: Command = {
       },
       context: path.relative(folder, cwd) || '.',
     }
-    const texts = new Map([
-      ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd) })),
-      ...inFolder(folder, targets[target](exported)),
-      ...(input.values.workflow
-        ? inFolder(
-            cwd,
-            workflowFiles(target, {
-              name: app.name,
-              folder: path.relative(cwd, folder) || '.',
-              parts: partsIn(exported, target),
-            }),
-          )
-        : []),
-    ])
-    const view = { target, rung: settings.values.rung, ...(await write(texts, cwd)) }
-    if (settings.values.backup.dir !== undefined) {
+    const texts = isContainer(target)
+      ? await containerTexts(target, exported, { folder, cwd, workflow: input.values.workflow === true })
+      : inFolder(folder, systemdFiles({ ...exported, machine: thisMachine(settings, cwd) }))
+    const view = { target, rung: settings.values.rung, ...(await write(new Map(texts), cwd)) }
+    if (isContainer(target) && settings.values.backup.dir !== undefined) {
       out.note('RUNG_BACKUP_DIR is left out: Rung archives its own Postgres only. The guide says what does it there.')
+    }
+    if (isContainer(target) && settings.values.tls.cert !== undefined) {
+      out.note('TLS is left out: there it ends at the ingress or the balancer of the platform.')
     }
     return result(view, ({ written, kept }) => {
       for (const name of written) out.line(`wrote  ${name}`)
@@ -105,11 +109,35 @@ const command: Command = {
 }
 export default command
 
+/** An image, what runs from it, and perhaps the pipeline that makes it. */
+async function containerTexts(
+  target: keyof typeof containers,
+  exported: Exported,
+  { folder, cwd, workflow }: { folder: string; cwd: string; workflow: boolean },
+): Promise<[file: string, text: string][]> {
+  const { name, file } = exported.app
+  const facts = { name, folder: path.relative(cwd, folder) || '.', parts: partsIn(exported, target) }
+  return [
+    ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd) })),
+    ...inFolder(folder, containers[target](exported)),
+    ...(workflow ? inFolder(cwd, workflowFiles(target, facts)) : []),
+  ]
+}
+
 /** The processes of the app by their names there. */
-function partsIn({ deployment: { topology } }: Exported, target: keyof typeof targets): string[] {
+function partsIn({ deployment: { topology } }: Exported, target: keyof typeof containers): string[] {
   const { both, web, worker } = topology.processes
   const webs = target === 'compose' ? webNames(web) : ['web']
   return [...(both > 0 ? ['app'] : []), ...(web > 0 ? webs : []), ...(worker > 0 ? ['worker'] : [])]
+}
+
+function thisMachine(settings: LoadedSettings, cwd: string) {
+  return {
+    cwd,
+    program: [process.execPath, ...process.execArgv, path.resolve(process.argv[1]!)],
+    dataDir: dataDirOf(settings, cwd),
+    backupDir: backupDirOf(settings, cwd),
+  }
 }
 
 function inFolder(folder: string, files: Files): [file: string, text: string][] {
