@@ -24,6 +24,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   admission: () => import('./admission.ts'),
   api: () => import('./api.ts'),
   autoscaler: () => import('./autoscaler.ts'),
+  backups: () => import('./backups.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
   deploys: () => import('./deploys.ts'),

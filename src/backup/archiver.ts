@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { mkdir, readdir, readFile, realpath } from 'node:fs/promises'
 import path from 'node:path'
 import { writeWholeSynced } from '../engines/disk/atomic.ts'
 import {
@@ -44,6 +44,8 @@ export interface Archiver {
 export interface ArchiveState {
   /** The database's system identifier, once known. */
   system: string | undefined
+  /** The timeline that is archived, once known. */
+  timeline: number | undefined
   /** The log is safe in the archive up to here. */
   lsn: Lsn
   /** Everything committed until then is safe; ms since the epoch, 0 if nothing is known yet. */
@@ -83,7 +85,7 @@ export function startArchiver(options: ArchiverOptions): Archiver {
   const started = Promise.withResolvers<void>()
   started.promise.catch(() => {})
   let waiters: { lsn: Lsn; resolve: () => void; reject: (error: unknown) => void }[] = []
-  const state: ArchiveState = { system: undefined, lsn: 0n, at: 0, serverLsn: 0n }
+  const state: ArchiveState = { system: undefined, timeline: undefined, lsn: 0n, at: 0, serverLsn: 0n }
 
   function onSafe(lsn: Lsn, at: number): void {
     state.lsn = lsn
@@ -156,6 +158,7 @@ async function follow(
     archive = begun.archive
     const { slot, from, gap, timeline } = begun
     state.system = begun.system
+    state.timeline = timeline
     state.lsn = from
 
     let queue: Buffer[] = []
@@ -326,14 +329,18 @@ function busy(backupDir: string): RungError {
   )
 }
 
-/** Two databases restored from one backup may both be timeline 2. Only one of them may archive here. */
+/** Two databases restored from one backup may both be timeline 2. Only one of them may archive here: the first that does, whoever reserved it. */
 async function keepHistory(replication: ReplicationClient, folder: string, timeline: number): Promise<string> {
   const { content } = await replication.command(`TIMELINE_HISTORY ${timeline}`)
   const text = String(content)
   const file = path.join(walFolder(folder), historyName(timeline))
   const known = await readFile(file, 'utf8').catch(() => undefined)
   if (known === undefined) await writeWholeSynced(file, text)
-  else if (known !== text) throw foreign(folder, `timeline ${timeline} branched off elsewhere`)
+  else if (known !== text) {
+    const isArchived = (await readdir(timelineFolder(folder, timeline))).length > 0
+    if (isArchived) throw foreign(folder, `timeline ${timeline} branched off elsewhere`)
+    await writeWholeSynced(file, text)
+  }
   return text
 }
 

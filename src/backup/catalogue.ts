@@ -15,9 +15,10 @@ import {
 } from './layout.ts'
 import { unseal } from './sealed.ts'
 
-/** The backups of one database, read from the sealed files of a backup directory. */
+/** The backups of one database, read from the sealed files of a backup directory, or from the names of objects in a bucket. */
 export interface Catalogue {
   system: string
+  /** Where they are, for messages: a folder, or the bucket. */
   folder: string
   /** Oldest first. */
   bases: BaseManifest[]
@@ -35,9 +36,12 @@ export interface Timeline {
 }
 
 export interface Segment extends SegmentManifest {
+  system: string
   timeline: number
   index: number
   growing: boolean
+  /** In a bucket: the objects that it consists of, in order. */
+  pieces?: readonly string[]
 }
 
 export interface Fault {
@@ -46,10 +50,10 @@ export interface Fault {
   what: string
 }
 
-/** Reads the backups of every database in a backup directory. */
-export async function readCatalogues(backupDir: string): Promise<Catalogue[]> {
-  const systems = (await readdir(backupDir).catch(() => [])).filter((name) => /^\d{15,20}$/.test(name))
-  return Promise.all(systems.map((system) => readCatalogue(backupDir, system)))
+export const isSystem = (name: string) => /^\d{15,20}$/.test(name)
+
+export async function systemsIn(backupDir: string): Promise<string[]> {
+  return (await readdir(backupDir).catch(() => [])).filter(isSystem)
 }
 
 export async function readCatalogue(backupDir: string, system: string): Promise<Catalogue> {
@@ -60,7 +64,7 @@ export async function readCatalogue(backupDir: string, system: string): Promise<
   const entries = await readdir(walFolder(folder)).catch(() => [])
   const timelines: Timeline[] = []
   for (const name of entries.filter((entry) => /^[0-9A-F]{8}$/.test(entry)).sort()) {
-    timelines.push(await readTimeline(folder, Number.parseInt(name, 16), segmentBytes, faults))
+    timelines.push(await readTimeline(system, folder, Number.parseInt(name, 16), segmentBytes, faults))
   }
   return { system, folder, bases, timelines, faults }
 }
@@ -71,8 +75,7 @@ async function readBases(folder: string, faults: Fault[]): Promise<BaseManifest[
     if (id.startsWith('.')) continue // a draft
     const file = path.join(basesFolder(folder), id, names.manifest)
     const manifest = unseal<BaseManifest>(await readFile(file, 'utf8').catch(() => ''))
-    const isInside = (name: string) => /^\w[\w.-]*$/.test(name) // a sealed file can be made by anybody
-    if (manifest?.id === id && manifest.files.every(({ name }) => isInside(name))) bases.push(manifest)
+    if (isManifestOf(manifest, id)) bases.push(manifest)
     else
       faults.push({
         file: path.relative(folder, file),
@@ -82,14 +85,25 @@ async function readBases(folder: string, faults: Fault[]): Promise<BaseManifest[
   return bases
 }
 
-async function readTimeline(folder: string, id: number, segmentBytes: number, faults: Fault[]): Promise<Timeline> {
+/** Whether a description is complete, and names only files of its own base backup: a sealed file can be made by anybody. */
+export function isManifestOf(manifest: BaseManifest | undefined, id: string): manifest is BaseManifest {
+  return manifest?.id === id && manifest.files.every(({ name }) => /^\w[\w.-]*$/.test(name))
+}
+
+async function readTimeline(
+  system: string,
+  folder: string,
+  id: number,
+  segmentBytes: number,
+  faults: Fault[],
+): Promise<Timeline> {
   const wal = timelineFolder(folder, id)
   const entries = (await readdir(wal)).sort()
   const segments = new Map<number, Segment>()
   const add = (manifest: SegmentManifest, growing: boolean) => {
     const index = segmentIndex(manifest.name, segmentBytes)
     if ((segments.get(index)?.bytes ?? -1) >= manifest.bytes) return
-    segments.set(index, { ...manifest, timeline: id, index, growing })
+    segments.set(index, { ...manifest, system, timeline: id, index, growing })
   }
   for (const name of entries.filter((entry) => /^[0-9A-F]{24}\.json$/.test(entry))) {
     const file = path.join(wal, name)

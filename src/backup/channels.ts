@@ -7,6 +7,14 @@ export interface Archived {
   readonly at: number
 }
 
+export interface Uploaded {
+  readonly backupDir: string
+  /** Everything committed until then is in the bucket; 0: nothing is known yet. */
+  readonly at: number
+  /** What the folder has of it and the bucket does not: of the log, and of base backups. */
+  readonly behindBytes: number
+}
+
 export interface BaseTaken {
   readonly backupDir: string
   readonly id: string
@@ -20,5 +28,6 @@ export interface BackupFailed {
 }
 
 export const archived = diagnostics.channel('rung:backup:archived')
+export const uploaded = diagnostics.channel('rung:backup:uploaded')
 export const baseTaken = diagnostics.channel('rung:backup:base')
 export const backupFailed = diagnostics.channel('rung:backup:failed')

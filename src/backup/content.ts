@@ -1,35 +1,33 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
+import { RungError } from '../kernel/errors.ts'
 import type { StoredFile } from './layout.ts'
 
-/** Yields the first `bytes` of a stored file; a `.zst` file is decompressed. */
-async function* contentOf(file: string, bytes: number): AsyncGenerator<Buffer> {
-  if (bytes === 0) return
-  if (!file.endsWith('.zst')) {
-    yield* createReadStream(file, { end: bytes - 1 }) as AsyncIterable<Buffer>
-    return
-  }
-  const source = createReadStream(file)
+export async function* decompressed(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const plain = createZstdDecompress()
-  const fed = pipeline(source, plain)
+  const fed = pipeline(Readable.from(source), plain)
   fed.catch(() => {}) // the reader of `plain` gets the error
   yield* plain as AsyncIterable<Buffer>
   await fed
 }
 
 /** Yields the content of a stored file. @throws DamagedFile at the latest after its end, if it is not what was stored */
-export async function* checked(file: string, { name, bytes, sha256 }: StoredFile): AsyncGenerator<Buffer> {
+export async function* checked(
+  content: AsyncIterable<Buffer>,
+  { name, bytes, sha256 }: StoredFile,
+): AsyncGenerator<Buffer> {
   const hash = createHash('sha256')
   let seen = 0
   try {
-    for await (const chunk of contentOf(file, bytes)) {
+    for await (const chunk of content) {
       hash.update(chunk)
       seen += chunk.length
       yield chunk
     }
   } catch (error) {
+    if (error instanceof DamagedFile || error instanceof RungError) throw error
     throw new DamagedFile(name, wordsFor(error as NodeJS.ErrnoException))
   }
   if (seen < bytes) throw new DamagedFile(name, `is truncated: ${seen} of ${bytes} bytes`)

@@ -7,9 +7,9 @@ import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { backoffMs, uuid } from '../kernel/random.ts'
-import type { Catalogue } from './catalogue.ts'
-import { choose, currentTimeline, windows } from './policy.ts'
+import type { Target } from './recover.ts'
 import { restore } from './restore.ts'
+import { type Selection, selectBackup } from './select.ts'
 
 /** A table in the live and in the restored database. */
 export interface Comparison {
@@ -25,56 +25,67 @@ export interface Digest {
   hash: string
 }
 
-export interface DrillOptions {
-  connection: ConnectionConfig
-  /** Waits until the log is archived up to there. */
-  archived(lsn: Lsn): Promise<void>
-  readCatalogue(): Promise<Catalogue>
+export interface DrillOptions extends Omit<Selection, 'time'> {
   onProgress?: (text: string) => void
+  /** The live database to compare with. */
+  live?: {
+    connection: ConnectionConfig
+    /** Waits until the log is archived up to there. */
+    archived(lsn: Lsn): Promise<void>
+  }
+}
+
+export interface Drilled {
+  base: string
+  /** Without a live database `live` is undefined, and each is equal. */
+  tables: Comparison[]
+  /** Time of the last transaction in the restored database, ms since the epoch. */
+  lastTransactionAt: number | undefined
 }
 
 /**
- * Restores beside the live database to one exact point in its log, and compares every table with its content at that point.
+ * Restores to a temporary folder and reads each row of each table. Beside a live database it restores to one exact point in its log, and compares
+ * every table with its content at that point.
  * @throws BACKUP_NOT_FOUND, BACKUP_FAILED, BACKUP_DAMAGED, RESTORE_FAILED
  */
-export async function drill(options: DrillOptions): Promise<{ base: string; tables: Comparison[] }> {
-  const live = await connectOnce(options.connection)
+export async function drill(options: DrillOptions): Promise<Drilled> {
+  const { place, live: original, onProgress } = options
+  const live = original && (await connectOnce(original.connection))
   const folder = await mkdtemp(path.join(tmpdir(), 'rung-drill-'))
   try {
-    const point = await holdStill(live, options.connection)
-    options.onProgress?.('reading the live tables')
-    const here = await digests(live)
-    await live.query('commit')
-    await options.archived(point.lsn)
-    const catalogue = await options.readCatalogue()
-    const timeline = currentTimeline(catalogue)
-    const window = timeline && choose(windows(catalogue, timeline), 'latest')
-    if (!window) {
-      throw new RungError(
-        'BACKUP_NOT_FOUND',
-        `${catalogue.folder} holds no base backup to restore. Create one: rung backup`,
-      )
+    let here: Map<string, Digest> | undefined
+    let target: Target = { kind: 'end' }
+    if (live) {
+      const point = await holdStill(live, original.connection)
+      onProgress?.('reading the live tables')
+      here = await digests(live)
+      await live.query('commit')
+      await original.archived(point.lsn)
+      target = { kind: 'point', name: point.name }
     }
+    const { catalogue, window } = await selectBackup({ ...options, time: 'latest' })
     let there = new Map<string, Digest>()
-    await restore({
+    const { lastTransactionAt } = await restore({
+      place,
       catalogue,
       window,
-      target: { kind: 'point', name: point.name },
+      target,
       into: path.join(folder, 'data'),
       isolated: true,
       onProgress: (stage, done, total) => {
-        if (stage === 'copy' && done === 0) options.onProgress?.(`restoring ${window.base.id}`)
-        if (stage === 'log' && done === total) options.onProgress?.('replaying the log')
+        if (stage === 'copy' && done === 0) onProgress?.(`restoring ${window.base.id}`)
+        if (stage === 'log' && done === total) onProgress?.('replaying the log')
       },
       async look(connection) {
-        options.onProgress?.('reading the restored tables')
+        onProgress?.('reading the restored tables')
         const restored = await connectOnce({ ...connection, database: appDatabase })
         there = await digests(restored).finally(() => restored.end())
       },
     })
-    return { base: window.base.id, tables: compare(here, there) }
+    const alone = () => [...there].map(([table, restored]) => ({ table, live: undefined, restored, equal: true }))
+    return { base: window.base.id, tables: here ? compare(here, there) : alone(), lastTransactionAt }
   } finally {
-    await live.end().catch(() => {})
+    await live?.end().catch(() => {})
     await rm(folder, { recursive: true, force: true })
   }
 }

@@ -5,14 +5,18 @@ import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.t
 import { every, sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
-import { formatMs } from '../kernel/units.ts'
+import { formatBytes, formatMs } from '../kernel/units.ts'
 import { type Archiver, type ArchiveState, startArchiver } from './archiver.ts'
 import { takeBase } from './base.ts'
+import type { Bucket } from './bucket.ts'
 import { type Catalogue, readCatalogue } from './catalogue.ts'
 import { backupFailed } from './channels.ts'
+import { folderPlace } from './folder.ts'
 import { type BaseManifest, basesFolder, timelineFolder } from './layout.ts'
-import { currentTimeline, expendable, windows } from './policy.ts'
+import type { Place } from './place.ts'
+import { currentTimeline, expendable, lacking, windows } from './policy.ts'
 import { onSameDisk } from './same-disk.ts'
+import { startUploader, type UploadEvent, type Uploader } from './uploader.ts'
 
 /** A restore replays at most a day's log. */
 const baseEveryMs = 86_400_000
@@ -24,13 +28,15 @@ export interface BackupSource {
   backupDir: string
   /** Files outside the database that a backup must include, such as the root of the keys. */
   alongside: readonly string[]
-  /** Number of base backups that are kept, with the log since the oldest of them. */
+  /** Number of base backups that the folder keeps, with the log since the oldest of them. */
   keep: number
+  /** Where the folder is copied to. */
+  outside?: { bucket: Bucket; keep: number; bytesPerS: number | undefined } | undefined
 }
 
 /** Takes a base backup, then removes those that are no longer needed. */
 export async function backUp(
-  { keep, ...source }: BackupSource,
+  { keep, outside, ...source }: BackupSource,
   options: {
     archived: Archiver['reached']
     onProgress?: (doneBytes: number, totalBytes: number) => void
@@ -38,12 +44,23 @@ export async function backUp(
   },
 ): Promise<BaseManifest> {
   const base = await takeBase({ ...source, ...options })
-  await removeExpendable(await readCatalogue(source.backupDir, base.system), keep)
+  const catalogue = await readCatalogue(source.backupDir, base.system)
+  await removeExpendable(catalogue, keep, outside && (await toUpload(catalogue, outside.bucket)))
   return base
 }
 
-/** Removes the base backups before the newest `keep`, and the log that those do not need. */
-async function removeExpendable(catalogue: Catalogue, keep: number): Promise<void> {
+/** Returns the names of the segments that the bucket still needs; all of them if it cannot be asked. */
+async function toUpload(here: Catalogue, bucket: Bucket): Promise<ReadonlySet<string>> {
+  const all = here.timelines.flatMap(({ segments }) => segments)
+  const needed = await bucket.catalogue(here.system).then(
+    (there) => here.timelines.flatMap((timeline) => lacking(here, there, timeline).segments),
+    () => all,
+  )
+  return new Set(needed.map(({ name }) => name))
+}
+
+/** Removes the base backups before the newest `keep`, and the log that those do not need, but for `held`. */
+async function removeExpendable(catalogue: Catalogue, keep: number, held?: ReadonlySet<string>): Promise<void> {
   const { bases, segments } = expendable(catalogue, keep)
   const folder = basesFolder(catalogue.folder)
   for (const { id } of bases) {
@@ -52,29 +69,55 @@ async function removeExpendable(catalogue: Catalogue, keep: number): Promise<voi
     await rm(draft, { recursive: true })
   }
   for (const { timeline, name } of segments) {
+    if (held?.has(name)) continue
     const file = path.join(timelineFolder(catalogue.folder, timeline), name)
     await rm(`${file}.json`, { force: true })
     await rm(`${file}.zst`, { force: true })
   }
 }
 
-/**
- * Archives the log of a database until `stop` is called. If another process, usually the app itself, archives it already, this
- * only reads how far that process has come.
- */
-export async function joinArchive(
-  primary: BackupSource['primary'],
-  backupDir: string,
-): Promise<Pick<Archiver, 'reached' | 'stop'>> {
+export interface JoinedArchive {
+  /** Whether this process archives; otherwise it only reads how far another one has come. */
+  readonly own: boolean
+  reached: Archiver['reached']
+  /** Resolves once the bucket has the log up to there; if this process archives, also the base backups. */
+  uploaded(lsn: Lsn): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Archives the log of a database until `stop` is called, unless another process, usually the app itself, archives it already. */
+export async function joinArchive({ primary, backupDir, outside }: BackupSource): Promise<JoinedArchive> {
   const archiver = startArchiver({ primary, backupDir, slot: 'temporary' })
   try {
     await archiver.streaming
-    return archiver
+    let uploader: Uploader | undefined
+    return {
+      own: true,
+      reached: archiver.reached,
+      async uploaded(lsn) {
+        if (!outside) return
+        await outside.bucket.check()
+        uploader ??= startUploader({ ...outside, backupDir, archive: archiver.state })
+        uploader.renew()
+        await uploader.reached(lsn)
+      },
+      async stop() {
+        await archiver.stop()
+        await uploader?.stop()
+        outside?.bucket.close()
+      },
+    }
   } catch (error) {
     await archiver.stop()
     if (!isRungError(error, 'BACKUP_RUNNING')) throw error
     const system = await systemOf(await primary())
-    return { reached: (lsn) => reachedByOther(backupDir, system, lsn), async stop() {} }
+    const folder = folderPlace(backupDir)
+    return {
+      own: false,
+      reached: (lsn) => reachedByOther(folder, system, lsn),
+      uploaded: async (lsn) => outside && reachedByOther(outside.bucket, system, lsn),
+      stop: async () => outside?.bucket.close(),
+    }
   }
 }
 
@@ -88,12 +131,13 @@ export async function systemOf(connection: ConnectionConfig): Promise<string> {
 
 /** A working archiver advances its position each second. */
 const otherAnswersWithinMs = 30_000
+const lookAgainMs = 200
 
-async function reachedByOther(backupDir: string, system: string, lsn: Lsn): Promise<void> {
+async function reachedByOther(place: Place, system: string, lsn: Lsn): Promise<void> {
   let giveUpAt = systemClock.ticks() + otherAnswersWithinMs
   let seenAt = 0
   for (;;) {
-    const position = currentTimeline(await readCatalogue(backupDir, system))?.position
+    const position = currentTimeline(await place.catalogue(system))?.position
     if (position && parseLsn(position.lsn)! >= lsn) return
     if (position && position.at > seenAt) {
       seenAt = position.at
@@ -102,10 +146,10 @@ async function reachedByOther(backupDir: string, system: string, lsn: Lsn): Prom
     if (systemClock.ticks() > giveUpAt) {
       throw new RungError(
         'BACKUP_FAILED',
-        `The process that archives to ${backupDir} has made no progress for ${otherAnswersWithinMs / 1000} s. Read its log, or stop it, and run this again.`,
+        `The process that archives to ${place.name} has made no progress for ${otherAnswersWithinMs / 1000} s. Read its log, or stop it, and run this again.`,
       )
     }
-    await sleep(100)
+    await sleep(lookAgainMs)
   }
 }
 
@@ -136,10 +180,11 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
   const { primary } = options
   const backupDir = await usable(options.backupDir)
   const source = { ...options, backupDir }
-  if (await onSameDisk(dataDir, backupDir)) {
+  if (!options.outside && (await onSameDisk(dataDir, backupDir))) {
     tell('warn', 'backup-same-disk', `${backupDir} is on the same disk as the data: if that disk fails, both are lost`)
   }
   const over = new AbortController()
+  const uploader = options.outside && (await startUploads(options.outside))
   let base: Promise<void> | undefined
   let gap = false
   let lastComplaint = ''
@@ -154,9 +199,31 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
       if (event.gap) tell('info', 'archive-begun', 'the archive begins here: a base backup is taken now')
       else tell('debug', 'archive-continued', 'the archive continues where it stopped')
       gap ||= event.gap
+      uploader?.renew()
       lookForBase()
     },
   })
+
+  async function startUploads({ bucket, keep, bytesPerS }: NonNullable<BackupSource['outside']>): Promise<Uploader> {
+    const away = await bucket.check()
+    if (away !== undefined) tell('warn', 'upload-lost', `${bucket.name} cannot be used now and is tried again: ${away}`)
+    return startUploader({ backupDir, bucket, keep, bytesPerS, archive: () => archiver.state(), onEvent: onUpload })
+  }
+
+  function onUpload(event: UploadEvent): void {
+    const { name } = options.outside!.bucket
+    if (event.kind === 'lost') complain('upload-lost', event.error)
+    if (event.kind === 'caught-up') {
+      lastComplaint = ''
+      tell('info', 'upload-continued', `${name} has everything again`)
+    }
+    if (event.kind === 'behind') {
+      const late = `${formatBytes(event.bytes)} and ${formatMs(event.ms)}`
+      tell('warn', 'upload-behind', `${name} is ${late} behind; ${backupDir} grows until it is copied`)
+    }
+    if (event.kind === 'refused')
+      tell('warn', 'upload-kept', `${name} refuses to remove old backups: let rules of the bucket remove them`)
+  }
 
   function complain(event: string, error: unknown): void {
     if (backupFailed.hasSubscribers) backupFailed.publish({ backupDir, error })
@@ -182,6 +249,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
       })
       .finally(() => {
         base = undefined
+        uploader?.lookForBases()
       })
   }
 
@@ -193,6 +261,8 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
       over.abort()
       await archiver.stop()
       await base
+      await uploader?.stop()
+      options.outside?.bucket.close()
     },
   }
 }

@@ -42,6 +42,9 @@ export interface BaseManifest {
   files: StoredFile[]
 }
 
+/** What a base backup is in a bucket: the numbers of objects that its files consist of, by their names. */
+export type BucketManifest = BaseManifest & { pieces: Readonly<Record<string, number>> }
+
 /** `<segment>.json`; `position.json` has the same about the partial one. */
 export interface SegmentManifest {
   name: string
@@ -78,7 +81,16 @@ export function walFolder(folder: string): string {
 }
 
 export function timelineFolder(folder: string, timeline: number): string {
-  return path.join(walFolder(folder), hex8(timeline))
+  return path.join(walFolder(folder), timelineName(timeline))
+}
+
+export function timelineName(timeline: number): string {
+  return hex8(timeline)
+}
+
+/** Returns where a segment is, in the folder of its database. */
+export function segmentFile({ timeline, name, growing }: { timeline: number; name: string; growing: boolean }): string {
+  return `wal/${timelineName(timeline)}/${name}.${growing ? 'partial' : 'zst'}`
 }
 
 export function historyName(timeline: number): string {

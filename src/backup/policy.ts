@@ -18,6 +18,16 @@ export function currentTimeline({ timelines }: Catalogue): Timeline | undefined 
   return timelines.toSorted((a, b) => lastAt(a) - lastAt(b)).at(-1)
 }
 
+/** What clocks of two machines may differ, and a failover may take, before two timelines count as two lives. */
+const clocksApartMs = 60_000
+
+/** Returns the timelines that were archived at the same time as this one: copies of the database that went on beside each other. */
+export function rivals({ timelines }: Catalogue, chosen: Timeline): Timeline[] {
+  const began = ({ segments }: Timeline) => segments[0]?.openedAt ?? 0
+  const overlapMs = (a: Timeline, b: Timeline) => Math.min(lastAt(a), lastAt(b)) - Math.max(began(a), began(b))
+  return timelines.filter((one) => one !== chosen && one.segments.length > 0 && overlapMs(one, chosen) > clocksApartMs)
+}
+
 /** Returns the newest archived timeline of a database's own history; the archive may hold others. */
 export function archivedOf({ timelines }: Catalogue, { timelines: own }: History): Timeline | undefined {
   const archived = own.map((id) => timelines.find((one) => one.id === id && one.segments.length > 0))
@@ -94,11 +104,35 @@ export function expendable(
   const kept = bases.slice(-keep)
   const segments = timelines
     .flatMap((timeline) => timeline.segments)
-    .filter(({ timeline, index, growing }) => {
-      const needed = kept.some((base) => base.timeline <= timeline && index >= firstIndex(base))
-      return kept.length > 0 && !growing && !needed
-    })
+    .filter((segment) => kept.length > 0 && !segment.growing && !isNeeded(kept, segment))
   return { bases: bases.slice(0, -keep), segments }
+}
+
+function isNeeded(bases: readonly BaseManifest[], { timeline, index }: Segment): boolean {
+  return bases.some((base) => base.timeline <= timeline && index >= firstIndex(base))
+}
+
+/**
+ * Returns what a second place lacks of one timeline and of those that led to it, oldest first. It begins with the newest base backup, and then gets
+ * everything that follows. What it has removed because of its age is not copied again.
+ */
+export function lacking(
+  here: Catalogue,
+  there: Catalogue,
+  { id, ancestors }: Pick<Timeline, 'id' | 'ancestors'>,
+): { bases: BaseManifest[]; segments: Segment[] } {
+  const line = new Set([id, ...ancestors.map(({ timeline }) => timeline)])
+  const own = here.bases.filter(({ timeline }) => line.has(timeline))
+  const has = new Set(there.bases.map(({ id }) => id))
+  const [oldest] = there.bases
+  const bases = oldest ? own.filter((base) => base.id > oldest.id && !has.has(base.id)) : own.slice(-1)
+  const known = new Map(there.timelines.flatMap(({ segments }) => segments.map(({ name, bytes }) => [name, bytes])))
+  const segments = here.timelines
+    .flatMap((timeline) => (line.has(timeline.id) ? timeline.segments : []))
+    .filter(
+      (one) => !one.growing && (known.get(one.name) ?? -1) < one.bytes && isNeeded([...there.bases, ...bases], one),
+    )
+  return { bases, segments }
 }
 
 function firstIndex({ startLsn, segmentBytes }: BaseManifest): number {

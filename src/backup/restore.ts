@@ -1,5 +1,4 @@
-import { createReadStream, existsSync } from 'node:fs'
-import { chown, copyFile, type FileHandle, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, type FileHandle, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { findBinaries, findPostgresLauncher } from '../engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
@@ -8,14 +7,14 @@ import type { Launcher } from '../engines/process/launcher.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Catalogue, Segment } from './catalogue.ts'
 import { checked, DamagedFile } from './content.ts'
-import { basesFolder, historyName, names, type SegmentManifest, type StoredFile, walFolder } from './layout.ts'
+import { type BaseManifest, historyName, names } from './layout.ts'
+import type { Place } from './place.ts'
 import { neededUntil, type Window } from './policy.ts'
 import { endedBeforeTarget, recover, type Target } from './recover.ts'
-import { unseal } from './sealed.ts'
 import { readTar } from './tar.ts'
-import { segmentFile } from './verify.ts'
 
 export interface RestoreOptions {
+  place: Place
   catalogue: Catalogue
   /** The base backup to begin with, and the log after it. */
   window: Window
@@ -44,37 +43,37 @@ export interface Restored {
  * @throws RESTORE_NOT_EMPTY, BACKUP_DAMAGED, RESTORE_FAILED
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
-  const { into, window, catalogue } = options
+  const { into, window, place, catalogue } = options
   const binaries = findBinaries()
   const launcher = findPostgresLauncher(binaries)
   await makeEmpty(into)
   try {
     const data = path.join(into, 'postgres')
     const { base } = window
-    const from = path.join(basesFolder(catalogue.folder), base.id)
     await makeFolder(data, launcher)
-    const tar = base.files.find(({ name }) => name === names.tar)!
-    await unpack(from, tar, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
+    await unpack(place, base, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
     // What was set in the original could lead outside or run commands, here and in whatever is started later.
     if (options.isolated) await writeFile(path.join(data, 'postgresql.auto.conf'), 'archive_mode = off\n')
     const needed = neededUntil(window.segments, options.target.kind === 'time' ? options.target.at : 'latest')
     for (const [done, segment] of needed.entries()) {
       options.onProgress?.('log', done + 1, needed.length)
-      await placeSegment(catalogue.folder, segment, base.segmentBytes, path.join(data, 'pg_wal'), launcher)
+      await placeSegment(place, segment, base.segmentBytes, path.join(data, 'pg_wal'), launcher)
     }
-    for (const name of await readdir(walFolder(catalogue.folder))) {
-      if (name.endsWith('.history')) await place(path.join(walFolder(catalogue.folder), name), data, name, launcher)
+    for (const [name, text] of await place.histories(catalogue.system)) {
+      const file = path.join(data, 'pg_wal', name)
+      await writeFile(file, text, { mode: 0o600 })
+      if (launcher.uid !== undefined) await chown(file, launcher.uid, launcher.gid!)
     }
     const beside = base.files.filter(({ name }) => name !== names.tar && name !== names.fileList)
     const secrets = options.isolated ? [] : beside
     for (const file of secrets) {
       const handle = await open(path.join(into, file.name), 'wx', 0o600)
-      for await (const chunk of checked(path.join(from, file.name), file)) await handle.write(chunk)
+      for await (const chunk of checked(place.readFile(base, file), file)) await handle.write(chunk)
       await handle.sync()
       await handle.close()
     }
     const facts = await replay(options, binaries, launcher)
-    if (!options.isolated) await reserveTimeline(data, catalogue.folder, facts.timeline)
+    if (!options.isolated) await reserveTimeline(options, data, facts.timeline)
     await writeMarker(into, options)
     return { base: base.id, ...facts, withSecret: secrets.length > 0 }
   } catch (error) {
@@ -117,13 +116,14 @@ async function openNew(file: string, owner: Launcher): Promise<FileHandle> {
 }
 
 async function unpack(
-  from: string,
-  tar: StoredFile,
+  place: Place,
+  base: BaseManifest,
   data: string,
   owner: Launcher,
   onProgress: (done: number, total: number) => void,
 ): Promise<void> {
-  const content = () => checked(path.join(from, tar.name), tar)
+  const tar = base.files.find(({ name }) => name === names.tar)!
+  const content = () => checked(place.readFile(base, tar), tar)
   let file: FileHandle | undefined
   let done = 0
   try {
@@ -152,36 +152,17 @@ async function unpack(
 }
 
 /** Puts a segment in place as a whole file: Postgres takes zeros as the end of the log. */
-async function placeSegment(folder: string, segment: Segment, segmentBytes: number, wal: string, owner: Launcher) {
-  const stored = await asStoredNow(folder, segment)
-  const file = segmentFile(folder, stored)
+async function placeSegment(place: Place, segment: Segment, segmentBytes: number, wal: string, owner: Launcher) {
+  const stored = await place.renewed(segment) // it may have been completed while earlier ones were copied
   const handle = await openNew(path.join(wal, stored.name), owner)
   try {
-    for await (const chunk of checked(file, stored)) await handle.write(chunk)
-    if (stored.growing) {
-      // Bytes that were not confirmed yet: each record has a checksum of its own, and the log ends before the first wrong one.
-      const rest = createReadStream(file, { start: stored.bytes }) as AsyncIterable<Buffer>
-      for await (const chunk of rest) await handle.write(chunk)
-    }
+    for await (const chunk of checked(place.readSegment(stored), stored)) await handle.write(chunk)
+    // Bytes that were not confirmed yet: each record has a checksum of its own, and the log ends before the first wrong one.
+    for await (const chunk of place.readBehind(stored)) await handle.write(chunk)
     await handle.truncate(segmentBytes)
   } finally {
     await handle.close()
   }
-}
-
-/** A growing segment may have been completed while earlier ones were copied. */
-async function asStoredNow(folder: string, segment: Segment): Promise<Segment> {
-  const complete = { ...segment, growing: false }
-  const manifest = segmentFile(folder, complete).replace(/zst$/, 'json')
-  if (!segment.growing || existsSync(segmentFile(folder, segment)) || !existsSync(manifest)) return segment
-  const { bytes, sha256 } = unseal<SegmentManifest>(await readFile(manifest, 'utf8')) ?? segment
-  return { ...complete, bytes, sha256 }
-}
-
-async function place(file: string, data: string, name: string, owner: Launcher): Promise<void> {
-  const target = path.join(data, 'pg_wal', name)
-  await copyFile(file, target)
-  if (owner.uid !== undefined) await chown(target, owner.uid, owner.gid!)
 }
 
 async function replay(options: RestoreOptions, binaries: ReturnType<typeof findBinaries>, launcher: Launcher) {
@@ -224,14 +205,13 @@ async function positionOf(connection: ConnectionConfig) {
   }
 }
 
-/** Reserves the timeline, so that the next restore from this archive gets another number. A read-only archive needs no reservation. */
-async function reserveTimeline(data: string, folder: string, timeline: number): Promise<void> {
+/** Reserves the timeline, so that the next restore from this archive gets another number. */
+async function reserveTimeline({ place, catalogue }: RestoreOptions, data: string, timeline: number): Promise<void> {
   const name = historyName(timeline)
-  const text = await readFile(path.join(data, 'pg_wal', name))
-  const handle = await open(path.join(walFolder(folder), name), 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error
-  })
-  await handle?.writeFile(text)
-  await handle?.sync()
-  await handle?.close()
+  const text = await readFile(path.join(data, 'pg_wal', name), 'utf8')
+  if (await place.reserve(catalogue.system, name, text)) return
+  throw new RungError(
+    'RESTORE_FAILED',
+    `Another restore from ${catalogue.folder} took timeline ${timeline} meanwhile. Restore again: the next one is free.`,
+  )
 }

@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs'
-import path from 'node:path'
-import type { Catalogue, Fault, Segment } from './catalogue.ts'
+import { isRungError } from '../kernel/errors.ts'
+import type { Catalogue, Fault } from './catalogue.ts'
 import { checked, DamagedFile } from './content.ts'
-import { basesFolder, type StoredFile, timelineFolder } from './layout.ts'
+import { type StoredFile, segmentFile } from './layout.ts'
+import type { Place } from './place.ts'
 import { missing } from './policy.ts'
 
 /**
@@ -10,52 +10,45 @@ import { missing } from './policy.ts'
  * @param onProgress called with the number of files checked, and of all files
  */
 export async function verify(
+  place: Place,
   catalogue: Catalogue,
   onProgress?: (done: number, total: number) => void,
 ): Promise<Fault[]> {
   const faults = [...catalogue.faults]
-  const all: { at: string; stored: StoredFile; segment?: Segment }[] = [
-    ...catalogue.bases.flatMap(({ id, files }) =>
-      files.map((file) => ({ at: path.join(basesFolder(catalogue.folder), id, file.name), stored: file })),
-    ),
-    ...catalogue.timelines.flatMap(({ segments }) =>
-      segments.map((segment) => ({ at: segmentFile(catalogue.folder, segment), stored: segment, segment })),
-    ),
-  ]
-  for (const [done, { at, stored, segment }] of all.entries()) {
-    onProgress?.(done, all.length)
-    const what = await whatIsWrong(at, stored)
-    if (what === undefined) continue
-    // The growing segment may have been completed meanwhile: the next verification reads it.
-    if (segment?.growing && existsSync(sealedFile(catalogue.folder, segment))) continue
-    faults.push({ file: path.relative(catalogue.folder, at), what })
+  const files = catalogue.bases.flatMap((base) => base.files.map((stored) => ({ base, stored })))
+  const segments = catalogue.timelines.flatMap((timeline) => timeline.segments)
+  const total = files.length + segments.length
+  let done = 0
+  for (const { base, stored } of files) {
+    onProgress?.(done++, total)
+    const what = await whatIsWrong(place.readFile(base, stored), stored)
+    if (what !== undefined) faults.push({ file: `base/${base.id}/${stored.name}`, what })
   }
-  const named = new Set(faults.map(({ file }) => path.basename(file)))
+  for (const segment of segments) {
+    onProgress?.(done++, total)
+    let what = await whatIsWrong(place.readSegment(segment), segment)
+    const now = what !== undefined && segment.growing ? await place.renewed(segment) : segment
+    // The growing segment has moved meanwhile.
+    if (now !== segment) what = await whatIsWrong(place.readSegment(now), now)
+    if (what !== undefined) faults.push({ file: segmentFile(segment), what })
+  }
+  const named = new Set(faults.map(({ file }) => /[^/]+$/.exec(file)![0]))
   for (const name of missing(catalogue)) {
-    const timeline = Number.parseInt(name.slice(0, 8), 16)
-    const file = path.join(timelineFolder(catalogue.folder, timeline), `${name}.zst`)
+    const file = segmentFile({ timeline: Number.parseInt(name.slice(0, 8), 16), name, growing: false })
     if (!named.has(`${name}.zst`) && !named.has(`${name}.json`)) {
-      faults.push({ file: path.relative(catalogue.folder, file), what: 'is missing: the log has a gap' })
+      faults.push({ file, what: 'is missing: the log has a gap' })
     }
   }
   return faults
 }
 
-export function segmentFile(folder: string, segment: Segment): string {
-  if (!segment.growing) return sealedFile(folder, segment)
-  return path.join(timelineFolder(folder, segment.timeline), `${segment.name}.partial`)
-}
-
-function sealedFile(folder: string, { timeline, name }: Segment): string {
-  return path.join(timelineFolder(folder, timeline), `${name}.zst`)
-}
-
-async function whatIsWrong(file: string, stored: StoredFile): Promise<string | undefined> {
+async function whatIsWrong(content: AsyncIterable<Buffer>, stored: StoredFile): Promise<string | undefined> {
   try {
-    for await (const _ of checked(file, stored));
+    for await (const _ of checked(content, stored));
     return undefined
   } catch (error) {
     if (error instanceof DamagedFile) return error.what
+    if (isRungError(error, 'BACKUP_KEY_WRONG')) return 'is encrypted with another key'
     throw error
   }
 }

@@ -1,15 +1,21 @@
 import path from 'node:path'
-import { readCatalogue } from '../backup/catalogue.ts'
+import { type Bucket, openBucket } from '../backup/bucket.ts'
+import { cipherOf } from '../backup/cipher.ts'
 import { type Comparison, drill } from '../backup/drill.ts'
-import { backUp, joinArchive, keepBackups, systemOf, type Tell, usable } from '../backup/keep.ts'
-import { type BackupList, listBackups, verifyBackups } from '../backup/report.ts'
+import { folderPlace } from '../backup/folder.ts'
+import { historyOf } from '../backup/history.ts'
+import { backUp, joinArchive, keepBackups, type Tell, usable } from '../backup/keep.ts'
+import type { Place } from '../backup/place.ts'
+import { type BackupList, listBackups, type Outside, outsideOf, verifyBackups } from '../backup/report.ts'
 import { onSameDisk, sameDiskWarning } from '../backup/same-disk.ts'
+import { primaryPlace } from '../engines/postgres/members.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
-import { isRungError, RungError } from '../kernel/errors.ts'
-import { formatLsn } from '../kernel/position.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { formatLsn, parseLsn } from '../kernel/position.ts'
+import { secret } from '../kernel/random.ts'
 import { formatBytes, formatMs } from '../kernel/units.ts'
-import { backupDirOf, backupSource, refuseExternal } from '../runtime/backups.ts'
+import { backupDirOf, backupPlace, backupSource, refuseExternal } from '../runtime/backups.ts'
 import type { DatabaseServer } from '../runtime/wire.ts'
 import type { ToolBindings } from '../topology/bindings.ts'
 import { type Command, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
@@ -21,61 +27,107 @@ import { iso, second, tableLines } from './table.ts'
 const backup: Command = {
   name: 'backup',
   summary: 'back up the database, list and check backups',
-  usage: 'rung backup [list|verify] [options]',
+  usage: 'rung backup [list|verify|drill|key] [options]',
   help: [
     'Takes a base backup now, whether the app runs or not, with the log that it needs.',
-    '"rung start" and "rung up" with RUNG_BACKUP_DIR set do more by themselves: they',
-    'archive the log continuously, so that at most a second can be lost, and take a base',
-    'backup each day; the last RUNG_BACKUP_KEEP (7) are kept. "rung backup --stream" does',
-    'the same in a process of its own.',
+    '"rung start" and "rung up" with RUNG_BACKUP_DIR or RUNG_BACKUP_S3_URL set do more by',
+    'themselves: they archive the log continuously, so that at most a second can be lost, and',
+    'take a base backup each day; the last RUNG_BACKUP_KEEP (7) are kept. "rung backup',
+    '--stream" does the same in a process of its own.',
     '',
-    'list    lists the backups, and which times can be restored',
+    'list    lists the backups, which times can be restored, how far the bucket is',
     'verify  reads every file, compares it with its SHA-256, and looks for gaps in',
-    '        the log; with --drill it also restores beside the live database and',
-    '        compares each table; for that, writers wait a few milliseconds',
+    '        the log; with --drill it also drills',
+    'drill   restores the latest to a temporary folder, reads each table, and',
+    '        compares it with the live database, if there is one here; for that,',
+    '        writers wait a few milliseconds',
+    'key     makes a key for RUNG_BACKUP_KEY, which encrypts backups in a bucket',
     '',
     'A backup holds all data and the root of the keys (.rung/secret): protect it like',
-    'the database, and put it on another disk.',
+    'the database, and put it on another disk, or into a bucket.',
     '',
     'Exit code: 0 good; 1 an error, a damaged file or a difference.',
   ].join('\n'),
-  examples: ['rung backup --to /mnt/backups', 'RUNG_BACKUP_DIR=/mnt/backups rung backup verify --drill'],
+  examples: [
+    'rung backup --to /mnt/backups',
+    'RUNG_BACKUP_DIR=/mnt/backups rung backup verify --drill',
+    'rung backup drill --from s3',
+  ],
   settings: ['backup', 'process.dataDir', 'process.config'],
   options: {
     ...settingOptions('process.dataDir'),
     to: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
+    from: {
+      type: 'string',
+      value: 'dir|s3',
+      help: 'With list, verify and drill: another folder, or s3 for the bucket.',
+    },
     stream: { type: 'boolean', help: 'Archive the log until Ctrl-C.' },
     port: {
       type: 'string',
       value: 'number',
       help: 'With --stream: serve /healthz and /metrics here, on this machine.',
     },
-    drill: { type: 'boolean', help: 'With verify: restore to a temporary folder and compare.' },
+    drill: { type: 'boolean', help: 'With verify: drill too.' },
+    system: { type: 'string', value: 'id', help: 'With drill: which database, if there are several.' },
+    timeline: { type: 'string', value: 'n', help: 'With drill: which timeline, if copies went on beside each other.' },
   },
   async run(input) {
     const { values, cwd } = input
     const verb = verbOf(input)
+    if (verb === 'key') return newKey(input)
     const bindings = await toolBindings(input)
     const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOf(bindings)
-    if (verb === 'list') return list(input, bindings, backupDir)
-    if (verb === 'verify') return verify(input, bindings, backupDir)
-    return withBackups(input, bindings, async (server) => {
-      const folder = await usable(backupDir)
-      return verb === 'stream' ? stream(input, bindings, server, folder) : once(input, bindings, server, folder)
-    })
+    if (verb === 'once' || verb === 'stream') {
+      return withBackups(input, bindings, async (server) => {
+        const folder = await usable(backupDir)
+        return verb === 'stream' ? stream(input, bindings, server, folder) : once(input, bindings, server, folder)
+      })
+    }
+    const place = values.from === undefined ? folderPlace(backupDir) : backupPlace(bindings, values.from, cwd)
+    if (verb === 'list') return list(input, bindings, place)
+    if (verb === 'verify') return verify(input, bindings, place, backupDir)
+    return drillOnly(input, bindings, place, backupDir)
   },
 }
 export default backup
 
+const readers = ['list', 'verify', 'drill', 'key'] as const
+/** The options that each verb takes, besides those of all. */
+const optionsOf = {
+  once: ['to'],
+  stream: ['to', 'stream', 'port'],
+  list: ['to', 'from'],
+  verify: ['to', 'from', 'drill', 'system', 'timeline'],
+  drill: ['to', 'from', 'system', 'timeline'],
+  key: [],
+} as const
+type Verb = keyof typeof optionsOf
+
 /** @throws COMMAND_INVALID for an option that the command would ignore */
-function verbOf({ positionals, values }: Input): 'once' | 'stream' | 'list' | 'verify' {
-  const options = ['stream', 'port', 'drill'].filter((name) => values[name] !== undefined)
-  const given = [...positionals, ...options.map((name) => `--${name}`)].join(' ')
-  if (given === '') return 'once'
-  if (given === '--stream' || given === '--stream --port') return 'stream'
-  if (given === 'list') return 'list'
-  if (given === 'verify' || given === 'verify --drill') return 'verify'
-  throw new RungError('COMMAND_INVALID', `rung backup does not take "${given}". See: rung backup --help`)
+function verbOf({ positionals, values }: Input): Verb {
+  const word = readers.find((one) => one === positionals[0])
+  const verb = word ?? (values.stream ? 'stream' : 'once')
+  const given = ['to', 'from', 'stream', 'port', 'drill', 'system', 'timeline'].filter(
+    (name) => values[name] !== undefined,
+  )
+  const unknown = given.find((name) => !(optionsOf[verb] as readonly string[]).includes(name))
+  if (
+    positionals.length === (word ? 1 : 0) &&
+    unknown === undefined &&
+    !(given.includes('to') && given.includes('from'))
+  )
+    return verb
+  const asGiven = [...positionals, ...given.map((name) => `--${name}`)].join(' ')
+  throw new RungError('COMMAND_INVALID', `rung backup does not take "${asGiven}". See: rung backup --help`)
+}
+
+function newKey({ out }: Input): Result {
+  const key = secret()
+  return result({ key, id: cipherOf(key).keyId }, (made) => {
+    out.line(`RUNG_BACKUP_KEY=${made.key}`)
+    out.note('Keep it where it survives this machine: without it nobody can read the backups in the bucket.')
+  })
 }
 
 async function withBackups<T>(
@@ -94,18 +146,27 @@ async function once(
   server: DatabaseServer,
   backupDir: string,
 ): Promise<Result> {
-  const sameDisk = await onSameDisk(bindings.dataDir, backupDir)
+  const sameDisk = !bindings.backup.bucket && (await onSameDisk(bindings.dataDir, backupDir))
   if (sameDisk) out.note(sameDiskWarning(backupDir))
   const began = systemClock.ticks()
   const source = backupSource(bindings, server, backupDir)
-  const archive = await joinArchive(source.primary, backupDir)
-  const base = await backUp(source, { archived: archive.reached, onProgress: copyProgress(out) }).finally(archive.stop)
+  const archive = await joinArchive(source)
+  const bucket = source.outside?.bucket.name
+  async function take() {
+    const taken = await backUp(source, { archived: archive.reached, onProgress: copyProgress(out) })
+    if (bucket !== undefined && archive.own) out.note(`copying it to ${bucket}`)
+    if (archive.own) await archive.uploaded(parseLsn(taken.stopLsn)!)
+    return taken
+  }
+  const base = await take().finally(archive.stop)
   const durationMs = Math.round(systemClock.ticks() - began)
   const secretKept = base.files.some(({ name }) => name === 'secret')
-  return result({ ...base, backupDir, sameDisk, secretKept, durationMs }, () => {
+  const copied = bucket === undefined ? null : { bucket, done: archive.own }
+  return result({ ...base, backupDir, copied, sameDisk, secretKept, durationMs }, () => {
     out.line(`Base backup ${base.id} in ${formatMs(durationMs)}`)
     out.line(`  data     ${formatBytes(base.files[0]!.bytes)}, position ${base.stopLsn}, timeline ${base.timeline}`)
     out.line(`  in       ${backupDir}`)
+    if (copied) out.line(`  copy     ${copied.done ? 'in' : 'the process that archives copies it to'} ${copied.bucket}`)
     out.line(`  keys     ${secretKept ? 'their root (.rung/secret) is included' : 'not included: keep RUNG_SECRET'}`)
   })
 }
@@ -126,7 +187,11 @@ async function stream(
   let closeDoor: (() => void) | undefined
   if (values.port !== undefined) {
     const port = numberOption(input, 'port', { max: 65_535, otherwise: 0 })
-    closeDoor = await (await import('../observe/archiver-door.ts')).openArchiverDoor(port, backupDir)
+    closeDoor = await (await import('../observe/archiver-door.ts')).openArchiverDoor(
+      port,
+      backupDir,
+      bindings.backup.bucket !== undefined,
+    )
   }
   const backups = await keepBackups({ ...backupSource(bindings, server, backupDir), dataDir: bindings.dataDir, tell })
   try {
@@ -143,16 +208,40 @@ async function stream(
   }
 }
 
-async function list({ out, cwd }: Input, { dataDir }: ToolBindings, backupDir: string): Promise<Result> {
-  const lists = await listBackups(backupDir)
-  const sameDisk = await onSameDisk(dataDir, backupDir).catch(() => false)
-  return result(lists, () => {
-    if (lists.every(({ bases }) => bases.length === 0)) {
-      return out.line(`No backups in ${path.relative(cwd, backupDir) || '.'}. Create one: rung backup`)
+async function list(input: Input, { dataDir, backup }: ToolBindings, place: Place): Promise<Result> {
+  const { out, cwd, values } = input
+  const lists = await listBackups(place)
+  const bucket = values.from === undefined && backup.bucket ? openBucket(backup.bucket) : undefined
+  const view = await Promise.all(
+    lists.map(async (one) => ({ ...one, outside: bucket ? await outsideOr(place, bucket, one.system) : null })),
+  ).finally(() => bucket?.close())
+  const sameDisk = bucket === undefined && (await onSameDisk(dataDir, place.name).catch(() => false))
+  return result(view, () => {
+    if (view.every(({ bases }) => bases.length === 0)) {
+      const where = path.isAbsolute(place.name) ? path.relative(cwd, place.name) || '.' : place.name
+      out.line(`No backups in ${where}. Create one: rung backup`)
+      if (bucket) out.line('What the bucket has: rung backup list --from s3')
+      return
     }
-    if (sameDisk) out.note(sameDiskWarning(backupDir))
-    for (const one of lists) for (const line of listLines(one)) out.line(line)
+    if (sameDisk) out.note(sameDiskWarning(place.name))
+    for (const one of view) {
+      for (const line of listLines(one)) out.line(line)
+      if (one.outside) out.line(outsideLine(one.outside))
+    }
   })
+}
+
+async function outsideOr(folder: Place, bucket: Bucket, system: string): Promise<Outside | { error: string }> {
+  return outsideOf(folder, bucket, system).catch((error) => ({ error: messageOf(error) }))
+}
+
+function outsideLine(outside: Outside | { error: string }): string {
+  if ('error' in outside) return `Copies: ${outside.error}`
+  const { bucket, bases, until, behindBytes, behindMs } = outside
+  const copies = `Copies: ${bases} base backup${bases === 1 ? '' : 's'} in ${bucket}`
+  if (until === null) return `${copies}, and no log yet`
+  const behind = behindBytes === 0 ? '' : `, ${formatBytes(behindBytes)} and ${formatMs(behindMs)} behind`
+  return `${copies}, the log until ${second(Date.parse(until))}${behind}`
 }
 
 /** A restore reaches at least the whole second after a base backup. */
@@ -176,21 +265,21 @@ function* listLines({ system, timeline, bases, ranges, faults }: BackupList) {
   }
 }
 
-async function verify(input: Input, bindings: ToolBindings, backupDir: string): Promise<Result> {
+async function verify(input: Input, bindings: ToolBindings, place: Place, backupDir: string): Promise<Result> {
   const { values, out } = input
   if (values.drill) refuseExternal(bindings)
-  const { databases, files, faults } = await verifyBackups(backupDir, (done, total) => {
+  const { databases, files, faults } = await verifyBackups(place, (done, total) => {
     if (done % 100 === 0) out.note(done === 0 ? `checking ${total} files` : `checked ${done} of ${total} files`)
   })
   if (databases === 0) {
     throw new RungError(
       'BACKUP_NOT_FOUND',
-      `There are no backups in ${backupDir}. Create one (rung backup), or name the directory with --to.`,
+      `There are no backups in ${place.name}. Create one (rung backup), or name the place with --from.`,
     )
   }
-  const drilled = values.drill && faults.length === 0 ? await runDrill(input, bindings, backupDir) : undefined
+  const drilled = values.drill && faults.length === 0 ? await runDrill(input, bindings, place, backupDir) : undefined
   return result(
-    { backupDir, files, faults, ...(drilled && { drill: drilled }) },
+    { place: place.name, files, faults, ...(drilled && { drill: drilled }) },
     () => {
       for (const { file, what } of faults) out.line(`${file}\n  ${what}`)
       out.line(`${files} files checked, ${faults.length === 0 ? 'all good' : `${faults.length} damaged`}.`)
@@ -204,39 +293,64 @@ async function verify(input: Input, bindings: ToolBindings, backupDir: string): 
 interface DrillResult {
   base: string
   tables: Comparison[]
+  /** Whether there was a live database to compare with. */
+  compared: boolean
+  lastTransactionAt: string | null
   durationMs: number
   equal: boolean
 }
 
-function runDrill(input: Input, bindings: ToolBindings, backupDir: string): Promise<DrillResult> {
-  const began = systemClock.ticks()
-  return withBackups(input, bindings, async (server) => {
-    const { primary } = backupSource(bindings, server, backupDir)
-    const system = await systemOf(await primary())
-    const archive = await joinArchive(primary, backupDir)
-    const { base, tables } = await drill({
-      connection: server.adminConnection,
-      archived: archive.reached,
-      readCatalogue: () => readCatalogue(backupDir, system),
-      onProgress: input.out.note,
-    }).finally(archive.stop)
-    const durationMs = Math.round(systemClock.ticks() - began)
-    return { base, tables, durationMs, equal: tables.every(({ equal }) => equal) }
-  })
+async function drillOnly(input: Input, bindings: ToolBindings, place: Place, backupDir: string): Promise<Result> {
+  const drilled = await runDrill(input, bindings, place, backupDir)
+  return result(
+    { place: place.name, ...drilled },
+    () => {
+      for (const line of drillLines(drilled)) input.out.line(line)
+    },
+    drilled.equal ? 0 : 1,
+  )
 }
 
-function* drillLines({ base, tables, durationMs, equal }: DrillResult) {
+/** Compares with the live database of the data directory, if there is one. */
+async function runDrill(input: Input, bindings: ToolBindings, place: Place, backupDir: string): Promise<DrillResult> {
+  const began = systemClock.ticks()
+  const onProgress = input.out.note
+  const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
+  const { system, timeline } = input.values as { system?: string; timeline?: string }
+  const selection = { place, own, system, timeline }
+  const drilled = own
+    ? await withBackups(input, bindings, async (server) => {
+        const source = backupSource(bindings, server, backupDir)
+        const archive = await joinArchive(source)
+        const archived = place.name === source.outside?.bucket.name ? archive.uploaded : archive.reached
+        const live = { connection: server.adminConnection, archived }
+        return drill({ ...selection, live, onProgress }).finally(archive.stop)
+      })
+    : await drill({ ...selection, onProgress })
+  const { lastTransactionAt: last, tables } = drilled
+  return {
+    ...drilled,
+    compared: own !== undefined,
+    lastTransactionAt: last === undefined ? null : iso(last),
+    durationMs: Math.round(systemClock.ticks() - began),
+    equal: tables.every(({ equal }) => equal),
+  }
+}
+
+function* drillLines({ base, tables, compared, lastTransactionAt, durationMs, equal }: DrillResult) {
   const rows = tables.map((one) => [
     one.table,
-    String(one.live?.rows ?? 'none'),
+    ...(compared ? [String(one.live?.rows ?? 'none')] : []),
     String(one.restored?.rows ?? 'none'),
-    one.equal ? 'same' : 'DIFFERS',
+    compared ? (one.equal ? 'same' : 'DIFFERS') : '',
   ])
+  const head = compared ? ['table', 'live rows', 'restored', ''] : ['table', 'rows', '']
   yield ''
-  yield* tableLines([44, -11, -11, 7], [['table', 'live rows', 'restored', ''], ...rows])
-  yield equal
-    ? `Restored ${base} in ${formatMs(durationMs)}: ${tables.length} tables, all the same.`
-    : `${tables.filter((one) => !one.equal).length} of ${tables.length} tables differ from the restored ones.`
+  yield* tableLines(compared ? [44, -11, -11, 7] : [44, -11, 7], [head, ...rows])
+  const inWords = `Restored ${base} in ${formatMs(durationMs)}: ${tables.length} tables`
+  if (!compared) yield `${inWords}, all read; last transaction ${lastTransactionAt ?? 'before the base backup'}.`
+  else if (equal) yield `${inWords}, all the same.`
+  else yield `${tables.filter((one) => !one.equal).length} of ${tables.length} tables differ from the restored ones.`
 }
 
 /** Reports how much of the data is copied, at most once a second. */

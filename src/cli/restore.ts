@@ -6,7 +6,7 @@ import { primaryPlace } from '../engines/postgres/members.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
-import { backupDirOf } from '../runtime/backups.ts'
+import { backupPlace } from '../runtime/backups.ts'
 import { copyProgress } from './backup.ts'
 import { type Command, type Input, result, settingOptions } from './command.ts'
 import { toolBindings } from './input-settings.ts'
@@ -15,7 +15,7 @@ import { iso } from './table.ts'
 /** Which backup is restored, and where. */
 export const restoreOptions: Command['options'] = {
   into: { type: 'string', value: 'dir', help: 'The new data directory; must not exist, or be empty.' },
-  from: { type: 'string', value: 'dir', help: 'Instead of RUNG_BACKUP_DIR; default: backups in RUNG_DATA.' },
+  from: { type: 'string', value: 'dir|s3', help: 'The folder, or s3 for the bucket; default: RUNG_BACKUP_DIR.' },
   system: { type: 'string', value: 'id', help: 'Which database, if there are several; default: that of RUNG_DATA.' },
   timeline: {
     type: 'string',
@@ -24,7 +24,7 @@ export const restoreOptions: Command['options'] = {
   },
 }
 
-export const restoreSettings = ['backup.dir', 'process.dataDir', 'process.config'] as const
+export const restoreSettings = ['backup.dir', 'backup.url', 'backup.key', 'process.dataDir', 'process.config'] as const
 
 const command: Command = {
   name: 'restore',
@@ -39,11 +39,14 @@ const command: Command = {
     '',
     'The restored database is on a timeline of its own, so it may archive to the same',
     'backup directory as the original.',
+    '',
+    'On an empty machine: set RUNG_BACKUP_S3_URL and RUNG_BACKUP_KEY, and restore --from s3.',
   ].join('\n'),
   settings: restoreSettings,
   examples: [
     'rung restore --to latest --into .rung-restored',
     "rung restore --to '2026-11-03 10:15' --into /srv/data --from /mnt/backups",
+    'rung restore --from s3 --to latest --into .rung',
   ],
   options: {
     ...settingOptions('process.dataDir'),
@@ -84,15 +87,16 @@ export async function restoreBy(input: Input, by: Command, to: string, look?: Re
   const time = to === 'latest' ? to : parseTime(to)
   const into = path.resolve(cwd, required(input, by, 'into'))
   const bindings = await toolBindings(input)
-  const backupDir = typeof values.from === 'string' ? path.resolve(cwd, values.from) : backupDirOf(bindings)
+  const place = backupPlace(bindings, values.from, cwd)
   const own = await historyOf((await primaryPlace(bindings.dataDir)).dataFolder)
   const { system, timeline } = values as { system?: string; timeline?: string }
-  const { catalogue, window } = await selectBackup({ backupDir, time, system, timeline, own })
+  const { catalogue, window } = await selectBackup({ place, time, system, timeline, own })
   out.note(
-    `from ${backupDir}, database ${catalogue.system}, timeline ${window.timeline}, base backup ${window.base.id}`,
+    `from ${place.name}, database ${catalogue.system}, timeline ${window.timeline}, base backup ${window.base.id}`,
   )
   const began = systemClock.ticks()
   const restored = await restore({
+    place,
     catalogue,
     window,
     target: time === 'latest' ? { kind: 'end' } : { kind: 'time', at: time },

@@ -32,6 +32,7 @@ const command: Command = {
     'balancer',
     'cdn',
     'backup.dir',
+    'backup.url',
     'unresponsiveAfterMs',
   ],
   examples: ['rung topology', 'rung topology 10k --json'],

@@ -55,8 +55,9 @@ const up: Command = {
     '',
     'rung.config.ts beside the app changes the topology; the environment wins over it,',
     'options win over both. See: rung topology --help. From another terminal: rung ps,',
-    'rung logs, rung scale, rung restart, rung stop. With RUNG_BACKUP_DIR a process of',
-    'its own archives the database. All settings of its processes: rung start --help.',
+    'rung logs, rung scale, rung restart, rung stop. With RUNG_BACKUP_DIR or',
+    'RUNG_BACKUP_S3_URL a process of its own archives the database. All settings of its',
+    'processes: rung start --help.',
   ].join('\n'),
   settings: [
     ...[
@@ -391,7 +392,8 @@ async function started(facts: Started, { cwd, out }: Input): Promise<Result> {
   const { plan, deployment, settings, appFile, dataDir, startMs, states } = facts
   const { rung, archived } = deployment.topology
   const backupDir = archived ? backupDirOf(settings, cwd) : undefined
-  const onOneDisk = backupDir !== undefined && (await onSameDisk(dataDir, backupDir).catch(() => false))
+  const copied = settings.values.backup.url !== undefined
+  const onOneDisk = backupDir !== undefined && !copied && (await onSameDisk(dataDir, backupDir).catch(() => false))
   const parts = await Promise.all(
     plan.parts.map(async ({ name, kind, address }, index) => ({
       name,
@@ -410,7 +412,7 @@ async function started(facts: Started, { cwd, out }: Input): Promise<Result> {
     const { mail, process: own } = settings.values
     if (mail.url === undefined && own.mode === 'production')
       line('mail', 'is written to the data directory and not sent: set RUNG_SMTP_URL')
-    if (backupDir !== undefined) line('backups', backupDir)
+    if (backupDir !== undefined) line('backups', `${backupDir}${copied ? ', copied to a bucket' : ''}`)
     for (const { name, runs, count } of deployment.parts) if (count === 0) line(name, `${runs}, which runs elsewhere`)
     for (const { name, trouble } of parts) if (trouble) line(name, `${trouble}: rung logs`)
     line('look', 'rung ps, rung logs -f')

@@ -102,7 +102,7 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
   const archiver: LogicalPart = {
     name: 'archiver',
     count: 1,
-    runs: `archives the log of Postgres to ${settings.values.backup.dir}`,
+    runs: archiverInWords(settings.values.backup),
     kind: { type: 'archiver' },
     needs: ['postgres'],
     stopsBefore: [],
@@ -116,6 +116,10 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
       ...(topology.archived ? [archiver] : []),
     ],
   }
+}
+
+function archiverInWords({ dir = 'its data directory', url }: Settings['values']['backup']): string {
+  return `archives the log of Postgres to ${dir}${url === undefined ? '' : ', and copies it to a bucket'}`
 }
 
 function appInWords(role: Role, { data }: Topology, at: string): string {

@@ -180,7 +180,8 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     ...inherited,
     ...environmentOf(given, (one) => !one.startsWith('tls.')), // they do not speak TLS themselves
     ...joined([...placed.values()].map(({ where }) => where.environment)),
-    ...(topology.archived && { RUNG_BACKUP_DIR: undefined }), // the archiver alone archives
+    // The archiver alone archives, and has the keys for it.
+    ...(topology.archived && { RUNG_BACKUP_DIR: undefined, RUNG_BACKUP_S3_URL: undefined, RUNG_BACKUP_KEY: undefined }),
     RUNG_CONFIG: noConfig,
     RUNG_TOPOLOGY: topology.rung,
     RUNG_DATA: dataDir,

@@ -66,6 +66,8 @@ export const errorCodes = {
   BACKUP_FOREIGN: { status: 500, title: 'The backup directory belongs to another copy of the database' },
   BACKUP_NOT_FOUND: { status: 500, title: 'There is no backup to restore' },
   BACKUP_OUT_OF_RANGE: { status: 500, title: 'The backups do not reach that time' },
+  BACKUP_KEY_WRONG: { status: 500, title: 'A backup is encrypted with another key' },
+  BACKUP_UNREACHABLE: { status: 500, title: 'The bucket of the backups cannot be reached' },
   BACKUP_DAMAGED: { status: 500, title: 'A file of the backup is damaged' },
   RESTORE_NOT_EMPTY: { status: 500, title: 'The folder to restore into is not empty' },
   STAGING_INVALID: { status: 500, title: 'Personal data cannot be masked' },

@@ -9,9 +9,9 @@ import { metricsPath } from './metrics.ts'
  * @returns a function that closes it
  * @throws PORT_IN_USE, CONFIG_INVALID
  */
-export async function openArchiverDoor(port: number, backupDir: string): Promise<() => void> {
+export async function openArchiverDoor(port: number, backupDir: string, uploads: boolean): Promise<() => void> {
   const figures = new Figures()
-  const end = observeBackups(backupDir, figures)
+  const end = observeBackups(backupDir, uploads, figures)
   const server = createServer(async ({ url }, response) => {
     if (url === '/healthz') response.setHeader('content-type', 'application/json').end('{"status":"ok"}')
     else if (url === metricsPath) response.setHeader('content-type', figures.contentType).end(await figures.text())

@@ -20,6 +20,7 @@ import { type LimitDecided, limitDecided } from '../primitives/limits/channels.t
 import { type OutgoingDone, outgoingDone } from '../primitives/outgoing/outgoing.ts'
 import { type SignalFailure, signalFailed } from '../primitives/signals/channels.ts'
 import type { Stores } from '../runtime/stores.ts'
+import type { ToolBindings } from '../topology/bindings.ts'
 import { observeBackups } from './backup-metrics.ts'
 import { Figures, seriesOf } from './figures.ts'
 import { listen, listenUntilClose } from './listen.ts'
@@ -43,7 +44,7 @@ export interface Counters {
 export interface Observed {
   stores: Pick<Stores, 'all'>
   cache: CacheCore
-  backupDir?: string | undefined
+  backup?: ToolBindings['backup'] | undefined
   zone?: string | undefined
   role?: string
 }
@@ -52,7 +53,7 @@ export interface Observed {
 export function metrics(
   http: Http,
   data: DataRoot,
-  { stores, cache, backupDir, zone = '', role = '' }: Observed,
+  { stores, cache, backup, zone = '', role = '' }: Observed,
 ): Counters {
   const figures = new Figures()
   const help = 'This process: 1, with where it runs and what it does as labels.'
@@ -66,8 +67,8 @@ export function metrics(
   observeCache(http, data, cache, figures)
   observeSignals(http, data, figures)
   observeOutgoing(http, figures)
-  if (backupDir !== undefined) {
-    const end = observeBackups(realpathSync(backupDir), figures)
+  if (backup?.dir !== undefined) {
+    const end = observeBackups(realpathSync(backup.dir), backup.bucket !== undefined, figures)
     http.addHook('onClose', (_instance, done) => {
       end()
       done()

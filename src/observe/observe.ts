@@ -21,7 +21,7 @@ export function observe(sightings?: Sightings): Extension {
     const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
     const counters = metrics(http, data, {
       ...primitives,
-      backupDir: bindings.backup.dir,
+      backup: bindings.backup,
       zone: bindings.zone,
       role: bindings.role,
     })

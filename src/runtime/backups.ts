@@ -1,22 +1,41 @@
 import path from 'node:path'
+import { openBucket } from '../backup/bucket.ts'
+import { folderPlace } from '../backup/folder.ts'
 import type { BackupSource } from '../backup/keep.ts'
+import type { Place } from '../backup/place.ts'
 import { RungError } from '../kernel/errors.ts'
-import type { ToolBindings } from '../topology/bindings.ts'
+import { ownBackupDir, type ToolBindings } from '../topology/bindings.ts'
 import { rootFile } from './secrets.ts'
 import type { DatabaseServer } from './wire.ts'
 
-/** The configured backup directory; by default it lies beside the data, where it survives a mistake but not the disk. */
+/** The configured backup directory; by default it lies beside the data. */
 export function backupDirOf(bindings: ToolBindings): string {
-  return bindings.backup.dir ?? path.join(bindings.dataDir, 'backups')
+  return bindings.backup.dir ?? ownBackupDir(bindings.dataDir)
+}
+
+/** The value of `--from` that names the bucket. */
+export const bucketWord = 's3'
+
+/** Where backups are read: in the folder that `--from` names, or in the bucket. @throws CONFIG_INVALID without a bucket */
+export function backupPlace(bindings: ToolBindings, from: unknown, cwd: string): Place {
+  if (from !== bucketWord)
+    return folderPlace(typeof from === 'string' ? path.resolve(cwd, from) : backupDirOf(bindings))
+  if (bindings.backup.bucket) return openBucket(bindings.backup.bucket)
+  throw new RungError(
+    'CONFIG_INVALID',
+    'No bucket is set. Set RUNG_BACKUP_S3_URL to it, and RUNG_BACKUP_KEY to the key of its backups. A folder of this name is ./s3.',
+  )
 }
 
 /** What a backup of this process's database needs to know. */
 export function backupSource(bindings: ToolBindings, server: DatabaseServer, backupDir: string): BackupSource {
+  const { bucket } = bindings.backup
   return {
     primary: async () => ({ ...server.adminConnection, host: (await server.primary()).host, database: 'postgres' }),
     backupDir,
     alongside: [rootFile(bindings.dataDir)],
     keep: bindings.backup.keep,
+    outside: bucket && { ...bucket, bucket: openBucket(bucket) },
   }
 }
 

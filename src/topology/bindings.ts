@@ -70,8 +70,10 @@ export interface ToolBindings {
   readonly backup: {
     /** Absolute. Without it nothing is archived. */
     readonly dir: string | undefined
-    /** Base backups that are kept, with the log since the oldest of them. */
+    /** Base backups that are kept there, with the log since the oldest of them. */
     readonly keep: number
+    /** Where all of it is copied to. */
+    readonly bucket: BackupBucket | undefined
   }
   readonly log: {
     readonly level: LogLevel
@@ -79,6 +81,13 @@ export interface ToolBindings {
     /** Share of successful requests that get a log line, 0 to 1. */
     readonly sample: number
   }
+}
+
+export interface BackupBucket {
+  readonly url: string
+  readonly key: string
+  readonly keep: number
+  readonly bytesPerS: number | undefined
 }
 
 export interface DatabaseBinding {
@@ -179,7 +188,7 @@ export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
     secret: values.process.secret,
     data: dataOf(topology, values),
     cdn: topology.cdn,
-    backup: { ...values.backup, dir: backupDirOf(settings, cwd) },
+    backup: backupOf(settings, cwd),
     log: values.log,
   }
 }
@@ -193,8 +202,23 @@ export function dataDirOf({ values }: Settings, cwd: string): string {
   return path.resolve(cwd, values.process.dataDir)
 }
 
-export function backupDirOf({ values }: Settings, cwd: string): string | undefined {
-  return values.backup.dir === undefined ? undefined : path.resolve(cwd, values.backup.dir)
+/** What is copied to a bucket passes through a folder. */
+export function backupDirOf(settings: Settings, cwd: string): string | undefined {
+  const { dir, url } = settings.values.backup
+  if (dir !== undefined) return path.resolve(cwd, dir)
+  return url === undefined ? undefined : ownBackupDir(dataDirOf(settings, cwd))
+}
+
+/** Backups beside the data, where they survive a mistake but not the disk. */
+export function ownBackupDir(dataDir: string): string {
+  return path.join(dataDir, 'backups')
+}
+
+function backupOf(settings: Settings, cwd: string): ToolBindings['backup'] {
+  const { dir, keep, url, key, mibPerS } = settings.values.backup
+  const bytesPerS = mibPerS && mibPerS * 1024 ** 2
+  const bucket = url === undefined ? undefined : { url, key: key!, keep, bytesPerS }
+  return { dir: backupDirOf(settings, cwd), keep: bucket && dir === undefined ? 1 : keep, bucket }
 }
 
 function dataOf(topology: Topology, { data, process: { poolerUrl } }: Settings['values']): DataBinding {

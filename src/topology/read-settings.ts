@@ -157,7 +157,7 @@ export function waysToSet(path: string): string {
   return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
 }
 
-function checkTogether({ cdn, data, http, mail, process, tls }: Values): void {
+function checkTogether({ backup, cdn, data, http, mail, process, tls }: Values): void {
   if ((tls.cert === undefined) !== (tls.key === undefined)) {
     const missing = tls.cert === undefined ? 'tls.cert' : 'tls.key'
     throw invalid(`TLS needs a certificate and its key. Set ${waysToSet(missing)}.`)
@@ -166,6 +166,10 @@ function checkTogether({ cdn, data, http, mail, process, tls }: Values): void {
     throw invalid(`A second port is for clients of an app with TLS. Set ${waysToSet('tls.cert')}.`)
   if (tls.plainPort === http.port)
     throw invalid(`Port ${http.port} cannot be for http and https. Set ${waysToSet('http.port')}, for example to 443.`)
+  if (backup.url !== undefined && backup.key === undefined)
+    throw invalid(
+      'Backups leave this machine only encrypted. Make a key with rung backup key, keep it elsewhere too, and set RUNG_BACKUP_KEY.',
+    )
   if (data.url === undefined && data.readUrls.length > 0)
     throw invalid(`Replicas need the URL of their primary. Set ${waysToSet('data.url')}.`)
   if (cdn.name === undefined && (cdn.id !== undefined || cdn.url !== undefined))

@@ -349,6 +349,29 @@ export const settings = {
       default: 7,
       help: 'Base backups that are kept, with the log since the oldest of them.',
     }),
+    url: setting(
+      url((value) => parseS3Url(value) !== undefined, 's3://key:secret@host/bucket/folder?region=eu-central-1'),
+      {
+        env: 'RUNG_BACKUP_S3_URL',
+        outside: true,
+        secret: true,
+        help: 'The bucket of an S3 store to which backups are copied, encrypted; without RUNG_BACKUP_DIR the data directory has only the newest.',
+      },
+    ),
+    key: setting(
+      text((value) => value.length >= 32, 'have at least 32 characters; make one with: rung backup key'),
+      {
+        env: 'RUNG_BACKUP_KEY',
+        outside: true,
+        file: false,
+        secret: true,
+        help: 'The key of the backups in the bucket. Without it nobody can read them: keep it elsewhere too.',
+      },
+    ),
+    mibPerS: setting(whole(1, 10_000), {
+      env: 'RUNG_BACKUP_MIB_PER_S',
+      help: 'Most MiB a second for base backups and complete segments on their way to the bucket; the newest log is not held up.',
+    }),
   },
   log: {
     level: setting(oneOf(logLevels), { env: 'LOG_LEVEL', default: 'info', help: 'The lowest level that is logged.' }),

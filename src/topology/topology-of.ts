@@ -29,7 +29,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },
     files: { engine: values.files.url === undefined ? 'disk' : 's3' },
     mail: { engine: values.mail.url === undefined ? 'eml' : 'smtp' },
-    archived: data.url === undefined && values.backup.dir !== undefined,
+    archived: data.url === undefined && (values.backup.dir ?? values.backup.url) !== undefined,
     http: { host: http.host, port: http.port },
     tls: values.tls.cert !== undefined,
     processes: processesOf(preset, values.processes),

@@ -39,6 +39,7 @@ function segments(indexes: readonly number[], timeline = 1): Segment[] {
     openedAt: index * 10,
     at: index * 10 + 9,
     continues: indexes.includes(index - 1),
+    system: '1',
     timeline,
     index,
     growing: n === indexes.length - 1,

@@ -149,8 +149,13 @@ describe('the plan of a fleet', () => {
   })
 
   it('has one process that archives, which knows nothing of the app, where a backup directory is named', () => {
+    const bucket = {
+      RUNG_BACKUP_S3_URL: 's3://k:s@host/bucket',
+      RUNG_BACKUP_KEY: 'a key that is long enough to be one',
+    }
     const env = {
       ...{ PATH: '/bin', LOG_LEVEL: 'warn', RUNG_BACKUP_DIR: 'backups', RUNG_BACKUP_KEEP: '3' },
+      ...bucket,
       ...{
         RUNG_SECRET: 'another root of keys, long enough to be one',
         RUNG_SMTP_URL: 'smtp://m',
@@ -164,9 +169,15 @@ describe('the plan of a fleet', () => {
     assert.deepEqual(archiver.args, ['bin.js', 'backup', '--stream', '--port', '20004'])
     assert.deepEqual(archiver.env, {
       ...{ PATH: '/bin', LOG_LEVEL: 'warn', RUNG_BACKUP_DIR: 'backups', RUNG_BACKUP_KEEP: '3' },
+      ...bucket,
       ...{ RUNG_CONFIG: 'none', RUNG_DATA: '/srv/data' },
     })
-    for (const app of appsOf(parts)) assert.equal(bindingsOf(app as never).backup.dir, undefined)
+    for (const app of appsOf(parts)) {
+      assert.equal(bindingsOf(app as never).backup.dir, undefined)
+      assert.equal(app.env.RUNG_BACKUP_KEY, undefined)
+    }
+    const { RUNG_BACKUP_DIR: _, ...withoutFolder } = env
+    assert.ok(planOf({ env: withoutFolder }).parts.some(({ kind }) => kind === 'archiver'))
     const theirs = planOf({ env, file: { data: { url: 'postgres://db/app' } } })
     assert.ok(theirs.parts.every(({ kind }) => kind !== 'archiver'))
     assert.equal(appsOf(theirs.parts)[0]!.env.RUNG_BACKUP_DIR, 'backups', 'the app refuses it')

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { type Catalogue, readCatalogues } from '../../src/backup/catalogue.ts'
+import type { Catalogue } from '../../src/backup/catalogue.ts'
+import { folderPlace } from '../../src/backup/folder.ts'
+import { cataloguesOf } from '../../src/backup/place.ts'
 import { currentTimeline } from '../../src/backup/policy.ts'
 import { parseLsn } from '../../src/kernel/position.ts'
 import { write } from './ledger.ts'
@@ -36,7 +38,7 @@ export function startArchiving(scratch: Scratch, dataDir = scratch.dataDir): Pro
 }
 
 export async function catalogueOf(scratch: Scratch): Promise<Catalogue | undefined> {
-  return (await readCatalogues(backupDirOf(scratch)))[0]
+  return (await cataloguesOf(folderPlace(backupDirOf(scratch))))[0]
 }
 
 /** Until so many base backups are complete. */

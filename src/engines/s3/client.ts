@@ -14,6 +14,8 @@ export interface S3Request {
   /** Names in lower case. */
   headers?: Readonly<Record<string, string>>
   body?: { bytes: Uint8Array /** In hexadecimal. */; sha256: string }
+  /** For one attempt, instead of what is usual for its method. */
+  deadlineMs?: number
 }
 
 export interface S3Answer {
@@ -122,7 +124,7 @@ export class S3Client {
     const headers = { ...signedHeaders(signable, sha256, this.#address, new Date(systemClock.now())), ...length }
     const query = encodeQuery(signable.query)
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-    const timeoutMs = request.method === 'PUT' || request.method === 'POST' ? slowCallMs : callMs
+    const timeoutMs = request.deadlineMs ?? ('content-length' in length ? slowCallMs : callMs)
     const call = (tls ? https : http).request({
       agent,
       host: hostname,

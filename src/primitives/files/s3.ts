@@ -1,5 +1,6 @@
-import { webcrypto } from 'node:crypto'
 import { elementOf, elementsOf, S3Client, S3Failure } from '../../engines/s3/client.ts'
+import { dateOf, decodedKey, listObjects, orAbsent, ownFolder, sha256Of } from '../../engines/s3/objects.ts'
+import { probe } from '../../engines/s3/probe.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import { secret } from '../../kernel/random.ts'
@@ -22,8 +23,6 @@ const copyBytes = 128 * 1024 ** 2
 const partsMax = 10_000
 /** What is left of uploads whose process died is removed after a day. */
 const abandonedMs = 86_400_000
-/** No module begins with a dot. */
-const ownFolder = '.rung/'
 const draftsFolder = `${ownFolder}drafts/`
 
 /** Facts that S3 does not have, as its metadata: at most 2 KB of ASCII. `put` tells writers apart. */
@@ -243,24 +242,9 @@ export async function s3Files(address: S3Address, away: (failure: S3Failure) => 
 
     async list(keyPrefix, after, limit) {
       try {
-        const files: FileEntry[] = []
-        for (let from = after, more = true; more; from = files.at(-1)?.key ?? from) {
-          const { text } = await client.ask({
-            method: 'GET',
-            query: {
-              'list-type': '2',
-              'encoding-type': 'url',
-              prefix: at(keyPrefix),
-              'max-keys': String(limit - files.length),
-              ...(from !== undefined && { 'start-after': at(from) }),
-            },
-          })
-          const page = elementsOf(text, 'Contents').map(entryOf)
-          files.push(...page.map((entry) => ({ ...entry, key: entry.key.slice(prefix.length) })))
-          more = elementOf(text, 'IsTruncated') === 'true' && page.length > 0
-          if (files.length >= limit) return { files, more }
-        }
-        return { files, more: false }
+        const from = after === undefined ? undefined : at(after)
+        const { objects, more } = await listObjects(client, at(keyPrefix), { after: from, limit })
+        return { files: objects.map((entry): FileEntry => ({ ...entry, key: entry.key.slice(prefix.length) })), more }
       } catch (error) {
         throw coded(error)
       }
@@ -281,11 +265,12 @@ export async function s3Files(address: S3Address, away: (failure: S3Failure) => 
     for (const upload of elementsOf(text, 'Upload')) {
       if (!(Date.parse(elementOf(upload, 'Initiated') ?? '') < before)) continue
       const query = { uploadId: elementOf(upload, 'UploadId')! }
-      await client.ask({ method: 'DELETE', key: decoded(elementOf(upload, 'Key')!), query })
+      await client.ask({ method: 'DELETE', key: decodedKey(elementOf(upload, 'Key')!), query })
     }
   }
 
-  await probe(client, address, away)
+  const failure = await probe(client, address, 'RUNG_S3_URL')
+  if (failure) away(failure)
   void prune().catch(ignore)
   return store
 }
@@ -293,56 +278,6 @@ export async function s3Files(address: S3Address, away: (failure: S3Failure) => 
 interface Put {
   sha256: string
   ifAbsent: boolean
-}
-
-/**
- * Finds out what is wrong, and whether the store verifies digests, by a body that does not match its own. Nothing is stored.
- * @throws CONFIG_INVALID
- */
-async function probe(client: S3Client, address: S3Address, away: (failure: S3Failure) => void): Promise<void> {
-  const wrong = { bytes: Buffer.from('x'), sha256: '0'.repeat(64) }
-  const key = `${address.prefix}${ownFolder}probe`
-  try {
-    await client.ask({ method: 'GET', query: { 'list-type': '2', 'max-keys': '1', prefix: address.prefix } })
-    await client.ask({ method: 'PUT', key, body: wrong })
-    await client.ask({ method: 'DELETE', key })
-  } catch (error) {
-    if (!(error instanceof S3Failure)) throw error
-    if (error.code === 'XAmzContentSHA256Mismatch' || error.code === 'BadDigest') return
-    const why = reasonOf(error, address)
-    if (why !== undefined) throw invalid(why, error)
-    return away(error)
-  }
-  throw invalid('the store accepted a body that does not match its digest. Use a store that verifies signed digests')
-}
-
-/** Returns what is wrong with the configuration, or `undefined` if it may be right. */
-function reasonOf({ code, status }: S3Failure, { bucket, host, region }: S3Address): string | undefined {
-  switch (code) {
-    case 'NoSuchBucket':
-      return `there is no bucket "${bucket}" at ${host}. Create it, or correct its name`
-    case 'InvalidAccessKeyId':
-      return `${host} does not know the access key. Correct it`
-    case 'SignatureDoesNotMatch':
-      return `the secret key is wrong, or the region is not "${region}". Encode / + @ : in the secret as %2F %2B %40 %3A`
-    case 'AccessDenied':
-      return `the access key may not list, read, write and delete in the bucket "${bucket}". Allow it to`
-    case 'RequestTimeTooSkewed':
-      return `the clock of this machine differs from that of ${host} by more than 15 minutes. Set it`
-    case 'PermanentRedirect':
-    case 'TemporaryRedirect':
-    case 'AuthorizationHeaderMalformed':
-    case 'IllegalLocationConstraintException':
-      return `the bucket "${bucket}" is not in the region "${region}". Name its region: ?region=…`
-    case 'ENOTFOUND':
-      return `there is no host ${host}. Correct its name`
-  }
-  if (status === 0 || status === 429 || status >= 500) return undefined
-  return `${host} refuses requests: ${code}`
-}
-
-function invalid(why: string, cause?: unknown): RungError {
-  return new RungError('CONFIG_INVALID', `RUNG_S3_URL cannot be used: ${why}.`, { cause })
 }
 
 /** Calls `full` with parts of `partBytes`, whose bytes are valid until it returns, and returns the last part. */
@@ -367,11 +302,6 @@ async function inParts(content: Content, full: (part: Uint8Array) => Promise<voi
     }
   }
   return part.subarray(0, held)
-}
-
-/** Outside of the event loop's thread: 8 MiB take some ms. */
-async function sha256Of(bytes: Uint8Array): Promise<string> {
-  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)).toString('hex')
 }
 
 function conditionOf(ifAbsent: boolean): Record<string, string> {
@@ -407,34 +337,6 @@ function infoOf(key: string, headers: Readonly<Record<string, string | string[] 
     contentType: text('content-type') ?? 'application/octet-stream',
     sha256,
     metadata: JSON.parse(metadata),
-  }
-}
-
-function entryOf(xml: string): FileEntry {
-  return {
-    key: decoded(elementOf(xml, 'Key')!),
-    size: Number(elementOf(xml, 'Size')),
-    modifiedAt: dateOf(elementOf(xml, 'LastModified')),
-  }
-}
-
-/** Decodes a key of a listing with `encoding-type=url`, where a blank may be a plus sign. */
-function decoded(key: string): string {
-  return decodeURIComponent(key.replaceAll('+', '%20'))
-}
-
-function dateOf(text: string | undefined): Date {
-  return new Date(text ?? systemClock.now())
-}
-
-async function orAbsent<T>(ask: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await ask()
-  } catch (error) {
-    // An answer to HEAD has no code.
-    if (error instanceof S3Failure && error.status === 404 && ['NoSuchKey', 'HTTP 404'].includes(error.code))
-      return undefined
-    throw error
   }
 }
 
