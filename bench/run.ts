@@ -33,6 +33,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),
   history: () => import('./history.ts'),
+  image: () => import('./image.ts'),
   ladder: () => import('./ladder.ts'),
   observability: () => import('./observability.ts'),
   jobs: () => import('./jobs.ts'),

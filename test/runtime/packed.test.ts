@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { environment, install, pack, run, works } from '../support/packed.ts'
 import { endAllOn, processesOn, until } from '../support/process.ts'
 
 /** What a user gets from npm, on each Node that Rung promises to run on. */
 const majors = [22, 24]
-const repository = fileURLToPath(new URL('../../', import.meta.url))
-const ownBin = path.join(repository, 'node_modules', '.bin')
 
 let dir = ''
 let tarball = ''
@@ -21,7 +19,7 @@ describe('the package', () => {
   before(async () => {
     dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
     const asked = await run('npm', ['view', 'node@22', 'version'], dir)
-    if (asked.code === 0) tarball = await pack()
+    if (asked.code === 0) ({ tarball, version } = await pack(dir))
     else unreachable = `the npm registry cannot be reached: ${asked.stderr.trim().split('\n').at(0)}`
   })
   after(async () => {
@@ -99,21 +97,6 @@ async function step(t: TestContext, name: string, body: () => Promise<void>): Pr
   assert.ok(passed, `"${name}" failed`)
 }
 
-/** In a copy of the sources: others may be using dist/ of this checkout. */
-async function pack(): Promise<string> {
-  const copy = path.join(dir, 'copy')
-  await mkdir(copy)
-  const { files, version: own } = JSON.parse(await readFile(path.join(repository, 'package.json'), 'utf8'))
-  version = own
-  const sources = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'src', 'scripts', 'README.md', 'LICENSE']
-  for (const name of [...sources, ...files]) {
-    if (name !== 'dist') await cp(path.join(repository, name), path.join(copy, name), { recursive: true })
-  }
-  await symlink(path.join(repository, 'node_modules'), path.join(copy, 'node_modules'))
-  await works('npm', ['pack', '--silent', '--pack-destination', dir], copy)
-  return path.join(dir, `rung-${version}.tgz`)
-}
-
 async function develop(app: string, bin: string): Promise<void> {
   const child = spawn('rung', ['dev'], {
     cwd: app,
@@ -186,40 +169,4 @@ async function answerOf(child: ChildProcess, text: () => string): Promise<unknow
   } catch {
     return undefined // on its way down or up
   }
-}
-
-const install = ['install', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
-
-/** The machine's own, with these programs first, and nothing of the test run. */
-function environment(bin = ownBin, more: Record<string, string> = {}): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(RUNG_.*|NODE_(ENV|OPTIONS|TEST_CONTEXT|PATH)|PORT|HOST|DATABASE_URL|LOG_LEVEL|CI)$/.test(name),
-  )
-  return { ...Object.fromEntries(kept), PATH: [bin, ownBin, process.env.PATH].join(path.delimiter), ...more }
-}
-
-interface Ran {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-function run(command: string, args: readonly string[], cwd: string, bin?: string): Promise<Ran> {
-  const child = spawn(command, args, { cwd, env: environment(bin), stdio: ['ignore', 'pipe', 'pipe'] })
-  const told = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (chunk: string) => {
-      told[name] += chunk
-    })
-  }
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => resolve({ code, ...told }))
-  })
-}
-
-async function works(command: string, args: readonly string[], cwd: string, bin?: string): Promise<Ran> {
-  const ran = await run(command, args, cwd, bin)
-  assert.equal(ran.code, 0, `${command} ${args.join(' ')}:\n${ran.stdout}\n${ran.stderr}`)
-  return ran
 }
