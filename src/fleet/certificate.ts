@@ -39,7 +39,8 @@ async function readPem(file: string): Promise<string> {
 }
 
 /**
- * Checks a certificate and its key. Pure.
+ * Checks a certificate and its key. One that is over is accepted, with a warning from who uses it: a fleet that did not start with it could not answer the
+ * challenge for the next one. Pure.
  * @param cert texts, as PEM
  * @throws CERTIFICATE_INVALID
  */
@@ -57,7 +58,6 @@ export function certificateOf(files: CertificateFiles, cert: string, key: string
     )
   }
   const [beginsAt, endsAt] = [Date.parse(own!.validFrom), Date.parse(own!.validTo)]
-  if (endsAt <= now) throw invalid(`The certificate in ${files.cert} ended at ${iso(endsAt)}. Renew it`)
   if (beginsAt > now) throw invalid(`The certificate in ${files.cert} begins at ${iso(beginsAt)}. Look at the clock`)
   const text = [...chain.map(String), parsed.export({ type: 'pkcs8', format: 'pem' })].map((one) => `${one}`.trim())
   try {
@@ -137,6 +137,9 @@ export function keepCertificate(
     try {
       const next = await readCertificate(files)
       if (next.pem !== present.pem) {
+        const { endsAt } = next.facts
+        if (endsAt <= systemClock.now())
+          throw invalid(`The certificate in ${files.cert} ended at ${iso(endsAt)}. Renew it`)
         await use(next)
         present = next
         note(`is new: ${next.facts.names.join(', ')}, until ${iso(next.facts.endsAt)}`)
@@ -163,7 +166,8 @@ export function keepCertificate(
         const before = [present, problem]
         await alone().catch(() => {}) // it is told, and tried again
         const days = daysLeft(present.facts, systemClock.now())
-        if (days !== undefined && days !== warnedOf) note(`ends in ${days} days: renew it`)
+        if (days !== undefined && days !== warnedOf)
+          note(days < 0 ? 'is over: renew it' : `ends in ${days} days: renew it`)
         warnedOf = days
         if (present !== before[0] || problem !== before[1]) changed()
       })

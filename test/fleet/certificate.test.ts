@@ -59,7 +59,7 @@ describe('a certificate', () => {
       await assert.rejects(readCertificate(files), { code: 'CERTIFICATE_INVALID', message: says }, String(says))
     }
     const at = (days: number) => () => certificateOf(shop, cert, key, Date.now() + days * dayMs)
-    assert.throws(at(91), { code: 'CERTIFICATE_INVALID', message: /shop\.example\.pem ended at 20.* Renew it\.$/ })
+    assert.equal(daysLeft(at(91)().facts, Date.now() + 91 * dayMs), -1)
     assert.throws(at(-1), { message: /begins at 20.* Look at the clock\.$/ })
     assert.equal(at(89)().facts.names[0], 'shop.example')
   })
@@ -109,5 +109,9 @@ describe('a certificate', () => {
     assert.deepEqual([used, kept.now.facts.names[0], kept.problem], [['other.example'], 'other.example', undefined])
     assert.equal(notes.length, 3, notes.join('\n'))
     assert.match(notes[2]!, /^is new: other\.example, localhost, 127\.0\.0\.1, until 20/)
+    const over = await makeCertificate(dir, 'over.example', { days: 0 })
+    for (const what of ['cert', 'key'] as const) await place('two', over, what)
+    await assert.rejects(kept.renew(), { code: 'CERTIFICATE_INVALID', message: /ended at 20.* Renew it\.$/ })
+    assert.equal(kept.now.facts.names[0], 'other.example')
   })
 })
