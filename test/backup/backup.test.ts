@@ -4,7 +4,7 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { type Catalogue, readCatalogue, type Segment, type Timeline } from '../../src/backup/catalogue.ts'
 import { type BaseManifest, segmentIndex, segmentName } from '../../src/backup/layout.ts'
-import { choose, currentTimeline, expendable, missing, ranges, windows } from '../../src/backup/policy.ts'
+import { choose, currentTimeline, expendable, missing, ranges, rivals, windows } from '../../src/backup/policy.ts'
 import { seal, unseal } from '../../src/backup/sealed.ts'
 import { readTar, type TarEntry } from '../../src/backup/tar.ts'
 import { formatLsn } from '../../src/kernel/position.ts'
@@ -94,6 +94,29 @@ describe('which base backup for which time', () => {
       ['12', '13', '24', '25', '26'],
     )
     assert.equal(windows(both, first).length, 2)
+  })
+})
+
+describe('which timeline counts', () => {
+  const s = 1000
+  /** Archived from one time to another; in s. */
+  const archived = (id: number, from: number, to: number): Timeline => {
+    const one = timeline(id, [id])
+    return { ...one, segments: one.segments.map((segment) => ({ ...segment, openedAt: from * s, at: to * s })) }
+  }
+  const against = (...timelines: Timeline[]) => {
+    const all = catalogue([], ...timelines)
+    return rivals(all, currentTimeline(all)!).map(({ id }) => id)
+  }
+
+  it('is the last one after a failover or a restore', () => {
+    assert.deepEqual(against(archived(1, 0, 5000), archived(2, 5002, 6000)), [])
+    assert.deepEqual(against(archived(1, 0, 5000), archived(2, 9000, 9001)), [])
+  })
+
+  it('is not clear where a machine that was given up went on, or a copy beside it', () => {
+    assert.deepEqual(against(archived(1, 0, 7000), archived(2, 5000, 6000)), [2])
+    assert.deepEqual(against(archived(1, 0, 7000), archived(2, 5000, 8000)), [1])
   })
 })
 

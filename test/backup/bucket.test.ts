@@ -7,7 +7,15 @@ import { openArchive } from '../../src/backup/archive.ts'
 import { type Bucket, claim, openBucket } from '../../src/backup/bucket.ts'
 import { readCatalogue } from '../../src/backup/catalogue.ts'
 import { checked } from '../../src/backup/content.ts'
-import { type BaseManifest, baseId, basesFolder, lsnOf, systemFolder, timelineFolder } from '../../src/backup/layout.ts'
+import {
+  type BaseManifest,
+  baseId,
+  basesFolder,
+  lsnOf,
+  systemFolder,
+  timelineFolder,
+  walFolder,
+} from '../../src/backup/layout.ts'
 import type { Place } from '../../src/backup/place.ts'
 import { verifyBackups } from '../../src/backup/report.ts'
 import { seal } from '../../src/backup/sealed.ts'
@@ -289,6 +297,17 @@ describe('what copies backups to a bucket', { skip: noS3 }, () => {
       await assert.rejects(beyond.reached(copy.lsn), (error) => isRungError(error, 'BACKUP_FOREIGN'))
       assert.deepEqual(await contentOf(bucket), before)
       await copy.end()
+    }))
+
+  it('reserves the number of a timeline for one restore, until somebody else archives on it', () =>
+    withArchive(async ({ archive, bucket, upload, settled }) => {
+      await archive.base(1000)
+      const name = '00000002.history'
+      assert.equal(await bucket.reserve(system, name, 'a restore'), true)
+      assert.equal(await bucket.reserve(system, name, 'another restore'), false)
+      await writeFile(path.join(walFolder(systemFolder(archive.dir, system)), name), 'a failover')
+      await settled(upload())
+      assert.deepEqual(await bucket.histories(system), new Map([[name, 'a failover']]))
     }))
 
   it('lets no damage pass', (t) =>
