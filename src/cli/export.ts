@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { composeFiles, webNames } from '../export/compose.ts'
+import { leftOut } from '../export/environment.ts'
 import { type Exported, type Files, isMarked } from '../export/files.ts'
 import { imageFiles } from '../export/image.ts'
 import { kubernetesFiles } from '../export/kubernetes.ts'
@@ -30,10 +31,11 @@ const command: Command = {
     'systemd: writes a unit for "rung up" on this machine, its environment, and with',
     'RUNG_BACKUP_DIR a weekly drill. The guide: docs/guides/one-server.md.',
     '',
-    'compose, kubernetes: writes a Dockerfile and .dockerignore beside package.json, and into the folder what runs',
-    'the rung there: compose.yaml, or manifests with a kustomization. Both name the secrets',
-    'that they need, and contain none. Engines that settings name (DATABASE_URL,',
-    'RUNG_REDIS_URL) run elsewhere; the others are part of what is written.',
+    'compose, kubernetes: writes a Dockerfile and .dockerignore beside package.json, and',
+    'into the folder what runs the rung there: compose.yaml, or manifests with a',
+    'kustomization. Both name the secrets that they need, and contain none. Engines that',
+    'settings name (DATABASE_URL, RUNG_REDIS_URL) run elsewhere; the others are part of',
+    'what is written.',
     '',
     'Run it again after each change of rung.config.ts, and for the next rung: the difference',
     'is what the climb adds. To keep a file as you have changed it, delete its first',
@@ -94,16 +96,12 @@ const command: Command = {
     const texts = isContainer(target)
       ? await containerTexts(target, exported, { folder, cwd, workflow: input.values.workflow === true })
       : inFolder(folder, systemdFiles({ ...exported, machine: thisMachine(settings, cwd) }))
-    const view = { target, rung: settings.values.rung, ...(await write(new Map(texts), cwd)) }
-    if (isContainer(target) && settings.values.backup.dir !== undefined) {
-      out.note('RUNG_BACKUP_DIR is left out: Rung archives its own Postgres only. The guide says what does it there.')
-    }
-    if (isContainer(target) && settings.values.tls.cert !== undefined) {
-      out.note('TLS is left out: there it ends at the ingress or the balancer of the platform.')
-    }
+    const unused = isContainer(target) ? leftOut(settings) : []
+    const view = { target, rung: settings.values.rung, leftOut: unused, ...(await write(new Map(texts), cwd)) }
     return result(view, ({ written, kept }) => {
       for (const name of written) out.line(`wrote  ${name}`)
       for (const name of kept) out.line(`kept   ${name}, which is yours`)
+      if (unused.length > 0) out.line(`\nWithout effect there: ${unused.join(', ')}. See docs/guides/ship.md.`)
     })
   },
 }

@@ -6,7 +6,7 @@ export const appPort = 3000
 
 /** Settings that the export itself decides, or that are those of `rung up`. */
 const decided =
-  /^(rung|edge|balancer|nodes\..*|(http|tls)\..*|data\.(url|readUrls|replicas|pooler)|cache\.url|files\.shared|backup\..*|unresponsiveAfterMs|process\..*)$/
+  /^(rung|edge|balancer|nodes\..*|(http|tls)\..*|data\.(url|readUrls|replicas|pooler)|cache\.url|files\.shared|processes\.schedule|backup\..*|unresponsiveAfterMs|process\..*)$/
 
 /** Returns the given settings that are no secrets, as environment variables of the app. */
 export function plainSettings({ given }: Settings): Record<string, string> {
@@ -19,6 +19,14 @@ export function secretNames({ given }: Settings): string[] {
     const row = allSettings.get(path)!
     return row.secret && !decided.test(path) ? [row.variable] : []
   })
+}
+
+/** What only `rung up` does. */
+const onlyFleet = /^(backup\.dir|tls\..*|nodes\.zones|processes\.schedule|unresponsiveAfterMs)$/
+
+/** Returns the names of given settings that have no effect there, as their author wrote them. */
+export function leftOut({ given }: Settings): string[] {
+  return [...given].flatMap(([path, { called }]) => (onlyFleet.test(path) ? [called] : []))
 }
 
 /** Returns what each process of the app is told, wherever it runs. */

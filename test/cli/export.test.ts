@@ -11,6 +11,7 @@ const repository = fileURLToPath(new URL('../../', import.meta.url))
 interface View {
   written: string[]
   kept: string[]
+  leftOut: string[]
   error: { code: string; message: string }
 }
 
@@ -23,10 +24,11 @@ async function withApp(rung: string | undefined, body: (dir: string, run: Run) =
     await writeFile(path.join(dir, 'package-lock.json'), '{}')
     const app = "import { defineApp } from 'rung'\nexport default defineApp({ name: 'notes', modules: [] })\n"
     await writeFile(path.join(dir, 'app.ts'), app)
+    const env = { RUNG_BACKUP_DIR: '/backups', RUNG_LAG_MS: '2000' }
     await body(dir, async (...args) => {
       const views: unknown[] = []
       const out = { line() {}, note() {}, json: (value: unknown) => void views.push(value) }
-      const code = await main(['export', ...args, '--json'], {}, dir, out)
+      const code = await main(['export', ...args, '--json'], env, dir, out)
       return { code, ...(views[0] as View) }
     })
   })
@@ -36,7 +38,8 @@ type Run = (...args: string[]) => Promise<View & { code: number }>
 describe('rung export', () => {
   it('writes an image beside package.json, and the rest into the folder', () =>
     withApp('file:vendor/rung-0.1.0.tgz', async (dir, run) => {
-      const { code, written, kept } = await run('compose', '1k', '--out', 'deploy')
+      const { code, written, kept, leftOut } = await run('compose', '1k', '--out', 'deploy')
+      assert.deepEqual(leftOut, ['RUNG_BACKUP_DIR'])
       assert.equal(code, 0)
       assert.deepEqual(kept, [])
       const names = ['compose.yaml', '.env.example', '.gitignore', 'postgres/postgresql.conf', 'postgres/app.sh']
