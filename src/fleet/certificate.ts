@@ -128,18 +128,21 @@ export interface KeptCertificate {
 export function keepCertificate(
   files: CertificateFiles,
   first: Certificate,
-  { use, note }: { use(certificate: Certificate): Promise<void>; note(text: string): void },
+  {
+    use,
+    note,
+    clock = systemClock,
+  }: { use(certificate: Certificate): Promise<void>; note(text: string): void; clock?: Clock },
 ): KeptCertificate {
   let present = first
   let problem: string | undefined
 
   async function renew(): Promise<void> {
     try {
-      const next = await readCertificate(files)
+      const next = await readCertificate(files, clock)
       if (next.pem !== present.pem) {
         const { endsAt } = next.facts
-        if (endsAt <= systemClock.now())
-          throw invalid(`The certificate in ${files.cert} ended at ${iso(endsAt)}. Renew it`)
+        if (endsAt <= clock.now()) throw invalid(`The certificate in ${files.cert} ended at ${iso(endsAt)}. Renew it`)
         await use(next)
         present = next
         note(`is new: ${next.facts.names.join(', ')}, until ${iso(next.facts.endsAt)}`)
@@ -165,7 +168,7 @@ export function keepCertificate(
       return everyAlone(lookEveryMs, async () => {
         const before = [present, problem]
         await alone().catch(() => {}) // it is told, and tried again
-        const days = daysLeft(present.facts, systemClock.now())
+        const days = daysLeft(present.facts, clock.now())
         if (days !== undefined && days !== warnedOf)
           note(days < 0 ? 'is over: renew it' : `ends in ${days} days: renew it`)
         warnedOf = days

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { certificateOf, daysLeft, keepCertificate, readCertificate } from '../../src/fleet/certificate.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
 import { makeCertificate } from '../support/certificates.ts'
 
 const dayMs = 86_400_000
@@ -59,7 +60,7 @@ describe('a certificate', () => {
       await assert.rejects(readCertificate(files), { code: 'CERTIFICATE_INVALID', message: says }, String(says))
     }
     const at = (days: number) => () => certificateOf(shop, cert, key, Date.now() + days * dayMs)
-    assert.equal(daysLeft(at(91)().facts, Date.now() + 91 * dayMs), -1)
+    assert.equal(daysLeft(at(91)().facts, Date.now() + 90.5 * dayMs), -1)
     assert.throws(at(-1), { message: /begins at 20.* Look at the clock\.$/ })
     assert.equal(at(89)().facts.names[0], 'shop.example')
   })
@@ -85,12 +86,14 @@ describe('a certificate', () => {
     const used: string[] = []
     const notes: string[] = []
     let refuses = false
+    let now = Date.now()
     const kept = keepCertificate(files, await readCertificate(files), {
       async use({ facts }) {
         if (refuses) throw new Error('busy')
         used.push(facts.names[0]!)
       },
       note: (text) => notes.push(text),
+      clock: { ...systemClock, now: () => now },
     })
     await kept.renew()
     assert.deepEqual(used, [])
@@ -109,8 +112,8 @@ describe('a certificate', () => {
     assert.deepEqual([used, kept.now.facts.names[0], kept.problem], [['other.example'], 'other.example', undefined])
     assert.equal(notes.length, 3, notes.join('\n'))
     assert.match(notes[2]!, /^is new: other\.example, localhost, 127\.0\.0\.1, until 20/)
-    const over = await makeCertificate(dir, 'over.example', { days: 0 })
-    for (const what of ['cert', 'key'] as const) await place('two', over, what)
+    now += 91 * dayMs
+    for (const what of ['cert', 'key'] as const) await place('two', shop, what)
     await assert.rejects(kept.renew(), { code: 'CERTIFICATE_INVALID', message: /ended at 20.* Renew it\.$/ })
     assert.equal(kept.now.facts.names[0], 'other.example')
   })
