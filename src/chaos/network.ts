@@ -246,7 +246,7 @@ function wayFromBalancer(part: FleetPart, balancer: FleetPart): Way {
     target: { host, port },
     async lead(proxy, undoBy) {
       await undoBy({ how: 'balance', socket, part: part.name, port })
-      await balance(socket, part.name, proxy.port)
+      await onceThere('The balancer', () => balance(socket, part.name, proxy.port))
       for (const server of serverPaths(part.name)) await askHaproxy(socket, `shutdown sessions server ${server}`)
     },
   }
@@ -269,6 +269,19 @@ export async function balanceBack({ socket, part, port }: Extract<Undo, { how: '
   })
 }
 
+/** Another fault may just have killed the part that has to be asked, which is then started again. */
+function onceThere(what: string, ask: () => Promise<void>): Promise<void> {
+  const asked = () =>
+    ask().then(
+      () => true,
+      (error) => {
+        if (isGone(error)) return false
+        throw error
+      },
+    )
+  return untilSeen(asked, `${what} has not answered within 5 s.`)
+}
+
 /** Whether nothing listens at the address of what should be asked. */
 function isGone(error: unknown): boolean {
   for (let one = error; one instanceof Error; one = one.cause) {
@@ -286,7 +299,7 @@ function wayFromEdge({ address }: FleetPart, edge: FleetPart): Way {
     async lead(proxy, undoBy) {
       const proxyAddress = `127.0.0.1:${proxy.port}`
       await undoBy({ how: 'upstream', dir, address, proxy: proxyAddress })
-      await replaceUpstream(dir, address, proxyAddress)
+      await onceThere('The page cache', () => replaceUpstream(dir, address, proxyAddress))
     },
   }
 }

@@ -23,7 +23,7 @@ const history: Command = {
   examples: [
     'rung history check history.jsonl',
     'rung history check history.jsonl --json',
-    'rung history check history.jsonl --closed --least 0 --initial "anna=100,bob=50"',
+    'rung history check history.jsonl --closed --initial anna=100,bob=50',
   ],
   options: {
     initial: {
