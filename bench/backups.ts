@@ -91,6 +91,7 @@ async function losePrimary(scratch: Scratch, s3: TestS3): Promise<string> {
   await until(async () => (await readPrimacy(scratch.dataDir)).primary !== primary, 'the standby is promoted')
   await writers.writtenAgain()
   const { lost } = await writers.end()
+  await until(async () => (await readPrimacy(scratch.dataDir)).synchronous.length === 1, 'the former primary follows')
   assert.deepEqual(lost, [], 'the standby has all')
   await copied(scratch, bucket, path.join(scratch.dataDir, (await readPrimacy(scratch.dataDir)).primary))
   await fleet.stop()
