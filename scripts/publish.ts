@@ -3,6 +3,7 @@
  * so that they import it as the examples here do.
  *
  *   node scripts/publish.ts --dry-run     # says what would be published
+ *   node scripts/publish.ts --by-hand     # the first version: npm trusts a workflow only for a package that exists
  *   node scripts/publish.ts               # in .github/workflows/release.yaml, at a tag
  */
 import { spawnSync } from 'node:child_process'
@@ -13,7 +14,9 @@ import { parseArgs } from 'node:util'
 
 const scopedName = '@rungjs/rung'
 const root = path.resolve(import.meta.dirname, '..')
-const { values } = parseArgs({ options: { 'dry-run': { type: 'boolean' }, packed: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { 'dry-run': { type: 'boolean' }, 'by-hand': { type: 'boolean' }, packed: { type: 'string' } },
+})
 const { GITHUB_REPOSITORY: repository, GITHUB_REF_NAME: tag } = process.env
 
 const dir = mkdtempSync(path.join(tmpdir(), 'rung-publish-'))
@@ -32,7 +35,9 @@ try {
     ...(repository && { repository: { type: 'git', url: `git+https://github.com/${repository}.git` } }),
   }
   writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(published, undefined, 2)}\n`)
-  const options = ['--access', 'public', ...(values['dry-run'] ? ['--dry-run'] : ['--provenance'])]
+  // Only a workflow has a provenance.
+  const how = values['dry-run'] ? ['--dry-run'] : values['by-hand'] ? [] : ['--provenance']
+  const options = ['--access', 'public', ...how]
   run('npm', ['publish', ...options], folder)
 } finally {
   rmSync(dir, { recursive: true, force: true })

@@ -38,6 +38,7 @@ const command: Command = {
     const { positionals, values, cwd, out } = input
     const [verb = ''] = positionals
     if (verb === 'reload') {
+      if (values.keep !== undefined) throw new RungError('COMMAND_INVALID', '--keep is for: rung secret rotate')
       const view = await askFleet(dataDirOfInput(input), { command: 'reload' }, out.note)
       return result(view as { restarted: string[] }, ({ restarted }) =>
         out.line(restarted.length > 0 ? `Restarted ${restarted.join(', ')}.` : 'Nothing has changed.'),
@@ -54,6 +55,8 @@ const command: Command = {
       )
     }
     const dataDir = dataDirOf(settings, cwd)
+    const { backup } = settings.values
+    const backsUp = backup.dir !== undefined || backup.url !== undefined
     await openDataDir(dataDir)
     const fleet = await runningFleet(dataDir)
     const roll = async (what: string) => {
@@ -72,8 +75,12 @@ const command: Command = {
 
     function told(view: { rotated: boolean; restartNeeded: boolean }): Result {
       return result({ ...view, keptMs }, ({ rotated, restartNeeded }) => {
-        if (rotated) out.line(`The root of all keys is new. The old one is accepted for ${values.keep ?? '30d'}.`)
-        else out.line('The next root of all keys is ready. Restart each "rung start", so that all know it.')
+        if (rotated) {
+          out.line(`The root of all keys is new. The old one is accepted for ${values.keep ?? '30d'}.`)
+          if (backsUp)
+            out.line('A restore of an older base backup brings the old one back. Make a new one: rung backup')
+        }
+        if (!rotated) out.line('The next root of all keys is ready. Restart each "rung start", so that all know it.')
         if (restartNeeded) out.line(rotated ? 'Restart "rung start" now.' : 'Then run this command again.')
       })
     }

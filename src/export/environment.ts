@@ -22,7 +22,8 @@ export function secretNames({ given }: Settings): string[] {
 }
 
 /** What only `rung up` does. */
-const onlyFleet = /^(backup\.dir|tls\..*|nodes\.zones|processes\.schedule|unresponsiveAfterMs)$/
+const onlyFleet =
+  /^(backup\..*|http\.(host|port)|tls\..*|nodes\.zones|processes\.schedule|process\.build|unresponsiveAfterMs)$/
 
 /** Returns the names of given settings that have no effect there, as their author wrote them. */
 export function leftOut({ given }: Settings): string[] {

@@ -42,11 +42,11 @@ CMD ${JSON.stringify(['start', ...(file === undefined ? [] : [file])])}
     '.dockerignore': `\
 ${marked()}
 node_modules
-.rung
-.staging
+.rung*
+.staging*
 .git
-.env*
 **/.env*
+**/secret.env
 **/*.test.ts
 history.jsonl
 `,

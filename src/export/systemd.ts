@@ -27,7 +27,9 @@ export function systemdFiles(exported: Exported & { readonly machine: Machine })
   const name = app.name
   const dataDir = settings.given.has('process.dataDir') ? machine.dataDir : `/var/lib/${name}`
   const low = [values.http.port, values.tls.plainPort].some((port) => port !== undefined && port < 1024)
-  const writable = [dataDir, ...(machine.backupDir === undefined ? [] : [machine.backupDir])]
+  // What is below the data directory is writable anyway, and need not be there before the first start.
+  const backupDir = values.backup.dir === undefined ? undefined : machine.backupDir
+  const writable = [dataDir, ...(backupDir === undefined ? [] : [backupDir])]
   const atHome = [machine.cwd, ...writable].some((folder) => /^\/(home|root|run\/user)(\/|$)/.test(folder))
   const command = (...words: readonly string[]) =>
     [...machine.program, ...words].map((word) => quoted(word.replaceAll('$', '$$$$'))).join(' ')
@@ -92,7 +94,7 @@ Description=Restore of ${name}'s latest backup beside its database, to compare t
 
 [Service]
 Type=oneshot
-ExecStart=${command('backup', 'verify', '--drill')}
+ExecStart=${command('backup', 'verify', '--drill', ...(values.backup.url === undefined ? [] : ['--from', 's3']))}
 TimeoutStartSec=infinity
 Nice=10
 ${sandbox}`,

@@ -164,6 +164,8 @@ function checkTogether({ backup, cdn, data, http, mail, process, tls }: Values):
   }
   if (tls.cert === undefined && tls.plainPort !== undefined)
     throw invalid(`A second port is for clients of an app with TLS. Set ${waysToSet('tls.cert')}.`)
+  if (tls.cert === undefined && tls.hstsDays > 0)
+    throw invalid(`Only an app with TLS can ask clients to stay with it. Set ${waysToSet('tls.cert')}.`)
   if (tls.plainPort === http.port)
     throw invalid(`Port ${http.port} cannot be for http and https. Set ${waysToSet('http.port')}, for example to 443.`)
   if (backup.url !== undefined && backup.key === undefined)

@@ -24,7 +24,8 @@ async function withApp(rung: string | undefined, body: (dir: string, run: Run) =
     await writeFile(path.join(dir, 'package-lock.json'), '{}')
     const app = "import { defineApp } from 'rung'\nexport default defineApp({ name: 'notes', modules: [] })\n"
     await writeFile(path.join(dir, 'app.ts'), app)
-    const env = { RUNG_BACKUP_DIR: '/backups', RUNG_LAG_MS: '2000' }
+    const bucket = { RUNG_BACKUP_S3_URL: 's3://key:secret@s3.example/backups', RUNG_BACKUP_KEY: 'k'.repeat(43) }
+    const env = { RUNG_BACKUP_DIR: '/backups', ...bucket, PORT: '4000', RUNG_LAG_MS: '2000' }
     await body(dir, async (...args) => {
       const views: unknown[] = []
       const out = { line() {}, note() {}, json: (value: unknown) => void views.push(value) }
@@ -39,12 +40,14 @@ describe('rung export', () => {
   it('writes an image beside package.json, and the rest into the folder', () =>
     withApp('file:vendor/rung-0.1.0.tgz', async (dir, run) => {
       const { code, written, kept, leftOut } = await run('compose', '1k', '--out', 'deploy')
-      assert.deepEqual(leftOut, ['RUNG_BACKUP_DIR'])
+      assert.deepEqual(leftOut.toSorted(), ['PORT', 'RUNG_BACKUP_DIR', 'RUNG_BACKUP_KEY', 'RUNG_BACKUP_S3_URL'])
       assert.equal(code, 0)
       assert.deepEqual(kept, [])
       const names = ['compose.yaml', '.env.example', '.gitignore', 'postgres/postgresql.conf', 'postgres/app.sh']
       assert.deepEqual(written, ['Dockerfile', '.dockerignore', ...names.map((name) => `deploy/${name}`)])
       const dockerfile = await readFile(path.join(dir, 'Dockerfile'), 'utf8')
+      const ignored = (await readFile(path.join(dir, '.dockerignore'), 'utf8')).split('\n')
+      for (const secret of ['**/secret.env', '**/.env*', '.rung*']) assert.ok(ignored.includes(secret), secret)
       assert.match(dockerfile, /^COPY vendor\/rung-0\.1\.0\.tgz vendor\/rung-0\.1\.0\.tgz$/m)
       assert.match(await readFile(path.join(dir, 'deploy/compose.yaml'), 'utf8'), /^ {2}build: \.\.$/m)
     }))

@@ -63,6 +63,14 @@ describe('units of systemd', () => {
     assert.match(odd, /^ExecStart="\/opt\/no de" a\$\$b up 1k$/m)
   })
 
+  it('write nothing beside the data, and drill what is in the bucket, if backups have no folder of their own', () => {
+    const bucket = { RUNG_BACKUP_S3_URL: 's3://key:hidden@s3.example/backups', RUNG_BACKUP_KEY: 'k'.repeat(43) }
+    const files = filesOf({ env: bucket }, { backupDir: '/srv/shop/.rung/backups' })
+    assert.match(files['shop.service']!, /^ReadWritePaths="?\/var\/lib\/shop"?$/m)
+    assert.match(files['shop-drill.service']!, /backup verify --drill --from s3$/m)
+    assert.doesNotMatch(Object.values(files).join(), /hidden|kkkk/)
+  })
+
   it('are accepted by systemd-analyze', async (t) => {
     const run = promisify(execFile)
     const there = await run('systemd-analyze', ['--version']).then(

@@ -71,6 +71,7 @@ describe('TLS', () => {
     const cases: [env: Record<string, string>, says: RegExp][] = [
       [{ RUNG_TLS_CERT: 'c.pem' }, /Set tls\.key in rung\.config\.ts, or RUNG_TLS_KEY\.$/],
       [{ RUNG_TLS_KEY: 'k.pem' }, /Set tls\.cert in rung\.config\.ts, or RUNG_TLS_CERT\.$/],
+      [{ RUNG_HSTS_DAYS: '30' }, /^Only an app with TLS can ask clients to stay with it\. Set tls\.cert/],
       [{ RUNG_PLAIN_PORT: '80' }, /^A second port is for clients of an app with TLS\. Set tls\.cert/],
       [{ ...files, PORT: '80', RUNG_PLAIN_PORT: '80' }, /^Port 80 cannot be for http and https\./],
       [files, /^TLS ends at the edge or at the balancer, and here is neither\. Set edge /],
