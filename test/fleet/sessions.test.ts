@@ -34,10 +34,11 @@ describe('what sessions wait for', () => {
     )
     const waiting = others.map((one) => one.query('update counter set value = value + 1'))
     await until(async () => (await sessions(`wait_event_type = 'Lock'`)).length === 3, 'three wait')
+    const most = Number((await admin.query('show max_connections')).rows[0].max_connections)
     const { active, waiting: by, connections } = await seenOf('postgres', server.admin.host!)
     assert.ok(by.locks! >= 3 && active >= 3, JSON.stringify({ active, by }))
     assert.ok(
-      connections!.most >= 5 && connections!.most <= connections!.of && connections!.of < 100,
+      connections!.most >= 5 && connections!.most <= connections!.of && connections!.of < most,
       JSON.stringify(connections),
     )
     await holder!.query('commit')

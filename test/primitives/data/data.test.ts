@@ -554,7 +554,10 @@ describe('a table that is changed under prepared statements', () => {
 })
 
 describe('what no connection can carry', () => {
-  const pids = () => data.pool.query('select pid from pg_stat_activity where datname = current_database() order by pid')
+  const pids = async () => {
+    const { rows } = await data.pool.query('select pid from pg_stat_activity where datname = current_database()')
+    return (rows as { pid: number }[]).map(({ pid }) => pid)
+  }
 
   for (const [what, refused] of [
     [
@@ -567,7 +570,7 @@ describe('what no connection can carry', () => {
   ] as const) {
     it(`is refused with a clear word and harms nothing: ${what}`, async () => {
       await numberOf(1)
-      const before = (await pids()).rows
+      const before = await pids()
       const clear = (error: unknown) => isRungError(error) && /parameters|larger than|COPY/.test(error.message)
       if (what !== 'COPY from a client')
         await assert.rejects(
@@ -582,7 +585,12 @@ describe('what no connection can carry', () => {
         await tx`update item set n = 3 where id = 1`
       })
       assert.equal(await numberOf(1), 3)
-      assert.deepEqual((await pids()).rows, before)
+      const after = await pids()
+      assert.deepEqual(
+        before.filter((pid) => !after.includes(pid)),
+        [],
+        'no connection was broken; under load the pool may have opened another one',
+      )
     })
   }
 
