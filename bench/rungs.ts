@@ -22,7 +22,7 @@ const [each, total] = [0.2, 0.6]
 const p95Ms = 112
 /** At the rate at which `1k` gets this slow, the others are measured. */
 const slowP95Ms = 840
-const stepSeconds = 6
+const stepSeconds = 10
 const firstRate = 20
 /** Requests whose cost and caching are counted, after as many others. */
 const counted = 5_000
@@ -60,7 +60,7 @@ interface Measured {
 /** The figures of the README. */
 const bench: Bench = {
   claim: `what Conduit with 100,000 users and 1,000,000 articles carries at each rung with a p95 of at most ${p95Ms} ms`,
-  async run({ json, rounds = 3, data }) {
+  async run({ json, rounds = 5, data }) {
     const dir = data ?? (await mkdtemp(path.join(tmpdir(), 'rung-bench-rungs-')))
     try {
       const rows: Record<string, Measured> = {}
