@@ -264,22 +264,23 @@ async function balance(socket: string, part: string, port: number): Promise<void
 
 /** A balancer that is started anew knows the real addresses. */
 export async function balanceBack({ socket, part, port }: Extract<Undo, { how: 'balance' }>): Promise<void> {
-  await balance(socket, part, port).catch((error) => {
-    if (!isGone(error)) throw error
-  })
+  await wasThere(balance(socket, part, port))
 }
 
 /** Another fault may just have killed the part that has to be asked, which is then started again. */
 function onceThere(what: string, ask: () => Promise<void>): Promise<void> {
-  const asked = () =>
-    ask().then(
-      () => true,
-      (error) => {
-        if (isGone(error)) return false
-        throw error
-      },
-    )
-  return untilSeen(asked, `${what} has not answered within 5 s.`)
+  return untilSeen(() => wasThere(ask()), `${what} has not answered within 5 s.`)
+}
+
+/** Returns whether there was something that could be asked. */
+function wasThere(asked: Promise<void>): Promise<boolean> {
+  return asked.then(
+    () => true,
+    (error) => {
+      if (isGone(error)) return false
+      throw error
+    },
+  )
 }
 
 /** Whether nothing listens at the address of what should be asked. */
@@ -316,7 +317,5 @@ async function replaceUpstream(dir: string, address: string, by: string): Promis
 
 /** A page cache that is started anew knows the real addresses. */
 export async function restoreUpstream({ dir, address, proxy }: Extract<Undo, { how: 'upstream' }>): Promise<void> {
-  await replaceUpstream(dir, proxy, address).catch((error) => {
-    if (!isGone(error)) throw error
-  })
+  await wasThere(replaceUpstream(dir, proxy, address))
 }

@@ -262,10 +262,9 @@ async function init(input: Input, name: string) {
   await writeFile(file, draftScenario(document, probes, url))
   const read = probes.filter(({ status }) => status < 400).length
   return result({ file: name, url, answered: read, asked: probes.length }, () => {
-    const { out } = input
-    out.line(
+    input.out.line(
       `Wrote ${name}: ${read} of ${probes.length} routes that were asked have answered, and are read. The others are in it as comments.`,
     )
-    out.line('Run it with: rung load')
+    input.out.line('Run it with: rung load')
   })
 }

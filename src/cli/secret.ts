@@ -79,8 +79,7 @@ const command: Command = {
           out.line(`The root of all keys is new. The old one is accepted for ${values.keep ?? '30d'}.`)
           if (backsUp)
             out.line('A restore of an older base backup brings the old one back. Make a new one: rung backup')
-        }
-        if (!rotated) out.line('The next root of all keys is ready. Restart each "rung start", so that all know it.')
+        } else out.line('The next root of all keys is ready. Restart each "rung start", so that all know it.')
         if (restartNeeded) out.line(rotated ? 'Restart "rung start" now.' : 'Then run this command again.')
       })
     }
