@@ -589,8 +589,10 @@ describe('what no connection can carry', () => {
       assert.deepEqual(
         before.filter((pid) => !after.includes(pid)),
         [],
-        'no connection was broken; under load the pool may have opened another one',
+        'no connection was broken',
       )
+      // Under load the pool may open one for the second write, before it has the first one's back.
+      assert.ok(after.length <= before.length + 1, String(after))
     })
   }
 
