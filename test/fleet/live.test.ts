@@ -115,30 +115,37 @@ describe('a running fleet', { skip }, () => {
     )
   })
 
-  /** A request that ends when the lock is given back, or after the 5 s that the app waits for one. */
-  async function holdRequest() {
+  /** While `body` runs, a request is in hand. It may end it before. */
+  async function withRequestInHand(
+    body: (request: { held: Promise<Response>; end(): Promise<void> }) => Promise<void>,
+  ) {
     const lock = await scratch.connect()
-    await lock.query('select pg_advisory_lock(7)')
-    const held = fetch(`${facts.url}/held/7`)
-    held.catch(() => {}) // the fleet may be killed meanwhile
-    const waiting = `select 1 from pg_locks where locktype = 'advisory' and objid = 7 and not granted`
-    await until(async () => (await lock.query(waiting)).rowCount, 'the request waits')
-    return { lock, held }
+    const end = () => lock.end().catch(() => {}) // the server may have ended
+    try {
+      await lock.query('select pg_advisory_lock(7)')
+      const held = fetch(`${facts.url}/held/7`)
+      held.catch(() => {}) // the fleet may be killed meanwhile
+      const waiting = `select 1 from pg_locks where locktype = 'advisory' and objid = 7 and not granted`
+      await until(async () => (await lock.query(waiting)).rowCount, 'the request waits')
+      await body({ held, end })
+    } finally {
+      await end()
+    }
   }
 
-  it('waits for the request in hand', async () => {
-    const { lock, held } = await holdRequest()
-    const restart = launch('restart', 'web')
-    await restart.saw(/web-\d drains, 1 request left/)
-    const busy = await refused('scale', 'web=3')
-    assert.deepEqual(
-      [busy.code, busy.message],
-      ['FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.'],
-    )
-    await lock.query('select pg_advisory_unlock(7)')
-    assert.equal((await held).status, 200)
-    sameExit(await restart.exited, 0)
-  })
+  it('waits for the request in hand', () =>
+    withRequestInHand(async ({ held, end }) => {
+      const restart = launch('restart', 'web')
+      await restart.saw(/web-\d drains, 1 request left/)
+      const busy = await refused('scale', 'web=3')
+      assert.deepEqual(
+        [busy.code, busy.message],
+        ['FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.'],
+      )
+      await end()
+      assert.equal((await held).status, 200)
+      sameExit(await restart.exited, 0)
+    }))
 
   it('survives the kill of a web process: no read fails, no write is done twice', async () => {
     const { writes, reads } = await underLoad(async () => {
@@ -207,11 +214,12 @@ describe('a running fleet', { skip }, () => {
 
   it('leaves nothing when its supervisor is killed in the middle of a change; the next one can be changed', async () => {
     const pids = (await parts()).map(({ pid }) => pid)
-    await holdRequest()
-    const restart = launch('restart', 'web')
-    await restart.saw(/web-\d drains, 1 request left/)
-    await up.kill()
-    sameExit(await restart.exited, 1)
+    await withRequestInHand(async () => {
+      const restart = launch('restart', 'web')
+      await restart.saw(/web-\d drains, 1 request left/)
+      await up.kill()
+      sameExit(await restart.exited, 1)
+    })
     for (const pid of pids) await ended(pid)
     await until(async () => (await processesOn(scratch.dataDir)).length === 0, 'nothing runs on the folder')
     assert.equal((await refused('scale', 'web=3')).code, 'FLEET_NOT_RUNNING')
@@ -219,12 +227,16 @@ describe('a running fleet', { skip }, () => {
     facts = await up.started
     await rung('scale', 'web=2')
     assert.ok((await idsIn(facts)).includes('first'))
-    await holdRequest()
-    const again = launch('restart', 'web')
-    await again.saw(/web-\d drains, 1 request left/)
-    sameExit(await up.stop(), 0)
-    sameExit(await again.exited, 1)
-    assert.match(again.stdout(), /FLEET_NOT_RUNNING/)
+    await withRequestInHand(async ({ end }) => {
+      const again = launch('restart', 'web')
+      await again.saw(/web-\d drains, 1 request left/)
+      const stopped = up.stop()
+      await up.saw(/finishing requests and jobs/)
+      await end()
+      sameExit(await stopped, 0)
+      sameExit(await again.exited, 1)
+      assert.match(again.stdout(), /FLEET_NOT_RUNNING/)
+    })
     await until(async () => (await processesOn(scratch.dataDir)).length === 0, 'nothing runs on the folder')
     await assert.rejects(stat(path.join(scratch.dataDir, 'fleet/control')), { code: 'ENOENT' })
   })

@@ -50,6 +50,8 @@ export interface Facts {
 export interface Exit {
   code: number | null
   signal: NodeJS.Signals | null
+  /** The end of what it printed, for the message of a test that fails. */
+  told?: string
 }
 
 /** A process that was launched and may not have started yet. */
@@ -206,7 +208,7 @@ export function launchRung(options: Options): Launched {
   const told = () => `${stdout}${stderr}`.slice(-4_000)
   const exited = new Promise<Exit>((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code, signal) => resolve({ code, signal }))
+    child.once('close', (code, signal) => resolve({ code, signal, told: told() }))
   })
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     stdout += chunk
@@ -391,5 +393,7 @@ async function endPostgres(dataDir: string): Promise<void> {
 }
 
 export function sameExit(actual: Exit, code: number): void {
-  assert.deepEqual({ code: actual.code, signal: actual.signal }, { code, signal: null })
+  const { signal, told } = actual
+  const isSame = actual.code === code && signal === null
+  assert.ok(isSame, `rung ended with ${signal ?? actual.code} instead of ${code}, and said: ${told}`)
 }

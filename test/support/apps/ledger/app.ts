@@ -45,11 +45,17 @@ const ledger = defineModule({
       return reply.status(204).send()
     })
 
-    /** Answers once nobody holds this advisory lock. */
+    /** Answers once nobody holds this advisory lock, also when one statement may not wait so long. */
     http.get('/held/:key', { schema: { params: Type.Object({ key: Type.Integer() }) } }, async (request) => {
       const { key } = request.params
-      await data.read((sql) => sql`select pg_advisory_xact_lock(${key})`)
-      return { key }
+      for (;;) {
+        try {
+          await data.read((sql) => sql`select pg_advisory_xact_lock(${key})`)
+          return { key }
+        } catch (error) {
+          if ((error as { code?: string }).code !== 'DATA_LOCK_TIMEOUT') throw error
+        }
+      }
     })
   },
 })
