@@ -151,9 +151,12 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
     const objects = [...(await list(`${system}/`)).keys()]
     const faults: Fault[] = []
     const bases: BucketManifest[] = []
+    const unfinished = new Set<string>()
     for (const object of objects) {
-      const [, id] = /^\d+\/base\/([^/]+)\/backup\.json$/.exec(object) ?? []
+      const [, id, file] = /^\d+\/base\/([^/]+)\/(.+)$/.exec(object) ?? []
       if (id === undefined) continue
+      unfinished.add(id)
+      if (file !== 'backup.json') continue
       const manifest = await readManifest(object).catch((error) => {
         if (!(error instanceof DamagedFile)) throw error
       })
@@ -169,7 +172,8 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
       const position = last && { ...last, lsn: formatLsn(lsnOf(last.index, last.bytes, segmentBytes)) }
       return { id, segments, ancestors: parseHistory(histories.get(historyName(id)) ?? ''), position }
     })
-    return { system, folder: `${name}, ${system}`, bases, timelines, faults }
+    for (const { id } of bases) unfinished.delete(id)
+    return { system, folder: `${name}, ${system}`, bases, timelines, faults, unfinished: [...unfinished] }
   }
 
   async function readManifest(object: string): Promise<BucketManifest> {
@@ -217,6 +221,7 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
       return put(object, Buffer.from(text), { ifAbsent: true }).then(
         () => true,
         (error) => {
+          if (statusOf(error) === 403) return true // whoever restores with keys that only read archives elsewhere
           if (statusOf(error) === 412) return false
           throw error
         },

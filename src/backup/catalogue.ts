@@ -24,6 +24,8 @@ export interface Catalogue {
   bases: BaseManifest[]
   timelines: Timeline[]
   faults: Fault[]
+  /** In a bucket: the base backups of which only some files are there yet. */
+  unfinished?: readonly string[]
 }
 
 export interface Timeline {

@@ -14,7 +14,7 @@ import { backupFailed } from './channels.ts'
 import { folderPlace } from './folder.ts'
 import { type BaseManifest, basesFolder, timelineFolder } from './layout.ts'
 import type { Place } from './place.ts'
-import { currentTimeline, expendable, lacking, windows } from './policy.ts'
+import { currentTimeline, expendable, lacking, windows, wouldReplaceLacking } from './policy.ts'
 import { onSameDisk } from './same-disk.ts'
 import { startUploader, type UploadEvent, type Uploader } from './uploader.ts'
 
@@ -49,14 +49,16 @@ export async function backUp(
   return base
 }
 
-/** Returns the names of the segments that the bucket still needs; all of them if it cannot be asked. */
+/** Returns the names of the segments, and the ids of the base backups, that the bucket still needs; all of them if it cannot be asked. */
 async function toUpload(here: Catalogue, bucket: Bucket): Promise<ReadonlySet<string>> {
-  const all = here.timelines.flatMap(({ segments }) => segments)
+  const all = { bases: here.bases, segments: here.timelines.flatMap(({ segments }) => segments) }
   const needed = await bucket.catalogue(here.system).then(
-    (there) => here.timelines.flatMap((timeline) => lacking(here, there, timeline).segments),
-    () => all,
+    (there) => here.timelines.map((timeline) => lacking(here, there, timeline)),
+    () => [all],
   )
-  return new Set(needed.map(({ name }) => name))
+  return new Set(
+    needed.flatMap(({ bases, segments }) => [...bases.map(({ id }) => id), ...segments.map(({ name }) => name)]),
+  )
 }
 
 /** Removes the base backups before the newest `keep`, and the log that those do not need, but for `held`. */
@@ -64,6 +66,7 @@ async function removeExpendable(catalogue: Catalogue, keep: number, held?: Reado
   const { bases, segments } = expendable(catalogue, keep)
   const folder = basesFolder(catalogue.folder)
   for (const { id } of bases) {
+    if (held?.has(id)) continue
     const draft = path.join(folder, `.${id}-${process.pid}`) // the next backup removes it, even if this is killed
     await rename(path.join(folder, id), draft)
     await rm(draft, { recursive: true })
@@ -234,7 +237,7 @@ export async function keepBackups({ dataDir, tell, ...options }: KeepOptions): P
 
   async function takeBaseIfDue(): Promise<void> {
     const { system } = archiver.state()
-    if (system === undefined || (!gap && !(await isDue(backupDir, system)))) return
+    if (system === undefined || (!gap && !(await isBaseDue(source, system)))) return
     const began = systemClock.ticks()
     const { id } = await backUp(source, { archived: archiver.reached, signal: over.signal })
     gap = false
@@ -282,12 +285,20 @@ export async function usable(backupDir: string): Promise<string> {
   }
 }
 
-/** Whether no base backup leads to the current log, or the newest is a day old. */
-async function isDue(backupDir: string, system: string): Promise<boolean> {
+/**
+ * Whether no base backup leads to the current log, or the newest is a day old. The daily one waits as long as it would replace one that the bucket
+ * lacks: otherwise a first copy that takes longer than a day would begin anew each day.
+ */
+export async function isBaseDue(
+  { backupDir, keep, outside }: Pick<BackupSource, 'backupDir' | 'keep' | 'outside'>,
+  system: string,
+): Promise<boolean> {
   const catalogue = await readCatalogue(backupDir, system)
   const timeline = currentTimeline(catalogue)
   const newest = timeline && windows(catalogue, timeline).at(-1)
   const current = timeline?.segments.at(-1)
   if (!newest || newest.segments.at(-1) !== current) return true
-  return systemClock.now() - newest.base.finishedAt > baseEveryMs
+  if (systemClock.now() - newest.base.finishedAt <= baseEveryMs) return false
+  const there = await outside?.bucket.catalogue(system).catch(() => undefined)
+  return outside === undefined || (there !== undefined && !wouldReplaceLacking(catalogue, there, timeline, keep))
 }

@@ -113,8 +113,8 @@ function isNeeded(bases: readonly BaseManifest[], { timeline, index }: Segment):
 }
 
 /**
- * Returns what a second place lacks of one timeline and of those that led to it, oldest first. It begins with the newest base backup, and then gets
- * everything that follows. What it has removed because of its age is not copied again.
+ * Returns what a second place lacks of one timeline and of those that led to it, oldest first. It begins with the newest base backup, or with the one
+ * that an earlier attempt has begun to copy, and then gets everything that follows. What it has removed because of its age is not copied again.
  */
 export function lacking(
   here: Catalogue,
@@ -125,7 +125,9 @@ export function lacking(
   const own = here.bases.filter(({ timeline }) => line.has(timeline))
   const has = new Set(there.bases.map(({ id }) => id))
   const [oldest] = there.bases
-  const bases = oldest ? own.filter((base) => base.id > oldest.id && !has.has(base.id)) : own.slice(-1)
+  const begun = own.filter((base) => there.unfinished?.includes(base.id))
+  const first = begun.length > 0 ? begun : own
+  const bases = oldest ? own.filter((base) => base.id > oldest.id && !has.has(base.id)) : first.slice(-1)
   const known = new Map(there.timelines.flatMap(({ segments }) => segments.map(({ name, bytes }) => [name, bytes])))
   const segments = here.timelines
     .flatMap((timeline) => (line.has(timeline.id) ? timeline.segments : []))
@@ -133,6 +135,12 @@ export function lacking(
       (one) => !one.growing && (known.get(one.name) ?? -1) < one.bytes && isNeeded([...there.bases, ...bases], one),
     )
   return { bases, segments }
+}
+
+/** Whether a further base backup here would replace one that the second place still lacks. */
+export function wouldReplaceLacking(here: Catalogue, there: Catalogue, timeline: Timeline, keep: number): boolean {
+  const replaced = new Set(here.bases.slice(0, Math.max(0, here.bases.length + 1 - keep)))
+  return lacking(here, there, timeline).bases.some((base) => replaced.has(base))
 }
 
 function firstIndex({ startLsn, segmentBytes }: BaseManifest): number {

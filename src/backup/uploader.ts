@@ -173,13 +173,17 @@ export function startUploader(options: UploaderOptions): Uploader {
     const folder = basesFolder(systemFolder(backupDir, log.system))
     const ended = aborted(signal)
     ended.catch(() => {})
+    const nextBase = async () => {
+      const there = await bucket.catalogue(log.system)
+      return lacking(await readCatalogue(backupDir, log.system), there, timeline).bases[0]
+    }
     for (;;) {
       basesWanted = Promise.withResolvers()
-      const ids = (await readdir(folder).catch(() => [])).filter((id) => !id.startsWith('.')).join()
+      const ids = await idsIn(folder)
       if (ids !== basesDone) {
-        const there = await bucket.catalogue(log.system)
-        const { bases } = lacking(await readCatalogue(backupDir, log.system), there, timeline)
-        for (const base of bases) await uploadBase({ bucket, folder, base, log, signal })
+        for (let base = await nextBase(); base; base = await nextBase()) {
+          await uploadBase({ bucket, folder, base, log, signal })
+        }
         if (!(await retire(bucket, log.system, options.keep))) options.onEvent?.({ kind: 'refused' })
         basesDone = ids
       }
@@ -261,7 +265,7 @@ export function startUploader(options: UploaderOptions): Uploader {
     state: () => state,
     async reached(lsn) {
       const folder = basesFolder(systemFolder(backupDir, options.archive().system!))
-      const ids = (await readdir(folder)).filter((id) => !id.startsWith('.')).join()
+      const ids = await idsIn(folder)
       basesWanted.resolve()
       while (state.lsn < lsn || basesDone !== ids) {
         if (lost !== undefined) throw lost
@@ -277,6 +281,11 @@ export function startUploader(options: UploaderOptions): Uploader {
       forget()
     },
   }
+}
+
+/** The ids of the base backups in a folder, which may not be there yet. */
+async function idsIn(folder: string): Promise<string> {
+  return (await readdir(folder).catch(() => [])).filter((id) => !id.startsWith('.')).join()
 }
 
 const bytesTo = (end: Lsn, from: Lsn) => Math.max(0, Number(end - from))

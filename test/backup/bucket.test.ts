@@ -7,6 +7,7 @@ import { openArchive } from '../../src/backup/archive.ts'
 import { type Bucket, claim, openBucket } from '../../src/backup/bucket.ts'
 import { readCatalogue } from '../../src/backup/catalogue.ts'
 import { checked } from '../../src/backup/content.ts'
+import { isBaseDue } from '../../src/backup/keep.ts'
 import {
   type BaseManifest,
   baseId,
@@ -308,6 +309,36 @@ describe('what copies backups to a bucket', { skip: noS3 }, () => {
       await writeFile(path.join(walFolder(systemFolder(archive.dir, system)), name), 'a failover')
       await settled(upload())
       assert.deepEqual(await bucket.histories(system), new Map([[name, 'a failover']]))
+      door.decide = (request) => (request.startsWith('PUT') ? 'refused' : 'pass')
+      assert.equal(await bucket.reserve(system, '00000003.history', 'with keys that only read'), true)
+      assert.equal((await bucket.histories(system)).size, 1)
+    }))
+
+  it('goes on with the base backup that it has begun, which is not replaced by a newer one until then', () =>
+    withArchive(async ({ archive, bucket, upload, settled }) => {
+      await archive.base()
+      await archive.write(1000)
+      const due = (keep: number) =>
+        isBaseDue({ backupDir: archive.dir, keep, outside: { bucket, keep, bytesPerS: undefined } }, system)
+      let files = 0
+      door.decide = (request) => {
+        if (/^PUT .*\/base\//.test(request)) files += 1
+        return files > 1 ? 'lost' : 'pass'
+      }
+      const killed = upload()
+      await until(() => files > 1, 'some of it is there')
+      assert.equal(await due(2), false, 'the bucket cannot be asked')
+      await killed.stop()
+      door.decide = () => 'pass'
+      assert.deepEqual([await due(1), await due(2)], [false, true])
+      await archive.base(1000)
+      assert.deepEqual([await due(1), await due(2), await due(3)], [false, false, true])
+      const [first, second] = (await readCatalogue(archive.dir, system)).bases
+      assert.deepEqual((await bucket.catalogue(system)).unfinished, [first!.id])
+      await settled(upload())
+      const { bases, unfinished } = await bucket.catalogue(system)
+      assert.deepEqual([bases.map(({ id }) => id), unfinished], [[first!.id, second!.id], []])
+      assert.equal(await due(1), true)
     }))
 
   it('lets no damage pass', (t) =>
