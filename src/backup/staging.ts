@@ -12,6 +12,7 @@ import { masks, personalColumns } from './personal.ts'
 export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
   cron: 'emptied',
   deploy: 'emptied',
+  error: 'emptied',
   foreign_claim: 'emptied',
   idempotency: 'emptied',
   invalidation: 'emptied',

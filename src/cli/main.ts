@@ -28,6 +28,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),
   cache: () => import('./cache.ts'),
+  errors: () => import('./errors.ts'),
   doctor: () => import('./doctor.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),

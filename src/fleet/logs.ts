@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { fleetDir } from './placement.ts'
 import { runningFleet } from './state.ts'
 
@@ -29,6 +30,16 @@ export async function logFiles(dataDir: string): Promise<LogFile[]> {
   const postgres = { name: 'postgres', file: path.join(dataDir, 'postgres.log'), isOld }
   const others = [...ended, postgres].filter(({ name }) => !running.some((part) => part.name === name))
   return [...running, ...others].filter(({ file }) => existsSync(file))
+}
+
+/** Yields the lines of a log that contain a text, without keeping the log in memory. */
+export async function* linesWith(
+  text: string,
+  { name, file }: Pick<LogFile, 'name' | 'file'>,
+): AsyncGenerator<LogLine> {
+  for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+    if (line.includes(text)) yield { part: name, text: line }
+  }
 }
 
 /** Reads a log bit by bit. */

@@ -1,6 +1,7 @@
 import { systemClock } from '../kernel/clock.ts'
 import type { Extension } from '../runtime/boot.ts'
 import { cacheLog } from './cache-log.ts'
+import { keepErrors } from './errors.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
 import { requestLog } from './request-log.ts'
@@ -18,6 +19,7 @@ export function observe(sightings?: Sightings): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
+    keepErrors(http, data, { database: primitives.stores.main.database, build: bindings.build, failed: notSaved })
     const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
     const counters = metrics(http, data, {
       ...primitives,

@@ -31,11 +31,12 @@ const textMax = 4_096
 /** Returns the entry as Postgres can keep it as JSON: its texts are cut, and without what is not Unicode or is NUL. Pure. */
 export function storable(entry: Seen): Seen {
   const { statement, site, route, plan } = entry
-  const texts = { statement: cut(statement), site: cut(site), route: cut(route) }
-  return { ...entry, ...texts, ...(plan !== undefined && { plan: cut(plan) }) }
+  const texts = { statement: storableText(statement), site: storableText(site), route: storableText(route) }
+  return { ...entry, ...texts, ...(plan !== undefined && { plan: storableText(plan) }) }
 }
 
-function cut(text: string): string {
+/** Returns a text as Postgres can keep it in JSON: cut, and without what is not Unicode or is NUL. Pure. */
+export function storableText(text: string): string {
   const short = text.length > textMax ? `${text.slice(0, textMax)} …` : text
   return short.replaceAll('\0', '').toWellFormed()
 }

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { type LoggerOptions, pino } from 'pino'
 import { errorOf } from '../kernel/errors.ts'
+import { currentScope } from '../kernel/scope.ts'
 import type { LogFormat, LogLevel } from '../topology/settings.ts'
 import { prettyLine } from './pretty.ts'
 
@@ -28,6 +29,14 @@ function describe(thrown: unknown, depth = 0): unknown {
   }
 }
 
+/** Every line that is written in a unit of work can be found by its request and by its trace. */
+export function placeOfWork(): object {
+  const scope = currentScope()
+  if (!scope) return {}
+  const traceId = scope.traceparent?.split('-')[1]
+  return { ...(scope.kind === 'request' && { requestId: scope.id }), ...(traceId !== undefined && { traceId }) }
+}
+
 export interface LogOptions {
   /** Default `json`. */
   format?: LogFormat
@@ -48,6 +57,7 @@ export function createLog(
     level,
     ...(zone !== undefined && { base: { pid: process.pid, hostname: hostname(), zone } }),
     redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[secret]' },
+    mixin: placeOfWork,
     serializers: { err: (error) => describe(error) },
     formatters: { level: (label) => ({ level: label }) },
     timestamp: pino.stdTimeFunctions.isoTime,

@@ -28,6 +28,7 @@ const left = new Set([
   'msg',
   'err',
   'traceparent',
+  'traceId',
   'requestId',
   'reqId',
   'event',

@@ -1,5 +1,9 @@
+import { channel } from 'node:diagnostics_channel'
 import { errorOf, messageOf, RungError } from '../kernel/errors.ts'
 import type { Log } from './log.ts'
+
+/** Something was thrown where nobody waited for it: a `RungError` with it as its cause. */
+export const strayError = channel('rung:stray-error')
 
 /**
  * What the app's code throws where nobody waits for it (a promise that is not awaited, a timer, a listener) is logged, and the
@@ -14,6 +18,7 @@ export function outliveStrayErrors(log: Log): () => void {
       { cause: errorOf(thrown) },
     )
     log.error({ event: 'stray-error', err }, err.message)
+    if (strayError.hasSubscribers) strayError.publish(err)
   }
   const onRejection = told('A promise')
   const onException = told('A timer or a listener')

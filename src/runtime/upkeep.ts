@@ -1,11 +1,13 @@
 import { logKeptMs } from '../primitives/cache/follower.ts'
 import { tellTrouble } from '../primitives/jobs/channels.ts'
+import { pruneErrors } from '../primitives/upkeep/errors.ts'
 import { pruneReports } from '../primitives/upkeep/reports.ts'
 import type { UpkeepTask } from '../primitives/upkeep/upkeep.ts'
 import type { Store } from './stores.ts'
 
 /** Jobs with `keep` can be looked at for a week. Claims of other databases and reports of processes are kept as long. */
 const keptMs = 7 * 86_400_000
+const errorsKeptMs = 90 * 86_400_000
 /** In one statement, so that it is short. */
 const pruneMax = 5_000
 
@@ -29,6 +31,7 @@ export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
     everyMinute('forget foreign claims', (stop) => pruneAll((max) => foreignClaims.prune(keptMs, max), stop)),
     everyMinute('delete idempotency records', (stop) => pruneAll(records.prune, stop)),
     everyMinute('forget reports', () => pruneReports(database, keptMs)),
+    everyMinute('forget errors', () => pruneErrors(database, errorsKeptMs)),
     everyMinute('trim the log of invalidations', (stop) => pruneAll((max) => invalidations.trim(logKeptMs, max), stop)),
   ]
 }

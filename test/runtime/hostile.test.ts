@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { hostile } from '../support/hostile.ts'
-import { openScratch, type RungProcess, until } from '../support/process.ts'
+import { launchRung, openScratch, type RungProcess, until } from '../support/process.ts'
 
 const app = fileURLToPath(new URL('../support/apps/hostile/app.ts', import.meta.url))
 const values = Object.keys(hostile)
@@ -69,6 +69,27 @@ it('each job and each delivery that failed is among the dead, with a text', asyn
   )
   assert.deepEqual(new Set(dead.map(({ name, value }) => `${name}: ${value}`)), expected)
   assert.ok(dead.every(({ name, failures }) => failures === (name === 'hostile.throws' ? 2 : 1)))
+})
+
+it('what it has outlived is among its errors', async () => {
+  interface Shown {
+    count: number
+    sample: { where: string; errors: { code?: string }[] }
+  }
+  const outside = ({ sample }: Shown) => sample.where === 'outside of requests and jobs'
+  const [shown] = await until(async () => {
+    const { exited, stdout } = launchRung({
+      command: ['errors', '--last', '1000', '--json'],
+      dataDir: scratch.dataDir,
+      cwd: scratch.dir,
+    })
+    await exited
+    const found = JSON.parse(stdout()) as Shown[]
+    return found.some(outside) && [found]
+  }, 'they are written')
+  const stray = shown!.filter(outside)
+  assert.ok(stray.every(({ sample }) => sample.errors[0]!.code === 'APP_ERROR_STRAY'))
+  assert.ok(stray.reduce((sum, { count }) => sum + count, 0) >= values.length)
 })
 
 it('the same process still answers, stops in order, and starts again', async () => {
