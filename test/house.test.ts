@@ -19,6 +19,7 @@ const floors: Record<string, number> = {
   doctor: 7,
   export: 7,
   observe: 6,
+  planner: 6,
   fleet: 6,
   history: 6,
   load: 6,
@@ -203,6 +204,13 @@ test('the fleet starts processes, and knows nothing of what runs in them', () =>
   const wrong = files
     .filter((file) => file.startsWith('fleet/'))
     .flatMap((file) => ownImports(file).filter((target) => inside.test(target)))
+  assert.deepEqual(wrong, [])
+})
+
+test('the planner is pure: numbers in, sentences out', () => {
+  const wrong = files
+    .filter((file) => file.startsWith('planner/'))
+    .flatMap((file) => importsOf(file).filter(({ from }) => !/^\.\/|^\.\.\/(kernel|topology)\//.test(from)))
   assert.deepEqual(wrong, [])
 })
 

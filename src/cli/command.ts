@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { RungError } from '../kernel/errors.ts'
+import { type Duration, toMs } from '../kernel/units.ts'
 import { rungs } from '../topology/catalog.ts'
 import { allSettings } from '../topology/read-settings.ts'
 import type { Setting } from '../topology/settings.ts'
@@ -118,6 +119,28 @@ export function numberOption(
   const value = values[name] === undefined ? otherwise : Number(values[name])
   if (Number.isInteger(value) && value >= 1 && value <= max) return value
   throw new RungError('COMMAND_INVALID', `--${name} must be a whole number from 1 to ${max}; it is "${values[name]}".`)
+}
+
+/**
+ * Reads an option that is a time, in ms.
+ * @throws COMMAND_INVALID
+ */
+export function timeOption({ values }: Pick<Input, 'values'>, name: string, otherwiseMs: number): number {
+  const text = values[name]
+  if (text === undefined) return otherwiseMs
+  const ms = /^\d+(\.\d+)?(ms|s|m)$/.test(String(text)) ? toMs(text as Duration) : 0
+  if (ms > 0) return ms
+  throw new RungError('COMMAND_INVALID', `--${name} must be a time such as 200ms or 30s; it is "${text}".`)
+}
+
+/**
+ * Reads an option that is a percentage, as a share.
+ * @throws COMMAND_INVALID
+ */
+export function percentOption({ values }: Pick<Input, 'values'>, name: string, otherwise: string): number {
+  const share = /^(\d+(?:\.\d+)?)%$/.exec(String(values[name] ?? otherwise))
+  if (share) return Number(share[1]) / 100
+  throw new RungError('COMMAND_INVALID', `--${name} must be a percentage such as 1%; it is "${values[name]}".`)
 }
 
 /** @throws COMMAND_INVALID: the command has no such verb */

@@ -1,18 +1,26 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { availableParallelism, constants, setPriority } from 'node:os'
-import path from 'node:path'
-import { writeWhole } from '../engines/disk/atomic.ts'
 import { type FleetStatus, fleetStatus } from '../fleet/status.ts'
 import { type Saturated, saturatedIn, type Usage, watchUsage } from '../fleet/usage.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError } from '../kernel/errors.ts'
 import { seededRandom } from '../kernel/random.ts'
 import { findLimit, type Limit, type Objective, type Step } from '../load/break.ts'
-import { type Demand, type Demands, demandOf, demandsOfRoutes, type MeasuredJourney } from '../load/demands.ts'
+import {
+  countsOfKinds,
+  type Demand,
+  type Demands,
+  demandOf,
+  demandsOfRoutes,
+  type Look,
+  type MeasuredJourney,
+  mixOf,
+} from '../load/demands.ts'
 import { htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
 import { summaryOf } from '../load/summary.ts'
+import { keepDemands, readDemands } from './demands-file.ts'
 import { tableLines } from './table.ts'
 
 export interface BreakOptions {
@@ -56,6 +64,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const parts = status.running ? status.parts : []
   const quota = status.running && status.cpuQuota?.problem === undefined ? status.cpuQuota?.cores : undefined
   const usages: { rate: number; usage: Usage }[] = []
+  const looks: (Look & { rate: number })[] = []
   const unsent: { rate: number; why: string }[] = []
   let count = 0
 
@@ -82,8 +91,9 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     async measure(rate) {
       const measured = await measure({ phases: [{ seconds: stepSeconds, rate }] })
       if (!measured) return undefined
-      const { all, seconds } = measured.summary
+      const { all, seconds, journeys, routes } = measured.summary
       usages.push({ rate, usage: measured.usage })
+      looks.push({ rate, journeys, routes, used: measured.usage })
       return {
         rate,
         p95: all.p95,
@@ -96,6 +106,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const broken = limit.steps.filter(({ held }) => !held).map(({ rate }) => rate)
   const firstBroken = broken.length > 0 ? Math.min(...broken) : undefined
   const at = usages.filter(({ rate }) => rate === firstBroken).at(-1)
+  const saturated = at ? saturatedIn(at.usage, objective.p95Ms) : []
 
   let demands: Demands | undefined
   if (parts.length > 0 && limit.rate > 0) {
@@ -109,13 +120,19 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
       found.set(name, { journeys, demand, routes })
       note(`  ${name}: ${demandText(demand)}`)
     }
-    demands = demandsWith(found, status, options.scenario)
+    const held = limit.steps.filter((one) => one.held).map(({ rate }) => rate)
+    // Far below the limit most of what a journey costs is what the parts do once, however many come.
+    const near = looks.filter(({ rate }) => held.includes(rate) && rate >= limit.rate / 2)
+    const routes = demandsOfRoutes([...found.values()])
+    const mix = mixOf(near.length > 0 ? near : looks, idle, routes)
+    const facts = { routes, before: await readDemands(dataDir), first: saturated[0]?.part, nodeCpu: quota }
+    demands = demandsWith(found, status, { ...options, ...facts, limit, mix })
   }
-  const demandsFile = demands && (await keep(demands, dataDir))
+  const demandsFile = demands && (await keepDemands(demands, dataDir))
   return {
     ...limit,
     ...{ url: given.url!, objective, unsent, usages, demands, demandsFile },
-    saturated: at ? saturatedIn(at.usage, objective.p95Ms) : [],
+    saturated,
   }
 }
 
@@ -134,25 +151,47 @@ function preferGenerator(): void {
   }
 }
 
-function demandsWith(found: ReadonlyMap<string, MeasuredJourney>, status: FleetStatus, scenario: string): Demands {
+interface Found extends Pick<BreakOptions, 'scenario' | 'objective'>, Pick<Demands, 'mix' | 'routes'> {
+  limit: Limit
+  before: Demands | undefined
+  first: string | undefined
+  nodeCpu: number | undefined
+}
+
+function demandsWith(
+  found: ReadonlyMap<string, MeasuredJourney>,
+  status: FleetStatus,
+  { scenario, objective, limit, routes, mix, before, first, nodeCpu }: Found,
+): Demands {
   const rung = status.running ? (status.rung ?? '1k') : '1k'
-  const build = status.running ? status.parts.find((one) => one.build !== undefined)?.build : undefined
-  return {
+  const parts = status.running ? status.parts : []
+  const build = parts.find((one) => one.build !== undefined)?.build
+  const counts = countsOfKinds(parts.map(({ name }) => name))
+  const when = {
     at: new Date(systemClock.now()).toISOString(),
     rung,
     ...(build !== undefined && { build }),
+    ...(nodeCpu !== undefined && { nodeCpu }),
+  }
+  const { rate, least, most, isOpen, steps } = limit
+  const web = counts.web ?? counts.app ?? 1
+  // Limits of other numbers of web processes tell how the app scales.
+  const others = before?.scenario === scenario ? [before.limit, ...before.earlier] : []
+  return {
+    ...when,
     cores: availableParallelism(),
     scenario,
     journeys: Object.fromEntries([...found].map(([name, { demand }]) => [name, demand])),
-    routes: demandsOfRoutes([...found.values()]),
+    ...{ routes, counts, mix },
+    limit: {
+      ...when,
+      ...{ web, rate, least, most, isOpen, ...objective },
+      requests: Object.values(mix.requests).reduce((sum, one) => sum + one, 0),
+      ...(first !== undefined && { first }),
+    },
+    earlier: others.filter((one) => one.web !== web),
+    steps: steps.map(({ rate, p95, failing, held }) => ({ rate, p95, failing, held })),
   }
-}
-
-async function keep(demands: Demands, dataDir: string): Promise<string> {
-  const file = path.join(dataDir, 'load', 'demands.json')
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
-  await writeWhole(file, `${JSON.stringify(demands, undefined, 2)}\n`)
-  return file
 }
 
 function stepLine({ stage, rate, p95, failing, goodput, held }: Step): string {

@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
-import { type Duration, toMs } from '../kernel/units.ts'
 import { type Phase, secondsOf } from '../load/arrivals.ts'
 import { missesOf, type Objective } from '../load/break.ts'
 import { draftScenario } from '../load/draft.ts'
@@ -12,7 +11,16 @@ import { runLoadInThreads } from '../load/run.ts'
 import { checkScenario } from '../load/scenario.ts'
 import scenarioOf, { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
 import { type Figures, type Summary, summaryOf } from '../load/summary.ts'
-import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
+import {
+  type Command,
+  type Input,
+  numberOption,
+  percentOption,
+  result,
+  settingOptions,
+  timeOption,
+  unknownVerb,
+} from './command.ts'
 import { askForDraft, urlHere } from './draft-file.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { breakLines, loadToBreak, writeBreakReport } from './load-break.ts'
@@ -88,7 +96,7 @@ async function run(input: Input, name: string) {
   if (!existsSync(file))
     throw new RungError('COMMAND_INVALID', `There is no ${name}. Write a first scenario with: rung load init`)
   const objective = objectiveIn(input)
-  const stepSeconds = timeIn(input, 'step', 5_000) / 1_000
+  const stepSeconds = timeOption(input, 'step', 5_000) / 1_000
   const first = values['to-break'] ? [{ seconds: stepSeconds, rate: rateAtFirst }] : undefined
   const phases = phasesIn(input) ?? first
   const given: ScenarioFile = {
@@ -161,25 +169,17 @@ function phasesIn(input: Input): Phase[] | undefined {
   const rate = Number(values.rate)
   if (!(rate > 0))
     throw new RungError('COMMAND_INVALID', `--rate must be a number of more than 0; it is "${values.rate}".`)
-  return [{ seconds: timeIn(input, 'for', 30_000) / 1_000, rate }]
+  return [{ seconds: timeOption(input, 'for', 30_000) / 1_000, rate }]
 }
 
 /** @throws COMMAND_INVALID */
 function objectiveIn(input: Input): Objective | undefined {
   const { p95, failing } = input.values
   if (p95 === undefined && failing === undefined) return undefined
-  const share = /^(\d+(?:\.\d+)?)%$/.exec(String(failing ?? '1%'))
-  if (!share) throw new RungError('COMMAND_INVALID', `--failing must be a percentage such as 1%; it is "${failing}".`)
-  return { ...(p95 !== undefined && { p95Ms: timeIn(input, 'p95', 0) }), failing: Number(share[1]) / 100 }
-}
-
-/** @throws COMMAND_INVALID */
-function timeIn({ values }: Input, name: string, otherwiseMs: number): number {
-  const text = values[name]
-  if (text === undefined) return otherwiseMs
-  const ms = /^\d+(\.\d+)?(ms|s|m)$/.test(String(text)) ? toMs(text as Duration) : 0
-  if (ms > 0) return ms
-  throw new RungError('COMMAND_INVALID', `--${name} must be a time such as 200ms or 30s; it is "${text}".`)
+  return {
+    ...(p95 !== undefined && { p95Ms: timeOption(input, 'p95', 0) }),
+    failing: percentOption(input, 'failing', '1%'),
+  }
 }
 
 function judge(all: Figures, objective: Objective): { held: boolean; why?: string } {

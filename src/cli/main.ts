@@ -17,6 +17,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   deploy: () => import('./deploy.ts'),
   deploys: () => import('./deploys.ts'),
   load: () => import('./load.ts'),
+  plan: () => import('./plan.ts'),
   prove: () => import('./prove.ts'),
   history: () => import('./history.ts'),
   stop: () => import('./stop.ts'),

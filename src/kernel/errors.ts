@@ -149,6 +149,8 @@ export const errorCodes = {
   // load
   LOAD_INVALID: { status: 500, title: 'The description of a load is wrong' },
   LOAD_BOTTLENECK: { status: 500, title: 'The load generator measured itself' },
+  // plans
+  PLAN_CONTRADICTION: { status: 500, title: 'Figures of a plan contradict each other' },
   // histories and proofs
   PROOF_INVALID: { status: 500, title: 'The description of a proof is wrong' },
   PROOF_FAILED: { status: 500, title: 'A proof could not be made' },

@@ -68,6 +68,11 @@ it('writes a first scenario from what runs, and runs it', () =>
     assert.ok(found.rate >= 50 && found.rate <= 70 && found.least === found.most, `${found.rate}`)
     assert.deepEqual([found.isOpen, Object.keys(found.demands!.journeys)], [false, ['a']])
     assert.ok(found.demands!.journeys.a!.app! >= 0 && 'postgres' in found.demands!.journeys.a!)
+    const { counts, limit: kept, mix } = found.demands!
+    assert.deepEqual(
+      [counts, kept.requests, Object.keys(mix.demand)],
+      [{ app: 1, postgres: 1 }, 1, ['app', 'postgres']],
+    )
     assert.deepEqual(JSON.parse(await readFile(path.join(dataDir, 'load/demands.json'), 'utf8')), found.demands)
     assert.match(
       await readFile(path.join(dir, 'limit.html'), 'utf8'),

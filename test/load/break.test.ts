@@ -4,7 +4,7 @@ import { breakLines } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { findLimit, heldUpTo, type Measured, type Step } from '../../src/load/break.ts'
-import { demandOf, demandsOfRoutes } from '../../src/load/demands.ts'
+import { countsOfKinds, demandOf, demandsOfRoutes, mixOf } from '../../src/load/demands.ts'
 
 /** A queue with one server and random arrivals, whose p95 is known: −ln(0.05) · service / (1 − load). Its noise comes from the seed. */
 function queue(capacity: number, noise: number, seed: number) {
@@ -114,6 +114,33 @@ it('a demand is what a journey adds to what the parts use at rest, for all proce
     1_000,
   )
   assert.deepEqual(demand, { web: 5, postgres: 1 })
+})
+
+it('what a journey of the mix costs is an interval over the steps near the limit', () => {
+  const idle = { seconds: 2, parts: [{ name: 'web-1', cores: 0.1 }] }
+  const looks = [0.5, 0.6, 0.6, 0.6, 0.7].map((cores) => ({
+    journeys: 100,
+    used: {
+      seconds: 10,
+      machine: { cores: 1.5 },
+      parts: [
+        { name: 'web-1', cores },
+        { name: 'postgres-2', cores: 0.2 },
+      ],
+    },
+    routes: { list: { count: 100 }, one: { count: 250 } },
+  }))
+  const { requests, demand, others } = mixOf(looks, idle)
+  assert.deepEqual(requests, { list: 1, one: 2.5 })
+  assert.deepEqual(demand, { web: { low: 40, likely: 50, high: 60 }, replica: { low: 20, likely: 20, high: 20 } })
+  const few = mixOf(looks.slice(1, 3), idle, { list: { web: 10 }, one: { web: 4, 'postgres-2': 1 } }).demand.web!
+  assert.deepEqual([few.low, few.likely, few.high], [16, 20, 50], 'of the routes')
+  assert.equal(others.toFixed(3), '0.700', 'of 1.5 busy cores')
+  assert.deepEqual(countsOfKinds(['web-1', 'web-2', 'postgres', 'postgres-2', 'postgres-3']), {
+    web: 2,
+    postgres: 1,
+    replica: 2,
+  })
 })
 
 it('the demand of a journey is divided among its routes by their times', () => {
