@@ -39,7 +39,8 @@ const command: Command = {
     '',
     'Run it again after each change of rung.config.ts, and for the next rung: the difference',
     'is what the climb adds. To keep a file as you have changed it, delete its first',
-    'comment, which says who writes it. The guide: docs/guides/ship.md.',
+    'comment, which says who writes it. The kustomization of the folder is written once.',
+    'The guide: docs/guides/ship.md.',
   ].join('\n'),
   settings: [
     ...[

@@ -16,7 +16,7 @@ import {
   redisFile,
 } from './engine-files.ts'
 import { appPort, commonSettings, secretNames } from './environment.ts'
-import { type Exported, type Files, flow, ignoring, lines, marked, scalar } from './files.ts'
+import { type Exported, type Files, flow, ignoring, inFolder, lines, marked, scalar } from './files.ts'
 
 /** nginx and HAProxy find what is behind them at fixed addresses, which names would not be: Lua does not resolve them. */
 const network = { subnet: '10.213.0.0/24', others: '10.213.0.128/25', balancer: '10.213.0.10' } as const
@@ -301,10 +301,6 @@ ${lines(
 const ports = () => `ports: ["127.0.0.1:\${PORT:-3000}:${appPort}"]`
 const required = (name: string) => `${name}: \${${name}:?}`
 const seconds = (ms: number) => `${Math.ceil(ms / 1_000)}s`
-
-function inFolder(folder: string, files: Files): Files {
-  return Object.fromEntries(Object.entries(files).map(([name, text]) => [`${folder}/${name}`, text]))
-}
 
 /** The role of the app owns its database and nothing else. */
 const initScript = `\

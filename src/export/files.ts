@@ -33,6 +33,10 @@ export function isMarked(text: string): boolean {
   return text.split('\n', 3).some((line) => line.endsWith(mark))
 }
 
+export function inFolder(folder: string, files: Files): Files {
+  return Object.fromEntries(Object.entries(files).map(([name, text]) => [`${folder}/${name}`, text]))
+}
+
 /** Beside a file that is filled in with secrets. */
 export function ignoring(name: string): Files {
   return { '.gitignore': `${marked()}\n${name}\n` }

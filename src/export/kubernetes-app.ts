@@ -12,7 +12,7 @@ export interface Plan extends Exported {
   /** Engines that run in the cluster. Others are named by URLs in the Secret. */
   readonly own: { readonly postgres: boolean; readonly pooler: boolean; readonly redis: boolean }
   readonly hasEdge: boolean
-  /** Hosts of the servers of the database in the cluster, that of `DATABASE_URL` first. */
+  /** Hosts of the database in the cluster: the one that leads to the primary, and with replicas one for each server. */
   readonly servers: readonly string[]
 }
 

@@ -19,9 +19,11 @@ export function postgresManifest(plan: Plan): string {
   const { replicas } = topology.data
   const all = postgresSettings(plan)
   const pooled = Object.values(poolerConnections(topology)).reduce((sum, count) => sum + count)
+  const connections = Number(all.max_connections) + (plan.own.pooler ? (poolers - 1) * pooled : 0)
   const parameters = Object.entries({
     ...all,
-    max_connections: String(Number(all.max_connections) + (plan.own.pooler ? (poolers - 1) * pooled : 0)),
+    // The primary has an address of its own besides that of its server. After a failover both may be in use for a minute.
+    max_connections: String(replicas > 0 ? 2 * connections : connections),
   }).filter(([name]) => !operators.test(name))
   return `\
 ${marked()}
@@ -56,21 +58,32 @@ spec:
     replicas > 0 &&
       'topologySpreadConstraints:\n  - { topologyKey: topology.kubernetes.io/zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: { matchLabels: { cnpg.io/cluster: postgres } } }',
   )}
-${replicas === 0 ? '' : plan.servers.map(instanceService).join('')}`
+${
+  replicas === 0
+    ? ''
+    : instanceServices(1 + replicas)
+        .map(instanceService)
+        .join('')
+}`
+}
+
+/** Returns the names of the Services that each lead to one server: `postgres-a`, `postgres-b` … */
+export function instanceServices(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `postgres-${String.fromCharCode(97 + index)}`)
 }
 
 /**
  * Each server needs an address of its own: the app asks each how far it is, and a Service over several answers now for one and now for
- * another.
+ * another. CloudNativePG never uses the number of a lost instance again, so the Service has another name, and is led to its successor.
  */
-function instanceService(name: string): string {
+function instanceService(name: string, index: number): string {
   return `\
 ---
 apiVersion: v1
 kind: Service
 metadata: { name: ${name} }
 spec:
-  selector: { cnpg.io/instanceName: ${name} }
+  selector: { cnpg.io/instanceName: postgres-${index + 1} }
   ports: [{ name: postgres, port: 5432 }]
 `
 }

@@ -1,18 +1,17 @@
-import { serverNames } from '../engines/postgres/recipe.ts'
 import { cookieNames } from '../primitives/positions/positions.ts'
 import { edgeFiles, poolerConfig, redisFile } from './engine-files.ts'
 import { commonSettings, secretNames } from './environment.ts'
-import { type Exported, type Files, ignoring, lines, marked, scalar } from './files.ts'
+import { type Exported, type Files, ignoring, inFolder, lines, marked, scalar } from './files.ts'
 import { appDeployment, migrateJob, type Plan, scalingOf } from './kubernetes-app.ts'
-import { poolerManifest, postgresManifest, redisManifest } from './kubernetes-engines.ts'
+import { instanceServices, poolerManifest, postgresManifest, redisManifest } from './kubernetes-engines.ts'
 import { networkPolicies } from './kubernetes-network.ts'
 
 /** Networks from which a cluster's own proxies come. */
 const privateNetworks = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'] as const
 
 /**
- * Returns plain manifests for Kubernetes 1.33 or newer, and a kustomization that applies them. Pure. What Rung does on one machine and
- * the platform does here is left out: the balancer is a Service, the failover CloudNativePG's.
+ * Returns plain manifests for Kubernetes 1.33 or newer, below a kustomization that is its owner's once it is written. Pure. What Rung does
+ * on one machine and the platform does here is left out: the balancer is a Service, the failover CloudNativePG's.
  */
 export function kubernetesFiles(given: Exported): Files {
   const exported = { ...given, deployment: { ...given.deployment, topology: scalingOf(given.deployment.topology) } }
@@ -24,8 +23,7 @@ export function kubernetesFiles(given: Exported): Files {
     ...exported,
     own: { postgres: isOwn, pooler: isOwn && data.pooler === 'pgbouncer', redis: cache.engine === 'redis' },
     hasEdge,
-    servers:
-      data.replicas === 0 ? ['postgres-rw'] : serverNames(1 + data.replicas).map((_, index) => `postgres-${index + 1}`),
+    servers: ['postgres-rw', ...(data.replicas === 0 ? [] : instanceServices(1 + data.replicas))],
   }
   const { own } = plan
   const { trustProxy } = exported.settings.values.http
@@ -52,14 +50,13 @@ export function kubernetesFiles(given: Exported): Files {
   const configs: Files = {
     ...(own.redis && { 'redis.conf': redisFile() }),
     ...(own.pooler && { 'pgbouncer.ini': poolerConfig(exported, plan.servers) }),
-    ...(hasEdge && Object.fromEntries(Object.entries(edge).map(([name, text]) => [`edge/${name}`, text]))),
+    ...(hasEdge && inFolder('edge', edge)),
   }
   return {
-    'kustomization.yaml': kustomization(),
+    'kustomization.yaml': overlay(exported.app.name, processes.worker > 0),
     'secret.env.example': secretExample(),
     ...ignoring('secret.env'),
-    ...manifests,
-    ...configs,
+    ...inFolder('base', { 'kustomization.yaml': kustomization(), ...manifests, ...configs }),
     ...(processes.worker > 0 && { 'spot/kustomization.yaml': spotComponent }),
   }
 
@@ -74,10 +71,6 @@ kind: Kustomization
 namespace: ${exported.app.name}
 resources:
   ${lines(2, ...Object.keys(manifests).map((name) => `- ${name}`))}
-images:
-  - name: app # change it with: kustomize edit set image app=registry.example.org/${exported.app.name}:1
-    newName: registry.example.org/${exported.app.name}
-    newTag: latest
 configMapGenerator:
   - name: app
     literals:
@@ -112,10 +105,24 @@ ${names.map((name) => `${name}=\n`).join('')}`
   }
 }
 
+/** What its owner changes. It has no mark, so a further export leaves it as it is. */
+const overlay = (name: string, hasWorkers: boolean) => `\
+# Written once. From then on it is yours: the version, and what is to differ from base, which each export writes again.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [base]
+images:
+  - name: app # kustomize edit set image app=registry.example.org/${name}:1
+    newName: registry.example.org/${name}
+    newTag: latest
+${hasWorkers ? '# components: [spot] # workers on spot nodes, where there are any\n' : ''}\
+# patches: []
+`
+
 /** Workers hand their jobs back when they are stopped, so a node that may be taken away at any time does for them. */
 const spotComponent = `\
 ${marked()}
-# Workers on spot nodes where there are any: kustomize edit add component spot
+# Workers on spot nodes where there are any: a component of the kustomization above.
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 patches:

@@ -56,11 +56,15 @@ describe('rung export', () => {
     withApp('1.0.0', async (dir, run) => {
       await writeFile(path.join(dir, 'Dockerfile'), 'FROM mine\n')
       await run('kubernetes', '1k', '--out', 'deploy')
+      const mine = path.join(dir, 'deploy/kustomization.yaml')
+      const changed = `${(await readFile(mine, 'utf8')).replace('latest', 'abc')}components: [spot]\n`
+      await writeFile(mine, changed)
       const { written, kept } = await run('kubernetes', '10k', '--out', 'deploy')
-      assert.deepEqual(kept, ['Dockerfile'])
-      assert.ok(written.includes('deploy/kustomization.yaml'))
+      assert.deepEqual(kept, ['Dockerfile', 'deploy/kustomization.yaml'])
+      assert.ok(written.includes('deploy/base/kustomization.yaml'))
       assert.equal(await readFile(path.join(dir, 'Dockerfile'), 'utf8'), 'FROM mine\n')
-      assert.match(await readFile(path.join(dir, 'deploy/kustomization.yaml'), 'utf8'), /RUNG_TOPOLOGY=10k/)
+      assert.equal(await readFile(mine, 'utf8'), changed)
+      assert.match(await readFile(path.join(dir, 'deploy/base/kustomization.yaml'), 'utf8'), /RUNG_TOPOLOGY=10k/)
     }))
 
   it('refuses what an image cannot be made of, and says what to do', async () => {

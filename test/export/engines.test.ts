@@ -94,7 +94,7 @@ describe('files for engines in containers', () => {
       await new Promise<void>((resolve) => app.listen(0, '127.0.0.1', resolve))
       const { port: appPort } = app.address() as { port: number }
       const files = filesFor('kubernetes', '10k', { RUNG_TRUST_PROXY: '127.0.0.1,10.9.0.0/16' })
-      const placed = files['edge/nginx.conf']!.replaceAll('/etc/edge', dir)
+      const placed = files['base/edge/nginx.conf']!.replaceAll('/etc/edge', dir)
         .replaceAll('/tmp/edge', dir)
         .replaceAll('0.0.0.0:3000', `127.0.0.1:${port}`)
         .replaceAll('127.0.0.1:9001', `127.0.0.1:${admin}`)
@@ -113,8 +113,8 @@ describe('files for engines in containers', () => {
         env: { RUNG_EDGE_SECRET: 'secret-of-edge' },
         files: {
           'nginx.conf': `${modules}${placed}`,
-          'rung_app.lua': files['edge/rung_app.lua']!,
-          'rung_purge.lua': files['edge/rung_purge.lua']!,
+          'rung_app.lua': files['base/edge/rung_app.lua']!,
+          'rung_purge.lua': files['base/edge/rung_purge.lua']!,
         },
         isReady: async () => (await fetch(`http://127.0.0.1:${admin}/-/health`)).ok,
       }

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
+import { isMarked } from '../../src/export/files.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
 import { type Env, filesFor, rungNames } from '../support/exported.ts'
 import { withTempDir } from '../support/postgres.ts'
@@ -97,12 +98,14 @@ describe('manifests for Kubernetes', () => {
     it(`fit together at ${rung}`, () => {
       const files = filesFor('kubernetes', rung)
       const all = manifestsOf(rung)
-      const kustomization = parse(files['kustomization.yaml']!)
-      assert.deepEqual(kustomization.resources.toSorted(), [...new Set(all.map(({ file }) => file))].toSorted())
+      const kustomization = parse(files['base/kustomization.yaml']!)
+      const named = kustomization.resources.map((name: string) => `base/${name}`)
+      assert.deepEqual(named.toSorted(), [...new Set(all.map(({ file }) => file))].toSorted())
       const maps = new Map<string, { files?: string[]; literals?: string[] }>(
         kustomization.configMapGenerator.map((one: { name: string }) => [one.name, one]),
       )
-      for (const { files: named = [] } of maps.values()) for (const name of named) assert.ok(name in files, name)
+      for (const { files: named = [] } of maps.values())
+        for (const name of named) assert.ok(`base/${name}` in files, name)
       const secret = [...files['secret.env.example']!.matchAll(/^(\w+)=$/gm)].map((match) => match[1]!)
 
       for (const { file, kind, metadata, spec } of all) {
@@ -148,7 +151,7 @@ describe('manifests for Kubernetes', () => {
     })
 
     it(`tell the processes at ${rung} what they read`, () => {
-      const { configMapGenerator } = parse(filesFor('kubernetes', rung)['kustomization.yaml']!)
+      const { configMapGenerator } = parse(filesFor('kubernetes', rung)['base/kustomization.yaml']!)
       const settings = Object.fromEntries(
         configMapGenerator
           .find((one: { name: string }) => one.name === 'app')
@@ -174,9 +177,8 @@ describe('manifests for Kubernetes', () => {
         assert.equal(bindings.rung, rung)
         assert.equal(bindings.http.port, app.ports![0]!.containerPort)
         assert.ok(bindings.data.engine === 'external')
-        const primary = rung === '100k' ? 'postgres-1' : 'postgres-rw'
-        assert.equal(bindings.data.url, `postgres://app:d@${primary}:5432/app`)
-        assert.equal(bindings.data.readUrls.length, rung === '100k' ? 2 : 0)
+        assert.equal(bindings.data.url, 'postgres://app:d@postgres-rw:5432/app')
+        assert.equal(bindings.data.readUrls.length, rung === '100k' ? 3 : 0)
         assert.equal(bindings.edge?.url, metadata.name === 'web' ? 'http://127.0.0.1:9001' : undefined)
         assert.equal(bindings.cache.shared?.url, rung === '1k' ? undefined : 'redis://:r@redis:6379')
       }
@@ -196,8 +198,37 @@ describe('manifests for Kubernetes', () => {
   it('allow Postgres the connections of all poolers and processes', () => {
     const [cluster] = manifestsOf('100k', { RUNG_WEB: '2..30' }).filter(({ kind }) => kind === 'Cluster')
     const { parameters } = cluster!.spec.postgresql as { parameters: Record<string, string> }
-    // Two poolers with 50 connections each, three past them for each of 32 processes, and 20 others.
-    assert.ok(Number(parameters.max_connections) >= 2 * 50 + 32 * 3 + 20, parameters.max_connections)
+    // Two poolers with 50 connections for each of its two addresses, four past them for each of 32 processes, and 20 others.
+    assert.ok(Number(parameters.max_connections) >= 2 * 50 * 2 + 32 * 4 + 20, parameters.max_connections)
+  })
+
+  it('lead to the primary by its own name, whichever instance it is, and to each instance', () => {
+    const services = manifestsOf('100k').filter(({ file, kind }) => file === 'base/postgres.yaml' && kind === 'Service')
+    const leadTo = services.map(({ metadata, spec }) => [metadata.name, spec.selector!['cnpg.io/instanceName']])
+    assert.deepEqual(leadTo, [
+      ['postgres-a', 'postgres-1'],
+      ['postgres-b', 'postgres-2'],
+      ['postgres-c', 'postgres-3'],
+    ])
+    const pools = filesFor('kubernetes', '100k')['base/pgbouncer.ini']!
+    const hosts = [...pools.matchAll(/^(\S+)\.write = host='(\S+)'/gm)].map(([, name, host]) => [name, host])
+    assert.deepEqual(hosts, [
+      ['postgres', 'postgres-rw'],
+      ['postgres-2', 'postgres-a'],
+      ['postgres-3', 'postgres-b'],
+      ['postgres-4', 'postgres-c'],
+    ])
+  })
+
+  it('have one file that is written once, for what somebody changes', () => {
+    const marked = Object.entries(filesFor('kubernetes', '100k')).filter(([, text]) => !isMarked(text))
+    assert.deepEqual(
+      marked.map(([name]) => name),
+      ['kustomization.yaml'],
+    )
+    const overlay = parse(filesFor('kubernetes', '100k')['kustomization.yaml']!)
+    assert.deepEqual(overlay.resources, ['base'])
+    assert.equal(overlay.images[0].name, 'app')
   })
 
   it('put workers on spot nodes by a component', () => {
