@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { haproxyPackages } from '../engines/haproxy/recipe.ts'
 import { nginxPackages } from '../engines/nginx/recipe.ts'
 import { pgbouncerPackages, poolerPort } from '../engines/pgbouncer/recipe.ts'
@@ -57,23 +58,30 @@ export function composeFiles(exported: Exported): Files {
   const hasEdge = edge.engine === 'nginx'
   const isBehind = hasEdge || isBalanced
   const isDrained = isBalanced && !exported.settings.given.has('stop.drainMs')
+  /** The files of the engines, as their containers see them. */
+  const edgeMount = hasEdge
+    ? edgeFiles(exported, { upstreams: [edgeAt], adminHost: '0.0.0.0', proxies: [network.subnet] })
+    : {}
+  const balancerMount = isBalanced && {
+    'haproxy.cfg': balancerConfig(
+      exported,
+      appPort,
+      answering.map(({ name, address }) => ({ name, address: `${address}:${appPort}` })),
+    ),
+  }
+  const redisMount = own.redis && { 'redis.conf': redisFile() }
+  const poolerMount = own.pooler && { 'pgbouncer.ini': poolerConfig(exported, ['postgres', ...replicas]) }
+  const postgresMount = own.postgres ? postgresFiles() : {}
 
   return {
     'compose.yaml': composeFile(),
     '.env.example': example(),
     ...ignoring('.env'),
-    ...(hasEdge &&
-      inFolder('edge', edgeFiles(exported, { upstreams: [edgeAt], adminHost: '0.0.0.0', proxies: [network.subnet] }))),
-    ...(isBalanced && {
-      'haproxy.cfg': balancerConfig(
-        exported,
-        appPort,
-        answering.map(({ name, address }) => ({ name, address: `${address}:${appPort}` })),
-      ),
-    }),
-    ...(own.redis && { 'redis.conf': redisFile() }),
-    ...(own.pooler && { 'pgbouncer.ini': poolerConfig(exported, ['postgres', ...replicas]) }),
-    ...(own.postgres && inFolder('postgres', postgresFiles())),
+    ...inFolder('edge', edgeMount),
+    ...balancerMount,
+    ...redisMount,
+    ...poolerMount,
+    ...inFolder('postgres', postgresMount),
   }
 
   function composeFile(): string {
@@ -181,6 +189,7 @@ volumes:
     stop_grace_period: ${seconds(exported.app.requestTimeoutMs + 5_000)}
     environment: { RUNG_EDGE_SECRET: "\${RUNG_EDGE_SECRET:?}" }
     volumes: [./edge:/etc/edge:ro]
+    ${labels(edgeMount)}
     ${ports()}
     depends_on: [${isBalanced ? 'balancer' : answering[0]!.name}]
 `
@@ -194,6 +203,7 @@ volumes:
     stop_signal: SIGUSR1 # finishes requests in progress
     stop_grace_period: ${seconds(exported.app.requestTimeoutMs + 5_000)}
     volumes: [./haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro]
+    ${labels(balancerMount)}
     networks: { default: { ipv4_address: ${network.balancer} } }
     ${lines(4, !hasEdge && ports(), `depends_on: [${answering.map(({ name }) => name).join(', ')}]`)}
 `
@@ -206,6 +216,7 @@ volumes:
     command: [redis-server, /etc/redis.conf, --requirepass, "\${REDIS_PASSWORD:?}"]
     restart: unless-stopped
     volumes: [./redis.conf:/etc/redis.conf:ro]
+    ${labels(redisMount)}
 `
   }
 
@@ -216,11 +227,13 @@ volumes:
     restart: unless-stopped
     environment: { AUTH_TYPE: scram-sha-256, DB_USER: ${appRole}, DB_PASSWORD: "\${DATABASE_PASSWORD:?}" }
     volumes: [./pgbouncer.ini:/etc/pgbouncer/pgbouncer.ini:ro]
+    ${labels(poolerMount)}
 `
   }
 
   function postgresServices(): string {
     const hba = replicas.length > 0 ? ', -c, hba_file=/etc/postgresql/pg_hba.conf' : ''
+    const { 'app.sh': _once, 'replica.sh': script, ...settings } = postgresMount
     const check = `test: [CMD, pg_isready, --quiet, --host=127.0.0.1, --username=${appRole}, --dbname=${appDatabase}]`
     return `
   postgres:
@@ -237,6 +250,7 @@ volumes:
       - postgres:/var/lib/postgresql
       - ./postgres:/etc/postgresql:ro
       - ./postgres/app.sh:/docker-entrypoint-initdb.d/app.sh:ro # runs once, when the volume is empty
+    ${labels(settings)}
     healthcheck: { ${check}, interval: 5s, timeout: 3s, retries: 24 }
 ${replicas
   .map(
@@ -252,6 +266,7 @@ ${replicas
     volumes:
       - ${name}:/var/lib/postgresql
       - ./postgres:/etc/postgresql:ro
+    ${labels({ ...settings, script })}
     depends_on: { postgres: { condition: service_healthy } }
 `,
   )
@@ -300,6 +315,9 @@ ${lines(
 
 const ports = () => `ports: ["127.0.0.1:\${PORT:-3000}:${appPort}"]`
 const required = (name: string) => `${name}: \${${name}:?}`
+/** Compose makes a new container where the service has changed. It does not look into files that are mounted, so the service has their hash. */
+const labels = (files: object | false) =>
+  `labels: { rung.files: "${createHash('sha256').update(JSON.stringify(files)).digest('hex').slice(0, 12)}" }`
 const seconds = (ms: number) => `${Math.ceil(ms / 1_000)}s`
 
 /** The role of the app owns its database and nothing else. */

@@ -25,14 +25,14 @@ const secrets = {
   RUNG_EDGE_SECRET: 'secret-of-edge',
 }
 
-/** What Docker Compose makes of it, with the secrets filled in. */
-async function servicesOf(rung: string, env: Env = {}): Promise<Record<string, Service>> {
+/** What Docker Compose makes of it, with the secrets filled in, and what else is in `.env`. */
+async function servicesOf(rung: string, env: Env = {}, filled: Env = {}): Promise<Record<string, Service>> {
   return withTempDir(async (dir) => {
     for (const [name, text] of Object.entries(filesFor('compose', rung, env))) {
       await mkdir(path.dirname(path.join(dir, name)), { recursive: true })
       await writeFile(path.join(dir, name), text)
     }
-    const { status, output } = composeConfig(dir, secrets)
+    const { status, output } = composeConfig(dir, { ...secrets, ...filled })
     assert.equal(status, 0, output)
     return parse(output).services
   })
@@ -61,12 +61,25 @@ describe('compose.yaml', { skip: noCompose }, () => {
   }
 
   it('leaves out what runs elsewhere', async () => {
-    const services = await servicesOf('100k', {
+    const elsewhere = {
       DATABASE_URL: 'postgres://app:x@db.example.org/app',
       DATABASE_READ_URL: 'postgres://app:x@db-2.example.org/app',
       RUNG_REDIS_URL: 'redis://redis.example.org',
-    }).catch((error: Error) => error)
-    assert.match(String(services), /DATABASE_URL/) // which nobody has filled in
+    }
+    await assert.rejects(servicesOf('100k', elsewhere), /DATABASE_URL/) // which nobody has filled in
+    const services = await servicesOf('100k', elsewhere, elsewhere)
+    const names = ['balancer', 'edge', 'migrate', 'web-1', 'web-2', 'web-3', 'worker']
+    assert.deepEqual(Object.keys(services).toSorted(), names)
+    for (const name of names.slice(2)) {
+      const bindings = readBindings({ ...services[name]!.environment, HOST: '0.0.0.0', PORT: '3000' }, '/app')
+      assert.ok(bindings.data.engine === 'external')
+      assert.deepEqual(
+        [bindings.data.url, bindings.data.readUrls],
+        [elsewhere.DATABASE_URL, [elsewhere.DATABASE_READ_URL]],
+      )
+      assert.equal(bindings.data.poolerUrl, undefined)
+      assert.equal(bindings.cache.shared?.url, elsewhere.RUNG_REDIS_URL)
+    }
   })
 
   it('has as many processes as settings say', async () => {
@@ -96,6 +109,23 @@ describe('files for Compose', () => {
     const { services } = parse(files['compose.yaml']!, { merge: true }) as { services: Record<string, Service> }
     const address = services.app!.networks!.default.ipv4_address
     assert.match(files['edge/nginx.conf']!, new RegExp(`server ${address}:3000 max_fails=0;`))
+  })
+
+  it('make a new container of each engine whose files have changed, and of no other one', () => {
+    const hashes = (env: Env) => {
+      const { services } = parse(filesFor('compose', '100k', env)['compose.yaml']!, { merge: true }) as {
+        services: Record<string, { labels?: Record<string, string> }>
+      }
+      return Object.entries(services).flatMap(([name, { labels }]) => (labels ? [[name, labels['rung.files']!]] : []))
+    }
+    const before = new Map(hashes({}) as [string, string][])
+    const engines = ['edge', 'balancer', 'redis', 'pooler', 'postgres', 'postgres-2', 'postgres-3']
+    assert.deepEqual([...before.keys()], engines)
+    const changed = (env: Env) => hashes(env).flatMap(([name, hash]) => (hash === before.get(name!) ? [] : [name]))
+    assert.deepEqual(changed({ LOG_LEVEL: 'debug' }), [])
+    assert.deepEqual(changed({ RUNG_WEB: '2' }), ['balancer', 'pooler'])
+    assert.deepEqual(changed({ RUNG_POOL_READ: '30' }), ['pooler', 'postgres', 'postgres-2', 'postgres-3'])
+    assert.deepEqual(changed({ RUNG_CDN: 'fastly', RUNG_CDN_ID: 'a', RUNG_CDN_TOKEN: 'b' }), ['edge'])
   })
 
   it('are refused for several web processes without a balancer', () => {

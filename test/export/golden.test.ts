@@ -3,7 +3,15 @@ import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { nodeImage } from '../../src/export/image.ts'
-import { filesFor, goldenFiles, goldenOnDisk, rungNames, type Target, targets } from '../support/exported.ts'
+import {
+  filesFor,
+  goldenFiles,
+  goldenOnDisk,
+  rungNames,
+  type Target,
+  targets,
+  withoutHashes,
+} from '../support/exported.ts'
 
 const all = Object.keys(targets) as Target[]
 
@@ -13,8 +21,10 @@ function gone(target: Target, from: string, to: string): string[] {
   return Object.entries(filesFor(target, from))
     .filter(([name]) => name in next && !name.includes('edge/'))
     .flatMap(([name, text]) => {
-      const kept = new Set(next[name]!.split('\n'))
-      return text.split('\n').filter((line) => !kept.has(line))
+      const kept = new Set(withoutHashes(next[name]!).split('\n'))
+      return withoutHashes(text)
+        .split('\n')
+        .filter((line) => !kept.has(line))
     })
     .map((line) => line.trim())
 }
