@@ -32,6 +32,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   failover: () => import('./failover.ts'),
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),
+  forecast: () => import('./forecast.ts'),
   history: () => import('./history.ts'),
   image: () => import('./image.ts'),
   ladder: () => import('./ladder.ts'),

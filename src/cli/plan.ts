@@ -235,6 +235,7 @@ interface View {
 }
 
 function linesOf({ rung, cores, spread, measured, users, says }: View, forecast: Omit<Forecast, 'users'>): string[] {
+  const { needs = [] } = forecast.times ?? forecast.event ?? {}
   const funnel = Object.entries(users) as [keyof Forecast['users'], Interval][]
   return [
     `rung ${rung}, ${spread ? `each part on a machine with ${cores} cores` : `all parts on one machine with ${cores} cores`}`,
@@ -243,8 +244,7 @@ function linesOf({ rung, cores, spread, measured, users, says }: View, forecast:
     ...(funnel.length > 0 ? [...usersTable(funnel), ''] : []),
     ...stationsTable(forecast.stations),
     ...says.flatMap((sentence) => ['', ...hanging('', sentence)]),
-    ...(forecast.times ? ['', ...needsTable(forecast.times.needs)] : []),
-    ...(forecast.event ? ['', ...needsTable(forecast.event.needs)] : []),
+    ...(needs.length > 0 ? ['', ...needsTable(needs)] : []),
   ]
 }
 

@@ -38,10 +38,11 @@ function ceilingTold({ ceiling, objective, p95Ms, concurrentAtCeiling, stations 
 /** What is not free is told as nothing, not as less. */
 const share = (value: number) => percent(Math.max(0, value))
 
-function headroomTold({ headroom, users: { rate } }: Forecast): string[] {
-  if (!headroom || !rate) return []
+function headroomTold({ headroom, ceiling, users: { rate } }: Forecast): string[] {
+  if (!headroom || !rate || ceiling.likely === 0) return []
   const { free, growth } = headroom
-  if (free.likely <= 0) return [`${amount(rate.likely)} requests/s are more than it carries.`]
+  if (free.likely <= 0)
+    return [`${amount(rate.likely)} requests/s are ${amount(rate.likely / ceiling.likely)} times the ceiling.`]
   return [
     `At ${amount(rate.likely)} requests/s ${span(free, share)} of the capacity is free, and there is room to grow by ${span(growth, share)}.`,
   ]
@@ -89,17 +90,22 @@ function beginTold({ from, to }: Begin, today: number): string {
 function timesTold({ times }: Forecast): string[] {
   if (!times) return []
   return [
-    `${amount(times.times)} times the rate of today are ${amount(times.rate)} requests/s: carried in ${percent(times.carriedIn)} of the simulations. What is used up first, and what it needs in the likely case:`,
+    `${amount(times.times)} times the rate of today are ${amount(times.rate)} requests/s: carried in ${percent(times.carriedIn)} of the simulations.${needsAhead(times.needs)}`,
   ]
 }
 
 function eventTold({ event, today }: Forecast): string[] {
   if (!event) return []
-  const { day, rate, isForecast, carriedIn, begin } = event
+  const { day, rate, isForecast, carriedIn, begin, needs } = event
   const from = isForecast ? 'the trend' : 'the rate of today, as no trend is known'
   return [
-    `On ${dayText(day)} ${span(rate)} requests/s are expected, from ${from}: carried in ${percent(carriedIn)} of the simulations. If that is too few, begin ${beginTold(begin, today)}. What is used up first, and what it needs in the likely case:`,
+    `On ${dayText(day)} ${span(rate)} requests/s are expected, from ${from}: carried in ${percent(carriedIn)} of the simulations. If that is too few, begin ${beginTold(begin, today)}.${needsAhead(needs)}`,
   ]
+}
+
+/** Where no rate holds the objective, nothing that is added helps. */
+function needsAhead(needs: readonly Need[]): string {
+  return needs.length > 0 ? ' What is used up first, and what it needs in the likely case:' : ''
 }
 
 /** The cells of a row: part, when it is used up, what it has, what it needs. */

@@ -86,7 +86,7 @@ it('without a measurement it works with priors, and says how to measure', async 
 it('the sizing example is reproduced, questioned, and with a limit refused', async () => {
   const example = ['100k', '--users', '1000000', '--daily', '100000', '--concurrent', '10000', '--rate', '50000']
   const { text } = await plan(...example)
-  assert.match(text, /50,000 requests\/s are more than it carries/)
+  assert.match(text, /50,000 requests\/s are \d+(\.\d)? times the ceiling/)
   assert.match(text, /A question: 5 requests\/s of each concurrent user/)
   const refused = await plan(...example, '--limit', '100')
   assert.equal(refused.code, 1)
@@ -135,6 +135,13 @@ it('ten times the rate: what is used up, in order, and what it needs', async () 
   await put('.rung/load/demands.json', { ...demands, limit: { ...limit, rate: 210 / 1.04 }, earlier: sizes })
   assert.match((await plan('100k')).text, /Of the work of web processes 2 %.* is done by one at a time/)
   await put('.rung/load/demands.json', demands)
+})
+
+it('an objective that holds at no rate is told', async () => {
+  const { code, table, text } = await plan('100k', '--rate', '180', '--times', '10', '--p95', '8ms')
+  assert.equal(code, 0)
+  assert.match(text, /The objective \(p95 at most 8 ms, .*\) holds at no rate: without any queue the p95 is \S+ ms/)
+  assert.doesNotMatch(table, /used up|times the ceiling/)
 })
 
 it('the date of the ceiling and the day to begin, or why they are not known', async () => {

@@ -1,0 +1,24 @@
+import { defineScenario } from '../../src/load.ts'
+
+/** Readers of Conduit: a list, an article of it with its comments, the tags. */
+export default defineScenario({
+  phases: [{ seconds: 5, rate: 20 }],
+  lateMsMax: 50,
+  async setup(visitor) {
+    const answer = await visitor.request('GET', '/api/articles?limit=50')
+    return answer.json<{ articles: { slug: string }[] }>().articles.map(({ slug }) => slug)
+  },
+  journeys: [
+    {
+      name: 'reader',
+      weight: 3,
+      async run(visitor) {
+        const slug = visitor.pick(visitor.data)
+        await visitor.request('GET', `/api/articles/${slug}`, { route: 'GET /api/articles/:slug' })
+        await visitor.request('GET', `/api/articles/${slug}/comments`, { route: 'GET /api/articles/:slug/comments' })
+      },
+    },
+    { name: 'list', weight: 2, run: (visitor) => visitor.request('GET', '/api/articles') },
+    { name: 'tags', run: (visitor) => visitor.request('GET', '/api/tags') },
+  ],
+})
