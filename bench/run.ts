@@ -42,6 +42,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   plants: () => import('./plants.ts'),
   prove: () => import('./prove.ts'),
   overload: () => import('./overload.ts'),
+  record: () => import('./record.ts'),
   rungs: () => import('./rungs.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),

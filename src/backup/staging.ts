@@ -14,6 +14,7 @@ export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
   deploy: 'emptied',
   error: 'emptied',
   foreign_claim: 'emptied',
+  frame: 'emptied', // it tells of other processes, and has texts of statements
   idempotency: 'emptied',
   invalidation: 'emptied',
   job: 'emptied',

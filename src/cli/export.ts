@@ -56,7 +56,7 @@ const command: Command = {
       'files',
       'mail',
     ],
-    ...['log', 'limits', 'shedding', 'stop', 'telemetry'],
+    ...['log', 'record', 'limits', 'shedding', 'stop', 'telemetry'],
   ],
   examples: [
     'rung export systemd 1k --out deploy',

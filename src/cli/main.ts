@@ -31,6 +31,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   cache: () => import('./cache.ts'),
   errors: () => import('./errors.ts'),
   doctor: () => import('./doctor.ts'),
+  record: () => import('./record.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   staging: () => import('./staging.ts'),

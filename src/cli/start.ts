@@ -46,6 +46,7 @@ const start: Command = {
       'mail',
       'backup',
       'log',
+      'record',
       'limits',
       'shedding',
       'stop',

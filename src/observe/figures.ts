@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Metric } from './record/snapshot.ts'
 
 /** A series of a histogram: one combination of labels. */
 export interface Series {
@@ -17,6 +18,16 @@ export class Figures {
 
   text(): Promise<string> {
     return this.#registry.metrics()
+  }
+
+  /** Reads some figures, one after the other: where reading one sets another, name it first. */
+  async read(names: readonly string[]): Promise<Metric[]> {
+    const found: Metric[] = []
+    for (const name of names) {
+      const metric = this.#registry.getSingleMetric(name)
+      if (metric) found.push(await metric.get())
+    }
+    return found
   }
 
   counter(name: string, help: string, labelNames: readonly string[] = []): Counter {

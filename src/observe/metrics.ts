@@ -54,8 +54,8 @@ export function metrics(
   http: Http,
   data: DataRoot,
   { stores, cache, backup, zone = '', role = '' }: Observed,
+  figures = new Figures(),
 ): Counters {
-  const figures = new Figures()
   const help = 'This process: 1, with where it runs and what it does as labels.'
   figures.gauge('process_info', help, ['zone', 'role'], (gauge) => gauge.set({ zone, role }, 1))
   observeEventLoop(figures)
@@ -85,13 +85,23 @@ export function metrics(
 }
 
 function observeEventLoop(figures: Figures): void {
-  let last = performance.eventLoopUtilization()
+  const begin = performance.eventLoopUtilization()
+  let last = begin
   const help = 'Share of time in which the event loop was busy since the last reading, 0 to 1.'
   figures.gauge('nodejs_eventloop_utilization', help, [], (gauge) => {
     const now = performance.eventLoopUtilization()
     gauge.set(performance.eventLoopUtilization(now, last).utilization)
     last = now
   })
+  figures.countedElsewhere(
+    'nodejs_eventloop_busy_seconds_total',
+    'Time in which the event loop was busy.',
+    [],
+    (counter) => {
+      const { active } = performance.eventLoopUtilization(performance.eventLoopUtilization(), begin)
+      counter.inc(active / 1000)
+    },
+  )
 }
 
 function observeRequests(http: Http, data: DataRoot, figures: Figures): void {

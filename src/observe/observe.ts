@@ -2,8 +2,10 @@ import { systemClock } from '../kernel/clock.ts'
 import type { Extension } from '../runtime/boot.ts'
 import { cacheLog } from './cache-log.ts'
 import { keepErrors } from './errors.ts'
+import { Figures } from './figures.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
+import { keepRecord, recorderParts } from './record/keep.ts'
 import { requestLog } from './request-log.ts'
 import { runLog } from './run-log.ts'
 import { serverLog } from './servers.ts'
@@ -21,12 +23,10 @@ export function observe(sightings?: Sightings): Extension {
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
     keepErrors(http, data, { database: primitives.stores.main.database, build: bindings.build, failed: notSaved })
     const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
-    const counters = metrics(http, data, {
-      ...primitives,
-      backup: bindings.backup,
-      zone: bindings.zone,
-      role: bindings.role,
-    })
+    const figures = new Figures()
+    const { backup, zone, role } = bindings
+    const counters = metrics(http, data, { ...primitives, backup, zone, role }, figures)
+    if (bindings.record) keepRecord(http, recorderParts(figures, { data, primitives, bindings, log }))
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

@@ -165,6 +165,11 @@ export function openUpkeepLease(database: Database): Lease {
   return tableLease(database, 'upkeep')
 }
 
+/** For what one process records of all. */
+export function openRecordLease(database: Database): Lease {
+  return tableLease(database, 'record')
+}
+
 export async function openRedis(
   { cache: { shared } }: Pick<Bindings, 'cache'>,
   app: string,

@@ -49,6 +49,8 @@ export interface Bindings extends ToolBindings {
   readonly webProcesses: number
   readonly limits: 'on' | 'off'
   readonly shedding: 'on' | 'off'
+  /** Whether what it measures is recorded. */
+  readonly record: boolean
   /** From "not ready" to the last accepted connection, in ms: the time that a balancer needs to notice. */
   readonly drainMs: number
   /** Jobs that run at a stop have this long to end, in ms. */
@@ -172,6 +174,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     webProcesses: webProcesses(topology),
     limits: values.limits,
     shedding: values.shedding,
+    record: values.record === 'on',
     ...values.stop,
     telemetry: values.telemetry,
   }

@@ -387,6 +387,11 @@ export const settings = {
       help: 'Share of successful requests that get a log line; failed and slow ones always do.',
     }),
   },
+  record: setting(onOrOff, {
+    env: 'RUNG_RECORD',
+    default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
+    help: 'The record: what processes measure, kept in the database for 13 months.',
+  }),
   limits: setting(onOrOff, {
     env: 'RUNG_LIMITS',
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),

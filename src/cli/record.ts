@@ -1,0 +1,114 @@
+import { systemClock } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
+import { type Duration, formatBytes, formatMs, toMs } from '../kernel/units.ts'
+import { type Frame, merge } from '../observe/record/frame.ts'
+import { type Summary, summarise } from '../observe/record/summary.ts'
+import { describeRecord, type RecordFacts, readRecord } from '../observe/record/table.ts'
+import type { Database } from '../primitives/data/contract.ts'
+import { type Command, databaseSettings, type Output, result, settingOptions } from './command.ts'
+import { withOpenDatabase } from './database.ts'
+import { cutStart, second, tableLines } from './table.ts'
+
+const record: Command = {
+  name: 'record',
+  summary: 'show what was measured and recorded: requests, CPU and memory, by time',
+  usage: 'rung record [options]',
+  wordsMax: 0,
+  help: [
+    'Each process writes what it measures into the database, once a minute: by the minute',
+    'for two days, by ten minutes for two weeks, by the hour for 13 months. Shows since when,',
+    'the times in which nothing was recorded, and for a window the requests of each route',
+    'and what each process used. p50, p95 and p99 are good to the bounds of /metrics; an',
+    'error is an answer of 500 and more.',
+    '',
+    'A frame counts for the window in which it begins.',
+  ].join('\n'),
+  settings: [...databaseSettings, 'record'],
+  examples: ['rung record', 'rung record --since 7d --route /api/articles', 'rung record --since 24h --json'],
+  options: {
+    ...settingOptions('process.dataDir'),
+    since: { type: 'string', value: 'duration', help: 'The window: 30m, 24h, 7d until now (1h).' },
+    route: { type: 'string', value: 'text', help: 'Only routes that contain this.' },
+  },
+  async run(input) {
+    const { since = '1h', route } = input.values
+    const to = systemClock.now()
+    const from = to - windowMs(String(since))
+    return withOpenDatabase(input, async ({ database }) => {
+      const facts = await describeRecord(database)
+      if (facts?.from === undefined || facts.from === null) {
+        return result({ record: null, window: null }, () => {
+          input.out.line('Nothing was recorded here yet. Start the app; it records each whole minute.')
+        })
+      }
+      const summary = summarise(await framesIn(database, from, to), route as string | undefined)
+      return result({ record: facts, window: { from, to, ...summary } }, ({ window }) =>
+        print(facts, window, input.out),
+      )
+    })
+  },
+}
+export default record
+
+/** @throws COMMAND_INVALID */
+function windowMs(text: string): number {
+  const ms = /^\d+(m|h|d)$/.test(text) ? toMs(text as Duration) : 0
+  if (ms > 0) return ms
+  throw new RungError('COMMAND_INVALID', `--since must be a time such as 30m, 24h or 7d; it is "${text}".`)
+}
+
+const hourMs = 3_600_000
+
+/** One frame for each process. Put together by the hour, since a year of frames would not fit into memory. */
+async function framesIn(database: Database, from: number, to: number): Promise<Frame[]> {
+  const byNode = new Map<string, Frame>()
+  for await (const { frames } of readRecord(database, { from, to, resolutionMs: hourMs })) {
+    for (const frame of frames) {
+      const known = byNode.get(frame.node)
+      byNode.set(frame.node, known ? merge([known, frame]) : frame)
+    }
+  }
+  return [...byNode.values()]
+}
+
+const gapsShown = 5
+
+function print(facts: RecordFacts, window: { from: number; to: number } & Summary, out: Output): void {
+  const rows = facts.rows.reduce((sum, { rows }) => sum + rows, 0)
+  out.line(
+    `recorded from ${second(facts.from!)} to ${second(facts.to!)} UTC: ${formatBytes(facts.bytes)}, ${rows} ${rows === 1 ? 'frame' : 'frames'}`,
+  )
+  for (const { from, to } of facts.gaps.slice(0, gapsShown))
+    out.line(`  nothing from ${second(from)} to ${second(to)} (${formatMs(to - from)})`)
+  if (facts.gaps.length > gapsShown) out.line(`  and ${facts.gaps.length - gapsShown} more times before`)
+  out.line()
+  const { from, to, recordedMs, routes, nodes } = window
+  out.line(`${second(from)} to ${second(to)}, recorded for ${formatMs(recordedMs)}`)
+  out.line()
+  if (routes.length === 0) out.line('No requests.')
+  else {
+    const head = ['route', 'requests/s', 'p50', 'p95', 'p99', 'errors']
+    const cells = routes.map(({ route, requestsPerSecond, p50Ms, p95Ms, p99Ms, errors, requests }) => [
+      route,
+      requestsPerSecond.toFixed(2),
+      ...[p50Ms, p95Ms, p99Ms].map(formatMs),
+      percent(errors / requests),
+    ])
+    for (const line of tableLines([31, -10, -8, -8, -8, -8], [head, ...cells], ' ')) out.line(line)
+  }
+  out.line()
+  const head = ['process', 'role', 'measured', 'CPU', 'loop', 'memory', 'most']
+  const cells = nodes.map(({ node, role, measuredMs, cores, loop, memoryBytes, memoryBytesMax }) => [
+    cutStart(node, 28),
+    role ?? '',
+    formatMs(measuredMs),
+    percent(cores),
+    percent(loop),
+    ...[memoryBytes, memoryBytesMax].map((bytes) => (bytes === null ? '' : formatBytes(bytes))),
+  ])
+  for (const line of tableLines([28, 6, -9, -7, -7, -8, -8], [head, ...cells], ' ')) out.line(line)
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`
+}

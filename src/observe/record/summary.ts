@@ -1,0 +1,91 @@
+import { addHistograms, type Frame, type Histogram, total } from './frame.ts'
+import { counted, distributed, gauged, quantile } from './groups.ts'
+
+/** What was recorded in a window, in total. */
+export interface Summary {
+  /** How much of the window some process has recorded. */
+  recordedMs: number
+  /** Those with the most requests first. */
+  routes: RouteSummary[]
+  nodes: NodeSummary[]
+}
+
+export interface RouteSummary {
+  /** `GET /articles/:slug`, or `GET (none)` for paths that no route has. */
+  route: string
+  requests: number
+  requestsPerSecond: number
+  p50Ms: number
+  p95Ms: number
+  p99Ms: number
+  /** Answers of 500 and more. */
+  errors: number
+}
+
+export interface NodeSummary {
+  node: string
+  role: string | null
+  measuredMs: number
+  /** Cores that it used on average. */
+  cores: number
+  /** Share of time in which its event loop was busy, 0 to 1. */
+  loop: number
+  memoryBytes: number | null
+  memoryBytesMax: number | null
+}
+
+/** Routes that others than clients ask. */
+const ownRoutes = /^\/(healthz|readyz|metrics|-\/edge\/.*)$/
+
+/** Pure. */
+export function summarise(frames: readonly Frame[], routePart = ''): Summary {
+  const recordedMs = coveredMs(frames)
+  const answers = distributed(frames, 'http_request_duration_seconds', ['method', 'route', 'status'])
+  const byRoute = new Map<string, { all: Histogram; errors: number }>()
+  for (const { labels, value } of answers) {
+    const { method, route, status } = labels
+    const name = `${method} ${route}`
+    if (ownRoutes.test(route!) || !name.includes(routePart)) continue
+    const known = byRoute.get(name)
+    const errors = Number(status) >= 500 ? total(value) : 0
+    byRoute.set(name, {
+      all: known ? addHistograms(known.all, value) : value,
+      errors: (known?.errors ?? 0) + errors,
+    })
+  }
+  const routes = [...byRoute].map(([route, { all, errors }]): RouteSummary => {
+    const [requests, ms] = [total(all), (share: number) => 1000 * quantile(all, share)!]
+    const requestsPerSecond = requests / (recordedMs / 1000)
+    return { route, requests, requestsPerSecond, p50Ms: ms(0.5), p95Ms: ms(0.95), p99Ms: ms(0.99), errors }
+  })
+  return {
+    recordedMs,
+    routes: routes.sort((a, b) => b.requests - a.requests),
+    nodes: frames.map(nodeSummary).sort((a, b) => b.measuredMs - a.measuredMs),
+  }
+}
+
+function nodeSummary(frame: Frame): NodeSummary {
+  const seconds = (metric: string) => counted([frame], metric, [])[0]?.value ?? 0
+  const memory = gauged([frame], 'process_resident_memory_bytes', [])[0]?.value
+  const used = seconds('process_cpu_user_seconds_total') + seconds('process_cpu_system_seconds_total')
+  return {
+    node: frame.node,
+    role: gauged([frame], 'process_info', ['role'])[0]?.labels.role ?? null,
+    measuredMs: frame.ms,
+    cores: used / (frame.ms / 1000),
+    loop: Math.min(1, seconds('nodejs_eventloop_busy_seconds_total') / (frame.ms / 1000)),
+    memoryBytes: memory ? Math.round(memory.sum / memory.count) : null,
+    memoryBytesMax: memory?.max ?? null,
+  }
+}
+
+/** The time in which at least one of them measured. */
+function coveredMs(frames: readonly Frame[]): number {
+  let [covered, until] = [0, Number.NEGATIVE_INFINITY]
+  for (const { from, to } of [...frames].sort((a, b) => a.from - b.from)) {
+    covered += Math.max(0, to - Math.max(from, until))
+    until = Math.max(until, to)
+  }
+  return covered
+}
