@@ -11,6 +11,7 @@ import { workflowFiles } from '../export/workflow.ts'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { RungError } from '../kernel/errors.ts'
+import { trustedNetworks } from '../primitives/http/address.ts'
 import { requestTimeoutOf } from '../primitives/http/http.ts'
 import { closingMs } from '../runtime/boot.ts'
 import { loadApp, requireApp } from '../runtime/load-app.ts'
@@ -90,6 +91,7 @@ const command: Command = {
         name: app.name,
         file,
         requestTimeoutMs,
+        trustedProxies: trustedNetworks(app.http.trustProxy),
         stopMs: settings.values.stop.drainMs + requestTimeoutMs + settings.values.stop.graceMs + closingMs,
       },
       context: path.relative(folder, cwd) || '.',

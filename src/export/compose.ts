@@ -16,7 +16,7 @@ import {
   postgresSettings,
   redisFile,
 } from './engine-files.ts'
-import { appPort, commonSettings, secretNames } from './environment.ts'
+import { appPort, commonSettings, namedProxies, secretNames } from './environment.ts'
 import { type Exported, type Files, flow, ignoring, inFolder, lines, marked, scalar } from './files.ts'
 
 /** nginx and HAProxy find what is behind them at fixed addresses, which names would not be: Lua does not resolve them. */
@@ -58,15 +58,15 @@ export function composeFiles(exported: Exported): Files {
   const hasEdge = edge.engine === 'nginx'
   const isBehind = hasEdge || isBalanced
   const isDrained = isBalanced && !exported.settings.given.has('stop.drainMs')
+  const proxies = [...namedProxies(exported), network.subnet]
   /** The files of the engines, as their containers see them. */
-  const edgeMount = hasEdge
-    ? edgeFiles(exported, { upstreams: [edgeAt], adminHost: '0.0.0.0', proxies: [network.subnet] })
-    : {}
+  const edgeMount = hasEdge ? edgeFiles(exported, { upstreams: [edgeAt], adminHost: '0.0.0.0', proxies }) : {}
   const balancerMount = isBalanced && {
     'haproxy.cfg': balancerConfig(
       exported,
       appPort,
       answering.map(({ name, address }) => ({ name, address: `${address}:${appPort}` })),
+      proxies,
     ),
   }
   const redisMount = own.redis && { 'redis.conf': redisFile() }

@@ -69,12 +69,14 @@ export function balancerConfig(
   { deployment: { topology }, app }: Exported,
   port: number,
   servers: readonly { name: string; address: string }[],
+  trustedProxies: readonly string[],
 ): string {
   const config = haproxyConfig({
     ...haproxyDefaults,
     dir: '/tmp',
     listen: { host: '0.0.0.0', port },
     isEntry: topology.edge.engine === 'none',
+    trustedProxies,
     servers,
     threads: 2,
     clientsMax: 10_000,

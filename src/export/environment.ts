@@ -1,5 +1,6 @@
 import { allSettings, environmentOf, type Settings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
+import type { Exported } from './files.ts'
 
 /** Where a process of the app listens in its container. */
 export const appPort = 3000
@@ -30,12 +31,17 @@ export function leftOut({ given }: Settings): string[] {
   return [...given].flatMap(([path, { called }]) => (onlyFleet.test(path) ? [called] : []))
 }
 
+/** Returns the networks of proxies that somebody has named, by a setting or in the app. */
+export function namedProxies({ settings, app }: Exported): readonly string[] {
+  return [...settings.values.http.trustProxy, ...app.trustedProxies]
+}
+
 /** Returns what each process of the app is told, wherever it runs. */
 export function commonSettings(settings: Settings, proxies: readonly string[]): Record<string, string> {
   return {
     RUNG_TOPOLOGY: settings.values.rung,
     RUNG_CONFIG: noConfig,
-    RUNG_TRUST_PROXY: [...settings.values.http.trustProxy, ...proxies].join(','),
+    RUNG_TRUST_PROXY: [...new Set([...settings.values.http.trustProxy, ...proxies])].join(','),
     ...plainSettings(settings),
   }
 }

@@ -17,6 +17,8 @@ export interface ExportedApp {
   /** A process stops within this time. */
   readonly stopMs: number
   readonly requestTimeoutMs: number
+  /** Networks of proxies that the app itself trusts, besides those of the settings. */
+  readonly trustedProxies: readonly string[]
 }
 
 /** Texts by the names of their files, which may contain folders. */

@@ -1,12 +1,12 @@
 import { cookieNames } from '../primitives/positions/positions.ts'
 import { edgeFiles, poolerConfig, redisFile } from './engine-files.ts'
-import { commonSettings, secretNames } from './environment.ts'
+import { commonSettings, namedProxies, secretNames } from './environment.ts'
 import { type Exported, type Files, ignoring, inFolder, lines, marked, scalar } from './files.ts'
 import { appDeployment, migrateJob, type Plan, scalingOf } from './kubernetes-app.ts'
 import { instanceServices, poolerManifest, postgresManifest, redisManifest } from './kubernetes-engines.ts'
 import { networkPolicies } from './kubernetes-network.ts'
 
-/** Networks from which a cluster's own proxies come. */
+/** Networks from which a cluster's own proxies come, if nobody has named them. */
 const privateNetworks = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'] as const
 
 /**
@@ -26,8 +26,8 @@ export function kubernetesFiles(given: Exported): Files {
     servers: ['postgres-rw', ...(data.replicas === 0 ? [] : instanceServices(1 + data.replicas))],
   }
   const { own } = plan
-  const { trustProxy } = exported.settings.values.http
-  const proxies = trustProxy.length > 0 ? trustProxy : privateNetworks
+  const named = namedProxies(exported)
+  const proxies = named.length > 0 ? named : privateNetworks
 
   const manifests: Files = {
     ...(own.postgres && { 'postgres.yaml': postgresManifest(plan) }),

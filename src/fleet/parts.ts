@@ -9,7 +9,7 @@ import type { SupervisorOptions } from './supervisor.ts'
 
 /**
  * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
- * take and how long they need to stop; engines in front of them get these times. `note` is told what a long start is doing; `mayReturn` is as
+ * take, how long they need to stop, and which proxies they trust; engines in front of them get that. `note` is told what a long start is doing; `mayReturn` is as
  * in `EngineEvents`; `quota` limits the CPU time of each process of the app.
  */
 export function partStarter(
@@ -21,13 +21,15 @@ export function partStarter(
   slowestStopMs(): number
 } {
   const reports = new Map<string, Health>()
-  const longest = (what: keyof Health, otherwise: number) =>
+  const longest = (what: 'requestTimeoutMs' | 'stopTimeoutMs', otherwise: number) =>
     Math.max(...[...reports.values()].map((health) => health[what] ?? 0), 0) || otherwise
   return {
     async start(part, over, report) {
       if (part.kind === 'engine') {
         const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
-        return part.start({ report, over, note: (text) => note(part.name, text), requestTimeoutMs, mayReturn })
+        const trustedProxies = [...new Set([...reports.values()].flatMap((health) => health.trustedProxies ?? []))]
+        const noted = (text: string) => note(part.name, text)
+        return part.start({ report, over, note: noted, requestTimeoutMs, trustedProxies, mayReturn })
       }
       const { health, ...running } = await startCommand(part, over, part.kind === 'app' ? quota : undefined)
       reports.set(part.name, health)
@@ -41,10 +43,11 @@ export function partStarter(
 const startTimeoutMs = 3_600_000
 const healthTimeoutMs = 1_000
 
-/** What a process reports in `/healthz`, in ms. */
+/** What a process reports in `/healthz`, times in ms. */
 interface Health {
   requestTimeoutMs?: number
   stopTimeoutMs?: number
+  trustedProxies?: readonly string[]
 }
 
 async function startCommand(

@@ -11,6 +11,7 @@ import { type MigrationEvent, migrate } from '../migrations/migrate.ts'
 import { keepFigures } from '../primitives/cache/figures.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import { createFiles } from '../primitives/files/files.ts'
+import { trustedNetworks } from '../primitives/http/address.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { createHttp, requestTimeoutOf } from '../primitives/http/http.ts'
 import { checkLimits } from '../primitives/limits/limits.ts'
@@ -110,7 +111,8 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     let endWork: (() => Promise<void>) | undefined
     undo.push(async () => endWork?.())
     undo.push(() => http.close())
-    const request: RequestParts = { ...parts, health, ownLimits: { requestTimeoutMs, stopTimeoutMs } }
+    const ownFacts = { requestTimeoutMs, stopTimeoutMs, trustedProxies: trustedNetworks(app.http.trustProxy) }
+    const request: RequestParts = { ...parts, health, ownFacts }
     for (const { name, add } of requestStages) await stage(log, `requests: ${name}`, () => add(request))
     const { work, warms } = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
     endWork = await stage(log, 'work', () => startAllWork(starting, parts, work))
@@ -197,7 +199,7 @@ function isAway(name: string, error: RungError): RungError {
   return new RungError('DATA_UNAVAILABLE', message, { cause: error })
 }
 
-type OpenedParts = Omit<RequestParts, 'health' | 'ownLimits'> &
+type OpenedParts = Omit<RequestParts, 'health' | 'ownFacts'> &
   ModuleParts & {
     /** The upkeep of limits whose counts are shared. */
     prune?: (max: number) => Promise<number>
@@ -332,12 +334,10 @@ async function stopAll(undo: readonly (() => Promise<unknown>)[]): Promise<void>
 }
 
 function httpSettings(app: App, bindings: Bindings, log: Log) {
-  const own = app.http.trustProxy ?? []
   return {
     title: app.name,
     ...app.http,
-    // What is not a list is the app author's mistake, and is told as such.
-    trustProxy: Array.isArray(own) ? [...own, ...bindings.http.trustProxy] : own,
+    trustProxy: [...trustedNetworks(app.http.trustProxy), ...bindings.http.trustProxy],
     logger: log.child({}),
     revealing: bindings.mode !== 'production',
   }

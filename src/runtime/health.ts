@@ -16,10 +16,12 @@ export interface Health {
 const databaseAnswersWithinMs = 1_000
 
 /** What `/healthz` tells the supervisor. */
-export interface OwnLimits {
+export interface OwnFacts {
   requestTimeoutMs: number
   /** This process stops within this time. */
   stopTimeoutMs: number
+  /** Networks of proxies that the app itself names. */
+  trustedProxies: readonly string[]
 }
 
 export function health(
@@ -27,12 +29,12 @@ export function health(
   stores: Stores,
   state: Health,
   redis: { readonly isUp: boolean } | undefined,
-  limits: OwnLimits,
+  facts: OwnFacts,
 ): void {
   const { database } = stores.main
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
-  http.get('/healthz', hidden, async () => ({ status: 'ok', ...limits }))
+  http.get('/healthz', hidden, async () => ({ status: 'ok', ...facts }))
 
   http.get('/readyz', hidden, async (_request, reply) => {
     const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp }

@@ -17,7 +17,7 @@ import { carryPositions } from '../primitives/positions/positions.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
 import { cookieSessions, type Sessions } from '../primitives/sessions/sessions.ts'
 import type { Bindings } from '../topology/bindings.ts'
-import { type Health, health, type OwnLimits } from './health.ts'
+import { type Health, health, type OwnFacts } from './health.ts'
 import type { Log } from './log.ts'
 import type { Primitives } from './primitives.ts'
 import { checkRouteConfigs } from './route-config.ts'
@@ -31,7 +31,7 @@ export interface RequestParts {
   http: Http
   primitives: Primitives
   health: Health
-  ownLimits: OwnLimits
+  ownFacts: OwnFacts
   redis: { readonly isUp: boolean } | undefined
   observers: readonly (() => void | Promise<void>)[]
   sessionStore: SessionStore
@@ -65,8 +65,8 @@ export const requestStages: readonly RequestStage[] = [
   // So early that a process that refuses everything else still says how it is.
   {
     name: 'health',
-    add: ({ http, primitives, health: state, redis, ownLimits }) =>
-      health(http, primitives.stores, state, redis, ownLimits),
+    add: ({ http, primitives, health: state, redis, ownFacts }) =>
+      health(http, primitives.stores, state, redis, ownFacts),
   },
   // They see every request, also one that is refused.
   {

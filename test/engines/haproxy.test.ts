@@ -33,13 +33,15 @@ test('recipe: what clients and servers may do', () => {
   ])
     assert.ok(text.split('\n').includes(line), line)
   assert.doesNotMatch(text, /observe layer7|accept-invalid|X-Accel-Redirect/)
-  const behind = haproxyConfig({ ...settings, isEntry: false })
+  assert.doesNotMatch(text, /trusted/)
+  const behind = haproxyConfig({ ...settings, isEntry: false, trustedProxies: ['10.0.0.0/8'] })
   assert.doesNotMatch(behind, /X-Forwarded/)
   assert.match(behind, /X-Accel-Redirect \/-\/refused\/503/)
   for (const wrong of [
     { dir: "/a'b" },
     { listen: { host: 'a\nb', port: 1 } },
     { servers: [{ name: 'a b', address: 'x:1' }] },
+    { trustedProxies: ['10.0.0.0/8 0.0.0.0/0'] },
   ])
     assert.throws(() => haproxyConfig({ ...settings, ...wrong }), TypeError)
   assert.equal(haproxyVersion('HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/'), '2.6.12')
@@ -178,6 +180,18 @@ describe('HAProxy', { skip }, () => {
         assert.equal((await seen(server.url))['x-forwarded-for'], '6.6.6.6', 'the page cache set it'),
       { isEntry: false },
     )
+    const trusting = async (proxy: string, expected: readonly string[]) =>
+      withBalancer(
+        1,
+        async ({ server }) => {
+          const headers = await seen(server.url)
+          const forwarded = ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'].map((name) => headers[name])
+          assert.deepEqual(forwarded, expected, `behind ${proxy}`)
+        },
+        { trustedProxies: [proxy] },
+      )
+    await trusting('127.0.0.0/8', ['6.6.6.6, 127.0.0.1', 'https', 'shop.example']) // the app leaves out whom it trusts
+    await trusting('10.0.0.0/8', ['127.0.0.1', 'http', 'shop.example'])
   })
 
   it('no client can take a server out, and errors of the app do not', async () => {

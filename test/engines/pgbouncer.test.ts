@@ -147,7 +147,10 @@ describe('PgBouncer', { skip: noPooler }, () => {
       assert.ok(pooler.kind === 'engine')
       const { signal } = new AbortController()
       await assert.rejects(
-        pooler.start({ report() {}, note() {}, mayReturn: async () => true, requestTimeoutMs: 1_000, over: signal }),
+        pooler.start({
+          ...{ report() {}, note() {}, mayReturn: async () => true, over: signal },
+          ...{ requestTimeoutMs: 1_000, trustedProxies: [] },
+        }),
         (error) =>
           isRungError(error, 'CONFIG_INVALID') && /allows \d+ connections, and this topology/.test(error.message),
       )

@@ -111,6 +111,16 @@ describe('files for Compose', () => {
     assert.match(files['edge/nginx.conf']!, new RegExp(`server ${address}:3000 max_fails=0;`))
   })
 
+  it('believe the proxies that a setting or the app names, at whatever is the entry', () => {
+    const files = (env: Env) =>
+      filesFor('compose', '1k', { ...env, RUNG_TRUST_PROXY: '198.51.100.0/24' }, { trustedProxies: ['203.0.113.0/24'] })
+    const nginx = files({ RUNG_EDGE: 'on' })['edge/nginx.conf']!
+    const trusted = [...nginx.matchAll(/set_real_ip_from (\S+);/g)].map(([, network]) => network)
+    assert.deepEqual(trusted, ['198.51.100.0/24', '203.0.113.0/24', '10.213.0.0/24'])
+    const haproxy = files({ RUNG_BALANCER: 'on' })['haproxy.cfg']!
+    assert.match(haproxy, /acl trusted src 198\.51\.100\.0\/24 203\.0\.113\.0\/24 10\.213\.0\.0\/24\n/)
+  })
+
   it('make a new container of each engine whose files have changed, and of no other one', () => {
     const hashes = (env: Env) => {
       const { services } = parse(filesFor('compose', '100k', env)['compose.yaml']!, { merge: true }) as {

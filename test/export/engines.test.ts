@@ -59,9 +59,11 @@ describe('files for engines in containers', () => {
   it('HAProxy takes its own', { skip: noHaproxy }, () =>
     withTempDir(async (dir) => {
       const file = path.join(dir, 'haproxy.cfg')
-      await writeFile(file, filesFor('compose', '100k')['haproxy.cfg']!)
-      const { status, stderr } = spawnSync(installedHaproxy()!.path, ['-c', '-f', file], { encoding: 'utf8' })
-      assert.equal(status, 0, stderr)
+      for (const files of [filesFor('compose', '100k'), filesFor('compose', '1k', { RUNG_BALANCER: 'on' })]) {
+        await writeFile(file, files['haproxy.cfg']!)
+        const { status, stderr } = spawnSync(installedHaproxy()!.path, ['-c', '-f', file], { encoding: 'utf8' })
+        assert.equal(status, 0, stderr)
+      }
     }),
   )
 

@@ -185,6 +185,16 @@ describe('manifests for Kubernetes', () => {
     })
   }
 
+  it('believe private networks only where nobody has named the proxies', () => {
+    const believed = (env: Env, trustedProxies: readonly string[] = []) => {
+      const file = filesFor('kubernetes', '1k', env, { trustedProxies })['base/kustomization.yaml']!
+      return /RUNG_TRUST_PROXY=([^"\n]*)/.exec(file)![1]
+    }
+    assert.equal(believed({}), '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10')
+    assert.equal(believed({ RUNG_TRUST_PROXY: '10.42.0.0/16' }), '10.42.0.0/16')
+    assert.equal(believed({}, ['10.42.0.0/16']), '10.42.0.0/16')
+  })
+
   it('scale between the numbers of a setting', () => {
     const scaler = (env: Env, name: string) =>
       manifestsOf('100k', env).find((one) => one.kind === 'HorizontalPodAutoscaler' && one.metadata.name === name)?.spec

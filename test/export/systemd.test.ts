@@ -23,7 +23,7 @@ function filesOf(sources: Sources, of: Partial<Machine> = {}) {
   return systemdFiles({
     settings,
     deployment: deploymentOf(settings, engines),
-    app: { name: 'shop', file: undefined, stopMs: 42_000, requestTimeoutMs: 30_000 },
+    app: { name: 'shop', file: undefined, stopMs: 42_000, requestTimeoutMs: 30_000, trustedProxies: [] },
     context: '..',
     machine: { ...machine, ...of },
   })

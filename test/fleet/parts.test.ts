@@ -15,14 +15,15 @@ const stubborn = `
   require('node:http').createServer((_, response) => response.end(process.argv[2])).listen(process.argv[1], '127.0.0.1')
 `
 
-test('a process has as long to stop as it says that it needs, and an edge learns how long a request may take', async () => {
+test('a process has as long to stop as it says that it needs, and an edge learns how long a request may take, and whom the app trusts', async () => {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   const { start, slowestStopMs } = partStarter(
     () => {},
     async () => true,
   )
   const none = new AbortController().signal
-  const told = JSON.stringify({ status: 'ok', requestTimeoutMs: 120_000, stopTimeoutMs: 150 })
+  const trustedProxies = ['10.0.0.0/8']
+  const told = JSON.stringify({ status: 'ok', requestTimeoutMs: 120_000, stopTimeoutMs: 150, trustedProxies })
   const port = await freePort()
   const part: CommandPart = {
     ...{ kind: 'app', role: 'web', name: 'web-1', startWave: 0, stopWave: 0, dir, log: logFileOf(dir) },
@@ -52,6 +53,7 @@ test('a process has as long to stop as it says that it needs, and an edge learns
     }
     await start(edge, none, () => {})
     assert.equal(heard?.requestTimeoutMs, 120_000)
+    assert.deepEqual(heard.trustedProxies, trustedProxies)
     await running.stop()
     assert.match(await running.exited, /SIGKILL/)
   } finally {

@@ -32,6 +32,7 @@ describe('the plan of a fleet', () => {
       secret: 'edge-secret',
       tagsShown: false,
       upstreams: ['127.0.0.1:20002'],
+      trustedProxies: [],
     })
   })
 

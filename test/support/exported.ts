@@ -27,7 +27,7 @@ export function exportedOf(rung: string, env: Env = {}, app: Partial<ExportedApp
   return {
     settings,
     deployment: deploymentOf(settings, engines),
-    app: { name: 'notes', file: undefined, stopMs: 60_000, requestTimeoutMs: 30_000, ...app },
+    app: { name: 'notes', file: undefined, stopMs: 60_000, requestTimeoutMs: 30_000, trustedProxies: [], ...app },
     context: '..',
   }
 }

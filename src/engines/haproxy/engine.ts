@@ -16,18 +16,20 @@ export const haproxy: Engine = {
   },
   use: ({ balancer }) => (balancer.engine === 'haproxy' ? 'managed' : 'none'),
   describe: ({ edge }, entry) => `HAProxy, the balancer, ${edge === 'on' ? 'behind the edge' : `at ${entry}`}`,
-  place({ dirFor, listen, tls, upstreams, topology }) {
+  place({ dirFor, listen, tls, upstreams, topology, settings: { http } }) {
     const dir = dirFor(adminSocketLongest)
     const isEntry = topology.edge.engine === 'none'
-    const options = { dir, listen, isEntry, servers: upstreams, ...(tls && { tls }) }
+    const trustedProxies = isEntry ? http.trustProxy : []
+    const options = { dir, listen, isEntry, servers: upstreams, trustedProxies, ...(tls && { tls }) }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,
       log: logFileOf(dir),
       options,
       environment: {},
-      async start({ requestTimeoutMs }) {
-        const server = await startBalancer({ ...options, requestTimeoutMs })
+      async start({ requestTimeoutMs, trustedProxies }) {
+        const all = [...options.trustedProxies, ...trustedProxies]
+        const server = await startBalancer({ ...options, requestTimeoutMs, trustedProxies: all })
         return {
           ...server,
           answers: server.isHealthy,

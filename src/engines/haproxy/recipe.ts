@@ -29,6 +29,8 @@ export interface HaproxySettings {
   listen: { host: string; port: number }
   /** Whether clients connect to it. Otherwise the page cache does, whose `X-Forwarded-*` it passes on. */
   isEntry: boolean
+  /** Networks of proxies in front of the entry, whose `X-Forwarded-For` and `X-Forwarded-Proto` are passed on. */
+  trustedProxies?: readonly string[]
   /** Clients connect by https. Only for the entry. */
   tls?: Tls | undefined
   /** The processes that answer requests. */
@@ -118,7 +120,8 @@ function answerTimeoutMs({ requestTimeoutMs }: Pick<HaproxySettings, 'requestTim
  * - A request is sent again, to another server, if nothing of it was sent before (`conn-failure`), and a GET or HEAD also if the server
  *   died before its answer. Nothing else is ever sent twice. This is the only layer that retries: the page cache has one upstream.
  * - A server that comes back gets its full share only after some seconds (`slowstart`).
- * - Clients cannot forge `X-Forwarded-*`: as the entry HAProxy sets them; behind the page cache they are the page cache's.
+ * - Clients cannot forge `X-Forwarded-*`: as the entry HAProxy sets them, but for what trusted proxies say; behind the page cache they are
+ *   the page cache's.
  * - Nothing is buffered: uploads, streams and 1xx answers pass through. A buffer takes all headers that the app accepts (16 KiB).
  * - HTTP/2 without TLS is refused: Rung's own server does not have it either, and its translation is a way to smuggle requests.
  * - A certificate is replaced by the runtime API, without a reload. There are no tickets of TLS: their key would stay the same as long as
@@ -157,10 +160,10 @@ defaults
 ${refusals(isEntry)}
 frontend entry
   bind ${host}:${listen.port}${tls ? ` ssl crt ${quote(`${dir}/${pemFile}`)} alpn h2,http/1.1` : ''}
-${isEntry ? forwarded(tls ? 'https' : 'http') : ''}\
+${isEntry ? forwarded(tls ? 'https' : 'http', settings.trustedProxies) : ''}\
 ${tls ? hstsLine(tls) : ''}\
   default_backend ${backend}
-${tls?.plainPort === undefined ? '' : plainFrontend(tls, `${host}:${tls.plainPort}`, listen.port)}\
+${tls?.plainPort === undefined ? '' : plainFrontend(settings, tls, `${host}:${tls.plainPort}`)}\
 
 backend ${backend}
   log global
@@ -193,21 +196,35 @@ function hstsLine(tls: Tls): string {
 }
 
 /** Clients of plain http are led to https, with their method and body. */
-function plainFrontend({ acme }: Tls, listen: string, port: number): string {
+function plainFrontend({ listen: { port }, trustedProxies }: HaproxySettings, { acme }: Tls, listen: string): string {
   const target = `https://%[var(txn.host)]${port === 443 ? '' : `:${port}`}%[pathq]`
   return `
 frontend plain
   bind ${listen}
-${forwarded('http')}\
+${forwarded('http', trustedProxies)}\
   http-request set-var(txn.host) req.hdr(host),regsub(:[0-9]+$,)
   http-request redirect location ${target} code 308${acme ? ` unless { path_beg ${acmePath} }` : ''}
   default_backend ${backend}
 `
 }
 
-const forwarded = (scheme: 'http' | 'https') => `\
+/** A trusted proxy is added to the addresses that it names: the app, which trusts it too, finds the client before it. */
+const forwarded = (scheme: 'http' | 'https', proxies: readonly string[] = []) => `\
+${
+  proxies.length === 0
+    ? `\
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Proto ${scheme}
+`
+    : `\
+  acl trusted src ${proxies.map(network).join(' ')}
+  acl https req.fhdr(X-Forwarded-Proto,-1) -m str https
+  http-request set-header X-Forwarded-For %[src] unless trusted
+  http-request add-header X-Forwarded-For %[src] if trusted
+  http-request set-header X-Forwarded-Proto ${scheme} unless trusted https
+  http-request set-header X-Forwarded-Proto https if trusted https
+`
+}\
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   http-request del-header Forwarded
   http-request del-header X-Rung-Page
@@ -254,6 +271,11 @@ export function haproxyVersion(text: string): string | undefined {
 function serverAddress(address: string): string {
   if (!/^(\[[\da-f:]+\]|[\w.-]+):\d+$/i.test(address)) throw unwritable(address)
   return address
+}
+
+function network(text: string): string {
+  if (!/^[\da-f.:]+(\/\d+)?$/i.test(text)) throw unwritable(text)
+  return text
 }
 
 function word(text: string): string {

@@ -27,7 +27,7 @@ export const nginx: Engine = {
       secret,
       upstreams: upstreams.map(({ address }) => address),
       tagsShown: topology.cdn !== undefined,
-      ...(http.trustProxy.length > 0 && { trustedProxies: http.trustProxy }),
+      trustedProxies: http.trustProxy,
       ...(tls && { tls }),
     }
     return {
@@ -36,8 +36,9 @@ export const nginx: Engine = {
       log: logFileOf(dir),
       options,
       environment: { RUNG_EDGE_URL: `http://127.0.0.1:${adminPort}`, RUNG_EDGE_SECRET: secret },
-      async start({ requestTimeoutMs }) {
-        const server = await startPageCache({ ...options, requestTimeoutMs })
+      async start({ requestTimeoutMs, trustedProxies }) {
+        const all = [...options.trustedProxies, ...trustedProxies]
+        const server = await startPageCache({ ...options, requestTimeoutMs, trustedProxies: all })
         const spreads = topology.balancer.engine === 'none' // otherwise it has one upstream, the balancer
         const { balancing, ...rest } = server
         return {

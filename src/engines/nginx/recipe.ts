@@ -466,7 +466,8 @@ function secretIn({ secret }: Pick<NginxSettings, 'secret'>): string {
 }
 
 /** The address of the client and its scheme, which a trusted proxy in front of this server knows better. */
-function forwardedBy(networks: readonly string[]): string {
+function forwardedBy(proxies: readonly string[]): string {
+  const networks = [...new Set(proxies)] // nginx warns of one that is named twice
   if (networks.length === 0) return '  map "" $rung_scheme { default $scheme; }\n'
   return `\
 ${networks.map((one) => `  set_real_ip_from ${word(one)};\n`).join('')}\

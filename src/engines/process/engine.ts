@@ -134,6 +134,8 @@ export interface EngineEvents {
   over: AbortSignal
   /** How long a request may take, in ms. */
   requestTimeoutMs: number
+  /** Networks of proxies that the app trusts, besides those of the settings. */
+  trustedProxies: readonly string[]
 }
 
 /** A running part of a fleet. */

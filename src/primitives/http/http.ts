@@ -13,6 +13,7 @@ import { requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
 import { uuid } from '../../kernel/random.ts'
 import { runInScope, Scope } from '../../kernel/scope.ts'
 import { toBytes, toMs } from '../../kernel/units.ts'
+import { trustedNetworks } from './address.ts'
 import { compressAnswers } from './compression.ts'
 import type { CorsOptions, Http, HttpOptions } from './contract.ts'
 import { drainOnClose } from './drain.ts'
@@ -45,14 +46,15 @@ export function requestTimeoutOf({ requestTimeout }: Pick<HttpOptions, 'requestT
 export async function createHttp(settings: HttpSettings): Promise<Http> {
   const requestTimeoutMs = requestTimeoutOf(settings)
   const headersTimeoutMs = toMs(settings.headersTimeout ?? '10s')
+  const proxies = trustedNetworks(settings.trustProxy)
   const app: FastifyInstance = Fastify({
     loggerInstance: settings.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: toBytes(settings.bodyMax ?? '1MiB'),
     keepAliveTimeout: toMs(settings.keepAliveTimeout ?? '65s'),
     requestTimeout: requestTimeoutMs,
+    trustProxy: proxies.length > 0 && [...proxies],
     forceCloseConnections: 'idle',
-    trustProxy: trusted(settings.trustProxy),
     return503OnClosing: false, // readiness is turned off first, and requests that still arrive are answered
     routerOptions: { maxParamLength: 1024 },
     genReqId: (request) => incomingId(request.headers['x-request-id']) ?? uuid(),
@@ -201,12 +203,6 @@ function discardRests(app: FastifyInstance): void {
     if (!raw.complete && !raw.destroyed) raw.unpipe().resume()
     done()
   })
-}
-
-/** Refuses Fastify's other forms: `true` trusts every client, and a number whoever is that many hops away. */
-function trusted(addresses: HttpOptions['trustProxy'] = []): string[] | false {
-  if (Array.isArray(addresses)) return addresses.length > 0 && [...addresses]
-  throw new RungError('APP_INVALID', 'http.trustProxy must be a list of the addresses or networks of your proxies.')
 }
 
 /**

@@ -7,7 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { defineApp, defineModule, type Identify, type LimitOptions } from 'rung'
 import { Type } from 'typebox'
 import { metrics } from '../../../src/observe/metrics.ts'
-import { networkOf } from '../../../src/primitives/http/address.ts'
+import { networkOf, trustedNetworks } from '../../../src/primitives/http/address.ts'
 import type { Running } from '../../../src/runtime/boot.ts'
 import { bootForTest } from '../../support/app.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
@@ -154,6 +154,8 @@ describe('a limit', () => {
       statuses([await from('2001:db8::1'), await from('2001:db8:0:0:ffff::2'), await from('2001:db8:0:1::1')]),
       [200, 429, 200],
     )
+    // Engines in front of it are told.
+    assert.deepEqual(JSON.parse((await ask('/healthz')).text).trustedProxies, ['127.0.0.0/8', '::1/128'])
   })
 
   it('that makes no sense stops the start', async () => {
@@ -164,7 +166,9 @@ describe('a limit', () => {
     ]) {
       await assert.rejects(start(limits), { code: 'APP_INVALID' })
     }
-    await assert.rejects(start({}, { trustProxy: true }), { code: 'APP_INVALID' })
+    for (const trustProxy of [true, ['proxy.example'], [1]] as never[])
+      await assert.rejects(start({}, { trustProxy }), { code: 'APP_INVALID' })
+    assert.deepEqual(trustedNetworks(['loopback', '10.1.0.0/16']), ['127.0.0.0/8', '::1/128', '10.1.0.0/16'])
   })
 })
 
