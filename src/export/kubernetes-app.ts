@@ -134,8 +134,10 @@ initContainers:
     restartPolicy: Always
     command: ${flow(edgeCommand)}
     env: [{ name: RUNG_EDGE_SECRET, valueFrom: { secretKeyRef: { name: app, key: RUNG_EDGE_SECRET } } }]
-    ports: [{ name: http, containerPort: ${edgePorts.clients} }]
+    ports: [{ name: http, containerPort: ${edgePorts.clients} }, { name: admin, containerPort: ${edgePorts.admin} }]
     startupProbe: { tcpSocket: { port: http }, periodSeconds: 1, failureThreshold: 30 }
+    # nginx itself answers this, whatever the app does.
+    livenessProbe: { httpGet: { path: /-/health, port: admin }, periodSeconds: 10, timeoutSeconds: 5 }
     resources: { requests: { cpu: 0.1, memory: 64Mi }, limits: { memory: 256Mi } }
     ${hardened}
     volumeMounts: [{ name: edge-tmp, mountPath: /tmp }, { name: edge, mountPath: /etc/edge }]`

@@ -43,7 +43,7 @@ export function kubernetesFiles(given: Exported): Files {
   // one that has just written reads past them.
   const edge = edgeFiles(exported, {
     upstreams: ['127.0.0.1:3001'],
-    adminHost: '127.0.0.1',
+    adminHost: '0.0.0.0', // for its probe; purges need the secret, and no rule lets anybody else in
     proxies,
     sessionCookies: [cookieNames.wrote],
   })

@@ -99,7 +99,7 @@ describe('files for engines in containers', () => {
       const placed = files['base/edge/nginx.conf']!.replaceAll('/etc/edge', dir)
         .replaceAll('/tmp/edge', dir)
         .replaceAll('0.0.0.0:3000', `127.0.0.1:${port}`)
-        .replaceAll('127.0.0.1:9001', `127.0.0.1:${admin}`)
+        .replaceAll('0.0.0.0:9001', `127.0.0.1:${admin}`)
         .replaceAll('127.0.0.1:3001', `127.0.0.1:${appPort}`)
       const modules = installedNginx()!
         .modules!.map((file) => `load_module ${file};\n`)
@@ -118,7 +118,7 @@ describe('files for engines in containers', () => {
           'rung_app.lua': files['base/edge/rung_app.lua']!,
           'rung_purge.lua': files['base/edge/rung_purge.lua']!,
         },
-        isReady: async () => (await fetch(`http://127.0.0.1:${admin}/-/health`)).ok,
+        isReady: async () => (await fetch(`http://127.0.0.1:${admin}/-/health`)).ok, // as the probe of Kubernetes
       }
       await mkdir(path.join(dir, 'tmp'), { recursive: true })
       for (const folder of [dir, path.join(dir, 'tmp')]) await chmod(folder, 0o777)

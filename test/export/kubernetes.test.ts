@@ -10,13 +10,16 @@ import { readBindings } from '../../src/topology/bindings.ts'
 import { type Env, filesFor, rungNames } from '../support/exported.ts'
 import { withTempDir } from '../support/postgres.ts'
 
+interface Probe {
+  httpGet?: { path: string; port: string }
+}
 interface Container {
   name: string
   env?: { name: string; value?: string; valueFrom?: { secretKeyRef: { name: string; key: string } } }[]
   envFrom?: { configMapRef?: { name: string }; secretRef?: { name: string } }[]
   ports?: { name: string; containerPort: number }[]
-  livenessProbe?: { httpGet: { path: string } }
-  readinessProbe?: { httpGet: { path: string } }
+  livenessProbe?: Probe
+  readinessProbe?: Probe
   lifecycle?: { preStop: { sleep: { seconds: number } } }
   volumeMounts?: { name: string }[]
 }
@@ -126,10 +129,17 @@ describe('manifests for Kubernetes', () => {
         if (kind !== 'Deployment') continue
         assert.deepEqual(spec.selector, { matchLabels: { part: metadata.name } })
         assert.deepEqual(spec.template!.metadata.labels, { part: metadata.name })
+        for (const { name, livenessProbe } of containers) assert.ok(livenessProbe, `${file} ${name}`)
+        const edge = containers.find(({ name }) => name === 'edge')
+        if (edge) {
+          const { path: asked, port } = edge.livenessProbe!.httpGet!
+          assert.ok(edge.ports!.some(({ name }) => name === port))
+          assert.ok(files['base/edge/nginx.conf']!.includes(`location = ${asked} {`))
+        }
         const app = pod.containers.find(({ name }) => name === 'app')
         if (!app) continue
-        assert.equal(app.livenessProbe!.httpGet.path, '/healthz') // which does not ask the database
-        assert.equal(app.readinessProbe!.httpGet.path, '/readyz')
+        assert.equal(app.livenessProbe!.httpGet!.path, '/healthz') // which does not ask the database
+        assert.equal(app.readinessProbe!.httpGet!.path, '/readyz')
         assert.ok(app.lifecycle!.preStop.sleep.seconds + 60 < pod.terminationGracePeriodSeconds)
         const isScaled = all.some(
           (one) => one.kind === 'HorizontalPodAutoscaler' && one.metadata.name === metadata.name,
