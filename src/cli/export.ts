@@ -13,6 +13,7 @@ import { engines } from '../fleet/engines.ts'
 import { RungError } from '../kernel/errors.ts'
 import { trustedNetworks } from '../primitives/http/address.ts'
 import { requestTimeoutOf } from '../primitives/http/http.ts'
+import { proofFile } from '../prove/proof.ts'
 import { closingMs } from '../runtime/boot.ts'
 import { loadApp, requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
@@ -117,7 +118,10 @@ async function containerTexts(
   { folder, cwd, workflow }: { folder: string; cwd: string; workflow: boolean },
 ): Promise<[file: string, text: string][]> {
   const { name, file } = exported.app
-  const facts = { name, folder: path.relative(cwd, folder) || '.', parts: partsIn(exported, target) }
+  const facts = {
+    ...{ name, file, folder: path.relative(cwd, folder) || '.', parts: partsIn(exported, target) },
+    proof: path.relative(cwd, path.join(path.dirname(requireApp(file, cwd)), proofFile)),
+  }
   return [
     ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd) })),
     ...inFolder(folder, containers[target](exported)),

@@ -11,7 +11,7 @@ import { short } from '../load/report.ts'
 import { draftProof } from '../prove/draft.ts'
 import { type Findings, findingsOf } from '../prove/findings.ts'
 import { startFleet } from '../prove/fleet.ts'
-import { checkProof, type Proof, pagesAlone } from '../prove/proof.ts'
+import { checkProof, type Proof, pagesAlone, proofFile } from '../prove/proof.ts'
 import { writeProofReport } from '../prove/report.ts'
 import { faultsOf, prove as proveFleet } from '../prove/run.ts'
 import { faultRows, faultWords, inVain, matrixRows, promiseRows, type Rows } from '../prove/tables.ts'
@@ -22,8 +22,6 @@ import { faultsChosen, seedChosen } from './fault-options.ts'
 import { rungAndApp } from './input-settings.ts'
 import { interruptible, rungCommand } from './interruptible.ts'
 import { tableLines } from './table.ts'
-
-const fileByDefault = 'prove.ts'
 
 const prove: Command = {
   name: 'prove',
@@ -66,13 +64,10 @@ const prove: Command = {
   },
   async run(input) {
     const { cwd, values, positionals } = input
-    if (positionals[0] === 'init') return init(input, positionals[1] ?? fileByDefault)
+    if (positionals[0] === 'init') return init(input, positionals[1] ?? proofFile)
     const { rung, app } = rungAndApp(positionals)
     const appFile = requireApp(app, cwd)
-    const file = path.resolve(
-      cwd,
-      (values.proof as string | undefined) ?? path.join(path.dirname(appFile), fileByDefault),
-    )
+    const file = path.resolve(cwd, (values.proof as string | undefined) ?? path.join(path.dirname(appFile), proofFile))
     const proof = existsSync(file) || values.proof !== undefined ? await proofIn(file, cwd) : undefined
     const minutes = Number(values.minutes ?? 2)
     if (!(minutes >= 0.1 && minutes <= 60))
@@ -102,8 +97,8 @@ async function pagesOf(url: string): Promise<string[]> {
   throw new RungError('PROOF_INVALID', `${noFile}, and no page of it answers without one. ${advice}`)
 }
 
-const noFile = `There is no ${fileByDefault} beside the app`
-const advice = `Write ${fileByDefault}, or let "rung prove init" draft it: it names what users write and where they read it. See docs/guides/prove.md`
+const noFile = `There is no ${proofFile} beside the app`
+const advice = `Write ${proofFile}, or let "rung prove init" draft it: it names what users write and where they read it. See docs/guides/prove.md`
 
 async function init(input: Input, name: string) {
   const { file, url, document, probes } = await askForDraft(input, name)

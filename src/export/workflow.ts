@@ -4,6 +4,10 @@ import { nodeVersion } from './image.ts'
 export interface Pipeline {
   /** The name of the app. */
   readonly name: string
+  /** Its file, if it is not found by itself: `src/shop.ts`. */
+  readonly file: string | undefined
+  /** The file of its proof, which need not be there: `prove.ts`. */
+  readonly proof: string
   /** From the folder of the app to the one of the other files. */
   readonly folder: string
   /** The processes of the app, in the order in which they are replaced. */
@@ -21,6 +25,7 @@ const watchSeconds = 120
  * that its runners have.
  */
 export function workflowFiles(target: 'compose' | 'kubernetes', pipeline: Pipeline): Files {
+  const app = pipeline.file === undefined ? '' : ` ${pipeline.file}`
   const rollOut = target === 'compose' ? composeRollOut(pipeline) : kubernetesRollOut(pipeline)
   return {
     '.github/workflows/ship.yaml': `\
@@ -42,8 +47,10 @@ jobs:
       - run: npm ci
       - run: npm run check --if-present
       - run: npm test --if-present
-      - run: npx rung migrate --lint
-      - run: npx rung prove 1k --minutes 1
+      - run: npx rung migrate${app} --lint
+      - name: prove # skipped without that file: pages that need a sign-in prove nothing. Write it: npx rung prove init
+        if: hashFiles('${pipeline.proof}') != ''
+        run: npx rung prove 1k${app} --minutes 1
   image:
     needs: check
     runs-on: ubuntu-24.04

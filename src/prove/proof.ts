@@ -93,6 +93,9 @@ export function defineProof<User extends ProofUser>(proof: Proof<User>): Proof<U
 
 export const rateDefault = 3
 
+/** The file of an app's proof, beside that of the app. */
+export const proofFile = 'prove.ts'
+
 /** The proof of an app without one: it answers. */
 export function pagesAlone(pages: readonly string[]): Proof {
   return { users: async () => [{}], pages }

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { workflowFiles } from '../../src/export/workflow.ts'
+import { pipeline } from '../support/exported.ts'
 
 interface Job {
   needs?: string
@@ -11,7 +12,7 @@ interface Job {
 
 for (const target of ['compose', 'kubernetes'] as const) {
   test(`a pipeline for ${target} checks before it ships, and all of its shell is shell`, () => {
-    const files = workflowFiles(target, { name: 'notes', folder: 'deploy', parts: ['web-1', 'worker'] })
+    const files = workflowFiles(target, { ...pipeline, file: 'src/shop.ts', proof: 'src/prove.ts' })
     const { jobs } = parse(files['.github/workflows/ship.yaml']!) as { jobs: Record<string, Job> }
     assert.deepEqual(
       Object.entries(jobs).map(([name, { needs }]) => [name, needs]),
@@ -26,6 +27,11 @@ for (const target of ['compose', 'kubernetes'] as const) {
         assert.match(uses, /^actions\//) // of GitHub itself
       else assert.equal(spawnSync('bash', ['-n', '-c', run!]).status, 0, run)
     }
+    const [proof] = jobs.check!.steps.filter(({ run = '' }) => / prove /.test(run))
+    assert.deepEqual(
+      [proof!.if, proof!.run],
+      ["hashFiles('src/prove.ts') != ''", 'npx rung prove 1k src/shop.ts --minutes 1'],
+    )
     assert.match(jobs['roll-out']!.steps.at(-1)!.if!, /^failure\(\)/)
   })
 }

@@ -37,6 +37,11 @@ const goldenDir = fileURLToPath(new URL('../export/golden/', import.meta.url))
 /** What is to be looked at, without what follows from other files. */
 export const withoutHashes = (text: string) => text.replace(/(rung\.files: )"\w+"/g, '$1"…"')
 
+export const pipeline = {
+  ...{ name: 'notes', file: undefined, proof: 'prove.ts' },
+  ...{ folder: 'deploy', parts: ['web', 'worker'] },
+}
+
 /** Everything that is written, by path; nginx' files are tested by nginx itself. */
 export function goldenFiles(): Map<string, string> {
   const image = Object.entries(imageFiles({ file: undefined, packed: 'vendor/rung-0.1.0.tgz' }))
@@ -49,9 +54,7 @@ export function goldenFiles(): Map<string, string> {
     ),
   )
   const workflows = (Object.keys(targets) as Target[]).flatMap((target) =>
-    Object.values(workflowFiles(target, { name: 'notes', folder: 'deploy', parts: ['web', 'worker'] })).map(
-      (text): [string, string] => [`${target}/ship.yaml`, text],
-    ),
+    Object.values(workflowFiles(target, pipeline)).map((text): [string, string] => [`${target}/ship.yaml`, text]),
   )
   const isLong = (name: string) => name.includes('/edge/')
   return new Map(
