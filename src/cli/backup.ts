@@ -15,7 +15,7 @@ import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { formatLsn, parseLsn } from '../kernel/position.ts'
 import { secret } from '../kernel/random.ts'
 import { formatBytes, formatMs } from '../kernel/units.ts'
-import { backupDirOf, backupPlace, backupSource, refuseExternal } from '../runtime/backups.ts'
+import { backupDirOrOwn, backupPlace, backupSource, refuseExternal } from '../runtime/backups.ts'
 import type { DatabaseServer } from '../runtime/wire.ts'
 import type { ToolBindings } from '../topology/bindings.ts'
 import { type Command, type Input, numberOption, type Result, result, settingOptions } from './command.ts'
@@ -77,7 +77,7 @@ const backup: Command = {
     const verb = verbOf(input)
     if (verb === 'key') return newKey(input)
     const bindings = await toolBindings(input)
-    const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOf(bindings)
+    const backupDir = typeof values.to === 'string' ? path.resolve(cwd, values.to) : backupDirOrOwn(bindings)
     if (verb === 'once' || verb === 'stream') {
       return withBackups(input, bindings, async (server) => {
         const folder = await usable(backupDir)

@@ -9,11 +9,11 @@ import { certificateLines } from './ps.ts'
 
 const command: Command = {
   name: 'certs',
-  summary: 'show the certificate of the running fleet, or renew it',
+  summary: 'show the certificate of the running fleet, or reload it',
   usage: 'rung certs [reload] [options]',
   wordsMax: 1,
   help: [
-    'Shows the certificate that clients get. Exits with 1 when it is over or will soon be',
+    'Shows the certificate that clients get. Exits with 1 when it has expired or soon will',
     '(in 30 days, or in the last third of its life if that is shorter), and when its files',
     'cannot be used any more.',
     '',
@@ -28,7 +28,7 @@ const command: Command = {
     const dataDir = dataDirOfInput(input)
     const [verb] = positionals
     if (verb === 'reload') {
-      const facts = (await askFleet(dataDir, { command: 'renew' }, out.note)) as CertificateFacts
+      const facts = (await askFleet(dataDir, { command: 'reload-certificate' }, out.note)) as CertificateFacts
       return result(facts, (view) => out.line(certificateLines(view)[0]!))
     }
     if (verb !== undefined) unknownVerb(command, verb)

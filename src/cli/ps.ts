@@ -107,7 +107,7 @@ function linesOf(rows: readonly Row[], dataDir: string): string[] {
 /** Also of `rung certs`. */
 export function certificateLines({ problem, ...facts }: CertificateFacts & { problem?: string | undefined }): string[] {
   const days = daysLeft(facts, systemClock.now())
-  const soon = days === undefined ? '' : days < 0 ? ' IT IS OVER: renew it.' : ` It ends in ${days} days: renew it.`
+  const soon = days === undefined ? '' : days < 0 ? ' IT HAS EXPIRED: renew it.' : ` It ends in ${days} days: renew it.`
   const names = facts.names.slice(0, 3).join(', ') + (facts.names.length > 3 ? ' …' : '')
   const lines = [`certificate of ${names}, until ${second(facts.endsAt).slice(0, 16)} UTC.${soon}`]
   return problem === undefined ? lines : [...lines, `certificate: ${problem}`]

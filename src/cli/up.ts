@@ -246,7 +246,7 @@ async function run(
       async use(next) {
         const before = entry.certificate
         entry.certificate = next
-        await live({ command: 'renew' }, () => {}).catch((error) => {
+        await live({ command: 'reload-certificate' }, () => {}).catch((error) => {
           entry.certificate = before
           throw error
         })
@@ -254,9 +254,9 @@ async function run(
       note: (text) => notePart('certificate', text),
     })
   async function handle(request: ControlRequest, note: (text: string) => void): Promise<unknown> {
-    if (request.command !== 'renew') return scaling.handle(request, note)
+    if (request.command !== 'reload-certificate') return scaling.handle(request, note)
     if (!certificate) throw new RungError('COMMAND_INVALID', 'This fleet has no certificate. Set RUNG_TLS_CERT.')
-    await certificate.renew().finally(writer.changed)
+    await certificate.reload().finally(writer.changed)
     return certificate.now.facts
   }
   const closeControl = await openControl(dataDir, handle)

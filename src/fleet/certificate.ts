@@ -39,7 +39,7 @@ async function readPem(file: string): Promise<string> {
 }
 
 /**
- * Checks a certificate and its key. One that is over is accepted, with a warning from who uses it: a fleet that did not start with it could not answer the
+ * Checks a certificate and its key. One that has expired is accepted, and its user warns: a fleet that did not start with it could not answer the
  * challenge for the next one. Pure.
  * @param cert texts, as PEM
  * @throws CERTIFICATE_INVALID
@@ -116,7 +116,7 @@ export interface KeptCertificate {
   /** Why the files could not be used when they were last looked at. */
   readonly problem: string | undefined
   /** Reads the files, and uses what is new. @throws CERTIFICATE_INVALID; the present one stays in use */
-  renew(): Promise<void>
+  reload(): Promise<void>
   /** Looks at the files again and again, and calls `changed` after something has changed. @returns what ends this */
   watch(changed: () => void): () => Promise<void>
 }
@@ -137,12 +137,12 @@ export function keepCertificate(
   let present = first
   let problem: string | undefined
 
-  async function renew(): Promise<void> {
+  async function reload(): Promise<void> {
     try {
       const next = await readCertificate(files, clock)
       if (next.pem !== present.pem) {
         const { endsAt } = next.facts
-        if (endsAt <= clock.now()) throw invalid(`The certificate in ${files.cert} ended at ${iso(endsAt)}. Renew it`)
+        if (endsAt <= clock.now()) throw invalid(`The certificate in ${files.cert} expired at ${iso(endsAt)}. Renew it`)
         await use(next)
         present = next
         note(`is new: ${next.facts.names.join(', ')}, until ${iso(next.facts.endsAt)}`)
@@ -154,7 +154,7 @@ export function keepCertificate(
       throw error
     }
   }
-  const alone = freshRun(renew)
+  const alone = freshRun(reload)
   return {
     get now() {
       return present
@@ -162,7 +162,7 @@ export function keepCertificate(
     get problem() {
       return problem
     },
-    renew: alone,
+    reload: alone,
     watch(changed) {
       let warnedOf: number | undefined
       return everyAlone(lookEveryMs, async () => {
@@ -170,7 +170,7 @@ export function keepCertificate(
         await alone().catch(() => {}) // it is told, and tried again
         const days = daysLeft(present.facts, clock.now())
         if (days !== undefined && days !== warnedOf)
-          note(days < 0 ? 'is over: renew it' : `ends in ${days} days: renew it`)
+          note(days < 0 ? 'has expired: renew it' : `ends in ${days} days: renew it`)
         warnedOf = days
         if (present !== before[0] || problem !== before[1]) changed()
       })

@@ -20,7 +20,7 @@ export type ControlRequest =
   /** Reads the settings again, and restarts one after the other the processes of the app for which something has changed. */
   | { readonly command: 'reload' }
   /** Reads the files of the certificate, and lets the entry use them. */
-  | { readonly command: 'renew' }
+  | { readonly command: 'reload-certificate' }
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
@@ -80,7 +80,7 @@ export function parseRequest(text: string): ControlRequest {
     }
     return { command, ...Object.fromEntries(given.map((name) => [name, request[name]])) }
   }
-  if (command === 'reload' || command === 'renew') return { command }
+  if (command === 'reload' || command === 'reload-certificate') return { command }
   if (command === 'deploy') return { command, ...deployRequestIn(request) }
   if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()

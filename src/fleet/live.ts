@@ -224,7 +224,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   }
 
   /** Plans anew, and changes the entry only: it takes its certificate without a restart. */
-  async function renew(): Promise<unknown> {
+  async function reloadCertificate(): Promise<unknown> {
     const before = now
     const { plan } = await replan(countsOf(before.topology), before)
     const [entry] = plan.parts // the outermost
@@ -289,7 +289,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
       await supervisor.ready
       if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
       if (request.command === 'reload') return await reload(note)
-      if (request.command === 'renew') return await renew()
+      if (request.command === 'reload-certificate') return await reloadCertificate()
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
     } catch (cause) {
       if (!supervisor.over.aborted) throw cause

@@ -8,8 +8,8 @@ import { ownBackupDir, type ToolBindings } from '../topology/bindings.ts'
 import { rootFile } from './secrets.ts'
 import type { DatabaseServer } from './wire.ts'
 
-/** The configured backup directory; by default it lies beside the data. */
-export function backupDirOf(bindings: ToolBindings): string {
+/** Where a backup is made and read unless somebody says otherwise: the configured directory, or one beside the data. */
+export function backupDirOrOwn(bindings: ToolBindings): string {
   return bindings.backup.dir ?? ownBackupDir(bindings.dataDir)
 }
 
@@ -19,7 +19,7 @@ export const bucketWord = 's3'
 /** Where backups are read: in the folder that `--from` names, or in the bucket. @throws CONFIG_INVALID without a bucket */
 export function backupPlace(bindings: ToolBindings, from: unknown, cwd: string): Place {
   if (from !== bucketWord)
-    return folderPlace(typeof from === 'string' ? path.resolve(cwd, from) : backupDirOf(bindings))
+    return folderPlace(typeof from === 'string' ? path.resolve(cwd, from) : backupDirOrOwn(bindings))
   if (bindings.backup.bucket) return openBucket(bindings.backup.bucket)
   throw new RungError(
     'CONFIG_INVALID',

@@ -95,26 +95,26 @@ describe('a certificate', () => {
       note: (text) => notes.push(text),
       clock: { ...systemClock, now: () => now },
     })
-    await kept.renew()
+    await kept.reload()
     assert.deepEqual(used, [])
     await symlink('two', path.join(dir, 'data.new'))
     await rename(path.join(dir, 'data.new'), path.join(dir, 'data'))
-    for (let look = 0; look < 3; look += 1) await assert.rejects(kept.renew(), { code: 'CERTIFICATE_INVALID' })
+    for (let look = 0; look < 3; look += 1) await assert.rejects(kept.reload(), { code: 'CERTIFICATE_INVALID' })
     assert.match(kept.problem!, /is not the key of/)
     assert.equal(kept.now.facts.names[0], 'shop.example')
     await place('two', other, 'key')
     refuses = true
-    await assert.rejects(kept.renew(), /busy/)
+    await assert.rejects(kept.reload(), /busy/)
     assert.equal(kept.now.facts.names[0], 'shop.example')
     refuses = false
-    await kept.renew()
-    await kept.renew()
+    await kept.reload()
+    await kept.reload()
     assert.deepEqual([used, kept.now.facts.names[0], kept.problem], [['other.example'], 'other.example', undefined])
     assert.equal(notes.length, 3, notes.join('\n'))
     assert.match(notes[2]!, /^is new: other\.example, localhost, 127\.0\.0\.1, until 20/)
     now += 91 * dayMs
     for (const what of ['cert', 'key'] as const) await place('two', shop, what)
-    await assert.rejects(kept.renew(), { code: 'CERTIFICATE_INVALID', message: /ended at 20.* Renew it\.$/ })
+    await assert.rejects(kept.reload(), { code: 'CERTIFICATE_INVALID', message: /expired at 20.* Renew it\.$/ })
     assert.equal(kept.now.facts.names[0], 'other.example')
   })
 })

@@ -54,7 +54,7 @@ export async function appsOf(
 }
 
 /** Replaces the certificate and the key for new connections. @throws CERTIFICATE_INVALID */
-export async function certificateOf({ url, secret }: PageCacheAddress, pem: string): Promise<void> {
+export async function sendCertificate({ url, secret }: PageCacheAddress, pem: string): Promise<void> {
   const headers = { authorization: `Bearer ${secret}` }
   const response = await ask(`${url}/-/certificate`, { method: 'POST', headers, body: pem })
   const text = (await response.text()).trim().slice(0, 200)

@@ -9,7 +9,7 @@ import { filesMax } from '../process/files-max.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
-import { appsOf, certificateOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt } from './client.ts'
+import { appsOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt, sendCertificate } from './client.ts'
 import { appLua, purgeLua, tlsLua } from './lua.ts'
 import {
   answerTimeoutMs,
@@ -148,7 +148,7 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     admin,
     isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
     purge: (tags) => purgeTags(admin, tags),
-    useCertificate: (pem) => certificateOf(admin, pem),
+    useCertificate: (pem) => sendCertificate(admin, pem),
     balancing: (servers) => balancingOf(admin, servers),
   }
 }
