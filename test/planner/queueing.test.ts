@@ -74,3 +74,41 @@ it('more demand never raises the ceiling, and k times of all demands and of the 
     assert.ok(ceiling <= Math.min(...all.map(rateMaxOf)))
   }
 })
+
+/** Requests that pass stations one after the other: the p95 of their times. */
+function simulated(all: readonly Station[], perSecond: number, seed: number): number {
+  const random = seededRandom(seed)
+  const exponential = (mean: number) => -mean * Math.log(1 - random())
+  /** Deterministic, exponential, or of two kinds of requests (hyperexponential with balanced means). */
+  function service({ serviceMs, variability }: Station): number {
+    if (variability === 0) return serviceMs
+    const share = (1 + Math.sqrt((variability - 1) / (variability + 1))) / 2
+    return random() < share ? exponential(serviceMs / (2 * share)) : exponential(serviceMs / (2 * (1 - share)))
+  }
+  const free = all.map(({ servers }) => new Array<number>(servers).fill(0))
+  let due = 0
+  let requests = Array.from({ length: 40_000 }, () => {
+    due += exponential(1_000 / perSecond)
+    return { due, at: due }
+  })
+  for (const [index, station] of all.entries()) {
+    for (const request of requests) {
+      const first = free[index]!.indexOf(Math.min(...free[index]!))
+      request.at = Math.max(request.at, free[index]![first]!) + service(station)
+      free[index]![first] = request.at
+    }
+    requests = requests.sort((a, b) => a.at - b.at)
+  }
+  const times = requests.map((one) => one.at - one.due).sort((a, b) => a - b)
+  return times[Math.floor(0.95 * times.length)]!
+}
+
+it('the approximations are near what a simulation of the queues finds', () => {
+  for (const [all, perSecond, share] of [
+    [[station(2, 10)], 160, 0.1],
+    [[station(4, 10, 0)], 320, 0.15],
+    [[station(4, 10, 3)], 320, 0.15],
+    [[station(1, 2), station(3, 20, 2), station(2, 5)], 110, 0.15],
+  ] as const)
+    near(p95Of(all, perSecond), simulated(all, perSecond, 1), share)
+})
