@@ -74,7 +74,11 @@ const command: Command = {
       help: "What so many times today's rate needs; with --event, that day's.",
     },
     event: { type: 'string', value: 'date', help: 'A day on which it must hold, such as 2027-03-01.' },
-    cores: { type: 'string', value: 'number', help: 'Cores of the machine (of the one that was measured, otherwise of this one).' },
+    cores: {
+      type: 'string',
+      value: 'number',
+      help: 'Cores of the machine (of the one that was measured, otherwise of this one).',
+    },
     spread: { type: 'boolean', help: 'Each part has a machine of its own, with so many cores.' },
     seed: { type: 'string', value: 'number', help: 'Repeats the same 500 simulations (1).' },
     ...settingOptions('process.dataDir', 'processes.web', 'processes.worker', 'data.replicas'),
