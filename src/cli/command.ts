@@ -2,8 +2,8 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, toMs } from '../kernel/units.ts'
 import { rungs } from '../topology/catalog.ts'
-import { allSettings } from '../topology/read-settings.ts'
-import type { Setting } from '../topology/settings.ts'
+import { allSettings, pathsOf } from '../topology/read-settings.ts'
+import type { Setting, SettingName } from '../topology/settings.ts'
 
 /** One command of the command line. Each has a file of its own. */
 export interface Command {
@@ -15,7 +15,7 @@ export interface Command {
   /** What the command does. Paragraphs are filled to 80 columns; lists and code keep their lines. */
   help: string
   /** The settings that it reads: groups or single paths of the settings table. */
-  settings?: readonly string[]
+  settings?: readonly SettingName[]
   examples: readonly string[]
   /** How many positional arguments are allowed. Without it the command checks them itself. */
   wordsMax?: number
@@ -181,14 +181,11 @@ function blockLines(block: string): string[] {
 }
 
 /** Two lines for each setting: its names, then what it is. */
-function settingLines(wanted: readonly string[]): string[] {
-  const isWanted = (path: string) => wanted.some((one) => path === one || path.startsWith(`${one}.`))
-  return [...allSettings]
-    .filter(([path]) => isWanted(path))
-    .flatMap(([path, row]) => [
-      `  ${row.variable}${row.inFile ? `, ${path}` : ''}${defaultText(row)}`,
-      ...hanging('      ', row.help),
-    ])
+function settingLines(wanted: readonly SettingName[]): string[] {
+  return [...pathsOf(wanted)].flatMap((path) => {
+    const row = allSettings.get(path)!
+    return [`  ${row.variable}${row.inFile ? `, ${path}` : ''}${defaultText(row)}`, ...hanging('      ', row.help)]
+  })
 }
 
 /** ` (3000)`, or nothing where the setting has no default. */

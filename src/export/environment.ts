@@ -1,34 +1,40 @@
-import { allSettings, environmentOf, type Settings } from '../topology/read-settings.ts'
+import { allSettings, environmentOf, pathsOf, type Settings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
 import type { Exported } from './files.ts'
 
 /** Where a process of the app listens in its container. */
 export const appPort = 3000
 
-/** Settings that the export itself decides, or that are those of `rung up`. */
-const decided =
-  /^(rung|edge|balancer|nodes\..*|(http|tls)\..*|data\.(url|readUrls|replicas|pooler)|cache\.url|files\.shared|processes\.schedule|backup\..*|unresponsiveAfterMs|process\..*)$/
+/** What only `rung up` does. */
+const onlyFleet = pathsOf([
+  ...(['backup', 'http.host', 'http.port', 'tls', 'nodes.zones'] as const),
+  ...(['processes.schedule', 'process.build', 'unresponsiveAfterMs'] as const),
+])
+
+/** What the export itself decides. */
+const decided = pathsOf([
+  ...(['rung', 'edge', 'balancer', 'nodes.cpu', 'http.trustProxy', 'cache.url', 'files.shared', 'process'] as const),
+  ...(['data.url', 'data.readUrls', 'data.replicas', 'data.pooler'] as const),
+])
+
+const isPassedOn = (path: string) => !onlyFleet.has(path) && !decided.has(path)
 
 /** Returns the given settings that are no secrets, as environment variables of the app. */
 export function plainSettings({ given }: Settings): Record<string, string> {
-  return environmentOf(given, (path) => !decided.test(path) && !allSettings.get(path)!.secret)
+  return environmentOf(given, (path) => isPassedOn(path) && !allSettings.get(path)!.secret)
 }
 
 /** Returns the variables of the given settings that are secrets. Their values are written nowhere. */
 export function secretNames({ given }: Settings): string[] {
   return [...given.keys()].flatMap((path) => {
     const row = allSettings.get(path)!
-    return row.secret && !decided.test(path) ? [row.variable] : []
+    return row.secret && isPassedOn(path) ? [row.variable] : []
   })
 }
 
-/** What only `rung up` does. */
-const onlyFleet =
-  /^(backup\..*|http\.(host|port)|tls\..*|nodes\.zones|processes\.schedule|process\.build|unresponsiveAfterMs)$/
-
 /** Returns the names of given settings that have no effect there, as their author wrote them. */
 export function leftOut({ given }: Settings): string[] {
-  return [...given].flatMap(([path, { called }]) => (onlyFleet.test(path) ? [called] : []))
+  return [...given].flatMap(([path, { called }]) => (onlyFleet.has(path) ? [called] : []))
 }
 
 /** Returns the networks of proxies that somebody has named, by a setting or in the app. */

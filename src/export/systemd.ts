@@ -1,5 +1,5 @@
 import { wavesOf } from '../fleet/deployment.ts'
-import { allSettings } from '../topology/read-settings.ts'
+import { allSettings, pathsOf } from '../topology/read-settings.ts'
 import { type Exported, type Files, marked } from './files.ts'
 
 /** The machine on which the units will be installed: that of the export, or one with the same paths. */
@@ -125,11 +125,14 @@ function stopSeconds({ deployment, app }: Exported): number {
   return Math.ceil((waves.size * app.stopMs) / 1000) + 10
 }
 
+/** What the unit says itself. */
+const inUnit = pathsOf(['rung', 'process.dataDir', 'process.mode'])
+
 /** What was given for the export besides `rung.config.ts`, which the command reads itself. */
 function environmentFile({ settings: { given }, app }: Exported, dataDir: string): string {
   const lines = [...given].flatMap(([path, { value, from }]) => {
     const { secret, variable, type } = allSettings.get(path)!
-    if (from === 'file' || path === 'rung' || path === 'process.dataDir' || path === 'process.mode') return []
+    if (from === 'file' || inUnit.has(path)) return []
     if (secret) return [`${variable}_FILE=/etc/${app.name}/secrets/${variable}`]
     return [`${variable}=${assigned(type.format(value as never))}`]
   })

@@ -3,7 +3,7 @@ import path from 'node:path'
 import type { Engine, EngineEvents, PlacedEngine, RunningPart, Tls } from '../engines/process/engine.ts'
 import { underFakeClock } from '../engines/process/fake-clock.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
-import { environmentOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
+import { environmentOf, pathsOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
 import type { Role } from '../topology/topology.ts'
 import { type Deployment, type LogicalPart, wavesOf } from './deployment.ts'
@@ -87,6 +87,8 @@ export interface Site {
 }
 
 const local = '127.0.0.1'
+const ofTls = pathsOf(['tls'])
+const ofArchiver = pathsOf(['backup', 'log', 'process.mode'])
 
 /** Returns the number of ports needed besides the one for clients. */
 export function portsNeeded({ parts }: Deployment): number {
@@ -178,7 +180,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   const shared: Env = {
     ...inherited,
-    ...environmentOf(given, (one) => !one.startsWith('tls.')), // they do not speak TLS themselves
+    ...environmentOf(given, (one) => !ofTls.has(one)), // they do not speak TLS themselves
     ...joined([...placed.values()].map(({ where }) => where.environment)),
     // The archiver alone archives, and has the keys for it.
     ...(topology.archived && { RUNG_BACKUP_DIR: undefined, RUNG_BACKUP_S3_URL: undefined, RUNG_BACKUP_KEY: undefined }),
@@ -235,7 +237,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
           // The archiver gets neither the app's keys nor its engines.
           env: {
             ...inherited,
-            ...environmentOf(given, (one) => /^(backup|log)\.|^process\.mode$/.test(one)),
+            ...environmentOf(given, (one) => ofArchiver.has(one)),
             RUNG_CONFIG: noConfig,
             RUNG_DATA: dataDir,
           },

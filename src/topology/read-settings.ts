@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { nearestOf } from '../kernel/typos.ts'
 import { rungs } from './catalog.ts'
-import { noCdn, type Setting, settings, type Table, type Values, type ValuesOf } from './settings.ts'
+import { noCdn, type Setting, type SettingName, settings, type Table, type Values, type ValuesOf } from './settings.ts'
 
 /** Where settings come from. Options win over the environment, and the environment wins over the file. */
 export interface Sources {
@@ -41,6 +41,12 @@ export function rowsOf(table: Table): ReadonlyMap<string, Setting> {
 }
 
 export const allSettings = rowsOf(settings)
+
+/** Returns the paths of these settings, and of all in these groups. */
+export function pathsOf(names: readonly SettingName[]): ReadonlySet<string> {
+  const isNamed = (path: string) => names.some((name) => path === name || path.startsWith(`${name}.`))
+  return new Set([...allSettings.keys()].filter(isNamed))
+}
 
 /**
  * Reads and checks all settings.

@@ -557,6 +557,13 @@ export const settings = {
 /** The values of a table, nested like the table. */
 export type ValuesOf<T> = { readonly [K in keyof T]: T[K] extends Setting<infer V> ? V : ValuesOf<T[K]> }
 
+/** The name of a setting (`data.url`), or of a group of them (`data`). */
+type NamesIn<T> = {
+  [K in keyof T & string]: T[K] extends { variable: string } ? K : K | `${K}.${NamesIn<T[K]>}`
+}[keyof T & string]
+
+export type SettingName = NamesIn<typeof settings>
+
 /** The part of a table that a file may contain; everything is optional. */
 export type FileOf<T> = {
   -readonly [K in keyof T as T[K] extends Setting<unknown, false> ? never : K]?: T[K] extends Setting<infer V>
