@@ -26,13 +26,18 @@ describe('reads over several servers', () => {
 
   const serverOptions = { limits: testLimits, connectionsMax: { read: 5, write: 5 }, idleTimeoutMs: 60_000 }
   const open = (
-    options: Partial<Pick<Pair, 'primary' | 'standby'>> & { readersOfPrimary?: number; lagMsMax?: number } = {},
+    options: Partial<Pick<Pair, 'primary' | 'standby'>> & {
+      gone?: Pair['primary']
+      readersOfPrimary?: number
+      lagMsMax?: number
+    } = {},
   ) => {
     const server = (name: string, connection: Pair['primary']) => postgresServer({ ...serverOptions, name, connection })
     return clusterDatabase({
       name: 'main',
       servers: [
         server('postgres', options.primary ?? pair.primary),
+        ...(options.gone ? [server('postgres-3', options.gone)] : []),
         server('postgres-2', options.standby ?? pair.standby),
       ],
       primaryReadsMax: options.readersOfPrimary ?? 2,
@@ -90,6 +95,26 @@ describe('reads over several servers', () => {
       const rows = await runInScope(reader, () => data.read((sql) => sql`select from note where text = ${text}`))
       assert.equal(rows.length, 1)
       assert.ok(reader.position.get('main')! >= writer.position.get('main')!)
+    }
+  })
+
+  it('keeps its promises where the primary has only its own address, and that of a lost server leads nowhere', async () => {
+    const node = open({ gone: { ...pair.primary, host: '/nowhere' } })
+    try {
+      await untilReplicaReads(node)
+      const own = createData(node).forModule('test')
+      routed.length = 0
+      for (let n = 0; n < 10; n += 1) {
+        const text = `without one ${n}`
+        const scope = session()
+        await runInScope(scope, () => own.write((tx) => tx`insert into note (text) values (${text})`))
+        const rows = await runInScope(scope, () => own.read((sql) => sql`select from note where text = ${text}`))
+        assert.equal(rows.length, 1)
+      }
+      assert.ok(served().includes('postgres-2 replica'), served().join())
+      assert.equal(node.servers().find(({ name }) => name === 'postgres-3')!.role, 'away')
+    } finally {
+      await node.close()
     }
   })
 
