@@ -21,8 +21,8 @@ const command: Command = {
     '',
     'In the fleet of "rung up" the processes are restarted twice, one after the other:',
     'first all accept what the new root signs, then they sign with it. What was interrupted',
-    'goes on when the command is repeated. A single "rung start" takes the new root at its',
-    'next start.',
+    'goes on when the command is repeated within an hour, and begins anew after that. A',
+    'single "rung start" takes the new root at its next start.',
     '',
     'A root that RUNG_SECRET names is replaced where it is kept, in the same two steps:',
     'docs/guides/one-server.md. With reload the processes of a fleet read their settings',
@@ -64,12 +64,13 @@ const command: Command = {
       out.note(what)
       await askFleet(dataDir, { command: 'reload' }, out.note)
     }
-    const isFresh = await prepareRoot(dataDir)
+    const { next, madeAt } = await prepareRoot(dataDir)
     const started = fleet ? [] : await startedOn(dataDir)
-    // Of several processes of "rung start" one would sign what the others do not accept yet.
-    if (isFresh && started.length > 1) return told({ rotated: false, restartNeeded: true })
+    // Of several processes of "rung start" one would sign what those do not accept yet that began before the next root was there.
+    if (started.length > 1 && !started.every(({ startedAt }) => startedAt > madeAt))
+      return told({ rotated: false, restartNeeded: true })
     await roll('All processes learn the new root, and sign with the old one.')
-    await switchRoot(dataDir, keptMs)
+    await switchRoot(dataDir, next, keptMs)
     await roll('All processes sign with the new root.')
     return told({ rotated: true, restartNeeded: started.length > 0 })
 

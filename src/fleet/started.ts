@@ -10,6 +10,8 @@ export interface Started {
   role: string
   app: string
   state: 'starting' | 'running'
+  /** When the process began to start, before it read its keys, ms since the epoch. */
+  startedAt: number
   /** When this state began, ms since the epoch. */
   since: number
   /** Where it answers; empty until it does. */
@@ -24,9 +26,11 @@ const folderOf = (dataDir: string) => path.join(dataDir, 'started')
 export async function noteStart(dataDir: string, role: string, app: string) {
   const folder = folderOf(dataDir)
   const file = path.join(folder, `${process.pid}.json`)
+  const startedAt = systemClock.now()
   async function write(state: Started['state'], url: string, stopTimeoutMs: number): Promise<void> {
     const since = systemClock.now()
-    const started: Started = { process: identify(process.pid), role, app, state, since, url, stopTimeoutMs }
+    const known = { process: identify(process.pid), role, app, startedAt }
+    const started: Started = { ...known, state, since, url, stopTimeoutMs }
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await writeFile(`${file}.new`, JSON.stringify(started), { mode: 0o600 })
     await rename(`${file}.new`, file)

@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { type Keys, keysOf } from '../kernel/keys.ts'
 import { secret } from '../kernel/random.ts'
-import { parseRoots } from '../topology/setting-types.ts'
+import { linesOf, parseRoots } from '../topology/setting-types.ts'
 
 /**
  * Keys for single purposes, derived from a root (HKDF-SHA-256, RFC 5869), and those of other roots that are accepted until their times.
@@ -61,7 +61,7 @@ async function stored(dataDir: string): Promise<{ root: string; lines: readonly 
     )
   }
   await chmod(file, 0o600)
-  const [root, ...lines] = found.split('\n').filter(Boolean)
+  const [root, ...lines] = linesOf(found)
   return { root: root!, lines }
 }
 
@@ -89,28 +89,61 @@ async function write(dataDir: string, file: string, text: string, replace: boole
   })
 }
 
-/**
- * The first step of a replacement: makes the next root, or finds one that an interrupted replacement has left. From their next start all processes
- * accept what it signs.
- * @returns whether it is new
- */
-export async function prepareRoot(dataDir: string): Promise<boolean> {
-  const { root } = await stored(dataDir)
+/** A next root that is older is made anew: it was left by a rotation that nobody repeated, and may have been stolen with the present one. */
+const reusedMsMost = 3_600_000
+
+/** The next root, and when it was made, in ms since the epoch. */
+export interface NextRoot {
+  readonly next: string
+  readonly madeAt: number
+}
+
+async function nextRoot(dataDir: string): Promise<NextRoot | undefined> {
   const next = await contentOf(nextFile(dataDir))
-  if (next === root) await rm(nextFile(dataDir)) // the crash came after the second step
+  const found = await stat(nextFile(dataDir)).catch(() => undefined)
+  return next !== undefined && found ? { next, madeAt: found.mtimeMs } : undefined
+}
+
+/**
+ * The first step of a replacement: makes the next root, or finds the one of a replacement that was interrupted within the last hour. From their
+ * next start all processes accept what it signs.
+ * @throws FLEET_BUSY if another replacement ends meanwhile
+ */
+export async function prepareRoot(dataDir: string, clock: Clock = systemClock): Promise<NextRoot> {
+  const { root } = await stored(dataDir)
+  const left = await nextRoot(dataDir)
+  const isOver = left?.next === root // the crash came after the second step
+  if (left && (isOver || Math.abs(clock.now() - left.madeAt) > reusedMsMost))
+    await rm(nextFile(dataDir), { force: true })
   await writeNew(dataDir, nextFile(dataDir))
-  return next === undefined || next === root
+  const made = await nextRoot(dataDir)
+  if (!made) throw busy()
+  return made
 }
 
 /**
  * The second step: the next root signs, and the present one is accepted until a time. From their next start all processes sign with it.
+ * @param next what the first step has returned
  * @param keptMs for how long
+ * @throws FLEET_BUSY if another replacement has come in between
  */
-export async function switchRoot(dataDir: string, keptMs: number, clock: Clock = systemClock): Promise<void> {
+export async function switchRoot(
+  dataDir: string,
+  next: string,
+  keptMs: number,
+  clock: Clock = systemClock,
+): Promise<void> {
   const { root, lines } = await stored(dataDir)
-  const next = await readFile(nextFile(dataDir), 'utf8')
+  if (root === next || (await contentOf(nextFile(dataDir))) !== next) throw busy()
   const until = new Date(clock.now() + keptMs).toISOString().replace(/\.\d+/, '')
   const isGood = (_: string, at: number) => parseRoots([root, ...lines].join('\n'))!.also[at]!.untilMs > clock.now()
   await write(dataDir, rootFile(dataDir), [next, `${root}@${until}`, ...lines.filter(isGood)].join('\n'), true)
-  await rm(nextFile(dataDir))
+  await rm(nextFile(dataDir), { force: true })
+}
+
+function busy(): RungError {
+  return new RungError(
+    'FLEET_BUSY',
+    'Another rung secret rotate is in progress. Repeat this one when that is done, if you want a further root.',
+  )
 }

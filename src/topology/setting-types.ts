@@ -152,20 +152,37 @@ export interface Root {
   untilMs: number
 }
 
+/** Returns the lines of a secret, without the blanks and line ends that an editor adds. */
+export function linesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
+}
+
 /**
  * Parses the lines of a secret: the root from which keys are derived, then roots that are accepted besides, each perhaps until a time:
- * `root@2027-01-31`, `root@2027-01-31T12:00:00Z`.
+ * `root@2027-01-31`, `root@2027-01-31T12:00:00Z`. The first line has no time, and an `@` in the others is followed by one: a typing error
+ * there would make another root, which accepts nothing.
  */
 export function parseRoots(text: string): { root: string; also: readonly Root[] } | undefined {
-  const [root = '', ...lines] = text.split('\n')
-  const also = lines.filter(Boolean).map(parseRoot)
-  return root.length >= 32 && also.every((one) => one !== undefined) ? { root, also } : undefined
+  const [root = '', ...lines] = linesOf(text)
+  const also = lines.map(parseRoot)
+  const isRoot = root.length >= 32 && timeIn(root) === undefined
+  return isRoot && also.every((one) => one !== undefined) ? { root, also } : undefined
 }
 
 function parseRoot(line: string): Root | undefined {
-  const [, root, until] = /^(.{32,}?)(?:@(\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?))?$/.exec(line) ?? []
-  const untilMs = until === undefined ? Number.POSITIVE_INFINITY : Date.parse(until)
-  return root === undefined || Number.isNaN(untilMs) ? undefined : { root, untilMs }
+  const untilMs = line.includes('@') ? timeIn(line) : Number.POSITIVE_INFINITY
+  const root = untilMs === Number.POSITIVE_INFINITY ? line : line.slice(0, line.lastIndexOf('@'))
+  return untilMs === undefined || root.length < 32 ? undefined : { root, untilMs }
+}
+
+/** The time at the end of a line, in ms since the epoch. */
+function timeIn(line: string): number | undefined {
+  const [, day, time = 'T00:00:00Z'] = /@(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\dZ)?$/.exec(line) ?? []
+  const ms = Date.parse(`${day}${time}`)
+  return day !== undefined && !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(day) ? ms : undefined
 }
 
 /** The id of a build, which is also the name of a folder. */

@@ -468,7 +468,7 @@ export const settings = {
     secret: setting(
       text(
         (value) => parseRoots(value) !== undefined,
-        'have at least 32 characters in each line; make one with: openssl rand -base64 48',
+        'have at least 32 characters in each line, and behind each @ of a further line a day (2027-01-31) or a time (2027-01-31T12:00:00Z); make one with: openssl rand -base64 48',
       ),
       {
         env: 'RUNG_SECRET',

@@ -35,6 +35,14 @@ describe('keys of two roots', () => {
     }
   })
 
+  it('do not depend on blanks at the ends of lines', () => {
+    const of = (lines: string) =>
+      deriveKeys(lines)('a')
+        .accepted()
+        .map((key) => macOf(key, 'text'))
+    assert.deepEqual(of(`${next} \r\n${before}\r\n`), of(`${next}\n${before}`))
+  })
+
   it('are accepted until their time', () => {
     let now = Date.parse('2027-01-30T23:59:59Z')
     const clock = { now: () => now, ticks: () => now }
@@ -65,29 +73,46 @@ describe('the root in the data directory', () => {
     const all = await Promise.all(Array.from({ length: 8 }, () => storedRoot(dir)))
     assert.equal(new Set(all).size, 1)
     const [root] = all
-    assert.equal(await prepareRoot(dir), true)
+    const { next: first } = await prepareRoot(dir)
     const prepared = await storedRoot(dir)
     const second = prepared.split('\n')[1]!
-    assert.deepEqual([prepared, second.length], [`${root}\n${second}`, 64])
-    assert.equal(await prepareRoot(dir), false)
+    assert.deepEqual([prepared, second.length, first], [`${root}\n${second}`, 64, second])
+    assert.equal((await prepareRoot(dir)).next, second)
     assert.equal(await storedRoot(dir), prepared)
-    await switchRoot(dir, 86_400_000, clock)
+    await switchRoot(dir, second, 86_400_000, clock)
     assert.equal(await storedRoot(dir), `${second}\n${root}@2027-01-02T00:00:00Z`)
     await writeFile(`${rootFile(dir)}.next`, second) // killed before it was removed
     assert.equal(await storedRoot(dir), `${second}\n${root}@2027-01-02T00:00:00Z`)
-    assert.equal(await prepareRoot(dir), true)
-    const third = (await storedRoot(dir)).split('\n')[1]
-    await switchRoot(dir, 86_400_000, { ...clock, now: () => Date.parse('2027-01-03') })
+    const { next: third } = await prepareRoot(dir)
+    assert.equal((await storedRoot(dir)).split('\n')[1], third)
+    await switchRoot(dir, third, 86_400_000, { ...clock, now: () => Date.parse('2027-01-03') })
     assert.equal(await storedRoot(dir), `${third}\n${second}@2027-01-04T00:00:00Z`, 'the first one is over')
+  })
+
+  it('is not one that a rotation left long ago, which may be stolen', async () => {
+    await storedRoot(dir)
+    const { next: left } = await prepareRoot(dir)
+    const later = (ms: number) => ({ ...clock, now: () => Date.now() + ms })
+    assert.equal((await prepareRoot(dir, later(3_500_000))).next, left)
+    assert.notEqual((await prepareRoot(dir, later(3_700_000))).next, left)
+  })
+
+  it('is replaced by one rotation at a time', async () => {
+    await storedRoot(dir)
+    const { next: both } = await prepareRoot(dir)
+    await switchRoot(dir, both, 1_000)
+    await assert.rejects(switchRoot(dir, both, 1_000), { code: 'FLEET_BUSY' })
+    await prepareRoot(dir)
+    await assert.rejects(switchRoot(dir, both, 1_000), { code: 'FLEET_BUSY' })
   })
 
   it('belongs to whom the directory belongs, also if root replaces it', { skip: process.getuid!() !== 0 }, async () => {
     await chown(dir, 65_534, 65_534)
     await storedRoot(dir)
-    await prepareRoot(dir)
+    const { next: prepared } = await prepareRoot(dir)
     const owners = async (...files: string[]) => Promise.all(files.map(async (file) => (await stat(file)).uid))
     assert.deepEqual(await owners(rootFile(dir), `${rootFile(dir)}.next`), [65_534, 65_534])
-    await switchRoot(dir, 1_000)
+    await switchRoot(dir, prepared, 1_000)
     assert.deepEqual(await owners(rootFile(dir)), [65_534])
   })
 

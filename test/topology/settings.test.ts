@@ -57,7 +57,14 @@ describe('a secret', () => {
       [{ RUNG_WEB_FILE: '/a' }, /^RUNG_WEB_FILE is not a setting, because RUNG_WEB is no secret\. Set RUNG_WEB\.$/],
       [{ RUNG_SECRT_FILE: '/a' }, /^RUNG_SECRT_FILE is not a setting\. Write RUNG_SECRET_FILE\.$/],
       [{ RUNG_SECRET: `${'a'.repeat(40)}\nshort` }, /^RUNG_SECRET must have at least 32 characters in each line/],
-      [{ RUNG_SECRET: `${'a'.repeat(40)}\n${'b'.repeat(40)}@2027-13-01` }, /^RUNG_SECRET must have at least 32/],
+      ...['2027-13-01', '2027-02-31', '2027-1-31', '2027-01-31T12:00Z', '31.01.2027', ''].map(
+        (day) =>
+          [
+            { RUNG_SECRET: `${'a'.repeat(40)}\n${'b'.repeat(40)}@${day}` },
+            /^RUNG_SECRET must have at least 32.*behind each @ of a further line a day \(2027-01-31\)/,
+          ] as [Record<string, string>, RegExp],
+      ),
+      [{ RUNG_SECRET: `${'a'.repeat(40)}@2027-01-31` }, /^RUNG_SECRET must have at least 32/],
     ]
     for (const [env, message] of cases) {
       assert.throws(() => readSettings({ env }), { code: 'CONFIG_INVALID', message }, JSON.stringify(env))
