@@ -2,7 +2,7 @@ import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatBytes, formatMs, toMs } from '../kernel/units.ts'
 import { type Frame, merge } from '../observe/record/frame.ts'
-import { type Summary, summarise } from '../observe/record/summary.ts'
+import { type ServerSummary, type Summary, summarise } from '../observe/record/summary.ts'
 import { describeRecord, type RecordFacts, readRecord } from '../observe/record/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { type Command, databaseSettings, type Output, result, settingOptions } from './command.ts'
@@ -18,8 +18,9 @@ const record: Command = {
     'Each process writes what it measures into the database, once a minute: by the minute',
     'for two days, by ten minutes for two weeks, by the hour for 13 months. Shows since when,',
     'the times in which nothing was recorded, and for a window the requests of each route',
-    'and what each process used. p50, p95 and p99 are good to the bounds of /metrics; an',
-    'error is an answer of 500 and more.',
+    'and what each process used; servers such as Postgres are looked at every ten minutes.',
+    'p50, p95 and p99 are good to the bounds of /metrics; an error is an answer of 500 and',
+    'more.',
     '',
     'A frame counts for the window in which it begins.',
   ].join('\n'),
@@ -82,7 +83,7 @@ function print(facts: RecordFacts, window: { from: number; to: number } & Summar
     out.line(`  nothing from ${second(from)} to ${second(to)} (${formatMs(to - from)})`)
   if (facts.gaps.length > gapsShown) out.line(`  and ${facts.gaps.length - gapsShown} more times before`)
   out.line()
-  const { from, to, recordedMs, routes, nodes } = window
+  const { from, to, recordedMs, routes, nodes, servers } = window
   out.line(`${second(from)} to ${second(to)}, recorded for ${formatMs(recordedMs)}`)
   out.line()
   if (routes.length === 0) out.line('No requests.')
@@ -98,14 +99,16 @@ function print(facts: RecordFacts, window: { from: number; to: number } & Summar
   }
   out.line()
   const head = ['process', 'role', 'measured', 'CPU', 'loop', 'memory', 'most']
-  const cells = nodes.map(({ node, role, measuredMs, cores, loop, memoryBytes, memoryBytesMax }) => [
-    cutStart(node, 28),
-    role ?? '',
+  const rowOf = ({ measuredMs, cores, memoryBytes, memoryBytesMax }: Omit<ServerSummary, 'server'>, loop: string) => [
     formatMs(measuredMs),
     percent(cores),
-    percent(loop),
+    loop,
     ...[memoryBytes, memoryBytesMax].map((bytes) => (bytes === null ? '' : formatBytes(bytes))),
-  ])
+  ]
+  const cells = [
+    ...nodes.map((one) => [cutStart(one.node, 28), one.role ?? '', ...rowOf(one, percent(one.loop))]),
+    ...servers.map((one) => [one.server, '', ...rowOf(one, '')]),
+  ]
   for (const line of tableLines([28, 6, -9, -7, -7, -8, -8], [head, ...cells], ' ')) out.line(line)
 }
 

@@ -6,11 +6,13 @@ import { publicPort } from '../fleet/ports.ts'
 import { buildOf } from '../fleet/releases.ts'
 import { noteStart } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
+import { fleetStatus, isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
+import type { Server } from '../observe/record/look.ts'
 import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
@@ -115,7 +117,7 @@ async function startApp(
   const endTraces = await exportTraces(bindings.telemetry, app.name)
   const running = await boot(app, bindings, {
     log,
-    extensions: [observe()],
+    extensions: [observe({ servers: () => serversOn(dataDir) })],
     onMigration(event) {
       if (event.kind === 'newer')
         log.warn({ event: 'migrations-newer', names: event.names }, newerMigrations(event.names))
@@ -167,6 +169,14 @@ async function startApp(
       await running.stop().finally(endTraces).finally(endStray)
     },
   }
+}
+
+/** Processes of the app measure themselves. */
+async function serversOn(dataDir: string): Promise<Server[]> {
+  const status = await fleetStatus(dataDir)
+  return (status.running ? status.parts : []).flatMap(({ name, pid }) =>
+    pid === undefined || isApp(name) ? [] : [{ name, pid }],
+  )
 }
 
 const notRecorded = 'this start was not recorded as a deploy'

@@ -6,6 +6,7 @@ import { Figures } from './figures.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
 import { keepRecord, recorderParts } from './record/keep.ts'
+import type { Lookout } from './record/look.ts'
 import { requestLog } from './request-log.ts'
 import { runLog } from './run-log.ts'
 import { serverLog } from './servers.ts'
@@ -16,8 +17,15 @@ import { traces } from './traces.ts'
 /** A statement is logged at most this often. */
 const sameLineEveryMs = 60_000
 
-/** Watches a running app: metrics, traces, log lines. What it finds is kept for the doctor, or passed to `sightings`. */
-export function observe(sightings?: Sightings): Extension {
+export interface ObserveOptions {
+  /** What is found is passed to them, instead of being kept for the doctor. */
+  sightings?: Sightings
+  /** Servers of this machine whose CPU and memory are recorded. */
+  servers?: Lookout['servers']
+}
+
+/** Watches a running app: metrics, traces, log lines, the record. */
+export function observe({ sightings, servers = async () => [] }: ObserveOptions = {}): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
@@ -26,7 +34,7 @@ export function observe(sightings?: Sightings): Extension {
     const figures = new Figures()
     const { backup, zone, role } = bindings
     const counters = metrics(http, data, { ...primitives, backup, zone, role }, figures)
-    if (bindings.record) keepRecord(http, recorderParts(figures, { data, primitives, bindings, log }))
+    if (bindings.record) keepRecord(http, recorderParts(figures, { data, primitives, bindings, log }, servers))
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

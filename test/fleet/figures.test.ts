@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { cpuTimes, cpuTimesIn, cpuUsedMs } from '../../src/engines/process/cpu.ts'
+import { cpuTimes, cpuTimesIn, cpuTotalMs, cpuUsedMs } from '../../src/engines/process/cpu.ts'
 import { requestsIn } from '../../src/fleet/figures.ts'
 
 describe('the load of a part', () => {
@@ -21,6 +21,16 @@ describe('the load of a part', () => {
     const now = cpuTimesIn('10 1 0:01.10\n11 10 0:02.20\n12 1 0:09.00\n13 11 0:00.30\n')
     assert.equal(cpuUsedMs(10, before, now), 600)
     assert.equal(cpuUsedMs(99, before, now), 0)
+  })
+
+  it('includes in total those that have ended', () => {
+    const times = new Map([
+      [10, { parent: 1, ms: 100, endedMs: 20 }],
+      [11, { parent: 10, ms: 3, endedMs: 4 }],
+      [12, { parent: 1, ms: 1_000, endedMs: 1_000 }],
+    ])
+    assert.equal(cpuTotalMs(10, times), 127)
+    assert.equal(cpuTotalMs(99, times), 0)
   })
 
   it('is known of this process', () => {

@@ -40,7 +40,7 @@ before(async () => {
     },
     nPlusOne: (found: NPlusOne) => void nPlusOne.push(found),
   }
-  running = await bootForTest(shop, postgres, {}, [observe(sightings)])
+  running = await bootForTest(shop, postgres, {}, [observe({ sightings })])
   other = await bootForTest(shop, postgres, {}, [observe()])
   await post({ id: 1, n: 1 })
 })
@@ -135,7 +135,7 @@ describe('lock waits', () => {
     const seen: SlowStatement[] = []
     const url = urlOf(await postgres.createDatabase())
     const data = { ...readBindings({ DATABASE_URL: url }, '/').data, lockTimeoutMs: 150 }
-    const watching = observe({ slow: (statement) => void seen.push(statement), nPlusOne() {} })
+    const watching = observe({ sightings: { slow: (statement) => void seen.push(statement), nPlusOne() {} } })
     const app = await bootForTest(shop, postgres, { data }, [watching])
     try {
       const data = app.data.forModule('stock')

@@ -1,21 +1,22 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { askProgram } from './ask-program.ts'
 
-/** The CPU time that each process of this machine has used until now. */
-export type CpuTimes = ReadonlyMap<number, { readonly parent: number; readonly ms: number }>
+/** The CPU time that each process of this machine has used until now, and where it is known that of its children that have ended. */
+export type CpuTimes = ReadonlyMap<number, { readonly parent: number; readonly ms: number; readonly endedMs?: number }>
 
 /** /proc counts in ticks of 10 ms on all systems of today. */
 const tickMs = 10
 
 export function cpuTimes(): CpuTimes {
   if (process.platform !== 'linux') return cpuTimesIn(askProgram('ps', ['-A', '-o', 'pid=,ppid=,time=']).stdout)
-  const found = new Map<number, { parent: number; ms: number }>()
+  const found = new Map<number, { parent: number; ms: number; endedMs: number }>()
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
     try {
       const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      found.set(Number(name), { parent: Number(fields[1]), ms: (Number(fields[11]) + Number(fields[12])) * tickMs })
+      const ms = (first: number) => (Number(fields[first]) + Number(fields[first + 1])) * tickMs
+      found.set(Number(name), { parent: Number(fields[1]), ms: ms(11), endedMs: ms(13) })
     } catch {
       // it has just ended
     }
@@ -40,6 +41,11 @@ export function cpuTimesIn(text: string): CpuTimes {
 export function cpuUsedMs(pid: number, before: CpuTimes, now: CpuTimes): number {
   const usedMs = (one: number) => Math.max(0, (now.get(one)?.ms ?? 0) - (before.get(one)?.ms ?? 0))
   return familyOf(pid, now).reduce((sum, one) => sum + usedMs(one), 0)
+}
+
+/** Returns the time that a process has used since its start with all descendants, also those that have ended, in ms. Pure. */
+export function cpuTotalMs(pid: number, now: CpuTimes): number {
+  return familyOf(pid, now).reduce((sum, one) => sum + (now.get(one)?.ms ?? 0) + (now.get(one)?.endedMs ?? 0), 0)
 }
 
 /** Returns a process and its descendants, each after its parent. */

@@ -5,7 +5,7 @@ import type { Extension } from '../../runtime/boot.ts'
 import { openRecordLease } from '../../runtime/wire.ts'
 import { nameOfProcess } from '../../runtime/work.ts'
 import type { Figures } from '../figures.ts'
-import { looker } from './look.ts'
+import { type Lookout, looker } from './look.ts'
 import { createRecorder, type RecorderParts } from './recorder.ts'
 import { recordedOfEach, recordedOnce, snapshotOf } from './snapshot.ts'
 
@@ -40,6 +40,7 @@ export function keepRecord(http: Http, parts: RecorderParts): void {
 export function recorderParts(
   figures: Figures,
   { data, primitives, bindings, log }: Pick<Parameters<Extension>[1], 'data' | 'primitives' | 'bindings' | 'log'>,
+  servers: Lookout['servers'],
 ): RecorderParts {
   const { database } = primitives.stores.main
   return {
@@ -47,7 +48,7 @@ export function recorderParts(
     database,
     lease: openRecordLease(database),
     read: async (shared) => snapshotOf(await figures.read([...recordedOfEach, ...(shared ? recordedOnce : [])])),
-    look: looker(data.databases, bindings.dataDir),
+    look: looker({ databases: data.databases, dataDir: bindings.dataDir, servers }),
     trouble(error) {
       if (error === undefined) log.info({ event: 'recorded' }, 'measurements are recorded again')
       else log.warn({ event: 'not-recorded', err: error }, `${notRecorded}: ${messageOf(error)}`)

@@ -1,5 +1,8 @@
 import { statfs } from 'node:fs/promises'
 import { cpus, freemem, hostname, totalmem } from 'node:os'
+import { cpuTimes, cpuTotalMs, familyOf } from '../../engines/process/cpu.ts'
+import { memoryOf } from '../../engines/process/memory.ts'
+import { systemClock } from '../../kernel/clock.ts'
 import { runAlone } from '../../primitives/data/alone.ts'
 import type { Database } from '../../primitives/data/contract.ts'
 import { type Sql, sql } from '../../primitives/data/sql.ts'
@@ -11,16 +14,31 @@ const tablesMax = 50
 const statementsMax = 20
 const textMax = 120
 
+/** A process of this machine that serves the app and does not measure itself: a server of the database, Redis, nginx … */
+export interface Server {
+  /** `postgres`, `edge` */
+  name: string
+  pid: number
+}
+
+export interface Lookout {
+  databases: readonly Database[]
+  dataDir: string
+  servers(): Promise<readonly Server[]>
+}
+
 /**
- * Returns a function that looks at what processes share: the databases, this machine, and the disk of the data directory. Counters have grown
- * since its last look; the first look has none, because what they show began long before.
+ * Returns a function that looks at what processes share: the databases, servers, this machine, and the disk of the data directory. Counters have
+ * grown since its last look; the first look has none, because what they show began long before.
  */
-export function looker(databases: readonly Database[], dataDir: string): () => Promise<Measured> {
+export function looker({ databases, dataDir, servers }: Lookout): () => Promise<Measured> {
   const statements = databases.map(statementsOf)
+  const lookAtServers = serversOf(servers)
   let before: Record<string, number> | undefined
   return async () => {
     const sizes = await Promise.all(databases.map(sizesOf))
     const used = await Promise.all(statements.map((look) => look()))
+    const { used: time, memory } = await lookAtServers()
     const disk = await statfs(dataDir).catch(() => undefined) // with everything elsewhere there is no such folder
     const host = hostname()
     const states = (free: number, all: number) => ({
@@ -36,8 +54,9 @@ export function looker(databases: readonly Database[], dataDir: string): () => P
       ...joined(sizes),
       ...(disk && { disk_bytes: states(disk.bsize * disk.bavail, disk.bsize * disk.blocks) }),
       machine_memory_bytes: states(freemem(), totalmem()),
+      server_memory_bytes: memory,
     }
-    return { ...growth(nothing, { ...nothing, gauges }), counters: { ...counters, ...joined(used) } }
+    return { ...growth(nothing, { ...nothing, gauges }), counters: { ...counters, ...time, ...joined(used) } }
   }
 }
 
@@ -47,6 +66,32 @@ function joined(all: readonly Found[]): Found {
   const found: Found = {}
   for (const [name, byKey] of all.flatMap((one) => Object.entries(one))) found[name] = { ...found[name], ...byKey }
   return found
+}
+
+/** With the time between two looks, since a server may have been started meanwhile. */
+function serversOf(servers: Lookout['servers']) {
+  let before = { at: systemClock.ticks(), totals: new Map<number, number>() }
+  let isFirst = true
+  return async () => {
+    const running = await servers()
+    const times = cpuTimes()
+    const now = { at: systemClock.ticks(), totals: new Map(running.map(({ pid }) => [pid, cpuTotalMs(pid, times)])) }
+    const found = { used: {} as Found, memory: {} as Record<string, number> }
+    for (const { name, pid } of running) {
+      const [key, total] = [keyOf({ server: name }), now.totals.get(pid)!]
+      const bytes = await memoryOf(familyOf(pid, times))
+      if (bytes !== undefined) found.memory[key] = bytes
+      if (isFirst) continue
+      const put = (metric: string, ms: number) => {
+        found.used[metric] = { ...found.used[metric], [key]: Math.round(ms) / 1000 }
+      }
+      put('server_cpu_seconds_total', Math.max(0, total - (before.totals.get(pid) ?? 0)))
+      put('server_measured_seconds_total', now.at - before.at)
+    }
+    before = now
+    isFirst = false
+    return found
+  }
 }
 
 async function sizesOf(database: Database): Promise<Found> {

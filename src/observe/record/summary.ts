@@ -1,4 +1,4 @@
-import { addHistograms, type Frame, type Histogram, total } from './frame.ts'
+import { addHistograms, type Frame, type Gauge, type Histogram, total } from './frame.ts'
 import { counted, distributed, gauged, quantile } from './groups.ts'
 
 /** What was recorded in a window, in total. */
@@ -8,6 +8,8 @@ export interface Summary {
   /** Those with the most requests first. */
   routes: RouteSummary[]
   nodes: NodeSummary[]
+  /** What serves the app on the machine of a process that recorded it. */
+  servers: ServerSummary[]
 }
 
 export interface RouteSummary {
@@ -32,6 +34,11 @@ export interface NodeSummary {
   loop: number
   memoryBytes: number | null
   memoryBytesMax: number | null
+}
+
+export interface ServerSummary extends Pick<NodeSummary, 'measuredMs' | 'cores' | 'memoryBytes' | 'memoryBytesMax'> {
+  /** `postgres`, `edge` */
+  server: string
 }
 
 /** Routes that others than clients ask. */
@@ -62,7 +69,25 @@ export function summarise(frames: readonly Frame[], routePart = ''): Summary {
     recordedMs,
     routes: routes.sort((a, b) => b.requests - a.requests),
     nodes: frames.map(nodeSummary).sort((a, b) => b.measuredMs - a.measuredMs),
+    servers: serversIn(frames),
   }
+}
+
+function serversIn(frames: readonly Frame[]): ServerSummary[] {
+  const bySeconds = (metric: string) =>
+    new Map(counted(frames, metric, ['server']).map(({ labels, value }) => [labels.server!, value]))
+  const [used, measured] = [bySeconds('server_cpu_seconds_total'), bySeconds('server_measured_seconds_total')]
+  const memory = new Map(
+    gauged(frames, 'server_memory_bytes', ['server']).map(({ labels, value }) => [labels.server!, value]),
+  )
+  return [...measured].map(([server, seconds]) => {
+    const cores = (used.get(server) ?? 0) / seconds
+    return { server, measuredMs: Math.round(1000 * seconds), cores, ...memoryFacts(memory.get(server)) }
+  })
+}
+
+function memoryFacts(memory: Gauge | undefined): Pick<NodeSummary, 'memoryBytes' | 'memoryBytesMax'> {
+  return { memoryBytes: memory ? Math.round(memory.sum / memory.count) : null, memoryBytesMax: memory?.max ?? null }
 }
 
 function nodeSummary(frame: Frame): NodeSummary {
@@ -75,8 +100,7 @@ function nodeSummary(frame: Frame): NodeSummary {
     measuredMs: frame.ms,
     cores: used / (frame.ms / 1000),
     loop: Math.min(1, seconds('nodejs_eventloop_busy_seconds_total') / (frame.ms / 1000)),
-    memoryBytes: memory ? Math.round(memory.sum / memory.count) : null,
-    memoryBytesMax: memory?.max ?? null,
+    ...memoryFacts(memory),
   }
 }
 

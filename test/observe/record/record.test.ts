@@ -284,9 +284,12 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   await admin.end()
   await client.query(`create table public.thing as select generate_series(1, 10000) as id`)
   await client.query('analyze public.thing')
-  const look = looker([database], '.')
+  const { pid } = process
+  const look = looker({ databases: [database], dataDir: '.', servers: async () => [{ name: 'postgres', pid }] })
   await client.query('select count(*) from public.thing where id > 5')
   assert.deepEqual(Object.keys((await look()).counters), [])
+  const began = process.cpuUsage()
+  while (process.cpuUsage(began).user < 100_000);
   for (const least of [1, 2, 3]) await client.query('select count(*) from public.thing where id > $1', [least])
   const { counters, gauges } = await look()
   const thing = '{"database":"main","table":"public.thing"}'
@@ -296,6 +299,10 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   const calls = Object.entries(counters.db_statement_calls_total!)
   const [, three] = calls.find(([key]) => key.includes('select count(*) from public.thing where id > $1'))!
   assert.equal(three, 3)
+  const own = '{"server":"postgres"}'
+  const [used, time] = [counters.server_cpu_seconds_total![own]!, counters.server_measured_seconds_total![own]!]
+  assert.ok(used >= 0.08 && time > 0, `${used} s in ${time} s`)
+  if (process.platform === 'linux') assert.ok(gauges.server_memory_bytes![own]!.sum > 20_000_000)
   assert.ok(Object.keys(gauges).includes('disk_bytes') && Object.keys(gauges).includes('machine_memory_bytes'))
   await client.end()
   await database.close()
