@@ -2,18 +2,26 @@ import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatBytes, formatMs, toMs } from '../kernel/units.ts'
 import { type Frame, merge } from '../observe/record/frame.ts'
-import { type ServerSummary, type Summary, summarise } from '../observe/record/summary.ts'
+import { dayPeaks, requestsOf, type ServerSummary, type Summary, summarise } from '../observe/record/summary.ts'
 import { describeRecord, type RecordFacts, readRecord } from '../observe/record/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
-import { type Command, databaseSettings, type Output, result, settingOptions } from './command.ts'
+import {
+  type Command,
+  databaseSettings,
+  type Output,
+  type Result,
+  result,
+  settingOptions,
+  unknownVerb,
+} from './command.ts'
 import { withOpenDatabase } from './database.ts'
 import { cutStart, second, tableLines } from './table.ts'
 
 const record: Command = {
   name: 'record',
   summary: 'show what was measured and recorded: requests, CPU and memory, by time',
-  usage: 'rung record [options]',
-  wordsMax: 0,
+  usage: 'rung record [peaks] [options]',
+  wordsMax: 1,
   help: [
     'Each process writes what it measures into the database, once a minute: by the minute',
     'for two days, by ten minutes for two weeks, by the hour for 13 months. Shows since when,',
@@ -23,25 +31,31 @@ const record: Command = {
     'more.',
     '',
     'A frame counts for the window in which it begins.',
+    '',
+    '  peaks  for each whole day (UTC), the requests per second of its busiest',
+    '         hour, for rung plan --peaks; of the whole record without --since',
   ].join('\n'),
   settings: [...databaseSettings, 'record'],
-  examples: ['rung record', 'rung record --since 7d --route /api/articles', 'rung record --since 24h --json'],
+  examples: ['rung record', 'rung record --since 7d --route /api/articles', 'rung record peaks --json > peaks.json'],
   options: {
     ...settingOptions('process.dataDir'),
     since: { type: 'string', value: 'duration', help: 'The window: 30m, 24h, 7d until now (1h).' },
     route: { type: 'string', value: 'text', help: 'Only routes that contain this.' },
   },
   async run(input) {
-    const { since = '1h', route } = input.values
+    const [verb] = input.positionals
+    if (verb !== undefined && verb !== 'peaks') return unknownVerb(record, verb)
+    const { since, route } = input.values
     const to = systemClock.now()
-    const from = to - windowMs(String(since))
+    const from = to - windowMs(String(since ?? (verb === 'peaks' ? '400d' : '1h')))
     return withOpenDatabase(input, async ({ database }) => {
       const facts = await describeRecord(database)
       if (facts?.from === undefined || facts.from === null) {
-        return result({ record: null, window: null }, () => {
+        return result(verb === 'peaks' ? [] : { record: null, window: null }, () => {
           input.out.line('Nothing was recorded here yet. Start the app; it records each whole minute.')
         })
       }
+      if (verb === 'peaks') return peaks(database, Math.max(from, facts.from), to, input.out)
       const summary = summarise(await framesIn(database, from, to), route as string | undefined)
       return result({ record: facts, window: { from, to, ...summary } }, ({ window }) =>
         print(facts, window, input.out),
@@ -70,6 +84,16 @@ async function framesIn(database: Database, from: number, to: number): Promise<F
     }
   }
   return [...byNode.values()]
+}
+
+async function peaks(database: Database, from: number, to: number, out: Output): Promise<Result> {
+  const hours: { from: number; requests: number }[] = []
+  for await (const hour of readRecord(database, { from, to, resolutionMs: hourMs }))
+    hours.push({ from: hour.from, requests: requestsOf(hour.frames) })
+  return result(dayPeaks(hours, from, to), (days) => {
+    if (days.length === 0) out.line('No whole day was recorded yet.')
+    for (const { day, peak } of days) out.line(`${day}  ${peak.toFixed(2)} requests/s`)
+  })
 }
 
 const gapsShown = 5

@@ -68,28 +68,27 @@ function joined(all: readonly Found[]): Found {
   return found
 }
 
-/** With the time between two looks, since a server may have been started meanwhile. */
+/** Those that were there at the last look, with the time since then. */
 function serversOf(servers: Lookout['servers']) {
-  let before = { at: systemClock.ticks(), totals: new Map<number, number>() }
-  let isFirst = true
+  let before = new Map<number, { at: number; ms: number }>()
   return async () => {
     const running = await servers()
-    const times = cpuTimes()
-    const now = { at: systemClock.ticks(), totals: new Map(running.map(({ pid }) => [pid, cpuTotalMs(pid, times)])) }
-    const found = { used: {} as Found, memory: {} as Record<string, number> }
+    const [times, at] = [cpuTimes(), systemClock.ticks()]
+    const found = { used: {} as Record<string, Record<string, number>>, memory: {} as Record<string, number> }
+    const now = new Map(running.map(({ pid }) => [pid, { at, ms: cpuTotalMs(pid, times) }]))
     for (const { name, pid } of running) {
-      const [key, total] = [keyOf({ server: name }), now.totals.get(pid)!]
+      const key = keyOf({ server: name })
       const bytes = await memoryOf(familyOf(pid, times))
       if (bytes !== undefined) found.memory[key] = bytes
-      if (isFirst) continue
+      const [from, to] = [before.get(pid), now.get(pid)!]
+      if (!from) continue
       const put = (metric: string, ms: number) => {
         found.used[metric] = { ...found.used[metric], [key]: Math.round(ms) / 1000 }
       }
-      put('server_cpu_seconds_total', Math.max(0, total - (before.totals.get(pid) ?? 0)))
-      put('server_measured_seconds_total', now.at - before.at)
+      put('server_cpu_seconds_total', Math.max(0, to.ms - from.ms))
+      put('server_measured_seconds_total', to.at - from.at)
     }
     before = now
-    isFirst = false
     return found
   }
 }

@@ -44,6 +44,32 @@ export interface ServerSummary extends Pick<NodeSummary, 'measuredMs' | 'cores' 
 /** Routes that others than clients ask. */
 const ownRoutes = /^\/(healthz|readyz|metrics|-\/edge\/.*)$/
 
+export interface DayPeak {
+  /** `2026-11-30`, in UTC */
+  day: string
+  /** Requests per second in its busiest hour. */
+  peak: number
+}
+
+/** Returns the peaks of whole days from hours of the record. An hour is the finest that is still known of old days, so that days compare. Pure. */
+export function dayPeaks(hours: readonly { from: number; requests: number }[], from: number, to: number): DayPeak[] {
+  const days = Map.groupBy(hours, ({ from }) => new Date(from).toISOString().slice(0, 10))
+  return [...days].flatMap(([day, own]) => {
+    const begin = Date.parse(day)
+    if (begin < from || begin + dayMs > to) return []
+    return [{ day, peak: Math.max(...own.map(({ requests }) => requests)) / 3_600 }]
+  })
+}
+
+const dayMs = 86_400_000
+
+/** Requests that were answered. Pure. */
+export function requestsOf(frames: readonly Frame[]): number {
+  return distributed(frames, 'http_request_duration_seconds', ['route'])
+    .filter(({ labels }) => !ownRoutes.test(labels.route!))
+    .reduce((sum, { value }) => sum + total(value), 0)
+}
+
 /** Pure. */
 export function summarise(frames: readonly Frame[], routePart = ''): Summary {
   const recordedMs = coveredMs(frames)

@@ -13,6 +13,7 @@ import {
 } from '../../../src/observe/record/frame.ts'
 import { counted, distributed, gauged, quantile } from '../../../src/observe/record/groups.ts'
 import { snapshotOf } from '../../../src/observe/record/snapshot.ts'
+import { dayPeaks } from '../../../src/observe/record/summary.ts'
 
 const counters = (values: Record<string, number>): Snapshot => ({ ...nothing, counters: { requests: values } })
 const histogram = (sum: number, counts: Record<string, number>): Snapshot => ({
@@ -110,6 +111,13 @@ describe('merged frames', () => {
     const all = [merge(frames(60)), ...frames(3)]
     assert.deepEqual(unpack('a', pack(all)), all)
   })
+})
+
+it('a day has the peak of its busiest hour, once it is over', () => {
+  const day = Date.UTC(2026, 9, 25)
+  const hours = Array.from({ length: 60 }, (_, n) => ({ from: day + n * 3_600_000, requests: 3_600 * (n % 24) }))
+  const peaks = dayPeaks(hours, day + 1, day + 60 * 3_600_000)
+  assert.deepEqual(peaks, [{ day: '2026-10-26', peak: 23 }], 'the first day began before, the last is not over')
 })
 
 describe('what is read', () => {

@@ -341,6 +341,9 @@ it('a running app records its requests, and stops as ever where the table is mis
   assert.match(output.at(-1)!, /:[\w-]{4} +both +\d\S* m?s +\d+\.\d % +\d+\.\d %( +\d+ MiB){2}$/)
   for (const line of output) assert.ok(line.length <= 80, line)
   assert.equal(await main(['record', '--since', '1x'], env, process.cwd(), out), 1)
+  output.length = 0
+  assert.equal(await main(['record', 'peaks'], env, process.cwd(), out), 0)
+  assert.deepEqual(output, ['No whole day was recorded yet.'])
 
   const client = await connectOnce(connection)
   assert.equal(await run(() => client.query('drop table rung.frame')), 404)
