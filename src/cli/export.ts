@@ -18,6 +18,7 @@ import { closingMs } from '../runtime/boot.ts'
 import { loadApp, requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { backupDirOf, dataDirOf } from '../topology/bindings.ts'
+import { privatePlaces } from '../topology/read-settings.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { rungAndApp, settingsOf } from './input-settings.ts'
 
@@ -125,8 +126,9 @@ async function containerTexts(
     ...{ name, file, folder: path.relative(cwd, folder) || '.', parts: partsIn(exported, target) },
     proof: path.relative(cwd, path.join(path.dirname(requireApp(file, cwd)), proofFile)),
   }
+  const hidden = privatePlaces(exported.settings).map((place) => path.relative(cwd, path.resolve(cwd, place)))
   return [
-    ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd) })),
+    ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd), hidden })),
     ...inFolder(folder, containers[target](exported)),
     ...(workflow ? inFolder(cwd, workflowFiles(target, facts)) : []),
   ]

@@ -15,8 +15,14 @@ const data = '/data'
  * - The embedded Postgres (60 MB) is left out. `--omit=optional` would also leave out what other packages need.
  * - The health check asks whether the process answers, not whether its database does: a restart would not help that.
  * @param packed the packed file that `package.json` names for Rung, if it is in the app's folder: `vendor/rung-0.1.0.tgz`
+ * @param hidden paths of keys, data and backups, from the app's folder: those outside need no line
  */
-export function imageFiles({ file, packed }: { file: string | undefined; packed: string | undefined }): Files {
+export function imageFiles(image: {
+  file: string | undefined
+  packed: string | undefined
+  hidden: readonly string[]
+}): Files {
+  const { file, packed, hidden } = image
   const health = `fetch('http://127.0.0.1:' + process.env.PORT + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`
   return {
     Dockerfile: `\
@@ -46,9 +52,16 @@ node_modules
 .staging*
 .git
 **/.env*
+**/.npmrc
+**/*.key
+**/*.pem
 **/secret.env
 **/*.test.ts
 history.jsonl
+${[...new Set(hidden.filter(isInside))].map((one) => `/${one.replace(/[\\*?[]/g, '\\$&')}\n`).join('')}\
 `,
   }
 }
+
+/** A line break would make two lines of it. */
+const isInside = (relative: string) => !/^(\.\.)?(\/|$)|[\r\n]/.test(relative)

@@ -47,6 +47,9 @@ async function readPem(file: string): Promise<string> {
 export function certificateOf(files: CertificateFiles, cert: string, key: string, now: number): Certificate {
   const chain = cert.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g)?.map(parseCertificate)
   if (!chain) throw invalid(`${files.cert} contains no certificate. Name the full chain, as PEM`)
+  const whole = cert.match(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g)!
+  if (cert.match(/-----BEGIN/g)!.length !== whole.length)
+    throw invalid(`In ${files.cert} a certificate is cut off. Name the full chain, as PEM`)
   const parsed = parseKey(files.key, key)
   const [own] = chain
   if (!own!.checkPrivateKey(parsed)) {

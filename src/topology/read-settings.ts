@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { RungError } from '../kernel/errors.ts'
 import { nearestOf } from '../kernel/typos.ts'
 import { rungs } from './catalog.ts'
 import { noCdn, type Setting, type SettingName, settings, type Table, type Values, type ValuesOf } from './settings.ts'
@@ -20,6 +20,8 @@ export interface Given {
   value: unknown
   from: 'file' | 'environment' | 'option'
   called: string
+  /** The file that contains it, as `RUNG_SECRET_FILE` names it. */
+  file?: string
 }
 
 export interface Settings<V = Values> {
@@ -100,7 +102,10 @@ export function readGiven(table: Table, { file, env, options = {} }: Sources): R
   const given = new Map(file === undefined ? [] : fromFile(file, rows))
   for (const [path, row] of rows) {
     const fromEnvironment = textIn(env, row)
-    if (fromEnvironment) given.set(path, parsed(row, fromEnvironment.text, 'environment', fromEnvironment.called))
+    if (fromEnvironment) {
+      const { text, called, ...file } = fromEnvironment
+      given.set(path, { ...parsed(row, text, 'environment', called), ...file })
+    }
     const option = row.option === undefined ? undefined : options[row.option]
     if (typeof option === 'string') given.set(path, parsed(row, option, 'option', `--${row.option}`))
   }
@@ -108,7 +113,7 @@ export function readGiven(table: Table, { file, env, options = {} }: Sources): R
 }
 
 /** The text of `RUNG_SECRET`, or of the file that `RUNG_SECRET_FILE` names. */
-function textIn(env: Sources['env'], row: Setting): { text: string; called: string } | undefined {
+function textIn(env: Sources['env'], row: Setting): { text: string; called: string; file?: string } | undefined {
   const [named, called] = variablesOf(row).filter((name) => env[name] !== undefined && env[name] !== '')
   if (named === undefined) return undefined
   if (called !== undefined) throw invalid(`${named} and ${called} are both set. Unset one of them.`)
@@ -118,10 +123,12 @@ function textIn(env: Sources['env'], row: Setting): { text: string; called: stri
   try {
     text = readFileSync(file, 'utf8').trim()
   } catch (cause) {
-    throw new RungError('CONFIG_INVALID', `${named} names a file that cannot be read: ${messageOf(cause)}.`, { cause })
+    // The value is not repeated: it may be the secret itself.
+    const { code } = cause as NodeJS.ErrnoException
+    throw invalid(`${named} names a file that cannot be read: ${code}. A secret itself belongs in ${row.variable}.`)
   }
   if (text === '') throw invalid(`${named} names ${file}, which is empty. Write the secret into it.`)
-  return { text, called: named }
+  return { text, called: named, file }
 }
 
 export function fill<T extends Table>(
@@ -149,6 +156,14 @@ export function environmentOf(given: Settings['given'], wanted: (path: string) =
     if (row && wanted(path)) env[row.variable] = row.type.format(value as never)
   }
   return env
+}
+
+/** Returns the files and folders that no image may contain, as given settings name them. */
+export function privatePlaces({ given }: Settings): string[] {
+  return [...given].flatMap(([path, { value, file }]) => {
+    if (file !== undefined) return [file]
+    return allSettings.get(path)!.type.isPrivate ? [value as string] : []
+  })
 }
 
 /** Returns an environment without the variables of settings, for a child process to inherit. */
@@ -234,7 +249,7 @@ function checked(
   throw invalid(
     secret
       ? `${called} must ${type.must} (its value is not shown here).`
-      : `${called} is ${JSON.stringify(written)}; it must ${type.must}.`,
+      : `${called} is ${JSON.stringify(written).replace(/\/\/.*@/, '//…@')}; it must ${type.must}.`,
   )
 }
 

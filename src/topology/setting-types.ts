@@ -12,6 +12,8 @@ export interface SettingType<T> {
   must: string
   /** Stands for the value in `--help`. */
   placeholder: string
+  /** Whether it names a file or a folder that no image may contain: keys, data, backups. */
+  isPrivate?: boolean
 }
 
 const isText = (value: unknown): value is string => typeof value === 'string'
@@ -27,6 +29,12 @@ export function text<T extends string = string>(
 
 export function oneOf<const T extends string>(allowed: readonly T[]): SettingType<T> {
   return text((value) => allowed.some((one) => one === value), `be one of ${allowed.join(', ')}`, 'name')
+}
+
+/** A file or a folder. Line breaks would add lines to the units and configurations that name it. */
+export function place(what: 'file' | 'folder', isPrivate = true): SettingType<string> {
+  const accepts = (value: string) => value !== '' && !/\p{Cc}/u.test(value)
+  return { ...text(accepts, `name a ${what}, without line breaks or other control characters`, what), isPrivate }
 }
 
 export const onOrOff = oneOf(['on', 'off'])

@@ -9,6 +9,7 @@ import {
   oneOf,
   onOrOff,
   parseRoots,
+  place,
   type SettingType,
   schedule,
   share,
@@ -113,6 +114,12 @@ export const noConfig = 'none'
 const connections = whole(1, 1000)
 const postgresForm = 'postgres://user:password@host:5432/name'
 const milliseconds = (most: number) => whole(0, most)
+/** Its value is shown, and written into manifests. */
+const spansUrl = text(
+  (value) => value !== '' && !/^(\w+:\/\/)?[^/?#]*@/.test(value),
+  'be a URL without a user and a password, which OTEL_EXPORTER_OTLP_HEADERS may have',
+  'url',
+)
 const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
 
 export const settings = {
@@ -179,12 +186,12 @@ export const settings = {
   },
   /** At the edge, otherwise at the balancer. */
   tls: {
-    cert: setting(text(Boolean, 'name a file', 'file'), {
+    cert: setting(place('file'), {
       env: 'RUNG_TLS_CERT',
       outside: true,
       help: 'The certificate of rung up and the certificates of its issuers, as PEM: clients then connect by https.',
     }),
-    key: setting(text(Boolean, 'name a file', 'file'), {
+    key: setting(place('file'), {
       env: 'RUNG_TLS_KEY',
       outside: true,
       help: 'The key of that certificate, as PEM without a passphrase.',
@@ -199,7 +206,7 @@ export const settings = {
       default: 0,
       help: 'For so many days browsers refuse plain http and wrong certificates (HSTS). It cannot be taken back.',
     }),
-    acmeDir: setting(text(Boolean, 'name a folder', 'folder'), {
+    acmeDir: setting(place('folder'), {
       env: 'RUNG_ACME_DIR',
       outside: true,
       help: 'The folder in which an ACME client puts its challenges: that of certbot --webroot.',
@@ -339,7 +346,7 @@ export const settings = {
     ),
   },
   backup: {
-    dir: setting(text(Boolean, 'name a folder', 'folder'), {
+    dir: setting(place('folder'), {
       env: 'RUNG_BACKUP_DIR',
       outside: true,
       help: 'The folder to which Rung’s own Postgres is archived continuously.',
@@ -427,7 +434,7 @@ export const settings = {
       default: 'production',
       help: 'In development and test, answers show where an error was thrown; test fails on statements across module borders.',
     }),
-    dataDir: setting(text(Boolean, 'name a folder', 'folder'), {
+    dataDir: setting(place('folder'), {
       env: 'RUNG_DATA',
       outside: false,
       option: 'data',
@@ -435,7 +442,7 @@ export const settings = {
       default: '.rung',
       help: 'The data directory.',
     }),
-    config: setting(text(Boolean, `name a file, or be ${noConfig}`, 'file'), {
+    config: setting(place('file', false), {
       env: 'RUNG_CONFIG',
       outside: false,
       file: false,
@@ -485,13 +492,13 @@ export const settings = {
       secret: true,
       help: 'The Postgres server on which tests create their databases; "rung test" sets it.',
     }),
-    testReplica: setting(text(Boolean, 'name a folder', 'folder'), {
+    testReplica: setting(place('folder'), {
       env: 'RUNG_TEST_REPLICA',
       outside: false,
       file: false,
       help: 'The folder of a late replica of that server; "rung test --lag" sets it.',
     }),
-    testNodes: setting(text(Boolean, 'name a folder', 'folder'), {
+    testNodes: setting(place('folder'), {
       env: 'RUNG_TEST_NODES',
       outside: false,
       file: false,
@@ -527,13 +534,13 @@ export const settings = {
   },
   /** The OpenTelemetry SDK reads these variables too. */
   telemetry: {
-    endpoint: setting(text(Boolean, 'be a URL', 'url'), {
+    endpoint: setting(spansUrl, {
       env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
       outside: true,
       file: false,
       help: 'Where spans are sent; needs the OpenTelemetry SDK.',
     }),
-    tracesEndpoint: setting(text(Boolean, 'be a URL', 'url'), {
+    tracesEndpoint: setting(spansUrl, {
       env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
       outside: true,
       file: false,

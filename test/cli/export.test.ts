@@ -25,7 +25,10 @@ async function withApp(rung: string | undefined, body: (dir: string, run: Run) =
     const app = "import { defineApp } from 'rung'\nexport default defineApp({ name: 'notes', modules: [] })\n"
     await writeFile(path.join(dir, 'app.ts'), app)
     const bucket = { RUNG_BACKUP_S3_URL: 's3://key:secret@s3.example/backups', RUNG_BACKUP_KEY: 'k'.repeat(43) }
-    const env = { RUNG_BACKUP_DIR: '/backups', ...bucket, PORT: '4000', RUNG_LAG_MS: '2000' }
+    const places = { RUNG_BACKUP_DIR: '/backups', RUNG_DATA: 'var [1]', RUNG_SECRET_FILE: path.join(dir, 'keys/root') }
+    await mkdir(path.join(dir, 'keys'))
+    await writeFile(places.RUNG_SECRET_FILE, 's'.repeat(48))
+    const env = { ...places, ...bucket, PORT: '4000', RUNG_LAG_MS: '2000' }
     await body(dir, async (...args) => {
       const views: unknown[] = []
       const out = { line() {}, note() {}, json: (value: unknown) => void views.push(value) }
@@ -47,7 +50,9 @@ describe('rung export', () => {
       assert.deepEqual(written, ['Dockerfile', '.dockerignore', ...names.map((name) => `deploy/${name}`)])
       const dockerfile = await readFile(path.join(dir, 'Dockerfile'), 'utf8')
       const ignored = (await readFile(path.join(dir, '.dockerignore'), 'utf8')).split('\n')
-      for (const secret of ['**/secret.env', '**/.env*', '.rung*']) assert.ok(ignored.includes(secret), secret)
+      for (const secret of ['**/secret.env', '**/.env*', '**/.npmrc', '**/*.key', '.rung*', '/keys/root', '/var \\[1]'])
+        assert.ok(ignored.includes(secret), secret)
+      assert.ok(!ignored.some((line) => line.includes('backups')), 'which is outside the folder')
       assert.match(dockerfile, /^COPY vendor\/rung-0\.1\.0\.tgz vendor\/rung-0\.1\.0\.tgz$/m)
       assert.match(await readFile(path.join(dir, 'deploy/compose.yaml'), 'utf8'), /^ {2}build: \.\.$/m)
     }))

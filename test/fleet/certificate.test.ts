@@ -45,6 +45,7 @@ describe('a certificate', () => {
       [{ ...shop, key: other.key }, /other\.example\.key is not the key of the certificate in .*shop\.example\.pem\./],
       [{ ...shop, key: shop.cert }, /contains no key that can be used/],
       [{ ...shop, cert: await put('cut.pem', cert.slice(0, -200)) }, /cut\.pem contains no certificate/],
+      [{ ...shop, cert: await put('half.pem', cert + cert.slice(0, 200)) }, /half\.pem a certificate is cut off/],
       [
         { ...shop, cert: await put('bad.pem', cert.replace(/[A-Za-z0-9+/]{40}/, '!'.repeat(40))) },
         /damaged certificate/,

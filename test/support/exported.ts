@@ -74,7 +74,7 @@ export function goldenFiles(): Map<string, string> {
     ...rungNames.flatMap((rung) => within(`${target}/${rung}`, filesFor(target, rung))),
     ...within(target, { 'ship.yaml': Object.values(workflowFiles(target, pipeline))[0]! }),
   ])
-  const image = imageFiles({ file: undefined, packed: 'vendor/rung-0.1.0.tgz' })
+  const image = imageFiles({ file: undefined, packed: 'vendor/rung-0.1.0.tgz', hidden: [] })
   const units = unitsFor({ env: oneServer }, { backupDir: '/mnt/backups' })
   return new Map(
     [...within('image', image), ...within('systemd', units), ...files]

@@ -50,7 +50,16 @@ describe('a secret', () => {
 
   it('is refused where its file cannot be read, is empty or wrong, and is never shown', () => {
     const cases: [env: Record<string, string>, says: RegExp][] = [
-      [{ RUNG_SECRET_FILE: '/nowhere' }, /^RUNG_SECRET_FILE names a file that cannot be read: ENOENT.*'\/nowhere'/],
+      [{ RUNG_SECRET_FILE: '/nowhere' }, /^RUNG_SECRET_FILE names a file that cannot be read: ENOENT\. A/],
+      [
+        { RUNG_SMTP_URL_FILE: 'smtp://me:hidden@mail' },
+        /^RUNG_SMTP_URL_FILE names a file that cannot be read: ENOENT\. A secret itself belongs in RUNG_SMTP_URL\.$/,
+      ],
+      [
+        { OTEL_EXPORTER_OTLP_ENDPOINT: 'https://me:hidden@otel' },
+        /^OTEL_EXPORTER_OTLP_ENDPOINT is "https:\/\/…@otel"; it must be a URL without a user/,
+      ],
+      [{ RUNG_BACKUP_DIR: '/x\nExecStartPre=/bin/touch /tmp/y' }, /must name a folder, without line breaks/],
       [{ RUNG_SECRET_FILE: file('empty', ' \n') }, /^RUNG_SECRET_FILE names .*empty, which is empty\. Write/],
       [{ RUNG_SECRET_FILE: file('short', 'hidden') }, /^RUNG_SECRET_FILE must have at least 32 char.*not shown here/],
       [{ RUNG_SECRET_FILE: '/a', RUNG_SECRET: 's'.repeat(40) }, /^RUNG_SECRET and RUNG_SECRET_FILE are both set\./],
