@@ -43,7 +43,10 @@ export interface Frame extends Measure {
 type Measure = Measured & {
   readonly from: number
   readonly to: number
-  /** How much of it was measured: less than `to - from` where a frame in between was lost. */
+  /**
+   * For how long it was measured, on the monotonic clock: less than `to - from` where a frame in between was lost or the machine slept, more where
+   * the wall clock was set back.
+   */
   readonly ms: number
 }
 

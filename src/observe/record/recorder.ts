@@ -36,7 +36,7 @@ const waitingMax = 360
 export function createRecorder(parts: RecorderParts): Recorder {
   const { node, database, lease, read, look, trouble, clock = systemClock } = parts
   let before: Snapshot = nothing
-  let from = clock.now()
+  let [from, began] = [clock.now(), clock.ticks()]
   let lookAt = Number.NEGATIVE_INFINITY
   let isHolder = false
   const failing = new Set<unknown>()
@@ -60,15 +60,16 @@ export function createRecorder(parts: RecorderParts): Recorder {
     const isDue = isHolder && clock.now() >= lookAt
     const shared = isDue ? await attempt(look) : undefined
     if (isDue) lookAt = (Math.floor(clock.now() / lookEveryMs) + 1) * lookEveryMs
-    const to = clock.now()
+    const [to, ticks] = [clock.now(), clock.ticks()]
     const now = await read(isHolder)
     if (to <= from) return // the clock was set back: this belongs to the next frame
     const grown = growth(before, now)
-    const content = pack([{ from, to, ms: to - from, ...(shared ? combine([grown, shared]) : grown) }])
+    const ms = Math.round(ticks - began)
+    const content = pack([{ from, to, ms, ...(shared ? combine([grown, shared]) : grown) }])
     waiting.push({ node, from, to, content })
     if (waiting.length > waitingMax) waiting.shift()
     before = now
-    from = to
+    ;[from, began] = [to, ticks]
   }
 
   async function write(): Promise<void> {

@@ -172,7 +172,7 @@ describe('what was recorded', () => {
 describe('a recorder', () => {
   /** A process with a clock that the test moves. */
   function processOf(database: Database, node: string) {
-    const clock = { time: begin, now: () => clock.time, ticks: () => clock.time }
+    const clock = { time: begin, passed: 0, now: () => clock.time, ticks: () => clock.passed }
     const counts = { n: 0 }
     const troubles: unknown[] = []
     const recorder = createRecorder({
@@ -186,6 +186,7 @@ describe('a recorder', () => {
     })
     const pass = (ms = minuteMs) => {
       clock.time += ms
+      clock.passed += minuteMs
       counts.n += 1
       return recorder.record()
     }
@@ -210,6 +211,7 @@ describe('a recorder', () => {
 
     a.counts.n += 5
     a.clock.time += 10_000
+    a.clock.passed += 10_000
     await a.recorder.end()
     await b.pass()
     const later = (await readAll(database)).filter(({ from }) => from >= begin + 12 * minuteMs)
@@ -233,10 +235,10 @@ describe('a recorder', () => {
     await a.pass(minuteMs)
     const frames = await readAll(database)
     assert.deepEqual(
-      frames.map(({ from, to, counters }) => [from - begin, to - begin, counters.n!['{}']]),
+      frames.map(({ from, to, ms, counters }) => [from - begin, to - begin, ms, counters.n!['{}']]),
       [
-        [0, minuteMs, 1],
-        [minuteMs, 2 * minuteMs - 5_000, 2],
+        [0, minuteMs, minuteMs, 1],
+        [minuteMs, 2 * minuteMs - 5_000, 2 * minuteMs, 2],
       ],
     )
     await client.end()
