@@ -17,7 +17,7 @@ import {
   redisFile,
 } from './engine-files.ts'
 import { appPort, commonSettings, namedProxies, secretNames } from './environment.ts'
-import { type Exported, type Files, flow, ignoring, inFolder, lines, marked, scalar } from './files.ts'
+import { type Exported, type Files, flow, ignoring, inFolder, lines, literal, marked, scalar } from './files.ts'
 
 /** nginx and HAProxy find what is behind them at fixed addresses, which names would not be: Lua does not resolve them. */
 const network = { subnet: '10.213.0.0/24', others: '10.213.0.128/25', balancer: '10.213.0.10' } as const
@@ -90,7 +90,7 @@ ${marked()}
 
 x-app: &app
   image: \${IMAGE:-${exported.app.name}}:\${TAG:-latest}
-  build: ${scalar(exported.context)}
+  build: ${scalar(literal(exported.context))}
   restart: unless-stopped
   stop_grace_period: ${seconds(exported.app.stopMs + (isDrained ? drainMs : 0))}
   ${lines(2, 'volumes: [data:/data]', topology.nodes.cpu !== undefined && `cpus: ${topology.nodes.cpu}`)}
@@ -134,7 +134,7 @@ volumes:
     const databaseAt = (host: string) => `postgres://${appRole}:${password}@${host}:5432/${appDatabase}`
     const several = processes.both + processes.web + processes.worker > 1
     const common = Object.entries(commonSettings(exported.settings, [network.subnet])).map(
-      ([name, value]) => `${name}: ${scalar(value.replaceAll('$', '$$$$'))}`,
+      ([name, value]) => `${name}: ${scalar(literal(value))}`,
     )
     return [
       ...common,
@@ -184,6 +184,7 @@ volumes:
   edge: # the page cache, and the address for clients
     image: ${nginxPackages.dockerImage}
     command: ${flow(edgeCommand)}
+    user: "1000:1000" # nginx needs no root: its files are in /tmp
     restart: unless-stopped
     stop_signal: SIGQUIT # finishes requests in progress
     stop_grace_period: ${seconds(exported.app.requestTimeoutMs + 5_000)}
@@ -309,7 +310,7 @@ ${lines(
   }
 
   function appFile(): string[] {
-    return exported.app.file === undefined ? [] : [exported.app.file]
+    return exported.app.file === undefined ? [] : [literal(exported.app.file)]
   }
 }
 

@@ -52,6 +52,11 @@ export function lines(width: number, ...texts: readonly (string | false | undefi
     .join(`\n${' '.repeat(width)}`)
 }
 
+/** A text in which none of Compose, Kubernetes and systemd puts a variable. */
+export function literal(text: string): string {
+  return text.replaceAll('$', '$$$$')
+}
+
 /** A text of YAML, quoted only if it could be taken for something else. */
 export function scalar(value: string | number): string {
   const text = String(value)

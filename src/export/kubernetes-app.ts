@@ -5,7 +5,7 @@ import { webPolicy } from '../fleet/autoscaler.ts'
 import type { Role, Topology } from '../topology/topology.ts'
 import { edgeCommand, edgePorts } from './engine-files.ts'
 import { appPort } from './environment.ts'
-import { type Exported, flow, lines, marked } from './files.ts'
+import { type Exported, flow, lines, literal, marked } from './files.ts'
 
 /** What the manifests decide from. */
 export interface Plan extends Exported {
@@ -91,7 +91,7 @@ spec:
           image: app
           ${lines(
             10,
-            plan.app.file !== undefined && `args: ${flow(['start', plan.app.file])}`,
+            plan.app.file !== undefined && `args: ${flow(['start', literal(plan.app.file)])}`,
             'envFrom: [{ configMapRef: { name: app } }, { secretRef: { name: app } }]',
             environment(
               port !== appPort && `- { name: PORT, value: "${port}" }`,
@@ -192,7 +192,7 @@ spec:
       containers:
         - name: migrate
           image: app
-          args: ${flow(['migrate', ...(plan.app.file === undefined ? [] : [plan.app.file])])}
+          args: ${flow(['migrate', ...(plan.app.file === undefined ? [] : [literal(plan.app.file)])])}
           ${lines(
             10,
             // The settings are a ConfigMap with a name of its own in each version, which is not there yet.

@@ -1,6 +1,6 @@
 import { wavesOf } from '../fleet/deployment.ts'
 import { allSettings, pathsOf } from '../topology/read-settings.ts'
-import { type Exported, type Files, marked } from './files.ts'
+import { type Exported, type Files, literal, marked } from './files.ts'
 
 /** The machine on which the units will be installed: that of the export, or one with the same paths. */
 export interface Machine {
@@ -32,7 +32,7 @@ export function systemdFiles(exported: Exported & { readonly machine: Machine })
   const writable = [dataDir, ...(backupDir === undefined ? [] : [backupDir])]
   const atHome = [machine.cwd, ...writable].some((folder) => /^\/(home|root|run\/user)(\/|$)/.test(folder))
   const command = (...words: readonly string[]) =>
-    [...machine.program, ...words].map((word) => quoted(word.replaceAll('$', '$$$$'))).join(' ')
+    [...machine.program, ...words].map((word) => quoted(literal(word))).join(' ')
   const sandbox = `\
 User=${name}
 Group=${name}

@@ -1,3 +1,4 @@
+import { RungError } from '../kernel/errors.ts'
 import { type Files, lines, marked } from './files.ts'
 import { nodeVersion } from './image.ts'
 
@@ -23,8 +24,14 @@ const watchSeconds = 120
 /**
  * Returns a workflow of GitHub Actions that ships every commit of the main branch. Pure. It uses the actions of GitHub itself and programs
  * that its runners have.
+ * @throws CONFIG_INVALID for a path that its shell would take for something else
  */
 export function workflowFiles(target: 'compose' | 'kubernetes', pipeline: Pipeline): Files {
+  for (const named of [pipeline.file ?? '.', pipeline.proof, pipeline.folder]) {
+    if (/^[\w.@+/][\w.@+/-]*$/.test(named)) continue
+    const message = `The shell of a pipeline cannot name ${JSON.stringify(named)}. Rename it, to letters, digits and . _ - + @ only.`
+    throw new RungError('CONFIG_INVALID', message)
+  }
   const app = pipeline.file === undefined ? '' : ` ${pipeline.file}`
   const rollOut = target === 'compose' ? composeRollOut(pipeline) : kubernetesRollOut(pipeline)
   return {

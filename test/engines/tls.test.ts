@@ -126,6 +126,8 @@ for (const [name, { skip, start }] of Object.entries(entries)) {
       for (const [method, target] of [
         ['GET', '/a/b?c=%20d'],
         ['POST', '/'],
+        ['GET', '//.well-known/acme-challenge/abc'],
+        ['GET', '/w/..%2f.well-known/acme-challenge/abc'],
       ] as const) {
         const { status, headers } = await ask(plain + target, { method })
         assert.deepEqual([status, headers.location], [308, `https://127.0.0.1:${port}${target}`])

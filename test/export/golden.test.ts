@@ -101,6 +101,12 @@ describe('what rung export writes', () => {
     }
   })
 
+  it('names the file of the app so that no platform replaces a part of it', () => {
+    const of = (target: Target) => Object.values(filesFor(target, '1k', {}, { file: '$HOME/$(id).ts' })).join('')
+    assert.equal(of('compose').match(/\[(start|migrate), "\$\$HOME\/\$\$\(id\)\.ts"\]/g)!.length, 2)
+    assert.equal(of('kubernetes').match(/\[(start|migrate), "\$\$HOME\/\$\$\(id\)\.ts"\]/g)!.length, 2)
+  })
+
   it('runs on the Node with which Rung is tested', () => {
     const { devDependencies } = JSON.parse(
       readFileSync(fileURLToPath(new URL('../../package.json', import.meta.url)), 'utf8'),

@@ -35,3 +35,8 @@ for (const target of ['compose', 'kubernetes'] as const) {
     assert.match(jobs['roll-out']!.steps.at(-1)!.if!, /^failure\(\)/)
   })
 }
+
+test('a path that the shell of a pipeline would take for something else is refused', () => {
+  for (const folder of ['$(id)', 'a b', '-x', '; id'])
+    assert.throws(() => workflowFiles('compose', { ...pipeline, folder }), { code: 'CONFIG_INVALID' }, folder)
+})

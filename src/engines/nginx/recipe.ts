@@ -437,8 +437,11 @@ ${http2Directive ? '    http2 on;\n' : ''}\
 
 /** Clients of plain http are led to https, with their method and body. */
 function plainServer({ acme }: Tls, listen: string, port: number): string {
+  const away = `return 308 https://$host${port === 443 ? '' : `:${port}`}$request_uri;`
+  // The app gets the path as it was sent, so it is looked at as such: /a/../.well-known/… may be a page of the app.
   const challenges = `\
     location ^~ ${acmePath} {
+      if ($request_uri !~ "^${acmePath.replaceAll('.', '\\.')}") { ${away} }
       log_by_lua_block { require("${appModule}").ended() }
       proxy_pass http://rung_app;
       proxy_set_header Host $http_host;
@@ -455,7 +458,7 @@ function plainServer({ acme }: Tls, listen: string, port: number): string {
   server {
     listen ${listen} backlog=4096;
 ${acme ? challenges : ''}\
-    location / { return 308 https://$host${port === 443 ? '' : `:${port}`}$request_uri; }
+    location / { ${away} }
   }
 `
 }
