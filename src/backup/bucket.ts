@@ -5,7 +5,7 @@ import { zstdDecompress } from 'node:zlib'
 import { S3Client, S3Failure } from '../engines/s3/client.ts'
 import { listObjects, orAbsent, sha256Of } from '../engines/s3/objects.ts'
 import { probe } from '../engines/s3/probe.ts'
-import { messageOf, RungError } from '../kernel/errors.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { formatLsn } from '../kernel/position.ts'
 import { secret } from '../kernel/random.ts'
 import { parseS3Url } from '../topology/urls.ts'
@@ -14,7 +14,7 @@ import { cipherOf } from './cipher.ts'
 import { DamagedFile, decompressed } from './content.ts'
 import { parseHistory } from './history.ts'
 import { type BucketManifest, historyName, lsnOf, names, timelineName } from './layout.ts'
-import { chainOf, type Piece, parsePiece, pieceName, segmentFolder, segmentsOf } from './pieces.ts'
+import { byClaim, chainOf, isToken, type Piece, parsePiece, pieceName, segmentFolder, segmentsOf } from './pieces.ts'
 import type { Place } from './place.ts'
 
 const unzstd = promisify(zstdDecompress)
@@ -152,17 +152,20 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
     const faults: Fault[] = []
     const bases: BucketManifest[] = []
     const unfinished = new Set<string>()
+    let otherKey: RungError | undefined
     for (const object of objects) {
       const [, id, file] = /^\d+\/base\/([^/]+)\/(.+)$/.exec(object) ?? []
       if (id === undefined) continue
       unfinished.add(id)
       if (file !== 'backup.json') continue
       const manifest = await readManifest(object).catch((error) => {
-        if (!(error instanceof DamagedFile)) throw error
+        if (isRungError(error, 'BACKUP_KEY_WRONG')) otherKey = error
+        else if (!(error instanceof DamagedFile)) throw error
       })
       if (manifest && isManifestOf(manifest, id)) bases.push(manifest)
       else faults.push({ file: object.slice(system.length + 1), what: 'was changed; this base backup cannot be used' })
     }
+    if (otherKey && bases.length === 0) throw otherKey
     const segmentBytes = bases[0]?.segmentBytes ?? 16 * 1024 ** 2
     const histories = await historiesOf(system, objects)
     const byTimeline = Map.groupBy(piecesIn(system, objects), ({ timeline }) => timeline)
@@ -206,9 +209,11 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
       }),
     async *readBehind() {},
     async renewed(segment) {
-      if (!segment.growing) return segment
+      const known = parsePiece(segment.pieces!.at(-1)!)!
+      if (!segment.growing && segment.pieces!.length === 1) return segment
       const found = await list(`${segment.system}/${segmentFolder(segment)}`)
-      const chain = chainOf(piecesIn(segment.system, found.keys()))
+      const chain = chainOf(piecesIn(segment.system, found.keys()).filter(({ before }) => before === known.before))
+      if (!segment.growing && chain.at(-1)?.sha256 !== segment.sha256) return segment // another writer's
       const parts = chain.map(pieceName)
       if (chain.length === 0 || parts.join() === segment.pieces!.join()) return segment
       const { bytes, sha256, at } = chain.at(-1)!
@@ -233,7 +238,7 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
         await Promise.all(
           objects.slice(at, at + atOnce).map((object) =>
             reach(() => orAbsent(() => client.ask({ method: 'DELETE', key: prefix + object }))).catch((error) => {
-              if (statusOf(error) !== 403) throw error
+              if (!refusals.has(statusOf(error)!)) throw error
               allowed = false
             }),
           ),
@@ -244,6 +249,9 @@ export function openBucket({ url, key }: BucketOptions): Bucket {
     close: () => client.close(),
   }
 }
+
+/** What stores answer to the removal of an object that they keep for a time. */
+const refusals = new Set([400, 403, 405, 409])
 
 /** The status of the store's answer, if it was one. */
 function statusOf(error: unknown): number | undefined {
@@ -266,19 +274,35 @@ export function manifestObject(system: string, id: string): string {
 
 const claimsOf = (system: string, timeline: number) => `${system}/wal/${timelineName(timeline)}/claim-`
 
-/** Claims a timeline for this writer. What earlier writers still write does not count any more, and they find out. @returns its token */
+/** Returns the tokens of the claims of a timeline, the latest last. */
+async function tokensOf(bucket: Bucket, system: string, timeline: number): Promise<string[]> {
+  const all = claimsOf(system, timeline)
+  const found = [...(await bucket.list(all)).keys()].map((object) => object.slice(all.length))
+  return found.filter(isToken).sort(byClaim)
+}
+
+/**
+ * Claims a timeline for this writer. What earlier writers still write does not count any more, and they find out.
+ * @returns its token
+ * @throws BACKUP_FAILED if there is no later number
+ */
 export async function claim(bucket: Bucket, system: string, timeline: number, who: object): Promise<string> {
   const all = claimsOf(system, timeline)
-  const earlier = [...(await bucket.list(all)).keys()]
-  const highest = Math.max(0, ...earlier.map((object) => Number(object.slice(all.length).split('-')[0])))
-  const own = `${String(highest + 1).padStart(6, '0')}-${secret(6).toLowerCase().replace(/[-_]/g, '0')}`
+  const earlier = await tokensOf(bucket, system, timeline)
+  const number = 1 + Number(earlier.at(-1)?.split('-')[0] ?? 0)
+  const own = `${String(number).padStart(6, '0')}-${secret(6).toLowerCase().replace(/[-_]/g, '0')}`
+  if (!isToken(own)) {
+    throw new RungError(
+      'BACKUP_FAILED',
+      `${bucket.name} has a claim with the number ${number - 1}, after which there is none. Nothing is lost; name another folder of the bucket in RUNG_BACKUP_S3_URL.`,
+    )
+  }
   await bucket.put(`${all}${own}`, Buffer.from(JSON.stringify(who)))
-  await bucket.remove(earlier)
+  await bucket.remove(earlier.map((token) => `${all}${token}`))
   return own
 }
 
 /** Whether the claim with this token is the latest. */
 export async function holds(bucket: Bucket, system: string, timeline: number, token: string): Promise<boolean> {
-  const all = claimsOf(system, timeline)
-  return [...(await bucket.list(all)).keys()].at(-1) === `${all}${token}`
+  return (await tokensOf(bucket, system, timeline)).at(-1) === token
 }

@@ -299,6 +299,7 @@ export async function isBaseDue(
   const current = timeline?.segments.at(-1)
   if (!newest || newest.segments.at(-1) !== current) return true
   if (systemClock.now() - newest.base.finishedAt <= baseEveryMs) return false
-  const there = await outside?.bucket.catalogue(system).catch(() => undefined)
-  return outside === undefined || (there !== undefined && !wouldReplaceLacking(catalogue, there, timeline, keep))
+  if (outside === undefined || catalogue.bases.length < keep) return true // it replaces none
+  const there = await outside.bucket.catalogue(system).catch(() => undefined)
+  return there !== undefined && !wouldReplaceLacking(catalogue, there, timeline, keep)
 }

@@ -12,7 +12,8 @@ import { type SegmentManifest, segmentIndex, timelineName } from './layout.ts'
  *
  * - `token` is that of the writer's claim (`000003-k3v9`): of two writers, the later one counts. A writer begins each segment at 0, so that pieces
  *   of two writers never mix.
- * - `before` are the first digits of the previous segment's SHA-256: what another writer made of another log does not follow. `0` is unknown.
+ * - `before` are the first digits of the previous segment's SHA-256: what another writer made of another log does not follow. `0` is unknown, and
+ *   follows only what is not there.
  * - `sha256` is that of the segment's bytes 0 to `to`.
  */
 export interface Piece extends SegmentManifest {
@@ -38,7 +39,14 @@ export function segmentFolder({ timeline, name }: { timeline: number; name: stri
 }
 
 const form =
-  /^wal\/([0-9A-F]{8})\/([0-9A-F]{24})\/(\d{6}-[0-9a-z]+)-(\d+)-(\d+)-(\d+)-(\d+)-([cb])-([0-9a-f]+)-([0-9a-f]{64})$/
+  /^wal\/([0-9A-F]{8})\/([0-9A-F]{24})\/(\d{6,12}-[0-9a-z]+)-(\d+)-(\d+)-(\d+)-(\d+)-([cb])-([0-9a-f]+)-([0-9a-f]{64})$/
+
+export const isToken = (text: string) => /^\d{6,12}-[0-9a-z]+$/.test(text)
+
+/** By the number of the claim: a seventh digit is no reason to be earlier. */
+export function byClaim(a: string, b: string): number {
+  return Number.parseInt(a, 10) - Number.parseInt(b, 10) || (a < b ? -1 : 1)
+}
 
 export function parsePiece(text: string): Piece | undefined {
   const match = form.exec(text)
@@ -86,9 +94,9 @@ export function segmentsOf(system: string, pieces: readonly Piece[], segmentByte
  */
 export function chainOf(pieces: readonly Piece[], previous?: string): Piece[] {
   const follows = ({ before }: Piece) =>
-    previous === undefined || before === unknownBefore || previous.startsWith(before)
+    previous === undefined || (before !== unknownBefore && previous.startsWith(before))
   const byWriter = Map.groupBy(pieces.filter(follows), ({ token }) => token)
-  for (const token of [...byWriter.keys()].sort().reverse()) {
+  for (const token of [...byWriter.keys()].sort(byClaim).reverse()) {
     const chain: Piece[] = []
     for (let end = 0; ; ) {
       const next = byWriter

@@ -25,7 +25,9 @@ export interface Place {
   reserve(system: string, name: string, text: string): Promise<boolean>
 }
 
-/** Reads the backups of every database in a place. */
-export async function cataloguesOf(place: Place): Promise<Catalogue[]> {
-  return Promise.all((await place.systems()).map((system) => place.catalogue(system)))
+/** Reads the backups of every database in a place, or of one: what is wrong with another is no hindrance then. */
+export async function cataloguesOf(place: Place, only?: string): Promise<Catalogue[]> {
+  const systems = await place.systems()
+  const read = only !== undefined && systems.includes(only) ? [only] : systems
+  return Promise.all(read.map((system) => place.catalogue(system)))
 }

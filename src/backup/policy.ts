@@ -96,16 +96,23 @@ export function neededUntil(segments: readonly Segment[], time: number | 'latest
   return past === -1 ? [...segments] : segments.slice(0, past + 1)
 }
 
-/** Returns all but the newest `keep` base backups, and the log that none of those needs. */
-export function expendable(
-  { bases, timelines }: Catalogue,
-  keep: number,
-): { bases: BaseManifest[]; segments: Segment[] } {
-  const kept = bases.slice(-keep)
-  const segments = timelines
+/**
+ * Returns the base backups before the newest `keep` that can be restored, and the log that no other one needs. Copies of the database that went on
+ * beside each other each keep their own, as long as they are archived.
+ */
+export function expendable(catalogue: Catalogue, keep: number): { bases: BaseManifest[]; segments: Segment[] } {
+  const current = currentTimeline(catalogue)
+  const newest = (timeline: Timeline) => windows(catalogue, timeline).slice(-keep)
+  const oldest = current && newest(current)[0]?.base
+  if (!oldest) return { bases: [], segments: [] }
+  const living = rivals(catalogue, current).filter((one) => lastAt(one) >= oldest.finishedAt)
+  const ofOthers = new Set(living.flatMap(newest).map(({ base }) => base))
+  const bases = catalogue.bases.filter((base) => base.id < oldest.id && !ofOthers.has(base))
+  const kept = catalogue.bases.filter((base) => !bases.includes(base))
+  const segments = catalogue.timelines
     .flatMap((timeline) => timeline.segments)
-    .filter((segment) => kept.length > 0 && !segment.growing && !isNeeded(kept, segment))
-  return { bases: bases.slice(0, -keep), segments }
+    .filter((segment) => !segment.growing && !isNeeded(kept, segment))
+  return { bases, segments }
 }
 
 function isNeeded(bases: readonly BaseManifest[], { timeline, index }: Segment): boolean {

@@ -6,6 +6,7 @@ import type { PostgresBinaries } from '../engines/postgres/binaries.ts'
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
 import { serverArgs, settings, socketDirFor, socketPort, superuser } from '../engines/postgres/recipe.ts'
 import { identityOf, type Launcher } from '../engines/process/launcher.ts'
+import { startWatchdog } from '../engines/process/watchdog.ts'
 import { sleep } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 
@@ -50,14 +51,19 @@ export async function recover<T>(
     recovery_end_command: '',
     archive_cleanup_command: '',
     event_triggers: 'off',
+    external_pid_file: '',
+    logging_collector: 'off',
+    ssl: 'off',
     hot_standby: 'off', // so that its settings need not match those of the original server
     log_startup_progress_interval: '1s',
   }
   const memoryBytes = Math.min(totalmem(), 1024 ** 3)
   const args = serverArgs(data, settings({ memoryBytes, socketDir, connectionsMax: 20 }))
   for (const [name, value] of Object.entries(recovery)) args.push('-c', `${name}=${value}`)
+  const watchdog = startWatchdog({ signal: 'INT', lastSignal: 'QUIT', group: false, patienceMs: 20_000 })
   const [command, ...rest] = [...launcher.prefix, binaries.postgres, ...args]
   const child = spawn(command!, rest, { ...identityOf(launcher), stdio: ['ignore', 'ignore', 'pipe'] })
+  if (child.pid !== undefined) watchdog.watch(child.pid)
   let output = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     output = (output + text).slice(-20_000)
@@ -89,6 +95,7 @@ export async function recover<T>(
   } finally {
     if (!ended) child.kill('SIGINT')
     await exit
+    watchdog.end()
   }
 }
 

@@ -52,8 +52,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const { base } = window
     await makeFolder(data, launcher)
     await unpack(place, base, data, launcher, (done, total) => options.onProgress?.('copy', done, total))
-    // What was set in the original could lead outside or run commands, here and in whatever is started later.
-    if (options.isolated) await writeFile(path.join(data, 'postgresql.auto.conf'), 'archive_mode = off\n')
+    if (options.isolated) await isolateSettings(data)
     const needed = neededUntil(window.segments, options.target.kind === 'time' ? options.target.at : 'latest')
     for (const [done, segment] of needed.entries()) {
       options.onProgress?.('log', done + 1, needed.length)
@@ -85,6 +84,15 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       { cause: error },
     )
   }
+}
+
+/** What was set in the original could lead outside or run commands, here and in whatever is started later. What dates and texts mean stays. */
+async function isolateSettings(data: string): Promise<void> {
+  await writeFile(path.join(data, 'postgresql.auto.conf'), 'archive_mode = off\n')
+  const file = path.join(data, 'postgresql.conf')
+  const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n')
+  const kept = lines.filter((line) => /^(timezone|datestyle|lc_\w+|default_text_search_config) *=/.test(line))
+  await writeFile(file, `${kept.join('\n')}\n`)
 }
 
 async function makeEmpty(into: string): Promise<void> {

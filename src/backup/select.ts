@@ -22,7 +22,7 @@ export interface Selection {
  * @throws BACKUP_NOT_FOUND, BACKUP_OUT_OF_RANGE; CONFIG_INVALID where several databases could be meant
  */
 export async function selectBackup(selection: Selection): Promise<{ catalogue: Catalogue; window: Window }> {
-  const catalogue = catalogueFor(await cataloguesOf(selection.place), selection)
+  const catalogue = catalogueFor(await cataloguesOf(selection.place, selection.system), selection)
   const timeline = timelineFor(catalogue, selection)
   const all = windows(catalogue, timeline)
   const window = choose(all, selection.time)

@@ -95,7 +95,7 @@ export async function readRange(file: string, start: number, end: number): Promi
 export async function retire(bucket: Bucket, system: string, keep: number): Promise<boolean> {
   const catalogue = await bucket.catalogue(system)
   const { bases, segments } = expendable(catalogue, keep)
-  const oldest = catalogue.bases.at(-keep) ?? catalogue.bases[0]
+  const [oldest] = catalogue.bases.filter((base) => !bases.includes(base))
   if (!oldest) return true
   const objects = [...(await bucket.list(`${system}/base/`)).keys()]
   const byId = Map.groupBy(objects, (object) => object.split('/')[2]!)

@@ -36,6 +36,11 @@ const idleEveryMs = 60_000
 const replacedKeptMs = 60_000
 const mergeEveryMs = 1_000
 
+export interface Claim {
+  readonly timeline: number
+  readonly token: string
+}
+
 /** The log of one timeline on its way to the bucket. */
 export class LogUpload {
   readonly system: string
@@ -80,15 +85,20 @@ export class LogUpload {
   /**
    * @param pending complete segments that the bucket lacks, oldest first
    * @param split those that it has in pieces
+   * @param earlier the claim of an earlier round, which is good as long as it is the latest
+   * @returns the claim
    */
-  async begin(pending: Segment[], split: Segment[]): Promise<void> {
+  async begin(pending: Segment[], split: Segment[], earlier: Claim | undefined): Promise<Claim> {
     this.#toMerge = split.map((segment) => ({ segment, pieces: segment.pieces! }))
     const who = { host: hostname(), pid: process.pid, at: systemClock.now() }
-    this.#token = await claim(this.#bucket, this.system, this.#timeline, who)
+    const mayGoOn =
+      earlier?.timeline === this.#timeline && (await holds(this.#bucket, this.system, this.#timeline, earlier.token))
+    this.#token = mayGoOn ? earlier.token : await claim(this.#bucket, this.system, this.#timeline, who)
     this.#pending = pending
     if (this.state.lsn === 0n) this.state.lsn = lsnOf(pending[0]?.index ?? this.#next, 0, this.#segmentBytes)
     const pieces = await this.#bucket.pieces(this.system)
     this.#forget(replaced(this.system, pieces, this.#segmentBytes).map(pieceName), '')
+    return { timeline: this.#timeline, token: this.#token }
   }
 
   /** Whether complete segments wait. */

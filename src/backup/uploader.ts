@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, sleep, systemClock } from '../kernel/clock.ts'
-import { isRungError, RungError } from '../kernel/errors.ts'
+import { isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { type Lsn, parseLsn } from '../kernel/position.ts'
 import { backoffMs } from '../kernel/random.ts'
 import type { ArchiveState } from './archiver.ts'
@@ -14,7 +14,7 @@ import { basesFolder, lsnOf, names, type PositionFile, systemFolder, timelineFol
 import { lacking } from './policy.ts'
 import { unseal } from './sealed.ts'
 import { retire, uploadBase } from './upload-base.ts'
-import { LogUpload } from './upload-log.ts'
+import { type Claim, LogUpload } from './upload-log.ts'
 
 /**
  * The second stage of the backups: copies what the archiver has made safe in the folder to a bucket. The folder says what there is, a listing of the
@@ -79,6 +79,8 @@ export function startUploader(options: UploaderOptions): Uploader {
   let basesWanted = Promise.withResolvers<void>()
   let basesDone = ''
   let lost: unknown
+  let baseLost: unknown
+  let claimed: Claim | undefined
   let toldBehindAt = Number.NEGATIVE_INFINITY
   let currentSince = systemClock.now()
 
@@ -124,7 +126,7 @@ export function startUploader(options: UploaderOptions): Uploader {
     const split = theirs.filter(({ name, bytes, pieces }) => {
       return complete.has(name) && bytes === segmentBytes && pieces!.length > 1
     })
-    await log.begin(lacking(here, there, timeline).segments, split)
+    claimed = await log.begin(lacking(here, there, timeline).segments, split, claimed)
     const work = [follow(log, own, onCurrent), basesOf(log, timeline, own), log.merge(own), guard(log, own)]
     try {
       await Promise.race(work)
@@ -142,8 +144,9 @@ export function startUploader(options: UploaderOptions): Uploader {
       const { lsn, at, archivedLsn } = log.state
       Object.assign(state, { lsn, at, behindBytes: bytesTo(archivedLsn, lsn) + log.baseBytesLeft })
       if (lsn >= archivedLsn) {
-        if (lost !== undefined) options.onEvent?.({ kind: 'caught-up' })
+        const isBack = lost !== undefined && baseLost === undefined
         onCurrent()
+        if (isBack) options.onEvent?.({ kind: 'caught-up' })
         currentSince = systemClock.now()
         if (finishing && !sent) return
       }
@@ -173,21 +176,34 @@ export function startUploader(options: UploaderOptions): Uploader {
     const folder = basesFolder(systemFolder(backupDir, log.system))
     const ended = aborted(signal)
     ended.catch(() => {})
+    const copyBases = async (ids: string) => {
+      for (let base = await nextBase(); base; base = await nextBase()) {
+        await uploadBase({ bucket, folder, base, log, signal })
+      }
+      if (!(await retire(bucket, log.system, options.keep))) options.onEvent?.({ kind: 'refused' })
+      basesDone = ids
+    }
     const nextBase = async () => {
       const there = await bucket.catalogue(log.system)
       return lacking(await readCatalogue(backupDir, log.system), there, timeline).bases[0]
     }
-    for (;;) {
+    for (let attempt = 0; ; attempt += 1) {
       basesWanted = Promise.withResolvers()
       const ids = await idsIn(folder)
-      if (ids !== basesDone) {
-        for (let base = await nextBase(); base; base = await nextBase()) {
-          await uploadBase({ bucket, folder, base, log, signal })
-        }
-        if (!(await retire(bucket, log.system, options.keep))) options.onEvent?.({ kind: 'refused' })
-        basesDone = ids
+      try {
+        if (ids !== basesDone) await copyBases(ids)
+        if (baseLost !== undefined && lost === undefined) options.onEvent?.({ kind: 'caught-up' })
+        baseLost = undefined
+        attempt = 0
+        await Promise.race([basesWanted.promise, ended])
+      } catch (error) {
+        // The log goes on meanwhile.
+        if (signal.aborted || isRungError(error, 'BACKUP_FOREIGN')) throw error
+        if (baseLost === undefined || messageOf(error) !== messageOf(baseLost))
+          options.onEvent?.({ kind: 'lost', error })
+        baseLost = error
+        await Promise.race([basesWanted.promise, sleep(100 + backoffMs(attempt, 200, 30_000), signal)])
       }
-      await Promise.race([basesWanted.promise, ended])
     }
   }
 
@@ -269,6 +285,7 @@ export function startUploader(options: UploaderOptions): Uploader {
       basesWanted.resolve()
       while (state.lsn < lsn || basesDone !== ids) {
         if (lost !== undefined) throw lost
+        if (baseLost !== undefined) throw baseLost
         await sleep(lookEveryMs)
       }
     },

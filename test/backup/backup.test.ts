@@ -142,6 +142,31 @@ describe('what may go', () => {
     )
     assert.deepEqual(expendable(catalogue([], timeline(1, [1, 2])), 1), { bases: [], segments: [] })
   })
+
+  it('are kept for each of two copies that go on beside each other, and until the newest can be restored', () => {
+    // A restore went on as timeline 2 from segment 4 on, and the original beside it.
+    const original = timeline(1, [2, 3, 4, 5, 6, 7, 8, 9])
+    const restored = timeline(2, [4, 5, 6, 7, 8], [{ timeline: 1, end: BigInt(4 * segmentBytes + 500) }])
+    for (const { segments } of [original, restored]) for (const one of segments) one.at *= 60_000
+    for (const one of [original, restored].flatMap(({ segments }) => segments)) one.openedAt *= 60_000
+    const minutes = (index: number) => index * 10 * 60_000 + 5
+    const bases = [
+      base(2, minutes(2)),
+      { ...base(5, minutes(5), 2), id: 'base-5b' },
+      base(6, minutes(6)),
+      base(8, minutes(8)),
+    ]
+    const all = catalogue(bases, original, restored)
+    assert.deepEqual(
+      expendable(all, 1).bases.map(({ id }) => id),
+      ['base-2', 'base-6'],
+    )
+    const ahead = { ...base(12, minutes(12)), id: 'base-9' }
+    assert.deepEqual(
+      expendable(catalogue([...bases, ahead], original), 1).bases.map(({ id }) => id),
+      ['base-2', 'base-5b', 'base-6'],
+    )
+  })
 })
 
 describe('continuity', () => {

@@ -300,6 +300,76 @@ describe('what copies backups to a bucket', { skip: noS3 }, () => {
       await copy.end()
     }))
 
+  it('goes on after any number of a claim, and says when there is none left', () =>
+    withArchive(async ({ archive, bucket, upload, settled, events }) => {
+      await archive.base(1000)
+      await bucket.put(`${system}/wal/00000001/claim-x-1`, Buffer.from('no claim'))
+      for (const number of ['000009', '999999']) {
+        await bucket.put(`${system}/wal/00000001/claim-${number}-aaaaaa`, Buffer.from('{}'))
+        await archive.write(0.4 * segmentBytes)
+        const uploader = upload()
+        await settled(uploader)
+        await uploader.stop()
+        assert.deepEqual(await contentOf(bucket), await contentOf(await here(archive)))
+      }
+      await bucket.put(`${system}/wal/00000001/claim-999999999999-aaaaaa`, Buffer.from('{}'))
+      const last = upload()
+      await until(() => events.length > 0, 'it says so')
+      assert.match(String(events[0]!.kind === 'lost' && events[0]!.error), /a claim with the number 999999999999/)
+      await last.stop()
+    }))
+
+  it('copies the log also while a base backup cannot be copied, under one claim', () =>
+    withArchive(async ({ archive, bucket, upload, settled, events }) => {
+      await archive.base(1000)
+      const first = upload()
+      await settled(first)
+      await first.stop()
+      await archive.base(1000)
+      const [, broken] = (await readCatalogue(archive.dir, system)).bases
+      const file = path.join(basesFolder(systemFolder(archive.dir, system)), broken!.id, 'base.tar')
+      const content = await readFile(file)
+      await rm(file)
+      const uploader = upload()
+      await assert.rejects(uploader.reached(archive.lsn))
+      for (let round = 0; round < 3; round += 1) {
+        await archive.write(10_000)
+        await until(() => uploader.state().lsn >= archive.lsn, 'the log is copied')
+      }
+      assert.equal(events.filter(({ kind }) => kind !== 'lost').length, 0)
+      const claims = [...(await bucket.list(`${system}/wal/00000001/claim-`)).keys()]
+      assert.deepEqual(
+        claims.map((name) => /claim-(\d+)-/.exec(name)![1]),
+        ['000002'],
+      )
+      await writeFile(file, content)
+      await settled(uploader)
+      assert.equal(events.at(-1)!.kind, 'caught-up')
+      assert.equal((await bucket.catalogue(system)).bases.length, 2)
+    }))
+
+  it('is read also when pieces were put together since they were listed', () =>
+    withArchive(async ({ archive, bucket, upload, settled }) => {
+      await archive.base(1000)
+      const uploader = upload()
+      for (let n = 0; n < 3; n += 1) {
+        await archive.write(0.3 * segmentBytes)
+        await settled(uploader)
+      }
+      await archive.write(0.2 * segmentBytes)
+      const listed = await until(async () => {
+        const [first] = (await bucket.catalogue(system)).timelines[0]!.segments
+        return first!.bytes === segmentBytes && first!.pieces!.length > 1 && first
+      }, 'it is complete, in pieces')
+      await until(
+        async () => (await bucket.catalogue(system)).timelines[0]!.segments[0]!.pieces!.length === 1,
+        'it is one object',
+      )
+      await bucket.remove(listed.pieces!.map((piece) => `${system}/${piece}`)) // as a minute later
+      const now = await bucket.renewed(listed)
+      for await (const _ of checked(bucket.readSegment(now), now));
+    }))
+
   it('reserves the number of a timeline for one restore, until somebody else archives on it', () =>
     withArchive(async ({ archive, bucket, upload, settled }) => {
       await archive.base(1000)
@@ -327,7 +397,8 @@ describe('what copies backups to a bucket', { skip: noS3 }, () => {
       }
       const killed = upload()
       await until(() => files > 1, 'some of it is there')
-      assert.equal(await due(2), false, 'the bucket cannot be asked')
+      assert.equal(await due(1), false, 'the bucket cannot be asked')
+      assert.equal(await due(2), true, 'it replaces none')
       await killed.stop()
       door.decide = () => 'pass'
       assert.deepEqual([await due(1), await due(2)], [false, true])

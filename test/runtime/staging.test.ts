@@ -39,6 +39,9 @@ it('is the latest backup without what is personal, and does nothing by itself', 
     const command = path.join(scratch.dir, 'command-ran')
     const autoConf = (dataDir: string) => path.join(dataDir, 'postgres', 'postgresql.auto.conf')
     await appendFile(autoConf(scratch.dataDir), `recovery_end_command = 'touch ${command}'\n`)
+    const conf = (dataDir: string) => path.join(dataDir, 'postgres', 'postgresql.conf')
+    const outsidePid = path.join(scratch.dir, 'outside.pid')
+    await appendFile(conf(scratch.dataDir), `external_pid_file = '${outsidePid}'\nlog_directory = '${scratch.dir}'\n`)
     await done(scratch, ['backup'])
 
     const into = path.join(scratch.dir, 'staging')
@@ -58,6 +61,9 @@ it('is the latest backup without what is personal, and does nothing by itself', 
     assert.ok(!existsSync(path.join(into, 'secret')))
     assert.ok(!existsSync(command), 'no command of the original server ran')
     assert.equal(await readFile(autoConf(into), 'utf8'), 'archive_mode = off\n')
+    assert.doesNotMatch(await readFile(conf(into), 'utf8'), /external_pid_file|log_directory/)
+    assert.match(await readFile(conf(into), 'utf8'), /^timezone = /m)
+    assert.ok(!existsSync(outsidePid), 'nothing outside of the copy was written')
 
     // Whoever starts it, also with the environment of the original.
     const outside = {
