@@ -74,14 +74,14 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     await sleep(settleMs)
     const { phases: _, ...scenario } = given
     const watched = await watchUsage(parts, quota)
-    const result = await runLoadInThreads(scenarioThread, { ...scenario, ...how, seed: seed + count }, threads).catch(
-      (error) => {
-        if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
-        if (how.phases) unsent.push({ rate: how.phases[0]!.rate, why: error.message })
-        return undefined
-      },
-    )
-    const usage = await watched()
+    const running = runLoadInThreads(scenarioThread, { ...scenario, ...how, seed: seed + count }, threads)
+    // Also a load that fails ends the watch: its connections would keep the process alive.
+    const usage = await running.then(watched, watched)
+    const result = await running.catch((error) => {
+      if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
+      if (how.phases) unsent.push({ rate: how.phases[0]!.rate, why: error.message })
+      return undefined
+    })
     return result && { summary: summaryOf(result), usage }
   }
 

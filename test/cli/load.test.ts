@@ -80,7 +80,10 @@ it('writes a first scenario from what runs, and runs it', () =>
     )
 
     await writeFile(path.join(dir, 'wrong.ts'), 'export default {}')
+    const failing = `export default { setup: () => { throw new Error('no list') }, journeys: [${journey}] }`
+    await writeFile(path.join(dir, 'failing.ts'), failing)
     for (const [words, message] of [
+      [['failing.ts', '--to-break', '--p95', '5ms'], /no list/],
       [['wrong.ts'], /no scenario as its default export/],
       [['none.ts'], /There is no none\.ts/],
       [['--for', '3s'], /--for needs --rate/],
