@@ -1,3 +1,4 @@
+import { isRungError } from '../kernel/errors.ts'
 import type { Catalogue, Segment } from './catalogue.ts'
 import type { BaseManifest, StoredFile } from './layout.ts'
 
@@ -25,9 +26,17 @@ export interface Place {
   reserve(system: string, name: string, text: string): Promise<boolean>
 }
 
-/** Reads the backups of every database in a place, or of one: what is wrong with another is no hindrance then. */
+/**
+ * Reads the backups of every database in a place, or of one. What is encrypted with another key is left out where others can be read.
+ * @throws BACKUP_KEY_WRONG if none can be read
+ */
 export async function cataloguesOf(place: Place, only?: string): Promise<Catalogue[]> {
   const systems = await place.systems()
-  const read = only !== undefined && systems.includes(only) ? [only] : systems
-  return Promise.all(read.map((system) => place.catalogue(system)))
+  const wanted = only !== undefined && systems.includes(only) ? [only] : systems
+  const read = await Promise.allSettled(wanted.map((system) => place.catalogue(system)))
+  const failed = read.filter((one) => one.status === 'rejected')
+  const found = read.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  const hindrance = failed.find(({ reason }) => found.length === 0 || !isRungError(reason, 'BACKUP_KEY_WRONG'))
+  if (hindrance) throw hindrance.reason
+  return found
 }

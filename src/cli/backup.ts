@@ -193,7 +193,11 @@ async function stream(
       bindings.backup.bucket !== undefined,
     )
   }
-  const backups = await keepBackups({ ...backupSource(bindings, server, backupDir), dataDir: bindings.dataDir, tell })
+  const source = backupSource(bindings, server, backupDir)
+  const backups = await keepBackups({ ...source, dataDir: bindings.dataDir, tell }).catch((error) => {
+    closeDoor?.() // else the process would go on without backups, and look healthy
+    throw error
+  })
   try {
     const code = await Promise.race([stopped(backups), failed.promise])
     const { lsn, at } = backups.state()

@@ -22,10 +22,15 @@ export function sampleOf(thrown: unknown, where: string): ErrorSample {
       name: storableText(name),
       ...(code !== undefined && { code: storableText(code) }),
       message: storableText(message),
-      stack: stack.map(storableText),
+      stack: stack.map((line) => storableText(inApp(line))),
     })),
-    ...(at !== undefined && { at: storableText(at) }),
+    ...(at !== undefined && { at: storableText(inApp(at)) }),
   }
+}
+
+/** A place in the copy of the app that a fleet runs, as the app's authors know it. */
+function inApp(text: string): string {
+  return text.replace(/(?:file:\/\/)?\/[^\s()]*\/releases\/[^/\s]+\/(?:above\/)*app\//, '')
 }
 
 /**

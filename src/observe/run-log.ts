@@ -1,4 +1,5 @@
 import { messageOf } from '../kernel/errors.ts'
+import { runInScope } from '../kernel/scope.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { queueTrouble, type RunDone, runDone, type Trouble } from '../primitives/jobs/channels.ts'
@@ -10,7 +11,7 @@ const levels: Partial<Record<RunDone['outcome'], 'warn' | 'error'>> = { retry: '
 
 /** Logs each run that failed, and each trouble of the queue. */
 export function runLog(http: Http, data: DataRoot, log: Log): void {
-  listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs, error }) => {
+  listen<RunDone>(http, data, runDone, ({ item, outcome, durationMs, error, scope }) => {
     const level = levels[outcome]
     if (!level) return
     const { queue, name, id, failures, attemptsMax } = item
@@ -24,10 +25,8 @@ export function runLog(http: Http, data: DataRoot, log: Log): void {
       durationMs,
       err: error,
     }
-    log[level](
-      facts,
-      `${name}#${id}: ${outcome === 'dead' ? `dead after ${failures + 1} tries: ` : ''}${messageOf(error)}`,
-    )
+    const tries = outcome === 'dead' ? `dead after ${failures + 1} tries: ` : ''
+    runInScope(scope, () => log[level](facts, `${name}#${id}: ${tries}${messageOf(error)}`))
   })
   listen<Trouble>(http, data, queueTrouble, ({ event, error, count }) => {
     log.warn({ event: `queue-${event}`, err: error, count }, `queue: ${event}${error ? `: ${messageOf(error)}` : ''}`)

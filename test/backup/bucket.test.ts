@@ -17,7 +17,7 @@ import {
   timelineFolder,
   walFolder,
 } from '../../src/backup/layout.ts'
-import type { Place } from '../../src/backup/place.ts'
+import { cataloguesOf, type Place } from '../../src/backup/place.ts'
 import { verifyBackups } from '../../src/backup/report.ts'
 import { seal } from '../../src/backup/sealed.ts'
 import { startUploader, type UploadEvent, type Uploader } from '../../src/backup/uploader.ts'
@@ -410,6 +410,22 @@ describe('what copies backups to a bucket', { skip: noS3 }, () => {
       const { bases, unfinished } = await bucket.catalogue(system)
       assert.deepEqual([bases.map(({ id }) => id), unfinished], [[first!.id, second!.id], []])
       assert.equal(await due(1), true)
+    }))
+
+  it('is read beside backups of another database with another key', () =>
+    withArchive(async ({ archive, bucket, prefix, upload, settled }) => {
+      await archive.base(1000)
+      await settled(upload())
+      const other = openBucket({ url: `${s3UrlOf(door, 'backups')}/${prefix}`, key: 'b'.repeat(64) })
+      await other.put('7710800039879746487/base/20261103T000000.000Z/backup.json', Buffer.from('{}'))
+      assert.deepEqual(
+        (await cataloguesOf(bucket)).map(({ system: one }) => one),
+        [system],
+      )
+      await assert.rejects(cataloguesOf(bucket, '7710800039879746487'), (error) =>
+        isRungError(error, 'BACKUP_KEY_WRONG'),
+      )
+      other.close()
     }))
 
   it('lets no damage pass', (t) =>

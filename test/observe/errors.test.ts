@@ -76,6 +76,13 @@ describe('a group of errors', () => {
     assert.equal(withoutValues(`id 7f9c2ba4e88f827d616045507605853e, 'x', 3 of 5 h`), 'id ?, ?, ? of ? h')
   })
 
+  it('names places as the authors of the app know them, also in a release', () => {
+    const error = new Error('no')
+    error.stack = 'Error: no\n    at load (file:///srv/shop/.rung/releases/4c4669524fa3/above/app/src/orders.ts:45:24)'
+    const { at, errors } = sampleOf(error, 'GET /')
+    assert.deepEqual([at, errors[0]!.stack], ['src/orders.ts:45:24', ['at load (src/orders.ts:45:24)']])
+  })
+
   it('is made of whatever was thrown', () => {
     const hostile = new Proxy({}, { get: () => { throw new Error('no') } }) // biome-ignore format: as long as it is odd
     for (const thrown of [undefined, null, 'text', 7, hostile, Object.create(null), new Error('\0'.repeat(10_000))]) {
