@@ -2,8 +2,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { seededRandom } from '../src/kernel/random.ts'
-import { findLimit, type Limit } from '../src/load/break.ts'
 import { summaryOf } from '../src/load/summary.ts'
 import type { Bench } from './run.ts'
 import { runCalm } from './support/calm.ts'
@@ -11,7 +9,7 @@ import { treeCpuMs } from './support/cpu.ts'
 import { type LoadRequest, sendRequests } from './support/load.ts'
 import { bars } from './support/plot.ts'
 import { end, firstDocument, seed, startNode } from './support/processes.ts'
-import { machineFacts, progress, table } from './support/report.ts'
+import { machineFacts, progress, spread, table } from './support/report.ts'
 import { logIn, sceneOf, traceOf } from './support/scene.ts'
 
 /** 100,000 users. */
@@ -23,10 +21,11 @@ const p95Ms = 112
 /** At the rate at which `1k` gets this slow, the others are measured. */
 const slowP95Ms = 840
 const stepSeconds = 10
-const firstRate = 20
+/** Requests in a second, each √2 times the one before. A round ends where the app is lost: all that follows would tell of the backlog. */
+const rates = [40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280]
+const [lostP95Ms, lostShare] = [3_000, 0.05]
 /** Requests whose cost and caching are counted, after as many others. */
 const counted = 5_000
-const failing = 0.01
 
 interface Setup {
   name: string
@@ -44,10 +43,17 @@ const setups: readonly Setup[] = [
   { name: `10k, 2 × ${total / 2}`, rung: '10k', web: 2, cores: total / 2 },
 ]
 
+interface Point {
+  rate: number
+  /** Of each round that came so far, in ms. */
+  p95s: number[]
+  goodputs: number[]
+}
+
 interface Measured {
-  limit: Pick<Limit, 'rate' | 'least' | 'most' | 'throughput'>
-  /** Milliseconds at the rate at which `1k` with this quota has a p95 of 840 ms; `undefined` if the generator was late. */
-  p95AtSlowRate: number | undefined
+  points: Point[]
+  /** Most requests in a second that were answered without a failure, median of the rounds. */
+  goodput: number
   cpuMs: number
   /** Of all reads of the database, those of replicas; `undefined` without any. */
   offPrimary: number | undefined
@@ -60,12 +66,10 @@ interface Measured {
 /** The figures of the README. */
 const bench: Bench = {
   claim: `what Conduit with 100,000 users and 1,000,000 articles carries at each rung with a p95 of at most ${p95Ms} ms`,
-  async run({ json, rounds = 5, data }) {
+  async run({ json, rounds = 3, data }) {
     const dir = data ?? (await mkdtemp(path.join(tmpdir(), 'rung-bench-rungs-')))
     try {
       const rows: Record<string, Measured> = {}
-      /** By the cores of all web processes, or of one. */
-      const slowRates = new Map<number, number>()
       for (const setup of setups) {
         const { rung, web, cores } = setup
         const up = startNode(
@@ -80,14 +84,11 @@ const bench: Bench = {
         )
         try {
           const { url, parts } = await firstDocument<{ url: string; parts: Part[] }>(up)
-          if (rows[setup.name] === undefined && rung === '1k') await seed(dir, articles) // once: it finds its own
+          if (Object.keys(rows).length === 0) await seed(dir, articles) // once: it finds its own
           const scene = await sceneOf(dir)
           const requests = traceOf(scene, await logIn(url, scene.viewers))
-          const slowRate = slowRates.get(cores) ?? slowRates.get(cores * web)
-          const one = await measure({ url, requests, parts, rounds, slowRate })
-          if (rung === '1k') slowRates.set(cores, one.slowRate)
-          rows[setup.name] = one.measured
-          progress(`${setup.name}: ${JSON.stringify(one)}`)
+          rows[setup.name] = await measure({ url, requests, parts, rounds })
+          progress(`${setup.name}: ${JSON.stringify(rows[setup.name])}`)
         } finally {
           await end(up)
         }
@@ -96,7 +97,7 @@ const bench: Bench = {
       await bars(
         image,
         `Requests in a second at a p95 of at most ${p95Ms} ms`,
-        Object.entries(rows).map(([name, { limit }]) => ({ name, value: Math.round(limit.rate) })),
+        Object.entries(rows).map(([name, one]) => ({ name, value: Math.round(rateAt(curveOf(one), p95Ms)) })),
       )
       return { claim: bench.claim, facts: machineFacts('18'), articles, rows }
     } finally {
@@ -117,10 +118,9 @@ interface Measuring {
   requests: readonly LoadRequest[]
   parts: readonly Part[]
   rounds: number
-  slowRate: number | undefined
 }
 
-async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
+async function measure({ url, requests, parts, rounds }: Measuring): Promise<Measured> {
   const web = parts.filter(({ name }) => /^(web|app|both)/.test(name))
   /** Each time it goes on where it was, so that no cache gets the same requests again. */
   let sent = 0
@@ -138,32 +138,54 @@ async function measure({ url, requests, parts, rounds, slowRate }: Measuring) {
   const [cpuMs, after] = [(cpu() - cpuBefore) / counted, await countsOf(web)]
   const grown = (name: string) => (after.get(name) ?? 0) - (before.get(name) ?? 0)
 
-  const at = async (rate: number) => {
-    const result = await runCalm({ url, requests: next(rate * stepSeconds), rate, seconds: stepSeconds })
-    if (!result) return undefined
-    const { all, seconds } = summaryOf(result)
-    const goodput = ((1 - all.failing) * all.count) / Math.max(seconds, stepSeconds)
-    return { rate, p95: all.p95, failing: all.failing, goodput }
+  const points = rates.map((rate): Point => ({ rate, p95s: [], goodputs: [] }))
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const { rate, p95s, goodputs } of points) {
+      const result = await runCalm({ url, requests: next(rate * stepSeconds), rate, seconds: stepSeconds })
+      if (!result) break // the generator was late: more than this machine can send
+      const { all, seconds } = summaryOf(result)
+      p95s.push(all.p95)
+      goodputs.push(((1 - all.failing) * all.count) / Math.max(seconds, stepSeconds))
+      const failed = (100 * all.failing).toFixed(1)
+      progress(`  round ${round}: ${rate}/s p95 ${all.p95.toFixed(0)} ms, ${failed} % failed`)
+      if (all.p95 > lostP95Ms || all.failing > lostShare) break
+    }
   }
-  const search = (objective: { p95Ms: number; failing: number }) =>
-    findLimit({
-      ...{ objective, from: firstRate, rateMax: 20_000, rounds, random: seededRandom(5), measure: at },
-      onStep: ({ stage, rate, p95, failing, held }) =>
-        progress(
-          `  ${stage} ${rate.toFixed(0)}/s p95 ${p95.toFixed(0)} ms, ${(100 * failing).toFixed(1)} % failed${held ? '' : ': not held'}`,
-        ),
-    })
-  const { rate, least, most, throughput } = await search({ p95Ms, failing })
-  const atSlowRate = slowRate ?? (await search({ p95Ms: slowP95Ms, failing })).rate
-  const measured: Measured = {
-    limit: { rate, least, most, throughput },
-    p95AtSlowRate: slowRate === undefined ? slowP95Ms : (await at(slowRate))?.p95,
+  return {
+    points,
+    goodput: Math.max(...points.filter(({ goodputs }) => goodputs.length > 0).map(({ goodputs }) => median(goodputs))),
     cpuMs,
     offPrimary: grown('reads') === 0 ? undefined : 1 - grown('primary') / grown('reads'),
     byEdge: 1 - grown('requests') / counted,
     byCaches: 1 - grown('loads') / Math.max(1, grown('cached')),
   }
-  return { measured, slowRate: atSlowRate }
+}
+
+/** The median p95 of each rate, up to the one at which most rounds were lost. */
+function curveOf({ points }: Pick<Measured, 'points'>): { rate: number; p95: number }[] {
+  const rounds = points[0]!.p95s.length
+  return points.flatMap(({ rate, p95s }) => {
+    const lost = Array.from({ length: rounds - p95s.length }, () => Number.POSITIVE_INFINITY)
+    const p95 = median([...p95s, ...lost])
+    return Number.isFinite(p95) ? [{ rate, p95 }] : []
+  })
+}
+
+/** The rate at which the curve first reaches this p95, on a straight line between the logarithms; the last one if it never does. */
+function rateAt(curve: readonly { rate: number; p95: number }[], p95: number): number {
+  const above = curve.findIndex((point) => point.p95 > p95)
+  if (above === -1) return curve.at(-1)!.rate
+  if (above === 0) return 0
+  const [a, b] = [curve[above - 1]!, curve[above]!]
+  return a.rate * (b.rate / a.rate) ** (Math.log(p95 / a.p95) / Math.log(b.p95 / a.p95))
+}
+
+/** The p95 at a rate between two that were measured. */
+function p95At(curve: readonly { rate: number; p95: number }[], rate: number): number | undefined {
+  const above = curve.findIndex((point) => point.rate >= rate)
+  if (above < 1) return curve[above]?.p95
+  const [a, b] = [curve[above - 1]!, curve[above]!]
+  return a.p95 * (b.p95 / a.p95) ** (Math.log(rate / a.rate) / Math.log(b.rate / a.rate))
 }
 
 /** What the processes have counted until now. */
@@ -191,21 +213,18 @@ async function countsOf(web: readonly Part[]): Promise<Map<string, number>> {
 
 function show(rows: Readonly<Record<string, Measured>>): void {
   const percent = (share: number | undefined) => (share === undefined ? '–' : `${Math.round(100 * share)} %`)
-  const head = [
-    '',
-    `rate at ${p95Ms} ms`,
-    `p95 where 1k has ${slowP95Ms}`,
-    'CPU ms',
-    'off primary',
-    'by edge',
-    'by caches',
-  ]
-  const cells = Object.entries(rows).map(([name, { limit, p95AtSlowRate, cpuMs, offPrimary, byEdge, byCaches }]) => [
-    name,
-    `${limit.rate.toFixed(0)} (${limit.least.toFixed(0)} to ${limit.most.toFixed(0)})`,
-    p95AtSlowRate === undefined ? '?' : p95AtSlowRate.toFixed(0),
-    cpuMs.toFixed(2),
-    ...[offPrimary, byEdge, byCaches].map(percent),
-  ])
-  progress(`\n${table([head, ...cells])}\n`)
+  const head = ['', `rate at ${p95Ms} ms`, 'p95 there', 'goodput', 'CPU ms', 'off primary', 'by edge', 'by caches']
+  const cells = setups.map(({ name, cores, web }) => {
+    const { goodput, cpuMs, offPrimary, byEdge, byCaches } = rows[name]!
+    const curve = curveOf(rows[name]!)
+    const one = setups.find((other) => other.rung === '1k' && (other.cores === cores || other.cores === cores * web))!
+    const p95 = p95At(curve, rateAt(curveOf(rows[one.name]!), slowP95Ms))
+    return [
+      ...[name, rateAt(curve, p95Ms).toFixed(0), p95 === undefined ? '?' : p95.toFixed(0), goodput.toFixed(0)],
+      ...[cpuMs.toFixed(2), ...[offPrimary, byEdge, byCaches].map(percent)],
+    ]
+  })
+  progress(`\n${table([head, ...cells])}\n"p95 there": at the rate at which 1k with this quota has ${slowP95Ms} ms.\n`)
 }
+
+const median = (values: readonly number[]) => spread(values).median
