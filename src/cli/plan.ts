@@ -5,6 +5,7 @@ import path from 'node:path'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { buildOf } from '../fleet/releases.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Demands, KeptLimit } from '../load/demands.ts'
@@ -39,7 +40,8 @@ const command: Command = {
     'From users to requests to what they cost each part: the highest rate at which the objective',
     'holds, the part that is used up first, how much is free, and when the ceiling is reached.',
     'Every figure is an interval and says where it comes from: measured, given, or prior, which',
-    'is experience with other apps.',
+    'is experience with other apps. Without a rung it is the one that runs, otherwise that of',
+    'the settings.',
     '',
     'What a request costs is measured by "rung load --to-break", which writes load/demands.json',
     'in the data directory. Without it the plan works with priors, whose intervals are wide.',
@@ -85,11 +87,12 @@ const command: Command = {
   },
   async run(input) {
     const { values, cwd, out } = input
-    const { rung, app: given } = rungAndApp(input.positionals)
+    const { rung: named, app: given } = rungAndApp(input.positionals)
     const app = findApp(given, cwd)
+    const dataDir = dataDirOfInput(input)
+    const rung = named ?? ((await runningFleet(dataDir))?.rung || undefined)
     const settings = await settingsOf(input, { app, rung })
     const { topology } = deploymentOf(settings, engines)
-    const dataDir = dataDirOfInput(input)
     const demands = await readDemands(dataDir)
     const objective = objectiveIn(input, demands?.limit)
     const users = usersIn(input)

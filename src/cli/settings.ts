@@ -38,7 +38,9 @@ const command: Command = {
       const wide = (at: number) => Math.max(5, ...rows.map((row) => row[at]!.length))
       for (const line of tableLines([wide(0), wide(1), wide(2)], [['variable', 'value', 'from'], ...rows], '  '))
         out.line(line)
-      if (file !== null) out.line(`\nrung.config.ts is ${path.relative(cwd, file)}.`)
+      if (rows.length === 0) out.line('Nothing is set.')
+      const shownFile = file === null ? undefined : path.relative(cwd, file)
+      if (shownFile !== undefined && shownFile !== 'rung.config.ts') out.line(`\nrung.config.ts is ${shownFile}.`)
     })
   },
 }
