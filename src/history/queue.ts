@@ -153,7 +153,8 @@ function checkDrained(
     if (!(published.get(value) && (handled.has(value) || !isSeen)))
       verdict.add({
         text: `There is an effect of ${value} in ${group} at ${time(beganAt)}, which no delivery can have left.`,
-        operations: [drain],
+        // Of this effect alone: without the other operations, each other one would be an anomaly too, and hide it.
+        operations: [{ ...drain, values: [value] }],
       })
 }
 
