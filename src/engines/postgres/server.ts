@@ -402,6 +402,7 @@ async function stopServer(data: string, server: Server, keeper: Client): Promise
   if (isRunning(server.pid)) {
     server.child?.ref()
     process.kill(server.pid, 'SIGINT') // fast shutdown: sessions end, a checkpoint is written
+    send(server.pid, 'SIGCONT') // one that was frozen would never end
     await gone(data, server.pid)
   }
   await keeper.end().catch(() => {})
