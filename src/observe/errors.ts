@@ -8,6 +8,7 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { type RunDone, runDone } from '../primitives/jobs/channels.ts'
 import { type ErrorGroup, errorUsersMax, saveErrors } from '../primitives/upkeep/errors.ts'
+import { placeOfWork } from '../runtime/log.ts'
 import { strayError } from '../runtime/stray-errors.ts'
 import { type ErrorSample, fingerprintOf, sampleOf } from './error-shape.ts'
 import { listen, listenUntilClose } from './listen.ts'
@@ -63,8 +64,7 @@ export function keepErrors(
     waiting.set(fingerprint, group)
     group.count += 1
     group.lastAt = at
-    const traceId = scope?.traceparent?.split('-')[1]
-    group.sample = { ...sample, ...(traceId && { traceId }), ...(scope?.kind === 'request' && { requestId: scope.id }) }
+    group.sample = { ...sample, ...placeOfWork(scope) }
     const id = scope?.principal?.id
     if (id !== undefined && group.users.size < errorUsersMax) group.users.add(digestOf(id))
   }

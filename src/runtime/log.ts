@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { type LoggerOptions, pino } from 'pino'
 import { errorOf } from '../kernel/errors.ts'
-import { currentScope } from '../kernel/scope.ts'
+import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { LogFormat, LogLevel } from '../topology/settings.ts'
 import { prettyLine } from './pretty.ts'
 
@@ -29,9 +29,8 @@ function describe(thrown: unknown, depth = 0): unknown {
   }
 }
 
-/** Every line that is written in a unit of work can be found by its request and by its trace. */
-export function placeOfWork(): object {
-  const scope = currentScope()
+/** Returns by what a unit of work is found: its request and its trace. */
+export function placeOfWork(scope: Scope | undefined): { requestId?: string; traceId?: string } {
   if (!scope) return {}
   const traceId = scope.traceparent?.split('-')[1]
   return { ...(scope.kind === 'request' && { requestId: scope.id }), ...(traceId !== undefined && { traceId }) }
@@ -57,7 +56,7 @@ export function createLog(
     level,
     ...(zone !== undefined && { base: { pid: process.pid, hostname: hostname(), zone } }),
     redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[secret]' },
-    mixin: placeOfWork,
+    mixin: () => placeOfWork(currentScope()),
     serializers: { err: (error) => describe(error) },
     formatters: { level: (label) => ({ level: label }) },
     timestamp: pino.stdTimeFunctions.isoTime,
