@@ -185,9 +185,11 @@ async function roll(
 /** Compares the processes with the new code with those that still have the old one. */
 function watching(hands: Hands, book: ReleaseBook, extra: string) {
   const answering = () => hands.now().plan.parts.filter((part) => part.kind === 'app' && part.role === 'web')
-  const first = new Map<string, Answers>()
+  /** Where the count of each process begins: `answers` is missing while its code is being compiled. */
+  const counts = new Map<string, { ends: number; warmAt: number; answers?: Answers }>()
   /** How often each had ended by itself when it was started. */
   const ends = new Map<string, number>()
+  let warm = warmMs
   let old = noAnswers
 
   const endsOf = (name: string) => {
@@ -197,16 +199,27 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
 
   /** Counts from now on. */
   async function begin(): Promise<void> {
-    for (const { name, address } of answering()) first.set(name, await answersOf(address))
+    for (const { name, address } of answering())
+      counts.set(name, { ends: endsOf(name), warmAt: 0, answers: await answersOf(address) })
+  }
+
+  /** What a process has answered since its count began. One that was started again has to warm up again, or a kill would look like a slow build. */
+  async function since({ name, address }: Part): Promise<Answers> {
+    const count = counts.get(name)
+    if (!count) return noAnswers
+    if (hands.state(name)?.state !== 'running') return noAnswers
+    const now = systemClock.ticks()
+    if (count.ends !== endsOf(name)) counts.set(name, { ends: endsOf(name), warmAt: now + warm })
+    else if (count.answers) return answersSince(count.answers, await answersOf(address))
+    else if (now >= count.warmAt) counts.set(name, { ...count, answers: await answersOf(address) })
+    return noAnswers
   }
 
   async function compare(): Promise<Answers> {
-    const since = async ({ name, address }: Part) =>
-      answersSince(first.get(name) ?? noAnswers, await answersOf(address))
-    const before = answering().filter(({ name }) => first.has(name) && !book.of.has(name))
+    const before = answering().filter(({ name }) => counts.has(name) && !book.of.has(name))
     if (before.length > 0) old = sumOf(await Promise.all(before.map(since)))
     const fresh = answering().find(({ name }) => name === extra)
-    return fresh && first.has(extra) ? since(fresh) : noAnswers
+    return fresh ? since(fresh) : noAnswers
   }
 
   async function check(): Promise<Answers> {
@@ -227,7 +240,7 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
       ends.set(extra, endsOf(extra))
       if (watchMs === 0) return note('goes on by readiness alone, as it was told')
       note(`compares ${extra} with the others for ${formatMs(watchMs)}`)
-      const warm = Math.min(warmMs, watchMs / 4)
+      warm = Math.min(warmMs, watchMs / 4)
       const until = systemClock.ticks() + watchMs
       await sleep(warm, hands.over)
       await begin()
