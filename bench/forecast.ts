@@ -7,7 +7,7 @@ import { machineFacts, progress, table } from './support/report.ts'
 
 const articles = 2_000
 /** CPU cores of a web process: so they are what is used up first, and the generator has the rest of the machine. */
-const nodeCpu = 0.15
+const nodeCpu = 0.08
 const p95Ms = 112
 
 const setups = [

@@ -51,7 +51,7 @@ const bench: Bench = {
       const figures = new Figures()
       metrics(http, parts.data, { ...primitives, role: bindings.role }, figures)
       database = primitives.stores.main.database
-      recorder = createRecorder({ ...recorderParts(figures, parts, async () => []), clock })
+      recorder = createRecorder({ ...recorderParts(figures, http, parts, { servers: async () => [] }), clock })
     }
     const env = { RUNG_DATA: dir, PORT: '0', LOG_LEVEL: 'warn', RUNG_LIMITS: 'off', RUNG_SHEDDING: 'off' }
     const bindings = readBindings(env, process.cwd())

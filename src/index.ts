@@ -1,6 +1,6 @@
 /** The app author's only door. */
 export { type CallHandlers, type CallsOf, defineCalls } from './app/calls.ts'
-export { type App, type AppDefinition, defineApp } from './app/define-app.ts'
+export { type App, type AppDefinition, defineApp, type UsersOptions } from './app/define-app.ts'
 export { type Data, defineModule, type Module, type ModuleContext } from './app/define-module.ts'
 export { cron, handle, on, type Tx, type Work } from './app/work.ts'
 export { type ErrorCode, isRungError, RungError } from './kernel/errors.ts'

@@ -13,6 +13,7 @@ export default defineApp({
   name: 'conduit',
   modules: [identity, articles, comments, notifications, exportsModule, avatars, pages],
   sessions: {},
+  users: { table: 'identity.account' },
   http: {
     title: 'Conduit',
     version: '2.0.0',

@@ -15,6 +15,13 @@ export interface App {
   readonly idempotency: IdempotencyOptions
   readonly limits: LimitOptions
   readonly sessions: SessionOptions | undefined
+  readonly users: UsersOptions | undefined
+}
+
+/** Where the app keeps its users, so that the record and `rung plan` know how many there are. */
+export interface UsersOptions {
+  /** The table with one row for each registered user, with the schema of its module: `accounts.account`. */
+  table: string
 }
 
 export interface AppDefinition {
@@ -25,6 +32,8 @@ export interface AppDefinition {
   limits?: LimitOptions
   /** Sessions by cookie; `{}` for the defaults. Without this option there are none. */
   sessions?: SessionOptions
+  /** Lets the record and `rung plan` know how many users there are. */
+  users?: UsersOptions | undefined
 }
 
 const nameFormat = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
@@ -47,10 +56,11 @@ export function defineApp(definition: AppDefinition): App {
     if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}". Rename one.`)
     byName.set(module.name, module)
   }
-  const { http = {}, idempotency = {}, limits = {}, sessions } = definition
+  const { http = {}, idempotency = {}, limits = {}, sessions, users } = definition
+  if (users) checkUsers(users)
   const inOrder = ordered(byName)
   checkCalls(byName)
-  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions }
+  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions, users }
   callers.set(app, callSite(new Error().stack ?? ''))
   return app
 }
@@ -60,6 +70,13 @@ const callers = new WeakMap<App, string>()
 /** Returns the file whose code called `defineApp`, if that is known: the test kit loads it once more. */
 export function fileOfApp(app: App): string | undefined {
   return /^(.+):\d+:\d+$/.exec(callers.get(app) ?? '')?.[1]
+}
+
+const tableFormat = /^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$/
+
+function checkUsers({ table }: UsersOptions): void {
+  if (typeof table === 'string' && tableFormat.test(table)) return
+  throw invalid(`users.table is "${table}". Name the table with its schema: accounts.account`)
 }
 
 function needs(module: AnyModule): string[] {

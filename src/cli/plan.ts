@@ -30,6 +30,7 @@ import {
 } from './command.ts'
 import { readDemands } from './demands-file.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
+import { recordedUsage } from './recorded-usage.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -46,15 +47,19 @@ const command: Command = {
     'What a request costs is measured by "rung load --to-break", which writes load/demands.json',
     'in the data directory. Without it the plan works with priors, whose intervals are wide.',
     '',
+    'Users, rates and their growth are those of the record (rung record) if the app has run',
+    'here; --peaks names other ones.',
+    '',
     'Figures that cannot be true together are told, and nothing is computed from them. The guide:',
     'docs/guides/plan.md.',
   ].join('\n'),
   settings: ['rung', 'processes', 'nodes.cpu', 'data.replicas', 'data.pooler'],
   examples: [
+    'rung plan',
     'rung plan --rate 300 --p95 112ms',
     'rung plan 100k --users 1000000 --daily 100000 --concurrent 10000',
     'rung plan 100k --rate 300 --times 10 --spread --cores 4',
-    'rung plan --peaks peaks.json --event 2027-03-01 --times 3',
+    'rung plan --event 2027-03-01 --times 3',
   ],
   options: {
     users: { type: 'string', value: 'number', help: 'Registered users.' },
@@ -66,7 +71,7 @@ const command: Command = {
     peaks: {
       type: 'string',
       value: 'file',
-      help: 'The highest rate of each day: [{ "day": "2026-11-30", "peak": 280 }, …]. Three weeks or more tell the date of the ceiling.',
+      help: 'Instead of the record, the highest rate of each day: [{ "day": "2026-11-30", "peak": 280 }, …]. Three weeks or more tell the date of the ceiling.',
     },
     p95: { type: 'string', value: 'time', help: 'Objective: 95 of 100 requests are answered within this time.' },
     failing: { type: 'string', value: 'percent', help: 'Objective: at most this share of requests fails (1%).' },
@@ -98,18 +103,25 @@ const command: Command = {
     const users = usersIn(input)
     const wrong = contradictionsIn(users)
     if (wrong.length > 0) throw new RungError('PLAN_CONTRADICTION', wrong.join(' '))
-    const peaks = typeof values.peaks === 'string' ? await peaksIn(path.resolve(cwd, values.peaks)) : []
+    const file = typeof values.peaks === 'string' ? await peaksIn(path.resolve(cwd, values.peaks)) : undefined
+    const { usage, problem } = file ? {} : await recordedUsage(input)
+    const peaks = file ?? usage?.peaks ?? []
     const times = positive(input, 'times')
     const event = eventIn(input)
     const isRateKnown =
-      peaks.length > 0 || (users.rate ?? users.concurrent ?? users.daily ?? users.registered) !== undefined
+      peaks.length > 0 ||
+      (users.rate ?? usage?.rate ?? users.concurrent ?? users.daily ?? users.registered) !== undefined
     if ((times !== undefined || event !== undefined) && !isRateKnown)
-      throw new RungError('COMMAND_INVALID', '--times and --event need the present rate: --rate, --users or --peaks.')
+      throw new RungError(
+        'COMMAND_INVALID',
+        '--times and --event need the present rate: a record of it, --rate, --users or --peaks.',
+      )
     const cores = numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() })
     const spread = values.spread === true
     const { users: funnel, ...forecast } = forecastOf({
       ...{ topology, cores, spread, objective, users, peaks },
       today: dayOf(new Date(systemClock.now()).toISOString()),
+      ...(usage && { recorded: usage }),
       ...(demands && { measured: measuredBy(demands) }),
       ...(times !== undefined && { times }),
       ...(event !== undefined && { event }),
@@ -124,6 +136,8 @@ const command: Command = {
             isOfOtherBuild: build !== undefined && demands.build !== undefined && build !== demands.build,
           }
         : null,
+      recorded: usage ? { until: new Date(usage.at).toISOString(), days: usage.peaks.length } : null,
+      ...(problem !== undefined && { problem }),
       ...{ users: funnel, ...withDates(forecast) },
       says: told({ ...forecast, users: funnel }),
     }
@@ -237,16 +251,24 @@ interface View {
   cores: number
   spread: boolean
   measured: { at: string; rung: string; scenario: string; isOfOtherBuild: boolean } | null
+  recorded: { until: string; days: number } | null
+  /** Why the record could not be read. */
+  problem?: string
   users: Forecast['users']
   says: readonly string[]
 }
 
-function linesOf({ rung, cores, spread, measured, users, says }: View, forecast: Omit<Forecast, 'users'>): string[] {
+function linesOf(
+  { rung, cores, spread, measured, recorded, problem, users, says }: View,
+  forecast: Omit<Forecast, 'users'>,
+): string[] {
   const { needs = [] } = forecast.times ?? forecast.event ?? {}
   const funnel = Object.entries(users) as [keyof Forecast['users'], Interval][]
   return [
     `rung ${rung}, ${spread ? `each part on a machine with ${cores} cores` : `all parts on one machine with ${cores} cores`}`,
     ...hanging('', costsTold(measured)),
+    ...(recorded ? hanging('', recordTold(recorded)) : []),
+    ...(problem === undefined ? [] : hanging('', `The record could not be read, so it does not count: ${problem}`)),
     '',
     ...(funnel.length > 0 ? [...usersTable(funnel), ''] : []),
     ...stationsTable(forecast.stations),
@@ -263,6 +285,10 @@ function costsTold(measured: View['measured']): string {
     `Costs were measured on ${at.slice(0, 10)} at rung ${rung}, with ${scenario}.`,
     ...(isOfOtherBuild ? ['The code has changed since: measure again with rung load --to-break.'] : []),
   ].join(' ')
+}
+
+function recordTold({ until, days }: NonNullable<View['recorded']>): string {
+  return `What is measured of users and rates was recorded until ${until.slice(0, 16).replace('T', ' ')} UTC, with ${days === 1 ? '1 whole day' : `${days} whole days`}.`
 }
 
 const usersNames = { registered: 'registered', daily: 'daily', concurrent: 'concurrent', rate: 'requests/s' } as const

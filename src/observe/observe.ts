@@ -5,8 +5,7 @@ import { keepErrors } from './errors.ts'
 import { Figures } from './figures.ts'
 import { metrics } from './metrics.ts'
 import { watchNPlusOne } from './n-plus-one.ts'
-import { keepRecord, recorderParts } from './record/keep.ts'
-import type { Lookout } from './record/look.ts'
+import { keepRecord, type RecordOptions, recorderParts } from './record/keep.ts'
 import { requestLog } from './request-log.ts'
 import { runLog } from './run-log.ts'
 import { serverLog } from './servers.ts'
@@ -17,15 +16,13 @@ import { traces } from './traces.ts'
 /** A statement is logged at most this often. */
 const sameLineEveryMs = 60_000
 
-export interface ObserveOptions {
+export interface ObserveOptions extends Partial<RecordOptions> {
   /** What is found is passed to them, instead of being kept for the doctor. */
   sightings?: Sightings
-  /** Servers of this machine whose CPU and memory are recorded. */
-  servers?: Lookout['servers']
 }
 
 /** Watches a running app: metrics, traces, log lines, the record. */
-export function observe({ sightings, servers = async () => [] }: ObserveOptions = {}): Extension {
+export function observe({ sightings, servers = async () => [], users }: ObserveOptions = {}): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
@@ -34,7 +31,8 @@ export function observe({ sightings, servers = async () => [] }: ObserveOptions 
     const figures = new Figures()
     const { backup, zone, role } = bindings
     const counters = metrics(http, data, { ...primitives, backup, zone, role }, figures)
-    if (bindings.record) keepRecord(http, recorderParts(figures, { data, primitives, bindings, log }, servers))
+    if (bindings.record)
+      keepRecord(http, recorderParts(figures, http, { data, primitives, bindings, log }, { servers, users }))
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

@@ -14,7 +14,7 @@ import { connectionsOf, countsOf, type Measurement, modelOf, partsOf } from './d
 import { type Interval, intervalOf } from './interval.ts'
 import type { Objective } from './queueing.ts'
 import { type DayPeak, type Days, dateOf, lastPeakOf, trendOf, type Unknown } from './trend.ts'
-import { type Funnel, funnelOf, questionsTo, type Users, usersAt } from './users.ts'
+import { type Funnel, funnelOf, questionsTo, type RecordedUsers, type Users, usersAt } from './users.ts'
 import { fitScaling, type Scaling, type SizePoint } from './usl.ts'
 
 export interface Question {
@@ -25,6 +25,8 @@ export interface Question {
   spread: boolean
   objective: Objective
   users: Users
+  /** What was recorded today. Without it the last peak is today's rate. */
+  recorded?: RecordedUsers
   measured?: Measured
   /** In any order; none if nothing was recorded. */
   peaks: readonly DayPeak[]
@@ -84,7 +86,7 @@ const beginFor = (day: number): Begin => ({ from: day - leadDays.most, to: day -
 export function forecastOf(question: Question): Forecast {
   const { topology, cores, spread, objective, measured, peaks, today, times, event, seed = 1 } = question
   const trend = peaks.length > 0 ? trendOf(peaks, seed) : undefined
-  const users = funnelWith(question.users, peaks)
+  const users = funnelWith(question)
   const rate = users.rate
   const scaling = fitScaling(measured?.sizes ?? [], seed)
   const checked = measured && checkOf(measured, { connections: connectionsOf(topology), objective: measured.objective })
@@ -133,9 +135,9 @@ export function forecastOf(question: Question): Forecast {
 }
 
 /** The rate that was recorded counts, unless one is given. */
-function funnelWith(users: Users, peaks: readonly DayPeak[]): Funnel {
-  const funnel = funnelOf(users)
-  if (users.rate !== undefined || peaks.length === 0) return funnel
+function funnelWith({ users, recorded, peaks }: Question): Funnel {
+  const funnel = funnelOf(users, recorded)
+  if (recorded || users.rate !== undefined || peaks.length === 0) return funnel
   const peak = lastPeakOf(peaks)
   return { ...funnel, rate: { low: peak, likely: peak, high: peak, from: 'measured' } }
 }

@@ -13,6 +13,8 @@ export interface Interval {
 
 export const given = (value: number): Interval => ({ low: value, likely: value, high: value, from: 'given' })
 
+export const measured = (value: number): Interval => ({ ...given(value), from: 'measured' })
+
 export const prior = (low: number, likely: number, high: number): Interval => ({ low, likely, high, from: 'prior' })
 
 export function scaled({ low, likely, high, from }: Interval, factor: number): Interval {

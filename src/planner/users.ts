@@ -1,5 +1,5 @@
 import { seededRandom } from '../kernel/random.ts'
-import { draw, given, type Interval, intervalOf, prior, sourceOf } from './interval.ts'
+import { draw, given, type Interval, intervalOf, measured, prior, sourceOf } from './interval.ts'
 import { amount } from './words.ts'
 
 /** What is known of the users. */
@@ -15,6 +15,14 @@ export interface Users {
   sessionMs?: number
   /** Requests per minute that one user may send. */
   limitPerMinute?: number
+}
+
+/** What was recorded of the users today. */
+export interface RecordedUsers {
+  registered?: number
+  daily?: number
+  /** Requests per second in the peak hour. */
+  rate?: number
 }
 
 /** From the registered to their requests; what cannot be told is left out. */
@@ -45,8 +53,16 @@ const hourMs = 3_600_000
 const runs = 500
 const seed = 1
 
-/** Derives what was not given, by Little's law: users at the same time = visits per second · length of a visit. Pure. */
-export function funnelOf(users: Users): Funnel {
+/**
+ * Derives what was not given. Without users what was recorded counts; with more or fewer users than today the recorded shares do: how many of the
+ * registered come on a day, and how many requests come with them. Otherwise Little's law: users at the same time = visits per second · length of a
+ * visit. Pure.
+ */
+export function funnelOf(users: Users, recorded: RecordedUsers = {}): Funnel {
+  const isToday = (users.registered ?? users.daily ?? users.concurrent) === undefined
+  const today = (value: number | undefined) => (isToday && value !== undefined ? measured(value) : undefined)
+  const share = recorded.registered && recorded.daily ? measured(recorded.daily / recorded.registered) : dailyShare
+  const perDaily = recorded.daily && recorded.rate ? measured(recorded.rate / recorded.daily) : undefined
   const random = seededRandom(seed)
   const length = users.sessionMs === undefined ? sessionMs : given(users.sessionMs)
   const perUser = { think: thinkSeconds, requests: requestsAPage }
@@ -65,10 +81,10 @@ export function funnelOf(users: Users): Funnel {
       sourceOf(Object.values(inputs)),
     )
   }
-  const registered = users.registered === undefined ? undefined : given(users.registered)
+  const registered = users.registered === undefined ? today(recorded.registered) : given(users.registered)
   const daily =
     users.daily === undefined
-      ? registered && derive({ registered, share: dailyShare }, (one) => one.registered * one.share)
+      ? (today(recorded.daily) ?? (registered && derive({ registered, share }, (one) => one.registered * one.share)))
       : given(users.daily)
   const concurrent =
     users.concurrent === undefined
@@ -78,10 +94,13 @@ export function funnelOf(users: Users): Funnel {
           Math.min(one.daily, (one.daily * one.visits * one.share * one.length) / hourMs),
         )
       : given(users.concurrent)
-  const rate =
-    users.rate === undefined
-      ? concurrent && derive({ concurrent, ...perUser }, (one) => (one.concurrent * one.requests) / one.think)
-      : given(users.rate)
+  const rate = users.rate === undefined ? (today(recorded.rate) ?? rateOf()) : given(users.rate)
+
+  function rateOf(): Interval | undefined {
+    if (users.concurrent === undefined && daily && perDaily)
+      return derive({ daily, perDaily }, (one) => one.daily * one.perDaily)
+    return concurrent && derive({ concurrent, ...perUser }, (one) => (one.concurrent * one.requests) / one.think)
+  }
   return {
     ...(registered && { registered }),
     ...(daily && { daily }),

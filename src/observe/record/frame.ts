@@ -1,4 +1,5 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { addSketches, type Sketch } from './sketch.ts'
 
 /** Values of one kind by the name of the metric, then by its labels (`keyOf`). */
 export type Series<Value> = Readonly<Record<string, Readonly<Record<string, Value>>>>
@@ -32,6 +33,8 @@ export interface Measured {
   readonly counters: Series<number>
   readonly gauges: Series<Gauge>
   readonly histograms: Series<Histogram>
+  /** Of how many different ones there were. Frames of older builds have none. */
+  readonly sketches?: Series<Sketch>
 }
 
 /** What one process measured in one stretch of time. Times are ms since the epoch. */
@@ -92,6 +95,10 @@ export function combine(parts: readonly Measured[]): Measured {
       parts.map(({ histograms }) => histograms),
       addHistograms,
     ),
+    sketches: joined(
+      parts.map(({ sketches = {} }) => sketches),
+      addSketches,
+    ),
   }
 }
 
@@ -134,8 +141,8 @@ const level = 9
 
 /** Returns frames of one process as they are kept. */
 export function pack(frames: readonly Measure[]): Buffer {
-  const content = frames.map(({ from, to, ms, counters, gauges, histograms }) => {
-    return { from, to, ms, counters, gauges, histograms }
+  const content = frames.map(({ from, to, ms, counters, gauges, histograms, sketches }) => {
+    return { from, to, ms, counters, gauges, histograms, sketches }
   })
   return zstdCompressSync(JSON.stringify(content), { params: { [constants.ZSTD_c_compressionLevel]: level } })
 }

@@ -10,6 +10,7 @@ import {
   type Series,
   total,
 } from './frame.ts'
+import { addSketches, type Sketch } from './sketch.ts'
 
 /** What was measured under some labels, over all other ones. */
 export interface Group<Value> {
@@ -35,6 +36,11 @@ export function gauged(frames: readonly Frame[], metric: string, by: readonly st
 /** Returns a histogram of some frames, by labels. Pure. */
 export function distributed(frames: readonly Frame[], metric: string, by: readonly string[]): Group<Histogram>[] {
   return grouped(frames, ({ histograms }) => histograms, metric, by, addHistograms)
+}
+
+/** Returns a sketch of some frames, by labels: of those that any of them has seen. Pure. */
+export function sketched(frames: readonly Frame[], metric: string, by: readonly string[]): Group<Sketch>[] {
+  return grouped(frames, ({ sketches = {} }) => sketches, metric, by, addSketches)
 }
 
 function grouped<Value>(

@@ -5,8 +5,11 @@ import type { Extension } from '../../runtime/boot.ts'
 import { openRecordLease } from '../../runtime/wire.ts'
 import { nameOfProcess } from '../../runtime/work.ts'
 import type { Figures } from '../figures.ts'
+import { atRequestEnd } from '../request-end.ts'
+import { type Measured, nothing } from './frame.ts'
 import { type Lookout, looker } from './look.ts'
 import { createRecorder, type RecorderParts } from './recorder.ts'
+import { addTo } from './sketch.ts'
 import { recordedOfEach, recordedOnce, snapshotOf } from './snapshot.ts'
 
 const everyMs = 60_000
@@ -36,23 +39,46 @@ export function keepRecord(http: Http, parts: RecorderParts): void {
   })
 }
 
+export interface RecordOptions {
+  /** Servers of this machine whose CPU and memory are recorded. */
+  servers: Lookout['servers']
+  /** The table with a row for each registered user: `accounts.account`. */
+  users?: string | undefined
+}
+
 /** What a recorder of a running app works with. */
 export function recorderParts(
   figures: Figures,
+  http: Http,
   { data, primitives, bindings, log }: Pick<Parameters<Extension>[1], 'data' | 'primitives' | 'bindings' | 'log'>,
-  servers: Lookout['servers'],
+  { servers, users: table }: RecordOptions,
 ): RecorderParts {
   const { database } = primitives.stores.main
+  const users = table === undefined ? undefined : { database, table }
   return {
     node: nameOfProcess(),
     database,
     lease: openRecordLease(database),
     read: async (shared) => snapshotOf(await figures.read([...recordedOfEach, ...(shared ? recordedOnce : [])])),
-    look: looker({ databases: data.databases, dataDir: bindings.dataDir, servers }),
+    look: looker({ databases: data.databases, dataDir: bindings.dataDir, servers, users }),
+    take: activeUsers(http),
     trouble(error) {
       if (error === undefined) log.info({ event: 'recorded' }, 'measurements are recorded again')
       else log.warn({ event: 'not-recorded', err: error }, `${notRecorded}: ${messageOf(error)}`)
     },
+  }
+}
+
+/** Who sent requests: their number only. */
+function activeUsers(http: Http): () => Measured {
+  let seen: Record<string, number> = {}
+  atRequestEnd(http, ({ scope }) => {
+    if (scope?.principal) addTo(seen, scope.principal.id)
+  })
+  return () => {
+    const users = seen
+    seen = {}
+    return Object.keys(users).length === 0 ? nothing : { ...nothing, sketches: { users_active: { '{}': users } } }
   }
 }
 

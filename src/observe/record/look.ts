@@ -3,6 +3,7 @@ import { cpus, freemem, hostname, totalmem } from 'node:os'
 import { cpuTimes, cpuTotalMs, familyOf } from '../../engines/process/cpu.ts'
 import { memoryOf } from '../../engines/process/memory.ts'
 import { systemClock } from '../../kernel/clock.ts'
+import { RungError } from '../../kernel/errors.ts'
 import { runAlone } from '../../primitives/data/alone.ts'
 import type { Database } from '../../primitives/data/contract.ts'
 import { type Sql, sql } from '../../primitives/data/sql.ts'
@@ -25,19 +26,22 @@ export interface Lookout {
   databases: readonly Database[]
   dataDir: string
   servers(): Promise<readonly Server[]>
+  /** The table with a row for each registered user: `accounts.account`. */
+  users?: { database: Database; table: string } | undefined
 }
 
 /**
  * Returns a function that looks at what processes share: the databases, servers, this machine, and the disk of the data directory. Counters have
  * grown since its last look; the first look has none, because what they show began long before.
  */
-export function looker({ databases, dataDir, servers }: Lookout): () => Promise<Measured> {
+export function looker({ databases, dataDir, servers, users }: Lookout): () => Promise<Measured> {
   const statements = databases.map(statementsOf)
   const lookAtServers = serversOf(servers)
   let before: Record<string, number> | undefined
   return async () => {
     const sizes = await Promise.all(databases.map(sizesOf))
     const used = await Promise.all(statements.map((look) => look()))
+    const registered = users && (await rowsOf(users))
     const { used: time, memory } = await lookAtServers()
     const disk = await statfs(dataDir).catch(() => undefined) // with everything elsewhere there is no such folder
     const host = hostname()
@@ -55,6 +59,7 @@ export function looker({ databases, dataDir, servers }: Lookout): () => Promise<
       ...(disk && { disk_bytes: states(disk.bsize * disk.bavail, disk.bsize * disk.blocks) }),
       machine_memory_bytes: states(freemem(), totalmem()),
       server_memory_bytes: memory,
+      ...(registered !== undefined && { users_registered: { '{}': registered } }),
     }
     return { ...growth(nothing, { ...nothing, gauges }), counters: { ...counters, ...time, ...joined(used) } }
   }
@@ -118,6 +123,26 @@ async function sizesOf(database: Database): Promise<Found> {
     db_table_bytes: byTable(({ bytes }) => Number(bytes)),
     db_table_rows: byTable(({ rows }) => rows),
   }
+}
+
+/** An estimate of Postgres is close enough where counting takes long. */
+const countedRowsMax = 200_000
+
+/** @throws APP_INVALID where the table is missing */
+async function rowsOf({ database, table }: NonNullable<Lookout['users']>): Promise<number> {
+  const [name] = await runAlone<{ oid: string | null; rows: number }>(
+    database,
+    sql`select to_regclass(${table})::oid::text as oid,
+      (select reltuples::float8 from pg_class where oid = to_regclass(${table})) as rows`,
+  )
+  if (name!.oid === null)
+    throw new RungError('APP_INVALID', `users.table of defineApp is "${table}", and there is no such table.`)
+  if (name!.rows > countedRowsMax) return name!.rows
+  const [counted] = await runAlone<{ rows: number }>(
+    database,
+    sql`select count(*)::float8 as rows from ${sql.id(...(table.split('.') as [string, string]))}`,
+  )
+  return counted!.rows
 }
 
 interface Used {

@@ -14,6 +14,8 @@ export interface RecorderParts {
   read(shared: boolean): Promise<Snapshot>
   /** Looks at what processes share. */
   look(): Promise<Measured>
+  /** Returns what was seen since the last call. */
+  take(): Measured
   /** Told of the first of several failures, and with nothing once all works again. */
   trouble(error?: unknown): void
   clock?: Clock
@@ -34,7 +36,7 @@ const waitingMax = 360
 
 /** Made when the counters of the process begin. */
 export function createRecorder(parts: RecorderParts): Recorder {
-  const { node, database, lease, read, look, trouble, clock = systemClock } = parts
+  const { node, database, lease, read, look, take, trouble, clock = systemClock } = parts
   let before: Snapshot = nothing
   let [from, began] = [clock.now(), clock.ticks()]
   let lookAt = Number.NEGATIVE_INFINITY
@@ -65,7 +67,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
     if (to <= from) return // the clock was set back: this belongs to the next frame
     const grown = growth(before, now)
     const ms = Math.round(ticks - began)
-    const content = pack([{ from, to, ms, ...(shared ? combine([grown, shared]) : grown) }])
+    const content = pack([{ from, to, ms, ...combine([grown, take(), ...(shared ? [shared] : [])]) }])
     waiting.push({ node, from, to, content })
     if (waiting.length > waitingMax) waiting.shift()
     before = now

@@ -131,7 +131,7 @@ function nodeSummary(frame: Frame): NodeSummary {
 }
 
 /** The time in which at least one of them measured. */
-function coveredMs(frames: readonly Frame[]): number {
+export function coveredMs(frames: readonly Frame[]): number {
   let [covered, until] = [0, Number.NEGATIVE_INFINITY]
   for (const { from, to } of [...frames].sort((a, b) => a.from - b.from)) {
     covered += Math.max(0, to - Math.max(from, until))

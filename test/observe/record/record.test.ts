@@ -181,6 +181,7 @@ describe('a recorder', () => {
       async read(shared): Promise<Snapshot> {
         return { ...nothing, counters: { n: { '{}': counts.n } }, gauges: shared ? { jobs: { '{}': 7 } } : {} }
       },
+      take: () => nothing,
       look: async () => ({ ...nothing, gauges: { db_bytes: { '{}': { min: 1, max: 1, sum: 1, count: 1 } } } }),
       trouble: (error) => troubles.push(error),
     })
@@ -289,7 +290,9 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   await client.query(`create table public.thing as select generate_series(1, 10000) as id`)
   await client.query('analyze public.thing')
   const { pid } = process
-  const look = looker({ databases: [database], dataDir: '.', servers: async () => [{ name: 'postgres', pid }] })
+  const users = { database, table: 'public.thing' }
+  const servers = async () => [{ name: 'postgres', pid }]
+  const look = looker({ databases: [database], dataDir: '.', servers, users })
   await client.query('select count(*) from public.thing where id > 5')
   assert.deepEqual(Object.keys((await look()).counters), [])
   const began = process.cpuUsage()
@@ -298,6 +301,9 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   const { counters, gauges } = await look()
   const thing = '{"database":"main","table":"public.thing"}'
   assert.equal(gauges.db_table_rows![thing]!.sum, 10_000)
+  assert.equal(gauges.users_registered!['{}']!.sum, 10_000)
+  const unknown = looker({ databases: [database], dataDir: '.', servers, users: { database, table: 'public.none' } })
+  await assert.rejects(unknown(), /users\.table of defineApp is "public\.none", and there is no such table/)
   assert.ok(gauges.db_table_bytes![thing]!.sum > 300_000)
   assert.ok(gauges.db_bytes!['{"database":"main"}']!.sum > 5_000_000)
   const calls = Object.entries(counters.db_statement_calls_total!)
