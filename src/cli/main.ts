@@ -18,6 +18,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   deploys: () => import('./deploys.ts'),
   load: () => import('./load.ts'),
   plan: () => import('./plan.ts'),
+  cost: () => import('./cost.ts'),
   prove: () => import('./prove.ts'),
   history: () => import('./history.ts'),
   stop: () => import('./stop.ts'),

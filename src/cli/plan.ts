@@ -149,7 +149,7 @@ const command: Command = {
 export default command
 
 /** Without --p95 and --failing the objective of the measurement counts, otherwise that of most: 200 ms. */
-function objectiveIn(input: Input, measured: KeptLimit | undefined): Objective {
+export function objectiveIn(input: Input, measured: KeptLimit | undefined): Objective {
   const { p95, failing } = input.values
   if (p95 === undefined && failing === undefined) {
     if (!measured) return { p95Ms: 200, failing: 0.01 }
@@ -210,7 +210,7 @@ async function peaksIn(file: string): Promise<DayPeak[]> {
 }
 
 /** Turns what a load test kept, for one journey, into what the planner asks for, for one request. */
-function measuredBy(demands: Demands): Measured {
+export function measuredBy(demands: Demands): Measured {
   const { counts, cores, nodeCpu, mix, limit, earlier, routes, steps } = demands
   const { requests } = limit
   const cpuMs = (route: string) => Object.values(routes[route] ?? {}).reduce((sum, ms) => sum + ms, 0)

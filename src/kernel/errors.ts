@@ -151,6 +151,7 @@ export const errorCodes = {
   LOAD_BOTTLENECK: { status: 500, title: 'The load generator measured itself' },
   // plans
   PLAN_CONTRADICTION: { status: 500, title: 'Figures of a plan contradict each other' },
+  PRICE_MISSING: { status: 500, title: 'A price is missing' },
   // histories and proofs
   PROOF_INVALID: { status: 500, title: 'The description of a proof is wrong' },
   PROOF_FAILED: { status: 500, title: 'A proof could not be made' },

@@ -24,3 +24,10 @@ export function span({ low, likely, high }: Interval, words: (value: number) => 
   const [from, to, text] = [words(low), words(high), words(likely)]
   return from === to ? text : `${text} (${from.replace(/ %$/, '')} to ${to})`
 }
+
+/** `$1,240`, `$42`, `$0.31` */
+export function dollars(value: number): string {
+  const sign = value < 0 ? '-' : ''
+  const size = Math.abs(value)
+  return `${sign}$${size >= 10 ? whole.format(size) : new Intl.NumberFormat('en', { maximumFractionDigits: 2 }).format(size)}`
+}
