@@ -33,6 +33,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   errors: () => import('./errors.ts'),
   doctor: () => import('./doctor.ts'),
   record: () => import('./record.ts'),
+  profile: () => import('./profile.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   staging: () => import('./staging.ts'),

@@ -23,6 +23,7 @@ import { outliveStrayErrors } from '../runtime/stray-errors.ts'
 import { type Bindings, bindingsOf } from '../topology/bindings.ts'
 import { type Command, type Input, present, result, settingOptions } from './command.ts'
 import { noteLeftOut, settingsOf } from './input-settings.ts'
+import { openProfileDoor } from './profile-door.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
@@ -128,6 +129,11 @@ async function startApp(
     },
   })
   const endStray = outliveStrayErrors(log)
+  // A folder that cannot be written must not keep an app from running.
+  const endProfiles = await openProfileDoor(dataDir).catch((err) => {
+    log.debug({ event: 'no-profiles', err }, 'rung profile cannot ask this process')
+    return async () => {}
+  })
   const { url } = running
   const view = {
     app: app.name,
@@ -166,6 +172,7 @@ async function startApp(
     async stop() {
       running.drain()
       await recorded
+      await endProfiles()
       await running.stop().finally(endTraces).finally(endStray)
     },
   }

@@ -22,6 +22,7 @@ export const errorCodes = {
   DATA_DIR_VERSION: { status: 500, title: 'The data directory belongs to another version' },
   // a running fleet
   FLEET_NOT_RUNNING: { status: 500, title: 'No fleet runs here' },
+  PROFILE_UNAVAILABLE: { status: 500, title: 'The process cannot be profiled now' },
   FLEET_BUSY: { status: 409, title: 'The fleet is being changed' },
   // faults on purpose
   CHAOS_REFUSED: { status: 500, title: 'A fault is not injected here' },

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { openProfileDoor } from '../../src/cli/profile-door.ts'
+import { ledgerProject, readHandler } from '../support/deploys.ts'
+import { type Scratch, until, withScratch } from '../support/process.ts'
+
+const spin = `${readHandler}
+      function spin() {
+        let sum = 0
+        for (let n = 0; n < 3_000_000; n += 1) sum = (31 * sum + n) % 1_000_003
+        return sum
+      }
+      reply.header('x-sum', spin())`
+
+async function profile({ launch, dir }: Scratch, ...args: string[]) {
+  const command = launch({ command: ['profile', ...args, '--json'], cwd: dir })
+  const { code } = await command.exited
+  return { code, view: JSON.parse(command.stdout()) }
+}
+
+test('rung profile finds what uses the CPU of a process that answers, and leaves no door behind', () =>
+  withScratch(async (scratch) => {
+    const none = await profile(scratch)
+    assert.equal(none.view.error.code, 'FLEET_NOT_RUNNING')
+    const { app, write } = await ledgerProject(path.join(scratch.dir, 'ledger'))
+    await write('1', { [readHandler]: spin })
+    const started = await scratch.start({ app })
+    const asking = { ended: false }
+    const asked = (async () => {
+      while (!asking.ended)
+        await fetch(`${started.url}/entries/x`).then(
+          (answer) => answer.text(),
+          () => {}, // the test failed, and its end has ended the app
+        )
+    })()
+    const file = path.join(scratch.dir, 'app.cpuprofile')
+    const { code, view } = await profile(scratch, 'app', '--for', '1s', '--out', file)
+    assert.equal(code, 0, JSON.stringify(view))
+    assert.deepEqual([view.part, view.file], ['app', file])
+    const found = view.functions.find(({ name }: { name: string }) => name === 'spin')
+    assert.match(found.at, /^ledger\/app\.ts:\d+$/)
+    assert.equal(view.functions[0].name, 'spin', 'nothing takes more')
+    assert.ok(view.places[0].place === 'ledger/' && view.busy >= view.places[0].share)
+    assert.ok(JSON.parse(readFileSync(file, 'utf8')).nodes.length > 10)
+
+    const doors = path.join(scratch.dataDir, 'fleet', 'doors')
+    const [socket] = readdirSync(doors)
+    assert.equal(statSync(doors).mode & 0o777, 0o700)
+    assert.equal(statSync(path.join(doors, socket!)).mode & 0o777, 0o600)
+
+    const long = scratch.launch({ command: ['profile', '--for', '1m', '--out', file], cwd: scratch.dir })
+    // It is being taken once another one is refused.
+    const refused = await until(async () => {
+      const { view } = await profile(scratch, '--for', '1ms')
+      return view.error && view
+    }, 'the process is profiled')
+    assert.equal(refused.error.code, 'PROFILE_UNAVAILABLE')
+    assert.match(refused.error.message, /Another profile is being taken/)
+    await long.stop('SIGKILL')
+    await until(async () => (await profile(scratch, '--for', '1ms')).code === 0, 'it can be profiled again')
+
+    for (const [args, message] of [
+      [['web-7'], /No process of the app is named "web-7"\. These run: app\./],
+      [['--for', '61s'], /--for must be at most 1m 0s/],
+      [['--for', '1ms', '--out', path.join(scratch.dir, 'none', 'x')], /cannot be written/],
+    ] as const) {
+      const { code, view } = await profile(scratch, ...args)
+      assert.equal(code, 1)
+      assert.match(view.error.message, message)
+    }
+    asking.ended = true
+    await asked
+    await started.stop()
+    assert.deepEqual(readdirSync(doors), [])
+  }))
+
+test('the door of a process closes while a profile is taken', () =>
+  withScratch(async ({ dataDir }) => {
+    const close = await openProfileDoor(dataDir)
+    await close()
+    assert.deepEqual(readdirSync(path.join(dataDir, 'fleet', 'doors')), [])
+  }))
