@@ -73,7 +73,7 @@ const clients: Record<string, RegExp> = {
   'file-type': /^primitives\/files\/content-type\.ts$/,
   pino: /^runtime\/log\.ts$/,
   'prom-client': /^observe\/figures\.ts$/,
-  '@opentelemetry/': /^observe\/traces\.ts$/,
+  '@opentelemetry/': /^observe\/(traces|export-logs)\.ts$/,
 }
 /** Loaded only where they are used: never by a plain import. */
 const lazy = [
@@ -83,6 +83,8 @@ const lazy = [
   'cockatiel',
   '@opentelemetry/sdk-trace',
   '@opentelemetry/exporter-trace-otlp-http',
+  '@opentelemetry/sdk-logs',
+  '@opentelemetry/exporter-logs-otlp-http',
   '@fastify/swagger-ui',
   'nodemailer',
   'nodemailer/lib/mail-composer',

@@ -10,6 +10,7 @@ import { fleetStatus, isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
+import { exportLogs } from '../observe/export-logs.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
 import type { Server } from '../observe/record/look.ts'
@@ -110,10 +111,12 @@ async function startApp(
   const place = path.relative(cwd, dataDir) || '.'
   const isFirst = data.engine === 'embedded' && role !== 'worker' && !existsSync(path.join(dataDir, 'postgres'))
   if (isFirst && !json) out.note(`Creating a database in ${place} …`)
+  const logs = await exportLogs(bindings.telemetry, app.name)
   const log = createLog(app.name, bindings.log.level, {
     format: bindings.log.format === 'auto' && json ? 'json' : bindings.log.format,
     frames: bindings.mode !== 'production',
     zone: bindings.zone,
+    copyTo: logs?.write,
   })
   const endTraces = await exportTraces(bindings.telemetry, app.name)
   const running = await boot(app, bindings, {
@@ -173,7 +176,7 @@ async function startApp(
       running.drain()
       await recorded
       await endProfiles()
-      await running.stop().finally(endTraces).finally(endStray)
+      await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
     },
   }
 }

@@ -41,12 +41,12 @@ export function traces(http: Http, data: DataRoot): void {
           'server.address': request.host,
         },
       },
-      parentOf(request.headers.traceparent),
+      contextOf(request.headers.traceparent),
     )
     spans.set(request, span)
     const scope = currentScope()
     if (scope && span.isRecording()) {
-      scope.traceparent = traceparentOf(span)
+      scope.traceparent = tracecontextOf(span)
       reply.header('traceparent', scope.traceparent)
     }
     context.with(trace.setSpan(context.active(), span), done)
@@ -63,7 +63,7 @@ export function traces(http: Http, data: DataRoot): void {
 
   listen<StatementDone>(http, data, statementDone, (done) => {
     if (!enabled() || !done.scope) return
-    const active = trace.getActiveSpan() ? undefined : parentOf(done.scope.traceparent)
+    const active = trace.getActiveSpan() ? undefined : contextOf(done.scope.traceparent)
     const span = trace.getTracer('rung').startSpan(
       done.command || 'statement',
       {
@@ -100,10 +100,10 @@ function traceRuns(http: Http, data: DataRoot, spans: WeakMap<object, Span>): vo
           'messaging.message.id': String(item.id),
         },
       },
-      parentOf(item.context?.traceparent),
+      contextOf(item.context?.traceparent),
     )
     spans.set(scope, span)
-    if (span.isRecording()) scope.traceparent = traceparentOf(span)
+    if (span.isRecording()) scope.traceparent = tracecontextOf(span)
   })
   listen<RunDone>(http, data, runDone, ({ scope, outcome }) => {
     const span = spans.get(scope)
@@ -113,7 +113,7 @@ function traceRuns(http: Http, data: DataRoot, spans: WeakMap<object, Span>): vo
   })
 }
 
-function traceparentOf(span: Span): string {
+function tracecontextOf(span: Span): string {
   const { traceId, spanId, traceFlags } = span.spanContext()
   return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
 }
@@ -123,7 +123,8 @@ function enabled(): boolean {
   return !(provider instanceof ProxyTracerProvider) || provider.getDelegateTracer('rung') !== undefined
 }
 
-function parentOf(header: unknown): Context {
+/** Returns the context of a `traceparent`; an empty one where there is none. */
+export function contextOf(header: unknown): Context {
   const parent = parseTraceparent(header)
   if (!parent) return ROOT_CONTEXT
   return trace.setSpanContext(ROOT_CONTEXT, {

@@ -43,13 +43,15 @@ export interface LogOptions {
   frames?: boolean
   /** Where this process runs. */
   zone?: string | undefined
+  /** Gets each line too, as JSON, when it is written. */
+  copyTo?: ((line: string) => void) | undefined
 }
 
 /** Lines on standard output. */
 export function createLog(
   name: string,
   level: LogLevel,
-  { format = 'json', frames = false, zone }: LogOptions = {},
+  { format = 'json', frames = false, zone, copyTo }: LogOptions = {},
 ): Log {
   const settings: LoggerOptions = {
     name,
@@ -64,10 +66,21 @@ export function createLog(
   const { stdout } = process
   if (format === 'pretty' || (format === 'auto' && stdout.isTTY)) {
     const options = { colors: stdout.isTTY && stdout.hasColors(), frames }
-    return pino(settings, { write: (line) => void stdout.write(`${prettyLine(line.trimEnd(), options)}\n`) })
+    return pino(settings, {
+      write(line) {
+        copyTo?.(line)
+        stdout.write(`${prettyLine(line.trimEnd(), options)}\n`)
+      },
+    })
   }
   const destination = pino.destination({ fd: 1, sync: false })
   // pino goes on when nobody reads any more. Whoever wants to stop then listens on the stream.
   destination.on('error', (error) => stdout.listenerCount('error') > 0 && stdout.emit('error', error))
-  return pino(settings, destination)
+  if (!copyTo) return pino(settings, destination)
+  return pino(settings, {
+    write(line) {
+      copyTo(line)
+      destination.write(line)
+    },
+  })
 }

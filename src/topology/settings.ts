@@ -115,7 +115,7 @@ const connections = whole(1, 1000)
 const postgresForm = 'postgres://user:password@host:5432/name'
 const milliseconds = (most: number) => whole(0, most)
 /** Its value is shown, and written into manifests. */
-const spansUrl = text(
+const collectorUrl = text(
   (value) => value !== '' && !/^(\w+:\/\/)?[^/?#]*@/.test(value),
   'be a URL without a user and a password, which OTEL_EXPORTER_OTLP_HEADERS may have',
   'url',
@@ -534,17 +534,23 @@ export const settings = {
   },
   /** The OpenTelemetry SDK reads these variables too. */
   telemetry: {
-    endpoint: setting(spansUrl, {
+    endpoint: setting(collectorUrl, {
       env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
       outside: true,
       file: false,
       help: 'Where spans are sent; needs the OpenTelemetry SDK.',
     }),
-    tracesEndpoint: setting(spansUrl, {
+    tracesEndpoint: setting(collectorUrl, {
       env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
       outside: true,
       file: false,
       help: 'Where spans are sent, as a complete URL.',
+    }),
+    logsEndpoint: setting(collectorUrl, {
+      env: 'OTEL_EXPORTER_OTLP_LOGS_ENDPOINT',
+      outside: true,
+      file: false,
+      help: 'Where lines of the log are sent too, as a complete URL; needs the OpenTelemetry SDK.',
     }),
     sample: setting(share, {
       env: 'OTEL_TRACES_SAMPLER_ARG',
@@ -556,7 +562,7 @@ export const settings = {
       env: 'OTEL_SERVICE_NAME',
       outside: false,
       file: false,
-      help: 'The name of the service in traces; by default that of the app.',
+      help: 'The name of the service in traces and logs; by default that of the app.',
     }),
   },
 } as const

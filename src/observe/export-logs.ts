@@ -1,0 +1,90 @@
+import { SeverityNumber } from '@opentelemetry/api'
+import { atMost } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
+import { currentScope } from '../kernel/scope.ts'
+import type { Bindings } from '../topology/bindings.ts'
+import { contextOf } from './traces.ts'
+
+export interface LogExport {
+  /** Sends a copy of a line that the log writes now, as JSON, without its secrets. */
+  write(line: string): void
+  /** Sends what is left. */
+  end(): Promise<void>
+}
+
+/** A collector that does not answer must not hold up a stop. */
+const endMsMax = 5_000
+
+const severities: Readonly<Record<string, SeverityNumber>> = {
+  trace: SeverityNumber.TRACE,
+  debug: SeverityNumber.DEBUG,
+  info: SeverityNumber.INFO,
+  warn: SeverityNumber.WARN,
+  error: SeverityNumber.ERROR,
+  fatal: SeverityNumber.FATAL,
+}
+
+/**
+ * Sends lines of the log by OTLP over HTTP to OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, within the trace of their request or job. They wait in a queue of
+ * 2,048; a collector that is slower or away loses lines, and standard output has all of them. The SDK is loaded only if the endpoint is set.
+ * @throws CONFIG_INVALID if the SDK is not installed
+ */
+export async function exportLogs(
+  { logsEndpoint, service }: Bindings['telemetry'],
+  app: string,
+): Promise<LogExport | undefined> {
+  if (logsEndpoint === undefined) return undefined
+  const { sdk, exporter, resources } = await loadSdk()
+  const provider = new sdk.LoggerProvider({
+    resource: resources.resourceFromAttributes({ 'service.name': service ?? app }),
+    processors: [new sdk.BatchLogRecordProcessor({ exporter: new exporter.OTLPLogExporter() })],
+  })
+  const logger = provider.getLogger('rung')
+  return {
+    write(line) {
+      const { time, level, msg, name: _app, pid, hostname, err, ...others } = JSON.parse(line)
+      const { name, message, stack, ...facts } = err ?? {}
+      logger.emit({
+        timestamp: new Date(time),
+        severityNumber: severities[level] ?? SeverityNumber.UNSPECIFIED,
+        severityText: level,
+        body: msg ?? '',
+        attributes: {
+          ...others,
+          ...{ 'process.pid': pid, 'host.name': hostname },
+          // Names of OpenTelemetry's semantic conventions.
+          ...(err && {
+            'exception.type': name,
+            'exception.message': message,
+            'exception.stacktrace': stack,
+            error: facts,
+          }),
+        },
+        context: contextOf(currentScope()?.traceparent),
+      })
+    },
+    end: () =>
+      atMost(
+        endMsMax,
+        provider.shutdown().catch(() => {}),
+      ),
+  }
+}
+
+async function loadSdk() {
+  try {
+    const [sdk, exporter, resources] = await Promise.all([
+      import('@opentelemetry/sdk-logs'),
+      import('@opentelemetry/exporter-logs-otlp-http'),
+      import('@opentelemetry/resources'),
+    ])
+    return { sdk, exporter, resources }
+  } catch (cause) {
+    const names = ['sdk-logs', 'exporter-logs-otlp-http', 'resources'].map((name) => `@opentelemetry/${name}`)
+    throw new RungError(
+      'CONFIG_INVALID',
+      `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT is set, but the OpenTelemetry SDK cannot be loaded. Run: npm install ${names.join(' ')}`,
+      { cause },
+    )
+  }
+}
