@@ -59,7 +59,9 @@ test('lines of the log are sent to a collector too, within their trace', async (
 test('a collector that is away or hangs holds up nothing', (t) =>
   withScratch(async (scratch) => {
     for (const endpoint of [await collector(t, () => {}), 'http://127.0.0.1:1/v1/logs']) {
-      const started = await scratch.start({ env: { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: endpoint, LOG_LEVEL: 'info', RUNG_LOG_SAMPLE: '1' } })
+      const started = await scratch.start({
+        env: { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: endpoint, LOG_LEVEL: 'info', RUNG_LOG_SAMPLE: '1' },
+      })
       await until(async () => (await fetch(`${started.url}/entries`)).ok, 'it answers')
       assert.equal((await started.stop()).code, 0)
     }
