@@ -7,7 +7,7 @@ import { engines } from '../fleet/engines.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { isRungError, RungError } from '../kernel/errors.ts'
-import { type Hour, isDatabase } from '../observe/record/hours.ts'
+import { type Hour, isDatabase, type Recorded } from '../observe/record/hours.ts'
 import { doneIn } from '../observe/record/work.ts'
 import {
   againstBand,
@@ -40,7 +40,7 @@ import { type Command, hanging, type Input, result, settingOptions } from './com
 import { readDemands } from './demands-file.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
-import { type Recorded, recordedOf } from './recorded.ts'
+import { knownOf } from './recorded.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -76,7 +76,11 @@ const command: Command = {
       help: `Prices of: ${priceLists.map(({ name }) => name).join(', ')} (generic).`,
     },
     prices: { type: 'string', value: 'file', help: 'Your own prices, which stand for those of the list.' },
-    users: { type: 'string', value: 'number', help: 'Monthly users (what the name of the rung says).' },
+    users: {
+      type: 'string',
+      value: 'number',
+      help: 'Monthly users (recorded, otherwise what the name of the rung says).',
+    },
     revenue: { type: 'string', value: 'dollars', help: 'Revenue of one user in a month, such as 0.50.' },
     managed: { type: 'boolean', help: 'Postgres and Redis are bought as services, also where Rung runs them.' },
     server: { type: 'string', value: 'cores x GB', help: 'Size of a server, such as 4x16.' },
@@ -103,16 +107,19 @@ const command: Command = {
     const quantities = quantitiesIn(input)
     const cost = costOf(purchasesOf(topology, quantities), list)
     const bought = orNothing(() => costOf(purchasesOf(topology, { ...quantities, managed: true }), list))
-    const users = numberIn(input, 'users') ?? bands.find((one) => one.rung === topology.rung)!.users
     const revenue = numberIn(input, 'revenue')
     const now = systemClock.now()
-    const { recorded, deploys = [] } = (await recordedOf(input, now)) ?? {}
+    const { recorded, usage, deploys, problem } = await knownOf(input, now)
+    const isWholeMonth = recorded !== undefined && now - recorded.since >= 30 * 24 * hourMs
+    const monthly = isWholeMonth && usage?.monthly ? usage.monthly : undefined
+    const users = numberIn(input, 'users') ?? monthly ?? bands.find((one) => one.rung === topology.rung)!.users
     const use = recorded && useOf(recorded, now)
     const grown = await grownCost()
     const work = recorded ? await workOf(recorded, dataDir) : []
     const perUser = middleOf(cost) / users
     const view = {
       rung: topology.rung,
+      ...(problem !== undefined && { problem }),
       list: { name: list.name, about: list.about },
       cost,
       band: againstBand(cost, topology.rung, bought),
@@ -128,7 +135,7 @@ const command: Command = {
       assumed: [
         ...(values.storage === undefined ? [`${quantities.storageGb} GB of object storage`] : []),
         ...(values.egress === undefined ? [`${quantities.egressGb} GB of traffic`] : []),
-        ...(values.users === undefined ? [`${amount(users)} monthly users`] : []),
+        ...(values.users === undefined && monthly === undefined ? [`${amount(users)} monthly users`] : []),
       ],
     }
     return result(view, () => {
@@ -145,7 +152,7 @@ const command: Command = {
     /** The lowest rung, from this one on, that carries the traffic to come, and what that costs. */
     async function grownCost() {
       const peaks = recorded?.peaks ?? []
-      const rate = numberIn(input, 'rate') ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
+      const rate = numberIn(input, 'rate') ?? usage?.rate ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
       const today = Math.floor(now / 86_400_000)
       const times = numberIn(input, 'times') ?? (rate && timesIn90Days(peaks, today))
       if (rate === undefined || rate === 0 || times === undefined) return undefined
@@ -175,6 +182,8 @@ const command: Command = {
 }
 export default command
 
+const hourMs = 3_600_000
+
 function withCounts(topology: Topology, counts: Readonly<Record<string, number>>): Topology {
   const { processes, data } = topology
   return {
@@ -195,7 +204,7 @@ function timesIn90Days(peaks: Recorded['peaks'], today: number): number | undefi
 }
 
 /** What cannot be priced is left out where it is only a comparison. */
-function orNothing<T>(work: () => T): T | undefined {
+export function orNothing<T>(work: () => T): T | undefined {
   try {
     return work()
   } catch (error) {
@@ -204,13 +213,13 @@ function orNothing<T>(work: () => T): T | undefined {
   }
 }
 
-const hourMs = 3_600_000
+function all(values: Readonly<Record<string, number>>, test: (name: string) => boolean = () => true): number {
+  return Object.entries(values).reduce((sum, [name, value]) => sum + (test(name) ? value : 0), 0)
+}
 
 function useOf({ hours, frames }: Recorded, now: number): Use | undefined {
   const week = hours.filter(({ from }) => from >= now - 7 * 24 * hourMs)
   if (week.length < 24 || frames.length === 0) return undefined
-  const all = (values: Readonly<Record<string, number>>, test: (name: string) => boolean = () => true) =>
-    Object.entries(values).reduce((sum, [name, value]) => sum + (test(name) ? value : 0), 0)
   const most = (of: (hour: Hour) => number) => Math.max(...week.map(of))
   const mean = (of: (hour: Hour) => number) => week.reduce((sum, hour) => sum + of(hour), 0) / week.length
   return {
@@ -247,8 +256,8 @@ function sinceDeploy(cost: Cost, recorded: Recorded | undefined, deploys: readon
   const length = Math.min(now - at, 7 * 24 * hourMs)
   const cpuMsIn = (some: readonly Hour[]) => {
     const requests = some.reduce((sum, hour) => sum + hour.requests, 0)
-    const cores = some.reduce((sum, hour) => sum + Object.values(hour.cores).reduce((a, b) => a + b, 0), 0)
-    return requests >= 1_000 ? { requests, cpuMs: (cores * hourMs) / requests } : undefined
+    const cpuMs = some.reduce((sum, hour) => sum + all(hour.cores) * hour.coveredMs, 0)
+    return requests >= 1_000 ? { requests, cpuMs: cpuMs / requests } : undefined
   }
   const before = cpuMsIn(recorded.hours.filter(({ from, to }) => to <= at && from >= at - length))
   const after = cpuMsIn(recorded.hours.filter(({ from }) => from >= at && from < at + length))
@@ -263,7 +272,7 @@ function sinceDeploy(cost: Cost, recorded: Recorded | undefined, deploys: readon
 
 const isTraffic = ({ item }: { item: string }) => ['storage', 'egress', 'cdn'].includes(item)
 
-function quantitiesIn(input: Input): Quantities {
+export function quantitiesIn(input: Input): Quantities {
   const { server, managed } = input.values
   const size = server === undefined ? undefined : sizeIn(String(server))
   return {
@@ -281,7 +290,7 @@ function sizeIn(text: string): Size {
 }
 
 /** @throws COMMAND_INVALID */
-function numberIn({ values }: Input, name: string): number | undefined {
+export function numberIn({ values }: Input, name: string): number | undefined {
   const text = values[name]
   if (text === undefined) return undefined
   const value = Number(text)
@@ -290,7 +299,7 @@ function numberIn({ values }: Input, name: string): number | undefined {
 }
 
 /** @throws COMMAND_INVALID */
-async function listIn({ values, cwd }: Input): Promise<PriceList> {
+export async function listIn({ values, cwd }: Input): Promise<PriceList> {
   const wanted = String(values.list ?? 'generic')
   const list = priceLists.find(({ name }) => name === wanted)
   if (!list) {
@@ -340,6 +349,8 @@ function priceIn(row: unknown): Price | undefined {
 
 interface View {
   rung: string
+  /** Why the record could not be read. */
+  problem?: string
   list: { name: string; about: string }
   cost: Cost
   band: string
@@ -362,6 +373,7 @@ function linesOf(view: View): string[] {
   const paragraphs = [
     `${spanOf(cost)} a month at rung ${view.rung}. Prices: ${list.name} (${list.about}).${view.assumed.length > 0 ? ` Assumed: ${view.assumed.join(', ')}.` : ''}`,
     `For 10,000 monthly users that is ${spanOf(view.per10k)}. Teams report ${dollars(view.per10k.reported.before)} before and ${dollars(view.per10k.reported.after)} after they had tuned theirs.${middleOf(view.per10k) > view.per10k.reported.before ? ` With ${amount(users)} users the least that one can buy is shared by few.` : ''}`,
+    ...(view.problem === undefined ? [] : [`The record could not be read, so it does not count: ${view.problem}`]),
     ...(revenue
       ? [`Of ${dollars(revenue.perUser)} that a user brings in a month it is ${percent(revenue.share)}.`]
       : []),

@@ -35,13 +35,14 @@ export interface OpenDatabase {
   bindings: ToolBindings
   database: Database
   connection: DatabaseServer['connection']
+  adminConnection: DatabaseServer['adminConnection']
 }
 
 /** Like `withServer`, with a pool on the app's database. */
 export async function withOpenDatabase<T>(input: Input, fn: (open: OpenDatabase) => Promise<T>): Promise<T> {
   const bindings = await toolBindings(input)
-  return withServer(bindings, input.cwd, async ({ connection }) => {
+  return withServer(bindings, input.cwd, async ({ connection, adminConnection }) => {
     const database = openPrimary(bindings.data, connection)
-    return fn({ bindings, database, connection }).finally(() => database.close())
+    return fn({ bindings, database, connection, adminConnection }).finally(() => database.close())
   })
 }

@@ -19,6 +19,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   load: () => import('./load.ts'),
   plan: () => import('./plan.ts'),
   cost: () => import('./cost.ts'),
+  advise: () => import('./advise.ts'),
+  adr: () => import('./adr.ts'),
   prove: () => import('./prove.ts'),
   history: () => import('./history.ts'),
   stop: () => import('./stop.ts'),

@@ -1,0 +1,75 @@
+import { readdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { checkCondition, parseCondition } from '../planner/condition.ts'
+import { parseDecision } from '../planner/decision.ts'
+import { figuresOf } from '../planner/evidence.ts'
+import { type Command, hanging, result } from './command.ts'
+import { evidenceOfApp, evidenceOptions } from './evidence-of-app.ts'
+
+/** Where decisions are kept, in the user's repository. */
+export const adrDir = (cwd: string) => path.join(cwd, 'docs', 'adr')
+
+/** Returns the files that are decisions, by their numbers. Pure. */
+export function numberedIn(names: readonly string[]): { number: number; name: string }[] {
+  return names
+    .flatMap((name) => {
+      const digits = /^(\d+)-.*\.md$/.exec(name)?.[1]
+      return digits === undefined ? [] : [{ number: Number(digits), name }]
+    })
+    .sort((a, b) => a.number - b.number)
+}
+
+const command: Command = {
+  name: 'adr',
+  summary: 'list decisions, and say which of them it is time to look at again',
+  usage: 'rung adr [app-file] [options]',
+  wordsMax: 1,
+  help: [
+    'Lists the decisions in docs/adr: those that "rung advise --accept" wrote, and yours. One that',
+    'ends with a condition is checked against what "rung advise" would judge today:',
+    '',
+    '  **Revisit when** `headroom < 0.4 or day >= 2027-03-01`',
+    '',
+    'Figures that a condition may name are listed in docs/guides/advise.md.',
+    '',
+    'Exit code: 0 none is due, 1 an error, 2 one is due.',
+  ].join('\n'),
+  settings: ['rung', 'data', 'process.dataDir'],
+  examples: ['rung adr', 'rung adr --json'],
+  options: evidenceOptions,
+  async run(input) {
+    const { cwd, out } = input
+    const files = numberedIn(await readdir(adrDir(cwd)).catch(() => []))
+    if (files.length === 0) {
+      return result({ decisions: [], problems: [] }, () =>
+        out.line('There are no decisions in docs/adr. Write one with: rung advise --accept 1'),
+      )
+    }
+    const { evidence, problems } = await evidenceOfApp(input, input.positionals[0])
+    const figures = figuresOf(evidence)
+    const decisions = await Promise.all(
+      files.map(async ({ number, name }) => {
+        const { title, revisitWhen } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
+        const { isTrue = false, now = [] } = revisitWhen
+          ? checkCondition(parseCondition(revisitWhen)!, figures, evidence.today)
+          : {}
+        return { number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now }
+      }),
+    )
+    return result(
+      { decisions, problems },
+      () => {
+        for (const { title, revisitWhen, isDue, now, number } of decisions) {
+          const name = /^\d+\./.test(title) ? title : `${number}. ${title}`
+          for (const line of hanging('', `${isDue ? 'DUE  ' : ''}${name}`)) out.line(line)
+          const again =
+            revisitWhen === null ? 'no condition that can be checked' : `when ${revisitWhen}; ${now.join(', ')}`
+          for (const line of hanging('    ', again)) out.line(line)
+        }
+        for (const problem of problems) for (const line of ['', ...hanging('', problem)]) out.line(line)
+      },
+      decisions.some(({ isDue }) => isDue) ? 2 : 0,
+    )
+  },
+}
+export default command

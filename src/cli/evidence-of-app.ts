@@ -1,0 +1,123 @@
+import { availableParallelism } from 'node:os'
+import { examine } from '../doctor/examine.ts'
+import { withMigrationFiles } from '../doctor/migration-files.ts'
+import { deploymentOf } from '../fleet/deployment.ts'
+import { engines } from '../fleet/engines.ts'
+import { runningFleet } from '../fleet/state.ts'
+import { systemClock } from '../kernel/clock.ts'
+import { messageOf, sentence } from '../kernel/errors.ts'
+import { readSeen } from '../observe/seen.ts'
+import { costOf, middleOf, purchasesOf, type Quantities, type Span } from '../planner/cost.ts'
+import type { Diagnosis, Evidence, Prices } from '../planner/evidence.ts'
+import { cheapest, type PriceList } from '../planner/prices.ts'
+import { findApp, loadApp } from '../runtime/load-app.ts'
+import type { Topology } from '../topology/topology.ts'
+import { type Input, numberOption, type Options, settingOptions } from './command.ts'
+import { listIn, orNothing, quantitiesIn } from './cost.ts'
+import { readDemands } from './demands-file.ts'
+import { evidenceOf } from './evidence.ts'
+import { dataDirOfInput, settingsOf } from './input-settings.ts'
+import { measuredBy, objectiveIn } from './plan.ts'
+import { knownOf } from './recorded.ts'
+
+/** Of the commands that judge the app as it runs. */
+export const evidenceOptions: Options = {
+  cores: { type: 'string', value: 'number', help: 'Cores of the machine (of the load test, otherwise of this one).' },
+  spread: { type: 'boolean', help: 'Each part has a machine of its own, with so many cores.' },
+  p95: { type: 'string', value: 'time', help: 'Objective: 95 of 100 requests are answered within this time.' },
+  list: { type: 'string', value: 'name', help: 'Prices; see rung cost --help (generic).' },
+  prices: { type: 'string', value: 'file', help: 'Your own prices, which stand for those of the list.' },
+  ...settingOptions('process.dataDir'),
+}
+
+export interface AppEvidence {
+  evidence: Evidence
+  /** What could not be looked at, as sentences. */
+  problems: string[]
+}
+
+/** Gathers what there is: the record, a load test, the doctor's findings, what runs, and what steps cost. */
+export async function evidenceOfApp(input: Input, appFile?: string): Promise<AppEvidence> {
+  const { cwd, values, out } = input
+  const app = findApp(appFile, cwd)
+  const dataDir = dataDirOfInput(input)
+  const rung = (await runningFleet(dataDir))?.rung || undefined
+  const { topology } = deploymentOf(await settingsOf(input, { app, rung }), engines)
+  const list = await listIn(input)
+  const problems: string[] = []
+  let doctor: readonly Diagnosis[] = []
+  const { recorded, usage, problem } = await knownOf(
+    input,
+    systemClock.now(),
+    async ({ adminConnection, database }) => {
+      try {
+        const seen = await readSeen(database).catch(() => [])
+        out.note('Examining the database …')
+        const { findings } = await examine(adminConnection, { seen })
+        const loaded = app === undefined ? undefined : await loadApp(appFile, cwd).catch(() => undefined)
+        doctor = loaded ? await withMigrationFiles(findings, loaded) : findings
+      } catch (error) {
+        problems.push(`The database could not be examined: ${sentence(messageOf(error))}`)
+      }
+    },
+  )
+  if (problem !== undefined) problems.push(`The record could not be read, so it does not count: ${problem}`)
+  const demands = await readDemands(dataDir)
+  const spread = values.spread === true
+  const evidence = evidenceOf(recorded, {
+    ...{ topology, spread, doctor },
+    cores: numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() }),
+    objective: objectiveIn(input, demands?.limit),
+    ...(usage && { usage }),
+    ...(demands && { measured: measuredBy(demands) }),
+    prices: await pricesOf(topology, list, quantitiesIn(input), (other) => topologyOf(input, app, other)),
+  })
+  const today = Math.floor(systemClock.now() / 86_400_000)
+  return { evidence: { ...evidence, today }, problems }
+}
+
+async function topologyOf(input: Input, app: string | undefined, rung: string): Promise<Topology> {
+  return deploymentOf(await settingsOf(input, { app, rung }), engines).topology
+}
+
+/** What each step costs more than what runs; those without a price are left out. */
+async function pricesOf(
+  topology: Topology,
+  list: PriceList,
+  quantities: Quantities,
+  other: (rung: string) => Promise<Topology>,
+): Promise<Prices> {
+  const cost = (of: Topology) => orNothing(() => costOf(purchasesOf(of, quantities), list))
+  const now = cost(topology)
+  if (!now) return {}
+  const moreThan = (later: Span | undefined): Span | undefined =>
+    later && { low: Math.max(0, later.low - now.low), high: Math.max(0, later.high - now.high) }
+  const { data, processes } = topology
+  const server = now.lines.find(({ item }) => item === 'server')
+  const size = server?.size
+  const double = size && cheapest(list.prices, 'server', { cores: 2 * size.cores, memoryGb: size.memoryGb })
+  const own = (size && cheapest(list.prices, 'server', size)) ?? undefined
+  const bought = cheapest(list.prices, 'database')
+  const database = [own, bought].filter((one) => one !== undefined).sort((a, b) => middleOf(a) - middleOf(b))[0]
+  const replica = moreThan(cost({ ...topology, data: { ...data, replicas: data.replicas + 1 } }))
+  const worker = moreThan(
+    cost({ ...topology, processes: { ...processes, worker: processes.worker + (size?.cores ?? 1) } }),
+  )
+  const next = topology.rung === '1k' ? '10k' : topology.rung === '10k' ? '100k' : undefined
+  // At 10k one process still answers, so what is full at 1k is mostly carried at 100k.
+  const rung = next === undefined ? undefined : '100k'
+  const climbed = rung === undefined ? undefined : moreThan(cost(await other(rung)))
+  return {
+    ...(double &&
+      server && {
+        larger: {
+          size: { cores: double.cores!, memoryGb: double.memoryGb! },
+          more: { low: double.low - server.low / server.count, high: double.high - server.high / server.count },
+        },
+      }),
+    ...(replica && replica.high > 0 && { replica }),
+    ...(database && { database: { low: database.low, high: database.high } }),
+    ...(worker && { worker }),
+    ...(climbed && { rung: { rung: rung!, more: climbed } }),
+  }
+}

@@ -1,0 +1,197 @@
+import { total } from '../observe/record/frame.ts'
+import { counted, distributed, gauged, quantile } from '../observe/record/groups.ts'
+import { type Hour, isDatabase, type Recorded } from '../observe/record/hours.ts'
+import { summarise } from '../observe/record/summary.ts'
+import type { Usage } from '../observe/record/usage.ts'
+import { doneIn } from '../observe/record/work.ts'
+import { calibrated } from '../planner/calibrated.ts'
+import { countsOf } from '../planner/demand.ts'
+import type { Diagnosis, Evidence, PoolUse, Prices, ProcessUse, QueueUse } from '../planner/evidence.ts'
+import { forecastOf, type Measured } from '../planner/forecast.ts'
+import type { Objective } from '../planner/queueing.ts'
+import type { Topology } from '../topology/topology.ts'
+
+const hourMs = 3_600_000
+const dayMs = 24 * hourMs
+
+/** What the record alone does not say. */
+export interface Setting {
+  topology: Topology
+  cores: number
+  spread: boolean
+  objective: Objective
+  /** A load test, which counts for more than the calibration from the record. */
+  measured?: Measured | undefined
+  usage?: Usage | undefined
+  doctor?: readonly Diagnosis[]
+  prices?: Prices
+}
+
+/** The same for what was recorded last, with less than an hour as an hour: `hours` has the part. */
+const inHours = (ms: number) => Math.round((10 * ms) / hourMs) / 10
+
+/** Puts the evidence for advice together. Pure. */
+export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Evidence {
+  const { topology, cores, spread, usage, doctor = [], prices } = setting
+  const { hours = [], frames = [], peaks = [], weeks = [], until = usage?.at ?? 0 } = recorded ?? {}
+  const week = hours.filter(({ from }) => from >= until - 7 * dayMs)
+  const seconds = (metric: string, by: readonly string[]) =>
+    distributed(frames, metric, by).map(({ labels, value }) => ({ labels, seconds: value.sum }))
+  const statementsBy = (target: string) =>
+    seconds('db_statement_duration_seconds', ['target'])
+      .filter(({ labels }) => labels.target === target)
+      .reduce((sum, one) => sum + one.seconds, 0)
+  const forecast = forecastFrom(week, recorded, setting)
+  return {
+    ...{ today: Math.floor(until / dayMs), topology, cores, spread, peaks, weeks, doctor },
+    window: {
+      hours: inHours(week.reduce((sum, { coveredMs }) => sum + coveredMs, 0)),
+      requests: week.reduce((sum, { requests }) => sum + requests, 0),
+    },
+    routes: routesIn(recorded),
+    statements: counted(frames, 'db_statement_seconds_total', ['text']).map(({ labels, value }) => ({
+      text: labels.text!,
+      seconds: value,
+      calls: counted(frames, 'db_statement_calls_total', ['text']).find((one) => one.labels.text === labels.text)!
+        .value,
+    })),
+    database: {
+      readSeconds: statementsBy('read'),
+      writeSeconds: statementsBy('write'),
+      coresMost: Math.max(
+        0,
+        ...week.map(({ cores }) =>
+          Object.entries(cores).reduce((sum, [name, used]) => sum + (isDatabase(name) ? used : 0), 0),
+        ),
+      ),
+    },
+    pools: (['read', 'write'] as const).flatMap((target) => poolIn(recorded, target)),
+    processes: processesIn(week),
+    services: distributed(frames, 'outgoing_duration_seconds', ['service']).map(({ labels, value }) => ({
+      service: labels.service!,
+      calls: total(value),
+      seconds: value.sum,
+      p95Ms: 1_000 * (quantile(value, 0.95) ?? 0),
+      failures: distributed(frames, 'outgoing_duration_seconds', ['service', 'outcome'])
+        .filter((one) => one.labels.service === labels.service && one.labels.outcome !== 'ok')
+        .reduce((sum, one) => sum + total(one.value), 0),
+    })),
+    queues: queuesIn(hours.filter(({ from }) => from >= until - dayMs)),
+    cache: cacheIn(recorded),
+    ...(usage?.monthly !== undefined && { monthlyUsers: usage.monthly }),
+    ...(forecast && { forecast }),
+    ...(prices && { prices }),
+  }
+}
+
+/** From a load test if there is one, otherwise calibrated by production; priors alone are no evidence. */
+function forecastFrom(week: readonly Hour[], recorded: Recorded | undefined, setting: Setting) {
+  const { topology, cores, spread, objective, usage } = setting
+  const covered = week.filter(({ coveredMs }) => coveredMs >= 600_000)
+  const samples = covered.map(({ requests, coveredMs, cores }) => ({
+    rate: requests / (coveredMs / 1_000),
+    cores: Object.fromEntries(
+      ['app', 'web', 'worker', 'postgres', 'replica', 'edge', 'balancer', 'pooler', 'redis']
+        .map((part) => [part, coresOf(part, cores)] as const)
+        .filter(([, used]) => used > 0),
+    ),
+  }))
+  const rate = usage?.rate ?? Math.max(0, ...samples.map((one) => one.rate))
+  const work = routesIn(recorded)
+  const requests = work.reduce((sum, one) => sum + one.requests, 0)
+  const measured =
+    setting.measured ??
+    calibrated(samples, {
+      ...{ counts: countsOf(topology), cores },
+      ...(topology.nodes.cpu !== undefined && { nodeCpu: topology.nodes.cpu }),
+      // Times stand for costs: only how much they differ from route to route counts.
+      routes: work.map((one) => ({ share: one.requests / requests, cpuMs: (1_000 * one.seconds) / one.requests })),
+    })
+  if (!measured || rate === 0) return undefined
+  return forecastOf({
+    ...{ topology, cores, spread, objective, measured, users: {} },
+    recorded: {
+      rate,
+      ...(usage?.registered && { registered: usage.registered }),
+      ...(usage?.daily && { daily: usage.daily }),
+    },
+    ...{ peaks: recorded?.peaks ?? [], today: Math.floor((recorded?.until ?? 0) / dayMs) },
+  })
+}
+
+function coresOf(part: string, cores: Hour['cores']): number {
+  if (part === 'app') return cores.both ?? 0
+  if (part !== 'replica') return cores[part] ?? 0
+  return Object.entries(cores).reduce((sum, [name, used]) => sum + (/^postgres-\d+$/.test(name) ? used : 0), 0)
+}
+
+function routesIn(recorded: Recorded | undefined) {
+  const frames = recorded?.frames ?? []
+  const summary = new Map(summarise(frames).routes.map((one) => [one.route, one]))
+  const modules = doneIn(frames).filter(({ module }) => module !== '(jobs)')
+  return modules
+    .filter(({ count }) => count > 0)
+    .map(({ name, module, count, seconds }) => {
+      const { p95Ms = 0, errors = 0 } = summary.get(name) ?? {}
+      return { route: name, module, requests: count, seconds, p95Ms, errors }
+    })
+}
+
+function poolIn(recorded: Recorded | undefined, target: PoolUse['target']): PoolUse[] {
+  const frames = recorded?.frames ?? []
+  const [waits] = distributed(frames, 'db_pool_wait_seconds', ['target']).filter(
+    ({ labels }) => labels.target === target,
+  )
+  const max = gauged(frames, 'db_pool_connections', ['target', 'state']).find(
+    ({ labels }) => labels.target === target && labels.state === 'max',
+  )
+  if (!waits || !max) return []
+  const { value } = waits
+  return [
+    {
+      ...{ target, max: max.value.max, waits: total(value), waitSeconds: value.sum },
+      waitMs95: 1_000 * (quantile(value, 0.95) ?? 0),
+    },
+  ]
+}
+
+function processesIn(week: readonly Hour[]): ProcessUse[] {
+  const found = new Map<string, { role: string; loopMost: number; memoryBytes: number[]; requests: number[] }>()
+  for (const { nodes, requests } of week) {
+    for (const { node, role, memoryBytes, loop } of nodes) {
+      const known = found.get(node) ?? { role, loopMost: 0, memoryBytes: [], requests: [] }
+      known.loopMost = Math.max(known.loopMost, loop)
+      known.memoryBytes.push(memoryBytes)
+      known.requests.push(requests)
+      found.set(node, known)
+    }
+  }
+  return [...found].map(([node, use]) => ({ node, ...use }))
+}
+
+function queuesIn(day: readonly Hour[]): QueueUse[] {
+  const names = new Set(day.flatMap(({ queues }) => queues.map(({ queue }) => queue)))
+  return [...names].map((queue) => {
+    const own = day.map(({ queues }) => queues.find((one) => one.queue === queue))
+    const sum = (of: 'done' | 'failed' | 'seconds') => own.reduce((all, one) => all + (one?.[of] ?? 0), 0)
+    return {
+      queue,
+      waiting: own.map((one) => one?.waiting ?? 0),
+      oldestSecondsMost: Math.max(...own.map((one) => one?.oldestSeconds ?? 0)),
+      ...{ done: sum('done'), failed: sum('failed'), seconds: sum('seconds') },
+    }
+  })
+}
+
+const hitOutcomes = new Set(['memory', 'shared', 'grace', 'coalesced'])
+
+function cacheIn(recorded: Recorded | undefined): Evidence['cache'] {
+  const modules = new Map<string, { requests: number; hits: number }>()
+  for (const { labels, value } of counted(recorded?.frames ?? [], 'cache_requests_total', ['module', 'outcome'])) {
+    const module = labels.module ?? ''
+    const known = modules.get(module) ?? { requests: 0, hits: 0 }
+    const hits = hitOutcomes.has(labels.outcome ?? '') ? value : 0
+    modules.set(module, { requests: known.requests + value, hits: known.hits + hits })
+  }
+  return [...modules].map(([module, use]) => ({ module, ...use }))
+}

@@ -1,0 +1,258 @@
+import { waitedFor } from './advise-efficiency.ts'
+import type { Span } from './cost.ts'
+import type { Evidence } from './evidence.ts'
+import type { Finding } from './finding.ts'
+import { freeEnough, hoursMin, type Pressure } from './pressure.ts'
+import { dayText } from './trend.ts'
+import { amount, percent, span } from './words.ts'
+
+/** Days of work. No source: to try it on a copy, to move, to watch. A rung takes 30 to 60 days until it is done, but not of work alone. */
+const work = {
+  processes: { low: 0.1, high: 0.5 },
+  machine: { low: 0.5, high: 1 },
+  database: { low: 2, high: 5 },
+  replica: { low: 0.5, high: 2 },
+  rung: { low: 3, high: 8 },
+} as const
+const none: Span = { low: 0, high: 0 }
+/** Reads of the time of all statements, for a replica to take them away. */
+const readsMin = 0.5
+/** Of the cores in use, for the database to have a machine of its own. */
+const databaseOwnShare = 0.5
+
+/**
+ * What adds parts or costs money: one step for what is used up first, or the reason for none. Pure.
+ * @param small what makes the app need less; if that is enough, it comes first
+ */
+export function capacitySteps(evidence: Evidence, pressure: Pressure, small: readonly Finding[]): Finding[] {
+  if (!pressure.isDue) return [stay(evidence, pressure), ...replicaOfNoUse(evidence)]
+  const isOfWorkers =
+    bottleneckOf(evidence) === 'worker' && small.some(({ verdict, kind }) => verdict === 'now' && kind === 'processes')
+  if (isOfWorkers) {
+    const why = 'Workers are used up first, and one more of them is enough; it delays no request.'
+    return [stay(evidence, { why, revisitWhen: `day >= ${dayText(evidence.today + 14)}` })]
+  }
+  const step = stepFor(evidence, pressure)
+  const enough = enoughOf(evidence, small)
+  if (!enough) return [step, ...replicaOfNoUse(evidence)]
+  return [
+    {
+      ...step,
+      verdict: 'not yet',
+      what: `First the ${enough.steps === 1 ? 'step' : `${enough.steps} steps`} above. Not yet: ${step.what}`,
+      rule: `They free ${percent(enough.freed)} of what is used up first, and then ${percent(enough.free)} of the capacity is free, for no money.`,
+      gain: 'Nothing that the small steps do not give.',
+      revisitWhen: `day >= ${dayText(evidence.today + 14)}`,
+      gainShare: 0,
+    },
+    ...replicaOfNoUse(evidence),
+  ]
+}
+
+/** The answer is "not yet", as a decision that can be kept and looked at again. */
+function stay(evidence: Evidence, { why, revisitWhen }: Omit<Pressure, 'isDue'>): Finding {
+  const { forecast, topology, monthlyUsers, window } = evidence
+  const first = bottleneckOf(evidence)
+  const [waits] = waitedFor(evidence)
+  const users =
+    monthlyUsers === undefined
+      ? ''
+      : ` ${amount(monthlyUsers)} users came in 30 days: a prior, which the measurement overrules.`
+  return {
+    kind: 'rung',
+    verdict: 'not yet',
+    what: `Stay at rung ${topology.rung}, as it is.`,
+    seen: `${
+      forecast?.headroom && window.hours >= hoursMin
+        ? `The ceiling is ${span(forecast.ceiling)} requests/s, ${amount(forecast.users.rate!.likely)} came in the busiest hour of the last week; ${first} would be used up first.`
+        : `${amount(window.requests)} requests in ${amount(window.hours)} hours of the last week.`
+    }${users}${waits ? ` Requests wait for "${waits.service}", which no rung helps.` : ''}`,
+    rule: why,
+    gain: 'No money, no days, and no further part that can fail.',
+    cost: { money: none, days: none },
+    change: 'Nothing.',
+    undo: 'Nothing to undo.',
+    revisitWhen,
+    gainShare: 0,
+  }
+}
+
+/** What is used up first in most of the simulations. */
+function bottleneckOf({ forecast }: Evidence): string {
+  return forecast?.stations.toSorted((a, b) => b.first - a.first)[0]?.name ?? 'nothing'
+}
+
+/** Whether what costs no money leaves enough free. */
+function enoughOf(evidence: Evidence, small: readonly Finding[]) {
+  const first = bottleneckOf(evidence)
+  const databaseShare = shareOfDatabase(evidence)
+  /** How much of the work of the first part is the database's. */
+  const ofFirst =
+    first === 'postgres' || first === 'replica' || first === 'pools' ? 1 : first === 'machine' ? databaseShare : 0
+  const steps = small.filter(({ verdict, relief }) => verdict === 'now' && relief !== undefined)
+  const left = steps.reduce((left, { relief }) => left * (1 - relief!.share * (relief!.of === 'all' ? 1 : ofFirst)), 1)
+  const free = 1 - (1 - evidence.forecast!.headroom!.free.likely) * left
+  return left < 1 && free >= freeEnough ? { steps: steps.length, freed: 1 - left, free } : undefined
+}
+
+function shareOfDatabase({ forecast, database }: Evidence): number {
+  const rate = forecast?.users.rate?.likely ?? 0
+  const all = forecast?.stations.find(({ name }) => name === 'machine')?.demandMs.likely
+  return all && rate > 0 ? Math.min(1, (1_000 * database.coresMost) / (all * rate)) : 0
+}
+
+const reads = ({ database: { readSeconds, writeSeconds } }: Evidence) =>
+  readSeconds + writeSeconds > 0 ? readSeconds / (readSeconds + writeSeconds) : undefined
+
+/** Where the database is busy with writes, more copies of it do not help: each of them does all the writes. */
+function replicaOfNoUse(evidence: Evidence): Finding[] {
+  const [share, busy] = [reads(evidence), evidence.database.coresMost / evidence.cores]
+  if (share === undefined || share >= readsMin || busy < 0.5) return []
+  return [
+    {
+      kind: 'replica',
+      verdict: 'not yet',
+      what: 'No replica: writes are the load.',
+      seen: `${percent(1 - share)} of the time of all statements is writes; Postgres used ${percent(busy)} of its cores in the busiest hour.`,
+      rule: `A replica takes reads, and repeats all writes: below ${percent(readsMin)} of reads it frees little.`,
+      gain: `At most ${percent(share)} of the time of statements.`,
+      cost: { money: evidence.prices?.replica ?? null, days: work.replica },
+      change: 'Nothing here.',
+      undo: 'Nothing to undo.',
+      revisitWhen: `read_share > ${readsMin}`,
+      gainShare: 0,
+    },
+  ]
+}
+
+function stepFor(evidence: Evidence, pressure: Pressure): Finding {
+  const { forecast, topology, prices, spread, cores } = evidence
+  const first = bottleneckOf(evidence)
+  const free = Math.max(0, forecast!.headroom!.free.likely)
+  const common = {
+    verdict: 'now' as const,
+    seen: `The ceiling is ${span(forecast!.ceiling)} requests/s, ${amount(forecast!.users.rate!.likely)} came in the busiest hour of the last week; ${first} is used up first in ${percent(forecast!.stations.find(({ name }) => name === first)?.first ?? 0)} of 500 simulations.`,
+    revisitWhen: pressure.revisitWhen,
+    gainShare: 1 - free,
+  }
+  const { why } = pressure
+  const readShare = reads(evidence)
+  if (first === 'web' && topology.balancer.engine !== 'none') {
+    const web = topology.processes.web
+    return {
+      ...common,
+      kind: 'processes',
+      what: 'Start one web process more.',
+      rule: `${why} Web processes are used up first, and behind a balancer one more is a command.`,
+      gain: `${percent(1 / web)} more of what is used up first.`,
+      cost: { money: none, days: work.processes },
+      change: `rung scale web=${web + 1}`,
+      undo: `rung scale web=${web}`,
+    }
+  }
+  if (first === 'machine') {
+    const ownShare = shareOfDatabase(evidence)
+    const larger = prices?.larger
+    const own = prices?.database
+    const isOwn =
+      ownShare >= databaseOwnShare && own !== undefined && (larger === undefined || own.high < larger.more.low)
+    if (isOwn) return ownDatabase(common, why, ownShare, own)
+    return {
+      ...common,
+      kind: 'machine',
+      what: larger
+        ? `Take a machine of ${larger.size.cores} cores and ${larger.size.memoryGb} GB.`
+        : `Take a machine with more than ${cores} cores.`,
+      rule: `${why} All parts share its cores, and none of them is full by itself: a larger machine first, since it adds no part.`,
+      gain: larger ? `${amount(larger.size.cores / cores)} times the cores.` : 'More cores for all parts.',
+      cost: { money: larger?.more ?? null, days: work.machine },
+      change: 'rung backup, rung restore on the larger machine, then rung up there; or resize it, with one restart.',
+      undo: 'Resize it back, with one restart.',
+    }
+  }
+  if (first === 'postgres' || first === 'replica') {
+    if (spread && (first === 'replica' || (readShare !== undefined && readShare >= readsMin))) {
+      const { replicas } = topology.data
+      return {
+        ...common,
+        kind: 'replica',
+        what: 'Add a replica.',
+        rule: `${why} The database is used up first, and ${percent(readShare ?? 1)} of the time of its statements is reads.`,
+        gain: `Reads over ${replicas + 1} replicas instead of ${replicas}.`,
+        cost: { money: prices?.replica ?? null, days: work.replica },
+        change: topology.balancer.engine === 'none' ? 'rung up 100k' : `rung scale replicas=${replicas + 1}`,
+        undo: topology.balancer.engine === 'none' ? `rung up ${topology.rung}` : `rung scale replicas=${replicas}`,
+      }
+    }
+    if (!spread && prices?.database) return ownDatabase(common, why, shareOfDatabase(evidence), prices.database)
+    return {
+      ...common,
+      kind: 'machine',
+      what: 'Take a larger machine for the primary.',
+      rule: `${why} The primary is used up first, and what it does is writes, which no copy takes away.`,
+      gain: 'More cores for the primary.',
+      cost: { money: prices?.larger?.more ?? null, days: work.database },
+      change:
+        'Make a replica on the larger machine, then let it take over (rung kill postgres does that), and remove the former primary.',
+      undo: 'Let the former primary follow, and take over again.',
+    }
+  }
+  if (first === 'pools') {
+    const { readConnectionsMax } = topology.data
+    return {
+      ...common,
+      kind: 'pool',
+      what: 'Raise the pools.',
+      rule: `${why} Connections are used up before cores; how long one is held is a prior, so watch the waits.`,
+      gain: 'Requests that wait for a connection do not.',
+      cost: { money: none, days: work.processes },
+      change: `RUNG_POOL_READ=${2 * readConnectionsMax}, then restart`,
+      undo: `RUNG_POOL_READ=${readConnectionsMax}`,
+    }
+  }
+  if (first === 'worker') {
+    const { worker } = topology.processes
+    return {
+      ...common,
+      kind: 'processes',
+      what: 'Start one worker more.',
+      rule: `${why} Workers are used up first.`,
+      gain: `${percent(1 / worker)} more jobs.`,
+      cost: { money: prices?.worker ?? null, days: work.processes },
+      change: `rung scale worker=${worker + 1}`,
+      undo: `rung scale worker=${worker}`,
+    }
+  }
+  const next = prices?.rung ?? { rung: topology.rung === '1k' ? '10k' : '100k', more: undefined }
+  const isTop = topology.rung === '100k'
+  return {
+    ...common,
+    kind: isTop ? 'machine' : 'rung',
+    what: isTop ? `Give ${first} a machine with faster cores.` : `Climb to rung ${next.rung}.`,
+    rule: `${why} ${first} runs on one thread: it can use no further core${isTop ? '' : ', so more of it needs a rung'}.`,
+    gain: isTop ? 'As much as the cores are faster.' : `What is used up first at ${topology.rung} is spread there.`,
+    cost: { money: isTop ? null : (next.more ?? null), days: isTop ? work.machine : work.rung },
+    change: isTop
+      ? 'Move it; see docs/guides/climb.md.'
+      : `rung up ${next.rung}; the same code, see docs/guides/climb.md`,
+    undo: isTop ? 'Move it back.' : `rung up ${topology.rung}`,
+  }
+}
+
+function ownDatabase(
+  common: Pick<Finding, 'verdict' | 'seen' | 'revisitWhen' | 'gainShare'>,
+  why: string,
+  share: number,
+  money: Span,
+): Finding {
+  return {
+    ...common,
+    kind: 'database',
+    what: 'Give Postgres a machine of its own, or buy it as a service.',
+    rule: `${why} ${percent(share)} of the cores in use are those of Postgres, and the app is not what fills the machine.`,
+    gain: `${percent(share)} of the machine for the app, and as much for Postgres as its own machine has.`,
+    cost: { money, days: work.database },
+    change: 'rung backup, restore there, then DATABASE_URL=postgres://… and rung restart; see docs/guides/climb.md',
+    undo: 'Take DATABASE_URL away after a restore of the other direction.',
+  }
+}

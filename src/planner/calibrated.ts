@@ -1,0 +1,71 @@
+import type { Measured } from './forecast.ts'
+import type { Interval } from './interval.ts'
+
+/** One hour of production: cores in use by part, and the rate. */
+export interface Sample {
+  rate: number
+  cores: Readonly<Record<string, number>>
+}
+
+/** Fewer requests an hour say nothing of what one of them costs: what runs anyway counts for more. */
+const rateMin = 0.05
+const samplesMin = 6
+
+/**
+ * Returns what one request costs each part, from hours of production. By the utilisation law a part's cores are `idle + rate · demand`: the slope of the
+ * line through the hours is the demand, where their rates differ enough to show one. Otherwise it is the ratio in the busiest hours, which also has what
+ * the part uses when nobody comes, so it is the upper end in any case. Pure.
+ * Source: Lazowska et al., Quantitative System Performance, chapter 3.
+ * @returns nothing where too few hours have requests
+ */
+export function demandFrom(samples: readonly Sample[]): Record<string, Interval> | undefined {
+  const busy = samples.filter(({ rate }) => rate >= rateMin).sort((a, b) => b.rate - a.rate)
+  if (busy.length < samplesMin) return undefined
+  const top = busy.slice(0, Math.max(samplesMin, Math.floor(busy.length / 10)))
+  const parts = new Set(busy.flatMap(({ cores }) => Object.keys(cores)))
+  return Object.fromEntries(
+    [...parts].map((part) => {
+      const points = busy.map(({ rate, cores }) => ({ x: rate, y: cores[part] ?? 0 }))
+      const ratio = (1_000 * sum(top.map(({ cores }) => cores[part] ?? 0))) / sum(top.map(({ rate }) => rate))
+      const { slope, fit } = line(points)
+      const isClear = fit >= clearFit && slope > 0
+      const likely = isClear ? Math.min(ratio, 1_000 * slope) : ratio
+      return [
+        part,
+        { low: Math.min(likely, ratio) * 0.9, likely, high: Math.max(likely, ratio) * 1.1, from: 'measured' },
+      ]
+    }),
+  )
+}
+
+/** Share of the scatter that the line explains. */
+const clearFit = 0.8
+
+function line(points: readonly { x: number; y: number }[]): { slope: number; fit: number } {
+  const [meanX, meanY] = [sum(points.map(({ x }) => x)), sum(points.map(({ y }) => y))].map(
+    (all) => all / points.length,
+  )
+  const spreadX = sum(points.map(({ x }) => (x - meanX!) ** 2))
+  const spreadY = sum(points.map(({ y }) => (y - meanY!) ** 2))
+  const both = sum(points.map(({ x, y }) => (x - meanX!) * (y - meanY!)))
+  if (spreadX === 0 || spreadY === 0) return { slope: 0, fit: 0 }
+  return { slope: both / spreadX, fit: both ** 2 / (spreadX * spreadY) }
+}
+
+const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)
+
+/** Returns the calibration in the form that a forecast asks for. Nothing was searched for, so it has no limit of its own. Pure. */
+export function calibrated(
+  samples: readonly Sample[],
+  { counts, cores, nodeCpu, routes }: Pick<Measured, 'counts' | 'cores' | 'routes'> & { nodeCpu?: number },
+): Measured | undefined {
+  const demand = demandFrom(samples)
+  if (!demand) return undefined
+  const most = Math.max(...samples.map(({ rate }) => rate))
+  return {
+    ...{ counts, cores, routes, demand, ...(nodeCpu !== undefined && { nodeCpu }) },
+    ...{ steps: [], sizes: [], others: 0, isOpen: true },
+    limit: { low: most, likely: most, high: most, from: 'measured' },
+    objective: { failing: 0.01 },
+  }
+}

@@ -1,0 +1,63 @@
+/** What a decision depends on, by name: `headroom`, `weeks_recorded` … What is not known is not there. */
+export type Figures = Readonly<Record<string, number>>
+
+/** The figures that a condition may name, and what they are. */
+export const figureNames = {
+  headroom: 'share of the capacity that is free in the busiest hour of the last week, 0 to 1',
+  days_left: 'days until the ceiling is reached, by the trend',
+  hours_recorded: 'hours of the last week in which something was recorded',
+  weeks_recorded: 'whole weeks in the record',
+  unsteadiness: 'scatter of the weeks around their trend, as a share',
+  requests_per_day: 'requests on an average day of the last week',
+  monthly_users: 'signed-in users of the last 30 days',
+  read_share: 'share of reads in the time of all statements',
+  database_share: 'cores that Postgres uses in the busiest hour, as a share of those it may use',
+  pool_wait_share: 'share of the time of statements that is spent waiting for a connection',
+  service_share: 'share of the time of requests that is spent waiting for other services',
+  queue_oldest_seconds: 'longest wait of a job in the last day',
+  memory_growth_mb_per_day: 'growth of the memory of the process that grows most',
+} as const
+export type FigureName = keyof typeof figureNames
+
+interface Comparison {
+  figure: FigureName | 'day'
+  isAbove: boolean
+  value: number
+}
+
+/**
+ * Reads a condition such as `headroom < 0.3 or day >= 2027-03-01`: comparisons with `<`, `<=`, `>` or `>=`, any of which must hold. Pure.
+ * @returns nothing if it is none
+ */
+export function parseCondition(text: string): Comparison[] | undefined {
+  const parts = text.split(/\s+or\s+/).map((part) => {
+    const [, figure, sign, value] = /^\s*([a-z_]+)\s*(<=?|>=?)\s*(\S+)\s*$/.exec(part) ?? []
+    const number = figure === 'day' ? Date.parse(value!) / 86_400_000 : Number(value)
+    const isKnown = figure === 'day' || (figure !== undefined && Object.hasOwn(figureNames, figure))
+    if (!isKnown || !Number.isFinite(number)) return undefined
+    return { figure: figure as Comparison['figure'], isAbove: sign!.startsWith('>'), value: number }
+  })
+  return parts.every((part) => part !== undefined) ? (parts as Comparison[]) : undefined
+}
+
+export interface Check {
+  /** Whether one of them holds. */
+  isTrue: boolean
+  /** What each comparison is now, as words: `headroom is 0.71`. */
+  now: string[]
+}
+
+/** Checks a condition against figures of today; a figure that is not known holds nothing. Pure. @param today days since 1970-01-01 */
+export function checkCondition(condition: readonly Comparison[], figures: Figures, today: number): Check {
+  const values = condition.map(({ figure, isAbove, value }) => {
+    const now = figure === 'day' ? today : figures[figure]
+    const isTrue = now !== undefined && (isAbove ? now >= value : now <= value)
+    const words = figure === 'day' ? new Date(today * 86_400_000).toISOString().slice(0, 10) : rounded(now)
+    return { isTrue, words: `${figure} is ${words}` }
+  })
+  return { isTrue: values.some(({ isTrue }) => isTrue), now: values.map(({ words }) => words) }
+}
+
+function rounded(value: number | undefined): string {
+  return value === undefined ? 'not known' : String(Number(value.toPrecision(3)))
+}

@@ -1,0 +1,42 @@
+import type { Span } from './cost.ts'
+
+export const kinds = {
+  index: 'an index',
+  query: 'a query',
+  route: 'a cached route',
+  pool: 'the size of a pool',
+  queue: 'the limits of a queue',
+  processes: 'more processes',
+  machine: 'a larger machine',
+  database: 'a machine or a service for the database',
+  replica: 'a replica',
+  rung: 'a rung',
+  service: 'another service',
+  memory: 'a leak of memory',
+  doctor: 'something else in the database',
+} as const
+export type Kind = keyof typeof kinds
+
+/** Something to do, or to leave. All texts are whole sentences. */
+export interface Finding {
+  kind: Kind
+  verdict: 'now' | 'not yet'
+  /** What to do, or what not to do yet. */
+  what: string
+  /** The figures, and their window. */
+  seen: string
+  /** Why that means what `what` says. */
+  rule: string
+  gain: string
+  /** Dollars a month, and days of work; `null`: there is no price for it. */
+  cost: { money: Span | null; days: Span }
+  /** Exactly what to run or to write, and how to take it back. */
+  change: string
+  undo: string
+  /** When to look again: a condition that `parseCondition` reads. */
+  revisitWhen: string
+  /** Of the time of requests, or of the capacity, that it frees at most, 0 to 1: best first. */
+  gainShare: number
+  /** What it takes off a part, as a share of the part's work. */
+  relief?: { of: 'database' | 'all'; share: number }
+}
