@@ -27,8 +27,7 @@ export interface Setting {
   prices?: Prices
 }
 
-/** The same for what was recorded last, with less than an hour as an hour: `hours` has the part. */
-const inHours = (ms: number) => Math.round((10 * ms) / hourMs) / 10
+const inHours = (ms: number) => Math.round((100 * ms) / hourMs) / 100
 
 /** Puts the evidence for advice together. Pure. */
 export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Evidence {

@@ -70,13 +70,22 @@ function indexStep(found: Diagnosis): Finding {
 
 function queries({ doctor, statements, database, window }: Evidence): Finding[] {
   const all = database.readSeconds + database.writeSeconds
-  const indexed = new Set(doctor.filter(isIndex).map(({ statement }) => statement && plain(statement)))
-  const told = doctor.filter((one) => isQuery(one) && !indexed.has(one.statement && plain(one.statement)))
-  const shareOf = (statement = '') => {
-    // The record keeps the beginning of a statement.
-    const use = statements.find(({ text }) => plain(statement).startsWith(plain(text)))
+  // The record keeps the beginning of a statement.
+  const useOf = (statement = '') => statements.find(({ text }) => plain(statement).startsWith(plain(text)))
+  const shareOf = (statement?: string) => {
+    const use = useOf(statement)
     return use && all > 0 ? Math.min(1, use.seconds / all) : undefined
   }
+  /** One that is quick most of the time had to wait: rung doctor tells of it, and it is no reason to write it anew. */
+  const isSlow = ({ statement, evidence }: Diagnosis) => {
+    const use = useOf(statement)
+    return (number(evidence.meanMs) ?? (use ? (1_000 * use.seconds) / use.calls : 0)) >= slowMs
+  }
+  const indexed = new Set(doctor.filter(isIndex).map(({ statement }) => statement && plain(statement)))
+  const told = doctor.filter(
+    (one) =>
+      isQuery(one) && (one.kind === 'n-plus-one' || isSlow(one)) && !indexed.has(one.statement && plain(one.statement)),
+  )
   const known = new Set(doctor.map(({ statement }) => statement && plain(statement)))
   const slow = statements.filter(
     ({ text, calls, seconds }) =>
@@ -94,9 +103,7 @@ function queries({ doctor, statements, database, window }: Evidence): Finding[] 
         kind: 'query',
         verdict: 'now',
         what: one.what,
-        seen: `${Object.entries(one.evidence)
-          .map(([name, value]) => `${name} ${typeof value === 'number' ? amount(value) : value}`)
-          .join(', ')}.`,
+        seen: `${figuresIn(one)}.${one.statement === undefined ? '' : ` The statement: ${cut(plain(one.statement))}`}`,
         rule: isNPlusOne
           ? 'A unit of work that runs one statement ten times or more asks once for each row.'
           : `A statement is slow from ${slowMs} ms on, and no index that was tried helps it.`,
@@ -129,6 +136,11 @@ function queries({ doctor, statements, database, window }: Evidence): Finding[] 
   ]
 }
 
+const figuresIn = ({ evidence }: Diagnosis) =>
+  Object.entries(evidence)
+    .map(([name, value]) => `${name} ${typeof value === 'number' ? amount(value) : value}`)
+    .join(', ')
+const cut = (text: string) => (text.length <= 200 ? text : `${text.slice(0, 199)}…`)
 const plain = (text: string) => text.replace(/\s+/g, ' ').trim()
 
 /** Waiting is much from here on: of the time of the statements that waited, and in ms for one in twenty. */
@@ -368,9 +380,7 @@ function doctorStep(found: Diagnosis): Finding {
     kind: 'doctor',
     verdict: 'now',
     what: found.what,
-    seen: `${Object.entries(found.evidence)
-      .map(([name, value]) => `${name} ${typeof value === 'number' ? amount(value) : value}`)
-      .join(', ')}.`,
+    seen: `${figuresIn(found)}.`,
     rule: 'rung doctor says that it should be acted on.',
     gain: found.gain,
     cost: { money: free, days: work.index },

@@ -23,7 +23,9 @@ export function decisionText(
     `**Decided** on ${dayText(today)}, ${verdict === 'now' ? 'to be done' : 'not to do yet'}, as advised by \`rung advise\`.`,
     `**Context.** ${seen} ${rule}`,
     `**Choice.** ${what} ${gain} It costs ${money} and ${daysOf(cost.days)} of work.`,
-    ['How:', '', '```', change, '```', '', 'To take it back:', '', '```', undo, '```'].join('\n'),
+    ...(change === 'Nothing.'
+      ? []
+      : [['How:', '', '```', change, '```', '', 'To take it back:', '', '```', undo, '```'].join('\n')]),
     ['**Alternatives.**', '', ...(alternatives.length > 0 ? alternatives : ['- To change nothing.'])].join('\n'),
     [
       '**Figures.**',

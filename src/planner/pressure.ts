@@ -32,7 +32,7 @@ export function pressureOf(evidence: Evidence): Pressure {
   const { forecast, window, today } = evidence
   if (window.hours < hoursMin || window.requests < requestsMin || !forecast?.headroom) {
     return notDue(
-      `Too little is recorded: ${amount(window.requests)} requests in ${amount(window.hours)} hours of the last week. A day with ${amount(requestsMin)} requests is the least.`,
+      `Too little is recorded to judge by: a day with ${amount(requestsMin)} requests is the least.`,
       window.hours < hoursMin ? `hours_recorded >= ${hoursMin}` : `requests_per_day >= ${requestsMin}`,
     )
   }

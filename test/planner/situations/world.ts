@@ -1,4 +1,5 @@
 import { evidenceOf } from '../../../src/cli/evidence.ts'
+import { seededRandom } from '../../../src/kernel/random.ts'
 import { type Frame, type Histogram, keyOf, merge, nothing } from '../../../src/observe/record/frame.ts'
 import { recordedFrom } from '../../../src/observe/record/hours.ts'
 import { addTo } from '../../../src/observe/record/sketch.ts'
@@ -29,6 +30,7 @@ export interface World {
   users?(day: number): readonly string[]
   prices?: Prices
   topology?: Partial<Topology>
+  seed?: number
 }
 
 export interface Route {
@@ -54,6 +56,8 @@ const shape = [
   ...[0.2, 0.15, 0.1, 0.1, 0.1, 0.15, 0.25, 0.4, 0.6, 0.7, 0.75, 0.8],
   ...[0.8, 0.75, 0.7, 0.7, 0.75, 0.8, 0.9, 1, 1, 0.9, 0.6, 0.35],
 ]
+/** Each day and each hour are so much more or less than expected, at most. */
+const scatter = 0.05
 /** What runs when nobody comes. */
 const idleCores = 0.004
 
@@ -76,13 +80,19 @@ export function topologyOfWorld({ rung, topology }: World): Topology {
   return { ...rungs[rung], ...topology }
 }
 
-function* slicesOf(world: World) {
+/** The record of a world, hour by hour, until a day begins. */
+export function* slicesOf(world: World, until = today) {
   const topology = topologyOfWorld(world)
   const roles = (['both', 'web', 'worker'] as const).filter((role) => topology.processes[role] > 0)
   const backlog = { waiting: 0 }
+  const random = seededRandom(world.seed ?? 1)
+  const noise = () => 1 + scatter * (2 * random() - 1)
+  let day = -1
+  let ofDay = 1
   for (let hour = 0; hour < 24 * world.days; hour += 1) {
-    const from = today - world.days * dayMs + hour * hourMs
-    const rate = world.peak(Math.floor(hour / 24)) * shape[hour % 24]!
+    const from = until - world.days * dayMs + hour * hourMs
+    if (Math.floor(hour / 24) !== day) [day, ofDay] = [Math.floor(hour / 24), noise()]
+    const rate = world.peak(day) * shape[hour % 24]! * ofDay * noise()
     const frames = roles.flatMap((role) =>
       Array.from({ length: topology.processes[role] }, (_, index) =>
         frameOf(world, { topology, role, index, hour, from, rate, backlog }),
@@ -182,7 +192,7 @@ function frameOf(world: World, { topology, role, index, hour, from, rate, backlo
   count('process_cpu_user_seconds_total', {}, busySeconds)
   count('nodejs_eventloop_busy_seconds_total', {}, busySeconds)
   gauges.process_info = { [keyOf({ role })]: gauge(1) }
-  gauges.process_resident_memory_bytes = { '{}': gauge(150e6 + (world.leak ?? 0) * hour) }
+  gauges.process_resident_memory_bytes = { '{}': gauge(150e6 + 20e6 * rate * 0.001 + (world.leak ?? 0) * hour) }
   if (index === 0 && answers) engines(world, topology, rate, count)
   const ids = index === 0 && answers && hour % 24 === 12 ? (world.users?.(Math.floor(hour / 24)) ?? []) : []
   const sketch: Record<string, number> = {}
