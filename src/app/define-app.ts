@@ -16,12 +16,27 @@ export interface App {
   readonly limits: LimitOptions
   readonly sessions: SessionOptions | undefined
   readonly users: UsersOptions | undefined
+  readonly alerts: AlertOptions
 }
 
 /** Where the app keeps its users, so that the record and `rung plan` know how many there are. */
 export interface UsersOptions {
   /** The table with one row for each registered user, with the schema of its module: `accounts.account`. */
   table: string
+}
+
+/** How the alerts of an app differ from those of Rung. */
+export interface AlertOptions {
+  /** Who is responsible where an alert concerns no module. Default: the name of the app. */
+  owner?: string
+  /**
+   * Other thresholds, in the unit of the rule: a share (0.8), seconds, a count. `end` is where it ends, `forMinutes` for how long it must hold.
+   * `'off'`: it is not evaluated.
+   * @example { 'pool-used': { threshold: 0.9 }, 'p95-rising': 'off' }
+   */
+  rules?: Readonly<Record<string, 'off' | { threshold?: number; end?: number; forMinutes?: number }>>
+  /** URLs of your own runbooks, by rule. Those of a module are in its `runbooks`. */
+  runbooks?: Readonly<Record<string, string>>
 }
 
 export interface AppDefinition {
@@ -34,6 +49,8 @@ export interface AppDefinition {
   sessions?: SessionOptions
   /** Lets the record and `rung plan` know how many users there are. */
   users?: UsersOptions | undefined
+  /** Owner, thresholds and runbooks of alerts. */
+  alerts?: AlertOptions
 }
 
 const nameFormat = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
@@ -56,11 +73,11 @@ export function defineApp(definition: AppDefinition): App {
     if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}". Rename one.`)
     byName.set(module.name, module)
   }
-  const { http = {}, idempotency = {}, limits = {}, sessions, users } = definition
+  const { http = {}, idempotency = {}, limits = {}, sessions, users, alerts = {} } = definition
   if (users) checkUsers(users)
   const inOrder = ordered(byName)
   checkCalls(byName)
-  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions, users }
+  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions, users, alerts }
   callers.set(app, callSite(new Error().stack ?? ''))
   return app
 }

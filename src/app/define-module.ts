@@ -47,6 +47,8 @@ export interface ModuleDefinition<S extends CallSchemas, Uses extends UsedCalls>
   name: string
   /** The responsible team. */
   owner: string
+  /** URLs of its own runbooks, by the name of the alert: `{ 'job-age': 'https://…' }`. */
+  runbooks?: Readonly<Record<string, string>>
   /** Folder of `0001_name.sql` files. */
   migrations?: URL
   /** Folder of files for browsers: styles, scripts, images. Their URLs contain a hash of the content, so browsers keep them for ever. */

@@ -1,0 +1,90 @@
+import type { OwnedRule } from './owners.ts'
+import { labelList, promqlOf } from './promql.ts'
+
+/** Returns rules of Prometheus 2.42 and newer, as YAML. Pure. */
+export function prometheusRules(rules: readonly OwnedRule[]): string {
+  const there = rules.filter(({ recordOnly }) => !recordOnly)
+  return [
+    'groups:',
+    '  - name: rung',
+    '    interval: 1m',
+    '    rules:',
+    ...there.flatMap((rule) => recorded(rule)),
+    ...there.flatMap((rule) => alerting(rule)),
+    '',
+  ].join('\n')
+}
+
+/** The value of a rule is a series of its own, which both thresholds look at. */
+function seriesOf({ name }: OwnedRule): string {
+  return `rung_alert:${name.replaceAll('-', '_')}`
+}
+
+function recorded(rule: OwnedRule): string[] {
+  const conditions = (rule.only ?? []).map(
+    ({ value, above }) => ` and on (${labelList(rule.value)}) (${promqlOf(value)} > ${above})`,
+  )
+  return [`      - record: ${seriesOf(rule)}`, `        expr: ${quoted(promqlOf(rule.value) + conditions.join(''))}`]
+}
+
+function alerting(rule: OwnedRule): string[] {
+  const [sign, threshold] = rule.above === undefined ? ['<', rule.below!] : ['>', rule.above]
+  const series = seriesOf(rule)
+  const fires = `ALERTS{alertname="${rule.name}",alertstate="firing"}`
+  const goesOn = `(${series} ${sign} ${rule.end} and on (${labelList(rule.value)}) ${fires})`
+  return [
+    `      - alert: ${rule.name}`,
+    `        expr: ${quoted(`${series} ${sign} ${threshold} or ${goesOn}`)}`,
+    ...(rule.forMinutes > 0 ? [`        for: ${rule.forMinutes}m`] : []),
+    ...(rule.keepMinutes > 0 ? [`        keep_firing_for: ${rule.keepMinutes}m`] : []),
+    `        labels: { severity: ${rule.severity}, owner: ${quoted(templateOf(rule))} }`,
+    '        annotations:',
+    `          summary: ${quoted(rule.summary)}`,
+    `          runbook_url: ${quoted(rule.runbook)}`,
+  ]
+}
+
+/** Where a series has a module, or a queue that belongs to one, its owner is that of the module. */
+function templateOf({ owners, owner }: OwnedRule): string {
+  const [first, ...others] = owners.map(({ pattern, label, owner: own }) => {
+    return `if match ${JSON.stringify(pattern)} (printf "%v" $labels.${label}) }}${own}{{ `
+  })
+  if (first === undefined) return owner
+  return `{{ ${[first, ...others.map((one) => `else ${one}`)].join('')}else }}${owner}{{ end }}`
+}
+
+/** A JSON string is one of YAML too. */
+function quoted(text: string): string {
+  return JSON.stringify(text)
+}
+
+/**
+ * Returns the configuration of an Alertmanager that tells each owner of their alerts, by a webhook that Slack understands: one message for each alert
+ * and one when it has ended. Pure.
+ * @param owners each once, that of the app first
+ */
+export function alertmanagerRoutes(owners: readonly string[]): string {
+  const [own] = owners
+  return [
+    'route:',
+    `  receiver: ${quoted(own!)}`,
+    '  group_by: ["..."]',
+    '  group_wait: 10s',
+    '  group_interval: 1m',
+    '  repeat_interval: 1y # one message is enough',
+    '  routes:',
+    ...owners.map(
+      (owner) => `    - { receiver: ${quoted(owner)}, matchers: [${quoted(`owner=${JSON.stringify(owner)}`)}] }`,
+    ),
+    'receivers:',
+    ...owners.flatMap((owner) => [
+      `  - name: ${quoted(owner)}`,
+      '    slack_configs:',
+      '      - api_url_file: /etc/alertmanager/webhook # the URL is a secret: mount it there',
+      '        send_resolved: true',
+      '        title: "{{ .Status }}: {{ .CommonLabels.alertname }} ({{ .CommonLabels.severity }})"',
+      '        text: "{{ .CommonAnnotations.summary }}. {{ .CommonAnnotations.runbook_url }}"',
+    ]),
+    '',
+  ].join('\n')
+}

@@ -1,0 +1,13 @@
+import { askProgram } from '../../src/engines/process/ask-program.ts'
+import type { Packages } from '../../src/engines/process/debian.ts'
+
+/** `promtool` and `amtool`, which check generated rules and routes. Their servers are not run. */
+export const prometheusPackages: Packages = {
+  debian: ['prometheus', 'prometheus-alertmanager'],
+  debianServices: ['prometheus', 'prometheus-alertmanager'],
+  brew: ['prometheus', 'alertmanager'],
+  dockerImage: 'prom/prometheus',
+}
+
+const has = (program: string) => askProgram(program, ['--version']).status === 0
+export const noPromtool = !has('promtool') || !has('amtool')
