@@ -10,12 +10,16 @@ import { masks, personalColumns } from './personal.ts'
  * is emptied too. `search_n` are the tables of a generation.
  */
 export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
+  alert: 'emptied', // they tell of other processes, and who has seen them
+  alert_look: 'emptied',
   cron: 'emptied',
   deploy: 'emptied',
   error: 'emptied',
   foreign_claim: 'emptied',
   frame: 'emptied', // it tells of other processes, and has texts of statements
   idempotency: 'emptied',
+  incident: 'emptied',
+  incident_entry: 'emptied',
   invalidation: 'emptied',
   job: 'emptied',
   job_ended: 'emptied',

@@ -121,7 +121,7 @@ async function startApp(
   const endTraces = await exportTraces(bindings.telemetry, app.name)
   const running = await boot(app, bindings, {
     log,
-    extensions: [observe({ servers: () => serversOn(dataDir), users: app.users?.table })],
+    extensions: [observe({ app, servers: () => serversOn(dataDir), users: app.users?.table })],
     onMigration(event) {
       if (event.kind === 'newer')
         log.warn({ event: 'migrations-newer', names: event.names }, newerMigrations(event.names))

@@ -1,5 +1,16 @@
+import type { App } from '../app/define-app.ts'
 import { systemClock } from '../kernel/clock.ts'
+import { messageOf } from '../kernel/errors.ts'
+import { alertQueue } from '../runtime/alerts.ts'
 import type { Extension } from '../runtime/boot.ts'
+import type { Log } from '../runtime/log.ts'
+import type { Primitives } from '../runtime/primitives.ts'
+import { openAlertLease } from '../runtime/wire.ts'
+import { nameOfProcess } from '../runtime/work.ts'
+import type { AlertsBinding } from '../topology/bindings.ts'
+import { keepAlerts, type WatchParts } from './alerts/keep.ts'
+import { rulesOf } from './alerts/owners.ts'
+import { titleOf, valueText } from './alerts/tell.ts'
 import { cacheLog } from './cache-log.ts'
 import { keepErrors } from './errors.ts'
 import { Figures } from './figures.ts'
@@ -19,10 +30,12 @@ const sameLineEveryMs = 60_000
 export interface ObserveOptions extends Partial<RecordOptions> {
   /** What is found is passed to them, instead of being kept for the doctor. */
   sightings?: Sightings
+  /** Whose alerts are evaluated. */
+  app?: App
 }
 
 /** Watches a running app: metrics, traces, log lines, the record. */
-export function observe({ sightings, servers = async () => [], users }: ObserveOptions = {}): Extension {
+export function observe({ sightings, servers = async () => [], users, app }: ObserveOptions = {}): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
@@ -33,6 +46,7 @@ export function observe({ sightings, servers = async () => [], users }: ObserveO
     const counters = metrics(http, data, { ...primitives, backup, zone, role }, figures)
     if (bindings.record)
       keepRecord(http, recorderParts(figures, http, { data, primitives, bindings, log }, { servers, users }))
+    if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)
@@ -71,5 +85,31 @@ function oncePer(ms: number): (key: string) => boolean {
     if (last.size > 1_000) last.clear()
     last.set(key, now)
     return true
+  }
+}
+
+function watchParts(app: App, told: AlertsBinding, primitives: Primitives, log: Log): WatchParts {
+  const { database, queue } = primitives.stores.main
+  return {
+    ...{ node: nameOfProcess(), app: app.name, rules: rulesOf(app), database, queue, told },
+    lease: openAlertLease(database),
+    looked(_at, { changes }) {
+      for (const { kind, alert, rule } of changes) {
+        const facts = {
+          event: `alert-${kind}`,
+          alert: alert.rule,
+          labels: JSON.parse(alert.labels),
+          value: alert.value,
+        }
+        if (kind === 'ends') log.info(facts, `the alert ${titleOf(alert)} has ended`)
+        else log.warn(facts, `the alert ${titleOf(alert)} fires: ${rule.summary}: ${valueText(rule, alert.value)}`)
+      }
+      const queues = new Set([alertQueue])
+      if (changes.length > 0 && !primitives.worker?.wake(queues)) primitives.signals.send('jobs', queues)
+    },
+    trouble(error) {
+      if (error === undefined) log.info({ event: 'alerts' }, 'alerts are evaluated again')
+      else log.warn({ event: 'no-alerts', err: error }, `alerts could not be evaluated: ${messageOf(error)}`)
+    },
   }
 }

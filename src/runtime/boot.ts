@@ -18,6 +18,7 @@ import { checkLimits } from '../primitives/limits/limits.ts'
 import { createMail } from '../primitives/mail/mail.ts'
 import { idleMsOf, noSessions } from '../primitives/sessions/sessions.ts'
 import type { Bindings } from '../topology/bindings.ts'
+import { alertLine } from './alerts.ts'
 import { backupSource, refuseExternal } from './backups.ts'
 import { boundaryGuard } from './guard.ts'
 import { keepWarm } from './keep-warm.ts'
@@ -306,7 +307,10 @@ async function startAllWork(
   const { sessions } = app
   return (starting.startWork ?? startWork)(work, primitives, {
     graceMs: bindings.graceMs,
-    lines: purges ? [purgeLine(purges)] : [],
+    lines: [
+      ...(purges ? [purgeLine(purges)] : []),
+      ...(bindings.alerts ? [alertLine(bindings.alerts, parts.mail.forModule('rung'))] : []),
+    ],
     upkeep: [
       ...(sessions
         ? [

@@ -17,6 +17,7 @@ export const systemMigrations: readonly Migration[] = [
   systemMigration('0009_deploys', ownText(import.meta.url, './deploys.sql')),
   systemMigration('0010_errors', ownText(import.meta.url, './../primitives/upkeep/errors.sql')),
   systemMigration('0011_record', ownText(import.meta.url, './record.sql')),
+  systemMigration('0012_alerts', ownText(import.meta.url, './alerts.sql')),
 ]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */

@@ -170,6 +170,11 @@ export function openRecordLease(database: Database): Lease {
   return tableLease(database, 'record')
 }
 
+/** For what one process evaluates for all. */
+export function openAlertLease(database: Database): Lease {
+  return tableLease(database, 'alerts')
+}
+
 export async function openRedis(
   { cache: { shared } }: Pick<Bindings, 'cache'>,
   app: string,

@@ -51,11 +51,19 @@ export interface Bindings extends ToolBindings {
   readonly shedding: 'on' | 'off'
   /** Whether what it measures is recorded. */
   readonly record: boolean
+  /** Where alerts are sent; without it there are none. */
+  readonly alerts: AlertsBinding | undefined
   /** From "not ready" to the last accepted connection, in ms: the time that a balancer needs to notice. */
   readonly drainMs: number
   /** Jobs that run at a stop have this long to end, in ms. */
   readonly graceMs: number
   readonly telemetry: Settings['values']['telemetry']
+}
+
+export interface AlertsBinding {
+  /** A URL that is a secret. */
+  readonly webhook: string | undefined
+  readonly mail: readonly string[]
 }
 
 /** The bindings of a tool that works only on the data. */
@@ -175,6 +183,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     limits: values.limits,
     shedding: values.shedding,
     record: values.record === 'on',
+    alerts: alertsOf(values),
     ...values.stop,
     telemetry: values.telemetry,
   }
@@ -248,6 +257,12 @@ function filesOf({ processes, data }: Topology, { files: { url, shared } }: Sett
   if (url !== undefined) return { engine: 's3', url }
   const several = processes.both + processes.web + processes.worker > 1
   return { engine: 'disk', alone: several && data.engine === 'external' && shared === 'off' }
+}
+
+/** They are evaluated over the record. */
+export function alertsOf({ record, alerts }: Pick<Settings['values'], 'record' | 'alerts'>): AlertsBinding | undefined {
+  if (record === 'off' || alerts.enabled === 'off') return undefined
+  return { webhook: alerts.webhook, mail: alerts.mail ?? [] }
 }
 
 function mailOf({ url, from = 'rung@localhost' }: Settings['values']['mail']): MailBinding {

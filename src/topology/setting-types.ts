@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { parseAddress } from '../kernel/mail-address.ts'
 import { parseScheduleEntry } from './schedule.ts'
 
 /** The type of a setting's values: text in the environment and on the command line, `T` in `rung.config.ts`. */
@@ -135,6 +136,15 @@ export const names: SettingType<readonly string[]> = {
 
 export function isName(value: unknown): boolean {
   return isText(value) && /^[a-z][a-z0-9-]{0,30}$/.test(value)
+}
+
+/** Addresses of mail. */
+export const addresses: SettingType<readonly string[]> = {
+  ...list,
+  accepts: (value) =>
+    Array.isArray(value) && value.length <= 50 && value.every((one) => isText(one) && parseAddress(one) !== undefined),
+  must: 'be a list of addresses such as ops@example.org, ann@example.org',
+  placeholder: 'addresses',
 }
 
 /** A URL that may contain a password; `form` is an example. */

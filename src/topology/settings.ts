@@ -1,6 +1,7 @@
 import { parseMailbox } from '../kernel/mail-address.ts'
 import { rungNames } from './catalog.ts'
 import {
+  addresses,
   cores,
   isBuild,
   isName,
@@ -399,6 +400,28 @@ export const settings = {
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
     help: 'The record: what processes measure, kept in the database for 13 months.',
   }),
+  alerts: {
+    enabled: setting(onOrOff, {
+      env: 'RUNG_ALERTS',
+      default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
+      help: 'Alerts, which are evaluated over the record once a minute.',
+    }),
+    webhook: setting(
+      url((value) => /^https?:$/.test(URL.parse(value)?.protocol ?? ''), 'https://hooks.example.org/services/…'),
+      {
+        env: 'RUNG_ALERT_WEBHOOK',
+        outside: true,
+        file: false,
+        secret: true,
+        help: 'Where alerts are posted as JSON that Slack understands. Whoever knows the URL can post there.',
+      },
+    ),
+    mail: setting(addresses, {
+      env: 'RUNG_ALERT_MAIL',
+      outside: true,
+      help: 'Addresses to which alerts are mailed; it needs RUNG_SMTP_URL.',
+    }),
+  },
   limits: setting(onOrOff, {
     env: 'RUNG_LIMITS',
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),

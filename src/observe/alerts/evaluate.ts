@@ -41,13 +41,23 @@ export function minuteFrom(at: number, frames: readonly Frame[], leaves: readonl
   const samples = new Map<string, Sample[]>()
   for (const leaf of leaves) {
     const id = idOf(leaf)
-    if (!samples.has(id))
-      samples.set(
-        id,
-        frames.flatMap((frame) => samplesIn(frame, leaf)),
-      )
+    if (samples.has(id)) continue
+    const found = frames.flatMap((frame) => samplesIn(frame, leaf))
+    samples.set(id, kindOf(leaf.take) === 'gauges' ? found : addedUp(found))
   }
   return { at, samples }
+}
+
+/** So that hours of minutes stay small. */
+function addedUp(samples: readonly Sample[]): Sample[] {
+  const groups = new Map<string, number | Histogram>()
+  for (const { group, value } of samples) {
+    const known = groups.get(group)
+    if (known === undefined) groups.set(group, value)
+    else if (typeof value === 'number') groups.set(group, (known as number) + value)
+    else groups.set(group, addHistograms(known as Histogram, value))
+  }
+  return [...groups].map(([group, value]) => ({ group, value }))
 }
 
 function samplesIn(frame: Frame, { metric, where = {}, by, take }: Leaf): Sample[] {
@@ -106,14 +116,15 @@ function leafValues(leaf: Leaf, minutes: readonly Minute[], at: number): Vector 
 }
 
 function reduced(leaf: Leaf, samples: readonly { at: number; value: number | Histogram }[]): number {
-  if (leaf.take === 'count' || leaf.take === 'quantile') {
+  const { take } = leaf
+  if (take === 'count' || take === 'quantile') {
     const all = samples.map(({ value }) => value as Histogram).reduce(addHistograms)
-    return leaf.take === 'count' ? total(all) : (quantile(all, leaf.share) ?? Number.NaN)
+    return take === 'count' ? total(all) : (quantile(all, (leaf as { share: number }).share) ?? Number.NaN)
   }
   const points = samples.map(({ at, value }) => ({ x: at / 1000, y: value as number }))
   const values = points.map(({ y }) => y)
   const sum = values.reduce((a, b) => a + b, 0)
-  switch (leaf.take) {
+  switch (take) {
     case 'highest':
       return Math.max(...values)
     case 'lowest':

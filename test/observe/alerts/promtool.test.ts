@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, it } from 'node:test'
 import { askProgram } from '../../../src/engines/process/ask-program.ts'
-import { minuteFrom, minuteMs, minuteOf } from '../../../src/observe/alerts/evaluate.ts'
+import { type Minute, minuteFrom, minuteMs, minuteOf } from '../../../src/observe/alerts/evaluate.ts'
 import { leavesOf } from '../../../src/observe/alerts/expression.ts'
 import { type OwnedRule, rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { alertmanagerRoutes, prometheusRules } from '../../../src/observe/alerts/prometheus.ts'
@@ -128,7 +128,7 @@ const bounds = uppers.map((upper, index) => [`${uppers[index - 1] ?? '0'}..${upp
 function alertsOfRung(rules: readonly OwnedRule[], world: ReturnType<typeof worldOf>): Alert[][] {
   const leaves = rules.flatMap((rule) => [rule.value, ...(rule.only ?? []).map(({ value }) => value)].flatMap(leavesOf))
   const before = new Map<string, Snapshot>()
-  const seen = []
+  const seen: Minute[] = []
   let alerts: Alert[] = []
   const byMinute: Alert[][] = []
   for (let minute = 0; minute < minutes; minute += 1) {
