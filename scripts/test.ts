@@ -19,6 +19,7 @@ import { composePackages, noCompose } from '../test/support/docker-compose.ts'
 import { startExternal } from '../test/support/external-postgres.ts'
 import { fakeClockPackages, noFakeClocks } from '../test/support/fake-clock.ts'
 import { noPatroni, patroniPackages } from '../test/support/patroni.ts'
+import { noPromtool, prometheusPackages } from '../test/support/promtool.ts'
 import { noS3, s3Packages } from '../test/support/s3.ts'
 import slowest from '../test/support/slowest.ts'
 import { laneNames, testFiles } from './lanes.ts'
@@ -59,6 +60,7 @@ const alsoNeeded = [
   ...(noPatroni ? patroniPackages : []),
   ...(noFakeClocks ? [fakeClockPackages] : []),
   ...(noCompose ? [composePackages] : []),
+  ...(noPromtool ? [prometheusPackages] : []),
 ]
 if (canInstall()) await installDebian(alsoNeeded, (line) => console.log(line))
 

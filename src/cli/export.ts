@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { alertFiles } from '../export/alerts.ts'
 import { composeFiles, webNames } from '../export/compose.ts'
 import { leftOut } from '../export/environment.ts'
 import { type Exported, type Files, isMarked } from '../export/files.ts'
@@ -11,6 +12,7 @@ import { workflowFiles } from '../export/workflow.ts'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { RungError } from '../kernel/errors.ts'
+import { type OwnedRule, rulesOf } from '../observe/alerts/owners.ts'
 import { trustedNetworks } from '../primitives/http/address.ts'
 import { requestTimeoutOf } from '../primitives/http/http.ts'
 import { proofFile } from '../prove/proof.ts'
@@ -59,6 +61,7 @@ const command: Command = {
     'mail',
     'log',
     'record',
+    'alerts',
     'limits',
     'shedding',
     'stop',
@@ -102,7 +105,12 @@ const command: Command = {
       context: path.relative(folder, cwd) || '.',
     }
     const texts = isContainer(target)
-      ? await containerTexts(target, exported, { folder, cwd, workflow: input.values.workflow === true })
+      ? await containerTexts(target, exported, {
+          folder,
+          cwd,
+          workflow: input.values.workflow === true,
+          rules: rulesOf(app),
+        })
       : inFolder(folder, systemdFiles({ ...exported, machine: thisMachine(settings, cwd) }))
     const unused = isContainer(target) ? leftOut(settings) : []
     const view = { target, rung: settings.values.rung, leftOut: unused, ...(await write(new Map(texts), cwd)) }
@@ -119,7 +127,7 @@ export default command
 async function containerTexts(
   target: keyof typeof containers,
   exported: Exported,
-  { folder, cwd, workflow }: { folder: string; cwd: string; workflow: boolean },
+  { folder, cwd, workflow, rules }: { folder: string; cwd: string; workflow: boolean; rules: readonly OwnedRule[] },
 ): Promise<[file: string, text: string][]> {
   const { name, file } = exported.app
   const facts = {
@@ -130,6 +138,7 @@ async function containerTexts(
   return [
     ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd), hidden })),
     ...inFolder(folder, containers[target](exported)),
+    ...inFolder(path.join(folder, 'alerts'), alertFiles(rules)),
     ...(workflow ? inFolder(cwd, workflowFiles(target, facts)) : []),
   ]
 }

@@ -36,6 +36,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   doctor: () => import('./doctor.ts'),
   record: () => import('./record.ts'),
   profile: () => import('./profile.ts'),
+  alerts: () => import('./alerts.ts'),
+  incidents: () => import('./incidents.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   staging: () => import('./staging.ts'),

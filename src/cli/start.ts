@@ -50,6 +50,7 @@ const start: Command = {
     'backup',
     'log',
     'record',
+    'alerts',
     'limits',
     'shedding',
     'stop',
@@ -121,7 +122,16 @@ async function startApp(
   const endTraces = await exportTraces(bindings.telemetry, app.name)
   const running = await boot(app, bindings, {
     log,
-    extensions: [observe({ app, servers: () => serversOn(dataDir), users: app.users?.table })],
+    extensions: [
+      observe({
+        app,
+        servers: () => serversOn(dataDir),
+        users: app.users?.table,
+        ...(bindings.inFleet && {
+          certificateEndsAt: async () => (await runningFleet(dataDir))?.certificate?.endsAt,
+        }),
+      }),
+    ],
     onMigration(event) {
       if (event.kind === 'newer')
         log.warn({ event: 'migrations-newer', names: event.names }, newerMigrations(event.names))

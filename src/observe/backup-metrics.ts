@@ -29,6 +29,8 @@ export function observeBackups(backupDir: string, uploads: boolean, figures: Fig
   )
   const uploadedUntil =
     uploads && figures.gauge('backup_uploaded_timestamp_seconds', 'Everything committed until then is in the bucket.')
+  // Nothing was archived in 1970: until something was, they have no value.
+  for (const time of [archivedUntil, lastBase, uploadedUntil]) if (time) time.remove()
   const behind = uploads && figures.gauge('backup_behind_bytes', 'Bytes in the folder that the bucket lacks.')
   const handlers = [
     [archived, ({ at }: Archived) => archivedUntil.set(at / 1000)],

@@ -1,6 +1,8 @@
 import { realpathSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
+import { freemem, hostname, totalmem } from 'node:os'
 import type { FastifyRequest } from 'fastify'
-import type { Counter } from 'prom-client'
+import type { Counter, Gauge } from 'prom-client'
 import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
 import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
@@ -47,18 +49,30 @@ export interface Observed {
   backup?: ToolBindings['backup'] | undefined
   zone?: string | undefined
   role?: string
+  dataDir?: string
+  /** When the certificate of the entry ends, ms since the epoch; `undefined` where it is not known. */
+  certificateEndsAt?: (() => Promise<number | undefined>) | undefined
 }
 
 /** Serves figures of a running app at `/metrics`: requests, statements, pools, jobs, cache, backups, the process. */
 export function metrics(
   http: Http,
   data: DataRoot,
-  { stores, cache, backup, zone = '', role = '' }: Observed,
+  { stores, cache, backup, zone = '', role = '', dataDir, certificateEndsAt }: Observed,
   figures = new Figures(),
 ): Counters {
   const help = 'This process: 1, with where it runs and what it does as labels.'
   figures.gauge('process_info', help, ['zone', 'role'], (gauge) => gauge.set({ zone, role }, 1))
   observeEventLoop(figures)
+  observeMachine(figures, dataDir)
+  if (certificateEndsAt) {
+    const text = 'When the certificate of the entry ends.'
+    figures.gauge('tls_certificate_end_timestamp_seconds', text, [], async (gauge) => {
+      const endsAt = await certificateEndsAt().catch(() => undefined)
+      if (endsAt === undefined) gauge.remove()
+      else gauge.set(endsAt / 1000)
+    })
+  }
   observeRequests(http, data, figures)
   observeStatements(http, data, figures)
   serverFigures(http, data, figures)
@@ -102,6 +116,23 @@ function observeEventLoop(figures: Figures): void {
       counter.inc(active / 1000)
     },
   )
+}
+
+/** With everything elsewhere there is no data directory. */
+function observeMachine(figures: Figures, dataDir: string | undefined): void {
+  const host = hostname()
+  const set = (gauge: Gauge, free: number, all: number) => {
+    for (const [state, bytes] of Object.entries({ free, all })) gauge.set({ host, state }, bytes)
+  }
+  const labels = ['host', 'state']
+  figures.gauge('machine_memory_bytes', 'Memory of this machine, by state: free, all.', labels, (gauge) =>
+    set(gauge, freemem(), totalmem()),
+  )
+  if (dataDir === undefined) return
+  figures.gauge('disk_bytes', 'The disk of the data directory, by state: free, all.', labels, async (gauge) => {
+    const disk = await statfs(dataDir).catch(() => undefined)
+    if (disk) set(gauge, disk.bsize * disk.bavail, disk.bsize * disk.blocks)
+  })
 }
 
 function observeRequests(http: Http, data: DataRoot, figures: Figures): void {

@@ -30,22 +30,30 @@ const sameLineEveryMs = 60_000
 export interface ObserveOptions extends Partial<RecordOptions> {
   /** What is found is passed to them, instead of being kept for the doctor. */
   sightings?: Sightings
+  /** When the certificate of the entry ends. */
+  certificateEndsAt?: () => Promise<number | undefined>
   /** Whose alerts are evaluated. */
   app?: App
 }
 
 /** Watches a running app: metrics, traces, log lines, the record. */
-export function observe({ sightings, servers = async () => [], users, app }: ObserveOptions = {}): Extension {
+export function observe({
+  sightings,
+  servers = async () => [],
+  users,
+  app,
+  certificateEndsAt,
+}: ObserveOptions = {}): Extension {
   return (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
     keepErrors(http, data, { database: primitives.stores.main.database, build: bindings.build, failed: notSaved })
     const seen = sightings ?? keepSightings(http, primitives.stores.main.database, notSaved)
     const figures = new Figures()
-    const { backup, zone, role } = bindings
-    const counters = metrics(http, data, { ...primitives, backup, zone, role }, figures)
-    if (bindings.record)
-      keepRecord(http, recorderParts(figures, http, { data, primitives, bindings, log }, { servers, users }))
+    const { backup, zone, role, dataDir } = bindings
+    const observed = { ...primitives, backup, zone, role, dataDir, certificateEndsAt }
+    const counters = metrics(http, data, observed, figures)
+    if (bindings.record) keepRecord(http, recorderParts(figures, http, { data, primitives, log }, { servers, users }))
     if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
     traces(http, data)
     requestLog(http, data, bindings.log.sample)

@@ -300,7 +300,10 @@ function filesAlone(): RungError {
 }
 
 /** With the inbox where mail is written and not sent. */
-export async function openMail(bindings: Bindings, log: Log): Promise<{ transport: MailTransport; inbox?: Inbox }> {
+export async function openMail(
+  bindings: Pick<Bindings, 'mail' | 'mode' | 'dataDir'>,
+  log: Log,
+): Promise<{ transport: MailTransport; inbox?: Inbox }> {
   const { mail } = bindings
   if (mail.engine === 'smtp') {
     const { smtpMail } = await import('../primitives/mail/smtp.ts')

@@ -265,7 +265,7 @@ export function alertsOf({ record, alerts }: Pick<Settings['values'], 'record' |
   return { webhook: alerts.webhook, mail: alerts.mail ?? [] }
 }
 
-function mailOf({ url, from = 'rung@localhost' }: Settings['values']['mail']): MailBinding {
+export function mailOf({ url, from = 'rung@localhost' }: Settings['values']['mail']): MailBinding {
   return url === undefined ? { engine: 'eml', from } : { engine: 'smtp', url, from }
 }
 

@@ -47,6 +47,7 @@ describe('rung export', () => {
       assert.equal(code, 0)
       assert.deepEqual(kept, [])
       const names = ['compose.yaml', '.env.example', '.gitignore', 'postgres/postgresql.conf', 'postgres/app.sh']
+      names.push('alerts/rung.rules.yaml', 'alerts/alertmanager.yaml')
       assert.deepEqual(written, ['Dockerfile', '.dockerignore', ...names.map((name) => `deploy/${name}`)])
       const dockerfile = await readFile(path.join(dir, 'Dockerfile'), 'utf8')
       const ignored = (await readFile(path.join(dir, '.dockerignore'), 'utf8')).split('\n')

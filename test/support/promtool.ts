@@ -10,4 +10,6 @@ export const prometheusPackages: Packages = {
 }
 
 const has = (program: string) => askProgram(program, ['--version']).status === 0
-export const noPromtool = !has('promtool') || !has('amtool')
+/** For `{ skip: noPromtool }`: the reason, where there is none. */
+export const noPromtool: string | false =
+  has('promtool') && has('amtool') ? false : 'promtool is not installed: apt install prometheus prometheus-alertmanager'

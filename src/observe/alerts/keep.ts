@@ -6,10 +6,8 @@ import type { Queue } from '../../primitives/jobs/contract.ts'
 import type { Lease } from '../../primitives/upkeep/contract.ts'
 import { type AlertMessage, postAlert } from '../../runtime/alerts.ts'
 import type { AlertsBinding } from '../../topology/bindings.ts'
-import type { Frame } from '../record/frame.ts'
-import { readRecord } from '../record/table.ts'
-import { type Minute, minuteFrom, minuteMs, minuteOf } from './evaluate.ts'
-import { leavesOf } from './expression.ts'
+import { minuteMs } from './evaluate.ts'
+import { leavesIn, type ReadMinute, readMinutes, span } from './minutes.ts'
 import type { OwnedRule } from './owners.ts'
 import { windowMinutesMax } from './rules.ts'
 import { evaluatedUntil, evaluateMinute, type Looked } from './table.ts'
@@ -39,16 +37,14 @@ const leaseMs = 150_000
 const behindMinutesMax = 30
 /** Frames of this many minutes may still come, or have come late. */
 const againMinutes = 3
-/** Frames are unpacked so many minutes at a time, between which requests are answered. */
-const stepMs = 10 * minuteMs
 /** So many failures follow each other before it is said that the database is lost. */
 const failuresMax = 2
 
 /** Evaluates alerts. */
 export function createWatch(parts: WatchParts) {
   const { node, app, rules, database, queue, lease, told, clock = systemClock } = parts
-  const leaves = rules.flatMap((rule) => [rule.value, ...(rule.only ?? []).map(({ value }) => value)].flatMap(leavesOf))
-  const known = new Map<number, { minute: Minute; isMeasured: boolean }>()
+  const leaves = leavesIn(rules)
+  const known = new Map<number, ReadMinute>()
   let isHolder = false
   let failures = 0
   let lostAt: number | undefined
@@ -58,23 +54,8 @@ export function createWatch(parts: WatchParts) {
     const oldest = at - (windowMinutesMax - 1) * minuteMs
     for (const minute of known.keys())
       if (minute < oldest || minute > at - againMinutes * minuteMs) known.delete(minute)
-    const missing = [...span(oldest, at)].filter((minute) => !known.has(minute))
-    // A frame of a minute begins in the one before.
-    for (let from = missing[0]! - minuteMs; from < at; from += stepMs) {
-      const byMinute = new Map<number, Frame[]>()
-      const window = {
-        from: from - minuteMs / 2,
-        to: Math.min(from + stepMs, at) - minuteMs / 2,
-        resolutionMs: minuteMs,
-      }
-      for await (const { frames } of readRecord(database, window)) {
-        for (const frame of frames) byMinute.set(minuteOf(frame), [...(byMinute.get(minuteOf(frame)) ?? []), frame])
-      }
-      for (const minute of span(from + minuteMs, Math.min(from + stepMs, at))) {
-        const frames = byMinute.get(minute) ?? []
-        known.set(minute, { minute: minuteFrom(minute, frames, leaves), isMeasured: frames.length > 0 })
-      }
-    }
+    const first = [...span(oldest, at)].find((minute) => !known.has(minute))!
+    for await (const one of readMinutes(database, leaves, first, at)) known.set(one.minute.at, one)
   }
 
   async function evaluateAll(now: number): Promise<void> {
@@ -123,10 +104,6 @@ export function createWatch(parts: WatchParts) {
       if (isHolder && failures === 0) await lease.release(node).catch(parts.trouble)
     },
   }
-}
-
-function* span(from: number, to: number): Generator<number> {
-  for (let at = from; at <= to; at += minuteMs) yield at
 }
 
 /** A database that does not answer must not hold up a stop. */

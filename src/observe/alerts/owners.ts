@@ -14,7 +14,7 @@ export interface OwnedRule extends Rule {
     readonly owner: string
     readonly runbook: string
   }[]
-  /** A path in the documentation of Rung, or the URL that the app names. */
+  /** A command that shows the page, or the URL that the app names. */
   readonly runbook: string
 }
 
@@ -34,7 +34,7 @@ export function rulesOf({ name, modules, alerts }: Pick<App, 'name' | 'modules' 
   return rules.flatMap((rule): OwnedRule[] => {
     const change = changed[rule.name] ?? {}
     if (change === 'off') return []
-    const runbook = runbooks[rule.name] ?? `docs/runbooks/${rule.name}.md`
+    const runbook = runbooks[rule.name] ?? `rung alerts runbook ${rule.name}`
     const labels = labelsOf(rule.value)
     const owners = modules.flatMap((module) => {
       const own = { owner: module.owner, runbook: module.runbooks?.[rule.name] ?? runbook }

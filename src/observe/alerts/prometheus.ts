@@ -37,20 +37,19 @@ function alerting(rule: OwnedRule): string[] {
     `        expr: ${quoted(`${series} ${sign} ${threshold} or ${goesOn}`)}`,
     ...(rule.forMinutes > 0 ? [`        for: ${rule.forMinutes}m`] : []),
     ...(rule.keepMinutes > 0 ? [`        keep_firing_for: ${rule.keepMinutes}m`] : []),
-    `        labels: { severity: ${rule.severity}, owner: ${quoted(templateOf(rule))} }`,
+    `        labels: { severity: ${rule.severity}, owner: ${quoted(templateOf(rule, 'owner'))} }`,
     '        annotations:',
     `          summary: ${quoted(rule.summary)}`,
-    `          runbook_url: ${quoted(rule.runbook)}`,
+    `          runbook: ${quoted(templateOf(rule, 'runbook'))}`,
   ]
 }
 
-/** Where a series has a module, or a queue that belongs to one, its owner is that of the module. */
-function templateOf({ owners, owner }: OwnedRule): string {
-  const [first, ...others] = owners.map(({ pattern, label, owner: own }) => {
-    return `if match ${JSON.stringify(pattern)} (printf "%v" $labels.${label}) }}${own}{{ `
-  })
-  if (first === undefined) return owner
-  return `{{ ${[first, ...others.map((one) => `else ${one}`)].join('')}else }}${owner}{{ end }}`
+/** Where a series has a module, or a queue that belongs to one, it is that of the module. */
+function templateOf(rule: OwnedRule, what: 'owner' | 'runbook'): string {
+  const others = rule.owners.filter((one) => one[what] !== rule[what])
+  if (others.length === 0) return rule[what]
+  const terms = others.map((one) => `if match ${JSON.stringify(one.pattern)} $labels.${one.label} }}${one[what]}{{ `)
+  return `{{ ${terms.join('else ')}else }}${rule[what]}{{ end }}`
 }
 
 /** A JSON string is one of YAML too. */
@@ -83,7 +82,7 @@ export function alertmanagerRoutes(owners: readonly string[]): string {
       '      - api_url_file: /etc/alertmanager/webhook # the URL is a secret: mount it there',
       '        send_resolved: true',
       '        title: "{{ .Status }}: {{ .CommonLabels.alertname }} ({{ .CommonLabels.severity }})"',
-      '        text: "{{ .CommonAnnotations.summary }}. {{ .CommonAnnotations.runbook_url }}"',
+      '        text: "{{ .CommonAnnotations.summary }}. {{ .CommonAnnotations.runbook }}"',
     ]),
     '',
   ].join('\n')

@@ -140,7 +140,7 @@ async function tellIncident(
   if (incident === undefined && kind === 'fires' && rule.severity === 'page') {
     const [made] = await run<{ id: number }>(
       sql`insert into rung.incident (title, opened_by, opened_at)
-        values (${`${rule.summary}: ${titleOf(alert)}`}, 'alert', ${new Date(at)}) returning id::int as id`,
+        values (${`${titleOf(alert)}: ${rule.summary}`}, 'alert', ${new Date(at)}) returning id::int as id`,
     )
     incident = made!.id
   }

@@ -50,7 +50,7 @@ export interface RecordOptions {
 export function recorderParts(
   figures: Figures,
   http: Http,
-  { data, primitives, bindings, log }: Pick<Parameters<Extension>[1], 'data' | 'primitives' | 'bindings' | 'log'>,
+  { data, primitives, log }: Pick<Parameters<Extension>[1], 'data' | 'primitives' | 'log'>,
   { servers, users: table }: RecordOptions,
 ): RecorderParts {
   const { database } = primitives.stores.main
@@ -60,7 +60,7 @@ export function recorderParts(
     database,
     lease: openRecordLease(database),
     read: async (shared) => snapshotOf(await figures.read([...recordedOfEach, ...(shared ? recordedOnce : [])])),
-    look: looker({ databases: data.databases, dataDir: bindings.dataDir, servers, users }),
+    look: looker({ databases: data.databases, servers, users }),
     take: activeUsers(http),
     trouble(error) {
       if (error === undefined) log.info({ event: 'recorded' }, 'measurements are recorded again')

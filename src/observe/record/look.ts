@@ -1,5 +1,4 @@
-import { statfs } from 'node:fs/promises'
-import { cpus, freemem, hostname, totalmem } from 'node:os'
+import { cpus, hostname } from 'node:os'
 import { cpuTimes, cpuTotalMs, familyOf } from '../../engines/process/cpu.ts'
 import { memoryOf } from '../../engines/process/memory.ts'
 import { systemClock } from '../../kernel/clock.ts'
@@ -24,17 +23,16 @@ export interface Server {
 
 export interface Lookout {
   databases: readonly Database[]
-  dataDir: string
   servers(): Promise<readonly Server[]>
   /** The table with a row for each registered user: `accounts.account`. */
   users?: { database: Database; table: string } | undefined
 }
 
 /**
- * Returns a function that looks at what processes share: the databases, servers, this machine, and the disk of the data directory. Counters have
+ * Returns a function that looks at what processes share: the databases, servers, and the processors of this machine. Counters have
  * grown since its last look; the first look has none, because what they show began long before.
  */
-export function looker({ databases, dataDir, servers, users }: Lookout): () => Promise<Measured> {
+export function looker({ databases, servers, users }: Lookout): () => Promise<Measured> {
   const statements = databases.map(statementsOf)
   const lookAtServers = serversOf(servers)
   let before: Record<string, number> | undefined
@@ -43,21 +41,17 @@ export function looker({ databases, dataDir, servers, users }: Lookout): () => P
     const used = await Promise.all(statements.map((look) => look()))
     const registered = users && (await rowsOf(users))
     const { used: time, memory } = await lookAtServers()
-    const disk = await statfs(dataDir).catch(() => undefined) // with everything elsewhere there is no such folder
-    const host = hostname()
-    const states = (free: number, all: number) => ({
-      [keyOf({ host, state: 'free' })]: free,
-      [keyOf({ host, state: 'all' })]: all,
-    })
     const counted = (now: Record<string, number>) => ({ ...nothing, counters: { machine_cpu_seconds_total: now } })
     const processors = processorSeconds()
-    const now = states(processors.idle, processors.all)
+    const host = hostname()
+    const now = {
+      [keyOf({ host, state: 'free' })]: processors.idle,
+      [keyOf({ host, state: 'all' })]: processors.all,
+    }
     const { counters } = growth(counted(before ?? now), counted(now))
     before = now
     const gauges = {
       ...joined(sizes),
-      ...(disk && { disk_bytes: states(disk.bsize * disk.bavail, disk.bsize * disk.blocks) }),
-      machine_memory_bytes: states(freemem(), totalmem()),
       server_memory_bytes: memory,
       ...(registered !== undefined && { users_registered: { '{}': registered } }),
     }

@@ -42,9 +42,18 @@ export const recordedOfEach = [
   'cache_bytes',
   'backup_failures_total',
   'backup_behind_bytes',
+  'backup_archived_timestamp_seconds',
+  'backup_uploaded_timestamp_seconds',
+  'backup_base_timestamp_seconds',
 ] as const
 /** Each process would say the same, so one records it. */
-export const recordedOnce = ['jobs', 'job_oldest_wait_seconds'] as const
+export const recordedOnce = [
+  'jobs',
+  'job_oldest_wait_seconds',
+  'disk_bytes',
+  'machine_memory_bytes',
+  'tls_certificate_end_timestamp_seconds',
+] as const
 
 /** Pure. */
 export function snapshotOf(metrics: readonly Metric[]): Snapshot {

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { askProgram } from '../../../src/engines/process/ask-program.ts'
 import { type Minute, minuteFrom, minuteMs, minuteOf } from '../../../src/observe/alerts/evaluate.ts'
-import { leavesOf } from '../../../src/observe/alerts/expression.ts'
+import { leavesIn } from '../../../src/observe/alerts/minutes.ts'
 import { type OwnedRule, rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { alertmanagerRoutes, prometheusRules } from '../../../src/observe/alerts/prometheus.ts'
 import { type Alert, step, valuesOf } from '../../../src/observe/alerts/step.ts'
@@ -126,7 +126,7 @@ const bounds = uppers.map((upper, index) => [`${uppers[index - 1] ?? '0'}..${upp
 
 /** What Rung says in each minute. */
 function alertsOfRung(rules: readonly OwnedRule[], world: ReturnType<typeof worldOf>): Alert[][] {
-  const leaves = rules.flatMap((rule) => [rule.value, ...(rule.only ?? []).map(({ value }) => value)].flatMap(leavesOf))
+  const leaves = leavesIn(rules)
   const before = new Map<string, Snapshot>()
   const seen: Minute[] = []
   let alerts: Alert[] = []

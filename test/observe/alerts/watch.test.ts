@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict'
-import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { type Client, connectOnce } from '../../../src/engines/postgres/client.ts'
 import { createWatch, type WatchParts } from '../../../src/observe/alerts/keep.ts'
@@ -15,6 +12,7 @@ import { alertLine } from '../../../src/runtime/alerts.ts'
 import { openAlertLease, openQueues } from '../../../src/runtime/wire.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
+import { openWebhook } from '../../support/webhook.ts'
 
 const minuteMs = 60_000
 /** A whole hour. */
@@ -31,47 +29,6 @@ after(async () => {
   webhook.close()
   await postgres.stop()
 })
-
-interface Post {
-  text: string
-  key: string
-}
-
-/** A server that keeps what is posted. `answer` says with which status, and is asked for each. */
-async function openWebhook() {
-  const posts: Post[] = []
-  let waiting: (() => void)[] = []
-  let answer: (post: Post) => number = () => 200
-  const server = createServer(async (request: IncomingMessage, response) => {
-    const post = { text: JSON.parse(await text(request)).text, key: String(request.headers['idempotency-key']) }
-    const status = answer(post)
-    if (status === 200) posts.push(post)
-    response.writeHead(status).end('ok')
-    for (const wake of waiting.splice(0)) wake()
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    posts,
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/services/the-secret`,
-    answers(other: typeof answer) {
-      answer = other
-    },
-    /** Resolves with all posts once there are so many. */
-    async until(count: number): Promise<Post[]> {
-      while (posts.length < count) await new Promise<void>((resolve) => waiting.push(resolve))
-      return posts
-    },
-    reset() {
-      posts.length = 0
-      waiting = []
-      answer = () => 200
-    },
-    close() {
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
 
 /** A database with the record of one process whose pool has so many busy connections in each minute. */
 async function open() {
@@ -147,7 +104,7 @@ describe('alerts', () => {
     const posts = await webhook.until(2)
     assert.match(
       posts[0]!.text,
-      /^market: pool-used \(main write\) fires \[page\]\nA process uses most of its database connections: 100.0 %, since 2026-10-25T00:08Z.\nOwner: market. Runbook: docs\/runbooks\/pool-used.md\nIncident 1: rung incidents show 1$/,
+      /^market: pool-used \(main write\) fires \[page\]\nA process uses most of its database connections: 100.0 %, since 2026-10-25T00:08Z.\nOwner: market. Runbook: rung alerts runbook pool-used\nIncident 1: rung incidents show 1$/,
     )
     assert.match(posts[1]!.text, /^market: pool-used \(main write\) has ended, after 6m/)
     await stop()

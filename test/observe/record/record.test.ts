@@ -292,7 +292,7 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   const { pid } = process
   const users = { database, table: 'public.thing' }
   const servers = async () => [{ name: 'postgres', pid }]
-  const look = looker({ databases: [database], dataDir: '.', servers, users })
+  const look = looker({ databases: [database], servers, users })
   await client.query('select count(*) from public.thing where id > 5')
   assert.deepEqual(Object.keys((await look()).counters), [])
   const began = process.cpuUsage()
@@ -313,7 +313,6 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   const [used, time] = [counters.server_cpu_seconds_total![own]!, counters.server_measured_seconds_total![own]!]
   assert.ok(used >= 0.08 && time > 0, `${used} s in ${time} s`)
   if (process.platform === 'linux') assert.ok(gauges.server_memory_bytes![own]!.sum > 20_000_000)
-  assert.ok(Object.keys(gauges).includes('disk_bytes') && Object.keys(gauges).includes('machine_memory_bytes'))
   await client.end()
   await database.close()
 })
