@@ -302,7 +302,7 @@ it('a look has the sizes of tables, and statements that ran since the last look'
   const thing = '{"database":"main","table":"public.thing"}'
   assert.equal(gauges.db_table_rows![thing]!.sum, 10_000)
   assert.equal(gauges.users_registered!['{}']!.sum, 10_000)
-  const unknown = looker({ databases: [database], dataDir: '.', servers, users: { database, table: 'public.none' } })
+  const unknown = looker({ databases: [database], servers, users: { database, table: 'public.none' } })
   await assert.rejects(unknown(), /users\.table of defineApp is "public\.none", and there is no such table/)
   assert.ok(gauges.db_table_bytes![thing]!.sum > 300_000)
   assert.ok(gauges.db_bytes!['{"database":"main"}']!.sum > 5_000_000)
