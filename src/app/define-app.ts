@@ -17,6 +17,7 @@ export interface App {
   readonly sessions: SessionOptions | undefined
   readonly users: UsersOptions | undefined
   readonly alerts: AlertOptions
+  readonly vitals: boolean
 }
 
 /** Where the app keeps its users, so that the record and `rung plan` know how many there are. */
@@ -51,6 +52,10 @@ export interface AppDefinition {
   users?: UsersOptions | undefined
   /** Owner, thresholds and runbooks of alerts. */
   alerts?: AlertOptions
+  /**
+   * Measures pages in the browsers of their readers (LCP, INP, CLS, FCP, TTFB), if they load `/-/vitals.js`. Default false.
+   */
+  vitals?: boolean
 }
 
 const nameFormat = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
@@ -73,11 +78,11 @@ export function defineApp(definition: AppDefinition): App {
     if (byName.has(module.name)) throw invalid(`Two modules are named "${module.name}". Rename one.`)
     byName.set(module.name, module)
   }
-  const { http = {}, idempotency = {}, limits = {}, sessions, users, alerts = {} } = definition
+  const { http = {}, idempotency = {}, limits = {}, sessions, users, vitals = false, alerts = {} } = definition
   if (users) checkUsers(users)
   const inOrder = ordered(byName)
   checkCalls(byName)
-  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions, users, alerts }
+  const app: App = { name, modules: inOrder, http, idempotency, limits, sessions, users, vitals, alerts }
   callers.set(app, callSite(new Error().stack ?? ''))
   return app
 }

@@ -107,7 +107,7 @@ function print(facts: RecordFacts, window: { from: number; to: number } & Summar
     out.line(`  nothing from ${second(from)} to ${second(to)} (${formatMs(to - from)})`)
   if (facts.gaps.length > gapsShown) out.line(`  and ${facts.gaps.length - gapsShown} more times before`)
   out.line()
-  const { from, to, recordedMs, routes, nodes, servers } = window
+  const { from, to, recordedMs, routes, pages, nodes, servers } = window
   out.line(`${second(from)} to ${second(to)}, recorded for ${formatMs(recordedMs)}`)
   out.line()
   if (routes.length === 0) out.line('No requests.')
@@ -122,6 +122,16 @@ function print(facts: RecordFacts, window: { from: number; to: number } & Summar
     for (const line of tableLines([31, -10, -8, -8, -8, -8], [head, ...cells], ' ')) out.line(line)
   }
   out.line()
+  if (pages.length > 0) {
+    const head = ['page (3 of 4 readers)', 'reports', 'LCP', 'INP', 'FCP', 'TTFB', 'CLS']
+    const cells = pages.map(({ page, reports, cls, ...ms }) => [
+      ...[page, String(reports)],
+      ...[ms.lcpMs, ms.inpMs, ms.fcpMs, ms.ttfbMs].map((one) => (one === null ? '' : formatMs(one))),
+      cls === null ? '' : cls.toFixed(2),
+    ])
+    for (const line of tableLines([28, -8, -8, -8, -8, -8, -6], [head, ...cells], ' ')) out.line(line)
+    out.line()
+  }
   const head = ['process', 'role', 'measured', 'CPU', 'loop', 'memory', 'most']
   const rowOf = ({ measuredMs, cores, memoryBytes, memoryBytesMax }: Omit<ServerSummary, 'server'>, loop: string) => [
     formatMs(measuredMs),

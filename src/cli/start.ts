@@ -126,7 +126,6 @@ async function startApp(
       observe({
         app,
         servers: () => serversOn(dataDir),
-        users: app.users?.table,
         ...(bindings.inFleet && {
           certificateEndsAt: async () => (await runningFleet(dataDir))?.certificate?.endsAt,
         }),

@@ -23,16 +23,17 @@ import { serverLog } from './servers.ts'
 import { keepSightings, type Sightings } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
 import { traces } from './traces.ts'
+import { webVitals } from './vitals.ts'
 
 /** A statement is logged at most this often. */
 const sameLineEveryMs = 60_000
 
-export interface ObserveOptions extends Partial<RecordOptions> {
+export interface ObserveOptions extends Partial<Pick<RecordOptions, 'servers'>> {
   /** What is found is passed to them, instead of being kept for the doctor. */
   sightings?: Sightings
   /** When the certificate of the entry ends. */
   certificateEndsAt?: () => Promise<number | undefined>
-  /** Whose alerts are evaluated. */
+  /** Its alerts are evaluated, its users counted, and its pages measured. */
   app?: App
 }
 
@@ -40,11 +41,10 @@ export interface ObserveOptions extends Partial<RecordOptions> {
 export function observe({
   sightings,
   servers = async () => [],
-  users,
   app,
   certificateEndsAt,
 }: ObserveOptions = {}): Extension {
-  return (http, { data, log, bindings, primitives }) => {
+  return async (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
       log.debug({ event: 'report-failed', err: error }, 'what was seen of the app was not written')
     keepErrors(http, data, { database: primitives.stores.main.database, build: bindings.build, failed: notSaved })
@@ -53,8 +53,10 @@ export function observe({
     const { backup, zone, role, dataDir } = bindings
     const observed = { ...primitives, backup, zone, role, dataDir, certificateEndsAt }
     const counters = metrics(http, data, observed, figures)
-    if (bindings.record) keepRecord(http, recorderParts(figures, http, { data, primitives, log }, { servers, users }))
+    if (bindings.record)
+      keepRecord(http, recorderParts(figures, http, { data, primitives, log }, { servers, users: app?.users?.table }))
     if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
+    if (app?.vitals) await webVitals(http, figures)
     traces(http, data)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)

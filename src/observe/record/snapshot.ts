@@ -37,6 +37,8 @@ export const recordedOfEach = [
   'job_duration_seconds',
   'job_wait_seconds',
   'outgoing_duration_seconds',
+  'web_vital_seconds',
+  'web_layout_shift',
   'cache_requests_total',
   'cache_entries',
   'cache_bytes',

@@ -7,6 +7,8 @@ export interface Summary {
   recordedMs: number
   /** Those with the most requests first. */
   routes: RouteSummary[]
+  /** Pages that readers' browsers reported on, those with the most reports first. */
+  pages: PageSummary[]
   nodes: NodeSummary[]
   /** What serves the app on the machine of a process that recorded it. */
   servers: ServerSummary[]
@@ -22,6 +24,19 @@ export interface RouteSummary {
   p99Ms: number
   /** Answers of 500 and more. */
   errors: number
+}
+
+/** 75 of 100 readers saw these values or better, which is how web vitals are judged. `null` where nothing was reported. */
+export interface PageSummary {
+  /** `/article/:slug` */
+  page: string
+  reports: number
+  lcpMs: number | null
+  inpMs: number | null
+  fcpMs: number | null
+  ttfbMs: number | null
+  /** Cumulative layout shift, without a unit. */
+  cls: number | null
 }
 
 export interface NodeSummary {
@@ -94,9 +109,31 @@ export function summarise(frames: readonly Frame[], routePart = ''): Summary {
   return {
     recordedMs,
     routes: routes.sort((a, b) => b.requests - a.requests),
+    pages: pagesIn(frames),
     nodes: frames.map(nodeSummary).sort((a, b) => b.measuredMs - a.measuredMs),
     servers: serversIn(frames),
   }
+}
+
+function pagesIn(frames: readonly Frame[]): PageSummary[] {
+  const vitals = distributed(frames, 'web_vital_seconds', ['page', 'vital'])
+  const shifts = new Map(
+    distributed(frames, 'web_layout_shift', ['page']).map(({ labels, value }) => [labels.page, value]),
+  )
+  const pages = [...Map.groupBy(vitals, ({ labels }) => labels.page!)].map(([page, own]): PageSummary => {
+    const of = (vital: string) => own.find(({ labels }) => labels.vital === vital)?.value
+    const ms = (vital: string) => {
+      const seconds = quantile(of(vital) ?? { sum: 0, counts: {} }, 0.75)
+      return seconds === undefined ? null : 1_000 * seconds
+    }
+    const shift = shifts.get(page)
+    return {
+      ...{ page, reports: Math.max(...own.map(({ value }) => total(value))) },
+      ...{ lcpMs: ms('LCP'), inpMs: ms('INP'), fcpMs: ms('FCP'), ttfbMs: ms('TTFB') },
+      cls: (shift && quantile(shift, 0.75)) ?? null,
+    }
+  })
+  return pages.sort((a, b) => b.reports - a.reports)
 }
 
 function serversIn(frames: readonly Frame[]): ServerSummary[] {
