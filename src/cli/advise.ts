@@ -68,7 +68,9 @@ const command: Command = {
     }
     return result(view, () => {
       if (view.file !== null) {
-        out.line(`Wrote ${view.file}. "rung adr" says when it is time to look at it again.`)
+        const { what } = findings[Number(values.accept) - 1]!
+        for (const line of hanging('', `Wrote ${view.file}: ${what}`)) out.line(line)
+        out.line('"rung adr" says when it is time to look at it again.')
         return
       }
       for (const line of linesOf(findings, team)) out.line(line)

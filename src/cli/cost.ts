@@ -15,6 +15,7 @@ import {
   type Cost,
   costOf,
   middleOf,
+  type Purchase,
   per10k,
   purchasesOf,
   type Quantities,
@@ -23,6 +24,7 @@ import {
   type Span,
   type Suggestion,
   sharesOf,
+  sizes,
   spanOf,
   suggestionsFor,
   type Use,
@@ -131,7 +133,7 @@ const command: Command = {
       routes: sharesOf(cost, work, 'name'),
       modules: sharesOf(cost, work, 'module'),
       deploy: sinceDeploy(cost, recorded, deploys, now) ?? null,
-      suggestions: suggestionsFor(cost, list, { use, topology, grown: grown?.cost }),
+      suggestions: suggestionsFor(cost, list, { use, topology, grown: grown?.cost ?? undefined }),
       assumed: [
         ...(values.storage === undefined ? [`${quantities.storageGb} GB of object storage`] : []),
         ...(values.egress === undefined ? [`${quantities.egressGb} GB of traffic`] : []),
@@ -174,7 +176,8 @@ const command: Command = {
         const needs = then?.needs ?? []
         if (needs.length === 0 || needs.some(({ needs }) => needs === undefined)) continue
         const counts = Object.fromEntries(needs.map(({ name, needs }) => [name, needs!]))
-        return { times, rung: name, cost: costOf(purchasesOf(withCounts(other, counts), quantities), list) }
+        const grown = purchasesOf(withCounts(other, counts), { ...quantities, ...sizesFor(other, counts, quantities) })
+        return { times, rung: name, cost: orNothing(() => costOf(grown, list)) ?? null, size: largestIn(grown) }
       }
       return undefined
     }
@@ -191,6 +194,26 @@ function withCounts(topology: Topology, counts: Readonly<Record<string, number>>
     processes: { ...processes, web: counts.web ?? processes.web, worker: counts.worker ?? processes.worker },
     data: { ...data, replicas: counts.replica ?? data.replicas },
   }
+}
+
+/** The largest server of a purchase, in words. */
+function largestIn(purchases: readonly Purchase[]): string {
+  const largest = purchases.flatMap(({ size }) => (size ? [size] : [])).sort((a, b) => b.cores - a.cores)[0]
+  return largest ? `a server of ${largest.cores} cores and ${largest.memoryGb} GB` : 'no server'
+}
+
+/** The cores that are needed, with as much memory for each as before. */
+function sizesFor(
+  topology: Topology,
+  counts: Readonly<Record<string, number>>,
+  { server }: Quantities,
+): Partial<Quantities> {
+  const isSpread = topology.balancer.engine !== 'none'
+  const size = server ?? sizes[isSpread ? 'spread' : 'alone']
+  const needed = Math.ceil((isSpread ? counts.postgres : counts.machine) ?? 0)
+  if (needed <= size.cores) return {}
+  const larger = { cores: needed, memoryGb: Math.ceil((needed * size.memoryGb) / size.cores) }
+  return isSpread ? { databaseServer: larger } : { server: larger }
 }
 
 /** Growth of the trend; nothing where it is not known. */
@@ -358,7 +381,7 @@ interface View {
   users: number
   per10k: Span & { reported: typeof reportedPer10k }
   revenue: { perUser: number; share: number } | null
-  forecast: { times: number; rung: string; cost: Cost } | null
+  forecast: { times: number; rung: string; cost: Cost | null; size: string } | null
   routes: readonly Share[]
   modules: readonly Share[]
   deploy: ReturnType<typeof sinceDeploy> | null
@@ -380,7 +403,9 @@ function linesOf(view: View): string[] {
     `For rung ${view.rung} ${view.band}`,
     ...(forecast
       ? [
-          `At ${amount(forecast.times)} times today's traffic: ${spanOf(forecast.cost)} a month at rung ${forecast.rung}.`,
+          forecast.cost
+            ? `At ${amount(forecast.times)} times today's traffic: ${spanOf(forecast.cost)} a month at rung ${forecast.rung}.`
+            : `At ${amount(forecast.times)} times today's traffic: rung ${forecast.rung} carries it, with ${forecast.size}, for which the list has no price.`,
         ]
       : []),
     ...(deploy

@@ -29,13 +29,15 @@ export interface Cost extends Span {
 export interface Quantities {
   /** Of each server; without it 4 cores with 8 GB where there is one, otherwise with 16 GB. */
   server?: Size
+  /** Of the primary and its replicas, where they have servers of their own; without it the same. */
+  databaseServer?: Size
   /** Engines are bought as services, also where Rung runs them itself. */
   managed?: boolean
   storageGb: number
   egressGb: number
 }
 
-const sizes = { alone: { cores: 4, memoryGb: 8 }, spread: { cores: 4, memoryGb: 16 } } as const
+export const sizes = { alone: { cores: 4, memoryGb: 8 }, spread: { cores: 4, memoryGb: 16 } } as const
 /** One may fail. */
 const webServersMin = 2
 
@@ -46,7 +48,7 @@ const webServersMin = 2
  */
 export function purchasesOf(
   topology: Topology,
-  { server, managed = false, storageGb, egressGb }: Quantities,
+  { server, databaseServer, managed = false, storageGb, egressGb }: Quantities,
 ): Purchase[] {
   const { data, cache, balancer, processes, cdn } = topology
   const isSpread = balancer.engine !== 'none'
@@ -62,8 +64,8 @@ export function purchasesOf(
         ...(isDatabaseBought
           ? []
           : [
-              { item: 'server', part: 'database', count: 1, size } as const,
-              { item: 'server', part: 'replica', count: data.replicas, size } as const,
+              { item: 'server', part: 'database', count: 1, size: databaseServer ?? size } as const,
+              { item: 'server', part: 'replica', count: data.replicas, size: databaseServer ?? size } as const,
             ]),
       ]
     : [{ item: 'server', part: 'app', count: serversFor(web + processes.worker), size }]

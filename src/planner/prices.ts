@@ -173,7 +173,7 @@ export function priceOf({ name, prices }: PriceList, item: Item, size?: Size): P
   const example = JSON.stringify([{ item, ...size, month: 0, source: '…', date: '…' }])
   throw new RungError(
     'PRICE_MISSING',
-    `The list "${name}" has no price of ${words}. Put it into a file and name it with --prices: ${example}`,
+    `The list "${name}" has no price of ${words}.${size ? ' Choose another size (--server 2x8), or put' : ' Put'} it into a file and name it with --prices: ${example}`,
   )
 }
 

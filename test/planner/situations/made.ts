@@ -177,6 +177,17 @@ export const situations: readonly Situation[] = [
     now: ['database'],
   },
   {
+    name: 'the same database, where a larger machine costs less',
+    because: 'Of the 3.7 cores in use Postgres has 3, but twice the machine is 70 dollars more, and another one 100.',
+    world: {
+      ...base,
+      peak: flat(200),
+      routes: [{ route: 'POST /a', module: 'a', share: 1, appMs: 2.5, readMs: 9, writeMs: 6 }],
+      prices,
+    },
+    now: ['machine'],
+  },
+  {
     name: 'a replica that would not help',
     because: 'The primary is full, and 90 % of what it does is writes, which every copy repeats.',
     world: {

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { advise } from '../../src/planner/advisor.ts'
+import { calibrated, demandFrom } from '../../src/planner/calibrated.ts'
+import { checkCondition, figureNames, parseCondition } from '../../src/planner/condition.ts'
+import { decisionText, fileNameOf, parseDecision } from '../../src/planner/decision.ts'
+import { type Evidence, figuresOf, growthOf, unsteadinessOf } from '../../src/planner/evidence.ts'
+import { rungs } from '../../src/topology/catalog.ts'
+
+const today = 20_787
+const evidence: Evidence = {
+  ...{ today, topology: rungs['10k'], cores: 4, spread: false },
+  window: { hours: 168, requests: 100_000 },
+  ...{ routes: [], statements: [], pools: [], processes: [], services: [], queues: [], cache: [], doctor: [] },
+  database: { readSeconds: 100, writeSeconds: 100, coresMost: 1 },
+  ...{ peaks: [], weeks: [] },
+}
+const hours = Array.from({ length: 24 }, (_, hour) => hour)
+const kindsOf = (more: Partial<Evidence>) =>
+  advise({ ...evidence, ...more }).findings.map(({ verdict, kind }) => `${verdict} ${kind}`)
+
+describe('advice', () => {
+  it('takes memory that follows requests for no leak', () => {
+    const rising = hours.map((hour) => 150e6 + hour * 10e6)
+    const process = { node: 'a', role: 'both', loopMost: 0.2, memoryBytes: rising }
+    assert.ok(kindsOf({ processes: [{ ...process, requests: hours.map(() => 1_000) }] }).includes('now memory'))
+    assert.ok(
+      !kindsOf({ processes: [{ ...process, requests: hours.map((hour) => 100 + 50 * hour) }] }).includes('now memory'),
+    )
+    const few = rising.slice(0, 8)
+    assert.ok(
+      !kindsOf({ processes: [{ ...process, memoryBytes: few, requests: few.map(() => 1) }] }).includes('now memory'),
+    )
+  })
+
+  it('leaves a pool as it is where Postgres is full, or where waits are short or few', () => {
+    const pool = { target: 'read', max: 10, waits: 5_000, waitSeconds: 50, waitMs95: 40 } as const
+    assert.ok(kindsOf({ pools: [pool] }).includes('now pool'))
+    const busy = { readSeconds: 100, writeSeconds: 100, coresMost: 3.5 }
+    assert.ok(kindsOf({ pools: [pool], database: busy }).includes('not yet pool'))
+    for (const small of [{ waits: 10 }, { waitSeconds: 5 }, { waitMs95: 1 }])
+      assert.ok(!kindsOf({ pools: [{ ...pool, ...small }] }).some((one) => one.endsWith('pool')))
+  })
+
+  it('mends jobs that fail before it starts workers for them', () => {
+    const queue = { queue: 'mail', oldestSecondsMost: 900, done: 600, failed: 400, seconds: 100 }
+    const [first] = advise({ ...evidence, queues: [{ ...queue, waiting: hours.map((hour) => hour * 50) }] }).findings
+    assert.equal(first!.kind, 'queue')
+    assert.match(first!.what, /Mend the jobs/)
+    assert.ok(!kindsOf({ queues: [{ ...queue, waiting: hours.map(() => 40) }] }).includes('now queue'))
+  })
+
+  it('says of a statement with a missing index only that, and puts the doctor’s acts among the findings', () => {
+    const statement = 'select * from shop.item where place = $1'
+    const common = { severity: 'act', gain: 'Less.', sql: 'create index …', undo: 'drop index …', statement }
+    const index = {
+      ...{ ...common, kind: 'missing-index', what: 'An index is missing.' },
+      evidence: { costBefore: 1_000, costAfter: 10, timeShare: 0.5, calls: 100, meanMs: 200 },
+    }
+    const slow = { ...common, kind: 'slow-statement', what: 'It is slow.', evidence: { meanMs: 200, timeShare: 0.5 } }
+    const other = { ...common, kind: 'wraparound', what: 'Ids run out.', evidence: { age: 2e9 } }
+    assert.deepEqual(kindsOf({ doctor: [slow, index, other] }), ['now index', 'now doctor', 'not yet rung'])
+    assert.deepEqual(kindsOf({ doctor: [slow] }), ['now query', 'not yet rung'])
+    const note = { ...other, severity: 'note' }
+    assert.deepEqual(kindsOf({ doctor: [note] }), ['not yet rung'])
+  })
+
+  it('works with nothing at all', () => {
+    assert.deepEqual(
+      kindsOf({ window: { hours: 0, requests: 0 }, database: { readSeconds: 0, writeSeconds: 0, coresMost: 0 } }),
+      ['not yet rung'],
+    )
+  })
+})
+
+describe('a condition', () => {
+  it('is read as it was written, and nothing else is one', () => {
+    for (const name of Object.keys(figureNames)) assert.ok(parseCondition(`${name} < 1`), name)
+    assert.ok(parseCondition('headroom < 0.4 or day >= 2027-03-01'))
+    for (const text of [
+      '',
+      'headroom',
+      'headroom < low',
+      'moon > 1',
+      'headroom < 0.4 and day > 2027-01-01',
+      'day > soon',
+    ])
+      assert.equal(parseCondition(text), undefined, text)
+  })
+
+  it('comes true when one comparison does; what is not known does not', () => {
+    const check = (text: string, figures: Record<string, number>) =>
+      checkCondition(parseCondition(text)!, figures, today)
+    assert.deepEqual(check('headroom < 0.4', { headroom: 0.71 }), { isTrue: false, now: ['headroom is 0.71'] })
+    assert.ok(check('headroom < 0.4', { headroom: 0.39 }).isTrue)
+    assert.deepEqual(check('headroom < 0.4', {}), { isTrue: false, now: ['headroom is not known'] })
+    assert.ok(check('headroom < 0.4 or day >= 2026-11-30', { headroom: 0.7 }).isTrue)
+    assert.ok(!check('day >= 2026-12-01', {}).isTrue)
+  })
+})
+
+describe('a decision', () => {
+  it('is read back with its condition, and has the figures and the alternatives', () => {
+    const { findings } = advise(evidence)
+    const text = decisionText(12, findings[0]!, { others: findings, figures: figuresOf(evidence), today })
+    assert.deepEqual(parseDecision(text), {
+      title: '12. Stay at rung 10k, as it is',
+      revisitWhen: findings[0]!.revisitWhen,
+    })
+    assert.match(text, /`read_share` 0\.5 /)
+    assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when** we feel like it.'), { title: '3. Ours' })
+    assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), { title: '3. Ours' })
+    assert.equal(fileNameOf(3, 'Climb to rung 100k: now!'), '0003-climb-to-rung-100k-now.md')
+    assert.equal(fileNameOf(4, '???'), '0004-decision.md')
+  })
+})
+
+describe('figures', () => {
+  it('have the scatter of weeks around their line, and the growth of a line', () => {
+    assert.equal(unsteadinessOf([1, 2, 3]), undefined)
+    assert.ok(unsteadinessOf([100, 110, 120, 130])! < 1e-9)
+    assert.ok(unsteadinessOf([100, 400, 100, 400])! > 0.4)
+    assert.deepEqual(growthOf([0, 2, 4, 6, 8, 10]), { perHour: 2, fit: 1 })
+    assert.equal(growthOf([5, 5, 5, 5, 5, 5])!.fit, 0)
+  })
+
+  it('of the cost of a request are the slope over the rate, below what the busy hours say', () => {
+    const samples = Array.from({ length: 24 }, (_, hour) => ({
+      rate: 1 + hour,
+      cores: { app: 0.1 + 0.002 * (1 + hour), idle: 0.05 },
+    }))
+    const { app, idle } = demandFrom(samples)!
+    assert.ok(Math.abs(app!.likely - 2) < 1e-9)
+    assert.ok(app!.high > 5, 'with what runs anyway')
+    assert.ok(idle!.likely > 0, 'no slope: the ratio')
+    assert.equal(demandFrom(samples.slice(0, 3)), undefined)
+    assert.equal(demandFrom(samples.map((one) => ({ ...one, rate: 0.001 }))), undefined)
+    assert.equal(calibrated([], { counts: {}, cores: 1, routes: [] }), undefined)
+  })
+})
