@@ -2,6 +2,7 @@ import path from 'node:path'
 import { type Bucket, openBucket } from '../backup/bucket.ts'
 import { cipherOf } from '../backup/cipher.ts'
 import { type Comparison, drill } from '../backup/drill.ts'
+import { noteDrill } from '../backup/drilled.ts'
 import { folderPlace } from '../backup/folder.ts'
 import { historyOf } from '../backup/history.ts'
 import { backUp, joinArchive, keepBackups, type Tell, usable } from '../backup/keep.ts'
@@ -332,12 +333,14 @@ async function runDrill(input: Input, bindings: ToolBindings, place: Place, back
       })
     : await drill({ ...selection, onProgress })
   const { lastTransactionAt: last, tables } = drilled
+  const equal = tables.every((one) => one.equal)
+  if (own && equal) await noteDrill(bindings.dataDir)
   return {
     ...drilled,
     compared: own !== undefined,
     lastTransactionAt: last === undefined ? null : iso(last),
     durationMs: Math.round(systemClock.ticks() - began),
-    equal: tables.every(({ equal }) => equal),
+    equal,
   }
 }
 

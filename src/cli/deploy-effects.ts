@@ -14,7 +14,8 @@ export interface FleetOfDeploys {
   readonly dataDir: string
   readonly cwd: string
   readonly settings: Settings
-  readonly rung: string
+  /** At which it runs now. */
+  rung(): string
   readonly book: ReleaseBook
   /** The environment of a process of the app. */
   env(): Env
@@ -33,7 +34,7 @@ export function deployEffects({ appFile, dataDir, cwd, settings, rung, book, env
       return migrateApart(args, { ...env(), RUNG_BUILD: next.build }, cwd, named, note)
     },
     async begin({ build }, present) {
-      const deploy = { build, rung, startedBy: 'rung deploy' } as const
+      const deploy = { build, rung: rung(), startedBy: 'rung deploy' } as const
       const id = await withFleetDatabase(settings, cwd, (at) => recordDeploy(at, deploy, present.build))
       return (end) => withFleetDatabase(settings, cwd, (at) => endDeploy(at, id, end))
     },

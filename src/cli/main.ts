@@ -10,6 +10,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   up: () => import('./up.ts'),
   ps: () => import('./ps.ts'),
   logs: () => import('./logs.ts'),
+  climb: () => import('./climb.ts'),
   scale: () => import('./scale.ts'),
   restart: () => import('./restart.ts'),
   kill: () => import('./kill.ts'),

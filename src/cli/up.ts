@@ -10,15 +10,18 @@ import { makeDir } from '../engines/process/server-process.ts'
 import { autoscale } from '../fleet/autoscale.ts'
 import { type Certificate, keepCertificate, readCertificate } from '../fleet/certificate.ts'
 import type { Planned } from '../fleet/change.ts'
-import { type ControlRequest, openControl } from '../fleet/control.ts'
+import { type Climbed, readClimbed, writeClimbed } from '../fleet/climbed.ts'
+import { type ControlRequest, type Counts, openControl } from '../fleet/control.ts'
 import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { openFailover } from '../fleet/failover.ts'
-import { liveFleet } from '../fleet/live.ts'
+import { countsOf, liveFleet } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
+import { processesOfCoreMax } from '../fleet/preflight.ts'
+import { probe } from '../fleet/probe.ts'
 import { firstRelease, forgetReleases, type Release } from '../fleet/releases.ts'
 import { buildIn, withReleases } from '../fleet/rollout.ts'
 import { keepLogsShort } from '../fleet/short-logs.ts'
@@ -34,7 +37,7 @@ import { requireApp } from '../runtime/load-app.ts'
 import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
-import { databaseConnections, type Topology } from '../topology/topology.ts'
+import { databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
 import { deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
@@ -85,10 +88,12 @@ const up: Command = {
     const began = systemClock.ticks()
     const { rung, app } = rungAndApp(input.positionals)
     const appFile = requireApp(app, cwd)
-    const settings = await settingsOf(input, { app: appFile, rung })
-    noteLeftOut(settings, input)
-    const deployment = deploymentOf(settings, engines)
-    const dataDir = dataDirOf(settings, cwd)
+    const told = await settingsOf(input, { app: appFile, rung })
+    noteLeftOut(told, input)
+    const dataDir = dataDirOf(told, cwd)
+    const climbed = await climbedBefore(dataDir, told)
+    const settings = climbed.goesOn ? await settingsOf(input, { app: appFile, rung: climbed.goesOn.rung }) : told
+    const deployment = withRoomToClimb(deploymentOf(settings, engines))
     checkEngines(deployment)
     await openDataDir(dataDir)
     makeDir(fleetDir(dataDir), { prefix: [] })
@@ -99,6 +104,8 @@ const up: Command = {
         of: new Map<string, Release>(),
       }
       await forgetReleases(dataDir, [book.present])
+      if (climbed.note !== undefined) input.out.note(climbed.note)
+      if (!climbed.goesOn) await writeClimbed(dataDir, undefined)
       await undoLeft(dataDir) // a fault may have outlived a machine
       const files = certificateFiles(settings, cwd)
       const entry: Entry = { certificate: files && (await readCertificate(files)) }
@@ -107,7 +114,7 @@ const up: Command = {
       const plan = await planner(deployment, settings)
       void noteKept(appFile, deployment.topology.processes, input)
       noteMany(deployment.topology, input.out)
-      const fleet = await run({ plan, deployment, settings, planner, book, entry }, { appFile, dataDir, rung }, input)
+      const fleet = await run({ plan, deployment, settings, planner, book, entry, told }, { appFile, dataDir }, input)
       const code = stopped(fleet)
       try {
         await fleet.ready
@@ -146,6 +153,8 @@ interface First {
   planner: Planner
   book: ReleaseBook
   entry: Entry
+  /** As they are without a climb. */
+  told: LoadedSettings
 }
 
 /** Plans take the certificate from here. */
@@ -155,8 +164,8 @@ interface Entry {
 
 /** Supervises the parts, keeps the file that `rung ps` reads, and lets other commands change the fleet. */
 async function run(
-  { plan, deployment: { topology }, settings, planner, book, entry }: First,
-  { appFile, dataDir, rung }: { appFile: string; dataDir: string; rung: string | undefined },
+  { plan, deployment: { topology }, settings, planner, book, entry, told }: First,
+  { appFile, dataDir }: { appFile: string; dataDir: string },
   input: Input,
 ): Promise<Fleet> {
   const { json, out } = input
@@ -174,7 +183,7 @@ async function run(
   const { start, slowestStopMs } = partStarter(notePart, failover.mayReturn, quota)
   const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
-    rung: topology.rung,
+    rung: now.rung,
     app: appFile,
     mode: settings.values.process.mode,
     url: plan.url,
@@ -188,10 +197,11 @@ async function run(
       return { ...state, address, log, zone, build: buildIn(part) }
     }),
   }))
+  let now = topology
   const supervisor = supervise({
     parts: plan.parts,
     start,
-    unresponsiveAfterMs: (part) => hangsAfterMs(part, topology),
+    unresponsiveAfterMs: (part) => hangsAfterMs(part, now),
     onChange(state) {
       // A first change may be reported before `supervise` has returned.
       queueMicrotask(() => {
@@ -202,24 +212,40 @@ async function run(
       if (!json || state.state === 'restarting') tell(state, out.note)
     },
   })
+  /** Plans the fleet with other numbers, or at another rung. */
+  async function planAt(
+    rung: RungName,
+    { topology: before, plan: held }: Planned,
+    { counts, fronts }: { counts?: Counts; fronts?: Topology },
+  ): Promise<Planned> {
+    // A process for both has no numbers.
+    const { web: _web, worker: _worker, ...one } = counts ?? {}
+    const numbers = before.processes.both > 0 ? one : (counts ?? {})
+    const options = Object.fromEntries(Object.entries(numbers).map(([name, count]) => [name, String(count)]))
+    const read = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
+    const changed = fronts ? withFronts(read, fronts) : read
+    const next = deploymentOf(changed, engines)
+    const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
+    const deployment = { ...next, topology: { ...next.topology, data } }
+    return { plan: await planner(deployment, changed, held), topology: deployment.topology }
+  }
   const live = liveFleet({
     supervisor,
     first: { plan, topology },
-    async replan(counts, { topology: before, plan: held }): Promise<Planned> {
-      // A process for both has no numbers.
-      const { web: _web, worker: _worker, ...one } = counts
-      const numbers = topology.processes.both > 0 ? one : counts
-      const options = Object.fromEntries(Object.entries(numbers).map(([name, count]) => [name, String(count)]))
-      const changed = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
-      const next = deploymentOf(changed, engines)
-      const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
-      const deployment = { ...next, topology: { ...next.topology, data } }
-      return { plan: await planner(deployment, changed, held), topology: deployment.topology }
-    },
+    replan: (counts, held) => planAt(held.topology.rung, held, { counts }),
     deploy: deployEffects({
-      ...{ appFile, dataDir, settings, book, rung: topology.rung, cwd: input.cwd },
+      ...{ appFile, dataDir, settings, book, rung: () => now.rung, cwd: input.cwd },
       env: () => supervisor.parts.flatMap(({ part }) => (part.kind === 'app' ? [part.env] : []))[0]!,
     }),
+    climb: {
+      plan: (rung, held, { present, fronts } = {}) =>
+        planAt(rung, held, { ...(present && { counts: countsOf(held.topology) }), ...(fronts && { fronts }) }),
+      settings: told.values.rung,
+      climbed: () => readClimbed(dataDir),
+      remember: (climbed) => writeClimbed(dataDir, climbed),
+      missing: async (rung) => missingEngines(deploymentOf(await settingsOf(input, { app: appFile, rung }), engines)),
+      probe: ({ topology, plan: { url } }) => probe({ topology, url, dataDir, parts: supervisor.parts }),
+    },
     onPlan(planned) {
       now = planned.topology
       writer.changed()
@@ -227,7 +253,6 @@ async function run(
     slowestStopMs,
     isProduction: settings.values.process.mode === 'production',
   })
-  let now = topology
   const scaling = autoscale({
     ...{
       supervisor,
@@ -286,8 +311,38 @@ async function run(
   }
 }
 
-/** More processes than this for each core only take turns. */
-const processesOfCoreMax = 4
+/** Needed between `10k` and `100k`, where old processes have connections of their own while new ones share them: 134, with the usual pools. */
+const climbConnections = 150
+
+/** Postgres cannot have more connections without a restart. */
+function withRoomToClimb({ topology, ...rest }: Deployment): Deployment {
+  const connectionsMax = Math.max(databaseConnections(topology), climbConnections)
+  return { ...rest, topology: { ...topology, data: { ...topology.data, connectionsMax } } }
+}
+
+/** With what stands in front of the app in a topology. */
+function withFronts(settings: LoadedSettings, { edge, balancer }: Topology): LoadedSettings {
+  const onOff = (engine: string) => (engine === 'none' ? 'off' : 'on')
+  const values = { ...settings.values, edge: onOff(edge.engine), balancer: onOff(balancer.engine) } as const
+  return { ...settings, values }
+}
+
+/**
+ * Whether a fleet goes on at the rung to which it has climbed: if no option and no variable names a rung, and the file still names that
+ * from which it climbed.
+ */
+async function climbedBefore(
+  dataDir: string,
+  { values: { rung }, given }: LoadedSettings,
+): Promise<{ goesOn?: Climbed; note?: string }> {
+  const climbed = await readClimbed(dataDir)
+  if (!climbed || climbed.rung === rung) return {}
+  const from = given.get('rung')?.from ?? 'file'
+  if (from !== 'file' || climbed.settings !== rung)
+    return { note: `This fleet had climbed to ${climbed.rung}, and starts at ${rung}, as it is told.` }
+  const note = `Goes on at rung ${climbed.rung}, to which "rung climb" has brought this fleet. To keep it so: rung: '${climbed.rung}' in rung.config.ts. To start at ${rung}: rung up ${rung}`
+  return { goesOn: climbed, note }
+}
 
 function noteMany({ processes: { web, worker } }: Topology, out: Input['out']): void {
   const cores = availableParallelism()
@@ -315,15 +370,20 @@ async function stayUntil(code: Promise<number>): Promise<number> {
   return code.finally(() => over.abort())
 }
 
-/** Reports missing programs before anything is started. @throws ENGINE_MISSING */
-function checkEngines({ parts }: Deployment): void {
+/** In the order of `rung engines`. */
+function missingEngines({ parts }: Deployment): { name: string; problem: string }[] {
   const missing = parts.flatMap(({ count, kind }) => {
     if (count === 0 || kind.type !== 'engine' || kind.engine.packages === undefined) return []
     const problem = kind.engine.look?.().problem ?? undefined
     return problem === undefined ? [] : [{ name: kind.engine.name, problem }]
   })
+  return missing.reverse()
+}
+
+/** Reports missing programs before anything is started. @throws ENGINE_MISSING */
+function checkEngines(deployment: Deployment): void {
+  const missing = missingEngines(deployment)
   if (missing.length === 0) return
-  missing.reverse() // in the order of `rung engines`
   const names = missing.map(({ name }) => name)
   const problems = missing.map(({ problem }) => problem).join(', and ')
   throw new RungError('ENGINE_MISSING', `${problems}. Run: rung engines install ${names.join(' ')}`, {

@@ -76,25 +76,32 @@ function combine(a: Answers, b: Answers, sign: 1 | -1): Answers {
   }
 }
 
+/** How sentences call what is compared. */
+interface Names {
+  readonly old: string
+  readonly fresh: string
+}
+const builds: Names = { old: 'the old one', fresh: 'the new build' }
+
 /** Returns in what the new build is worse, as a sentence; `undefined` if it is not, or too little is known. */
-export function worseIn(old: Answers, fresh: Answers): string | undefined {
+export function worseIn(old: Answers, fresh: Answers, names: Names = builds): string | undefined {
   // A build that blocks its process sheds requests; one that fails must not hide behind those that both shed.
-  return moreErrors(old, fresh) ?? moreErrors(withShed(old), withShed(fresh)) ?? slower(old, fresh)
+  return moreErrors(old, fresh, names) ?? moreErrors(withShed(old), withShed(fresh), names) ?? slower(old, fresh, names)
 }
 
 function withShed(answers: Answers): Answers {
   return { ...answers, requests: answers.requests + answers.shed, errors: answers.errors + answers.shed }
 }
 
-function moreErrors(old: Answers, fresh: Answers): string | undefined {
+function moreErrors(old: Answers, fresh: Answers, names: Names): string | undefined {
   if (fresh.requests < requestsMin) return undefined
   const [before, after] = [share(old.errors, old), share(fresh.errors, fresh)]
   if (after - before < errorShareMin || !isUnlikely(fresh.errors, fresh.requests, old.errors, old.requests))
     return undefined
-  return `${percent(after)} of ${fresh.requests} requests to the new build failed with 5xx, and ${percent(before)} of ${old.requests} to the old one.`
+  return `${percent(after)} of ${fresh.requests} requests to ${names.fresh} failed with 5xx, and ${percent(before)} of ${old.requests} to ${names.old}.`
 }
 
-function slower(old: Answers, fresh: Answers): string | undefined {
+function slower(old: Answers, fresh: Answers, names: Names): string | undefined {
   if (fresh.requests < requestsMin) return undefined
   const [p95Before, p95After] = [p95(old), p95(fresh)]
   if (p95Before === undefined || p95After === undefined) return undefined
@@ -102,7 +109,7 @@ function slower(old: Answers, fresh: Answers): string | undefined {
   const slow = (answers: Answers) => answers.requests - (answers.within.get(edge ?? p95Before) ?? answers.requests)
   const isSlower = p95After >= p95Before * slowerFactor && p95After - p95Before >= slowerSeconds
   if (!isSlower || !isUnlikely(slow(fresh), fresh.requests, slow(old), old.requests)) return undefined
-  return `The new build is slower: its p95 is ${milliseconds(p95After)} over ${fresh.requests} requests, and that of the old one ${milliseconds(p95Before)} over ${old.requests}.`
+  return `The p95 of ${names.fresh} is ${milliseconds(p95After)} over ${fresh.requests} requests, and that of ${names.old} ${milliseconds(p95Before)} over ${old.requests}: it is slower.`
 }
 
 /** The upper edge of the bucket that has the 95th percentile, in seconds. */

@@ -5,8 +5,9 @@ import path from 'node:path'
 import { makeDir } from '../engines/process/server-process.ts'
 import { after } from '../kernel/clock.ts'
 import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
+import { isRungName } from '../topology/catalog.ts'
 import { isBuild } from '../topology/setting-types.ts'
-import type { Range } from '../topology/topology.ts'
+import type { Range, RungName } from '../topology/topology.ts'
 import { dirFor } from './placement.ts'
 import { runningFleet } from './state.ts'
 
@@ -17,6 +18,7 @@ import { runningFleet } from './state.ts'
 export type ControlRequest =
   | ({ readonly command: 'scale' } & Partial<Record<keyof Counts, number | Range>>)
   | ({ readonly command: 'deploy' } & DeployRequest)
+  | ({ readonly command: 'climb' } & ClimbRequest)
   /** Reads the settings again, and restarts one after the other the processes of the app for which something has changed. */
   | { readonly command: 'reload' }
   /** Reads the files of the certificate, and lets the entry use them. */
@@ -29,6 +31,17 @@ export interface DeployRequest {
   /** The folder of the code, or the app's file; absolute. */
   readonly place?: string | undefined
   readonly build?: string | undefined
+  readonly watchMs?: number | undefined
+}
+
+export interface ClimbRequest {
+  /** The next one unless given. */
+  readonly rung?: RungName | undefined
+  /** Goes back to the rung before the last climb. */
+  readonly undo?: boolean | undefined
+  /** Changes nothing, and returns the plan. */
+  readonly dryRun?: boolean | undefined
+  /** How long the traffic before and after is compared. */
   readonly watchMs?: number | undefined
 }
 
@@ -82,6 +95,7 @@ export function parseRequest(text: string): ControlRequest {
   }
   if (command === 'reload' || command === 'reload-certificate') return { command }
   if (command === 'deploy') return { command, ...deployRequestIn(request) }
+  if (command === 'climb') return { command, ...climbRequestIn(request) }
   if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()
   if (command === 'restart') return { command, part }
@@ -105,6 +119,13 @@ function deployRequestIn({ place, build, watchMs }: Record<string, unknown>): De
   if (!isText(place) || !isText(build) || !isTime || Number(watchMs ?? 0) > watchMsMost) throw unreadable()
   if (typeof build === 'string' && !isBuild(build)) throw unreadable()
   return { place: place as string, build: build as string, watchMs: watchMs as number }
+}
+
+function climbRequestIn({ rung, undo, dryRun, watchMs }: Record<string, unknown>): ClimbRequest {
+  const isRung = rung === undefined || (typeof rung === 'string' && isRungName(rung))
+  const isTime = watchMs === undefined || (Number.isInteger(watchMs) && Number(watchMs) >= 0)
+  if (!isRung || !isTime || Number(watchMs ?? 0) > watchMsMost) throw unreadable()
+  return { rung: rung as RungName, undo: undo === true, dryRun: dryRun === true, watchMs: watchMs as number }
 }
 
 function unreadable(): RungError {

@@ -3,6 +3,7 @@ import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
 import { changeOf, type Planned } from './change.ts'
+import { type ClimbEffects, climb } from './climb.ts'
 import type { ControlRequest, Counts } from './control.ts'
 import { type DeployEffects, deploy, type Hands } from './deploy.ts'
 import type { Part, Plan } from './placement.ts'
@@ -18,6 +19,7 @@ export interface LiveOptions {
   /** Requests and jobs end within this time, in ms. */
   slowestStopMs(): number
   deploy: DeployEffects
+  climb: ClimbEffects
   /** Whether a kill must be confirmed. */
   isProduction: boolean
 }
@@ -101,7 +103,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     const { name } = one
     if (!isAnswering(one) || !hasBalancer()) return
     // The one process of 1k has no other in its place. It finishes its requests at its stop.
-    if (!now.plan.parts.some((other) => isAnswering(other) && other.name !== name)) return
+    if (!supervisor.parts.some(({ part }) => isAnswering(part) && part.name !== name)) return
     await until(readyWithinMs, () => anotherIsUp(name))
     await withBalancer((balancing) => balancing.drain(name))
     let told = -1
@@ -115,9 +117,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   }
 
   async function anotherIsUp(name: string): Promise<boolean> {
-    const isRunning = (one: Part) => part(one.name)?.state.state === 'running'
-    const others = now.plan.parts.filter((one) => isAnswering(one) && one.name !== name && isRunning(one))
-    const looks = await withBalancer((balancing) => Promise.all(others.map((other) => balancing.look(other.name))))
+    const others = supervisor.parts.filter(
+      ({ part, state }) => isAnswering(part) && part.name !== name && state.state === 'running',
+    )
+    const looks = await withBalancer((balancing) => Promise.all(others.map(({ part }) => balancing.look(part.name))))
     return looks.some((look) => look?.isUp)
   }
 
@@ -150,7 +153,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   async function addAll(parts: readonly Part[], note: Note): Promise<void> {
     const outcomes = await Promise.allSettled(
       parts.map(async (one) => {
-        await supervisor.add(one)
+        if (!part(one.name)) await supervisor.add(one) // it may be left of a change that went back
         await admit(one, note)
       }),
     )
@@ -158,18 +161,14 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     if (failed) throw failed.reason
   }
 
-  async function change(counts: Counts, note: Note): Promise<void> {
+  const change = async (counts: Counts, note: Note) => turnInto(await replan(counts, now), note)
+
+  async function turnInto(next: Planned, note: Note): Promise<void> {
     const before = now
-    const next = await replan(counts, before)
     const { added, removed, rolled } = changeOf(before.plan, next.plan)
     // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
     const engines = removed.filter(({ kind }) => kind === 'engine')
-    const primary = engines.find(({ name }) => part(name)?.server?.member?.leads())
-    if (primary) {
-      throw invalid(
-        `${primary.name} is the primary since a failover, and cannot be removed. Start the fleet anew, which gives it the first place.`,
-      )
-    }
+    checkMembers(engines)
     const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
     try {
       await use(during)
@@ -186,10 +185,51 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
         },
       )
     }
+    await roll(rolled, note) // while those that go still answer
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
-    await roll(rolled, note)
     if (engines.length > 0) await use(next)
     for (const one of engines) await takeOut(one, note)
+  }
+
+  /** @throws COMMAND_INVALID if one of these parts is the primary */
+  function checkMembers(removed: readonly Part[]): void {
+    const primary = removed.find(({ name }) => part(name)?.server?.member?.leads())
+    if (!primary) return
+    throw invalid(
+      `${primary.name} is the primary since a failover, and cannot be removed. Start the fleet anew, which gives it the first place.`,
+    )
+  }
+
+  /**
+   * Changes what stands between the entry and the processes of the app; the entry itself stays. A part that is added gets requests once it
+   * finds all processes ready, and one that goes answers those that it has.
+   */
+  async function turnFrontsInto(next: Planned, note: Note): Promise<void> {
+    const before = now
+    const { added, removed } = changeOf(before.plan, next.plan)
+    const webs = next.plan.parts.filter(isAnswering)
+    const balancingOf = ({ name }: Part) => part(name)?.server?.balancing
+    const looks = async (one: Part) => Promise.all(webs.map(({ name }) => balancingOf(one)?.look(name)))
+    try {
+      for (const one of added) {
+        await supervisor.add(one)
+        const isUp = async () => (await looks(one).catch(() => [])).some((look) => look?.isUp)
+        if (!(await until(readyWithinMs, isUp)))
+          throw new RungError('ENGINE_START_FAILED', `${one.name} finds no process that answers. See: rung logs`)
+      }
+      await use(next)
+      for (const one of added) note(`${one.name} gets the requests`)
+    } catch (error) {
+      await use(before).catch(() => {}) // its cause is told
+      for (const one of added) if (part(one.name)) await supervisor.remove(one.name)
+      throw error
+    }
+    for (const one of removed) {
+      const isIdle = async () => (await looks(one).catch(() => [])).every((look) => !look || look.requests === 0)
+      await until(slowestStopMs(), isIdle)
+      await supervisor.remove(one.name)
+      note(`${one.name} has stopped`)
+    }
   }
 
   async function scale(wanted: Partial<Counts>, note: Note): Promise<unknown> {
@@ -287,6 +327,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     busy = true
     try {
       await supervisor.ready
+      if (request.command === 'climb') {
+        const fleet = { ...hands, checkMembers, turnInto, turnFrontsInto, parts: () => supervisor.parts }
+        return await climb(fleet, options.climb, request, note)
+      }
       if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
       if (request.command === 'reload') return await reload(note)
       if (request.command === 'reload-certificate') return await reloadCertificate()

@@ -174,10 +174,10 @@ export function supervise({ parts, start, unresponsiveAfterMs, onChange }: Super
 
   /** Asks a running part at a steady pace, and kills it when it hangs. */
   async function listen(supervised: Supervised): Promise<void> {
-    const hangsAfterMs = unresponsiveAfterMs(supervised.part)
-    if (hangsAfterMs === 0) return
     let silence: Silence | undefined
     while (!over.signal.aborted && all.includes(supervised)) {
+      const hangsAfterMs = unresponsiveAfterMs(supervised.part)
+      if (hangsAfterMs === 0) return
       const { server } = supervised
       const { state, since } = supervised.state
       const asked = await ask(state === 'running' ? server : undefined, hangsAfterMs)

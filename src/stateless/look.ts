@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { examine } from './examine.ts'
+import { examine, type Sources } from './examine.ts'
 import type { Kept } from './finding.ts'
 import { loadParser } from './parse.ts'
+import { type SessionStatement, sessionStatements } from './session-sql.ts'
 import { type Tree, treeOf } from './tree.ts'
 
 /**
@@ -13,6 +14,15 @@ import { type Tree, treeOf } from './tree.ts'
  * @param entries absolute
  */
 export async function lookAtSources(...entries: readonly string[]): Promise<Kept[]> {
+  return examine({ ...(await readSources(entries)), fileOf })
+}
+
+/** Looks in the same files for statements that need a session of their own. */
+export async function lookForSessions(...entries: readonly string[]): Promise<SessionStatement[]> {
+  return sessionStatements((await readSources(entries)).trees)
+}
+
+async function readSources(entries: readonly string[]): Promise<Omit<Sources, 'fileOf'>> {
   const parse = await loadParser()
   const trees: Tree[] = []
   const unread: { file: string; problem: string }[] = []
@@ -31,7 +41,7 @@ export async function lookAtSources(...entries: readonly string[]): Promise<Kept
       if (found !== undefined) files.add(found)
     }
   }
-  return examine({ trees, unread, fileOf })
+  return { trees, unread }
 }
 
 /** Relative imports, and those that the package of the app names itself (`#config`). */

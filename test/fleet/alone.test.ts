@@ -36,6 +36,7 @@ it('the one process of 1k behind an edge is restarted at once: no other takes it
       onPlan() {},
       slowestStopMs: () => 1_000,
       deploy: undefined as never,
+      climb: undefined as never,
       isProduction: true,
     })
     assert.deepEqual(await live({ command: 'restart', part: 'app-1' }, () => {}), { restarted: ['app-1'] })

@@ -32,6 +32,8 @@ describe('the plan of a fleet', () => {
       secret: 'edge-secret',
       tagsShown: false,
       upstreams: ['127.0.0.1:20002'],
+      servers: [{ name: 'web-1', address: '127.0.0.1:20002' }],
+      spreads: true,
       trustedProxies: [],
     })
   })

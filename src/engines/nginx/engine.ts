@@ -1,4 +1,4 @@
-import { type Engine, stateOf, type Tls } from '../process/engine.ts'
+import { type Engine, stateOf } from '../process/engine.ts'
 import { logFileOf } from '../process/server-process.ts'
 import { nginxPackages } from './recipe.ts'
 import { installedNginx, nginxProblem, startPageCache } from './server.ts'
@@ -26,6 +26,9 @@ export const nginx: Engine = {
       adminPort,
       secret,
       upstreams: upstreams.map(({ address }) => address),
+      servers: upstreams,
+      /** Otherwise it has one upstream, the balancer. */
+      spreads: topology.balancer.engine === 'none',
       tagsShown: topology.cdn !== undefined,
       trustedProxies: http.trustProxy,
       ...(tls && { tls }),
@@ -39,13 +42,23 @@ export const nginx: Engine = {
       async start({ requestTimeoutMs, trustedProxies }) {
         const all = [...options.trustedProxies, ...trustedProxies]
         const server = await startPageCache({ ...options, requestTimeoutMs, trustedProxies: all })
-        const spreads = topology.balancer.engine === 'none' // otherwise it has one upstream, the balancer
-        const { balancing, ...rest } = server
+        const { balancing: balancingOf, sendTo, ...rest } = server
+        let { spreads } = options
+        let balancing = spreads ? balancingOf(upstreams) : undefined
         return {
           ...rest,
           answers: server.isHealthy,
-          ...(tls && { update: (changed: { tls?: Tls }) => server.useCertificate(changed.tls!.pem) }),
-          ...(spreads && { balancing: balancing(upstreams) }),
+          async update(changed) {
+            const next = changed as typeof options
+            if (tls) await server.useCertificate(next.tls!.pem)
+            if (next.spreads === spreads) return // whoever changes the processes admits and drains them
+            await sendTo(next.upstreams)
+            spreads = next.spreads
+            balancing = spreads ? balancingOf(next.servers) : undefined
+          },
+          get balancing() {
+            return balancing
+          },
         }
       },
     }

@@ -84,6 +84,8 @@ export interface PageCacheServer extends ServerProcess {
   /** Uses another certificate and key for new connections. @throws CERTIFICATE_INVALID */
   useCertificate(pem: string): Promise<void>
   isHealthy(withinMs?: number): Promise<boolean>
+  /** Sends all requests to these from now on; those in progress end where they are. */
+  sendTo(upstreams: readonly string[]): Promise<void>
   /** Changes the processes that get requests. `servers` are those of the start, with their names. */
   balancing(servers: readonly Upstream[]): Balancing
 }
@@ -149,6 +151,9 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     isHealthy: (withinMs) => isReady(withinMs).catch(() => false),
     purge: (tags) => purgeTags(admin, tags),
     useCertificate: (pem) => sendCertificate(admin, pem),
+    async sendTo(upstreams) {
+      await appsOf(admin, upstreams)
+    },
     balancing: (servers) => balancingOf(admin, servers),
   }
 }

@@ -150,8 +150,8 @@ export interface RunningPart {
   stop(): Promise<void>
   /** Applies the options of a changed plan without a restart. A part without this needs none, or a restart. */
   update?(options: object): Promise<void>
-  /** A balancer's. */
-  readonly balancing?: Balancing
+  /** Of the part that spreads requests over the processes of the app. */
+  readonly balancing?: Balancing | undefined
   /** Of a database server that is one of several. */
   readonly member?: DatabaseMember
 }
