@@ -15,10 +15,19 @@ import { type ControlRequest, type Counts, openControl } from '../fleet/control.
 import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
+import { type EntrySocket, openEntrySocket } from '../fleet/entry-socket.ts'
 import { openFailover } from '../fleet/failover.ts'
 import { countsOf, liveFleet } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
-import { fleetDir, type Part, type Plan, placeDeployment, portsNeeded, wordOf } from '../fleet/placement.ts'
+import {
+  fleetDir,
+  type Part,
+  type Plan,
+  placeDeployment,
+  portsNeeded,
+  sharesEntry,
+  wordOf,
+} from '../fleet/placement.ts'
 import { freePorts, publicPort } from '../fleet/ports.ts'
 import { processesOfCoreMax } from '../fleet/preflight.ts'
 import { probe } from '../fleet/probe.ts'
@@ -98,6 +107,7 @@ const up: Command = {
     await openDataDir(dataDir)
     makeDir(fleetDir(dataDir), { prefix: [] })
     const claimed = await claim(fleetDir(dataDir), 'rung up')
+    const entry: Entry = { certificate: undefined }
     try {
       const book: ReleaseBook = {
         present: await firstRelease(appFile, dataDir, settings.values.process.build),
@@ -108,7 +118,7 @@ const up: Command = {
       if (!climbed.goesOn) await writeClimbed(dataDir, undefined)
       await undoLeft(dataDir) // a fault may have outlived a machine
       const files = certificateFiles(settings, cwd)
-      const entry: Entry = { certificate: files && (await readCertificate(files)) }
+      entry.certificate = files && (await readCertificate(files))
       const planned = planFor(appFile, input, entry)
       const planner: Planner = async (...of) => withReleases(await planned(...of), appFile, book)
       const plan = await planner(deployment, settings)
@@ -135,6 +145,7 @@ const up: Command = {
       }
       return await stayUntil(code)
     } finally {
+      entry.socket?.close()
       await claimed.release()
     }
   },
@@ -160,6 +171,8 @@ interface First {
 /** Plans take the certificate from here. */
 interface Entry {
   certificate: Certificate | undefined
+  /** The public port, if the parts that take it share it. */
+  socket?: EntrySocket
 }
 
 /** Supervises the parts, keeps the file that `rung ps` reads, and lets other commands change the fleet. */
@@ -401,13 +414,15 @@ function planFor(appFile: string, { env, cwd }: Input, tls: Entry): Planner {
     const dataDir = dataDirOf(settings, cwd)
     const { host, port: wanted } = deployment.topology.http
     entry ??= await publicPort(dataDir, host, wanted)
+    if (sharesEntry(deployment)) tls.socket ??= await openEntrySocket(host, entry)
+    const own = tls.socket === undefined ? 0 : 1 // the process that shares the public port has one of its own
     const taken = [entry, ...[...(held?.ports.values() ?? [])].flat()]
     const plan = placeDeployment(deployment, settings, {
       dataDir,
       tmpDir: tmpdir(),
       app: { program: process.execPath, args: [...process.execArgv, process.argv[1]!], file: appFile, cwd, env },
-      entry: { host, port: entry },
-      ports: await freePorts(dataDir, portsNeeded(deployment), taken),
+      entry: { host, port: entry, socketFd: tls.socket?.fd },
+      ports: await freePorts(dataDir, portsNeeded(deployment) + own, taken),
       ...(held && { held }),
       pem: tls.certificate?.pem,
       rootSecret: settings.values.process.secret ?? (await storedRoot(dataDir)),

@@ -166,12 +166,22 @@ function targetOf({ rung, undo }: ClimbRequest, from: RungName, known: Climbed |
   throw invalid(`Rung ${from} is the highest one. To go down: rung climb ${rungNames[rungNames.indexOf(from) - 1]}`)
 }
 
+/** One rung after the other. @throws CLIMB_REFUSED */
+async function stepsTo(to: RungName, before: Planned, effects: ClimbEffects): Promise<Step[]> {
+  const [first, last] = [rungNames.indexOf(before.topology.rung), rungNames.indexOf(to)]
+  const way = first < last ? rungNames.slice(first + 1, last + 1) : rungNames.slice(last, first).toReversed()
+  const steps: Step[] = []
+  for (const rung of way) steps.push(...(await stepsBetween(steps.at(-1)?.planned ?? before, rung, effects)))
+  return steps
+}
+
 /** @throws CLIMB_REFUSED */
-async function stepsTo(to: RungName, before: Planned, { plan }: ClimbEffects): Promise<Step[]> {
+async function stepsBetween(before: Planned, to: RungName, { plan }: ClimbEffects): Promise<Step[]> {
   const end = await plan(to, before)
   const from = before.topology
   const entry = ({ plan: { parts } }: Planned) => parts[0]!.name
   if (entry(before) !== entry(end)) {
+    if (before.plan.sharesEntry && end.plan.sharesEntry) return [{ planned: end, by: 'parts' }]
     throw new RungError(
       'CLIMB_REFUSED',
       `Between ${from.rung} and ${to} another part takes the public port (${entry(end)} instead of ${entry(before)}), which needs one stop: rung stop && rung up ${to}`,

@@ -51,7 +51,11 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
 
   const part = (name: string): SupervisedPart | undefined => supervisor.parts.find((one) => one.part.name === name)
   const isAnswering = (one: Part) => one.kind === 'app' && one.role !== 'worker'
-  const hasBalancer = () => now.topology.balancer.engine !== 'none' || now.topology.edge.engine !== 'none'
+  const isFront = (one: Part) => one.kind === 'engine' && one.isFront
+  /** While one is added or removed, either the topology has it or it runs. */
+  const hasBalancer = () =>
+    (now.topology.balancer.engine !== 'none' || now.topology.edge.engine !== 'none') &&
+    supervisor.parts.some(({ part }) => isFront(part))
 
   /** Asks again while the balancer is being restarted: it comes back with the present plan. */
   async function withBalancer<T>(ask: (balancing: Balancing) => Promise<T>): Promise<T> {
@@ -127,6 +131,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   async function takeOut(one: Part, note: Note): Promise<void> {
     if (!part(one.name)) return
     await drain(one, note)
+    await part(one.name)?.server?.retire?.()
     await supervisor.remove(one.name)
     if (isAnswering(one) && hasBalancer()) {
       // Its connections are closed, but perhaps not all of them are closed in the balancer yet.
@@ -185,10 +190,11 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
         },
       )
     }
+    for (const one of engines.filter(isFront)) await takeOut(one, note)
     await roll(rolled, note) // while those that go still answer
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
     if (engines.length > 0) await use(next)
-    for (const one of engines) await takeOut(one, note)
+    for (const one of engines) await takeOut(one, note) // fronts have gone
   }
 
   /** @throws COMMAND_INVALID if one of these parts is the primary */
@@ -414,7 +420,6 @@ function invalid(message: string): RungError {
 
 /** Returns the next plan with the engines behind the app as they were before. */
 function withEngines(next: Plan, before: Plan): Plan {
-  const appWave = Math.min(...next.parts.filter(({ kind }) => kind === 'app').map(({ startWave }) => startWave))
-  const isBehind = (part: Part) => part.kind === 'engine' && part.startWave < appWave
+  const isBehind = (part: Part) => part.kind === 'engine' && !part.isFront
   return { ...next, parts: [...next.parts.filter((part) => !isBehind(part)), ...before.parts.filter(isBehind)] }
 }

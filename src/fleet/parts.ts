@@ -55,7 +55,7 @@ async function startCommand(
   over: AbortSignal,
   quota: CpuQuota | undefined,
 ): Promise<RunningPart & { health: Health }> {
-  const { name, dir, program, args, cwd, env, address, log } = part
+  const { name, dir, program, args, cwd, env, address, log, socketFd } = part
   const logStart = await stat(log).then(
     ({ size }) => size,
     () => 0,
@@ -71,6 +71,7 @@ async function startCommand(
       env,
       launcher: quota?.launcher(name) ?? { prefix: [] },
       address,
+      socketFd,
       over,
       startTimeoutMs: part.startWithinMs ?? startTimeoutMs,
       stopTimeoutMs: () => health.stopTimeoutMs ?? defaultStopTimeoutMs,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
-import type { Engine, EngineEvents, PlacedEngine, RunningPart, Tls } from '../engines/process/engine.ts'
+import type { Engine, EngineEvents, Listen, PlacedEngine, RunningPart, Tls } from '../engines/process/engine.ts'
 import { underFakeClock } from '../engines/process/fake-clock.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
 import { environmentOf, pathsOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
@@ -13,6 +13,8 @@ import { zonesOf } from './zones.ts'
 export interface Plan {
   /** Where clients connect. */
   readonly url: string
+  /** Whether another part may take the public port while this one answers there. */
+  readonly sharesEntry: boolean
   /** From the clients inwards. */
   readonly parts: readonly Part[]
   /** The private ports of each part, which it keeps when the plan is changed. */
@@ -42,6 +44,8 @@ interface Common {
 export interface EnginePart extends Common {
   readonly kind: 'engine'
   readonly engine: string
+  /** Whether requests reach the app through it. */
+  readonly isFront: boolean
   /** What it is started with; may contain secrets. */
   readonly options: object
   start(events: EngineEvents): Promise<RunningPart>
@@ -59,6 +63,8 @@ export interface CommandPart extends Common {
   /** Its whole environment. */
   readonly env: Env
   readonly healthUrl: string
+  /** The public port, which it answers besides its own. */
+  readonly socketFd?: number | undefined
   /** It must answer within this time from its start, in ms; without it a start may take as long as migrations. */
   readonly startWithinMs?: number
 }
@@ -73,7 +79,7 @@ export interface Site {
   /** `program …args start file --role web` is a process of the app. */
   readonly app: { program: string; args: readonly string[]; file: string; cwd: string; env: Env }
   /** Where clients connect; its port is not 0. */
-  readonly entry: { host: string; port: number }
+  readonly entry: Listen
   /** Free ports, as many as `portsNeeded` for a new plan. */
   readonly ports: readonly number[]
   /** What the parts that run already have. */
@@ -87,10 +93,12 @@ export interface Site {
 }
 
 const local = '127.0.0.1'
+/** Where a process finds a socket that it is started with, see server-process.ts. */
+const passedFd = 3
 const ofTls = pathsOf(['tls'])
 const ofArchiver = pathsOf(['backup', 'log', 'process.mode'])
 
-/** Returns the number of ports needed besides the one for clients. */
+/** Returns the number of ports needed besides the one for clients, if no process shares that one. */
 export function portsNeeded({ parts }: Deployment): number {
   const listening = parts.map(({ kind, count }) => {
     if (kind.type !== 'engine') return count
@@ -99,10 +107,18 @@ export function portsNeeded({ parts }: Deployment): number {
   return listening.reduce((sum, count) => sum + count, 0) - 1
 }
 
+/** Whether the part that clients connect to accepts from a socket that others share. TLS ends there, so it is then the same at each rung. */
+export function sharesEntry({ topology, parts }: Deployment): boolean {
+  const front = parts.find(({ count, kind }) => count > 0 && kind.type === 'engine' && kind.engine.side === 'front')
+  return !topology.tls && (front?.kind.type !== 'engine' || front.kind.engine.sharesEntry === true)
+}
+
 /** Places a deployment on this machine. Pure. */
 export function placeDeployment(deployment: Deployment, { given, values }: Settings, site: Site): Plan {
   const { topology, parts } = deployment
-  const { app, dataDir, entry } = site
+  const { app, dataDir } = site
+  const isShared = site.entry.socketFd !== undefined && sharesEntry(deployment)
+  const entry: Listen = isShared ? site.entry : { host: site.entry.host, port: site.entry.port }
   const free = [...site.ports]
   const taken = new Map<string, number[]>()
   function take(name: string, count: number): number[] {
@@ -128,7 +144,10 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports ?? 0)])
   const ofFronts = extraPorts(fronts)
   const listens = new Map(
-    fronts.map(({ name }, index) => [name, index === 0 ? entry : { host: local, port: take(name, 1)[0]! }]),
+    fronts.map(({ name }, index): [string, Listen] => [
+      name,
+      index === 0 ? entry : { host: local, port: take(name, 1)[0]! },
+    ]),
   )
   const instances = running.flatMap(({ name, count, kind }) =>
     kind.type !== 'app'
@@ -136,8 +155,8 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
       : Array.from({ length: count }, (_, index) => {
           const isEntry = !isBehind && kind.role !== 'worker'
           const own = `${name}-${index + 1}`
-          const at = isEntry ? entry : { host: local, port: take(own, 1)[0]! }
-          return { part: name, name: own, role: kind.role, ...at }
+          const at = isEntry && !isShared ? entry : { host: local, port: take(own, 1)[0]! }
+          return { part: name, name: own, role: kind.role, socketFd: isEntry ? entry.socketFd : undefined, ...at }
         }),
   )
   const answering = instances
@@ -219,6 +238,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
         return {
           kind: 'engine',
           engine: kind.engine.name,
+          isFront: kind.engine.side === 'front',
           name: instance,
           ...inWaves(name),
           zone: zones.get(instance),
@@ -246,16 +266,18 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     }
     return instances
       .filter(({ part }) => part === name)
-      .map(({ role, host, port, ...instance }) => ({
+      .map(({ role, host, port, socketFd, ...instance }) => ({
         kind: 'app',
         role,
         ...command(instance.name, name, { host, port }),
+        socketFd,
         args: [...app.args, 'start', app.file, '--role', role],
         env: {
           ...shared,
           ...underFakeClock(inherited, partDir(dataDir, instance.name)),
           HOST: host,
           PORT: String(port),
+          ...(socketFd !== undefined && { RUNG_ENTRY_FD: String(passedFd) }),
           RUNG_ROLE: role,
           ...(zones.has(instance.name) && { RUNG_ZONE: zones.get(instance.name) }),
           // The edge runs on this machine, and forwards the address of the client.
@@ -265,6 +287,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
   }
   return {
     url: `${topology.tls ? 'https' : 'http'}://${addressOf(entry)}`,
+    sharesEntry: isShared,
     parts: running.flatMap(partsOf),
     ports: taken,
     zones,

@@ -13,6 +13,7 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import { createFiles } from '../primitives/files/files.ts'
 import { trustedNetworks } from '../primitives/http/address.ts'
 import type { Http } from '../primitives/http/contract.ts'
+import { answerAt } from '../primitives/http/entry.ts'
 import { createHttp, requestTimeoutOf } from '../primitives/http/http.ts'
 import { checkLimits } from '../primitives/limits/limits.ts'
 import { createMail } from '../primitives/mail/mail.ts'
@@ -122,6 +123,8 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
         undo.push(await keepWarm(warms, parts.primitives.cache, http, log))
     })
     await stage(log, 'listen', () => listen(http, bindings))
+    const { entryFd } = bindings.http
+    const leaveEntry = entryFd === undefined ? undefined : await stage(log, 'entry', () => answerAt(http, entryFd))
     let stopping: Promise<void> | undefined
     const drain = () => {
       health.draining = true
@@ -135,7 +138,9 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
       drain,
       stop() {
         drain()
-        stopping ??= sleep(bindings.drainMs).then(() => stopAll(undo))
+        stopping ??= sleep(bindings.drainMs)
+          .then(leaveEntry)
+          .then(() => stopAll(undo))
         return stopping
       },
     }

@@ -26,6 +26,8 @@ export interface Bindings extends ToolBindings {
     readonly host: string
     /** 0: any free one. */
     readonly port: number
+    /** A listening socket that it shares with other processes, and answers besides that port. */
+    readonly entryFd: number | undefined
     /** Proxies whose `X-Forwarded-For` is trusted, besides those that the app names. */
     readonly trustProxy: readonly string[]
   }
@@ -167,7 +169,12 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     zone: process.zone,
     build: process.build,
     inFleet: process.supervisor !== undefined,
-    http: { ...values.http, port: ownPort ? values.http.port : 0 },
+    http: {
+      ...values.http,
+      port: ownPort ? values.http.port : 0,
+      // It counts only for a child of the supervisor.
+      entryFd: process.supervisor === undefined ? undefined : process.entryFd,
+    },
     acmeDir: values.tls.acmeDir === undefined ? undefined : path.resolve(cwd, values.tls.acmeDir),
     cache: {
       enabled: cache.enabled === 'on',

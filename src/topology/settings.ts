@@ -490,6 +490,11 @@ export const settings = {
       file: false,
       help: 'The id of the code, a commit for example; without it one is made from the files of the app.',
     }),
+    entryFd: setting(whole(3, 1_000_000), {
+      env: 'RUNG_ENTRY_FD',
+      file: false,
+      help: 'The file descriptor of the public port, from which this process accepts besides its own; rung up sets it.',
+    }),
     supervisor: setting(whole(1, 2 ** 31 - 1), {
       env: 'RUNG_FLEET',
       file: false,

@@ -66,7 +66,7 @@ describe('rung climb', { skip }, () => {
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    up = scratch.launch({ up: '10k' })
+    up = scratch.launch({ up: '1k' })
     facts = await up.started
     await write(facts, 'first')
   })
@@ -92,23 +92,29 @@ describe('rung climb', { skip }, () => {
 
   it('plans the step and checks it first, and changes nothing', async () => {
     const before = await now()
-    const plan = await climb('--dry-run')
-    assert.deepEqual([plan.from, plan.to, plan.outcome], ['10k', '100k', 'planned'])
-    assert.deepEqual(plan.added.toSorted(), ['balancer', 'pooler', 'postgres-2', 'postgres-3', 'web-2', 'web-3'])
-    assert.deepEqual([plan.restarted, plan.removed], [['web-1', 'worker-1'], []])
+    const plan = await climb('100k', '--dry-run')
+    assert.deepEqual([plan.from, plan.to, plan.outcome], ['1k', '100k', 'planned'])
+    assert.deepEqual(plan.added.toSorted(), [
+      ...['balancer', 'edge', 'pooler', 'postgres-2', 'postgres-3'],
+      ...['redis', 'web-1', 'web-2', 'web-3', 'worker-1'],
+    ])
+    assert.deepEqual([plan.restarted, plan.removed], [[], ['app-1']])
     assert.deepEqual(await now(), before)
   })
 
-  it('climbs from 10k to 100k and back, and no request fails', async () => {
+  it('climbs from 1k over 10k to 100k and back, and no request fails', async () => {
     const before = await now()
     const outcome = await underLoad(facts, async () => {
-      const done = await climb('100k')
-      assert.equal(done.outcome, 'done', done.reason ?? '')
-      const there = await now()
-      assert.equal(there.rung, '100k')
-      assert.equal(there.names.length, before.names.length + 6)
-      const undone = await climb('--undo')
-      assert.deepEqual([undone.outcome, undone.to], ['done', '10k'], undone.reason ?? '')
+      for (const [args, to] of [
+        [[], '10k'],
+        [[], '100k'],
+        [['--undo'], '10k'],
+        [['--undo'], '1k'],
+      ] as const) {
+        const done = await climb(...args)
+        assert.deepEqual([done.outcome, done.to, done.reason], ['done', to, null])
+        assert.equal((await now()).rung, to)
+      }
     })
     assert.deepEqual(outcome, nothingFailed)
     assert.deepEqual(await now(), before)

@@ -38,6 +38,7 @@ test('a process has as long to stop as it says that it needs, and an edge learns
       ...{
         kind: 'engine',
         engine: 'e',
+        isFront: false,
         name: 'edge',
         startWave: 1,
         stopWave: 1,

@@ -109,6 +109,16 @@ function M.change()
   for _, app in ipairs(present()) do ngx.say(app, " ", state:get("down " .. app) and "down" or "up") end
 end
 
+-- From now on each answer is the last one of its connection: other processes share the port, and get the next connections.
+function M.leave()
+  state:set("leaves", true)
+  ngx.say("leaves")
+end
+
+function M.leaves()
+  return state:get("leaves")
+end
+
 local function has_room(app, share)
   return (pending[app] or 0) < (limits[app] or limit_first) * share
 end

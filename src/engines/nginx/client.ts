@@ -66,6 +66,13 @@ export async function sendCertificate({ url, secret }: PageCacheAddress, pem: st
   }
 }
 
+/** Makes each answer the last one of its connection: other processes share the port. */
+export async function leavePort({ url, secret }: PageCacheAddress): Promise<void> {
+  const response = await ask(`${url}/-/leave`, { method: 'POST', headers: { authorization: `Bearer ${secret}` } })
+  const text = await response.text()
+  if (response.status !== 200) throw unavailable(`it answered ${response.status} ${text.trim().slice(0, 200)}`)
+}
+
 /** Returns the number of requests that a process of the app answers now. */
 export async function requestsAt(address: string): Promise<number> {
   const text = await (await ask(`http://${address}/metrics`, {})).text()

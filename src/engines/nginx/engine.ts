@@ -9,6 +9,7 @@ export const nginx: Engine = {
   product: 'nginx',
   part: 'edge',
   side: 'front',
+  sharesEntry: true,
   packages: nginxPackages,
   ports: 1,
   look() {
@@ -48,6 +49,7 @@ export const nginx: Engine = {
         return {
           ...rest,
           answers: server.isHealthy,
+          ...(listen.socketFd !== undefined && { retire: server.retire }),
           async update(changed) {
             const next = changed as typeof options
             if (tls) await server.useCertificate(next.tls!.pem)

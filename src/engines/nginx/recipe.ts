@@ -1,5 +1,5 @@
 import { acmePath, requestTimeoutDefaultMs, sessionCookieNames } from '../../kernel/http-facts.ts'
-import { hstsHeader, type Tls, tlsCiphers } from '../process/engine.ts'
+import { hstsHeader, type Listen, type Tls, tlsCiphers } from '../process/engine.ts'
 
 /** How to run nginx as a page cache. Pure. */
 export const nginxLeast = '1.20'
@@ -19,7 +19,7 @@ export interface NginxSettings {
   /** Folder for configuration, cache and temporary files. */
   dir: string
   /** The address for clients. */
-  listen: { host: string; port: number }
+  listen: Listen
   /** Port for purges and health, on the loopback unless `adminHost` says otherwise, protected by the secret. */
   adminPort: number
   adminHost?: string
@@ -257,61 +257,19 @@ ${tls ? tlsLines(settings) : ''}\
       add_header X-Request-Id $rung_request_id always;
 ${hstsLine}    }
     location / {
-      set $rung_page "";
-      set $rung_floor "";
-      set $rung_purges "";
-      set $rung_address $rung_scheme://$http_host$request_uri;
-      # nginx joins the texts of these variables: most are never needed, and Lua would intern each of them.
-      rewrite_by_lua_block {
-        local purge, var = require("${purgeModule}"), ngx.var
-        var.rung_purges = purge.purges()
-        if var.rung_cacheable == "1" then
-          local page, floor = purge.enter(var.rung_address)
-          if page then
-            var.rung_page, var.rung_floor = page, floor
-            return
-          end
-        end
-        require("${appModule}").admit() -- otherwise the gate does
-      }
-      header_filter_by_lua_block { require("${appModule}").ended() }
-      proxy_pass http://$rung_next;
-      proxy_cache rung;
-      proxy_cache_key "$rung_floor $rung_address";
-      proxy_cache_methods GET HEAD;
-      proxy_ignore_headers Cache-Control Expires;
-      proxy_cache_bypass $rung_skip;
-      proxy_no_cache $rung_skip $rung_ungated;
-      proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
-      proxy_cache_background_update on;
-      proxy_cache_revalidate on;
-      proxy_cache_lock on;
-      proxy_cache_lock_timeout ${settings.coalesceMsMax}ms;
-      proxy_cache_lock_age 5s;
-      proxy_set_header Host $http_host;
-      proxy_set_header Connection $rung_connection;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $rung_scheme;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_set_header Forwarded "";
-      proxy_set_header X-Request-Id $rung_request_id;
-      proxy_set_header Accept-Encoding $rung_encodings;
-      proxy_set_header X-Rung-Page $rung_place;
-      proxy_set_header X-Rung-Purges ${word(instance)}.$rung_purges;
-${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
-      proxy_hide_header Edge-Vary;
-      proxy_hide_header X-Rung-Vary;
-      proxy_hide_header X-Rung-Took;
-      proxy_hide_header Vary;
-      proxy_hide_header X-Cache;
-      proxy_hide_header X-Request-Id;
-      proxy_pass_header Server;
-      add_header Vary $rung_vary always;
-      add_header X-Cache $rung_cache_word always;
-      add_header X-Request-Id $rung_request_id always;
-${hstsLine}      error_page 502 503 504 = @down;
+${pageLines(settings, hstsLine)}\
     }
+${
+  settings.listen.socketFd === undefined
+    ? ''
+    : `\
+    # While it leaves the port to others, the answer is the last one of its connection. The settings of the location decide that.
+    location @last {
+      keepalive_timeout 0;
+${pageLines(settings, hstsLine, true)}\
+    }
+`
+}\
     location @down {
       content_by_lua_block { require("${appModule}").down() }
       add_header X-Cache MISS always;
@@ -395,6 +353,17 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
       }
     }
 ${
+  listen.socketFd === undefined
+    ? ''
+    : `\
+    location = /-/leave {
+      content_by_lua_block {
+        if require("${purgeModule}").admits(${secretIn(settings)}) then require("${appModule}").leave() end
+      }
+    }
+`
+}\
+${
   tls
     ? `\
     location = /-/certificate {
@@ -408,6 +377,69 @@ ${
     location / { return 404; }
   }
 }
+`
+}
+
+/** The location of the app's pages. */
+function pageLines(settings: NginxSettings, hstsLine: string, isLast = false): string {
+  const mayLeave = settings.listen.socketFd !== undefined
+  const leaveLine = `        if require("${appModule}").leaves() then return ngx.exec("@last") end\n`
+  return `\
+      set $rung_page "";
+      set $rung_floor "";
+      set $rung_purges "";
+      set $rung_address $rung_scheme://$http_host$request_uri;
+      # nginx joins the texts of these variables: most are never needed, and Lua would intern each of them.
+      rewrite_by_lua_block {
+${mayLeave && !isLast ? leaveLine : ''}\
+        local purge, var = require("${purgeModule}"), ngx.var
+        var.rung_purges = purge.purges()
+        if var.rung_cacheable == "1" then
+          local page, floor = purge.enter(var.rung_address)
+          if page then
+            var.rung_page, var.rung_floor = page, floor
+            return
+          end
+        end
+        require("${appModule}").admit() -- otherwise the gate does
+      }
+      header_filter_by_lua_block { require("${appModule}").ended() }
+      proxy_pass http://$rung_next;
+      proxy_cache rung;
+      proxy_cache_key "$rung_floor $rung_address";
+      proxy_cache_methods GET HEAD;
+      proxy_ignore_headers Cache-Control Expires;
+      proxy_cache_bypass $rung_skip;
+      proxy_no_cache $rung_skip $rung_ungated;
+      proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
+      proxy_cache_background_update on;
+      proxy_cache_revalidate on;
+      proxy_cache_lock on;
+      proxy_cache_lock_timeout ${settings.coalesceMsMax}ms;
+      proxy_cache_lock_age 5s;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection $rung_connection;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $rung_scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header Forwarded "";
+      proxy_set_header X-Request-Id $rung_request_id;
+      proxy_set_header Accept-Encoding $rung_encodings;
+      proxy_set_header X-Rung-Page $rung_place;
+      proxy_set_header X-Rung-Purges ${word(settings.instance)}.$rung_purges;
+${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
+      proxy_hide_header Edge-Vary;
+      proxy_hide_header X-Rung-Vary;
+      proxy_hide_header X-Rung-Took;
+      proxy_hide_header Vary;
+      proxy_hide_header X-Cache;
+      proxy_hide_header X-Request-Id;
+      proxy_pass_header Server;
+      add_header Vary $rung_vary always;
+      add_header X-Cache $rung_cache_word always;
+      add_header X-Request-Id $rung_request_id always;
+${hstsLine}      error_page 502 503 504 = @down;
 `
 }
 

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
+import { sleep } from '../../kernel/clock.ts'
 import { RungError } from '../../kernel/errors.ts'
 import { secret, uuid } from '../../kernel/random.ts'
 import type { Balancing, Upstream } from '../process/engine.ts'
@@ -9,7 +10,15 @@ import { filesMax } from '../process/files-max.ts'
 import { findLauncher, type Launcher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
-import { appsOf, type PageCacheAddress, pageCacheInstance, purgeTags, requestsAt, sendCertificate } from './client.ts'
+import {
+  appsOf,
+  leavePort,
+  type PageCacheAddress,
+  pageCacheInstance,
+  purgeTags,
+  requestsAt,
+  sendCertificate,
+} from './client.ts'
 import { appLua, purgeLua, tlsLua } from './lua.ts'
 import {
   answerTimeoutMs,
@@ -35,6 +44,11 @@ export interface InstalledNginx {
   /** Files to load for Lua: empty if it is built in, `undefined` if it is missing. */
   modules: readonly string[] | undefined
 }
+
+/** As an nginx hands its sockets to the one that replaces it: their descriptors are in the environment. */
+const inheritance = ['env', 'NGINX=3;']
+/** Time for clients of idle connections to send a request, which is answered as the last one of its connection. */
+const idleMs = 1_000
 
 const luaModules = ['ndk_http_module.so', 'ngx_http_lua_module.so'] // the second needs the first
 const moduleFolders = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/share/nginx/modules']
@@ -86,6 +100,8 @@ export interface PageCacheServer extends ServerProcess {
   isHealthy(withinMs?: number): Promise<boolean>
   /** Sends all requests to these from now on; those in progress end where they are. */
   sendTo(upstreams: readonly string[]): Promise<void>
+  /** Leaves the port to other processes that share it, and resolves when nearly no client has a connection here any more. */
+  retire(): Promise<void>
   /** Changes the processes that get requests. `servers` are those of the start, with their names. */
   balancing(servers: readonly Upstream[]): Balancing
 }
@@ -113,7 +129,10 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     filesMax: filesMax(),
     http2Directive: isAtLeast(installed.version, '1.25.1'),
   }
-  const { dir } = settings
+  const {
+    dir,
+    listen: { socketFd },
+  } = settings
   const admin = { url: `http://127.0.0.1:${settings.adminPort}`, secret: settings.secret }
   const configFile = path.join(dir, configName)
   const isReady = async (withinMs?: number) => (await pageCacheInstance(admin.url, withinMs)) === settings.instance
@@ -123,7 +142,8 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     dir,
     program: installed.path,
     args: nginxArgs(configFile, dir),
-    launcher,
+    launcher: { ...launcher, prefix: [...launcher.prefix, ...(socketFd === undefined ? [] : inheritance)] },
+    socketFd,
     async prepare() {
       await rm(path.join(dir, 'cache'), { recursive: true, force: true })
       await rm(path.join(dir, 'gate.sock'), { force: true }) // a killed nginx leaves it, and it would be "in use"
@@ -153,6 +173,10 @@ export async function startPageCache(options: PageCacheOptions): Promise<PageCac
     useCertificate: (pem) => sendCertificate(admin, pem),
     async sendTo(upstreams) {
       await appsOf(admin, upstreams)
+    },
+    async retire() {
+      await leavePort(admin)
+      await sleep(idleMs)
     },
     balancing: (servers) => balancingOf(admin, servers),
   }

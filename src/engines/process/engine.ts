@@ -22,6 +22,8 @@ export interface Engine {
   readonly isSpread?: boolean
   /** `front`: requests reach the app through it. `behind`: the app uses it. */
   readonly side: 'front' | 'behind'
+  /** Whether it accepts from a socket that other parts share, where it is the entry. */
+  readonly sharesEntry?: boolean
   /** Parts of other engines that it needs itself. */
   readonly needs?: readonly string[]
   /** How it is installed, if it does not come with Rung. */
@@ -68,7 +70,7 @@ export interface EngineSite {
   /** As many free ports as `ports` says. */
   readonly ports: readonly number[]
   /** Where an engine in front receives requests. */
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: Listen
   /** Of the outermost engine in front, if clients connect by https. */
   readonly tls?: Tls | undefined
   /** Where an engine in front sends requests next: another one, or all processes of the app that answer. */
@@ -77,6 +79,13 @@ export interface EngineSite {
   placed(part: string): readonly PlacedEngine[]
   /** A random secret of its own. */
   readonly secret: string
+}
+
+export interface Listen {
+  readonly host: string
+  readonly port: number
+  /** A socket that is bound to it already, and that other parts may share. */
+  readonly socketFd?: number | undefined
 }
 
 /** How an engine in front speaks TLS. */
@@ -150,6 +159,8 @@ export interface RunningPart {
   stop(): Promise<void>
   /** Applies the options of a changed plan without a restart. A part without this needs none, or a restart. */
   update?(options: object): Promise<void>
+  /** Of the entry: asks clients to leave, and resolves when nearly none has a connection any more. Others accept the new ones. */
+  retire?(): Promise<void>
   /** Of the part that spreads requests over the processes of the app. */
   readonly balancing?: Balancing | undefined
   /** Of a database server that is one of several. */

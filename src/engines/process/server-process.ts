@@ -52,6 +52,8 @@ export interface ServerOptions {
   cwd?: string
   /** This process's own unless given. */
   env?: Readonly<Record<string, string | undefined>>
+  /** A listening socket that it gets as its file descriptor 3. */
+  socketFd?: number | undefined
   /** When aborted during the start, the server is ended. */
   over?: AbortSignal
 }
@@ -98,7 +100,7 @@ async function spawnServer(options: ServerOptions, claimed: Claim): Promise<Serv
     cwd: options.cwd ?? dir,
     ...(options.env && { env: options.env as NodeJS.ProcessEnv }),
     detached: true,
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', log, log, ...(options.socketFd === undefined ? [] : [options.socketFd])],
   })
   closeSync(log)
   if (child.pid !== undefined) watchdog.watch(child.pid)
