@@ -133,8 +133,7 @@ export async function climb(
     const fresh = await trafficFor(hands, watchMs)
     const worse = worseIn(old, fresh, { fresh: `rung ${to}`, old: `rung ${from}` })
     if (worse !== undefined) throw new Error(worse)
-    const undone = request.undo === true
-    await effects.remember(climbedTo(known, from, { to, settings: effects.settings, undone }))
+    await effects.remember(climbedTo(known, from, to, effects.settings))
     const traffic = watchMs === 0 ? null : { before: factsOf(old), after: factsOf(fresh) }
     return { ...plan, outcome: 'done', reason: null, seen, traffic, tookMs: took() }
   } catch (error) {

@@ -30,12 +30,14 @@ export async function writeClimbed(dataDir: string, climbed: Climbed | undefined
   await rename(`${file}.new`, file)
 }
 
-/** After a climb from one rung to another. A fleet that is back where its settings are has nothing to remember. Pure. */
+/** After a climb from one rung to another. A fleet that is back where it was started has nothing to remember. Pure. */
 export function climbedTo(
   known: Climbed | undefined,
   from: RungName,
-  { to, settings, undone }: { to: RungName; settings: RungName; undone: boolean },
+  to: RungName,
+  settings: RungName,
 ): Climbed | undefined {
-  const before = undone ? (known?.before ?? []).slice(0, -1) : [...(known?.before ?? []), from]
-  return to === settings && (undone || before.length === 0) ? undefined : { rung: to, before, settings }
+  const ways = known?.before ?? []
+  const before = ways.at(-1) === to ? ways.slice(0, -1) : [...ways, from]
+  return to === settings && before.length === 0 ? undefined : { rung: to, before, settings }
 }

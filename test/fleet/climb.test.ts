@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
+import { rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { ledgerProject, type Project } from '../support/deploys.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { type At, underLoad as loaded, post, write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
@@ -11,6 +13,8 @@ import { type Facts, type Launched, launchRung, openScratch, type Scratch, sameE
 import { noRedis } from '../support/redis.ts'
 
 const skip = noRedis || noNginx || noHaproxy || noPooler
+
+const guard = "import { Type } from 'typebox'"
 
 interface Climbed {
   from: string
@@ -60,13 +64,56 @@ async function underLoad(at: At, body: () => Promise<unknown>) {
   }
 }
 
+/** A signed-in user, and a write with a key. */
+const more = {
+  '  routes(http, { data }) {': `  routes(http, { data, sessions }) {
+    http.post('/sign-in', async (request, reply) => {
+      await sessions.signIn(request, reply, { id: 'anna' })
+      return {}
+    })
+    http.get('/me', async (request) => ({ me: (await sessions.of(request))?.principal ?? null }))
+    let payments = 0 // rung: one process is enough, because only an answer that is not recorded shows it
+    http.post('/payments', { config: { idempotency: 'required' } }, async () => {
+      payments += 1
+      return { payment: \`\${process.pid}-\${payments}\` }
+    })`,
+  'modules: [ledger] }': 'modules: [ledger], sessions: {} }',
+}
+
+async function signIn({ url }: At): Promise<string> {
+  const answer = await fetch(`${url}/sign-in`, { method: 'POST', headers: { origin: url } })
+  assert.equal(answer.status, 200)
+  return answer.headers
+    .getSetCookie()
+    .map((text) => text.split(';')[0])
+    .join('; ')
+}
+
+async function seenBy({ url }: At, cookie: string): Promise<{ me: string; payment: string }> {
+  const me = (await (await fetch(`${url}/me`, { headers: { cookie } })).json()) as { me: string }
+  const paid = await fetch(`${url}/payments`, {
+    method: 'POST',
+    headers: { cookie, origin: url, 'idempotency-key': 'one-payment' },
+  })
+  return { ...me, ...((await paid.json()) as { payment: string }) }
+}
+
 describe('rung climb', { skip }, () => {
   let scratch: Scratch & { end(): Promise<void> }
+  let project: Project
   let up: Launched
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    up = scratch.launch({ up: '1k' })
+    project = await ledgerProject(path.join(scratch.dir, 'ledger'))
+    const broken = JSON.stringify(path.join(scratch.dir, 'broken'))
+    await project.write('1', {
+      ...more,
+      [guard]: `${guard}
+import { existsSync } from 'node:fs'
+if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' && existsSync(${broken})) throw new Error('no worker here')`,
+    })
+    up = scratch.launch({ up: '1k', app: project.app })
     facts = await up.started
     await write(facts, 'first')
   })
@@ -79,7 +126,8 @@ describe('rung climb', { skip }, () => {
     sameExit(await exited, code)
     return JSON.parse(stdout()) as T
   }
-  const climb = (...args: string[]) => rung<Climbed>(0, 'climb', '--watch', '1s', '--accept', 'backup,memory', ...args)
+  const command = ['climb', '--watch', '1s', '--accept', 'backup,memory']
+  const climb = (...args: string[]) => rung<Climbed>(0, ...command, ...args)
   async function now(): Promise<{ rung: string; names: string[] }> {
     const { rung: at, parts } = await rung<{ rung: string; parts: { name: string; state: string }[] }>(
       0,
@@ -104,6 +152,9 @@ describe('rung climb', { skip }, () => {
 
   it('climbs from 1k over 10k to 100k and back, and no request fails', async () => {
     const before = await now()
+    const cookie = await signIn(facts)
+    const seen = await seenBy(facts, cookie)
+    assert.equal(seen.me, 'anna')
     const outcome = await underLoad(facts, async () => {
       for (const [args, to] of [
         [[], '10k'],
@@ -114,10 +165,44 @@ describe('rung climb', { skip }, () => {
         const done = await climb(...args)
         assert.deepEqual([done.outcome, done.to, done.reason], ['done', to, null])
         assert.equal((await now()).rung, to)
+        assert.deepEqual(await seenBy(facts, cookie), seen, 'the session and the recorded answer')
       }
     })
     assert.deepEqual(outcome, nothingFailed)
     assert.deepEqual(await now(), before)
     assert.ok(!existsSync(path.join(scratch.dataDir, 'climbed.json')))
+  })
+
+  it('goes back by itself where a worker does not start at the next rung', async () => {
+    await climb('10k')
+    const before = await now()
+    await writeFile(path.join(scratch.dir, 'broken'), '')
+    const outcome = await underLoad(facts, async () => {
+      const back = await rung<Climbed>(1, ...command)
+      assert.equal(back.outcome, 'taken back')
+      assert.match(back.reason!, /no worker here/)
+    })
+    assert.deepEqual(outcome, nothingFailed)
+    assert.deepEqual(await now(), before)
+    await rm(path.join(scratch.dir, 'broken'))
+    await climb('1k')
+  })
+
+  it('refuses what is not possible, and says why', async () => {
+    const refused = async (...args: string[]) =>
+      (await rung<{ error: { code: string; message: string } }>(1, 'climb', ...args)).error
+    assert.match((await refused('--undo')).message, /^Nothing is to be undone/)
+    assert.equal((await refused('10k', '--watch', '0s')).code, 'CLIMB_REFUSED') // there is no backup
+    assert.match((await refused('10k', '--accept', 'everything')).message, /^"everything" is not a check/)
+    assert.match((await refused('7k')).message, /is not a rung/)
+    const same = await rung<Climbed>(0, 'climb', '1k')
+    assert.equal(same.outcome, 'unchanged')
+  })
+
+  it('goes on where it has climbed to after a stop, and says so', async () => {
+    await climb('10k', '--watch', '0s')
+    sameExit(await up.stop(), 0)
+    const again = scratch.launch({ command: ['up', project.app, '--port', '0', '--json'] })
+    await again.saw(/Goes on at rung 10k, to which "rung climb" has brought this fleet\./)
   })
 })

@@ -115,12 +115,12 @@ describe('statements that need a session of their own', async () => {
 
 describe('what a climb leaves behind', () => {
   it('is the way back', () => {
-    const first = climbedTo(undefined, '1k', { to: '10k', settings: '1k', undone: false })
+    const first = climbedTo(undefined, '1k', '10k', '1k')
     assert.deepEqual(first, { rung: '10k', before: ['1k'], settings: '1k' })
-    const second = climbedTo(first, '10k', { to: '100k', settings: '1k', undone: false })
+    const second = climbedTo(first, '10k', '100k', '1k')
     assert.deepEqual(second!.before, ['1k', '10k'])
-    const back = climbedTo(second, '100k', { to: '10k', settings: '1k', undone: true })
-    assert.deepEqual(back, first)
-    assert.equal(climbedTo(back, '10k', { to: '1k', settings: '1k', undone: true }), undefined)
+    assert.deepEqual(climbedTo(second, '100k', '10k', '1k'), first)
+    assert.equal(climbedTo(first, '10k', '1k', '1k'), undefined)
+    assert.deepEqual(climbedTo(second, '100k', '1k', '1k')!.before, ['1k', '10k', '100k'])
   })
 })
