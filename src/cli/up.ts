@@ -254,6 +254,7 @@ async function run(
       plan: (rung, held, { present, fronts } = {}) =>
         planAt(rung, held, { ...(present && { counts: countsOf(held.topology) }), ...(fronts && { fronts }) }),
       settings: told.values.rung,
+      isScaled: () => scaling.status().web !== undefined,
       climbed: () => readClimbed(dataDir),
       remember: (climbed) => writeClimbed(dataDir, climbed),
       missing: async (rung) => missingEngines(deploymentOf(await settingsOf(input, { app: appFile, rung }), engines)),

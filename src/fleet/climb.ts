@@ -35,6 +35,8 @@ export interface ClimbEffects {
   plan(rung: RungName, held: Planned, how?: { present?: boolean; fronts?: Topology }): Promise<Planned>
   /** The rung of the settings with which the fleet was started. */
   readonly settings: RungName
+  /** Whether the autoscaler finds the number of web processes. */
+  isScaled(): boolean
   climbed(): Promise<Climbed | undefined>
   remember(climbed: Climbed | undefined): Promise<void>
   /** Engines that the plan needs and that cannot be used here, with the reason. */
@@ -114,6 +116,14 @@ export async function climb(
   const plan: ClimbPlan = { ...planOf(before, steps), missing: await effects.missing(to) }
   if (request.dryRun) return { ...plan, ...nothing, outcome: 'planned', tookMs: took() }
   check(plan)
+  const isBalanced = steps.at(-1)!.planned.topology.balancer.engine !== 'none'
+  if (!isBalanced && effects.isScaled()) {
+    const count = before.topology.processes.web
+    throw new RungError(
+      'CLIMB_REFUSED',
+      `The autoscaler finds the number of web processes, and rung ${to} has no balancer. End it first: rung scale web=${count}`,
+    )
+  }
   hands.checkMembers(changeOf(before.plan, steps.at(-1)!.planned.plan).removed)
 
   const watchMs = request.watchMs ?? watchMsDefault

@@ -5,11 +5,19 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { ledgerProject, type Project } from '../support/deploys.ts'
 import { noHaproxy } from '../support/haproxy.ts'
-import { type At, underLoad as loaded, post, write } from '../support/ledger.ts'
+import { type At, idsIn, underLoad as loaded, post, write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import { PositionJar } from '../support/position-jar.ts'
-import { type Facts, type Launched, launchRung, openScratch, type Scratch, sameExit } from '../support/process.ts'
+import {
+  type Facts,
+  type Launched,
+  launchRung,
+  openScratch,
+  type Scratch,
+  sameExit,
+  until,
+} from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 
 const skip = noRedis || noNginx || noHaproxy || noPooler
@@ -138,6 +146,13 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
     return { rung: at, names: parts.map(({ name }) => name).sort() }
   }
 
+  const states = async () =>
+    (await rung<{ parts: { state: string }[] }>(0, 'ps', '--brief')).parts.map(({ state }) => state)
+  async function upAgain() {
+    up = scratch.launch({ command: ['up', project.app, '--port', '0', '--json'] })
+    facts = await up.started
+  }
+
   it('plans the step and checks it first, and changes nothing', async () => {
     const before = await now()
     const plan = await climb('100k', '--dry-run')
@@ -202,7 +217,46 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
   it('goes on where it has climbed to after a stop, and says so', async () => {
     await climb('10k', '--watch', '0s')
     sameExit(await up.stop(), 0)
-    const again = scratch.launch({ command: ['up', project.app, '--port', '0', '--json'] })
-    await again.saw(/Goes on at rung 10k, to which "rung climb" has brought this fleet\./)
+    await upAgain()
+    await up.saw(/Goes on at rung 10k, to which "rung climb" has brought this fleet\./)
+    assert.equal((await now()).rung, '10k')
+  })
+
+  it('is well after parts were killed in the middle, and can climb', async () => {
+    const { own } = await underLoad(facts, async () => {
+      const climbing = launch(...command)
+      for (const [note, part] of [
+        ['pooler runs', 'web-1'],
+        ['web-1 answers', 'edge'],
+      ] as const) {
+        await climbing.saw(new RegExp(note))
+        await rung(0, 'kill', part, '--yes')
+      }
+      const { code } = await climbing.exited
+      await until(async () => (await states()).every((state) => state === 'running'), 'all parts run')
+      assert.equal((await now()).rung, code === 0 ? '100k' : '10k')
+      if (code !== 0) await climb()
+    })
+    // Requests in a killed process have no answer, or an unknown outcome; whatever has one was told the truth.
+    assert.deepEqual(
+      own.filter((failure) => failure.startsWith('read of') && /: (200|404)$/.test(failure)),
+      [],
+    )
+    await climb('--undo')
+    assert.equal((await now()).rung, '10k')
+  })
+
+  it('is at the rung before after its supervisor was killed in the middle, and can climb again', async () => {
+    const before = await idsIn(facts)
+    const climbing = launch(...command)
+    await climbing.saw(/web-1 answers/)
+    await up.kill()
+    sameExit(await climbing.exited, 1)
+    await upAgain()
+    assert.equal((await now()).rung, '10k')
+    assert.deepEqual(await idsIn(facts), before)
+    await climb()
+    assert.equal((await now()).rung, '100k')
+    assert.deepEqual(await idsIn(facts), before)
   })
 })
