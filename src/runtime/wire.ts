@@ -220,14 +220,15 @@ export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges
 }
 
 export async function openCache(
-  { cache: { memoryBytesMax }, data, edge, cdn }: Pick<Bindings, 'cache' | 'data' | 'edge' | 'cdn'>,
+  { cache: { memoryBytesMax }, data, edge, cdn, http }: Pick<Bindings, 'cache' | 'data' | 'edge' | 'cdn' | 'http'>,
   app: string,
   databases: readonly Database[],
   redis: RedisClient | undefined,
 ): Promise<CacheLayers> {
   const database = databases[0]!
   const memory: CacheLayers = {
-    alone: answersAlone(data, redis) && !databases.some(({ lags }) => lags),
+    // While a fleet climbs, another process answers at the same port.
+    alone: answersAlone(data, redis) && http.entryFd === undefined && !databases.some(({ lags }) => lags),
     cdn: cdn !== undefined,
     bytesMax: memoryBytesMax,
     ...(edge && { edge: await openEdge(edge, database) }),
