@@ -24,7 +24,7 @@ export interface ExportedApp {
 /** Texts by the names of their files, which may contain folders. */
 export type Files = Readonly<Record<string, string>>
 
-const mark = 'Written by rung export. Without this line the file is yours: it is left as it is.'
+export const mark = 'Written by rung export. Without this line the file is yours: it is left as it is.'
 
 /** Returns the line that says who writes a file, as a comment. */
 export function marked(comment: '#' | '--' | ';' = '#'): string {
@@ -32,7 +32,7 @@ export function marked(comment: '#' | '--' | ';' = '#'): string {
 }
 
 export function isMarked(text: string): boolean {
-  return text.split('\n', 3).some((line) => line.endsWith(mark))
+  return text.split('\n', 3).some((line) => line.includes(mark))
 }
 
 export function inFolder(folder: string, files: Files): Files {
