@@ -7,6 +7,7 @@ import { leftOut } from '../export/environment.ts'
 import { type Exported, type Files, isMarked } from '../export/files.ts'
 import { imageFiles } from '../export/image.ts'
 import { kubernetesFiles } from '../export/kubernetes.ts'
+import { monitoringFiles } from '../export/monitoring.ts'
 import { systemdFiles } from '../export/systemd.ts'
 import { workflowFiles } from '../export/workflow.ts'
 import { deploymentOf } from '../fleet/deployment.ts'
@@ -138,7 +139,7 @@ async function containerTexts(
   return [
     ...inFolder(cwd, imageFiles({ file, packed: await packedIn(cwd), hidden })),
     ...inFolder(folder, containers[target](exported)),
-    ...inFolder(path.join(folder, 'alerts'), alertFiles(rules)),
+    ...inFolder(path.join(folder, 'monitoring'), { ...monitoringFiles(exported, target), ...alertFiles(rules) }),
     ...(workflow ? inFolder(cwd, workflowFiles(target, facts)) : []),
   ]
 }

@@ -47,7 +47,8 @@ describe('rung export', () => {
       assert.equal(code, 0)
       assert.deepEqual(kept, [])
       const names = ['compose.yaml', '.env.example', '.gitignore', 'postgres/postgresql.conf', 'postgres/app.sh']
-      names.push('alerts/rung.rules.yaml', 'alerts/alertmanager.yaml')
+      const monitoring = ['prometheus.yaml', 'grafana.json', 'rung.rules.yaml', 'alertmanager.yaml']
+      names.push(...monitoring.map((name) => `monitoring/${name}`))
       assert.deepEqual(written, ['Dockerfile', '.dockerignore', ...names.map((name) => `deploy/${name}`)])
       const dockerfile = await readFile(path.join(dir, 'Dockerfile'), 'utf8')
       const ignored = (await readFile(path.join(dir, '.dockerignore'), 'utf8')).split('\n')
