@@ -10,10 +10,12 @@ import { fleetStatus, isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
+import { figuresOfArchiver } from '../observe/archiver-door.ts'
 import { exportLogs } from '../observe/export-logs.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
 import type { Server } from '../observe/record/look.ts'
+import type { Metric } from '../observe/record/snapshot.ts'
 import { exportTraces } from '../observe/traces.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
@@ -128,6 +130,7 @@ async function startApp(
         servers: () => serversOn(dataDir),
         ...(bindings.inFleet && {
           certificateEndsAt: async () => (await runningFleet(dataDir))?.certificate?.endsAt,
+          archiver: () => archiverOf(dataDir),
         }),
       }),
     ],
@@ -188,6 +191,12 @@ async function startApp(
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
     },
   }
+}
+
+async function archiverOf(dataDir: string): Promise<Metric[]> {
+  const fleet = await runningFleet(dataDir)
+  const archiver = fleet?.parts.find(({ name }) => name === 'archiver')
+  return archiver ? figuresOfArchiver(archiver.address) : []
 }
 
 /** Processes of the app measure themselves. */

@@ -3,6 +3,7 @@ import { RungError } from '../kernel/errors.ts'
 import { observeBackups } from './backup-metrics.ts'
 import { Figures } from './figures.ts'
 import { metricsPath } from './metrics.ts'
+import type { Metric } from './record/snapshot.ts'
 
 /**
  * Serves `/healthz` and `/metrics` of a process that only archives, on 127.0.0.1.
@@ -29,4 +30,22 @@ export async function openArchiverDoor(port: number, backupDir: string, uploads:
     server.close()
     server.closeAllConnections()
   }
+}
+
+const answerMsMax = 2_000
+
+/**
+ * Asks such a process for its times and the bytes that wait: it has no record of its own.
+ * @param address `127.0.0.1:3005`
+ * @returns nothing if it does not answer
+ */
+export async function figuresOfArchiver(address: string): Promise<Metric[]> {
+  const text = await fetch(`http://${address}${metricsPath}`, { signal: AbortSignal.timeout(answerMsMax) })
+    .then((response) => response.text())
+    .catch(() => '')
+  return [...text.matchAll(/^(backup_\w+_(?:timestamp_seconds|bytes)) (\S+)$/gm)].map(([, name, value]) => ({
+    name: name!,
+    type: 'gauge',
+    values: [{ value: Number(value), labels: {} }],
+  }))
 }

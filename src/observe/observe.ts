@@ -43,6 +43,7 @@ export function observe({
   servers = async () => [],
   app,
   certificateEndsAt,
+  archiver,
 }: ObserveOptions = {}): Extension {
   return async (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
@@ -54,7 +55,10 @@ export function observe({
     const observed = { ...primitives, backup, zone, role, dataDir, certificateEndsAt }
     const counters = metrics(http, data, observed, figures)
     if (bindings.record)
-      keepRecord(http, recorderParts(figures, http, { data, primitives, log }, { servers, users: app?.users?.table }))
+      keepRecord(
+        http,
+        recorderParts(figures, http, { data, primitives, log }, { servers, users: app?.users?.table, archiver }),
+      )
     if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
     if (app?.vitals) await webVitals(http, figures)
     traces(http, data)

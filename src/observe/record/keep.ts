@@ -10,7 +10,7 @@ import { type Measured, nothing } from './frame.ts'
 import { type Lookout, looker } from './look.ts'
 import { createRecorder, type RecorderParts } from './recorder.ts'
 import { addTo } from './sketch.ts'
-import { recordedOfEach, recordedOnce, snapshotOf } from './snapshot.ts'
+import { type Metric, recordedOfEach, recordedOnce, snapshotOf } from './snapshot.ts'
 
 const everyMs = 60_000
 /** A database that does not answer must not hold up a stop. */
@@ -44,6 +44,8 @@ export interface RecordOptions {
   servers: Lookout['servers']
   /** The table with a row for each registered user: `accounts.account`. */
   users?: string | undefined
+  /** Returns figures of a process that archives beside those of the app. */
+  archiver?: (() => Promise<readonly Metric[]>) | undefined
 }
 
 /** What a recorder of a running app works with. */
@@ -51,7 +53,7 @@ export function recorderParts(
   figures: Figures,
   http: Http,
   { data, primitives, log }: Pick<Parameters<Extension>[1], 'data' | 'primitives' | 'log'>,
-  { servers, users: table }: RecordOptions,
+  { servers, users: table, archiver = async () => [] }: RecordOptions,
 ): RecorderParts {
   const { database } = primitives.stores.main
   const users = table === undefined ? undefined : { database, table }
@@ -59,7 +61,10 @@ export function recorderParts(
     node: nameOfProcess(),
     database,
     lease: openRecordLease(database),
-    read: async (shared) => snapshotOf(await figures.read([...recordedOfEach, ...(shared ? recordedOnce : [])])),
+    async read(shared) {
+      const own = await figures.read([...recordedOfEach, ...(shared ? recordedOnce : [])])
+      return snapshotOf([...own, ...(shared ? await archiver() : [])])
+    },
     look: looker({ databases: data.databases, servers, users }),
     take: activeUsers(http),
     trouble(error) {
