@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { type Client, connectOnce } from '../../../src/engines/postgres/client.ts'
+import { RungError } from '../../../src/kernel/errors.ts'
 import { createWatch, type WatchParts } from '../../../src/observe/alerts/keep.ts'
 import { rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { acknowledgeAlerts, evaluatedUntil, evaluateMinute, listAlerts } from '../../../src/observe/alerts/table.ts'
@@ -8,6 +9,7 @@ import { type Frame, keyOf, nothing, pack } from '../../../src/observe/record/fr
 import { addFrame } from '../../../src/observe/record/table.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { Worker } from '../../../src/primitives/jobs/worker.ts'
+import type { MailMessage } from '../../../src/primitives/mail/mail.ts'
 import { alertLine } from '../../../src/runtime/alerts.ts'
 import { openAlertLease, openQueues } from '../../../src/runtime/wire.ts'
 import { openSystemTables } from '../../support/data.ts'
@@ -261,6 +263,40 @@ describe('alerts', () => {
       ['market: its alerts are evaluated again, after 4 minutes.'],
     )
     assert.deepEqual(a.troubles.length, 2)
+    await close()
+  })
+
+  it('are mailed as well, and one way that fails does not repeat the other', async () => {
+    const { database, client, queue, record, watch, close } = await open()
+    const clock = clockAt()
+    const told = { webhook: webhook.url, mail: ['ops@example.org', 'ann@example.org'] }
+    const a = watch('a', clock, { told })
+    for (; clock.minute < 4; clock.minute += 1) {
+      await record(clock.minute, 10)
+      await a.look()
+    }
+    const mails: MailMessage[] = []
+    const { promise: mailed, resolve } = Promise.withResolvers<void>()
+    const mail = {
+      async send(message: MailMessage) {
+        mails.push(message)
+        if (mails.length === 1) throw new RungError('MAIL_UNAVAILABLE', 'The mail server is away.')
+        resolve()
+        return { messageId: '', refused: [] }
+      },
+    }
+    const worker = new Worker({ queue, lines: [alertLine(told, mail)], name: 'a', database })
+    worker.start()
+    await Promise.all([mailed, webhook.until(1)])
+    await worker.stop(1_000)
+    const [first, second] = mails
+    assert.deepEqual(first, second)
+    assert.deepEqual(
+      [second!.to, second!.subject, second!.key],
+      [told.mail, 'market: fires: pool-used (main write)', 'market/2026-10-25T00:02'],
+    )
+    assert.equal(second!.text, webhook.posts[0]!.text)
+    assert.deepEqual([webhook.posts.length, await count(client, 'rung.job')], [1, 0])
     await close()
   })
 })
