@@ -28,7 +28,7 @@ import { webVitals } from './vitals.ts'
 /** A statement is logged at most this often. */
 const sameLineEveryMs = 60_000
 
-export interface ObserveOptions extends Partial<Pick<RecordOptions, 'servers'>> {
+export interface ObserveOptions extends Partial<Pick<RecordOptions, 'servers' | 'archiver'>> {
   /** What is found is passed to them, instead of being kept for the doctor. */
   sightings?: Sightings
   /** When the certificate of the entry ends. */
