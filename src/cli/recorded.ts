@@ -4,7 +4,7 @@ import { messageOf, sentence } from '../kernel/errors.ts'
 import { merge } from '../observe/record/frame.ts'
 import { type Recorded, recordedFrom } from '../observe/record/hours.ts'
 import { describeRecord, readRecord } from '../observe/record/table.ts'
-import { readUsage, type Usage } from '../observe/record/usage.ts'
+import { countUsage, type Usage } from '../observe/record/usage.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { type Deploy, listDeploys } from '../runtime/deploys.ts'
 import type { Input } from './command.ts'
@@ -15,13 +15,23 @@ const hourMs = 3_600_000
 /** The record itself goes back as far. */
 const historyMs = 400 * 24 * hourMs
 
-/** Reads the record up to a time, in ms since the epoch. @returns nothing where nothing was recorded */
-export async function readRecorded(database: Database, until: number): Promise<Recorded | undefined> {
+/** Reads the record up to a time, in ms since the epoch, once for all. @returns nothing where nothing was recorded */
+export async function readRecorded(
+  database: Database,
+  until: number,
+): Promise<{ recorded: Recorded; usage: Usage } | undefined> {
   const facts = await describeRecord(database)
   if (facts === undefined || facts.from === null) return undefined
   const since = Math.max(facts.from, until - historyMs)
-  const slices = readRecord(database, { from: since, to: until, resolutionMs: hourMs })
-  return recordedFrom(slices, { since, until, join: merge })
+  const usage = countUsage(since, until)
+  async function* slices() {
+    for await (const slice of readRecord(database, { from: since, to: until, resolutionMs: hourMs })) {
+      usage.add(slice)
+      yield slice
+    }
+  }
+  const recorded = await recordedFrom(slices(), { since, until, join: merge })
+  return { recorded, usage: usage.end() }
 }
 
 /** What a database knows of the app. */
@@ -45,11 +55,10 @@ export async function knownOf(
   if (data.engine === 'embedded' && !existsSync(path.join(dataDir, 'postgres'))) return { deploys: [] }
   try {
     return await withOpenDatabase(input, async (open) => {
-      const recorded = await readRecorded(open.database, now)
-      const usage = await readUsage(open.database, now)
-      const deploys = recorded ? await listDeploys(open.connection, 20) : []
+      const read = await readRecorded(open.database, now)
+      const deploys = read ? await listDeploys(open.connection, 20) : []
       await more(open)
-      return { deploys, ...(recorded && { recorded }), ...(usage && { usage }) }
+      return { deploys, ...read }
     })
   } catch (error) {
     return { deploys: [], problem: sentence(messageOf(error)) }

@@ -2,7 +2,7 @@ import type { Database } from '../../primitives/data/contract.ts'
 import { gauged, sketched } from './groups.ts'
 import { addSketches, countIn, type Sketch } from './sketch.ts'
 import { coveredMs, type DayPeak, dayPeaks, requestsOf } from './summary.ts'
-import { describeRecord, readRecord } from './table.ts'
+import { describeRecord, readRecord, type Slice } from './table.ts'
 
 /** How much the app is used, as it was recorded. What is not known is left out. */
 export interface Usage {
@@ -29,30 +29,41 @@ const coveredMsMin = 600_000
 export async function readUsage(database: Database, now: number): Promise<Usage | undefined> {
   const facts = await describeRecord(database)
   if (facts?.from == null) return undefined
+  const usage = countUsage(facts.from, now)
+  for await (const slice of readRecord(database, { from: facts.from, to: now, resolutionMs: hourMs })) usage.add(slice)
+  return usage.end()
+}
+
+/** Counts the usage of hours that are read anyway, the oldest first. @param since when the record begins */
+export function countUsage(since: number, now: number): { add(hour: Slice): void; end(): Usage } {
   const hours: { from: number; requests: number }[] = []
   const users = new Map<string, Sketch>()
-  let [rate, registered, at] = [undefined as number | undefined, undefined as number | undefined, facts.from]
-  for await (const { from, to, frames } of readRecord(database, { from: facts.from, to: now, resolutionMs: hourMs })) {
-    const requests = requestsOf(frames)
-    hours.push({ from, requests })
-    at = Math.min(to, now)
-    const [seen] = sketched(frames, 'users_active', [])
-    const day = new Date(from).toISOString().slice(0, 10)
-    if (seen) users.set(day, addSketches(users.get(day) ?? {}, seen.value))
-    if (from < now - 7 * dayMs) continue
-    const covered = coveredMs(frames)
-    if (covered >= coveredMsMin) rate = Math.max(rate ?? 0, requests / (covered / 1000))
-    registered = gauged(frames, 'users_registered', [])[0]?.value.max ?? registered
-  }
-  const within = (days: number) => [...users].filter(([day]) => Date.parse(day) > now - days * dayMs)
-  const counts = within(8).map(([, sketch]) => countIn(sketch))
-  const month = within(30).map(([, sketch]) => sketch)
+  let [rate, registered, at] = [undefined as number | undefined, undefined as number | undefined, since]
   return {
-    at,
-    peaks: dayPeaks(hours, facts.from, now),
-    ...(rate !== undefined && { rate }),
-    ...(registered !== undefined && { registered }),
-    ...(counts.length > 0 && { daily: Math.max(...counts) }),
-    ...(month.length > 0 && { monthly: countIn(month.reduce(addSketches)) }),
+    add({ from, to, frames }) {
+      const requests = requestsOf(frames)
+      hours.push({ from, requests })
+      at = Math.min(to, now)
+      const [seen] = sketched(frames, 'users_active', [])
+      const day = new Date(from).toISOString().slice(0, 10)
+      if (seen) users.set(day, addSketches(users.get(day) ?? {}, seen.value))
+      if (from < now - 7 * dayMs) return
+      const covered = coveredMs(frames)
+      if (covered >= coveredMsMin) rate = Math.max(rate ?? 0, requests / (covered / 1000))
+      registered = gauged(frames, 'users_registered', [])[0]?.value.max ?? registered
+    },
+    end() {
+      const within = (days: number) => [...users].filter(([day]) => Date.parse(day) > now - days * dayMs)
+      const counts = within(8).map(([, sketch]) => countIn(sketch))
+      const month = within(30).map(([, sketch]) => sketch)
+      return {
+        at,
+        peaks: dayPeaks(hours, since, now),
+        ...(rate !== undefined && { rate }),
+        ...(registered !== undefined && { registered }),
+        ...(counts.length > 0 && { daily: Math.max(...counts) }),
+        ...(month.length > 0 && { monthly: countIn(month.reduce(addSketches)) }),
+      }
+    },
   }
 }
