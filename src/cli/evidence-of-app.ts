@@ -11,11 +11,12 @@ import { costOf, middleOf, purchasesOf, type Quantities, type Span } from '../pl
 import type { Diagnosis, Evidence, Prices } from '../planner/evidence.ts'
 import { cheapest, type PriceList } from '../planner/prices.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
+import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Input, numberOption, type Options, settingOptions } from './command.ts'
 import { listIn, orNothing, quantitiesIn } from './cost.ts'
 import { readDemands } from './demands-file.ts'
-import { evidenceOf } from './evidence.ts'
+import { carrying, evidenceOf } from './evidence.ts'
 import { dataDirOfInput, settingsOf } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
 import { knownOf } from './recorded.ts'
@@ -64,13 +65,25 @@ export async function evidenceOfApp(input: Input, appFile?: string): Promise<App
   if (problem !== undefined) problems.push(`The record could not be read, so it does not count: ${problem}`)
   const demands = await readDemands(dataDir)
   const spread = values.spread === true
-  const evidence = evidenceOf(recorded, {
+  const setting = {
     ...{ topology, spread, doctor },
     cores: numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() }),
     objective: objectiveIn(input, demands?.limit),
     ...(usage && { usage }),
     ...(demands && { measured: measuredBy(demands) }),
-    prices: await pricesOf(topology, list, quantitiesIn(input), (other) => topologyOf(input, app, other)),
+  }
+  // The same rung with more processes, if something spreads requests over them, and the higher ones.
+  const others = await Promise.all(
+    rungNames.slice(rungNames.indexOf(topology.rung)).map((one) => topologyOf(input, app, one)),
+  )
+  const next = carrying(
+    recorded,
+    setting,
+    others.filter(({ edge }) => edge.engine !== 'none'),
+  )
+  const evidence = evidenceOf(recorded, {
+    ...setting,
+    prices: pricesOf(topology, list, setting.cores, quantitiesIn(input), next),
   })
   const today = Math.floor(systemClock.now() / 86_400_000)
   return { evidence: { ...evidence, today }, problems }
@@ -81,43 +94,47 @@ async function topologyOf(input: Input, app: string | undefined, rung: string): 
 }
 
 /** What each step costs more than what runs; those without a price are left out. */
-async function pricesOf(
+function pricesOf(
   topology: Topology,
   list: PriceList,
+  cores: number,
   quantities: Quantities,
-  other: (rung: string) => Promise<Topology>,
-): Promise<Prices> {
+  next: ReturnType<typeof carrying>,
+): Prices {
   const cost = (of: Topology) => orNothing(() => costOf(purchasesOf(of, quantities), list))
   const now = cost(topology)
-  if (!now) return {}
   const moreThan = (later: Span | undefined): Span | undefined =>
-    later && { low: Math.max(0, later.low - now.low), high: Math.max(0, later.high - now.high) }
+    now && later && { low: Math.max(0, later.low - now.low), high: Math.max(0, later.high - now.high) }
   const { data, processes } = topology
-  const server = now.lines.find(({ item }) => item === 'server')
+  const server = now?.lines.find(({ item }) => item === 'server')
   const size = server?.size
-  const double = size && cheapest(list.prices, 'server', { cores: 2 * size.cores, memoryGb: size.memoryGb })
+  const present = cheapest(list.prices, 'server', { cores, memoryGb: 0 })
+  const larger = cheapest(list.prices, 'server', { cores: 2 * cores, memoryGb: present?.memoryGb ?? 0 })
   const own = (size && cheapest(list.prices, 'server', size)) ?? undefined
   const bought = cheapest(list.prices, 'database')
   const database = [own, bought].filter((one) => one !== undefined).sort((a, b) => middleOf(a) - middleOf(b))[0]
   const replica = moreThan(cost({ ...topology, data: { ...data, replicas: data.replicas + 1 } }))
-  const worker = moreThan(
-    cost({ ...topology, processes: { ...processes, worker: processes.worker + (size?.cores ?? 1) } }),
-  )
-  const next = topology.rung === '1k' ? '10k' : topology.rung === '10k' ? '100k' : undefined
-  // At 10k one process still answers, so what is full at 1k is mostly carried at 100k.
-  const rung = next === undefined ? undefined : '100k'
-  const climbed = rung === undefined ? undefined : moreThan(cost(await other(rung)))
+  const worker = moreThan(cost({ ...topology, processes: { ...processes, worker: processes.worker + 1 } }))
+  const climbed = next && cost({ ...next.topology, processes: { ...next.topology.processes, web: next.web } })
+  const more = moreThan(climbed)
   return {
-    ...(double &&
-      server && {
+    ...(present &&
+      larger &&
+      larger !== present && {
         larger: {
-          size: { cores: double.cores!, memoryGb: double.memoryGb! },
-          more: { low: double.low - server.low / server.count, high: double.high - server.high / server.count },
+          size: { cores: larger.cores!, memoryGb: larger.memoryGb! },
+          more: { low: Math.max(0, larger.low - present.high), high: larger.high - present.low },
         },
       }),
     ...(replica && replica.high > 0 && { replica }),
     ...(database && { database: { low: database.low, high: database.high } }),
     ...(worker && { worker }),
-    ...(climbed && { rung: { rung: rung!, more: climbed } }),
+    ...(next && {
+      rung: {
+        rung: next.topology.rung,
+        ...(next.web !== next.topology.processes.web && { web: next.web }),
+        ...(more && { more }),
+      },
+    }),
   }
 }

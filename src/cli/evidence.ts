@@ -40,7 +40,7 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     seconds('db_statement_duration_seconds', ['target'])
       .filter(({ labels }) => labels.target === target)
       .reduce((sum, one) => sum + one.seconds, 0)
-  const forecast = forecastFrom(week, recorded, setting)
+  const forecast = forecastFrom(recorded, setting)
   return {
     ...{ today: Math.floor(until / dayMs), topology, cores, spread, peaks, weeks, doctor },
     window: {
@@ -84,38 +84,64 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
 }
 
 /** From a load test if there is one, otherwise calibrated by production; priors alone are no evidence. */
-function forecastFrom(week: readonly Hour[], recorded: Recorded | undefined, setting: Setting) {
-  const { topology, cores, spread, objective, usage } = setting
-  const covered = week.filter(({ coveredMs }) => coveredMs >= 600_000)
-  const samples = covered.map(({ requests, coveredMs, cores }) => ({
-    rate: requests / (coveredMs / 1_000),
-    cores: Object.fromEntries(
-      ['app', 'web', 'worker', 'postgres', 'replica', 'edge', 'balancer', 'pooler', 'redis']
-        .map((part) => [part, coresOf(part, cores)] as const)
-        .filter(([, used]) => used > 0),
-    ),
-  }))
-  const rate = usage?.rate ?? Math.max(0, ...samples.map((one) => one.rate))
+function measuredOf(recorded: Recorded | undefined, { topology, cores, measured }: Setting): Measured | undefined {
+  if (measured) return measured
+  const week = recorded?.hours.filter(({ from }) => from >= recorded.until - 7 * dayMs) ?? []
+  const samples = week
+    .filter(({ coveredMs }) => coveredMs >= 600_000)
+    .map(({ requests, coveredMs, cores }) => ({
+      rate: requests / (coveredMs / 1_000),
+      cores: Object.fromEntries(
+        ['app', 'web', 'worker', 'postgres', 'replica', 'edge', 'balancer', 'pooler', 'redis']
+          .map((part) => [part, coresOf(part, cores)] as const)
+          .filter(([, used]) => used > 0),
+      ),
+    }))
   const work = routesIn(recorded)
   const requests = work.reduce((sum, one) => sum + one.requests, 0)
-  const measured =
-    setting.measured ??
-    calibrated(samples, {
-      ...{ counts: countsOf(topology), cores },
-      ...(topology.nodes.cpu !== undefined && { nodeCpu: topology.nodes.cpu }),
-      // Times stand for costs: only how much they differ from route to route counts.
-      routes: work.map((one) => ({ share: one.requests / requests, cpuMs: (1_000 * one.seconds) / one.requests })),
-    })
-  if (!measured || rate === 0) return undefined
+  return calibrated(samples, {
+    ...{ counts: countsOf(topology), cores },
+    ...(topology.nodes.cpu !== undefined && { nodeCpu: topology.nodes.cpu }),
+    // Times stand for costs: only how much they differ from route to route counts.
+    routes: work.map((one) => ({ share: one.requests / requests, cpuMs: (1_000 * one.seconds) / one.requests })),
+  })
+}
+
+function forecastFrom(recorded: Recorded | undefined, setting: Setting) {
+  const { topology, cores, spread, objective, usage } = setting
+  const measured = measuredOf(recorded, setting)
+  if (!measured || !usage?.rate) return undefined
   return forecastOf({
-    ...{ topology, cores, spread, objective, measured, users: {} },
-    recorded: {
-      rate,
-      ...(usage?.registered && { registered: usage.registered }),
-      ...(usage?.daily && { daily: usage.daily }),
-    },
+    ...{ topology, cores, spread, objective, measured, users: {}, recorded: usage },
     ...{ peaks: recorded?.peaks ?? [], today: Math.floor((recorded?.until ?? 0) / dayMs) },
   })
+}
+
+/** The rate that a step should carry, as a multiple of today's. */
+const stepTimes = 2
+
+/**
+ * Returns the first of these topologies that carries twice the rate of today, and how many web processes that takes; nothing if none does on machines
+ * with these cores. Pure.
+ */
+export function carrying(
+  recorded: Recorded | undefined,
+  setting: Setting,
+  topologies: readonly Topology[],
+): { topology: Topology; web: number } | undefined {
+  const { cores, objective, usage } = setting
+  const measured = measuredOf(recorded, setting)
+  if (!measured || !usage?.rate) return undefined
+  for (const topology of topologies) {
+    const { times } = forecastOf({
+      ...{ topology, cores, spread: topology.balancer.engine !== 'none', objective, measured },
+      ...{ users: {}, recorded: usage, peaks: [], today: 0, times: stepTimes },
+    })
+    const needs = times?.needs ?? []
+    const fits = needs.every(({ needs, unit }) => needs !== undefined && (unit !== 'cores' || needs <= cores))
+    if (needs.length > 0 && fits) return { topology, web: needs.find(({ name }) => name === 'web')?.needs ?? 1 }
+  }
+  return undefined
 }
 
 function coresOf(part: string, cores: Hour['cores']): number {

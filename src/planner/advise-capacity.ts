@@ -1,7 +1,7 @@
 import { waitedFor } from './advise-efficiency.ts'
 import type { Span } from './cost.ts'
 import type { Evidence } from './evidence.ts'
-import type { Finding } from './finding.ts'
+import type { Draft } from './finding.ts'
 import { freeEnough, hoursMin, type Pressure } from './pressure.ts'
 import { dayText } from './trend.ts'
 import { amount, percent, span } from './words.ts'
@@ -24,7 +24,7 @@ const databaseOwnShare = 0.5
  * What adds parts or costs money: one step for what is used up first, or the reason for none. Pure.
  * @param small what makes the app need less; if that is enough, it comes first
  */
-export function capacitySteps(evidence: Evidence, pressure: Pressure, small: readonly Finding[]): Finding[] {
+export function capacitySteps(evidence: Evidence, pressure: Pressure, small: readonly Draft[]): Draft[] {
   if (!pressure.isDue) return [stay(evidence, pressure), ...replicaOfNoUse(evidence)]
   const isOfWorkers =
     bottleneckOf(evidence) === 'worker' && small.some(({ verdict, kind }) => verdict === 'now' && kind === 'processes')
@@ -50,7 +50,7 @@ export function capacitySteps(evidence: Evidence, pressure: Pressure, small: rea
 }
 
 /** The answer is "not yet", as a decision that can be kept and looked at again. */
-function stay(evidence: Evidence, { why, revisitWhen }: Omit<Pressure, 'isDue'>): Finding {
+function stay(evidence: Evidence, { why, revisitWhen }: { why: string; revisitWhen: string }): Draft {
   const { forecast, topology, monthlyUsers, window } = evidence
   const first = bottleneckOf(evidence)
   const [waits] = waitedFor(evidence)
@@ -83,7 +83,7 @@ function bottleneckOf({ forecast }: Evidence): string {
 }
 
 /** Whether what costs no money leaves enough free. */
-function enoughOf(evidence: Evidence, small: readonly Finding[]) {
+function enoughOf(evidence: Evidence, small: readonly Draft[]) {
   const first = bottleneckOf(evidence)
   const databaseShare = shareOfDatabase(evidence)
   /** How much of the work of the first part is the database's. */
@@ -105,7 +105,7 @@ const reads = ({ database: { readSeconds, writeSeconds } }: Evidence) =>
   readSeconds + writeSeconds > 0 ? readSeconds / (readSeconds + writeSeconds) : undefined
 
 /** Where the database is busy with writes, more copies of it do not help: each of them does all the writes. */
-function replicaOfNoUse(evidence: Evidence): Finding[] {
+function replicaOfNoUse(evidence: Evidence): Draft[] {
   const [share, busy] = [reads(evidence), evidence.database.coresMost / evidence.cores]
   if (share === undefined || share >= readsMin || busy < 0.5) return []
   return [
@@ -125,14 +125,13 @@ function replicaOfNoUse(evidence: Evidence): Finding[] {
   ]
 }
 
-function stepFor(evidence: Evidence, pressure: Pressure): Finding {
+function stepFor(evidence: Evidence, pressure: Pressure): Draft {
   const { forecast, topology, prices, spread, cores } = evidence
   const first = bottleneckOf(evidence)
   const free = Math.max(0, forecast!.headroom!.free.likely)
   const common = {
     verdict: 'now' as const,
     seen: `The ceiling is ${span(forecast!.ceiling)} requests/s, ${amount(forecast!.users.rate!.likely)} came in the busiest hour of the last week; ${first} is used up first in ${percent(forecast!.stations.find(({ name }) => name === first)?.first ?? 0)} of 500 simulations.`,
-    revisitWhen: pressure.revisitWhen,
     gainShare: 1 - free,
   }
   const { why } = pressure
@@ -162,7 +161,7 @@ function stepFor(evidence: Evidence, pressure: Pressure): Finding {
       kind: 'machine',
       what: larger
         ? `Take a machine of ${larger.size.cores} cores and ${larger.size.memoryGb} GB.`
-        : `Take a machine with more than ${cores} cores.`,
+        : `Take a machine with more than ${cores === 1 ? 'one core' : `${cores} cores`}.`,
       rule: `${why} All parts share its cores, and none of them is full by itself: a larger machine first, since it adds no part.`,
       gain: larger ? `${amount(larger.size.cores / cores)} times the cores.` : 'More cores for all parts.',
       cost: { money: larger?.more ?? null, days: work.machine },
@@ -223,28 +222,43 @@ function stepFor(evidence: Evidence, pressure: Pressure): Finding {
       undo: `rung scale worker=${worker}`,
     }
   }
-  const next = prices?.rung ?? { rung: topology.rung === '1k' ? '10k' : '100k', more: undefined }
-  const isTop = topology.rung === '100k'
+  return nextRung(common, evidence, why, first)
+}
+
+/** One thread is full: more of it needs a rung, or more of its processes where nginx spreads requests over them. */
+function nextRung(common: Common, { topology, prices }: Evidence, why: string, first: string): Draft {
+  const next = prices?.rung ?? { rung: topology.rung === '1k' ? '10k' : '100k', more: undefined, web: undefined }
+  if (topology.rung === '100k') {
+    return {
+      ...common,
+      kind: 'machine',
+      what: `Give ${first} a machine with faster cores.`,
+      rule: `${why} ${first} runs on one thread: it can use no further core.`,
+      gain: 'As much as the cores are faster.',
+      cost: { money: null, days: work.machine },
+      change: 'Move it; see docs/guides/climb.md.',
+      undo: 'Move it back.',
+    }
+  }
+  const isClimb = next.rung !== topology.rung
+  const with_ = next.web === undefined ? '' : ` with ${next.web} web processes`
   return {
     ...common,
-    kind: isTop ? 'machine' : 'rung',
-    what: isTop ? `Give ${first} a machine with faster cores.` : `Climb to rung ${next.rung}.`,
-    rule: `${why} ${first} runs on one thread: it can use no further core${isTop ? '' : ', so more of it needs a rung'}.`,
-    gain: isTop ? 'As much as the cores are faster.' : `What is used up first at ${topology.rung} is spread there.`,
-    cost: { money: isTop ? null : (next.more ?? null), days: isTop ? work.machine : work.rung },
-    change: isTop
-      ? 'Move it; see docs/guides/climb.md.'
-      : `rung up ${next.rung}; the same code, see docs/guides/climb.md`,
-    undo: isTop ? 'Move it back.' : `rung up ${topology.rung}`,
+    kind: isClimb ? 'rung' : 'processes',
+    what: `${isClimb ? `Climb to rung ${next.rung}` : `Run rung ${next.rung}`}${with_}.`,
+    rule: `${why} ${first} runs on one thread: it can use no further core, so more of it needs ${isClimb ? 'a rung' : 'another process'}.`,
+    gain: prices?.rung
+      ? 'Twice the rate of today is carried there.'
+      : `What is used up first at ${topology.rung} is spread there.`,
+    cost: { money: next.more ?? null, days: isClimb ? work.rung : work.processes },
+    change: `rung up ${next.rung}${next.web === undefined ? '' : ` --web ${next.web}`}; the same code. First "rung doctor" and "rung test --nodes 2": what one process keeps, a second one misses.`,
+    undo: `rung up ${topology.rung}`,
   }
 }
 
-function ownDatabase(
-  common: Pick<Finding, 'verdict' | 'seen' | 'revisitWhen' | 'gainShare'>,
-  why: string,
-  share: number,
-  money: Span,
-): Finding {
+type Common = Pick<Draft, 'verdict' | 'seen' | 'gainShare'>
+
+function ownDatabase(common: Common, why: string, share: number, money: Span): Draft {
   return {
     ...common,
     kind: 'database',

@@ -7,7 +7,7 @@ import {
   type RouteUse,
   type ServiceUse,
 } from './evidence.ts'
-import type { Finding } from './finding.ts'
+import type { Draft } from './finding.ts'
 import { hoursMin, type Pressure } from './pressure.ts'
 import { dayText } from './trend.ts'
 import { amount, percent } from './words.ts'
@@ -29,7 +29,7 @@ const work = {
 } as const
 
 /** What makes the app need less, without a further part. Pure. */
-export function efficiencySteps(evidence: Evidence, pressure: Pressure): Finding[] {
+export function efficiencySteps(evidence: Evidence, pressure: Pressure): Draft[] {
   return [
     ...evidence.doctor.filter(isIndex).map(indexStep),
     ...queries(evidence),
@@ -48,7 +48,7 @@ const isOther = (one: Diagnosis) => one.severity === 'act' && !isIndex(one) && !
 
 const number = (value: unknown) => (typeof value === 'number' ? value : undefined)
 
-function indexStep(found: Diagnosis): Finding {
+function indexStep(found: Diagnosis): Draft {
   const { costBefore, costAfter, timeShare, calls, meanMs } = found.evidence
   const better = number(costBefore) && number(costAfter) ? 1 - number(costAfter)! / number(costBefore)! : 0
   const share = (number(timeShare) ?? 0) * better
@@ -62,13 +62,12 @@ function indexStep(found: Diagnosis): Finding {
     cost: { money: free, days: work.index },
     change: found.migration === undefined ? found.sql : `${found.sql}\n-- in ${found.migration}`,
     undo: found.undo,
-    revisitWhen: 'requests_per_day >= 1',
     gainShare: Math.max(share, 0.01),
     ...(share > 0 && { relief: { of: 'database', share } }),
   }
 }
 
-function queries({ doctor, statements, database, window }: Evidence): Finding[] {
+function queries({ doctor, statements, database, window }: Evidence): Draft[] {
   const all = database.readSeconds + database.writeSeconds
   // The record keeps the beginning of a statement.
   const useOf = (statement = '') => statements.find(({ text }) => plain(statement).startsWith(plain(text)))
@@ -94,7 +93,7 @@ function queries({ doctor, statements, database, window }: Evidence): Finding[] 
       ![...known].some((one) => one?.startsWith(plain(text))),
   )
   return [
-    ...told.map((one): Finding => {
+    ...told.map((one): Draft => {
       const isNPlusOne = one.kind === 'n-plus-one'
       const share = shareOf(one.statement) ?? number(one.evidence.timeShare) ?? 0.02
       // Ten round trips or more become one.
@@ -111,12 +110,11 @@ function queries({ doctor, statements, database, window }: Evidence): Finding[] 
         cost: { money: free, days: work.query },
         change: one.sql,
         undo: one.undo,
-        revisitWhen: 'requests_per_day >= 1',
         gainShare: relief,
         relief: { of: 'database', share: relief },
       }
     }),
-    ...slow.map(({ text, calls, seconds }): Finding => {
+    ...slow.map(({ text, calls, seconds }): Draft => {
       const share = seconds / all
       return {
         kind: 'query',
@@ -128,7 +126,6 @@ function queries({ doctor, statements, database, window }: Evidence): Finding[] 
         cost: { money: free, days: work.query },
         change: `explain (analyze, buffers) ${text}; then ask for fewer rows, keep a sum, or take it off the request.`,
         undo: 'Revert the commit.',
-        revisitWhen: 'requests_per_day >= 1',
         gainShare: share / 2,
         relief: { of: 'database', share: share / 2 },
       }
@@ -150,7 +147,7 @@ const waitsMin = 1_000
 /** A database that is so busy answers nothing sooner through more connections. */
 const databaseBusy = 0.8
 
-function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence): Finding[] {
+function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence): Draft[] {
   const seconds = pool.target === 'read' ? database.readSeconds : database.writeSeconds
   const share = pool.waitSeconds / (pool.waitSeconds + seconds)
   if (pool.waits < waitsMin || !(share >= waitShare) || pool.waitMs95 < waitMs) return []
@@ -176,7 +173,7 @@ function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence
         ? 'Nothing here; relieve Postgres first.'
         : `${variable}=${more}, then restart. Postgres of Rung allows for it by itself; another one needs max_connections for ${processes} × ${more} of this pool.`,
       undo: `${variable}=${pool.max}`,
-      revisitWhen: isBusy ? `database_share < ${databaseBusy}` : `pool_wait_share > ${waitShare}`,
+      ...(isBusy && { revisitWhen: `database_share < ${databaseBusy}` }),
       gainShare: isBusy ? 0 : share,
     },
   ]
@@ -193,10 +190,10 @@ export function waitedFor({ services, routes }: Pick<Evidence, 'services' | 'rou
   return services.filter(({ seconds }) => all > 0 && seconds >= serviceShare * all && seconds <= 1.05 * all)
 }
 
-function services(evidence: Evidence): Finding[] {
+function services(evidence: Evidence): Draft[] {
   const { routes, window } = evidence
   const all = routes.reduce((sum, { seconds }) => sum + seconds, 0)
-  return waitedFor(evidence).map(({ service, calls, seconds, p95Ms, failures }): Finding => {
+  return waitedFor(evidence).map(({ service, calls, seconds, p95Ms, failures }): Draft => {
     const share = Math.min(1, seconds / all)
     return {
       kind: 'service',
@@ -209,7 +206,6 @@ function services(evidence: Evidence): Finding[] {
       change:
         'Call it in a job and answer before it (tx.enqueue), keep its answers in the cache, or give it a shorter time limit and something to show without it.',
       undo: 'Revert the commit.',
-      revisitWhen: `service_share > ${serviceShare}`,
       gainShare: share,
     }
   })
@@ -218,8 +214,8 @@ function services(evidence: Evidence): Finding[] {
 /** The memory of the cache has a limit of half of that by default, and grows to it. */
 const leak = { hoursMin: 12, fit: 0.9, grownBytes: 64 * 1024 ** 2 }
 
-function memory({ processes }: Evidence): Finding[] {
-  return processes.flatMap(({ node, role, memoryBytes, requests }): Finding[] => {
+function memory({ processes }: Evidence): Draft[] {
+  return processes.flatMap(({ node, role, memoryBytes, requests }): Draft[] => {
     const growth = growthOf(memoryBytes)
     if (!growth || memoryBytes.length < leak.hoursMin || growth.fit < leak.fit) return []
     const [first, last] = [memoryBytes[0]!, memoryBytes.at(-1)!]
@@ -241,7 +237,6 @@ function memory({ processes }: Evidence): Finding[] {
         change:
           'Start it with node --heapsnapshot-signal=SIGUSR2, take two snapshots an hour apart, and compare them. "rung doctor" lists variables that requests change.',
         undo: 'Revert the commit.',
-        revisitWhen: `memory_growth_mb_per_day > ${leak.grownBytes / 1024 ** 2}`,
         gainShare: 0.3,
       },
     ]
@@ -253,7 +248,7 @@ const loopBusy = 0.7
 const failedShare = 0.2
 
 /** Which queue cannot keep up, and whether more workers would help. */
-function queueStep(queue: QueueUse, evidence: Evidence): Finding[] {
+function queueStep(queue: QueueUse, evidence: Evidence): Draft[] {
   const { waiting, oldestSecondsMost, done, failed, seconds } = queue
   const [first, last] = [waiting[0] ?? 0, waiting.at(-1) ?? 0]
   const growth = growthOf(waiting)
@@ -268,7 +263,6 @@ function queueStep(queue: QueueUse, evidence: Evidence): Finding[] {
     seen,
     cost: { money: free, days: work.queue },
     undo: 'Take the change back; jobs that wait are kept.',
-    revisitWhen: `queue_oldest_seconds > ${backlog.oldestSeconds}`,
     gainShare: 0.3,
   }
   if (failed >= failedShare * runs) {
@@ -332,7 +326,7 @@ const routeShare = 0.2
 const cachedShare = 0.1
 
 /** GET routes that take much of the time and are not kept by any cache. */
-function routes(evidence: Evidence, pressure: Pressure): Finding[] {
+function routes(evidence: Evidence, pressure: Pressure): Draft[] {
   const { routes, window, cache, forecast } = evidence
   if (window.hours < 1) return []
   const all = routes.reduce((sum, { seconds }) => sum + seconds, 0)
@@ -343,7 +337,7 @@ function routes(evidence: Evidence, pressure: Pressure): Finding[] {
   }
   return routes
     .filter((one) => one.route.startsWith('GET ') && one.seconds >= routeShare * all && isUncached(one))
-    .flatMap((one): Finding[] => {
+    .flatMap((one): Draft[] => {
       const perSecond = one.requests / (3_600 * window.hours)
       const kept = 1 - 1 / (perSecond * ttlSeconds)
       if (!(kept > 0.5)) return []
@@ -367,7 +361,7 @@ function routes(evidence: Evidence, pressure: Pressure): Finding[] {
           cost: { money: free, days: work.route },
           change: `In the module: http.get('${one.route.slice(4)}', { config: { cache: { ttl: '${ttlSeconds}s', tags: ['…'] } } }, …), and tx.invalidate(['…']) where it changes. Not if its answer depends on who asks.`,
           undo: 'Remove `config.cache`.',
-          revisitWhen: isNow ? 'headroom < 0.4' : pressure.revisitWhen,
+          ...(!isNow && !pressure.isDue && { revisitWhen: pressure.revisitWhen }),
           gainShare: isOne ? frees : frees / 4,
           ...(isNow && isOne && { relief: { of: 'all', share: frees } }),
         },
@@ -375,7 +369,7 @@ function routes(evidence: Evidence, pressure: Pressure): Finding[] {
     })
 }
 
-function doctorStep(found: Diagnosis): Finding {
+function doctorStep(found: Diagnosis): Draft {
   return {
     kind: 'doctor',
     verdict: 'now',
@@ -386,7 +380,6 @@ function doctorStep(found: Diagnosis): Finding {
     cost: { money: free, days: work.index },
     change: found.sql,
     undo: found.undo,
-    revisitWhen: 'requests_per_day >= 1',
     gainShare: 0.05,
   }
 }

@@ -1,8 +1,13 @@
 import { capacitySteps } from './advise-capacity.ts'
 import { efficiencySteps } from './advise-efficiency.ts'
 import type { Evidence } from './evidence.ts'
-import type { Finding } from './finding.ts'
+import type { Draft, Finding } from './finding.ts'
 import { type Pressure, pressureOf } from './pressure.ts'
+import { dayText } from './trend.ts'
+
+/** After so many days one sees whether a step has helped: the week before it has left the window then; a large step takes up to 60 days. */
+const smallDays = 14
+const largeDays = 60
 
 export interface Advice {
   pressure: Pressure
@@ -21,7 +26,13 @@ export function advise(evidence: Evidence): Advice {
   const pressure = pressureOf(evidence)
   const small = efficiencySteps(evidence, pressure)
   const large = capacitySteps(evidence, pressure, small)
-  const all = [...small, ...large]
+  const after =
+    (days: number) =>
+    (draft: Draft): Finding => ({
+      ...draft,
+      revisitWhen: draft.revisitWhen ?? `day >= ${dayText(evidence.today + days)}`,
+    })
+  const all = [...small.map(after(smallDays)), ...large.map(after(largeDays))]
   const of = (verdict: Finding['verdict']) => all.filter((one) => one.verdict === verdict)
   const worth = ({ gainShare, cost: { days } }: Finding) => gainShare / (days.low + days.high + 0.1)
   return {

@@ -42,7 +42,8 @@ export interface Prices {
   /** A server, or a service, for the database alone. */
   database?: Span
   worker?: Span
-  rung?: { rung: string; more: Span }
+  /** The lowest rung that carries twice the rate, with so many web processes. */
+  rung?: { rung: string; web?: number; more?: Span }
 }
 
 export interface RouteUse {

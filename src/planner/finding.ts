@@ -17,6 +17,9 @@ export const kinds = {
 } as const
 export type Kind = keyof typeof kinds
 
+/** As rules make it: when to look again is theirs to say only where nothing is done. */
+export type Draft = Omit<Finding, 'revisitWhen'> & { revisitWhen?: string }
+
 /** Something to do, or to leave. All texts are whole sentences. */
 export interface Finding {
   kind: Kind

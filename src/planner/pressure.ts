@@ -2,13 +2,8 @@ import { type Evidence, unsteadinessOf } from './evidence.ts'
 import { dayOf, dayText } from './trend.ts'
 import { amount, percent } from './words.ts'
 
-/** Whether it is time to pay for more. */
-export interface Pressure {
-  isDue: boolean
-  /** One sentence. */
-  why: string
-  revisitWhen: string
-}
+/** Whether it is time to pay for more, with the reason as one sentence. */
+export type Pressure = { isDue: true; why: string } | { isDue: false; why: string; revisitWhen: string }
 
 /** Above 60 % of CPU a further machine is started where that is automatic; below, there is time. */
 export const freeEnough = 0.4
@@ -67,7 +62,7 @@ export function pressureOf(evidence: Evidence): Pressure {
   )
 }
 
-const due = (why: string): Pressure => ({ isDue: true, why, revisitWhen: `headroom > ${freeEnough}` })
+const due = (why: string): Pressure => ({ isDue: true, why })
 const notDue = (why: string, revisitWhen: string): Pressure => ({ isDue: false, why, revisitWhen })
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 

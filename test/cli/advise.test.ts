@@ -112,7 +112,7 @@ describe('rung advise', () => {
     )
   })
 
-  it('advises a rung where the one thread is full, with what it costs', async () => {
+  it('advises a rung where the one thread is full, with what it costs, and the lowest that carries twice the rate', async () => {
     const env = await databaseOf({ ...quiet, peak: () => 850 })
     const { text, document } = await run(env, 'advise', '--cores', '4', '--json')
     const { isDue, findings } = document as Told
@@ -123,11 +123,15 @@ describe('rung advise', () => {
     )
     const told = await run(env, 'advise', '--cores', '4', '--team', '4')
     assert.equal(told.lines[0], 'One thing to do now, best first.')
+    // The thread is full, and 4 cores have room for more of them behind nginx: the same server.
+    assert.match(told.text, /Climb to rung 10k with [23] web processes\./)
     assert.match(
       told.text,
-      /\$\d+–[\d,]+ a month; 3–8 days of work, at most \d+ % of the 17–25 days that scaling may take a team of 4 in a month/,
+      /no money; 3–8 days of work, at most \d+ % of the 17–25 days that scaling may take a team of 4 in a month/,
     )
-    assert.match(told.text, /change rung up 100k; .* undo rung up 1k/)
+    assert.match(told.text, /change rung up 10k --web [23]; .* undo rung up 1k/)
+    const small = await run(env, 'advise', '--cores', '2')
+    assert.match(small.text, /Climb to rung 100k.* \$\d+–[\d,]+ a month/)
   })
 
   it('works without a database, and tells what it could not look at', async () => {
