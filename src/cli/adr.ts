@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { checkCondition, parseCondition } from '../planner/condition.ts'
+import { checkCondition, type Figures, parseCondition } from '../planner/condition.ts'
 import { parseDecision } from '../planner/decision.ts'
 import { figuresOf } from '../planner/evidence.ts'
 import { type Command, hanging, result } from './command.ts'
@@ -47,15 +47,7 @@ const command: Command = {
     }
     const { evidence, problems } = await evidenceOfApp(input, input.positionals[0])
     const figures = figuresOf(evidence)
-    const decisions = await Promise.all(
-      files.map(async ({ number, name }) => {
-        const { title, revisitWhen } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
-        const { isTrue = false, now = [] } = revisitWhen
-          ? checkCondition(parseCondition(revisitWhen)!, figures, evidence.today)
-          : {}
-        return { number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now }
-      }),
-    )
+    const decisions = await checkedDecisions(cwd, figures, evidence.today)
     return result(
       { decisions, problems },
       () => {
@@ -73,3 +65,19 @@ const command: Command = {
   },
 }
 export default command
+
+/** Decisions in docs/adr, each with whether its condition has come true. */
+export function checkedDecisions(cwd: string, figures: Figures, today: number) {
+  const read = async () => numberedIn(await readdir(adrDir(cwd)).catch(() => []))
+  return read().then((files) =>
+    Promise.all(
+      files.map(async ({ number, name }) => {
+        const { title, revisitWhen } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
+        const { isTrue = false, now = [] } = revisitWhen
+          ? checkCondition(parseCondition(revisitWhen)!, figures, today)
+          : {}
+        return { number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now }
+      }),
+    ),
+  )
+}

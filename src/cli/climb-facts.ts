@@ -29,10 +29,7 @@ export async function climbFacts(plan: ClimbPlan, fleet: RunningFleet, input: In
   const dataDir = dataDirOf(settings, cwd)
   const bindings = toolBindingsOf(settings, cwd)
   const at = (file: string, line: number) => `${path.relative(cwd, file)}:${line}`
-  const sources = async () =>
-    (await lookAtSources(fleet.app))
-      .filter(({ severity }) => severity !== 'note')
-      .map(({ file, line, what }) => ({ place: at(file, line), what }))
+  const sources = () => keptPlaces(fleet.app, cwd)
   const statements = async () =>
     (await lookForSessions(fleet.app)).map(({ file, line, what }) => ({
       place: at(file, line),
@@ -69,6 +66,13 @@ export async function climbFacts(plan: ClimbPlan, fleet: RunningFleet, input: In
   }
 }
 
+/** Places in the sources where one process keeps what a second one would miss. */
+export async function keptPlaces(app: string, cwd: string): Promise<{ place: string; what: string }[]> {
+  return (await lookAtSources(app))
+    .filter(({ severity }) => severity !== 'note')
+    .map(({ file, line, what }) => ({ place: `${path.relative(cwd, file)}:${line}`, what }))
+}
+
 async function roomIn(connection: Parameters<typeof connectOnce>[0]): Promise<number> {
   const client: Client = await connectOnce(connection)
   const { rows } = await client
@@ -79,7 +83,8 @@ async function roomIn(connection: Parameters<typeof connectOnce>[0]): Promise<nu
   return (rows[0] as { room: number }).room
 }
 
-async function backupFacts(dir: string | undefined, dataDir: string): Promise<PreflightFacts['backup']> {
+/** @returns `null` where nothing is archived */
+export async function backupFacts(dir: string | undefined, dataDir: string): Promise<PreflightFacts['backup']> {
   if (dir === undefined) return null
   const lists = await listBackups(folderPlace(dir)).catch(() => [])
   const newest = Math.max(0, ...lists.flatMap(({ bases }) => bases.map(({ finishedAt }) => finishedAt)))

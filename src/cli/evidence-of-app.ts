@@ -6,15 +6,18 @@ import { engines } from '../fleet/engines.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf, sentence } from '../kernel/errors.ts'
+import type { Usage } from '../observe/record/usage.ts'
 import { readSeen } from '../observe/seen.ts'
-import { costOf, middleOf, purchasesOf, type Quantities, type Span } from '../planner/cost.ts'
+import { type Cost, costOf, middleOf, purchasesOf, type Quantities, type Span } from '../planner/cost.ts'
 import type { Diagnosis, Evidence, Prices } from '../planner/evidence.ts'
 import { cheapest, type PriceList } from '../planner/prices.ts'
+import type { Deploy } from '../runtime/deploys.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
 import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Input, numberOption, type Options, settingOptions } from './command.ts'
 import { listIn, orNothing, quantitiesIn } from './cost.ts'
+import type { OpenDatabase } from './database.ts'
 import { readDemands } from './demands-file.ts'
 import { carrying, evidenceOf } from './evidence.ts'
 import { dataDirOfInput, settingsOf } from './input-settings.ts'
@@ -33,12 +36,23 @@ export const evidenceOptions: Options = {
 
 export interface AppEvidence {
   evidence: Evidence
+  usage?: Usage
+  /** The newest first. */
+  deploys: readonly Deploy[]
+  /** By what was used of it and what runs; nothing where a price is missing. */
+  cost?: Cost
+  /** `undefined` where the database could not be examined. */
+  examined: boolean
   /** What could not be looked at, as sentences. */
   problems: string[]
 }
 
 /** Gathers what there is: the record, a load test, the doctor's findings, what runs, and what steps cost. */
-export async function evidenceOfApp(input: Input, appFile?: string): Promise<AppEvidence> {
+export async function evidenceOfApp(
+  input: Input,
+  appFile?: string,
+  more: (open: OpenDatabase) => Promise<void> = async () => {},
+): Promise<AppEvidence> {
   const { cwd, values, out } = input
   const app = findApp(appFile, cwd)
   const dataDir = dataDirOfInput(input)
@@ -47,21 +61,21 @@ export async function evidenceOfApp(input: Input, appFile?: string): Promise<App
   const list = await listIn(input)
   const problems: string[] = []
   let doctor: readonly Diagnosis[] = []
-  const { recorded, usage, problem } = await knownOf(
-    input,
-    systemClock.now(),
-    async ({ adminConnection, database }) => {
-      try {
-        const seen = await readSeen(database).catch(() => [])
-        out.note('Examining the database …')
-        const { findings } = await examine(adminConnection, { seen })
-        const loaded = app === undefined ? undefined : await loadApp(appFile, cwd).catch(() => undefined)
-        doctor = loaded ? await withMigrationFiles(findings, loaded) : findings
-      } catch (error) {
-        problems.push(`The database could not be examined: ${sentence(messageOf(error))}`)
-      }
-    },
-  )
+  let examined = false
+  const { recorded, usage, deploys, problem } = await knownOf(input, systemClock.now(), async (open) => {
+    const { adminConnection, database } = open
+    await more(open)
+    try {
+      const seen = await readSeen(database).catch(() => [])
+      out.note('Examining the database …')
+      const { findings } = await examine(adminConnection, { seen })
+      const loaded = app === undefined ? undefined : await loadApp(appFile, cwd).catch(() => undefined)
+      doctor = loaded ? await withMigrationFiles(findings, loaded) : findings
+      examined = true
+    } catch (error) {
+      problems.push(`The database could not be examined: ${sentence(messageOf(error))}`)
+    }
+  })
   if (problem !== undefined) problems.push(`The record could not be read, so it does not count: ${problem}`)
   const demands = await readDemands(dataDir)
   const spread = values.spread === true
@@ -86,7 +100,15 @@ export async function evidenceOfApp(input: Input, appFile?: string): Promise<App
     prices: pricesOf(topology, list, setting.cores, quantitiesIn(input), next),
   })
   const today = Math.floor(systemClock.now() / 86_400_000)
-  return { evidence: { ...evidence, today }, problems }
+  const cost = orNothing(() => costOf(purchasesOf(topology, quantitiesIn(input)), list))
+  return {
+    evidence: { ...evidence, today },
+    ...(usage && { usage }),
+    ...(cost && { cost }),
+    deploys,
+    examined,
+    problems,
+  }
 }
 
 async function topologyOf(input: Input, app: string | undefined, rung: string): Promise<Topology> {

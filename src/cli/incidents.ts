@@ -201,8 +201,9 @@ async function figures(input: Input, open: OpenDatabase): Promise<Result> {
 
 const deploysMax = 1_000
 
-async function figuresIn(
-  { database, connection }: OpenDatabase,
+/** Reads the figures of a window. */
+export async function figuresIn(
+  { database, connection }: Pick<OpenDatabase, 'database' | 'connection'>,
   window: { from: number; to: number },
 ): Promise<Figures> {
   const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome }) =>

@@ -22,6 +22,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   cost: () => import('./cost.ts'),
   advise: () => import('./advise.ts'),
   adr: () => import('./adr.ts'),
+  ready: () => import('./ready.ts'),
+  report: () => import('./report.ts'),
   prove: () => import('./prove.ts'),
   history: () => import('./history.ts'),
   stop: () => import('./stop.ts'),

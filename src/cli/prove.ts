@@ -19,8 +19,9 @@ import { requireApp } from '../runtime/load-app.ts'
 import { type Command, hanging, type Input, result } from './command.ts'
 import { askForDraft } from './draft-file.ts'
 import { faultsChosen, seedChosen } from './fault-options.ts'
-import { rungAndApp } from './input-settings.ts'
+import { dataDirOfInput, rungAndApp } from './input-settings.ts'
 import { interruptible, rungCommand } from './interruptible.ts'
+import { noteProof } from './proved.ts'
 import { tableLines } from './table.ts'
 
 const prove: Command = {
@@ -192,6 +193,7 @@ async function proveIn(dataDir: string, what: What, input: Input, over: AbortSig
     const facts = { rung, seed, minutes, command, url: fleet.url, schedule: planned, unreached }
     const view = { ...facts, ...findings, load: proved.load }
     if (report !== undefined) await writeProofReport(report, view)
+    await noteProof(dataDirOfInput(input), { rung, held })
     const isKept = !held || values.keep === true
     return result(
       { ...view, ...(isKept && { folder: dataDir }) },

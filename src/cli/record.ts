@@ -75,7 +75,7 @@ function windowMs(text: string): number {
 const hourMs = 3_600_000
 
 /** One frame for each process. Put together by the hour, since a year of frames would not fit into memory. */
-async function framesIn(database: Database, from: number, to: number): Promise<Frame[]> {
+export async function framesIn(database: Database, from: number, to: number): Promise<Frame[]> {
   const byNode = new Map<string, Frame>()
   for await (const { frames } of readRecord(database, { from, to, resolutionMs: hourMs })) {
     for (const frame of frames) {

@@ -85,6 +85,21 @@ export function requestsOf(frames: readonly Frame[]): number {
     .reduce((sum, { value }) => sum + total(value), 0)
 }
 
+/** Answers of all routes: how many, those of 500 and more, and the time within which 95 of 100 came. `undefined` without any. Pure. */
+export function answersOf(frames: readonly Frame[]): { requests: number; failed: number; p95Ms: number } | undefined {
+  const answers = distributed(frames, 'http_request_duration_seconds', ['route', 'status']).filter(
+    ({ labels }) => !ownRoutes.test(labels.route!),
+  )
+  if (answers.length === 0) return undefined
+  const failed = answers.filter(({ labels }) => Number(labels.status) >= 500)
+  const all = answers.map(({ value }) => value).reduce(addHistograms)
+  return {
+    requests: total(all),
+    failed: failed.reduce((sum, { value }) => sum + total(value), 0),
+    p95Ms: 1_000 * quantile(all, 0.95)!,
+  }
+}
+
 /** Pure. */
 export function summarise(frames: readonly Frame[], routePart = ''): Summary {
   const recordedMs = coveredMs(frames)

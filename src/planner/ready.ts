@@ -1,0 +1,152 @@
+import { dayText } from './trend.ts'
+import { amount, percent } from './words.ts'
+
+/** What is known of an app and of how it is run. Times are ms since the epoch; what is not known is `undefined`. */
+export interface ReadyFacts {
+  now: number
+  rung: string
+  /** What it is to be ready for: the next rung, or `1m`. */
+  to: string
+  /** The rungs that there are. */
+  rungs: readonly string[]
+  loadTest: { at: number; rung: string; rate: number; isOfOtherBuild: boolean } | undefined
+  /** Share of the capacity that is free in the busiest hour. */
+  headroom: number | undefined
+  /** Places in the sources where one process keeps what a second one would miss. */
+  kept: readonly string[] | undefined
+  proof: { at: number; rung: string; held: boolean } | undefined
+  /** In the last week; `undefined` if the record is off. */
+  recorded: { hours: number } | undefined
+  usersKnown: boolean
+  alerts: { told: readonly string[]; rules: number; owner: string | undefined; firing: readonly string[] } | undefined
+  /** `null`: nothing is archived; `undefined`: the database runs elsewhere. Ages in ms. */
+  backup: { newestMs: number | undefined; drillMs: number | undefined } | null | undefined
+  /** Of the last 28 days. */
+  deploys: { count: number; failed: number }
+  openIncidents: number
+  /** Findings of the doctor to act on. */
+  doctor: readonly string[] | undefined
+  /** Decisions whose condition has come true. */
+  decisionsDue: readonly string[]
+}
+
+export interface ReadyLine {
+  name: string
+  state: 'yes' | 'no' | 'unknown'
+  /** A sentence. */
+  seen: string
+  /** What to do, where it is not "yes". */
+  todo: string | undefined
+}
+
+const dayMs = 86_400_000
+/** What was tried longer ago says little of what runs today. */
+const freshMs = 90 * dayMs
+/** The archiver takes a base backup each day. */
+const backupMsMax = 2 * dayMs
+/** A week has all its days. */
+const recordedHoursMin = 7 * 24
+/** As in `pressure.ts`: with less, a bad week comes before the step is done. */
+const headroomMin = 0.2
+/** The worst of the four groups of DORA's "Accelerate State of DevOps" (2019 to 2021) has 46 to 60 %, the best up to 15 %. */
+const failedShareMax = 0.15
+
+/** Judges each point by its evidence; each counts as much as the others. Pure. */
+export function readyLines(facts: ReadyFacts): ReadyLine[] {
+  const { now, rung, to, rungs, loadTest, headroom, kept, proof, recorded, alerts, backup, deploys, doctor } = facts
+  const lines: ReadyLine[] = []
+  const add = (name: string, state: ReadyLine['state'], seen: string, todo?: string) =>
+    lines.push({ name, state, seen, todo: state === 'yes' ? undefined : todo })
+  const ago = (ms: number) => `${amount(Math.floor(ms / dayMs))} days ago`
+  const places = (texts: readonly string[]) =>
+    `${texts.slice(0, 2).join('; ')}${texts.length > 2 ? `; and ${texts.length - 2} more` : ''}`
+
+  if (!rungs.includes(to)) add('rung', 'no', `Rung has no ${to} yet: the highest is ${rungs.at(-1)}.`)
+  else if (to === '1m' && rung !== rungs.at(-2))
+    add('rung', 'no', `It runs at ${rung}; the rungs between are to be climbed first.`, 'rung climb')
+
+  if (!loadTest) add('load', 'no', 'Its limit was not looked for.', 'rung load --to-break')
+  else {
+    const seen = `The limit at ${loadTest.rung} was ${amount(loadTest.rate)} requests/s on ${dayText(Math.floor(loadTest.at / dayMs))}`
+    if (loadTest.rung !== rung) add('load', 'no', `${seen}; it runs at ${rung} now.`, 'rung load --to-break')
+    else if (loadTest.isOfOtherBuild) add('load', 'no', `${seen}, with other code.`, 'rung load --to-break')
+    else if (now - loadTest.at > freshMs)
+      add('load', 'no', `${seen}, ${ago(now - loadTest.at)}.`, 'rung load --to-break')
+    else add('load', 'yes', `${seen}.`)
+  }
+  if (headroom === undefined) add('headroom', 'unknown', 'Too little is recorded to say what is free.', 'rung plan')
+  else {
+    const seen = `${percent(Math.max(0, headroom))} of the capacity is free in the busiest hour.`
+    add('headroom', headroom >= headroomMin ? 'yes' : 'no', seen, 'rung advise')
+  }
+
+  if (!kept) add('stateless', 'unknown', 'The sources could not be read.', 'Run rung doctor where they are.')
+  else if (kept.length > 0) add('stateless', 'no', `${places(kept)}.`, 'rung doctor says how to mend each.')
+  else add('stateless', 'yes', 'No process keeps what another one would miss.')
+
+  if (!proof) add('proof', 'no', 'Its promises were not tried out while parts fail.', `rung prove ${rung}`)
+  else {
+    const seen = `Its promises were ${proof.held ? '' : 'not all '}held at ${proof.rung} ${ago(now - proof.at)}.`
+    add('proof', proof.held && now - proof.at <= freshMs ? 'yes' : 'no', seen, `rung prove ${rung}`)
+  }
+
+  if (!recorded) add('record', 'no', 'The record is off.', 'RUNG_RECORD=on')
+  else
+    add(
+      'record',
+      recorded.hours >= recordedHoursMin ? 'yes' : 'no',
+      `${amount(recorded.hours)} hours of the last week are recorded.`,
+      'Wait until a whole week is.',
+    )
+  if (facts.usersKnown) add('users', 'yes', 'How many users there are is known.')
+  else
+    add('users', 'no', 'How many users there are is not known.', "defineApp({ users: { table: 'accounts.account' } })")
+
+  if (!alerts) add('alerts', 'no', 'Alerts are off.', 'RUNG_ALERTS=on')
+  else if (alerts.told.length === 0)
+    add('alerts', 'no', 'Nobody is told of alerts.', 'Set RUNG_ALERT_WEBHOOK or RUNG_ALERT_MAIL.')
+  else if (alerts.owner === undefined)
+    add('alerts', 'no', 'The app has no owner of alerts.', "defineApp({ alerts: { owner: 'team' } })")
+  else add('alerts', 'yes', `${alerts.rules} rules, each with an owner and a runbook, by ${alerts.told.join(' and ')}.`)
+  const open = facts.openIncidents + (alerts?.firing.length ?? 0)
+  if (open === 0) add('calm', 'yes', 'No alert fires, and no incident is open.')
+  else
+    add(
+      'calm',
+      'no',
+      `${facts.openIncidents} incidents are open, and these alerts fire: ${alerts?.firing.join(', ') || 'none'}.`,
+      'rung alerts',
+    )
+
+  if (backup === null)
+    add('backup', 'no', 'The database is not backed up.', 'Set RUNG_BACKUP_DIR or RUNG_BACKUP_S3_URL.')
+  else if (backup === undefined)
+    add('backup', 'unknown', 'The database runs elsewhere: look at its backups there.', 'Restore one.')
+  else {
+    const { newestMs, drillMs } = backup
+    if (newestMs === undefined) add('backup', 'no', 'There is no base backup.', 'rung backup')
+    else
+      add(
+        'backup',
+        newestMs <= backupMsMax ? 'yes' : 'no',
+        `The newest base backup is of ${ago(newestMs)}.`,
+        'rung backup',
+      )
+    if (drillMs === undefined) add('drill', 'no', 'No restore was tried from here.', 'rung backup drill')
+    else add('drill', drillMs <= freshMs ? 'yes' : 'no', `A restore was tried ${ago(drillMs)}.`, 'rung backup drill')
+  }
+
+  if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'rung deploy')
+  else {
+    const share = deploys.failed / deploys.count
+    const seen = `${deploys.count} deploys in 28 days, ${percent(share)} of them failed.`
+    add('deploys', share <= failedShareMax ? 'yes' : 'no', seen, 'rung deploys')
+  }
+  if (!doctor) add('schema', 'unknown', 'The database could not be examined.', 'rung doctor')
+  else if (doctor.length === 0) add('schema', 'yes', 'The doctor finds nothing to act on.')
+  else add('schema', 'no', places(doctor).replace(/\.?$/, '.'), 'rung doctor')
+  const { decisionsDue: due } = facts
+  if (due.length === 0) add('decisions', 'yes', 'No decision is due.')
+  else add('decisions', 'no', `Due: ${places(due)}.`, 'rung adr')
+  return lines
+}

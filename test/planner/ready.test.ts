@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { type ReadyFacts, readyLines } from '../../src/planner/ready.ts'
+import { reportText } from '../../src/planner/report.ts'
+
+const day = 86_400_000
+const now = Date.UTC(2026, 10, 30)
+const good: ReadyFacts = {
+  ...{ now, rung: '10k', to: '100k', rungs: ['1k', '10k', '100k'] },
+  loadTest: { at: now - 3 * day, rung: '10k', rate: 240, isOfOtherBuild: false },
+  headroom: 0.6,
+  kept: [],
+  proof: { at: now - 3 * day, rung: '10k', held: true },
+  recorded: { hours: 168 },
+  usersKnown: true,
+  alerts: { told: ['webhook'], rules: 18, owner: 'web', firing: [] },
+  backup: { newestMs: day / 2, drillMs: 10 * day },
+  deploys: { count: 20, failed: 1 },
+  openIncidents: 0,
+  doctor: [],
+  decisionsDue: [],
+}
+const missing = (facts: Partial<ReadyFacts>) =>
+  readyLines({ ...good, ...facts }).flatMap(({ name, state }) => (state === 'yes' ? [] : [`${name} ${state}`]))
+
+describe('readiness', () => {
+  it('is complete where each point has its evidence', () => {
+    assert.deepEqual(missing({}), [])
+    for (const { todo, seen } of readyLines(good)) assert.ok(todo === undefined && /\.$/.test(seen), seen)
+  })
+
+  const cases: [what: string, facts: Partial<ReadyFacts>, missing: string[]][] = [
+    ['a rung that does not exist', { to: '1m' }, ['rung no']],
+    ['no load test', { loadTest: undefined }, ['load no']],
+    ['a load test of other code', { loadTest: { ...good.loadTest!, isOfOtherBuild: true } }, ['load no']],
+    ['a load test at another rung', { loadTest: { ...good.loadTest!, rung: '1k' } }, ['load no']],
+    ['a load test long ago', { loadTest: { ...good.loadTest!, at: now - 91 * day } }, ['load no']],
+    ['little that is free', { headroom: 0.19 }, ['headroom no']],
+    ['an unknown headroom', { headroom: undefined }, ['headroom unknown']],
+    ['a process that keeps something', { kept: ['app.ts:3: a counter'] }, ['stateless no']],
+    ['sources that cannot be read', { kept: undefined }, ['stateless unknown']],
+    ['a proof that was not held', { proof: { ...good.proof!, held: false } }, ['proof no']],
+    ['an old proof', { proof: { ...good.proof!, at: now - 91 * day } }, ['proof no']],
+    ['half a week of record', { recorded: { hours: 80 } }, ['record no']],
+    ['unknown users', { usersKnown: false }, ['users no']],
+    ['alerts that reach nobody', { alerts: { ...good.alerts!, told: [] } }, ['alerts no']],
+    ['alerts without an owner', { alerts: { ...good.alerts!, owner: undefined } }, ['alerts no']],
+    ['an alert that fires', { alerts: { ...good.alerts!, firing: ['pool-full'] } }, ['calm no']],
+    ['an open incident', { openIncidents: 1 }, ['calm no']],
+    ['no backups', { backup: null }, ['backup no']],
+    ['a database elsewhere', { backup: undefined }, ['backup unknown']],
+    ['an old backup', { backup: { ...good.backup!, newestMs: 3 * day } }, ['backup no']],
+    ['no drill', { backup: { ...good.backup!, drillMs: undefined } }, ['drill no']],
+    ['deploys that fail', { deploys: { count: 20, failed: 4 } }, ['deploys no']],
+    ['no deploys', { deploys: { count: 0, failed: 0 } }, ['deploys no']],
+    ['a finding of the doctor', { doctor: ['a foreign key has no index'] }, ['schema no']],
+    ['a decision that is due', { decisionsDue: ['Climb to 100k'] }, ['decisions no']],
+  ]
+  for (const [what, facts, names] of cases) {
+    it(`lacks exactly one point with ${what}, and says what to do`, () => {
+      assert.deepEqual(missing(facts), names)
+      const [line] = readyLines({ ...good, ...facts }).filter(({ state }) => state !== 'yes')
+      assert.match(line!.seen, /[.]$/)
+      if (!names.includes('rung no')) assert.ok(line!.todo)
+    })
+  }
+})
+
+it('a report says what is not known, and guesses nothing', () => {
+  const none = { deploysPerWeek: null, failedShare: null, incidentsPerMonth: null, restoreMs: null }
+  const empty = {
+    ...{ app: 'shop', rung: '1k', today: 20_787, users: {}, rate: undefined, forecast: undefined, cost: undefined },
+    ...{ answers: undefined, figures: none, openIncidents: [], findings: [], decisionsDue: [], modules: [] },
+    ready: { yes: 3, of: 13 },
+  }
+  const text = reportText(empty)
+  assert.match(text, /^# shop at rung 1k, 2026-11-30\n/)
+  assert.equal(text.match(/not known yet/g)!.length, 15)
+  const full = reportText({
+    ...empty,
+    users: { registered: 1_200, daily: 130, monthly: 500 },
+    cost: { low: 100, high: 200, lines: [] },
+    answers: { requests: 10_000, failed: 5, p95Ms: 83 },
+    figures: { deploysPerWeek: 3.5, failedShare: 0.1, incidentsPerMonth: 1.2, restoreMs: 720_000 },
+    openIncidents: ['checkout is slow'],
+    modules: [{ name: 'orders', owner: 'sales' }],
+  })
+  for (const row of [
+    '| users of a month, of a day | 500, 130 |',
+    '| cost for 10,000 users | $2,000–4,000 |',
+    '| answers without an error of ours | 99.95 % |',
+    '| time to restore | 12 min |',
+    '- checkout is slow',
+    '- orders: sales',
+  ])
+    assert.ok(full.includes(row), `${row} in ${full}`)
+})
