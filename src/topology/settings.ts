@@ -403,7 +403,7 @@ export const settings = {
   alerts: {
     enabled: setting(onOrOff, {
       env: 'RUNG_ALERTS',
-      default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
+      default: ({ mode }) => (mode === 'production' ? 'on' : 'off'),
       help: 'Alerts, which are evaluated over the record once a minute.',
     }),
     webhook: setting(

@@ -74,7 +74,8 @@ function matches(labels: Readonly<Record<string, string>>, where: Where): boolea
   return Object.entries(where).every(([name, wanted]) => {
     const value = labels[name] ?? ''
     if (typeof wanted === 'string') return value === wanted
-    return 'not' in wanted ? value !== wanted.not : new RegExp(`^(?:${wanted.matches})$`).test(value)
+    if ('matches' in wanted) return new RegExp(`^(?:${wanted.matches})$`).test(value)
+    return !new RegExp(`^(?:${wanted.except})$`).test(value)
   })
 }
 

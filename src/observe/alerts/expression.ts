@@ -1,5 +1,5 @@
-/** Labels of a series that must have a value, another one, or one that matches a whole regular expression. */
-export type Where = Readonly<Record<string, string | { readonly not: string } | { readonly matches: string }>>
+/** Labels of a series that must have a value, or one that matches a regular expression as a whole, or that does not. */
+export type Where = Readonly<Record<string, string | { readonly matches: string } | { readonly except: string }>>
 
 /**
  * What becomes of a metric over some minutes, for each combination of the labels of `by`; `process` is one too.

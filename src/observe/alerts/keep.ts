@@ -10,7 +10,7 @@ import { minuteMs } from './evaluate.ts'
 import { leavesIn, type ReadMinute, readMinutes, span } from './minutes.ts'
 import type { OwnedRule } from './owners.ts'
 import { windowMinutesMax } from './rules.ts'
-import { evaluatedUntil, evaluateMinute, type Looked } from './table.ts'
+import { aheadMsMax, evaluatedUntil, evaluateMinute, type Looked } from './table.ts'
 
 export interface WatchParts {
   /** The name of this start of this process. */
@@ -60,7 +60,8 @@ export function createWatch(parts: WatchParts) {
 
   async function evaluateAll(now: number): Promise<void> {
     const last = Math.floor(now / minuteMs) * minuteMs
-    const until = (await evaluatedUntil(database)) ?? Number.NEGATIVE_INFINITY
+    const before = (await evaluatedUntil(database)) ?? Number.NEGATIVE_INFINITY
+    const until = before > last + aheadMsMax ? Number.NEGATIVE_INFINITY : before
     const first = Math.max(until + minuteMs, last - (behindMinutesMax - 1) * minuteMs)
     if (first > last) return
     await read(last)

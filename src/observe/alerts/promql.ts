@@ -60,7 +60,7 @@ function leafText(leaf: Leaf): string {
 function selector(where: Where): string {
   const terms = Object.entries(where).map(([name, wanted]) => {
     if (typeof wanted === 'string') return `${name}="${wanted}"`
-    return 'not' in wanted ? `${name}!="${wanted.not}"` : `${name}=~"${wanted.matches}"`
+    return 'matches' in wanted ? `${name}=~"${wanted.matches}"` : `${name}!~"${wanted.except}"`
   })
   return terms.length === 0 ? '' : `{${terms.join(',')}}`
 }

@@ -26,10 +26,16 @@ export interface Rule {
 }
 
 const requests = 'http_request_duration_seconds'
-const answers = (minutes: number): Leaf => ({ metric: requests, by: ['module'], minutes, take: 'count' })
-const failures = (minutes: number): Leaf => ({ ...answers(minutes), where: { status: { matches: '5..' } } })
+/** Balancers ask these, and a process that is about to stop answers them with 503 on purpose. */
+const ofClients = { route: { except: '/healthz|/readyz|/metrics|/-/edge/.*' } } as const
+const answers = (minutes: number): Leaf => {
+  return { metric: requests, where: ofClients, by: ['module'], minutes, take: 'count' }
+}
+const failures = (minutes: number): Leaf => {
+  return { ...answers(minutes), where: { ...ofClients, status: { matches: '5..' } } }
+}
 const failed = (minutes: number): Expression => ({ ratio: [failures(minutes), answers(minutes)] })
-const p95 = (minutes: number): Leaf => ({ metric: requests, by: ['module'], minutes, take: 'quantile', share: 0.95 })
+const p95 = (minutes: number): Leaf => ({ ...answers(minutes), take: 'quantile', share: 0.95 })
 const connections = (state: string): Leaf => ({
   metric: 'db_pool_connections',
   // The pool for Rung's own statements is small, and may be all in use.

@@ -25,6 +25,8 @@ export interface Looked {
 
 /** After a longer time without an evaluation it is not known that a rule has held all the while, so what is pending begins anew. */
 const pauseMsMax = 5 * minuteMs
+/** What was evaluated later than this was evaluated by a clock that was wrong. */
+export const aheadMsMax = 10 * minuteMs
 const incidentsKeptMs = 800 * 86_400_000
 
 /** Returns the minute until which was evaluated. */
@@ -65,7 +67,7 @@ export function evaluateMinute(
       sql`select extract(epoch from greatest(evaluated_until, 'epoch')) * 1000 as ms from rung.alert_look for update`,
     )
     const until = Number(look!.ms)
-    if (until >= at) {
+    if (until >= at && until - at <= aheadMsMax) {
       await run(sql`rollback`)
       return undefined
     }

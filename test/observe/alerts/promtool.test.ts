@@ -76,6 +76,7 @@ function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined
         observe('http_request_duration_seconds', of, module === 'catalog' ? slow : '0.005..0.01', n * (100 - failing))
         observe('http_request_duration_seconds', { ...of, status: '500' }, '0.005..0.01', n * failing)
       }
+      observe('http_request_duration_seconds', { route: '/readyz', status: '503' }, '0.005..0.01', n * 100)
       add('http_shed_total', { priority: 'low' }, n * level('shed', [0, 1, 15]))
       add('nodejs_eventloop_busy_seconds_total', {}, n * (node === 'a' ? 5 : level('loop', [10, 39, 55])))
       for (const [outcome, calls] of [

@@ -4,7 +4,7 @@ import { evaluate, minuteFrom, minuteMs } from '../../../src/observe/alerts/eval
 import { type Expression, leavesOf } from '../../../src/observe/alerts/expression.ts'
 import { ownerOf, rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { type Rule, rules, windowMinutesMax } from '../../../src/observe/alerts/rules.ts'
-import { type Alert, step } from '../../../src/observe/alerts/step.ts'
+import { type Alert, step, valuesOf } from '../../../src/observe/alerts/step.ts'
 import { messageOf, valueText } from '../../../src/observe/alerts/tell.ts'
 import { type Frame, keyOf, nothing } from '../../../src/observe/record/frame.ts'
 
@@ -141,6 +141,25 @@ describe('a value', () => {
     const rising = [2, 3, 4, 5].map((value, n) => frame(n + 1, { gauges: { free: { '{}': gauge(value) } } }))
     assert.deepEqual(of(expression, rising, 4), {})
   })
+})
+
+it('a statement that became slow is found by its mean time, and one that runs rarely is not', () => {
+  const slower = rulesOf(app).find(({ name }) => name === 'statement-slower')!
+  const key = (id: string) => keyOf({ database: 'main', id, text: `select ${id}` })
+  // As it is looked at: every ten minutes. From 300 on each call takes four times as long.
+  const minutes = Array.from({ length: 33 }, (_, n) => {
+    const ms = n < 30 ? 10 : 40
+    const calls = { [key('often')]: 1_000, [key('rare')]: 2 }
+    const seconds = { [key('often')]: ms, [key('rare')]: 0.002 * ms }
+    const counters = { db_statement_calls_total: calls, db_statement_seconds_total: seconds }
+    const [to, measured] = [n * 10 * minuteMs, { ...nothing, counters }]
+    const frames = [{ node: 'a', from: to - minuteMs, to, ms: minuteMs, ...measured }]
+    return minuteFrom(to, frames, [slower.value, ...slower.only!.map(({ value }) => value)].flatMap(leavesOf))
+  })
+  const at = (minute: number) => [...valuesOf(slower, minutes, minute * minuteMs)]
+  assert.deepEqual(at(295), [[key('often'), 1]])
+  const [[, times]] = at(320) as [[string, number]]
+  assert.ok(times > 3 && times < 4, String(times))
 })
 
 it('a message names all that has changed in a minute, with owner and runbook', () => {

@@ -215,6 +215,22 @@ describe('alerts', () => {
     await close()
   })
 
+  it('are evaluated on after a clock that was wrong', async () => {
+    const { database, client, record, watch, close } = await open()
+    const clock = clockAt()
+    const a = watch('a', clock)
+    await record(0, 10)
+    await a.look()
+    await client.query(`update rung.alert_look set evaluated_until = evaluated_until + interval '1 year'`)
+    for (clock.minute = 1; clock.minute < 4; clock.minute += 1) {
+      await record(clock.minute, 10)
+      await a.look()
+    }
+    assert.deepEqual(await states(database), ['pool-used firing'])
+    assert.deepEqual(a.troubles, [])
+    await close()
+  })
+
   it('are acknowledged, which stays', async () => {
     const { database, client, record, watch, close } = await open()
     const clock = clockAt()
