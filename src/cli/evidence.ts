@@ -84,13 +84,17 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
 }
 
 /** From a load test if there is one, otherwise calibrated by production; priors alone are no evidence. */
-function measuredOf(recorded: Recorded | undefined, { topology, cores, measured }: Setting): Measured | undefined {
+export function measuredOf(
+  recorded: Recorded | undefined,
+  { topology, cores, measured }: Pick<Setting, 'topology' | 'cores' | 'measured'>,
+): Measured | undefined {
   if (measured) return measured
   const week = recorded?.hours.filter(({ from }) => from >= recorded.until - 7 * dayMs) ?? []
   const samples = week
     .filter(({ coveredMs }) => coveredMs >= 600_000)
-    .map(({ requests, coveredMs, cores }) => ({
+    .map(({ requests, p95Ms, coveredMs, cores }) => ({
       rate: requests / (coveredMs / 1_000),
+      p95Ms,
       cores: Object.fromEntries(
         ['app', 'web', 'worker', 'postgres', 'replica', 'edge', 'balancer', 'pooler', 'redis']
           .map((part) => [part, coresOf(part, cores)] as const)

@@ -29,8 +29,9 @@ import {
   timeOption,
 } from './command.ts'
 import { readDemands } from './demands-file.ts'
+import { measuredOf } from './evidence.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
-import { recordedUsage } from './recorded-usage.ts'
+import { knownOf } from './recorded.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -45,7 +46,8 @@ const command: Command = {
     'the settings.',
     '',
     'What a request costs is measured by "rung load --to-break", which writes load/demands.json',
-    'in the data directory. Without it the plan works with priors, whose intervals are wide.',
+    'in the data directory. Without it costs are those that the record shows of the last week, if',
+    'there is enough of it; otherwise the plan works with priors, whose intervals are wide.',
     '',
     'Users, rates and their growth are those of the record (rung record) if the app has run',
     'here; --peaks names other ones.',
@@ -104,7 +106,7 @@ const command: Command = {
     const wrong = contradictionsIn(users)
     if (wrong.length > 0) throw new RungError('PLAN_CONTRADICTION', wrong.join(' '))
     const file = typeof values.peaks === 'string' ? await peaksIn(path.resolve(cwd, values.peaks)) : undefined
-    const { usage, problem } = file ? {} : await recordedUsage(input)
+    const { usage, recorded, problem } = file ? {} : await knownOf(input, systemClock.now())
     const peaks = file ?? usage?.peaks ?? []
     const times = positive(input, 'times')
     const event = eventIn(input)
@@ -118,11 +120,12 @@ const command: Command = {
       )
     const cores = numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() })
     const spread = values.spread === true
+    const measured = measuredOf(recorded, { topology, cores, measured: demands && measuredBy(demands) })
     const { users: funnel, ...forecast } = forecastOf({
       ...{ topology, cores, spread, objective, users, peaks },
       today: dayOf(new Date(systemClock.now()).toISOString()),
       ...(usage && { recorded: usage }),
-      ...(demands && { measured: measuredBy(demands) }),
+      ...(measured && { measured }),
       ...(times !== undefined && { times }),
       ...(event !== undefined && { event }),
       seed: numberOption(input, 'seed', { max: 2 ** 31 - 1, otherwise: 1 }),
@@ -136,6 +139,7 @@ const command: Command = {
             isOfOtherBuild: build !== undefined && demands.build !== undefined && build !== demands.build,
           }
         : null,
+      isCalibrated: !demands && measured !== undefined,
       recorded: usage ? { until: new Date(usage.at).toISOString(), days: usage.peaks.length } : null,
       ...(problem !== undefined && { problem }),
       ...{ users: funnel, ...withDates(forecast) },
@@ -251,6 +255,8 @@ interface View {
   cores: number
   spread: boolean
   measured: { at: string; rung: string; scenario: string; isOfOtherBuild: boolean } | null
+  /** Costs are those of production, in the last week of the record. */
+  isCalibrated: boolean
   recorded: { until: string; days: number } | null
   /** Why the record could not be read. */
   problem?: string
@@ -259,14 +265,14 @@ interface View {
 }
 
 function linesOf(
-  { rung, cores, spread, measured, recorded, problem, users, says }: View,
+  { rung, cores, spread, measured, isCalibrated, recorded, problem, users, says }: View,
   forecast: Omit<Forecast, 'users'>,
 ): string[] {
   const { needs = [] } = forecast.times ?? forecast.event ?? {}
   const funnel = Object.entries(users) as [keyof Forecast['users'], Interval][]
   return [
     `rung ${rung}, ${spread ? `each part on a machine with ${cores} cores` : `all parts on one machine with ${cores} cores`}`,
-    ...hanging('', costsTold(measured)),
+    ...hanging('', costsTold(measured, isCalibrated)),
     ...(recorded ? hanging('', recordTold(recorded)) : []),
     ...(problem === undefined ? [] : hanging('', `The record could not be read, so it does not count: ${problem}`)),
     '',
@@ -277,7 +283,9 @@ function linesOf(
   ]
 }
 
-function costsTold(measured: View['measured']): string {
+function costsTold(measured: View['measured'], isCalibrated: boolean): string {
+  if (isCalibrated)
+    return 'Costs are those of production in the last week. A load test finds the limit itself: rung load --to-break --p95 200ms'
   if (!measured)
     return 'Costs are priors, of other apps: nothing was measured here. Measure them with: rung load --to-break --p95 200ms'
   const { at, rung, scenario, isOfOtherBuild } = measured

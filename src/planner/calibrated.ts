@@ -4,6 +4,7 @@ import type { Interval } from './interval.ts'
 /** One hour of production: cores in use by part, and the rate. */
 export interface Sample {
   rate: number
+  p95Ms: number
   cores: Readonly<Record<string, number>>
 }
 
@@ -18,7 +19,7 @@ const samplesMin = 6
  * Source: Lazowska et al., Quantitative System Performance, chapter 3.
  * @returns nothing where too few hours have requests
  */
-export function demandFrom(samples: readonly Sample[]): Record<string, Interval> | undefined {
+export function demandFrom(samples: readonly Omit<Sample, 'p95Ms'>[]): Record<string, Interval> | undefined {
   const busy = samples.filter(({ rate }) => rate >= rateMin).sort((a, b) => b.rate - a.rate)
   if (busy.length < samplesMin) return undefined
   const top = busy.slice(0, Math.max(samplesMin, Math.floor(busy.length / 10)))
@@ -64,7 +65,8 @@ export function calibrated(
   const most = Math.max(...samples.map(({ rate }) => rate))
   return {
     ...{ counts, cores, routes, demand, ...(nodeCpu !== undefined && { nodeCpu }) },
-    ...{ steps: [], sizes: [], others: 0, isOpen: true },
+    ...{ sizes: [], others: 0, isOpen: true },
+    steps: samples.filter(({ rate }) => rate >= rateMin).map(({ rate, p95Ms }) => ({ rate, p95: p95Ms })),
     limit: { low: most, likely: most, high: most, from: 'measured' },
     objective: { failing: 0.01 },
   }

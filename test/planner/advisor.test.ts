@@ -135,6 +135,13 @@ describe('figures', () => {
     assert.ok(idle!.likely > 0, 'no slope: the ratio')
     assert.equal(demandFrom(samples.slice(0, 3)), undefined)
     assert.equal(demandFrom(samples.map((one) => ({ ...one, rate: 0.001 }))), undefined)
-    assert.equal(calibrated([], { counts: {}, cores: 1, routes: [] }), undefined)
+    const facts = { counts: {}, cores: 1, routes: [] }
+    assert.equal(calibrated([], facts), undefined)
+    const { steps, limit } = calibrated(
+      samples.map((one) => ({ ...one, p95Ms: 30 })),
+      facts,
+    )!
+    assert.equal(limit.likely, 24)
+    assert.deepEqual(steps[0], { rate: 1, p95: 30 }, 'from which the model has what requests wait in any case')
   })
 })

@@ -62,7 +62,12 @@ function hourOf(from: number, requests: number, users: readonly number[]): Frame
     histograms: {
       http_request_duration_seconds: Object.fromEntries([answers('/things', requests), answers('/healthz', 3_600)]),
     },
-    gauges: { users_registered: { '{}': { min: 0, max: 2_000 + requests, sum: 0, count: 1 } } },
+    // 1 ms of CPU for each request.
+    counters: { process_cpu_user_seconds_total: { '{}': requests / 1_000 } },
+    gauges: {
+      process_info: { '{"role":"both"}': { min: 1, max: 1, sum: 1, count: 1 } },
+      users_registered: { '{}': { min: 0, max: 2_000 + requests, sum: 0, count: 1 } },
+    },
     sketches: { users_active: { '{}': seen } },
   }
 }
@@ -101,7 +106,10 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   assert.equal(figures.concurrent![1], 'prior')
   assert.equal(recorded!.days, usage.peaks.length)
   assert.ok(date && date.unknown === undefined, JSON.stringify(date))
-  assert.match(await textOf(url), /was recorded until 20.* UTC, with 41 whole days/)
+  const text = await textOf(url)
+  assert.match(text, /was recorded until 20.* UTC, with 41 whole days/)
+  assert.match(text, /^rung 1k,.* Costs are those of production in the last week/)
+  assert.match(text, / app +0\.5 +1 +measured /)
 
   const { daily, rate } = (await planned(url, '--users', String(2 * usage.registered!))).users
   assert.deepEqual(daily, { ...daily, likely: 2 * usage.daily!, from: 'measured' }, 'as many of them come as today')
