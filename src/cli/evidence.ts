@@ -14,6 +14,9 @@ import type { Topology } from '../topology/topology.ts'
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 
+/** Statements on Rung's own tables, and the ends of transactions, are nothing that an author can change. */
+const isOfApp = (text: string) => !/\brung\.\w/.test(text) && !/^\s*(begin|commit)\s*$/i.test(text)
+
 /** What the record alone does not say. */
 export interface Setting {
   topology: Topology
@@ -48,12 +51,14 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
       requests: week.reduce((sum, { requests }) => sum + requests, 0),
     },
     routes: routesIn(recorded),
-    statements: counted(frames, 'db_statement_seconds_total', ['text']).map(({ labels, value }) => ({
-      text: labels.text!,
-      seconds: value,
-      calls: counted(frames, 'db_statement_calls_total', ['text']).find((one) => one.labels.text === labels.text)!
-        .value,
-    })),
+    statements: counted(frames, 'db_statement_seconds_total', ['text'])
+      .filter(({ labels }) => isOfApp(labels.text!))
+      .map(({ labels, value }) => ({
+        text: labels.text!,
+        seconds: value,
+        calls: counted(frames, 'db_statement_calls_total', ['text']).find((one) => one.labels.text === labels.text)!
+          .value,
+      })),
     database: {
       readSeconds: statementsBy('read'),
       writeSeconds: statementsBy('write'),

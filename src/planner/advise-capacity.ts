@@ -40,7 +40,7 @@ export function capacitySteps(evidence: Evidence, pressure: Pressure, small: rea
       ...step,
       verdict: 'not yet',
       what: `First the ${enough.steps === 1 ? 'step' : `${enough.steps} steps`} above. Not yet: ${step.what}`,
-      rule: `They free ${percent(enough.freed)} of what is used up first, and then ${percent(enough.free)} of the capacity is free, for no money.`,
+      rule: `${enough.steps === 1 ? 'It frees' : 'They free'} up to ${percent(enough.freed)} of what is used up first, and then ${percent(enough.free)} of the capacity is free, for no money.`,
       gain: 'Nothing that the small steps do not give.',
       revisitWhen: `day >= ${dayText(evidence.today + 14)}`,
       gainShare: 0,
