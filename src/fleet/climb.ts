@@ -113,18 +113,17 @@ export async function climb(
   const nothing = { reason: null, seen: [], traffic: null }
   if (to === from) return { ...emptyPlan(from), ...nothing, outcome: 'unchanged', tookMs: took() }
   const steps = await stepsTo(to, before, effects)
+  const end = steps.at(-1)!.planned
+  hands.checkMembers(changeOf(before.plan, end.plan).removed)
+  if (end.topology.balancer.engine === 'none' && effects.isScaled()) {
+    throw new RungError(
+      'CLIMB_REFUSED',
+      `The autoscaler finds the number of web processes, and rung ${to} has no balancer. End it first: rung scale web=${before.topology.processes.web}`,
+    )
+  }
   const plan: ClimbPlan = { ...planOf(before, steps), missing: await effects.missing(to) }
   if (request.dryRun) return { ...plan, ...nothing, outcome: 'planned', tookMs: took() }
   check(plan)
-  const isBalanced = steps.at(-1)!.planned.topology.balancer.engine !== 'none'
-  if (!isBalanced && effects.isScaled()) {
-    const count = before.topology.processes.web
-    throw new RungError(
-      'CLIMB_REFUSED',
-      `The autoscaler finds the number of web processes, and rung ${to} has no balancer. End it first: rung scale web=${count}`,
-    )
-  }
-  hands.checkMembers(changeOf(before.plan, steps.at(-1)!.planned.plan).removed)
 
   const watchMs = request.watchMs ?? watchMsDefault
   const old = await trafficFor(hands, watchMs)
@@ -156,7 +155,14 @@ export async function climb(
     if (hands.over.aborted) throw error
     const reason = sentence(messageOf(error))
     note(`${reason} Goes back to rung ${from}.`)
-    await goBack(hands, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note)
+    await goBack(hands, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note).catch((cause) => {
+      if (hands.over.aborted) throw cause
+      throw new RungError(
+        'ENGINE_START_FAILED',
+        `${reason} The way back to rung ${from} failed too, and the fleet is between the rungs (rung ps). Try again: rung climb ${from}. ${messageOf(cause)}`,
+        { cause },
+      )
+    })
     return { ...plan, ...nothing, outcome: 'taken back', reason, tookMs: took() }
   }
 }
