@@ -4,7 +4,7 @@ import { formatMs } from '../kernel/units.ts'
 import { rungNames } from '../topology/catalog.ts'
 import { type Difference, differenceOf } from '../topology/diff.ts'
 import { connectionsNeeded, databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
-import { type Answers, answersIn, answersSince, noAnswers, p95, sumOf, worseIn } from './canary.ts'
+import { type Answers, answersIn, answersSince, noAnswers, notWorse, p95, sumOf, worseIn } from './canary.ts'
 import { changeOf, type Planned } from './change.ts'
 import type { Climbed } from './climbed.ts'
 import { climbedTo } from './climbed.ts'
@@ -148,6 +148,7 @@ export async function climb(
       const still = worseIn(old, fresh, names)
       if (still !== undefined) throw new Error(still)
     }
+    if (watchMs > 0) note(notWorse(fresh))
     await effects.remember(climbedTo(known, from, to, effects.settings))
     const traffic = watchMs === 0 ? null : { before: factsOf(old), after: factsOf(fresh) }
     return { ...plan, outcome: 'done', reason: null, seen, traffic, tookMs: took() }
