@@ -1,8 +1,9 @@
-import { chmod, rm } from 'node:fs/promises'
+import { chmod, readdir, rm } from 'node:fs/promises'
 import { createServer, request, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
+import { isRunning } from '../engines/process/is-running.ts'
 import { makeDir } from '../engines/process/server-process.ts'
 import { dirFor } from '../fleet/placement.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -42,6 +43,10 @@ export async function openProfileDoor(dataDir: string): Promise<() => Promise<vo
   const folder = folderOf(dataDir)
   makeDir(folder, { prefix: [] })
   await chmod(folder, 0o700) // fails if the folder is another user's
+  for (const name of await readdir(folder)) {
+    const [, pid] = /^profile-(\d+)\.sock$/.exec(name) ?? []
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }) // it was killed
+  }
   await rm(socket, { force: true })
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(socket, resolve))
   await chmod(socket, 0o600)
