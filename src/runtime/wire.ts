@@ -227,7 +227,7 @@ export async function openCache(
 ): Promise<CacheLayers> {
   const database = databases[0]!
   const memory: CacheLayers = {
-    // While a fleet climbs, another process answers at the same port.
+    // While a fleet climbs, another process answers at the same port: sessions carry what they have read.
     alone: answersAlone(data, redis) && http.entryFd === undefined && !databases.some(({ lags }) => lags),
     cdn: cdn !== undefined,
     bytesMax: memoryBytesMax,

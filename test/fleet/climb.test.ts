@@ -47,7 +47,8 @@ async function underLoad(at: At, body: () => Promise<unknown>) {
     count += 1
     const name = `s${count}`
     const ask = async (path: string) =>
-      fetch(`${at.url}${path}`, { headers: jar.header }).then(
+      // A connection for each read, so that both processes answer a session while both are at the port.
+      fetch(`${at.url}${path}`, { headers: { ...jar.header, connection: 'close' } }).then(
         async (answer) => {
           jar.note(answer.headers)
           return { status: answer.status, text: await answer.text() }
@@ -84,7 +85,7 @@ async function underLoad(at: At, body: () => Promise<unknown>) {
 const more = {
   '  routes(http, { data }) {': `  routes(http, { data, sessions, cache }) {
     http.get('/counted/:name', { schema: { params: Type.Object({ name: Type.String() }) } }, (request) =>
-      cache.get(\`counted \${request.params.name}\`, { ttl: '1h', tags: ['entries'] }, async () => {
+      cache.get(\`counted \${request.params.name}\`, { ttl: '1h', tags: [request.params.name] }, async () => {
         const [row] = await data.read((sql) => sql\`select count(*)::int as n from ledger.entry where id like \${request.params.name + '-%'}\`)
         return row.n
       }),
@@ -99,7 +100,7 @@ const more = {
       payments += 1
       return { payment: \`\${process.pid}-\${payments}\` }
     })`,
-  'await tx`insert into ledger.receipt (entry_id) values (${id})`': `await tx\`insert into ledger.receipt (entry_id) values (\${id})\`; tx.invalidate(['entries'])`,
+  'await tx`insert into ledger.receipt (entry_id) values (${id})`': `await tx\`insert into ledger.receipt (entry_id) values (\${id})\`; tx.invalidate([id.split('-')[0]])`,
   'modules: [ledger] }': 'modules: [ledger], sessions: {} }',
 }
 
