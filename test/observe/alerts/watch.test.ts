@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { type Client, connectOnce } from '../../../src/engines/postgres/client.ts'
 import { RungError } from '../../../src/kernel/errors.ts'
 import { createWatch, type WatchParts } from '../../../src/observe/alerts/keep.ts'
@@ -13,14 +16,17 @@ import type { MailMessage } from '../../../src/primitives/mail/mail.ts'
 import { alertLine } from '../../../src/runtime/alerts.ts'
 import { openAlertLease, openQueues } from '../../../src/runtime/wire.ts'
 import { openSystemTables } from '../../support/data.ts'
-import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
+import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
+import { until } from '../../support/process.ts'
 import { openWebhook } from '../../support/webhook.ts'
 
 const minuteMs = 60_000
+const alerting = fileURLToPath(new URL('../../support/alerting-process.ts', import.meta.url))
 /** A whole hour. */
 const begin = Date.UTC(2026, 9, 25)
 const rules = rulesOf({ name: 'market', modules: [{ name: 'orders', owner: 'sales' }], alerts: {} })
 
+const children: ChildProcess[] = []
 let postgres: TestPostgres
 let webhook: Awaited<ReturnType<typeof openWebhook>>
 before(async () => {
@@ -28,6 +34,7 @@ before(async () => {
   webhook = await openWebhook()
 })
 after(async () => {
+  for (const child of children) child.kill('SIGKILL')
   webhook.close()
   await postgres.stop()
 })
@@ -41,7 +48,7 @@ async function open() {
   const told = { webhook: webhook.url, mail: [] }
   const lines = [alertLine(told, { send: () => Promise.reject(new Error('no mail')) })]
   return {
-    ...{ database, client, queue, told },
+    ...{ database, client, queue, told, url: urlOf(connection) },
     record: (minute: number, busy: number) => record(database, minute, busy),
     /** A process that evaluates. */
     watch(node: string, clock: { now(): number; ticks(): number }, other: Partial<WatchParts> = {}) {
@@ -173,6 +180,40 @@ describe('alerts', () => {
     assert.equal(failures, 2)
     assert.equal(webhook.posts.length, 1)
     assert.equal(await count(client, 'rung.job'), 0)
+    await close()
+  })
+
+  it('reach a receiver once that drops what it has, also where the process is killed while it posts', async () => {
+    const { database, client, record, watch, url, close } = await open()
+    for (let minute = 0; minute < 8; minute += 1) await record(minute, 10)
+    const clock = clockAt()
+    const a = watch('a', clock)
+    for (; clock.minute < 2; clock.minute += 1) await a.look()
+    await a.end()
+    const start = (minute: number) => {
+      const args = ['--conditions=rung-source', alerting, url, webhook.url, String(begin + minute * minuteMs)]
+      children.push(spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] }))
+    }
+    // The first one fires in its third minute, and is killed while its message is on the way.
+    webhook.answers(() => {
+      children.at(-1)!.kill('SIGKILL')
+      webhook.answers(() => 200)
+      return 200
+    })
+    start(2)
+    await webhook.until(1)
+    await client.query('delete from rung.lease') // as after its time
+    start(7)
+    await webhook.until(2)
+    await until(async () => (await count(client, 'rung.job')) === 0, 'the job has ended')
+    assert.equal(new Set(webhook.posts.map(({ key }) => key)).size, 1)
+    assert.deepEqual(await states(database), ['pool-used firing'])
+    assert.equal(await count(client, 'rung.incident'), 1)
+    assert.equal(webhook.posts.length, 2)
+    const last = children.at(-1)!
+    const ended = once(last, 'exit')
+    last.kill('SIGKILL')
+    await ended
     await close()
   })
 
