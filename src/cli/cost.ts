@@ -31,6 +31,7 @@ import {
   type Work,
 } from '../planner/cost.ts'
 import { forecastOf } from '../planner/forecast.ts'
+import { quantile } from '../planner/interval.ts'
 import { items, type Price, type PriceList, priceLists, type Size, withOwn } from '../planner/prices.ts'
 import { lastPeakOf, trendOf } from '../planner/trend.ts'
 import { amount, dollars, percent } from '../planner/words.ts'
@@ -221,7 +222,7 @@ function timesIn90Days(peaks: Recorded['peaks'], today: number): number | undefi
   if (peaks.length === 0) return undefined
   const trend = trendOf(peaks)
   if ('unknown' in trend) return undefined
-  const at = (day: number) => trend.at(day).toSorted((a, b) => a - b)[250]!
+  const at = (day: number) => quantile(trend.at(day), 0.5)
   const growth = at(today + 90) / at(today)
   return growth > 1 ? growth : undefined
 }

@@ -137,16 +137,17 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
   const { why } = pressure
   const readShare = reads(evidence)
   if (first === 'web' && topology.balancer.engine !== 'none') {
-    const web = topology.processes.web
+    const { least = topology.processes.web, most = topology.processes.web } = topology.scaling.web ?? {}
+    const range = (most: number) => (topology.scaling.web ? `${least}..${most}` : String(most))
     return {
       ...common,
       kind: 'processes',
-      what: 'Start one web process more.',
+      what: 'Let one web process more run.',
       rule: `${why} Web processes are used up first, and behind a balancer one more is a command.`,
-      gain: `${percent(1 / web)} more of what is used up first.`,
+      gain: `${percent(1 / most)} more of what is used up first.`,
       cost: { money: none, days: work.processes },
-      change: `rung scale web=${web + 1}`,
-      undo: `rung scale web=${web}`,
+      change: `rung scale web=${range(most + 1)}`,
+      undo: `rung scale web=${range(most)}`,
     }
   }
   if (first === 'machine') {
