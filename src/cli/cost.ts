@@ -41,6 +41,7 @@ import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Command, hanging, type Input, result, settingOptions } from './command.ts'
 import { readDemands } from './demands-file.ts'
+import { measuredOf } from './evidence.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
 import { knownOf } from './recorded.ts'
@@ -160,6 +161,8 @@ const command: Command = {
       const times = numberIn(input, 'times') ?? (rate && timesIn90Days(peaks, today))
       if (rate === undefined || rate === 0 || times === undefined) return undefined
       const demands = await readDemands(dataDir)
+      const cores = demands?.cores ?? availableParallelism()
+      const measured = measuredOf(recorded, { topology, cores, measured: demands && measuredBy(demands) })
       for (const name of rungNames.slice(rungNames.indexOf(topology.rung))) {
         const other = await topologyOfRung(name)
         const { times: then } = forecastOf({
@@ -171,8 +174,8 @@ const command: Command = {
             today,
             times,
           },
-          ...{ cores: demands?.cores ?? availableParallelism(), spread: other.balancer.engine !== 'none' },
-          ...(demands && { measured: measuredBy(demands) }),
+          ...{ cores, spread: other.balancer.engine !== 'none' },
+          ...(measured && { measured }),
         })
         const needs = then?.needs ?? []
         if (needs.length === 0 || needs.some(({ needs }) => needs === undefined)) continue

@@ -43,7 +43,7 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     seconds('db_statement_duration_seconds', ['target'])
       .filter(({ labels }) => labels.target === target)
       .reduce((sum, one) => sum + one.seconds, 0)
-  const forecast = forecastFrom(recorded, setting)
+  const judged = forecastFrom(recorded, setting)
   return {
     ...{ today: Math.floor(until / dayMs), topology, cores, spread, peaks, weeks, doctor },
     window: {
@@ -83,7 +83,7 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     queues: queuesIn(hours.filter(({ from }) => from >= until - dayMs)),
     cache: cacheIn(recorded),
     ...(usage?.monthly !== undefined && { monthlyUsers: usage.monthly }),
-    ...(forecast && { forecast }),
+    ...judged,
     ...(prices && { prices }),
   }
 }
@@ -120,10 +120,14 @@ function forecastFrom(recorded: Recorded | undefined, setting: Setting) {
   const { topology, cores, spread, objective, usage } = setting
   const measured = measuredOf(recorded, setting)
   if (!measured || !usage?.rate) return undefined
-  return forecastOf({
-    ...{ topology, cores, spread, objective, measured, users: {}, recorded: usage },
+  const question = {
+    ...{ topology, cores, spread, objective, users: {}, recorded: usage },
     ...{ peaks: recorded?.peaks ?? [], today: Math.floor((recorded?.until ?? 0) / dayMs) },
-  })
+  }
+  const forecast = forecastOf({ ...question, measured })
+  if (forecast.ceiling.likely > 0) return { forecast }
+  // What requests wait for in any case breaks the objective by itself. Whether CPUs are short is judged without it.
+  return { forecast: forecastOf({ ...question, measured: { ...measured, steps: [] } }), leastP95Ms: forecast.p95Ms }
 }
 
 /** The rate that a step should carry, as a multiple of today's. */
@@ -139,8 +143,10 @@ export function carrying(
   topologies: readonly Topology[],
 ): { topology: Topology; web: number } | undefined {
   const { cores, objective, usage } = setting
-  const measured = measuredOf(recorded, setting)
-  if (!measured || !usage?.rate) return undefined
+  const found = measuredOf(recorded, setting)
+  if (!found || !usage?.rate) return undefined
+  // No rung takes away what requests wait for in any case.
+  const measured = { ...found, steps: [] }
   for (const topology of topologies) {
     const { times } = forecastOf({
       ...{ topology, cores, spread: topology.balancer.engine !== 'none', objective, measured },

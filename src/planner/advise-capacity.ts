@@ -51,7 +51,7 @@ export function capacitySteps(evidence: Evidence, pressure: Pressure, small: rea
 
 /** The answer is "not yet", as a decision that can be kept and looked at again. */
 function stay(evidence: Evidence, { why, revisitWhen }: { why: string; revisitWhen: string }): Draft {
-  const { forecast, topology, monthlyUsers, window } = evidence
+  const { forecast, topology, monthlyUsers, window, leastP95Ms } = evidence
   const first = bottleneckOf(evidence)
   const [waits] = waitedFor(evidence)
   const users =
@@ -66,7 +66,7 @@ function stay(evidence: Evidence, { why, revisitWhen }: { why: string; revisitWh
       forecast?.headroom && window.hours >= hoursMin
         ? `The ceiling is ${span(forecast.ceiling)} requests/s, ${amount(forecast.users.rate!.likely)} came in the busiest hour of the last week; ${first} would be used up first.`
         : `${amount(window.requests)} requests in ${amount(window.hours)} hours of the last week.`
-    }${users}${waits ? ` Requests wait for "${waits.service}", which no rung helps.` : ''}`,
+    }${users}${leastP95Ms === undefined ? '' : ` Without any queue the p95 would be ${amount(leastP95Ms)} ms: what is missing for the objective is no capacity.`}${waits ? ` Requests wait for "${waits.service}", which no rung helps.` : ''}`,
     rule: why,
     gain: 'No money, no days, and no further part that can fail.',
     cost: { money: none, days: none },
@@ -166,7 +166,8 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
       rule: `${why} All parts share its cores, and none of them is full by itself: a larger machine first, since it adds no part.`,
       gain: larger ? `${amount(larger.size.cores / cores)} times the cores.` : 'More cores for all parts.',
       cost: { money: larger?.more ?? null, days: work.machine },
-      change: 'rung backup, rung restore on the larger machine, then rung up there; or resize it, with one restart.',
+      change:
+        'Resize it, with one restart; or restore a backup on the larger one and start there (docs/guides/backups.md).',
       undo: 'Resize it back, with one restart.',
     }
   }
@@ -193,8 +194,8 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
       gain: 'More cores for the primary.',
       cost: { money: prices?.larger?.more ?? null, days: work.database },
       change:
-        'Make a replica on the larger machine, then let it take over (rung kill postgres does that), and remove the former primary.',
-      undo: 'Let the former primary follow, and take over again.',
+        'Resize its machine, with one restart. A Postgres that runs elsewhere: make a replica on a larger machine, let it take over, and remove the former primary.',
+      undo: 'Resize it back, or let a smaller replica take over.',
     }
   }
   if (first === 'pools') {
@@ -267,7 +268,7 @@ function ownDatabase(common: Common, why: string, share: number, money: Span): D
     rule: `${why} ${percent(share)} of the cores in use are those of Postgres, and the app is not what fills the machine.`,
     gain: `${percent(share)} of the machine for the app, and as much for Postgres as its own machine has.`,
     cost: { money, days: work.database },
-    change: 'rung backup, restore there, then DATABASE_URL=postgres://… and rung restart; see docs/guides/climb.md',
-    undo: 'Take DATABASE_URL away after a restore of the other direction.',
+    change: 'Stop, restore a backup there (docs/guides/backups.md), set DATABASE_URL=postgres://…, and start.',
+    undo: 'The same in the other direction, without DATABASE_URL.',
   }
 }

@@ -31,6 +31,8 @@ export interface Evidence {
   weeks: readonly { requests: number; users: number }[]
   monthlyUsers?: number
   forecast?: Forecast
+  /** The p95 without any queue, if it breaks the objective by itself; the forecast leaves that wait out. */
+  leastP95Ms?: number
   doctor: readonly Diagnosis[]
   prices?: Prices
 }
