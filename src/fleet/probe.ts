@@ -1,3 +1,5 @@
+import http from 'node:http'
+import https from 'node:https'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import type { Topology } from '../topology/topology.ts'
@@ -39,17 +41,26 @@ export async function probe({ topology, url, dataDir, parts }: Probed): Promise<
     }
   }
   const { origin } = new URL(url)
-  const status = await fetch(origin, { redirect: 'manual', signal: AbortSignal.timeout(answerWithinMs) }).then(
-    async (answer) => {
-      await answer.body?.cancel()
-      return answer.status
-    },
-    (cause) => {
-      throw unwell(`The entry at ${origin} does not answer.`, cause)
-    },
-  )
+  const status = await statusAt(origin).catch((cause) => {
+    throw unwell(`The entry at ${origin} does not answer.`, cause)
+  })
   if (status >= 500) throw unwell(`The entry at ${origin} answers with ${status}.`)
   return [...seen, `The entry answers at ${origin}.`]
+}
+
+/** The certificate is that of the public name, and not of this address. */
+function statusAt(origin: string): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  const get = origin.startsWith('https:') ? https.get : http.get
+  get(origin, { agent: false, rejectUnauthorized: false, timeout: answerWithinMs }, (answer) => {
+    answer.resume()
+    resolve(answer.statusCode!)
+  })
+    .once('error', reject)
+    .once('timeout', function (this: http.ClientRequest) {
+      this.destroy(new Error(`no answer within ${answerWithinMs / 1000} s`))
+    })
+  return promise
 }
 
 function unwell(message: string, cause?: unknown): RungError {
