@@ -153,7 +153,8 @@ export const rules: readonly Rule[] = [
     severity: 'ticket',
     summary: 'Jobs or deliveries have failed for the last time',
     unit: 'count',
-    value: { metric: 'jobs', where: { state: 'dead' }, by: ['queue'], minutes: 5, take: 'lowest' },
+    // A queue without jobs has no count, so a longer window would go on with the last one.
+    value: { metric: 'jobs', where: { state: 'dead' }, by: ['queue'], minutes: 2, take: 'last' },
     ...{ above: 0, end: 0, forMinutes: 0, keepMinutes: 0 },
   },
   {

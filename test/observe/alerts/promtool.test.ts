@@ -13,6 +13,7 @@ import { type Frame, growth, keyOf, nothing, type Snapshot } from '../../../src/
 import { noPromtool } from '../../support/promtool.ts'
 
 const minutes = 620
+const dead = { queue: 'mails.send', state: 'dead' }
 const day = 86_400
 
 /** A random number from 0 to 1, the same ones for the same seed. */
@@ -66,7 +67,7 @@ function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined
         continue
       }
       const isFirst = minute === 0 || (node === 'c' && minute === 300)
-      const level = <T>(name: string, values: [T, T, T]): T => values[path[name]![minute]!]
+      const level = <T>(name: string, values: readonly [T, T, T]): T => values[path[name]![minute]!]
       const n = isFirst ? 0 : 1 // series begin with zero, as Prometheus does not see what came before
       const bad = level('errors', [0, 1, 5])
       for (const module of ['catalog', 'orders', '']) {
@@ -99,7 +100,8 @@ function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined
           [keyOf({ queue: 'orders.pay' })]: level('jobs', [0, 100, 900]),
           [keyOf({ queue: 'event:catalog' })]: level('lag', [0, 100, 900]),
         },
-        jobs: { [keyOf({ queue: 'mails.send', state: 'dead' })]: level('dead', [0, 0, 2]) },
+        // A queue without jobs has no count.
+        jobs: level('dead', [{}, { [keyOf(dead)]: 0 }, { [keyOf(dead)]: 2 }]),
         disk_bytes: { [keyOf({ host: 'h', state: 'free' })]: free, [keyOf({ host: 'h', state: 'all' })]: total },
         machine_memory_bytes: {
           [keyOf({ host: 'h', state: 'free' })]: level('memory', [500, 100, 50]),
