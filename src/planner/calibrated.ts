@@ -47,7 +47,7 @@ export function demandFrom(samples: readonly Omit<Sample, 'p95Ms'>[]): Record<st
 
 /**
  * A part that is mostly idle pays more for a request than one that is busy: its code is cold, and what it does for many at once it does for one.
- * Source: Conduit at 1k with 0.15 cores and a tenth of its limit took 1.46 ms of the app's process for a request, and 0.73 ms at the limit.
+ * Source: Conduit at 1k with 0.15 cores took 1.46 ms of the app's process for a request below a tenth of its limit, and 0.60 ms near the limit.
  */
 const idleCores = 0.2
 const idleLow = 0.4
