@@ -3,13 +3,14 @@ import path from 'node:path'
 import { messageOf, sentence } from '../kernel/errors.ts'
 import { merge } from '../observe/record/frame.ts'
 import { type Recorded, recordedFrom } from '../observe/record/hours.ts'
-import { describeRecord, readRecord } from '../observe/record/table.ts'
+import { readPrometheus } from '../observe/record/prometheus.ts'
+import { describeRecord, readRecord, type Slice } from '../observe/record/table.ts'
 import { countUsage, type Usage } from '../observe/record/usage.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { type Deploy, listDeploys } from '../runtime/deploys.ts'
 import type { Input } from './command.ts'
 import { type OpenDatabase, withOpenDatabase } from './database.ts'
-import { toolBindings } from './input-settings.ts'
+import { settingsOf, toolBindings } from './input-settings.ts'
 
 const hourMs = 3_600_000
 /** The record itself goes back as far. */
@@ -23,9 +24,19 @@ export async function readRecorded(
   const facts = await describeRecord(database)
   if (facts === undefined || facts.from === null) return undefined
   const since = Math.max(facts.from, until - historyMs)
+  return readSlices(readRecord(database, { from: since, to: until, resolutionMs: hourMs }), since, until)
+}
+
+/** The same, from a Prometheus that scrapes the app. @throws DATA_UNAVAILABLE */
+async function readScraped(url: string, until: number): ReturnType<typeof readRecorded> {
+  const slices = await readPrometheus(url, { from: until - historyMs, to: until })
+  return slices.length === 0 ? undefined : readSlices(slices, slices[0]!.from, until)
+}
+
+async function readSlices(hours: AsyncIterable<Slice> | Iterable<Slice>, since: number, until: number) {
   const usage = countUsage(since, until)
   async function* slices() {
-    for await (const slice of readRecord(database, { from: since, to: until, resolutionMs: hourMs })) {
+    for await (const slice of hours) {
       usage.add(slice)
       yield slice
     }
@@ -51,11 +62,18 @@ export async function knownOf(
   now: number,
   more: (open: OpenDatabase) => Promise<void> = async () => {},
 ): Promise<Known & { problem?: string }> {
+  const { prometheus } = (await settingsOf(input)).values.telemetry
   const { data, dataDir } = await toolBindings(input)
-  if (data.engine === 'embedded' && !existsSync(path.join(dataDir, 'postgres'))) return { deploys: [] }
+  const scraped = async () => (prometheus === undefined ? undefined : readScraped(prometheus, now))
+  if (data.engine === 'embedded' && !existsSync(path.join(dataDir, 'postgres'))) {
+    return scraped().then(
+      (read) => ({ deploys: [], ...read }),
+      (error) => ({ deploys: [], problem: sentence(messageOf(error)) }),
+    )
+  }
   try {
     return await withOpenDatabase(input, async (open) => {
-      const read = await readRecorded(open.database, now)
+      const read = prometheus === undefined ? await readRecorded(open.database, now) : await scraped()
       const deploys = read ? await listDeploys(open.connection, 20) : []
       await more(open)
       return { deploys, ...read }

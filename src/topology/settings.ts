@@ -580,6 +580,11 @@ export const settings = {
       file: false,
       help: 'Where lines of the log are sent too, as a complete URL; needs the OpenTelemetry SDK.',
     }),
+    prometheus: setting(collectorUrl, {
+      env: 'RUNG_PROMETHEUS_URL',
+      outside: false,
+      help: 'A Prometheus that scrapes the app: rung plan, advise, cost, ready and report read it instead of the record.',
+    }),
     sample: setting(share, {
       env: 'OTEL_TRACES_SAMPLER_ARG',
       file: false,
