@@ -1,4 +1,4 @@
-import { after, atMost, type Clock, systemClock } from '../../kernel/clock.ts'
+import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { messageOf as textOf } from '../../kernel/errors.ts'
 import type { Database } from '../../primitives/data/contract.ts'
 import type { Http } from '../../primitives/http/contract.ts'
@@ -6,6 +6,7 @@ import type { Queue } from '../../primitives/jobs/contract.ts'
 import type { Lease } from '../../primitives/upkeep/contract.ts'
 import { type AlertMessage, postAlert } from '../../runtime/alerts.ts'
 import type { AlertsBinding } from '../../topology/bindings.ts'
+import { eachMinute } from '../each-minute.ts'
 import { minuteMs } from './evaluate.ts'
 import { leavesIn, type ReadMinute, readMinutes, span } from './minutes.ts'
 import type { OwnedRule } from './owners.ts'
@@ -107,29 +108,8 @@ export function createWatch(parts: WatchParts) {
   }
 }
 
-/** A database that does not answer must not hold up a stop. */
-const endMsMax = 5_000
-
 /** Evaluates alerts each minute for as long as the app runs. */
 export function keepAlerts(http: Http, parts: WatchParts): void {
   const watch = createWatch(parts)
-  let running: Promise<void> = Promise.resolve()
-  let isEnding = false
-  let endTimer = () => {}
-  function arm(): void {
-    if (isEnding) return
-    const past = (systemClock.now() - lateMs) % minuteMs
-    endTimer = after(minuteMs - past, () => {
-      running = watch.look().finally(arm)
-    })
-  }
-  arm()
-  http.addHook('onClose', async () => {
-    isEnding = true
-    endTimer()
-    await atMost(
-      endMsMax,
-      running.then(() => watch.end()),
-    )
-  })
+  eachMinute(http, { work: watch.look, end: watch.end, lateMs })
 }

@@ -1,9 +1,9 @@
-import { after, atMost, systemClock } from '../../kernel/clock.ts'
 import { messageOf } from '../../kernel/errors.ts'
 import type { Http } from '../../primitives/http/contract.ts'
 import type { Extension } from '../../runtime/boot.ts'
 import { openRecordLease } from '../../runtime/wire.ts'
 import { nameOfProcess } from '../../runtime/work.ts'
+import { eachMinute } from '../each-minute.ts'
 import type { Figures } from '../figures.ts'
 import { atRequestEnd } from '../request-end.ts'
 import { type Measured, nothing } from './frame.ts'
@@ -12,31 +12,10 @@ import { createRecorder, type RecorderParts } from './recorder.ts'
 import { addTo } from './sketch.ts'
 import { type Metric, recordedOfEach, recordedOnce, snapshotOf } from './snapshot.ts'
 
-const everyMs = 60_000
-/** A database that does not answer must not hold up a stop. */
-const endMsMax = 5_000
-
 /** Records each whole minute of the wall clock for as long as the app runs, and what is left at its stop. */
 export function keepRecord(http: Http, parts: RecorderParts): void {
   const recorder = createRecorder(parts)
-  let running: Promise<void> = Promise.resolve()
-  let isEnding = false
-  let endTimer = () => {}
-  function arm(): void {
-    if (isEnding) return
-    endTimer = after(everyMs - (systemClock.now() % everyMs), () => {
-      running = recorder.record().finally(arm)
-    })
-  }
-  arm()
-  http.addHook('onClose', async () => {
-    isEnding = true
-    endTimer()
-    await atMost(
-      endMsMax,
-      running.then(() => recorder.end()),
-    )
-  })
+  eachMinute(http, { work: recorder.record, end: recorder.end })
 }
 
 export interface RecordOptions {
