@@ -34,7 +34,7 @@ const command: Command = {
     '',
     'Exit code: 0 none is due, 1 an error, 2 one is due.',
   ].join('\n'),
-  settings: ['rung', 'data', 'process.dataDir'],
+  settings: ['rung', 'data', 'prometheus', 'process.dataDir'],
   examples: ['rung adr', 'rung adr --json'],
   options: evidenceOptions,
   async run(input) {

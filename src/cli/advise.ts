@@ -30,7 +30,7 @@ const command: Command = {
     '',
     'The guide: docs/guides/advise.md.',
   ].join('\n'),
-  settings: ['rung', 'data', 'process.dataDir'],
+  settings: ['rung', 'data', 'prometheus', 'process.dataDir'],
   examples: ['rung advise', 'rung advise --team 4 --list hetzner --prices prices.json', 'rung advise --accept 1'],
   options: {
     team: {

@@ -21,7 +21,7 @@ import { type AlertMessage, postAlert } from '../runtime/alerts.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
 import { createLog } from '../runtime/log.ts'
 import { openMail } from '../runtime/wire.ts'
-import { alertsOf, mailOf, toolBindingsOf } from '../topology/bindings.ts'
+import { mailOf, toolBindingsOf } from '../topology/bindings.ts'
 import {
   type Command,
   databaseSettings,
@@ -239,7 +239,7 @@ async function exportTo({ values, cwd, out }: Input, rules: readonly OwnedRule[]
 async function test(input: Input): Promise<Result> {
   const { cwd, out } = input
   const settings = await settingsOf(input, { app: findApp(input.values.app as string | undefined, cwd) })
-  const { webhook, mail: to } = alertsOf({ ...settings.values, record: 'on' }) ?? { webhook: undefined, mail: [] }
+  const { webhook, mail: to = [] } = settings.values.alerts
   if (webhook === undefined && to.length === 0) {
     throw new RungError('CONFIG_INVALID', 'Alerts are told nowhere. Set RUNG_ALERT_WEBHOOK, RUNG_ALERT_MAIL, or both.')
   }

@@ -67,7 +67,7 @@ const command: Command = {
     '',
     'The guide: docs/guides/cost.md.',
   ].join('\n'),
-  settings: ['rung', 'processes', 'data.replicas', 'cdn'],
+  settings: ['rung', 'processes', 'data.replicas', 'cdn', 'prometheus'],
   examples: [
     'rung cost --users 8000 --revenue 0.50',
     'rung cost 100k --list hetzner --prices prices.json',

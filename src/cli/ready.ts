@@ -1,6 +1,6 @@
-import { RungError } from '../kernel/errors.ts'
+import { isRungError, RungError } from '../kernel/errors.ts'
 import { type ReadyLine, readyLines } from '../planner/ready.ts'
-import { type Command, hanging, type Result, result } from './command.ts'
+import { type Command, hanging, type Input, type Result, result } from './command.ts'
 import { evidenceOptions } from './evidence-of-app.ts'
 import plan from './plan.ts'
 import { standingOf } from './standing.ts'
@@ -22,7 +22,7 @@ const command: Command = {
     '',
     'Exit code: 0 ready, 1 an error, 2 something is missing.',
   ].join('\n'),
-  settings: ['rung', 'data', 'alerts', 'backup', 'process.dataDir'],
+  settings: ['rung', 'data', 'prometheus', 'alerts', 'backup', 'process.dataDir'],
   examples: ['rung ready', 'rung ready 1m', 'rung ready --event 2027-03-01 --times 10'],
   options: {
     event: { type: 'string', value: 'date', help: 'A day on which it must hold, such as 2027-03-01.' },
@@ -32,12 +32,12 @@ const command: Command = {
   async run(input) {
     const { positionals, values, out } = input
     const asks = values.event !== undefined || values.times !== undefined
-    const planned = asks ? ((await plan.run(input)) as Result) : undefined
     const [first, second] = positionals
     const isRung = first !== undefined && /^\d+[km]$/.test(first)
     if (!isRung && second !== undefined)
       throw new RungError('COMMAND_INVALID', 'Give at most a rung and the app file: rung ready 100k src/app.ts')
     const app = isRung ? second : first
+    const planned = asks ? await planFor(input, app) : undefined
     const { ready, problems } = await standingOf(input, {
       ...(app !== undefined && { app }),
       ...(isRung && { to: first }),
@@ -61,6 +61,17 @@ const command: Command = {
   },
 }
 export default command
+
+/** What the plan says of the day that is asked for; where it cannot say it, why. */
+async function planFor(input: Input, app: string | undefined): Promise<Pick<Result, 'view' | 'print'>> {
+  try {
+    return (await plan.run({ ...input, positionals: app === undefined ? [] : [app] })) as Result
+  } catch (error) {
+    if (!isRungError(error)) throw error
+    const problem = `The plan does not know: ${error.message}`
+    return { view: { problem }, print: () => hanging('', problem).forEach((line) => void input.out.line(line)) }
+  }
+}
 
 const words = { yes: 'yes', no: 'NO', unknown: '?' } as const
 

@@ -27,10 +27,17 @@ export async function readRecorded(
   return readSlices(readRecord(database, { from: since, to: until, resolutionMs: hourMs }), since, until)
 }
 
-/** The same, from a Prometheus that scrapes the app. @throws DATA_UNAVAILABLE */
-async function readScraped(url: string, until: number): ReturnType<typeof readRecorded> {
-  const slices = await readPrometheus(url, { from: until - historyMs, to: until })
-  return slices.length === 0 ? undefined : readSlices(slices, slices[0]!.from, until)
+/** The same, from a Prometheus that scrapes the app. */
+async function readScraped(
+  url: string,
+  until: number,
+): Promise<{ recorded?: Recorded; usage?: Usage; problem?: string }> {
+  try {
+    const slices = await readPrometheus(url, { from: until - historyMs, to: until })
+    return slices.length === 0 ? {} : await readSlices(slices, slices[0]!.from, until)
+  } catch (error) {
+    return { problem: sentence(messageOf(error)) }
+  }
 }
 
 async function readSlices(hours: AsyncIterable<Slice> | Iterable<Slice>, since: number, until: number) {
@@ -62,23 +69,20 @@ export async function knownOf(
   now: number,
   more: (open: OpenDatabase) => Promise<void> = async () => {},
 ): Promise<Known & { problem?: string }> {
-  const { prometheus } = (await settingsOf(input)).values.telemetry
+  const { prometheus } = (await settingsOf(input)).values
   const { data, dataDir } = await toolBindings(input)
-  const scraped = async () => (prometheus === undefined ? undefined : readScraped(prometheus, now))
+  const scraped = prometheus === undefined ? {} : await readScraped(prometheus, now)
   if (data.engine === 'embedded' && !existsSync(path.join(dataDir, 'postgres'))) {
-    return scraped().then(
-      (read) => ({ deploys: [], ...read }),
-      (error) => ({ deploys: [], problem: sentence(messageOf(error)) }),
-    )
+    return { deploys: [], ...scraped }
   }
   try {
     return await withOpenDatabase(input, async (open) => {
-      const read = prometheus === undefined ? await readRecorded(open.database, now) : await scraped()
+      const read = prometheus === undefined ? await readRecorded(open.database, now) : scraped
       const deploys = read ? await listDeploys(open.connection, 20) : []
       await more(open)
       return { deploys, ...read }
     })
   } catch (error) {
-    return { deploys: [], problem: sentence(messageOf(error)) }
+    return { deploys: [], ...scraped, problem: sentence(messageOf(error)) }
   }
 }

@@ -41,7 +41,7 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
   const { cwd } = input
   const file = findApp(given, cwd)
   const now = systemClock.now()
-  let [incidents, alerts] = [[] as Incident[], [] as KeptAlert[]]
+  let [incidents, alerts] = [[] as Incident[], undefined as KeptAlert[] | undefined]
   let [figures, answers] = [undefined as Figures | undefined, undefined as ReportFacts['answers']]
   const found = await evidenceOfApp(input, given, async ({ database, connection }) => {
     const kept = await listAlerts(database)
@@ -52,7 +52,7 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
     figures = await figuresIn({ database, connection }, window)
     answers = answersOf(await framesIn(database, window.from, window.to))
   })
-  const { evidence, usage, deploys, examined } = found
+  const { evidence, usage, examined } = found
   const settings = await settingsOf(input, { app: file, rung: evidence.topology.rung })
   const dataDir = dataDirOf(settings, cwd)
   const app = file === undefined ? undefined : await loadApp(given, cwd).catch(() => undefined)
@@ -60,9 +60,6 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
   const build = file && demands?.build ? await buildOf(file, dataDir) : undefined
   const told = alertsOf(settings.values)
   const rung = evidence.topology.rung
-  const recent = deploys.filter(
-    ({ startedBy, startedAt }) => startedBy === 'rung deploy' && startedAt.getTime() >= now - windowMs,
-  )
   const decisions = await checkedDecisions(cwd, figuresOf(evidence), evidence.today)
   const ready: ReadyFacts = {
     ...{ now, rung, rungs: rungNames },
@@ -78,17 +75,21 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
       ?.then((all) => all.map(({ place, what }) => `${place}: ${what}`))
       .catch(() => undefined),
     proof: await lastProof(dataDir),
-    recorded: settings.values.record === 'off' ? undefined : evidence.window,
+    recorded: settings.values.record === 'off' ? null : figures && evidence.window,
     usersKnown: usage?.registered !== undefined,
-    alerts: told && {
-      told: [...(told.webhook === undefined ? [] : ['webhook']), ...(told.mail.length > 0 ? ['mail'] : [])],
-      rules: app ? rulesOf(app).length : 0,
-      owner: app?.alerts.owner,
+    alerts: told
+      ? {
+          told: [...(told.webhook === undefined ? [] : ['webhook']), ...(told.mail.length > 0 ? ['mail'] : [])],
+          rules: app ? rulesOf(app).length : 0,
+          owner: app?.alerts.owner,
+        }
+      : null,
+    present: alerts && {
       firing: [...new Set(alerts.filter(({ state }) => state === 'firing').map(({ rule }) => rule))],
+      openIncidents: incidents.filter(({ closedAt }) => closedAt === null).length,
     },
     backup: settings.values.data.url === undefined ? await backupFacts(backupDirOf(settings, cwd), dataDir) : undefined,
-    deploys: { count: recent.length, failed: recent.filter(({ outcome }) => outcome !== 'done').length },
-    openIncidents: incidents.filter(({ closedAt }) => closedAt === null).length,
+    deploys: figures && { count: figures.deploys, failedShare: figures.failedShare ?? 0 },
     doctor: examined ? evidence.doctor.filter(({ severity }) => severity === 'act').map(({ what }) => what) : undefined,
     decisionsDue: decisions.filter(({ isDue }) => isDue).map(({ title }) => title),
   }

@@ -59,6 +59,7 @@ export function observe({
         http,
         recorderParts(figures, http, { data, primitives, log }, { servers, users: app?.users?.table, archiver }),
       )
+    if (app) rulesOf(app) // a wrong name in defineApp is an error at every start, also where alerts are off
     if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
     if (app?.vitals) await webVitals(http, figures)
     traces(http, data)

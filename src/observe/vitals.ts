@@ -15,6 +15,8 @@ const timeBuckets = [0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.2, 1.8, 2.5, 3, 4, 6, 10,
 /** CLS 0.1 and 0.25. */
 const shiftBuckets = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1]
 
+const routeTiming = (url: string) => `route;desc="${url.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')}"`
+
 const reportPath = '/-/vitals'
 const scriptPath = '/-/vitals.js'
 
@@ -44,7 +46,7 @@ export async function webVitals(http: Http, figures: Figures): Promise<void> {
   http.addHook('onSend', async (request, reply) => {
     const { url } = request.routeOptions
     if (url !== undefined && String(reply.getHeader('content-type')).startsWith('text/html'))
-      reply.header('server-timing', `route;desc="${url.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')}"`)
+      reply.header('server-timing', [reply.getHeader('server-timing') ?? [], routeTiming(url)].flat().map(String))
   })
   http.get(
     scriptPath,

@@ -21,7 +21,7 @@ export type FigureName = keyof typeof figureNames
 
 interface Comparison {
   figure: FigureName | 'day'
-  isAbove: boolean
+  sign: '<' | '<=' | '>' | '>='
   value: number
 }
 
@@ -35,9 +35,16 @@ export function parseCondition(text: string): Comparison[] | undefined {
     const number = figure === 'day' ? Date.parse(value!) / 86_400_000 : Number(value)
     const isKnown = figure === 'day' || (figure !== undefined && Object.hasOwn(figureNames, figure))
     if (!isKnown || !Number.isFinite(number)) return undefined
-    return { figure: figure as Comparison['figure'], isAbove: sign!.startsWith('>'), value: number }
+    return { figure: figure as Comparison['figure'], sign: sign as Comparison['sign'], value: number }
   })
   return parts.every((part) => part !== undefined) ? (parts as Comparison[]) : undefined
+}
+
+const holds: Readonly<Record<Comparison['sign'], (now: number, value: number) => boolean>> = {
+  '<': (now, value) => now < value,
+  '<=': (now, value) => now <= value,
+  '>': (now, value) => now > value,
+  '>=': (now, value) => now >= value,
 }
 
 export interface Check {
@@ -49,9 +56,9 @@ export interface Check {
 
 /** Checks a condition against figures of today; a figure that is not known holds nothing. Pure. @param today days since 1970-01-01 */
 export function checkCondition(condition: readonly Comparison[], figures: Figures, today: number): Check {
-  const values = condition.map(({ figure, isAbove, value }) => {
+  const values = condition.map(({ figure, sign, value }) => {
     const now = figure === 'day' ? today : figures[figure]
-    const isTrue = now !== undefined && (isAbove ? now >= value : now <= value)
+    const isTrue = now !== undefined && holds[sign](now, value)
     const words = figure === 'day' ? new Date(today * 86_400_000).toISOString().slice(0, 10) : rounded(now)
     return { isTrue, words: `${figure} is ${words}` }
   })

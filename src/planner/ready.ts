@@ -15,15 +15,17 @@ export interface ReadyFacts {
   /** Places in the sources where one process keeps what a second one would miss. */
   kept: readonly string[] | undefined
   proof: { at: number; rung: string; held: boolean } | undefined
-  /** In the last week; `undefined` if the record is off. */
-  recorded: { hours: number } | undefined
+  /** In the last week; `null` if the record is off. */
+  recorded: { hours: number } | null | undefined
   usersKnown: boolean
-  alerts: { told: readonly string[]; rules: number; owner: string | undefined; firing: readonly string[] } | undefined
+  /** `null` if they are off. */
+  alerts: { told: readonly string[]; rules: number; owner: string | undefined } | null
+  /** What goes on now. */
+  present: { firing: readonly string[]; openIncidents: number } | undefined
   /** `null`: nothing is archived; `undefined`: the database runs elsewhere. Ages in ms. */
   backup: { newestMs: number | undefined; drillMs: number | undefined } | null | undefined
-  /** Of the last 28 days. */
-  deploys: { count: number; failed: number }
-  openIncidents: number
+  /** Of the last 28 days; a share of them failed. */
+  deploys: { count: number; failedShare: number } | undefined
   /** Findings of the doctor to act on. */
   doctor: readonly string[] | undefined
   /** Decisions whose condition has come true. */
@@ -90,7 +92,8 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
     add('proof', proof.held && now - proof.at <= freshMs ? 'yes' : 'no', seen, `rung prove ${rung}`)
   }
 
-  if (!recorded) add('record', 'no', 'The record is off.', 'RUNG_RECORD=on')
+  if (recorded === null) add('record', 'no', 'The record is off.', 'RUNG_RECORD=on')
+  else if (!recorded) add('record', 'unknown', 'The record could not be read.', 'rung record')
   else
     add(
       'record',
@@ -108,13 +111,15 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   else if (alerts.owner === undefined)
     add('alerts', 'no', 'The app has no owner of alerts.', "defineApp({ alerts: { owner: 'team' } })")
   else add('alerts', 'yes', `${alerts.rules} rules, each with an owner and a runbook, by ${alerts.told.join(' and ')}.`)
-  const open = facts.openIncidents + (alerts?.firing.length ?? 0)
-  if (open === 0) add('calm', 'yes', 'No alert fires, and no incident is open.')
+  const { present } = facts
+  if (!present) add('calm', 'unknown', 'Alerts and incidents could not be read.', 'rung alerts')
+  else if (present.openIncidents + present.firing.length === 0)
+    add('calm', 'yes', 'No alert fires, and no incident is open.')
   else
     add(
       'calm',
       'no',
-      `${facts.openIncidents} incidents are open, and these alerts fire: ${alerts?.firing.join(', ') || 'none'}.`,
+      `${present.openIncidents} incidents are open, and these alerts fire: ${present.firing.join(', ') || 'none'}.`,
       'rung alerts',
     )
 
@@ -136,11 +141,12 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
     else add('drill', drillMs <= freshMs ? 'yes' : 'no', `A restore was tried ${ago(drillMs)}.`, 'rung backup drill')
   }
 
-  if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'rung deploy')
+  if (!deploys) add('deploys', 'unknown', 'The deploys could not be read.', 'rung deploys')
+  else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'rung deploy')
   else {
-    const share = deploys.failed / deploys.count
-    const seen = `${deploys.count} deploys in 28 days, ${percent(share)} of them failed.`
-    add('deploys', share <= failedShareMax ? 'yes' : 'no', seen, 'rung deploys')
+    const { count, failedShare } = deploys
+    const seen = `${count} deploys in 28 days, ${percent(failedShare)} of them failed.`
+    add('deploys', failedShare <= failedShareMax ? 'yes' : 'no', seen, 'rung deploys')
   }
   if (!doctor) add('schema', 'unknown', 'The database could not be examined.', 'rung doctor')
   else if (doctor.length === 0) add('schema', 'yes', 'The doctor finds nothing to act on.')

@@ -85,7 +85,7 @@ export async function postAlert(webhook: string, { key, text }: AlertMessage): P
 function failed(why: string): RungError {
   return new RungError(
     'OUTGOING_FAILED',
-    `An alert could not be posted to RUNG_ALERT_WEBHOOK: ${why}. It is tried again; check the URL with: rung alerts test`,
+    `An alert could not be posted to RUNG_ALERT_WEBHOOK: ${why}. Try the URL with: rung alerts test`,
   )
 }
 

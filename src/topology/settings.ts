@@ -121,6 +121,11 @@ const collectorUrl = text(
   'be a URL without a user and a password, which OTEL_EXPORTER_OTLP_HEADERS may have',
   'url',
 )
+/** A user or a password in it would be sent nowhere: `fetch` refuses such a URL. */
+function isHttp(value: string): boolean {
+  const { protocol = '', username = '', password = '' } = URL.parse(value) ?? {}
+  return /^https?:$/.test(protocol) && username === '' && password === ''
+}
 const isWord = (value: string) => /^[\x21-\x7e]+$/.test(value)
 
 export const settings = {
@@ -400,22 +405,24 @@ export const settings = {
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),
     help: 'The record: what processes measure, kept in the database for 13 months.',
   }),
+  prometheus: setting(url(isHttp, 'http://prometheus:9090'), {
+    env: 'RUNG_PROMETHEUS_URL',
+    outside: false,
+    help: 'A Prometheus that scrapes the app: rung plan, advise and cost read it instead of the record.',
+  }),
   alerts: {
     enabled: setting(onOrOff, {
       env: 'RUNG_ALERTS',
       default: ({ mode }) => (mode === 'production' ? 'on' : 'off'),
       help: 'Alerts, which are evaluated over the record once a minute.',
     }),
-    webhook: setting(
-      url((value) => /^https?:$/.test(URL.parse(value)?.protocol ?? ''), 'https://hooks.example.org/services/…'),
-      {
-        env: 'RUNG_ALERT_WEBHOOK',
-        outside: true,
-        file: false,
-        secret: true,
-        help: 'Where alerts are posted as JSON that Slack understands. Whoever knows the URL can post there.',
-      },
-    ),
+    webhook: setting(url(isHttp, 'https://hooks.example.org/services/…'), {
+      env: 'RUNG_ALERT_WEBHOOK',
+      outside: true,
+      file: false,
+      secret: true,
+      help: 'Where alerts are posted as JSON that Slack understands. Whoever knows the URL can post there.',
+    }),
     mail: setting(addresses, {
       env: 'RUNG_ALERT_MAIL',
       outside: true,
@@ -579,11 +586,6 @@ export const settings = {
       outside: true,
       file: false,
       help: 'Where lines of the log are sent too, as a complete URL; needs the OpenTelemetry SDK.',
-    }),
-    prometheus: setting(collectorUrl, {
-      env: 'RUNG_PROMETHEUS_URL',
-      outside: false,
-      help: 'A Prometheus that scrapes the app: rung plan, advise, cost, ready and report read it instead of the record.',
     }),
     sample: setting(share, {
       env: 'OTEL_TRACES_SAMPLER_ARG',

@@ -58,7 +58,7 @@ export async function readPrometheus(url: string, window: { from: number; to: nu
     series[name][keyOf(labels)] = value
   }
 
-  for (const point of await ask(`increase(${requests}_count[1h])`, from)) {
+  for (const point of await ask(`sum by (instance) (increase(${requests}_count[1h]))`, from)) {
     // A count without its buckets: of these days only the number matters.
     if (point.to <= detailed && point.value > 0)
       put('histograms', requests, point, { sum: 0, counts: { '0..+Inf': point.value } })
@@ -144,7 +144,7 @@ async function pointsOf(url: string, query: string, { from, to }: { from: number
     .then(
       (response) => response.json() as Promise<Answer>,
       (cause) => {
-        throw unavailable(messageOf(cause), cause)
+        throw unavailable(cause.cause?.code ?? messageOf(cause), cause)
       },
     )
     .catch((cause) => {

@@ -62,8 +62,8 @@ function hourOf(from: number, requests: number, users: readonly number[]): Frame
     histograms: {
       http_request_duration_seconds: Object.fromEntries([answers('/things', requests), answers('/healthz', 3_600)]),
     },
-    // 1 ms of CPU for each request.
-    counters: { process_cpu_user_seconds_total: { '{}': requests / 1_000 } },
+    // 2 ms of CPU for each request.
+    counters: { process_cpu_user_seconds_total: { '{}': requests / 500 } },
     gauges: {
       process_info: { '{"role":"both"}': { min: 1, max: 1, sum: 1, count: 1 } },
       users_registered: { '{}': { min: 0, max: 2_000 + requests, sum: 0, count: 1 } },
@@ -109,7 +109,7 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   const text = await textOf(url)
   assert.match(text, /was recorded until 20.* UTC, with 41 whole days/)
   assert.match(text, /^rung 1k,.* Costs are those of production in the last week/)
-  assert.match(text, / app +0\.5 +1 +measured /)
+  assert.match(text, / app +0\.5 +2 +measured /)
 
   const { daily, rate } = (await planned(url, '--users', String(2 * usage.registered!))).users
   assert.deepEqual(daily, { ...daily, likely: 2 * usage.daily!, from: 'measured' }, 'as many of them come as today')
