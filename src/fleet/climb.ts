@@ -55,7 +55,7 @@ export interface ClimbPlan extends Difference {
   /** Processes of the app and engines, now and then. */
   parts: { now: number; next: number }
   /** What all may need at most while old and new parts run, and what Postgres was started with; `null` for one that runs elsewhere. */
-  connections: { needed: number; room: number } | null
+  connections: { needed: number; room: number | null }
   missing: readonly { name: string; problem: string }[]
   /** The replicas of the new rung, of which each is a copy of the database. */
   replicas: { now: number; next: number }
@@ -95,7 +95,8 @@ interface Step {
  *   up    engines behind ─► processes, one after the other ─► balancer ─► the entry sends requests to it ─► probe, traffic
  *   down  the entry sends requests past the balancer ─► balancer ends ─► processes ─► engines behind
  *
- * A step that fails, a part that is not found well, or traffic that is worse takes all steps back, the last one first.
+ * A step that fails, a part that is not found well, or traffic that is worse takes all steps back, the last one first. Whoever asks
+ * checks the plan before (`preflight.ts`).
  * @throws COMMAND_INVALID, CLIMB_REFUSED; nothing was changed then
  */
 export async function climb(
@@ -123,7 +124,6 @@ export async function climb(
   }
   const plan: ClimbPlan = { ...planOf(before, steps), missing: await effects.missing(to) }
   if (request.dryRun) return { ...plan, ...nothing, outcome: 'planned', tookMs: took() }
-  check(plan)
 
   const watchMs = request.watchMs ?? watchMsDefault
   const old = await trafficFor(hands, watchMs)
@@ -239,8 +239,10 @@ function planOf(before: Planned, steps: readonly Step[]): Omit<ClimbPlan, 'missi
     removed: names(removed),
     restarted: names(rolled),
     parts: { now: before.plan.parts.length, next: end.plan.parts.length },
-    connections:
-      now.data.engine === 'embedded' ? { needed: connectionsBetween(now, then), room: databaseConnections(now) } : null,
+    connections: {
+      needed: connectionsBetween(now, then),
+      room: now.data.engine === 'embedded' ? databaseConnections(now) : null,
+    },
     replicas: { now: now.data.replicas, next: then.data.replicas },
     processes: { now: processes(now), next: processes(then) },
   }
@@ -253,28 +255,11 @@ function connectionsBetween(now: Topology, then: Topology): number {
   return connectionsNeeded(now) + connectionsNeeded(then) - tools
 }
 
-/** @throws CLIMB_REFUSED, ENGINE_MISSING */
-function check({ missing, connections, to }: ClimbPlan): void {
-  if (missing.length > 0) {
-    const problems = missing.map(({ problem }) => problem).join(', and ')
-    const names = missing.map(({ name }) => name)
-    throw new RungError('ENGINE_MISSING', `${problems}. Run: rung engines install ${names.join(' ')}`, {
-      facts: { missing: names },
-    })
-  }
-  if (connections && connections.needed > connections.room) {
-    throw new RungError(
-      'CLIMB_REFUSED',
-      `The climb to ${to} may need ${connections.needed} connections, and Postgres was started with ${connections.room}. Lower RUNG_POOL_READ and RUNG_POOL_WRITE and start the fleet again, or make the step with one stop: rung stop && rung up ${to}`,
-    )
-  }
-}
-
 function emptyPlan(rung: RungName): ClimbPlan {
   const none = { now: 0, next: 0 }
   return {
     ...{ from: rung, to: rung, added: [], removed: [], restarted: [], moves: [], app: [], missing: [] },
-    ...{ parts: none, connections: null, replicas: none, processes: none },
+    ...{ parts: none, connections: { needed: 0, room: null }, replicas: none, processes: none },
   }
 }
 

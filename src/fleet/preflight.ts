@@ -68,14 +68,11 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
     checks.push({ name, state: isAccepted ? 'accepted' : state, seen, todo: state === 'ok' ? undefined : todo })
   }
 
-  if (isUp) {
+  if (plan.missing.length > 0) {
     const names = plan.missing.map(({ name }) => name).join(' ')
-    if (names === '') add('engines', 'ok', 'All programs that the rung needs are installed.')
-    else {
-      const problems = plan.missing.map(({ problem }) => problem).join(', and ')
-      add('engines', 'refused', `${problems}.`, `rung engines install ${names}`)
-    }
-  }
+    const problems = plan.missing.map(({ problem }) => problem).join(', and ')
+    add('engines', 'refused', `${problems}.`, `rung engines install ${names}`)
+  } else if (isUp) add('engines', 'ok', 'All programs that the rung needs are installed.')
 
   if (plan.processes.next > 1 && isUp) {
     const { kept } = facts
@@ -111,11 +108,18 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
     }
   }
 
-  const room = plan.connections?.room ?? facts.externalRoom
-  if (plan.connections && room !== undefined) {
+  const room = plan.connections.room ?? facts.externalRoom
+  if (room !== undefined) {
     const seen = `${plan.connections.needed} connections may be needed while both run, and Postgres allows ${room}.`
     if (plan.connections.needed <= room) add('connections', 'ok', seen)
-    else add('connections', 'refused', seen, 'Lower RUNG_POOL_READ and RUNG_POOL_WRITE, and start the fleet again.')
+    else {
+      const other =
+        plan.connections.room === null
+          ? 'raise max_connections of Postgres.'
+          : `make the step with one stop: rung stop && rung up ${plan.to}`
+      const todo = `Lower RUNG_POOL_READ and RUNG_POOL_WRITE and start the fleet again, or ${other}`
+      add('connections', 'refused', seen, todo)
+    }
   }
 
   const { backup, disk, memory, doctor } = facts

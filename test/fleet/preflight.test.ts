@@ -56,6 +56,11 @@ describe('the checks before a climb', () => {
     ['state in one process', { kept: [{ place: 'app.ts:3', what: 'count is changed.' }] }, ['stateless']],
     ['a statement of a session', { sessionStatements: [{ place: 'app.ts:9', what: 'it uses SET' }] }, ['statements']],
     ['too few connections', { plan: { ...plan, connections: { needed: 160, room: 150 } } }, ['connections']],
+    [
+      'too few connections of a Postgres that runs elsewhere',
+      { plan: { ...plan, connections: { needed: 134, room: null } }, externalRoom: 97 },
+      ['connections'],
+    ],
     ['no backup', { backup: null }, ['backup']],
     ['an old backup and no drill', { backup: { newestMs: 3 * 86_400_000, drillMs: undefined } }, ['backup', 'drill']],
     ['a full disk', { disk: { freeBytes: 3 * gibibyte, databaseBytes: gibibyte } }, ['disk']],
@@ -74,6 +79,11 @@ describe('the checks before a climb', () => {
 
   it('only ask for backups in development', () => {
     assert.deepEqual(refusedIn({ backup: null, isProduction: false }), [])
+  })
+
+  it('leave out the connections of a Postgres that runs elsewhere and could not be asked', () => {
+    const facts = { ...good, plan: { ...plan, connections: { needed: 134, room: null } } }
+    assert.ok(!checksOf(facts, new Set()).some(({ name }) => name === 'connections'))
   })
 
   it('ask less on the way down', () => {
