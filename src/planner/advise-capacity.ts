@@ -1,3 +1,5 @@
+import { rungs } from '../topology/catalog.ts'
+import type { RungName, Topology } from '../topology/topology.ts'
 import { waitedFor } from './advise-efficiency.ts'
 import type { Span } from './cost.ts'
 import type { Evidence } from './evidence.ts'
@@ -174,15 +176,22 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
   if (first === 'postgres' || first === 'replica') {
     if (spread && (first === 'replica' || (readShare !== undefined && readShare >= readsMin))) {
       const { replicas } = topology.data
+      const isClimb = topology.balancer.engine === 'none'
+      const then = isClimb ? rungs['100k'].data.replicas : replicas + 1
       return {
         ...common,
         kind: 'replica',
-        what: 'Add a replica.',
+        what: isClimb ? 'Climb to rung 100k, for its replicas.' : 'Add a replica.',
         rule: `${why} The database is used up first, and ${percent(readShare ?? 1)} of the time of its statements is reads.`,
-        gain: `Reads over ${replicas + 1} replicas instead of ${replicas}.`,
-        cost: { money: prices?.replica ?? null, days: work.replica },
-        change: topology.balancer.engine === 'none' ? 'rung up 100k' : `rung scale replicas=${replicas + 1}`,
-        undo: topology.balancer.engine === 'none' ? `rung up ${topology.rung}` : `rung scale replicas=${replicas}`,
+        gain: isClimb
+          ? `${then} replicas take reads off the primary.`
+          : `${then} replicas share the reads instead of ${replicas}.`,
+        cost: isClimb
+          ? { money: (prices?.rung?.rung === '100k' && prices.rung.more) || null, days: work.rung }
+          : { money: prices?.replica ?? null, days: work.replica },
+        ...(isClimb
+          ? changeToRung(topology, '100k')
+          : { change: `rung scale replicas=${then}`, undo: `rung scale replicas=${replicas}` }),
       }
     }
     if (!spread && prices?.database) return ownDatabase(common, why, shareOfDatabase(evidence), prices.database)
@@ -229,7 +238,8 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
 
 /** One thread is full: more of it needs a rung, or more of its processes where nginx spreads requests over them. */
 function nextRung(common: Common, { topology, prices }: Evidence, why: string, first: string): Draft {
-  const next = prices?.rung ?? { rung: topology.rung === '1k' ? '10k' : '100k', more: undefined, web: undefined }
+  const above: RungName = topology.rung === '1k' ? '10k' : '100k'
+  const next = prices?.rung ?? { rung: above, more: undefined, web: undefined }
   if (topology.rung === '100k') {
     return {
       ...common,
@@ -243,6 +253,7 @@ function nextRung(common: Common, { topology, prices }: Evidence, why: string, f
     }
   }
   const isClimb = next.rung !== topology.rung
+  const { change, undo } = changeToRung(topology, next.rung, next.web)
   const with_ = next.web === undefined ? '' : ` with ${next.web} web processes`
   return {
     ...common,
@@ -253,8 +264,20 @@ function nextRung(common: Common, { topology, prices }: Evidence, why: string, f
       ? 'Twice the rate of today is carried there.'
       : `What is used up first at ${topology.rung} is spread there.`,
     cost: { money: next.more ?? null, days: isClimb ? work.rung : work.processes },
-    change: `rung up ${next.rung}${next.web === undefined ? '' : ` --web ${next.web}`}; the same code. First "rung doctor" and "rung test --nodes 2": what one process keeps, a second one misses.`,
-    undo: `rung up ${topology.rung}`,
+    change: `${change}; the same code. First "rung doctor" and "rung test --nodes 2": what one process keeps, a second one misses.`,
+    undo,
+  }
+}
+
+/** Brings a running fleet to another rung and back. Without a balancer the number of its web processes is that of a start. */
+export function changeToRung(from: Topology, to: RungName, web?: number): Pick<Draft, 'change' | 'undo'> {
+  const usual = rungs[to]
+  const climb = { change: `rung climb ${to}`, undo: 'rung climb --undo' }
+  if (to !== from.rung && (web === undefined || web === usual.processes.web)) return climb
+  if (usual.balancer.engine !== 'none') return { ...climb, change: `${climb.change}, then rung scale web=${web}` }
+  return {
+    change: `rung stop && rung up ${to} --web ${web}`,
+    undo: `rung stop && rung up ${from.rung}${to === from.rung ? ` --web ${from.processes.web}` : ''}`,
   }
 }
 

@@ -290,11 +290,11 @@ function queueStep(queue: QueueUse, evidence: Evidence): Draft[] {
         cost: { money: evidence.prices?.worker ?? null, days: work.queue },
         change:
           evidence.topology.processes.both > 0
-            ? 'rung up 10k, which has a worker of its own'
+            ? 'rung climb 10k, which has a worker of its own'
             : `rung scale worker=${evidence.topology.processes.worker + 1}`,
         undo:
           evidence.topology.processes.both > 0
-            ? 'rung up 1k'
+            ? 'rung climb --undo'
             : `rung scale worker=${evidence.topology.processes.worker}`,
       },
     ]

@@ -1,4 +1,4 @@
-import type { Topology } from '../topology/topology.ts'
+import type { RungName, Topology } from '../topology/topology.ts'
 import type { Figures } from './condition.ts'
 import type { Span } from './cost.ts'
 import type { Forecast } from './forecast.ts'
@@ -45,7 +45,7 @@ export interface Prices {
   database?: Span
   worker?: Span
   /** The lowest rung that carries twice the rate, with so many web processes. */
-  rung?: { rung: string; web?: number; more?: Span }
+  rung?: { rung: RungName; web?: number; more?: Span }
 }
 
 export interface RouteUse {

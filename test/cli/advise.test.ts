@@ -129,7 +129,7 @@ describe('rung advise', () => {
       told.text,
       /no money; 3–8 days of work, at most \d+ % of the 17–25 days that scaling may take a team of 4 in a month/,
     )
-    assert.match(told.text, /change rung up 10k --web [23]; .* undo rung up 1k/)
+    assert.match(told.text, /change rung stop && rung up 10k --web [23]; .* undo rung stop && rung up 1k/)
     const small = await run(env, 'advise', '--cores', '2')
     assert.match(small.text, /Climb to rung 100k.* \$\d+–[\d,]+ a month/)
   })

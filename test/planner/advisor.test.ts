@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { changeToRung } from '../../src/planner/advise-capacity.ts'
 import { advise } from '../../src/planner/advisor.ts'
 import { calibrated, demandFrom } from '../../src/planner/calibrated.ts'
 import { checkCondition, figureNames, parseCondition } from '../../src/planner/condition.ts'
@@ -112,6 +113,20 @@ describe('a decision', () => {
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), { title: '3. Ours' })
     assert.equal(fileNameOf(3, 'Climb to rung 100k: now!'), '0003-climb-to-rung-100k-now.md')
     assert.equal(fileNameOf(4, '???'), '0004-decision.md')
+  })
+})
+
+describe('a change to another rung', () => {
+  const { '1k': low, '10k': middle } = rungs
+  it('is a climb, and a stop only for a number of processes that a climb cannot choose', () => {
+    assert.deepEqual(changeToRung(low, '10k'), { change: 'rung climb 10k', undo: 'rung climb --undo' })
+    assert.equal(changeToRung(middle, '100k', rungs['100k'].processes.web).change, 'rung climb 100k')
+    assert.equal(changeToRung(middle, '100k', 5).change, 'rung climb 100k, then rung scale web=5')
+    assert.deepEqual(changeToRung(low, '10k', 3), {
+      change: 'rung stop && rung up 10k --web 3',
+      undo: 'rung stop && rung up 1k',
+    })
+    assert.equal(changeToRung(middle, '10k', 3).undo, 'rung stop && rung up 10k --web 1')
   })
 })
 

@@ -30,7 +30,7 @@ const prices = {
   database: { low: 100, high: 120 },
   worker: { low: 100, high: 200 },
   rung: { rung: '100k', more: { low: 750, high: 1_340 } },
-}
+} as const
 
 export const situations: readonly Situation[] = [
   {
