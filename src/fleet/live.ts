@@ -219,9 +219,12 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       for (const one of added) {
         await supervisor.add(one)
-        const isUp = async () => (await looks(one).catch(() => [])).some((look) => look?.isUp)
+        const isUp = async () => (await looks(one).catch(() => [undefined])).every((look) => look?.isUp)
         if (!(await until(readyWithinMs, isUp)))
-          throw new RungError('ENGINE_START_FAILED', `${one.name} finds no process that answers. See: rung logs`)
+          throw new RungError(
+            'ENGINE_START_FAILED',
+            `${one.name} does not find all processes of the app ready. See: rung logs`,
+          )
       }
       await use(next)
       for (const one of added) note(`${one.name} gets the requests`)
