@@ -1,4 +1,5 @@
 import type { Deployment } from '../fleet/deployment.ts'
+import { ownRoutes } from '../kernel/http-facts.ts'
 import { metricsPath } from '../observe/metrics.ts'
 import { webNames } from './compose.ts'
 import { appPort } from './environment.ts'
@@ -55,8 +56,7 @@ const seconds = (metric: string, by: string, share = 0.95, labels = '') =>
 const perSecond = (metric: string, by: string, labels = '') =>
   `sum by (${by}) (rate(${metric}${labels}[$__rate_interval]))`
 
-/** Health and metrics are asked by others than clients. */
-const asked = '{route!~"/healthz|/readyz|/metrics|/-/.*"}'
+const asked = `{route!~"${ownRoutes}"}`
 
 /** What one looks at first, from the clients inwards. */
 export const panels: readonly Panel[] = [

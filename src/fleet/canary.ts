@@ -5,7 +5,9 @@
  * enough to matter. Requests whose durations are in one bucket of the histogram are equal.
  */
 
-/** What processes have answered, without requests for health and metrics. A refused request says nothing of the code: it reached no handler. */
+import { ownRouteLabel } from '../kernel/http-facts.ts'
+
+/** What processes have answered to readers. A refused request says nothing of the code: it reached no handler. */
 export interface Answers {
   /** Without refused ones. */
   readonly requests: number
@@ -39,7 +41,7 @@ export function answersIn(metrics: string): Answers {
   for (const [, kind, labels, value] of metrics.matchAll(
     /^http_request_duration_seconds_(bucket|count)\{(.*)\} (\S+)$/gm,
   )) {
-    if (/route="\/(healthz|readyz|metrics|-\/[^"]*)"/.test(labels!)) continue
+    if (ownRouteLabel.test(labels!)) continue
     const [isRefused, isError] = [/refused="yes"/.test(labels!), /status="5/.test(labels!)]
     if (kind === 'count') {
       if (isRefused && isError) shed += Number(value)

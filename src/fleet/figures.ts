@@ -1,5 +1,6 @@
 import { cpuTimes, cpuUsedMs } from '../engines/process/cpu.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
+import { ownRouteLabel } from '../kernel/http-facts.ts'
 import { engines } from './engines.ts'
 import type { PartStatus } from './status.ts'
 
@@ -61,11 +62,11 @@ export function metricsOf(address: string): Promise<string | undefined> {
   )
 }
 
-/** Returns the number of answered requests in the text of `/metrics`, without those for health and metrics. Pure. */
+/** Returns the number of answered requests of readers in the text of `/metrics`. Pure. */
 export function requestsIn(metrics: string): number {
   let sum = 0
   for (const [, labels, count] of metrics.matchAll(/^http_request_duration_seconds_count\{(.*)\} (\S+)$/gm)) {
-    if (!/route="\/(healthz|readyz|metrics)"/.test(labels!)) sum += Number(count)
+    if (!ownRouteLabel.test(labels!)) sum += Number(count)
   }
   return sum
 }

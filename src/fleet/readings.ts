@@ -1,3 +1,4 @@
+import { ownRouteLabel } from '../kernel/http-facts.ts'
 import { requestsIn } from './figures.ts'
 
 /** What `/metrics` of a process of the app says, as far as the autoscaler needs it. */
@@ -25,7 +26,7 @@ export function readingIn(metrics: string): Reading {
     inFlight: numberOf(metrics, 'http_requests_in_flight') ?? 0,
     loop: numberOf(metrics, 'nodejs_eventloop_utilization'),
     oldestJobMs: hasJobs ? Math.max(0, ...waits) * 1000 : undefined,
-    durations: histogramIn(metrics, 'http_request_duration_seconds', /route="\/(healthz|readyz|metrics)"/),
+    durations: histogramIn(metrics, 'http_request_duration_seconds', ownRouteLabel),
     poolWaits: histogramIn(metrics, 'db_pool_wait_seconds', /target="(own|reports)"/),
   }
 }

@@ -8,3 +8,14 @@ export const sessionCookieNames = { secure: '__Host-session', plain: 'session' }
 
 /** Below this path the challenges of an ACME client are found (RFC 8555, 8.3). */
 export const acmePath = '/.well-known/acme-challenge/'
+
+/**
+ * Routes that no reader of the app waits for: health, metrics, what the page cache asks, and measurements that browsers report. A regular
+ * expression of JavaScript and of PromQL, without anchors. Files and assets below `/-/` are not among them.
+ */
+export const ownRoutes = '/healthz|/readyz|/metrics|/-/edge/.*|/-/vitals'
+
+const whole = new RegExp(`^(?:${ownRoutes})$`)
+export const isOwnRoute = (route: string): boolean => whole.test(route)
+/** Finds such a route among the labels of a metric, in the text of `/metrics`. */
+export const ownRouteLabel = new RegExp(`route="(?:${ownRoutes})"`)

@@ -1,3 +1,4 @@
+import { ownRoutes } from '../../kernel/http-facts.ts'
 import type { Expression, Leaf } from './expression.ts'
 
 /** When something is told before it is an outage. */
@@ -26,8 +27,8 @@ export interface Rule {
 }
 
 const requests = 'http_request_duration_seconds'
-/** Balancers ask these, and a process that is about to stop answers them with 503 on purpose. */
-const ofClients = { route: { except: '/healthz|/readyz|/metrics|/-/edge/.*' } } as const
+/** A process that is about to stop answers some of these with 503 on purpose. */
+const ofClients = { route: { except: ownRoutes } } as const
 const answers = (minutes: number): Leaf => {
   return { metric: requests, where: ofClients, by: ['module'], minutes, take: 'count' }
 }

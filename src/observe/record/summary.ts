@@ -1,3 +1,4 @@
+import { isOwnRoute } from '../../kernel/http-facts.ts'
 import { addHistograms, type Frame, type Gauge, type Histogram, total } from './frame.ts'
 import { counted, distributed, gauged, quantile } from './groups.ts'
 
@@ -56,9 +57,6 @@ export interface ServerSummary extends Pick<NodeSummary, 'measuredMs' | 'cores' 
   server: string
 }
 
-/** Routes that others than clients ask. */
-const ownRoutes = /^\/(healthz|readyz|metrics|-\/edge\/.*)$/
-
 export interface DayPeak {
   /** `2026-11-30`, in UTC */
   day: string
@@ -81,14 +79,14 @@ const dayMs = 86_400_000
 /** Requests that were answered. Pure. */
 export function requestsOf(frames: readonly Frame[]): number {
   return distributed(frames, 'http_request_duration_seconds', ['route'])
-    .filter(({ labels }) => !ownRoutes.test(labels.route!))
+    .filter(({ labels }) => !isOwnRoute(labels.route!))
     .reduce((sum, { value }) => sum + total(value), 0)
 }
 
 /** Answers of all routes: how many, those of 500 and more, and the time within which 95 of 100 came. `undefined` without any. Pure. */
 export function answersOf(frames: readonly Frame[]): { requests: number; failed: number; p95Ms: number } | undefined {
   const answers = distributed(frames, 'http_request_duration_seconds', ['route', 'status']).filter(
-    ({ labels }) => !ownRoutes.test(labels.route!),
+    ({ labels }) => !isOwnRoute(labels.route!),
   )
   if (answers.length === 0) return undefined
   const failed = answers.filter(({ labels }) => Number(labels.status) >= 500)
@@ -108,7 +106,7 @@ export function summarise(frames: readonly Frame[], routePart = ''): Summary {
   for (const { labels, value } of answers) {
     const { method, route, status } = labels
     const name = `${method} ${route}`
-    if (ownRoutes.test(route!) || !name.includes(routePart)) continue
+    if (isOwnRoute(route!) || !name.includes(routePart)) continue
     const known = byRoute.get(name)
     const errors = Number(status) >= 500 ? total(value) : 0
     byRoute.set(name, {

@@ -1,3 +1,4 @@
+import { isOwnRoute } from '../../kernel/http-facts.ts'
 import { type Frame, total } from './frame.ts'
 import { distributed } from './groups.ts'
 
@@ -14,7 +15,7 @@ export interface Done {
 /** Returns what the processes did: requests by route, jobs and deliveries by name. Pure. */
 export function doneIn(frames: readonly Frame[]): Done[] {
   const requests = distributed(frames, 'http_request_duration_seconds', ['method', 'route', 'module'])
-    .filter(({ labels }) => !/^\/(healthz|readyz|metrics|-\/.*)$/.test(labels.route!))
+    .filter(({ labels }) => !isOwnRoute(labels.route!))
     .map(({ labels: { method, route, module = '(none)' }, value }) => ({
       ...{ name: `${method} ${route}`, module, count: total(value), seconds: value.sum },
     }))
