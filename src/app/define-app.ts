@@ -31,12 +31,18 @@ export interface AlertOptions {
   /** Who is responsible where an alert concerns no module. Default: the name of the app. */
   owner?: string
   /**
-   * Other thresholds, in the unit of the rule: a share (0.8), seconds, a count. `end` is where it ends, `forMinutes` for how long it must hold.
-   * `'off'`: it is not evaluated.
-   * @example { 'pool-used': { threshold: 0.9 }, 'p95-rising': 'off' }
+   * Other thresholds, by rule. `threshold` and `end` are in the unit of the rule: a share from 0 to 1, seconds, a count, or how many times as
+   * much as before (`p95-rising`, `statement-slower`). An alert begins when the value has been beyond `threshold` for `forMinutes`, and may
+   * end when it has come back to `end`: at most the threshold, or at least it for rules that fire below one (`disk-low`). Without `end` the
+   * proportion to the threshold stays that of Rung's rule. A rule that is `'off'` is not evaluated. `rung alerts rules` lists all.
+   * @throws APP_INVALID at the start of the app, for a rule that does not exist or an `end` on the wrong side
+   * @example { 'pool-used': { threshold: 0.9 }, 'disk-low': { threshold: 0.2, end: 0.25 }, 'p95-rising': 'off' }
    */
   rules?: Readonly<Record<string, 'off' | { threshold?: number; end?: number; forMinutes?: number }>>
-  /** URLs of your own runbooks, by rule. Those of a module are in its `runbooks`. */
+  /**
+   * URLs of your own runbooks, by rule. Those of a module are in its `runbooks`.
+   * @throws APP_INVALID at the start of the app, for a rule that does not exist
+   */
   runbooks?: Readonly<Record<string, string>>
 }
 
@@ -54,6 +60,7 @@ export interface AppDefinition {
   alerts?: AlertOptions
   /**
    * Measures pages in the browsers of their readers (LCP, INP, CLS, FCP, TTFB), if they load `/-/vitals.js`. Default false.
+   * @example <script src="/-/vitals.js" defer></script>
    */
   vitals?: boolean
 }

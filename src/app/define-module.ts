@@ -47,7 +47,11 @@ export interface ModuleDefinition<S extends CallSchemas, Uses extends UsedCalls>
   name: string
   /** The responsible team. */
   owner: string
-  /** URLs of its own runbooks, by the name of the alert: `{ 'job-age': 'https://…' }`. */
+  /**
+   * URLs of its own runbooks, by the name of the alert.
+   * @throws APP_INVALID at the start of the app, for an alert that does not exist
+   * @example { 'job-age': 'https://wiki.example.org/late-jobs' }
+   */
   runbooks?: Readonly<Record<string, string>>
   /** Folder of `0001_name.sql` files. */
   migrations?: URL
