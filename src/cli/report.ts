@@ -14,7 +14,7 @@ const command: Command = {
   usage: 'rung report [app-file] [options]',
   wordsMax: 1,
   help: [
-    'Writes a page of Markdown: users and requests, what is carried at most and until when, the',
+    'Writes a page of Markdown: users and requests, the ceiling and when it is reached, the',
     'cost of a month and for 10,000 users, errors and times of 28 days, deploys and incidents,',
     'what to do now, decisions that are due, and who is responsible for which module.',
     '',

@@ -15,7 +15,7 @@ import type { SupervisedPart } from './supervisor.ts'
 
 type Note = (text: string) => void
 
-/** What a climb does to a running fleet (`live.ts`). */
+/** Operations on a running fleet (`live.ts`). */
 export interface ClimbHands {
   now(): Planned
   parts(): readonly SupervisedPart[]

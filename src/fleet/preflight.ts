@@ -103,7 +103,8 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
       )
     else {
       const seen = 'No text of the app is a statement that needs a session of its own.'
-      if (readsMove) add('statements', 'look', seen, 'Whether reads that must see the newest data do: rung test --lag')
+      if (readsMove)
+        add('statements', 'look', seen, 'Run rung test --lag to see whether reads that need the newest data get it.')
       else add('statements', 'ok', seen)
     }
   }
@@ -159,7 +160,7 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
 
   if (!doctor) add('doctor', 'look', 'The doctor could not examine the database.', 'rung doctor')
   else if (doctor.length === 0) add('doctor', 'ok', 'The doctor finds nothing to act on.')
-  else add('doctor', 'refused', listed(doctor), 'rung doctor says what to do: a rung is no cure for it.')
+  else add('doctor', 'refused', listed(doctor), 'rung doctor says what to do. A higher rung does not fix it.')
 
   if (memory && memory.addedBytes > 0) {
     const seen = `${formatBytes(memory.freeBytes)} of memory are free, and about ${formatBytes(memory.addedBytes)} are added.`

@@ -41,9 +41,9 @@ export function capacitySteps(evidence: Evidence, pressure: Pressure, small: rea
     {
       ...step,
       verdict: 'not yet',
-      what: `First the ${enough.steps === 1 ? 'step' : `${enough.steps} steps`} above. Not yet: ${step.what}`,
+      what: `Do the ${enough.steps === 1 ? 'step' : `${enough.steps} steps`} above first. Not yet: ${step.what}`,
       rule: `${enough.steps === 1 ? 'It frees' : 'They free'} up to ${percent(enough.freed)} of what is used up first, and then ${percent(enough.free)} of the capacity is free, for no money.`,
-      gain: 'Nothing that the small steps do not give.',
+      gain: 'The small steps already free this capacity.',
       revisitWhen: `day >= ${dayText(evidence.today + 14)}`,
       gainShare: 0,
     },
@@ -68,7 +68,7 @@ function stay(evidence: Evidence, { why, revisitWhen }: { why: string; revisitWh
       forecast?.headroom && window.hours >= hoursMin
         ? `The ceiling is ${span(forecast.ceiling)} requests/s, ${amount(forecast.users.rate!.likely)} came in the busiest hour of the last week; ${first} would be used up first.`
         : `${amount(window.requests)} requests in ${amount(window.hours)} hours of the last week.`
-    }${users}${leastP95Ms === undefined ? '' : ` Without any queue the p95 would be ${amount(leastP95Ms)} ms: what is missing for the objective is no capacity.`}${waits ? ` Requests wait for "${waits.service}", which no rung helps.` : ''}`,
+    }${users}${leastP95Ms === undefined ? '' : ` Without any queue the p95 would be ${amount(leastP95Ms)} ms. More capacity would not meet the objective.`}${waits ? ` Requests wait for "${waits.service}", which no rung helps.` : ''}`,
     rule: why,
     gain: 'No money, no days, and no further part that can fail.',
     cost: { money: none, days: none },

@@ -48,7 +48,7 @@ export function reportText(facts: ReportFacts): string {
     ['registered users', number(users.registered)],
     ['users of a month, of a day', `${number(users.monthly)}, ${number(users.daily)}`],
     ['requests/s in the busiest hour', number(rate)],
-    ['carried at most, requests/s', forecast ? span(forecast.ceiling) : unknown],
+    ['ceiling, requests/s', forecast ? span(forecast.ceiling) : unknown],
     ['capacity that is free', headroom ? span(headroom.free, percent) : unknown],
     ['the ceiling is reached', reached],
     ['cost of a month', cost ? spanOf(cost) : 'a price is missing'],
