@@ -72,7 +72,7 @@ export interface PoolUse {
   max: number
   waits: number
   waitSeconds: number
-  /** Above which one in twenty waits is. */
+  /** 95th percentile of waits, in ms. */
   waitMs95: number
 }
 

@@ -38,7 +38,7 @@ export interface Finding {
   undo: string
   /** When to look again: a condition that `parseCondition` reads. */
   revisitWhen: string
-  /** Of the time of requests, or of the capacity, that it frees at most, 0 to 1: best first. */
+  /** Upper bound of the share of request time or capacity that it frees, 0 to 1. */
   gainShare: number
   /** What it takes off a part, as a share of the part's work. */
   relief?: { of: 'database' | 'all'; share: number }

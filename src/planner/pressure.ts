@@ -12,7 +12,7 @@ const freeLeast = 0.2
 /** Of the record, before it says anything about a day. */
 export const hoursMin = 24
 const requestsMin = 1_000
-/** Weeks that scatter so much around their own trend tell no growth. No source: a steady product scatters by a tenth. */
+/** Weeks that scatter so much around their own trend show no trend. No source: a steady product scatters by a tenth. */
 const unsteady = 0.4
 const steady = 0.3
 /** Of the users of four weeks ago. */

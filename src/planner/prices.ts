@@ -57,7 +57,7 @@ const euros = (price: number) => Math.round(price * dollarsPerEuro * 100) / 100
 const serversOfEurope = 'https://raw.githubusercontent.com/moveinfra/eu-cloud-prices/main/data/eu-cloud-prices.csv'
 
 /**
- * Nobody's prices: spans that are reported for deployments of these sizes. A server of 16 GB is half of what two of them and their balancer cost,
+ * Prices of no particular provider: spans that are reported for deployments of these sizes. A server of 16 GB is half of what two of them and their balancer cost,
  * without the balancer.
  */
 const generic: PriceList = {

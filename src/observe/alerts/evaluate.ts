@@ -48,7 +48,7 @@ export function minuteFrom(at: number, frames: readonly Frame[], leaves: readonl
   return { at, samples }
 }
 
-/** So that hours of minutes stay small. */
+/** Adds up samples to keep six hours small. */
 function addedUp(samples: readonly Sample[]): Sample[] {
   const groups = new Map<string, number | Histogram>()
   for (const { group, value } of samples) {

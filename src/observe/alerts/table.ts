@@ -62,7 +62,6 @@ export function evaluateMinute(
     const run = runOn(connection)
     await run(sql`begin`)
     await run(sql`insert into rung.alert_look values ('-infinity') on conflict do nothing`)
-    // Text, because Postgres' -infinity is no Date.
     const [look] = await run<{ ms: number }>(
       sql`select extract(epoch from greatest(evaluated_until, 'epoch')) * 1000 as ms from rung.alert_look for update`,
     )
