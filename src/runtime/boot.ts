@@ -13,7 +13,7 @@ import type { DataRoot } from '../primitives/data/data.ts'
 import { createFiles } from '../primitives/files/files.ts'
 import { trustedNetworks } from '../primitives/http/address.ts'
 import type { Http } from '../primitives/http/contract.ts'
-import { answerAt } from '../primitives/http/entry.ts'
+import { sharedEntry } from '../primitives/http/entry.ts'
 import { createHttp, requestTimeoutOf } from '../primitives/http/http.ts'
 import { checkLimits } from '../primitives/limits/limits.ts'
 import { createMail } from '../primitives/mail/mail.ts'
@@ -122,9 +122,10 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
       if (bindings.cache.enabled && warms.length > 0)
         undo.push(await keepWarm(warms, parts.primitives.cache, http, log))
     })
-    await stage(log, 'listen', () => listen(http, bindings))
     const { entryFd } = bindings.http
-    const leaveEntry = entryFd === undefined ? undefined : await stage(log, 'entry', () => answerAt(http, entryFd))
+    const entry = entryFd === undefined ? undefined : sharedEntry(http, entryFd)
+    await stage(log, 'listen', () => listen(http, bindings))
+    await stage(log, 'entry', () => entry?.open())
     let stopping: Promise<void> | undefined
     const drain = () => {
       health.draining = true
@@ -139,7 +140,7 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
       stop() {
         drain()
         stopping ??= sleep(bindings.drainMs)
-          .then(leaveEntry)
+          .then(() => entry?.leave())
           .then(() => stopAll(undo))
         return stopping
       },

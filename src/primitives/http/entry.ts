@@ -1,4 +1,4 @@
-import { createServer, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { sleep, systemClock } from '../../kernel/clock.ts'
 
@@ -6,30 +6,48 @@ import { sleep, systemClock } from '../../kernel/clock.ts'
 const idleMs = 1_000
 const lookEveryMs = 10
 
-/**
- * Answers connections of a listening socket that other processes share, besides those of the app's own port.
- * @returns a function that leaves the socket to the others, and resolves when nearly no client has a connection here any more: each
- * answer is the last one of its connection, so a client opens a new one, which another process accepts
- */
-export async function answerAt(app: FastifyInstance, fd: number): Promise<() => Promise<void>> {
-  const connections = new Set<Socket>()
+/** A listening socket that other processes share. */
+export interface SharedEntry {
+  /** Accepts from it, besides from the app's own port. */
+  open(): Promise<void>
+  /**
+   * Leaves the socket to the others, and resolves when no client has a connection here any more, or after a second. Each answer is the
+   * last one of its connection, so a client opens a new one, which another process accepts. The app is closed after that, and waits for
+   * the requests that are still in progress as it does for those of its own port.
+   */
+  leave(): Promise<void>
+}
+
+/** Call it before the app listens, and after everything whose end has to wait for the last answer. */
+export function sharedEntry(app: FastifyInstance, fd: number): SharedEntry {
+  let connections = 0
   let leaving = false
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    connections.add(socket)
-    socket.once('close', () => connections.delete(socket))
+    connections += 1
+    socket.once('close', () => {
+      connections -= 1
+    })
     app.server.emit('connection', socket)
   })
+  server.maxConnections = app.server.maxConnections
   app.server.prependListener('request', (_request, response) => {
     if (leaving) response.setHeader('connection', 'close')
   })
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  server.once('error', reject)
-  server.listen({ fd }, resolve)
-  await promise
-  return async () => {
-    leaving = true
-    server.close()
-    const until = systemClock.ticks() + idleMs
-    while (connections.size > 0 && systemClock.ticks() < until) await sleep(lookEveryMs)
+  const closed = () => new Promise<void>((resolve) => server.close(() => resolve()))
+  // The app's server does not count these connections and would not wait for them. `drainOnClose` limits how long they last.
+  app.addHook('onClose', closed)
+  return {
+    async open() {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      server.once('error', reject)
+      server.listen({ fd }, resolve)
+      await promise
+    },
+    async leave() {
+      leaving = true
+      server.close()
+      const until = systemClock.ticks() + idleMs
+      while (connections > 0 && systemClock.ticks() < until) await sleep(lookEveryMs)
+    },
   }
 }
