@@ -62,12 +62,7 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     database: {
       readSeconds: statementsBy('read'),
       writeSeconds: statementsBy('write'),
-      coresMost: Math.max(
-        0,
-        ...week.map(({ cores }) =>
-          Object.entries(cores).reduce((sum, [name, used]) => sum + (isDatabase(name) ? used : 0), 0),
-        ),
-      ),
+      ...databaseCoresIn(week),
     },
     pools: (['read', 'write'] as const).flatMap((target) => poolIn(recorded, target)),
     processes: processesIn(week),
@@ -86,6 +81,15 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     ...judged,
     ...(prices && { prices }),
   }
+}
+
+/** Servers are looked at every ten minutes: in an hour without two looks at one process, what it used is not known. */
+function databaseCoresIn(week: readonly Hour[]): { coresMost?: number } {
+  const known = week.flatMap(({ cores }) => {
+    const used = Object.entries(cores).flatMap(([name, used]) => (isDatabase(name) ? [used] : []))
+    return used.length > 0 ? [used.reduce((sum, one) => sum + one, 0)] : []
+  })
+  return known.length > 0 ? { coresMost: Math.max(...known) } : {}
 }
 
 /** From a load test if there is one, otherwise calibrated by production; priors alone are no evidence. */

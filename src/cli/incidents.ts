@@ -206,8 +206,8 @@ export async function figuresIn(
   { database, connection }: Pick<OpenDatabase, 'database' | 'connection'>,
   window: { from: number; to: number },
 ): Promise<Figures> {
-  const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome }) =>
-    endedAt === null ? [] : [{ endedAt: endedAt.getTime(), outcome }],
+  const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome, previous }) =>
+    endedAt === null ? [] : [{ endedAt: endedAt.getTime(), outcome, previous }],
   )
   return figuresOf(deploys, await listIncidents(database, window.from), window)
 }

@@ -144,6 +144,9 @@ function print(facts: RecordFacts, window: { from: number; to: number } & Summar
     ...servers.map((one) => [one.server, '', ...rowOf(one, '')]),
   ]
   for (const line of tableLines([28, 6, -9, -7, -7, -8, -8], [head, ...cells], ' ')) out.line(line)
+  if (servers.length > 0) return
+  out.line('Rows of Postgres and of other servers on this machine are here after two looks')
+  out.line('at the same process, which are ten minutes apart.')
 }
 
 function percent(share: number): string {

@@ -6,7 +6,7 @@ import type { Evidence } from './evidence.ts'
 import type { Draft } from './finding.ts'
 import { freeEnough, hoursMin, type Pressure } from './pressure.ts'
 import { dayText } from './trend.ts'
-import { amount, percent, span } from './words.ts'
+import { amount, countOf, percent, span } from './words.ts'
 
 /** Days of work. No source: to try it on a copy, to move, to watch. A rung takes 30 to 60 days until it is done, but not of work alone. */
 const work = {
@@ -59,7 +59,7 @@ function stay(evidence: Evidence, { why, revisitWhen }: { why: string; revisitWh
   const users =
     monthlyUsers === undefined
       ? ''
-      : ` ${amount(monthlyUsers)} users came in 30 days: a prior, which the measurement overrules.`
+      : ` ${countOf(monthlyUsers, 'user')} came in 30 days; that decides nothing by itself.`
   return {
     kind: 'rung',
     verdict: 'not yet',
@@ -100,7 +100,9 @@ function enoughOf(evidence: Evidence, small: readonly Draft[]) {
 function shareOfDatabase({ forecast, database }: Evidence): number {
   const rate = forecast?.users.rate?.likely ?? 0
   const all = forecast?.stations.find(({ name }) => name === 'machine')?.demandMs.likely
-  return all && rate > 0 ? Math.min(1, (1_000 * database.coresMost) / (all * rate)) : 0
+  const { coresMost } = database
+  // What was not measured is no reason to give the database more.
+  return all && rate > 0 && coresMost !== undefined ? Math.min(1, (1_000 * coresMost) / (all * rate)) : 0
 }
 
 const reads = ({ database: { readSeconds, writeSeconds } }: Evidence) =>
@@ -108,7 +110,8 @@ const reads = ({ database: { readSeconds, writeSeconds } }: Evidence) =>
 
 /** Where the database is busy with writes, more copies of it do not help: each of them does all the writes. */
 function replicaOfNoUse(evidence: Evidence): Draft[] {
-  const [share, busy] = [reads(evidence), evidence.database.coresMost / evidence.cores]
+  const [share, { coresMost = 0 }] = [reads(evidence), evidence.database]
+  const busy = coresMost / evidence.cores
   if (share === undefined || share >= readsMin || busy < 0.5) return []
   return [
     {

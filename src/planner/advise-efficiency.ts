@@ -151,6 +151,8 @@ function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence
   const seconds = pool.target === 'read' ? database.readSeconds : database.writeSeconds
   const share = pool.waitSeconds / (pool.waitSeconds + seconds)
   if (pool.waits < waitsMin || !(share >= waitShare) || pool.waitMs95 < waitMs) return []
+  // Whether more connections help depends on what Postgres has to spare.
+  if (database.coresMost === undefined) return []
   const busy = database.coresMost / cores
   const isBusy = busy >= databaseBusy
   const variable = pool.target === 'read' ? 'RUNG_POOL_READ' : 'RUNG_POOL_WRITE'

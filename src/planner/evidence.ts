@@ -18,8 +18,8 @@ export interface Evidence {
   routes: readonly RouteUse[]
   /** Those that took the most time. */
   statements: readonly StatementUse[]
-  /** Seconds of all statements, by what they did, and of waiting for a connection to do it. */
-  database: { readSeconds: number; writeSeconds: number; coresMost: number }
+  /** Seconds of all statements, by what they did; the cores that Postgres used at most in an hour, where that was measured. */
+  database: { readSeconds: number; writeSeconds: number; coresMost?: number }
   pools: readonly PoolUse[]
   processes: readonly ProcessUse[]
   services: readonly ServiceUse[]
@@ -151,7 +151,7 @@ export function figuresOf(evidence: Evidence): Figures {
     requests_per_day: window.hours > 0 ? (24 * window.requests) / window.hours : undefined,
     monthly_users: evidence.monthlyUsers,
     read_share: statementSeconds > 0 ? database.readSeconds / statementSeconds : undefined,
-    database_share: database.coresMost / evidence.cores,
+    database_share: database.coresMost === undefined ? undefined : database.coresMost / evidence.cores,
     pool_wait_share: statementSeconds > 0 ? waitSeconds / (waitSeconds + statementSeconds) : undefined,
     service_share:
       requestSeconds > 0 ? services.reduce((sum, { seconds }) => sum + seconds, 0) / requestSeconds : undefined,

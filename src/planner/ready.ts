@@ -1,5 +1,5 @@
 import { dayText } from './trend.ts'
-import { amount, percent } from './words.ts'
+import { amount, countOf, percent } from './words.ts'
 
 /** What is known of an app and of how it is run. Times are ms since the epoch; what is not known is `undefined`. */
 export interface ReadyFacts {
@@ -59,7 +59,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   const lines: ReadyLine[] = []
   const add = (name: string, state: ReadyLine['state'], seen: string, todo?: string) =>
     lines.push({ name, state, seen, todo: state === 'yes' ? undefined : todo })
-  const ago = (ms: number) => `${amount(Math.floor(ms / dayMs))} days ago`
+  const ago = (ms: number) => `${countOf(Math.floor(ms / dayMs), 'day')} ago`
   const places = (texts: readonly string[]) =>
     `${texts.slice(0, 2).join('; ')}${texts.length > 2 ? `; and ${texts.length - 2} more` : ''}`
 
@@ -98,7 +98,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
     add(
       'record',
       recorded.hours >= recordedHoursMin ? 'yes' : 'no',
-      `${amount(recorded.hours)} hours of the last week are recorded.`,
+      `${countOf(recorded.hours, 'hour')} of the last week ${recorded.hours === 1 ? 'is' : 'are'} recorded.`,
       'Wait until a whole week is.',
     )
   if (facts.usersKnown) add('users', 'yes', 'How many users there are is known.')
@@ -119,7 +119,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
     add(
       'calm',
       'no',
-      `${present.openIncidents} incidents are open, and these alerts fire: ${present.firing.join(', ') || 'none'}.`,
+      `${present.openIncidents === 1 ? '1 incident is' : `${present.openIncidents} incidents are`} open, and these alerts fire: ${present.firing.join(', ') || 'none'}.`,
       'rung alerts',
     )
 
@@ -145,7 +145,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'rung deploy')
   else {
     const { count, failedShare } = deploys
-    const seen = `${count} deploys in 28 days, ${percent(failedShare)} of them failed.`
+    const seen = `${countOf(count, 'deploy')} in 28 days, ${percent(failedShare)} of them failed.`
     add('deploys', failedShare <= failedShareMax ? 'yes' : 'no', seen, 'rung deploys')
   }
   if (!doctor) add('schema', 'unknown', 'The database could not be examined.', 'rung doctor')

@@ -9,6 +9,9 @@ export function amount(value: number): string {
   return Math.abs(value) >= 100 ? whole.format(value) : precise.format(value)
 }
 
+/** `1 user`, `42 users` */
+export const countOf = (value: number, noun: string): string => `${amount(value)} ${noun}${value === 1 ? '' : 's'}`
+
 /** `7,300`: two digits of what is not known better. */
 export const roughly = (value: number): string =>
   new Intl.NumberFormat('en', { maximumSignificantDigits: 2 }).format(value)

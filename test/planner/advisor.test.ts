@@ -41,6 +41,9 @@ describe('advice', () => {
     assert.ok(kindsOf({ pools: [pool], database: busy }).includes('not yet pool'))
     for (const small of [{ waits: 10 }, { waitSeconds: 5 }, { waitMs95: 1 }])
       assert.ok(!kindsOf({ pools: [{ ...pool, ...small }] }).some((one) => one.endsWith('pool')))
+    const unmeasured = { readSeconds: 100, writeSeconds: 100 }
+    assert.ok(!kindsOf({ pools: [pool], database: unmeasured }).some((one) => one.endsWith('pool')))
+    assert.ok(!('database_share' in figuresOf({ ...evidence, database: unmeasured })))
   })
 
   it('mends jobs that fail before it starts workers for them', () => {

@@ -146,7 +146,7 @@ export interface Figures {
   readonly deploys: number
   /** `null` while there is less than a week. */
   readonly deploysPerWeek: number | null
-  /** Taken back, failed, or followed by an incident of an alert within the hour; a share of all. */
+  /** Taken back, failed, or the last one before an incident that an alert opened within the hour; a share of all. */
   readonly failedShare: number | null
   readonly incidents: number
   readonly incidentsPerMonth: number | null
@@ -159,10 +159,10 @@ const hourMs = 3_600_000
 
 /**
  * Returns the figures of a window, which is shorter where the app is younger. Pure. They are those of "Accelerate" (Forsgren, Humble, Kim, 2018).
- * @param deploys that have ended, with how
+ * @param deploys that have ended, with how; the first start of an app, which replaces no build, is none
  */
 export function figuresOf(
-  deploys: readonly { endedAt: number; outcome: string }[],
+  deploys: readonly { endedAt: number; outcome: string; previous: string | null }[],
   incidents: readonly Incident[],
   window: { from: number; to: number },
 ): Figures {
@@ -171,14 +171,16 @@ export function figuresOf(
   const days = (window.to - from) / dayMs
   const isIn = (time: number) => time >= from && time <= window.to
   // What was refused or interrupted has changed nothing.
-  const done = deploys.filter(({ endedAt, outcome }) => isIn(endedAt) && /^(done|rolled back|failed)$/.test(outcome))
+  const done = deploys
+    .filter(({ endedAt, outcome }) => isIn(endedAt) && /^(done|rolled back|failed)$/.test(outcome))
+    .filter(({ previous }) => previous !== null)
+    .sort((a, b) => a.endedAt - b.endedAt)
   const opened = incidents.filter(({ openedAt }) => isIn(openedAt))
-  const failed = done.filter(({ endedAt, outcome }) => {
-    const isFollowed = opened.some(({ openedBy, openedAt }) => {
-      return openedBy === 'alert' && openedAt >= endedAt && openedAt - endedAt <= hourMs
-    })
-    return outcome !== 'done' || isFollowed
-  })
+  // An incident is charged to one deploy, however many there were in the hour.
+  const charged = opened
+    .filter(({ openedBy }) => openedBy === 'alert')
+    .map(({ openedAt }) => done.findLast(({ endedAt }) => endedAt <= openedAt && openedAt - endedAt <= hourMs))
+  const failed = done.filter((deploy) => deploy.outcome !== 'done' || charged.includes(deploy))
   const restored = opened.flatMap(({ openedAt, closedAt }) => (closedAt === null ? [] : [closedAt - openedAt]))
   const per = (count: number, some: number) => (days < 7 ? null : (count / days) * some)
   return {

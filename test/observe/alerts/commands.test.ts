@@ -202,7 +202,7 @@ describe('rung incidents', () => {
     const figures = await rung(env, 'incidents', 'figures')
     assert.match(
       figures.text,
-      /^in 14.0 days\n\ndeploys +2 +1.0 a week\nof them failed +50.0 %\nincidents +2 +4.3 a month\ntime to restore/,
+      /^in 14.0 days\n\ndeploys +1 +0.5 a week\nof them failed +100.0 %\nincidents +2 +4.3 a month\ntime to restore/,
     )
     for (const args of [
       ['show'],
@@ -236,7 +236,7 @@ describe('rung incidents', () => {
       const closedAt = hours === null ? null : openedAt + hours * 3_600_000
       return { ...{ id: 1, title: '', openedBy, openedAt, closedAt }, acknowledgedAt: null, acknowledgedBy: null }
     }
-    const deploy = (daysAgo: number, outcome = 'done') => ({ endedAt: now - daysAgo * dayMs, outcome })
+    const deploy = (daysAgo: number, outcome = 'done') => ({ endedAt: now - daysAgo * dayMs, outcome, previous: 'before' })
     const deploys = [deploy(40), deploy(20), deploy(10, 'rolled back'), deploy(9, 'refused'), deploy(5.01), deploy(2)]
     const incidents = [
       incident(20.5, 1),
@@ -251,5 +251,20 @@ describe('rung incidents', () => {
       ...{ incidents: 5, incidentsPerMonth: (5 / 28) * 30, restoreMs: 2 * 3_600_000 },
     })
     assert.equal(figuresOf([deploy(2)], [], window).deploysPerWeek, null)
+  })
+
+  it('charges an incident to the last deploy before it, and takes no first start for a deploy', () => {
+    const now = Date.UTC(2026, 10, 30)
+    const window = { from: now - 28 * dayMs, to: now }
+    const ago = (minutes: number) => now - minutes * minuteMs
+    const incident: Incident = {
+      ...{ id: 1, title: '', openedBy: 'alert', openedAt: ago(10), closedAt: null },
+      ...{ acknowledgedAt: null, acknowledgedBy: null },
+    }
+    const deploy = (minutes: number, previous: string | null) => ({ endedAt: ago(minutes), outcome: 'done', previous })
+    // The newest first, as they are read.
+    const found = figuresOf([deploy(5, 'c'), deploy(20, 'b'), deploy(30, 'a'), deploy(40, null)], [incident], window)
+    assert.deepEqual([found.deploys, found.failedShare], [3, 1 / 3])
+    assert.equal(figuresOf([deploy(40, null)], [incident], window).failedShare, null)
   })
 })
