@@ -114,8 +114,7 @@ const command: Command = {
     const revenue = numberIn(input, 'revenue')
     const now = systemClock.now()
     const { recorded, usage, deploys, problem } = await knownOf(input, now)
-    const isWholeMonth = recorded !== undefined && now - recorded.since >= 30 * 24 * hourMs
-    const monthly = isWholeMonth && usage?.monthly ? usage.monthly : undefined
+    const monthly = usage?.isWholeMonth && usage.monthly ? usage.monthly : undefined
     const users = numberIn(input, 'users') ?? monthly ?? bands.find((one) => one.rung === topology.rung)!.users
     const use = recorded && useOf(recorded, now)
     const grown = await grownCost()

@@ -68,6 +68,7 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
       at: Date.parse(demands.at),
       rung: demands.rung,
       rate: demands.limit.rate * demands.limit.requests,
+      isOpen: demands.limit.isOpen,
       isOfOtherBuild: build !== undefined && demands.build !== undefined && build !== demands.build,
     },
     headroom: evidence.forecast?.headroom?.free.likely,

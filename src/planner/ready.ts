@@ -9,7 +9,8 @@ export interface ReadyFacts {
   to: string
   /** The rungs that there are. */
   rungs: readonly string[]
-  loadTest: { at: number; rung: string; rate: number; isOfOtherBuild: boolean } | undefined
+  /** `isOpen`: the limit was not found, it is at least this rate. */
+  loadTest: { at: number; rung: string; rate: number; isOpen: boolean; isOfOtherBuild: boolean } | undefined
   /** Share of the capacity that is free in the busiest hour. */
   headroom: number | undefined
   /** Places in the sources where one process keeps what a second one would miss. */
@@ -69,11 +70,15 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
 
   if (!loadTest) add('load', 'no', 'Its limit was not looked for.', 'rung load --to-break')
   else {
-    const seen = `The limit at ${loadTest.rung} was ${amount(loadTest.rate)} requests/s on ${dayText(Math.floor(loadTest.at / dayMs))}`
+    const day = dayText(Math.floor(loadTest.at / dayMs))
+    const seen = loadTest.isOpen
+      ? `The limit at ${loadTest.rung} was not found on ${day}: it is at least ${amount(loadTest.rate)} requests/s`
+      : `The limit at ${loadTest.rung} was ${amount(loadTest.rate)} requests/s on ${day}`
     if (loadTest.rung !== rung) add('load', 'no', `${seen}; it runs at ${rung} now.`, 'rung load --to-break')
     else if (loadTest.isOfOtherBuild) add('load', 'no', `${seen}, with other code.`, 'rung load --to-break')
     else if (now - loadTest.at > freshMs)
       add('load', 'no', `${seen}, ${ago(now - loadTest.at)}.`, 'rung load --to-break')
+    else if (loadTest.isOpen) add('load', 'no', `${seen}.`, 'rung load --to-break --threads 2')
     else add('load', 'yes', `${seen}.`)
   }
   if (headroom === undefined) add('headroom', 'unknown', 'Too little is recorded to say what is free.', 'rung plan')

@@ -10,7 +10,7 @@ export interface ReportFacts {
   rung: string
   /** Days since 1970-01-01. */
   today: number
-  users: { registered?: number; daily?: number; monthly?: number }
+  users: { registered?: number; daily?: number; monthly?: number; isWholeMonth?: boolean }
   /** Requests per second in the busiest hour of the last seven days. */
   rate: number | undefined
   forecast: Forecast | undefined
@@ -38,6 +38,8 @@ export function reportText(facts: ReportFacts): string {
   const { app, rung, today, users, rate, forecast, cost, answers, figures, findings, modules } = facts
   const number = (value: number | null | undefined, unit = '') =>
     value === undefined || value === null ? unknown : `${amount(value)}${unit}`
+  // Users of some days are no users of a month, and nothing is divided by them.
+  const monthly = users.isWholeMonth ? users.monthly : undefined
   const { date, headroom } = forecast ?? {}
   const reached =
     !date || 'unknown' in date
@@ -46,13 +48,13 @@ export function reportText(facts: ReportFacts): string {
   const now = findings.filter(({ verdict }) => verdict === 'now')
   const rows: [string, string][] = [
     ['registered users', number(users.registered)],
-    ['users of a month, of a day', `${number(users.monthly)}, ${number(users.daily)}`],
+    ['users of a month, of a day', `${number(monthly)}, ${number(users.daily)}`],
     ['requests/s in the busiest hour', number(rate)],
     ['ceiling, requests/s', forecast ? span(forecast.ceiling) : unknown],
     ['capacity that is free', headroom ? span(headroom.free, percent) : unknown],
     ['the ceiling is reached', reached],
     ['cost of a month', cost ? spanOf(cost) : 'a price is missing'],
-    ['cost for 10,000 users', cost && users.monthly ? spanOf(per10k(cost, users.monthly)) : unknown],
+    ['cost for 10,000 users', cost && monthly ? spanOf(per10k(cost, monthly)) : unknown],
     ['answers without an error of ours', answers ? percentOf(1 - answers.failed / answers.requests) : unknown],
     ['95 of 100 answers within', answers ? `${amount(answers.p95Ms)} ms` : unknown],
     ['deploys a week', number(figures.deploysPerWeek)],

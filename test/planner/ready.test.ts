@@ -7,7 +7,7 @@ const day = 86_400_000
 const now = Date.UTC(2026, 10, 30)
 const good: ReadyFacts = {
   ...{ now, rung: '10k', to: '100k', rungs: ['1k', '10k', '100k'] },
-  loadTest: { at: now - 3 * day, rung: '10k', rate: 240, isOfOtherBuild: false },
+  loadTest: { at: now - 3 * day, rung: '10k', rate: 240, isOpen: false, isOfOtherBuild: false },
   headroom: 0.6,
   kept: [],
   proof: { at: now - 3 * day, rung: '10k', held: true },
@@ -34,6 +34,7 @@ describe('readiness', () => {
     ['no load test', { loadTest: undefined }, ['load no']],
     ['a load test of other code', { loadTest: { ...good.loadTest!, isOfOtherBuild: true } }, ['load no']],
     ['a load test at another rung', { loadTest: { ...good.loadTest!, rung: '1k' } }, ['load no']],
+    ['a limit that was not found', { loadTest: { ...good.loadTest!, isOpen: true } }, ['load no']],
     ['a load test long ago', { loadTest: { ...good.loadTest!, at: now - 91 * day } }, ['load no']],
     ['little that is free', { headroom: 0.19 }, ['headroom no']],
     ['an unknown headroom', { headroom: undefined }, ['headroom unknown']],
@@ -81,9 +82,16 @@ it('a report says what is not known, and guesses nothing', () => {
   const text = reportText(empty)
   assert.match(text, /^# shop at rung 1k, 2026-11-30\n/)
   assert.equal(text.match(/not known yet/g)!.length, 15)
+  const recorded = { registered: 1_200, daily: 130, monthly: 500 }
+  const early = reportText({ ...empty, users: recorded, cost: { low: 100, high: 200, lines: [] } })
+  for (const row of [
+    '| users of a month, of a day | not known yet, 130 |',
+    '| cost for 10,000 users | not known yet |',
+  ])
+    assert.ok(early.includes(row), `${row} in ${early}`)
   const full = reportText({
     ...empty,
-    users: { registered: 1_200, daily: 130, monthly: 500 },
+    users: { ...recorded, isWholeMonth: true },
     cost: { low: 100, high: 200, lines: [] },
     answers: { requests: 10_000, failed: 5, p95Ms: 83 },
     figures: { deploysPerWeek: 3.5, failedShare: 0.1, incidentsPerMonth: 1.2, restoreMs: 720_000 },

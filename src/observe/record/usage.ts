@@ -18,6 +18,8 @@ export interface Usage {
   daily?: number
   /** Signed-in users who sent a request in the last 30 days. */
   monthly?: number
+  /** Whether all of these 30 days are in the record; otherwise a month has more users than `monthly`. */
+  isWholeMonth: boolean
 }
 
 const hourMs = 3_600_000
@@ -59,6 +61,7 @@ export function countUsage(since: number, now: number): { add(hour: Slice): void
       return {
         at,
         peaks: dayPeaks(hours, since, now),
+        isWholeMonth: since <= now - 30 * dayMs,
         ...(rate !== undefined && { rate }),
         ...(registered !== undefined && { registered }),
         ...(counts.length > 0 && { daily: Math.max(...counts) }),

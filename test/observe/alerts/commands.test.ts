@@ -236,7 +236,11 @@ describe('rung incidents', () => {
       const closedAt = hours === null ? null : openedAt + hours * 3_600_000
       return { ...{ id: 1, title: '', openedBy, openedAt, closedAt }, acknowledgedAt: null, acknowledgedBy: null }
     }
-    const deploy = (daysAgo: number, outcome = 'done') => ({ endedAt: now - daysAgo * dayMs, outcome, previous: 'before' })
+    const deploy = (daysAgo: number, outcome = 'done') => ({
+      endedAt: now - daysAgo * dayMs,
+      outcome,
+      previous: 'before',
+    })
     const deploys = [deploy(40), deploy(20), deploy(10, 'rolled back'), deploy(9, 'refused'), deploy(5.01), deploy(2)]
     const incidents = [
       incident(20.5, 1),

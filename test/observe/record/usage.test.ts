@@ -97,6 +97,13 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   assert.ok(Math.abs(usage.daily! - 130) <= 13, String(usage.daily))
   assert.ok(Math.abs(usage.monthly! - 130) <= 13, String(usage.monthly))
 
+  assert.equal(usage.isWholeMonth, true)
+  assert.equal(
+    (await readUsage(database, now - 20 * dayMs))!.isWholeMonth,
+    false,
+    'of that month 22 days were recorded',
+  )
+
   const url = urlOf(connection)
   const { users, recorded, date } = await planned(url)
   const figures = Object.fromEntries(Object.entries(users).map(([name, { likely, from }]) => [name, [likely, from]]))

@@ -244,6 +244,7 @@ export async function evidenceOfWorld(world: World): Promise<Evidence> {
       ...{ at: today, peaks: dayPeaks(recorded.hours, since, today) },
       rate: Math.max(...week.map(({ requests }) => requests / 3_600)),
       ...(world.users && { monthly: ids.size }),
+      isWholeMonth: world.days >= 30,
     },
     ...(world.prices && { prices: world.prices }),
   })
