@@ -1,6 +1,6 @@
 import { messageOf, RungError, sentence } from '../../kernel/errors.ts'
 import { type Frame, type Gauge, type Histogram, keyOf } from './frame.ts'
-import { recordedOfEach, recordedOnce } from './snapshot.ts'
+import { recordedHistograms, recordedOfEach, recordedOnce } from './snapshot.ts'
 import type { Slice } from './table.ts'
 
 const hourMs = 3_600_000
@@ -11,17 +11,7 @@ const answersWithinMs = 60_000
 /** A Prometheus refuses more points of one series. */
 const pointsMax = 11_000
 
-const histograms: readonly string[] = [
-  'http_request_duration_seconds',
-  'db_statement_duration_seconds',
-  'db_transaction_duration_seconds',
-  'db_pool_wait_seconds',
-  'job_duration_seconds',
-  'job_wait_seconds',
-  'outgoing_duration_seconds',
-  'web_vital_seconds',
-  'web_layout_shift',
-]
+const histograms: readonly string[] = recordedHistograms
 const requests = 'http_request_duration_seconds'
 
 /** One value of a series, for the hour that ends at `to`. */

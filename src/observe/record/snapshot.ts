@@ -11,6 +11,17 @@ export interface Metric {
   }[]
 }
 
+export const recordedHistograms = [
+  'http_request_duration_seconds',
+  'db_statement_duration_seconds',
+  'db_transaction_duration_seconds',
+  'db_pool_wait_seconds',
+  'job_duration_seconds',
+  'job_wait_seconds',
+  'outgoing_duration_seconds',
+  'web_vital_seconds',
+  'web_layout_shift',
+] as const
 /**
  * What is recorded of what `/metrics` shows. Where reading one sets another, it stands before it: the time of the processor, and `jobs`.
  * Nothing whose reading would reset it for those who read `/metrics`.
@@ -21,24 +32,15 @@ export const recordedOfEach = [
   'process_cpu_system_seconds_total',
   'process_resident_memory_bytes',
   'nodejs_eventloop_busy_seconds_total',
-  'http_request_duration_seconds',
   'http_requests_in_flight',
   'http_limited_total',
   'http_shed_total',
-  'db_statement_duration_seconds',
   'db_statement_errors_total',
-  'db_transaction_duration_seconds',
-  'db_pool_wait_seconds',
   'db_pool_connections',
   'db_slow_statements_total',
   'db_reads_total',
   'db_server_in_rotation',
   'db_server_lag_seconds',
-  'job_duration_seconds',
-  'job_wait_seconds',
-  'outgoing_duration_seconds',
-  'web_vital_seconds',
-  'web_layout_shift',
   'cache_requests_total',
   'cache_entries',
   'cache_bytes',
@@ -47,6 +49,7 @@ export const recordedOfEach = [
   'backup_archived_timestamp_seconds',
   'backup_uploaded_timestamp_seconds',
   'backup_base_timestamp_seconds',
+  ...recordedHistograms,
 ] as const
 /** Each process would say the same, so one records it. */
 export const recordedOnce = [
