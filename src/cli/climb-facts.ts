@@ -1,7 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, freemem } from 'node:os'
 import path from 'node:path'
-import { lastDrill } from '../backup/drilled.ts'
 import { folderPlace } from '../backup/folder.ts'
 import { listBackups } from '../backup/report.ts'
 import { examine } from '../doctor/examine.ts'
@@ -21,6 +20,7 @@ import { backupDirOf, dataDirOf, toolBindingsOf } from '../topology/bindings.ts'
 import type { Input } from './command.ts'
 import { withServer } from './database.ts'
 import { settingsOf } from './input-settings.ts'
+import { lastDrill } from './proved.ts'
 
 /** Looks at everything that the checks before a climb need. What cannot be looked at is left out, and the checks say so. */
 export async function climbFacts(plan: ClimbPlan, fleet: RunningFleet, input: Input): Promise<PreflightFacts> {

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { systemClock } from '../kernel/clock.ts'
 
-/** The last proof of an app, as its data directory remembers it. */
+/** How the last proof of an app ended, as its data directory remembers it. */
 export interface Proved {
   /** ms since the epoch */
   at: number
@@ -10,19 +10,36 @@ export interface Proved {
   held: boolean
 }
 
-const fileOf = (dataDir: string) => path.join(dataDir, 'proved.json')
-
-/** Remembers how a proof ended, where there is a data directory: the proof itself ran in a folder of its own. */
 export async function noteProof(dataDir: string, proved: Omit<Proved, 'at'>): Promise<void> {
-  const text = JSON.stringify({ at: systemClock.now(), ...proved })
-  await writeFile(fileOf(dataDir), text, { mode: 0o600 }).catch(() => {}) // the proof counts, not its record
+  await note(dataDir, 'proved.json', proved)
 }
 
 export async function lastProof(dataDir: string): Promise<Proved | undefined> {
+  const { at, rung, held } = await last<Proved>(dataDir, 'proved.json')
+  return typeof at === 'number' && typeof rung === 'string' ? { at, rung, held: held === true } : undefined
+}
+
+/** Records that a backup of this database was restored now, and that all of its tables were the same. */
+export async function noteDrill(dataDir: string): Promise<void> {
+  await note(dataDir, 'drilled.json', {})
+}
+
+/** When that was last, ms since the epoch. */
+export async function lastDrill(dataDir: string): Promise<number | undefined> {
+  const { at } = await last<{ at: number }>(dataDir, 'drilled.json')
+  return typeof at === 'number' ? at : undefined
+}
+
+async function note(dataDir: string, file: string, facts: object): Promise<void> {
+  const text = JSON.stringify({ at: systemClock.now(), ...facts })
+  // Where there is no data directory, nothing is kept: the trial counts, not its record.
+  await writeFile(path.join(dataDir, file), text, { mode: 0o600 }).catch(() => {})
+}
+
+async function last<T>(dataDir: string, file: string): Promise<Partial<T>> {
   try {
-    const { at, rung, held } = JSON.parse(await readFile(fileOf(dataDir), 'utf8')) as Partial<Proved>
-    return typeof at === 'number' && typeof rung === 'string' ? { at, rung, held: held === true } : undefined
+    return JSON.parse(await readFile(path.join(dataDir, file), 'utf8')) as Partial<T>
   } catch {
-    return undefined
+    return {}
   }
 }
