@@ -13,6 +13,7 @@ import {
   againstBand,
   bands,
   type Cost,
+  computingOf,
   costOf,
   middleOf,
   type Purchase,
@@ -289,14 +290,11 @@ function sinceDeploy(cost: Cost, recorded: Recorded | undefined, deploys: readon
   const after = cpuMsIn(recorded.hours.filter(({ from }) => from >= at && from < at + length))
   if (!before || !after) return undefined
   const change = after.cpuMs / before.cpuMs - 1
-  const computing = middleOf(cost) - cost.lines.filter(isTraffic).reduce((sum, line) => sum + middleOf(line), 0)
   return {
     ...{ build: last.build, at: new Date(at).toISOString(), before: before.cpuMs, after: after.cpuMs, change },
-    aMonth: computing * (1 - 1 / (1 + change)),
+    aMonth: middleOf(computingOf(cost)) * (1 - 1 / (1 + change)),
   }
 }
-
-const isTraffic = ({ item }: { item: string }) => ['storage', 'egress', 'cdn'].includes(item)
 
 export function quantitiesIn(input: Input): Quantities {
   const { server, managed } = input.values

@@ -165,9 +165,14 @@ export interface Share extends Span {
   share: number
 }
 
-/** Divides what computes (servers, database, Redis, balancer) among what it did. Storage and traffic are nobody's. Pure. */
+/** Returns the cost of what computes: servers, database, Redis, balancer; neither storage nor traffic. Pure. */
+export function computingOf({ lines }: Cost): Span {
+  return sum(lines.filter(({ item }) => !['storage', 'egress', 'cdn'].includes(item)))
+}
+
+/** Divides what computes among what it did. Storage and traffic are nobody's. Pure. */
 export function sharesOf(cost: Cost, work: readonly Work[], by: 'name' | 'module'): Share[] {
-  const computing = sum(cost.lines.filter(({ item }) => !['storage', 'egress', 'cdn'].includes(item)))
+  const computing = computingOf(cost)
   const all = work.reduce((total, { amount }) => total + amount, 0)
   if (all === 0) return []
   const amounts = new Map<string, number>()
