@@ -105,9 +105,7 @@ const command: Command = {
     const app = findApp(given, cwd)
     const dataDir = dataDirOfInput(input)
     const rung = named ?? ((await runningFleet(dataDir))?.rung || undefined)
-    const topologyOfRung = async (rung: string | undefined) =>
-      deploymentOf(await settingsOf(input, { app, rung }), engines).topology
-    const topology = await topologyOfRung(rung)
+    const topology = await topologyOf(input, app, rung)
     const list = await listIn(input)
     const quantities = quantitiesIn(input)
     const cost = costOf(purchasesOf(topology, quantities), list)
@@ -148,7 +146,7 @@ const command: Command = {
 
     async function rungRow({ rung, users, ...reported }: (typeof bands)[number]) {
       if (!(rungNames as readonly string[]).includes(rung)) return { rung, users, reported, derived: null }
-      const other = await topologyOfRung(rung)
+      const other = await topologyOf(input, app, rung)
       const derived = orNothing(() => costOf(purchasesOf(other, quantities), list))
       return { rung, users, reported, derived: derived ? { low: derived.low, high: derived.high } : null }
     }
@@ -164,7 +162,7 @@ const command: Command = {
       const cores = demands?.cores ?? availableParallelism()
       const measured = measuredOf(recorded, { topology, cores, measured: demands && measuredBy(demands) })
       for (const name of rungNames.slice(rungNames.indexOf(topology.rung))) {
-        const other = await topologyOfRung(name)
+        const other = await topologyOf(input, app, name)
         const { times: then } = forecastOf({
           ...{
             topology: other,
@@ -294,6 +292,11 @@ function sinceDeploy(cost: Cost, recorded: Recorded | undefined, deploys: readon
     ...{ build: last.build, at: new Date(at).toISOString(), before: before.cpuMs, after: after.cpuMs, change },
     aMonth: middleOf(computingOf(cost)) * (1 - 1 / (1 + change)),
   }
+}
+
+/** The topology of an app at a rung, with the settings of the command. */
+export async function topologyOf(input: Input, app: string | undefined, rung: string | undefined): Promise<Topology> {
+  return deploymentOf(await settingsOf(input, { app, rung }), engines).topology
 }
 
 export function quantitiesIn(input: Input): Quantities {

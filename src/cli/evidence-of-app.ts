@@ -1,8 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { examine } from '../doctor/examine.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
-import { deploymentOf } from '../fleet/deployment.ts'
-import { engines } from '../fleet/engines.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf, sentence } from '../kernel/errors.ts'
@@ -16,11 +14,11 @@ import { findApp, loadApp } from '../runtime/load-app.ts'
 import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Input, numberOption, type Options, settingOptions } from './command.ts'
-import { listIn, orNothing, quantitiesIn } from './cost.ts'
+import { listIn, orNothing, quantitiesIn, topologyOf } from './cost.ts'
 import type { OpenDatabase } from './database.ts'
 import { readDemands } from './demands-file.ts'
 import { carrying, evidenceOf } from './evidence.ts'
-import { dataDirOfInput, settingsOf } from './input-settings.ts'
+import { dataDirOfInput } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
 import { knownOf } from './recorded.ts'
 
@@ -57,7 +55,7 @@ export async function evidenceOfApp(
   const app = findApp(appFile, cwd)
   const dataDir = dataDirOfInput(input)
   const rung = (await runningFleet(dataDir))?.rung || undefined
-  const { topology } = deploymentOf(await settingsOf(input, { app, rung }), engines)
+  const topology = await topologyOf(input, app, rung)
   const list = await listIn(input)
   const problems: string[] = []
   let doctor: readonly Diagnosis[] = []
@@ -109,10 +107,6 @@ export async function evidenceOfApp(
     examined,
     problems,
   }
-}
-
-async function topologyOf(input: Input, app: string | undefined, rung: string): Promise<Topology> {
-  return deploymentOf(await settingsOf(input, { app, rung }), engines).topology
 }
 
 /** What each step costs more than what runs; those without a price are left out. */
