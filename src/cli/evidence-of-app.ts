@@ -17,7 +17,7 @@ import { type Input, numberOption, type Options, settingOptions } from './comman
 import { listIn, orNothing, quantitiesIn, topologyOf } from './cost.ts'
 import type { OpenDatabase } from './database.ts'
 import { readDemands } from './demands-file.ts'
-import { carrying, evidenceOf } from './evidence.ts'
+import { carrying, evidenceOf } from './evidence-from-record.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
 import { knownOf } from './recorded.ts'

@@ -5,9 +5,9 @@ import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
 import {
   changeIncident,
+  type DeliveryFigures,
+  deliveryFiguresOf,
   type Entry,
-  type Figures,
-  figuresOf,
   findIncident,
   type Incident,
   listIncidents,
@@ -205,11 +205,11 @@ const deploysMax = 1_000
 export async function figuresIn(
   { database, connection }: Pick<OpenDatabase, 'database' | 'connection'>,
   window: { from: number; to: number },
-): Promise<Figures> {
+): Promise<DeliveryFigures> {
   const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome, previous }) =>
     endedAt === null ? [] : [{ endedAt: endedAt.getTime(), outcome, previous }],
   )
-  return figuresOf(deploys, await listIncidents(database, window.from), window)
+  return deliveryFiguresOf(deploys, await listIncidents(database, window.from), window)
 }
 
 function figureLines({
@@ -220,7 +220,7 @@ function figureLines({
   incidents,
   incidentsPerMonth,
   restoreMs,
-}: Figures): string[] {
+}: DeliveryFigures): string[] {
   const rate = (value: number | null, per: string) =>
     value === null ? `less than a week is known` : `${value.toFixed(1)} ${per}`
   const rows = [

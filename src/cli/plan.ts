@@ -29,7 +29,7 @@ import {
   timeOption,
 } from './command.ts'
 import { readDemands } from './demands-file.ts'
-import { measuredOf } from './evidence.ts'
+import { measuredOf } from './evidence-from-record.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { knownOf } from './recorded.ts'
 import { tableLines } from './table.ts'

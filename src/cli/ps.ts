@@ -1,7 +1,7 @@
 import path from 'node:path'
 import type { ScalingStatus } from '../fleet/autoscaler.ts'
 import { type CertificateFacts, daysLeft } from '../fleet/certificate.ts'
-import { type Figures, figuresOf } from '../fleet/figures.ts'
+import { type PartFigures, partFiguresOf } from '../fleet/figures.ts'
 import { type FleetState, noQuota } from '../fleet/state.ts'
 import { fleetStatus, type PartStatus } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
@@ -33,7 +33,7 @@ const ps: Command = {
     const dataDir = dataDirOfInput(input)
     const place = `data directory ${path.relative(cwd, dataDir) || '.'}`
     const found = await fleetStatus(dataDir)
-    const figures = found.running && !input.values.brief ? await figuresOf(found.parts, dataDir) : undefined
+    const figures = found.running && !input.values.brief ? await partFiguresOf(found.parts, dataDir) : undefined
     const status = !found.running
       ? found
       : { ...found, parts: found.parts.map((part): Row => ({ ...part, ...figures?.get(part.name) })) }
@@ -50,7 +50,7 @@ const ps: Command = {
 }
 export default ps
 
-type Row = PartStatus & Figures
+type Row = PartStatus & PartFigures
 
 interface Column {
   head: string

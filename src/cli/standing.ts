@@ -1,7 +1,7 @@
 import { buildOf } from '../fleet/releases.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
-import { type Figures, type Incident, listIncidents } from '../observe/alerts/incidents.ts'
+import { type DeliveryFigures, type Incident, listIncidents } from '../observe/alerts/incidents.ts'
 import { rulesOf } from '../observe/alerts/owners.ts'
 import { type KeptAlert, listAlerts } from '../observe/alerts/table.ts'
 import { answersOf } from '../observe/record/summary.ts'
@@ -27,7 +27,7 @@ export interface Standing extends AppEvidence {
   now: number
   ready: ReadyFacts
   incidents: readonly Incident[]
-  figures: Figures | undefined
+  figures: DeliveryFigures | undefined
   /** Of the last 28 days. */
   answers: ReportFacts['answers']
   modules: readonly { name: string; owner: string }[]
@@ -42,7 +42,7 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
   const file = findApp(given, cwd)
   const now = systemClock.now()
   let [incidents, alerts] = [[] as Incident[], undefined as KeptAlert[] | undefined]
-  let [figures, answers] = [undefined as Figures | undefined, undefined as ReportFacts['answers']]
+  let [figures, answers] = [undefined as DeliveryFigures | undefined, undefined as ReportFacts['answers']]
   const found = await evidenceOfApp(input, given, async ({ database, connection }) => {
     const kept = await listAlerts(database)
     if (kept === undefined) return // an older app, which has none of these tables

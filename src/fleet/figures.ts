@@ -5,7 +5,7 @@ import { engines } from './engines.ts'
 import type { PartStatus } from './status.ts'
 
 /** What a part does at this moment, over a sample of a second. */
-export interface Figures {
+export interface PartFigures {
   /** Share of one core that the part and its processes use. */
   load?: number
   /** Answered by a process of the app, without those that ask for its health. */
@@ -20,7 +20,10 @@ const sampleMs = 1_000
 const answerWithinMs = 2_000
 
 /** Returns the figures of running parts by name. What cannot be measured is left out. */
-export async function figuresOf(parts: readonly PartStatus[], dataDir: string): Promise<ReadonlyMap<string, Figures>> {
+export async function partFiguresOf(
+  parts: readonly PartStatus[],
+  dataDir: string,
+): Promise<ReadonlyMap<string, PartFigures>> {
   const running = parts.filter(({ pid, state }) => pid !== undefined && state === 'running')
   const look = async () => {
     const counts = await Promise.all(running.map(requestsOf))
@@ -34,7 +37,7 @@ export async function figuresOf(parts: readonly PartStatus[], dataDir: string): 
   const found = (await roles).flatMap((some) => [...(some ?? [])])
   const roleOf = new Map(found)
   return new Map(
-    running.map(({ name, pid }, index): [string, Figures] => {
+    running.map(({ name, pid }, index): [string, PartFigures] => {
       const [from, to] = [before.counts[index], now.counts[index]]
       return [
         name,

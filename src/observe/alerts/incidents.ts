@@ -141,7 +141,7 @@ export async function timelineOf(database: Database, incident: Incident, now: nu
 }
 
 /** How often is deployed, how often that goes wrong, and how long it takes to restore. */
-export interface Figures {
+export interface DeliveryFigures {
   readonly days: number
   readonly deploys: number
   /** `null` while there is less than a week. */
@@ -161,11 +161,11 @@ const hourMs = 3_600_000
  * Returns the figures of a window, which is shorter where the app is younger. Pure. They are those of "Accelerate" (Forsgren, Humble, Kim, 2018).
  * @param deploys that have ended, with how; the first start of an app, which replaces no build, is none
  */
-export function figuresOf(
+export function deliveryFiguresOf(
   deploys: readonly { endedAt: number; outcome: string; previous: string | null }[],
   incidents: readonly Incident[],
   window: { from: number; to: number },
-): Figures {
+): DeliveryFigures {
   const oldest = Math.min(...deploys.map(({ endedAt }) => endedAt), ...incidents.map(({ openedAt }) => openedAt))
   const from = Math.max(window.from, Math.min(oldest, window.to))
   const days = (window.to - from) / dayMs

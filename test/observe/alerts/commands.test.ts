@@ -5,7 +5,7 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { main } from '../../../src/cli/main.ts'
 import { connectOnce } from '../../../src/engines/postgres/client.ts'
-import { figuresOf, type Incident } from '../../../src/observe/alerts/incidents.ts'
+import { deliveryFiguresOf, type Incident } from '../../../src/observe/alerts/incidents.ts'
 import { createWatch } from '../../../src/observe/alerts/keep.ts'
 import { rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { rules } from '../../../src/observe/alerts/rules.ts'
@@ -230,7 +230,7 @@ describe('rung incidents', () => {
       incidentsPerMonth: null,
       restoreMs: null,
     }
-    assert.deepEqual(figuresOf([], [], window), none)
+    assert.deepEqual(deliveryFiguresOf([], [], window), none)
     const incident = (daysAgo: number, hours: number | null, openedBy: 'alert' | 'hand' = 'alert'): Incident => {
       const openedAt = now - daysAgo * dayMs
       const closedAt = hours === null ? null : openedAt + hours * 3_600_000
@@ -249,12 +249,12 @@ describe('rung incidents', () => {
       incident(2 - 0.01, 1, 'hand'),
       incident(1, null),
     ]
-    const found = figuresOf(deploys, incidents, window)
+    const found = deliveryFiguresOf(deploys, incidents, window)
     assert.deepEqual(found, {
       ...{ days: 28, deploys: 4, deploysPerWeek: 1, failedShare: 0.5 },
       ...{ incidents: 5, incidentsPerMonth: (5 / 28) * 30, restoreMs: 2 * 3_600_000 },
     })
-    assert.equal(figuresOf([deploy(2)], [], window).deploysPerWeek, null)
+    assert.equal(deliveryFiguresOf([deploy(2)], [], window).deploysPerWeek, null)
   })
 
   it('charges an incident to the last deploy before it, and takes no first start for a deploy', () => {
@@ -267,8 +267,12 @@ describe('rung incidents', () => {
     }
     const deploy = (minutes: number, previous: string | null) => ({ endedAt: ago(minutes), outcome: 'done', previous })
     // The newest first, as they are read.
-    const found = figuresOf([deploy(5, 'c'), deploy(20, 'b'), deploy(30, 'a'), deploy(40, null)], [incident], window)
+    const found = deliveryFiguresOf(
+      [deploy(5, 'c'), deploy(20, 'b'), deploy(30, 'a'), deploy(40, null)],
+      [incident],
+      window,
+    )
     assert.deepEqual([found.deploys, found.failedShare], [3, 1 / 3])
-    assert.equal(figuresOf([deploy(40, null)], [incident], window).failedShare, null)
+    assert.equal(deliveryFiguresOf([deploy(40, null)], [incident], window).failedShare, null)
   })
 })

@@ -1,4 +1,4 @@
-import { evidenceOf } from '../../../src/cli/evidence.ts'
+import { evidenceOf } from '../../../src/cli/evidence-from-record.ts'
 import { seededRandom } from '../../../src/kernel/random.ts'
 import { type Frame, type Histogram, keyOf, merge, nothing } from '../../../src/observe/record/frame.ts'
 import { recordedFrom } from '../../../src/observe/record/hours.ts'
