@@ -4,6 +4,7 @@ import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
 import {
+  beganAt,
   changeIncident,
   type DeliveryFigures,
   deliveryFiguresOf,
@@ -16,8 +17,8 @@ import {
   timelineOf,
 } from '../observe/alerts/incidents.ts'
 import { listAlerts } from '../observe/alerts/table.ts'
-import { summarise } from '../observe/record/summary.ts'
-import { readRecord } from '../observe/record/table.ts'
+import { coveredMs, summarise } from '../observe/record/summary.ts'
+import { describeRecord, readRecord } from '../observe/record/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { listDeploys } from '../runtime/deploys.ts'
 import { byOf } from './alerts.ts'
@@ -232,18 +233,31 @@ function figureLines({
   return [`in ${days.toFixed(1)} days`, '', ...tableLines([16, -6, 40], rows)]
 }
 
+/** A minute is recorded when it is over, by a process that may be busy. */
+const recordedAfterMs = 2 * 60_000
+
 async function postmortem(input: Input, { database }: OpenDatabase, [word]: readonly string[]): Promise<Result> {
   const { cwd, out } = input
   const now = systemClock.now()
   const incident = await incidentOf(database, word!)
+  const { closedAt } = incident
+  // What is written is never written again, so it must be whole; an app that does not run records nothing more.
+  if (closedAt !== null && now - closedAt < recordedAfterMs) {
+    const recorded = await describeRecord(database)
+    if ((recorded?.to ?? 0) < closedAt)
+      throw new RungError(
+        'COMMAND_INVALID',
+        `The last minutes of incident ${incident.id} are not recorded yet. Repeat this in two minutes.`,
+      )
+  }
   const timeline = await timelineOf(database, incident, now)
   const file = path.join('docs', 'incidents', `${second(incident.openedAt).slice(0, 10)}-${incident.id}.md`)
   await mkdir(path.join(cwd, path.dirname(file)), { recursive: true })
-  const to = incident.closedAt ?? now
-  const lengthMs = Math.max(to - incident.openedAt, 60_000)
+  const from = beganAt(incident)
+  const lengthMs = Math.max((closedAt ?? now) - from, 60_000)
   const text = postmortemText(incident, timeline, {
-    before: await requestsIn(database, incident.openedAt - lengthMs, incident.openedAt),
-    during: await requestsIn(database, incident.openedAt, incident.openedAt + lengthMs),
+    before: await requestsIn(database, from - lengthMs, from),
+    during: await requestsIn(database, from, from + lengthMs),
   })
   await writeFile(path.join(cwd, file), text, { flag: 'wx' }).catch((cause) => {
     if (cause.code !== 'EEXIST') throw cause
@@ -253,6 +267,10 @@ async function postmortem(input: Input, { database }: OpenDatabase, [word]: read
 }
 
 interface Served {
+  from: number
+  to: number
+  /** How much of it was recorded. */
+  recordedMs: number
   requests: number
   errors: number
   /** Of the slowest route with at least a hundredth of all requests. */
@@ -263,10 +281,11 @@ async function requestsIn(database: Database, from: number, to: number): Promise
   const frames = []
   for await (const slice of readRecord(database, { from, to, resolutionMs: 3_600_000 })) frames.push(...slice.frames)
   const { routes } = summarise(frames)
+  const recordedMs = coveredMs(frames)
   const sum = (of: (route: (typeof routes)[number]) => number) => routes.reduce((all, route) => all + of(route), 0)
   const requests = sum((route) => route.requests)
   const slowest = routes.filter((route) => route.requests >= requests / 100).sort((a, b) => b.p95Ms - a.p95Ms)[0]
-  return { requests, errors: sum(({ errors }) => errors), slowest }
+  return { from, to, recordedMs, requests, errors: sum(({ errors }) => errors), slowest }
 }
 
 function postmortemText(
@@ -276,8 +295,11 @@ function postmortemText(
 ): string {
   const { id, title, openedAt, acknowledgedAt, acknowledgedBy, closedAt } = incident
   const minute = (time: number) => `${second(time).slice(0, 16)} UTC`
-  const row = (name: string, { requests, errors, slowest }: Served) => {
-    return `| ${name} | ${requests} | ${errors} | ${slowest ? `${formatMs(slowest.p95Ms)} (${slowest.route})` : ''} |`
+  const row = (name: string, { from, to, recordedMs, requests, errors, slowest }: Served) => {
+    const when = `${name}, ${minute(from).slice(11, 16)} to ${minute(to).slice(11, 16)}`
+    if (recordedMs === 0) return `| ${when} | not recorded | | |`
+    const gap = to - from - recordedMs >= 60_000 ? ` (${formatMs(recordedMs)} were recorded)` : ''
+    return `| ${when}${gap} | ${requests} | ${errors} | ${slowest ? `${formatMs(slowest.p95Ms)} (${slowest.route})` : ''} |`
   }
   return `\
 # Incident ${id}: ${title}
@@ -288,9 +310,11 @@ function postmortemText(
 
 ## What users saw
 
+After an alert, "meanwhile" begins with the minutes that made it fire. Times are UTC.
+
 | | requests | failed | slowest p95 |
 |---|---|---|---|
-${row('before, for the same time', served.before)}
+${row('before', served.before)}
 ${row('meanwhile', served.during)}
 
 ## Timeline

@@ -1,6 +1,9 @@
 import { runAlone } from '../../primitives/data/alone.ts'
 import type { Database } from '../../primitives/data/contract.ts'
 import { sql } from '../../primitives/data/sql.ts'
+import { minuteMs } from './evaluate.ts'
+import { leavesOf } from './expression.ts'
+import { rules } from './rules.ts'
 import { entry } from './table.ts'
 
 /** Times are ms since the epoch. */
@@ -138,6 +141,21 @@ export async function timelineOf(database: Database, incident: Incident, now: nu
   // What was noted after the end belongs to it.
   const own = told.map((one) => ({ ...one, at: one.at.getTime() }))
   return [...own, ...around.filter(isIn)].sort((a, b) => a.at - b.at)
+}
+
+/** What an alert counts is looked for so many minutes back, also where its rule looks at hours. */
+const countedMinutesMax = 60
+
+/**
+ * Returns since when there was what opened an incident: an alert fires when its rule has held for some minutes, and what it counted then lies in the
+ * minutes before. Pure.
+ */
+export function beganAt({ title, openedBy, openedAt }: Pick<Incident, 'title' | 'openedBy' | 'openedAt'>): number {
+  // Its title begins with the name of the rule.
+  const rule = openedBy === 'alert' ? rules.find(({ name }) => name === /^[a-z0-9-]+/.exec(title)?.[0]) : undefined
+  if (!rule) return openedAt
+  const counted = Math.max(...leavesOf(rule.value).map(({ minutes }) => minutes))
+  return openedAt - (rule.forMinutes + Math.min(counted, countedMinutesMax)) * minuteMs
 }
 
 /** How often is deployed, how often that goes wrong, and how long it takes to restore. */

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { main } from '../../../src/cli/main.ts'
 import { connectOnce } from '../../../src/engines/postgres/client.ts'
-import { deliveryFiguresOf, type Incident } from '../../../src/observe/alerts/incidents.ts'
+import { beganAt, deliveryFiguresOf, type Incident } from '../../../src/observe/alerts/incidents.ts'
 import { createWatch } from '../../../src/observe/alerts/keep.ts'
 import { rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { rules } from '../../../src/observe/alerts/rules.ts'
@@ -182,12 +182,20 @@ describe('rung incidents', () => {
     assert.equal(opened.text, 'Incident 2 is open. Close it with: rung incidents close 2')
     assert.equal((await rung(env, 'incidents', 'close', '2')).text, 'Incident 2 is closed.')
     assert.equal((await rung(env, 'incidents', 'close', '2')).code, 1)
+    const early = await rung(env, 'incidents', 'postmortem', '2')
+    assert.deepEqual([early.code, /not recorded yet\. Repeat/.test(early.text)], [1, true], early.text)
     const wrote = await rung(env, 'incidents', 'postmortem', '1')
     const file = /^wrote {2}(docs\/incidents\/\d{4}-\d\d-\d\d-1\.md)$/.exec(wrote.text)![1]!
     const text = await readFile(path.join(dir, file), 'utf8')
     assert.match(text, /^# Incident 1: pool-used \(main read\): A process uses most of its database connections\n/)
     assert.match(text, /- Acknowledged: .* by ann, after /)
     assert.match(text, /\| more \\\| connections \(ann\) \|\n/)
+    assert.match(
+      text,
+      /\n\| before, \d\d:\d\d to \d\d:\d\d \| not recorded \| \| \|\n/,
+      'the record begins with the condition',
+    )
+    assert.match(text, /\n\| meanwhile, \d\d:\d\d to \d\d:\d\d[^|]* \| 0 \| 0 \|/)
     assert.match(text, /## Why it happened/)
     const again = await rung(env, 'incidents', 'postmortem', '1')
     assert.deepEqual([again.code, /left as it is|left as it was/.test(again.text)], [1, true])
@@ -216,6 +224,17 @@ describe('rung incidents', () => {
     ])
       assert.equal((await rung(env, 'incidents', ...args)).code, 1, args.join(' '))
     await close()
+  })
+
+  it('looks for what users saw since the condition of the alert began', () => {
+    const openedAt = Date.UTC(2026, 10, 30, 12)
+    const began = (title: string, openedBy: 'alert' | 'hand' = 'alert') =>
+      (openedAt - beganAt({ title, openedBy, openedAt })) / minuteMs
+    assert.equal(began('requests-shed: Requests are refused'), 2 + 5)
+    assert.equal(began('pool-used (main read): A process uses most'), 2 + 5)
+    assert.equal(began('errors-fast (shop): Requests fail'), 2 + 60)
+    assert.equal(began('errors-fast by hand', 'hand'), 0)
+    assert.equal(began('of-another-build: Nothing is known of it'), 0)
   })
 
   it('has figures that tell what is not known yet', () => {
