@@ -104,7 +104,7 @@ export function forecastOf(question: Question): Forecast {
     ...{ today, users, objective, ceiling, p95Ms, scaling },
     // What costs nothing is part of another one: the worker of a measurement at 1k.
     stations: stations.filter(({ demandMs }) => demandMs.likely > 0),
-    questions: questionsTo(question.users),
+    questions: questionsTo(question.users, question.recorded),
     concurrentAtCeiling: usersAt(ceiling.likely, users),
     ...(rate && { headroom: headroomOf(rate, ceiling) }),
     ...(checked && !measured.isOpen && { check: checked.check }),

@@ -1,6 +1,6 @@
 import { seededRandom } from '../kernel/random.ts'
 import { draw, given, type Interval, intervalOf, measured, prior, sourceOf } from './interval.ts'
-import { amount } from './words.ts'
+import { amount, countOf } from './words.ts'
 
 /** What is known of the users. */
 export interface Users {
@@ -50,6 +50,14 @@ const thinkSeconds = prior(7, 15, 40)
 const requestsAPage = prior(1, 2, 6)
 
 const hourMs = 3_600_000
+/**
+ * Requests per second in the peak hour for each daily user, with all of the figures above at their most: 525 in that hour. What was recorded beyond it
+ * is not of those who signed in, but of visitors, programs or a load test.
+ */
+const perDailyMost =
+  (visitsADay.high * peakShare.high * (sessionMs.high / hourMs) * requestsAPage.high) / thinkSeconds.low
+/** Requests per second of a user who is there, at most. */
+const eachMost = requestsAPage.high / thinkSeconds.low
 const runs = 500
 const seed = 1
 
@@ -62,7 +70,8 @@ export function funnelOf(users: Users, recorded: RecordedUsers = {}): Funnel {
   const isToday = (users.registered ?? users.daily ?? users.concurrent) === undefined
   const today = (value: number | undefined) => (isToday && value !== undefined ? measured(value) : undefined)
   const share = recorded.registered && recorded.daily ? measured(recorded.daily / recorded.registered) : dailyShare
-  const perDaily = recorded.daily && recorded.rate ? measured(recorded.rate / recorded.daily) : undefined
+  const recordedEach = perDailyIn(recorded)
+  const perDaily = recordedEach !== undefined && recordedEach <= perDailyMost ? measured(recordedEach) : undefined
   const random = seededRandom(seed)
   const length = users.sessionMs === undefined ? sessionMs : given(users.sessionMs)
   const perUser = { think: thinkSeconds, requests: requestsAPage }
@@ -109,10 +118,13 @@ export function funnelOf(users: Users, recorded: RecordedUsers = {}): Funnel {
   }
 }
 
+const perDailyIn = ({ daily, rate }: RecordedUsers) => (daily && rate ? rate / daily : undefined)
+
 /** Returns how many users at the same time make so many requests per second. */
 export function usersAt(rate: number, { concurrent, rate: now }: Funnel): number {
-  const each = concurrent && now ? now.likely / concurrent.likely : requestsAPage.likely / thinkSeconds.likely
-  return rate / each
+  const each = concurrent && now ? now.likely / concurrent.likely : undefined
+  const isOfUsers = each !== undefined && (each <= eachMost || concurrent!.from === 'given')
+  return rate / (isOfUsers ? each : requestsAPage.likely / thinkSeconds.likely)
 }
 
 /** Returns what cannot be true at the same time, as sentences; none if all of it can. Nothing can be computed from it. Pure. */
@@ -144,7 +156,7 @@ export function contradictionsIn(users: Users): string[] {
 }
 
 /** Returns what is possible and unusual, as sentences. Pure. */
-export function questionsTo(users: Users): string[] {
+export function questionsTo(users: Users, recorded: RecordedUsers = {}): string[] {
   const { registered, daily, concurrent, rate, sessionMs: length } = users
   const found: string[] = []
   if (registered !== undefined && daily !== undefined && daily > registered * dailyShare.high)
@@ -161,11 +173,16 @@ export function questionsTo(users: Users): string[] {
   }
   if (concurrent !== undefined && rate !== undefined) {
     const each = rate / concurrent
-    const most = requestsAPage.high / thinkSeconds.low
-    if (each > most)
+    if (each > eachMost)
       found.push(
-        `${amount(each)} requests/s of each concurrent user: a page every ${thinkSeconds.low} s with ${requestsAPage.high} requests would be ${amount(most)}. Leave out what browsers, the CDN and the page cache answer, or count who sends them.`,
+        `${amount(each)} requests/s of each concurrent user: a page every ${thinkSeconds.low} s with ${requestsAPage.high} requests would be ${amount(eachMost)}. Leave out what browsers, the CDN and the page cache answer, or count who sends them.`,
       )
   }
+  const recordedEach = perDailyIn(recorded) ?? 0
+  const isDerived = (registered ?? daily) !== undefined && concurrent === undefined && rate === undefined
+  if (isDerived && recordedEach > perDailyMost)
+    found.push(
+      `The record has ${amount(recorded.rate!)} requests/s in the busiest hour and ${countOf(recorded.daily!, 'signed-in user')} on a day, ${amount(3_600 * recordedEach)} requests of each in that hour: more than ${amount(3_600 * perDailyMost)} are not of users who sign in. Who sends them? What so many users ask for is taken from priors.`,
+    )
   return found
 }

@@ -55,3 +55,22 @@ it("what is given wins, and Little's law holds", () => {
   assert.deepEqual(funnelOf({}), {})
   assert.equal(usersAt(100, funnelOf(example)), 20)
 })
+
+it('takes requests of others than signed-in users for none of theirs, and asks', () => {
+  const loadTest = { registered: 2_000, daily: 1, rate: 6.6 }
+  const { rate, ...funnel } = funnelOf({ daily: 50 }, loadTest)
+  assert.equal(rate!.from, 'prior')
+  assert.ok(rate!.high < 50 * 0.2, String(rate!.high))
+  assert.match(
+    questionsTo({ daily: 50 }, loadTest).join(),
+    /has 6\.6 requests\/s in the busiest hour and 1 signed-in user on a day, 23,760 requests of each/,
+  )
+  const today = funnelOf({}, loadTest)
+  assert.deepEqual([today.rate!.likely, today.rate!.from], [6.6, 'measured'], 'the rate of today stays what it is')
+  assert.equal(usersAt(485, today), usersAt(485, {}))
+  assert.ok(funnel.concurrent)
+
+  const usual = { registered: 2_000, daily: 200, rate: 10 }
+  assert.deepEqual(funnelOf({ daily: 400 }, usual).rate, { low: 20, likely: 20, high: 20, from: 'measured' })
+  assert.deepEqual(questionsTo({ daily: 400 }, usual), [])
+})

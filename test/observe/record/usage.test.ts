@@ -78,12 +78,12 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   const today = Math.floor(now / dayMs) * dayMs
   assert.equal(await readUsage(database, now), undefined)
   const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n)
-  // Two hours of each day, 5 % more each week; in the second hour of a day come 30 of the users of the first, and 50 others.
+  // Two hours of each day, 5 % more each week; in the second hour of a day come 300 of the users of the first, and 500 others.
   for (let day = 1; day <= weeks * 7; day += 1) {
     const growth = 1.05 ** (weeks - day / 7)
     for (const [hour, requests, users] of [
-      [9, 360_000, range(0, 80)],
-      [20, 180_000, range(50, 130)],
+      [9, 360_000, range(0, 800)],
+      [20, 180_000, range(500, 1_300)],
     ] as const) {
       const from = today - day * dayMs + hour * hourMs
       const { node, ...frame } = hourOf(from, Math.round(requests * growth), users)
@@ -94,8 +94,8 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   const yesterday = Math.round(360_000 * 1.05 ** (weeks - 1 / 7))
   assert.equal(usage.peaks.length, weeks * 7 - 1, 'of the first day only a part was recorded')
   assert.equal(usage.rate, yesterday / 3_600)
-  assert.ok(Math.abs(usage.daily! - 130) <= 13, String(usage.daily))
-  assert.ok(Math.abs(usage.monthly! - 130) <= 13, String(usage.monthly))
+  assert.ok(Math.abs(usage.daily! - 1_300) <= 130, String(usage.daily))
+  assert.ok(Math.abs(usage.monthly! - 1_300) <= 130, String(usage.monthly))
 
   assert.equal(usage.isWholeMonth, true)
   assert.equal(
