@@ -51,11 +51,13 @@ const command: Command = {
     return result(
       { decisions, problems },
       () => {
-        for (const { title, revisitWhen, isDue, now, number } of decisions) {
+        for (const { title, revisitWhen, problem, isDue, now, number } of decisions) {
           const name = /^\d+\./.test(title) ? title : `${number}. ${title}`
           for (const line of hanging('', `${isDue ? 'DUE  ' : ''}${name}`)) out.line(line)
           const again =
-            revisitWhen === null ? 'no condition that can be checked' : `when ${revisitWhen}; ${now.join(', ')}`
+            revisitWhen === null
+              ? (problem ?? 'no condition that can be checked')
+              : `when ${revisitWhen}; ${now.join(', ')}`
           for (const line of hanging('    ', again)) out.line(line)
         }
         for (const problem of problems) for (const line of ['', ...hanging('', problem)]) out.line(line)
@@ -72,11 +74,14 @@ export function checkedDecisions(cwd: string, figures: Figures, today: number) {
   return read().then((files) =>
     Promise.all(
       files.map(async ({ number, name }) => {
-        const { title, revisitWhen } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
+        const { title, revisitWhen, problem } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
         const { isTrue = false, now = [] } = revisitWhen
           ? checkCondition(parseCondition(revisitWhen)!, figures, today)
           : {}
-        return { number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now }
+        return {
+          ...{ number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now },
+          ...(problem !== undefined && { problem }),
+        }
       }),
     ),
   )

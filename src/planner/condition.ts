@@ -1,3 +1,5 @@
+import { nearestOf } from '../kernel/typos.ts'
+
 /** What a decision depends on, by name: `headroom`, `weeks_recorded` … What is not known is not there. */
 export type Figures = Readonly<Record<string, number>>
 
@@ -30,14 +32,35 @@ interface Comparison {
  * @returns nothing if it is none
  */
 export function parseCondition(text: string): Comparison[] | undefined {
-  const parts = text.split(/\s+or\s+/).map((part) => {
-    const [, figure, sign, value] = /^\s*([a-z_]+)\s*(<=?|>=?)\s*(\S+)\s*$/.exec(part) ?? []
-    const number = figure === 'day' ? Date.parse(value!) / 86_400_000 : Number(value)
-    const isKnown = figure === 'day' || (figure !== undefined && Object.hasOwn(figureNames, figure))
-    if (!isKnown || !Number.isFinite(number)) return undefined
-    return { figure: figure as Comparison['figure'], sign: sign as Comparison['sign'], value: number }
-  })
-  return parts.every((part) => part !== undefined) ? (parts as Comparison[]) : undefined
+  const parts = partsOf(text)
+  return parts.every((part) => typeof part !== 'string') ? parts : undefined
+}
+
+/** Says what of a condition cannot be read, and nothing if all of it can. Pure. */
+export function problemIn(text: string): string | undefined {
+  return partsOf(text).find((part) => typeof part === 'string')
+}
+
+const partsOf = (text: string) => text.split(/\s+or\s+/).map((part) => comparisonIn(part.trim()))
+
+/** @returns the comparison, or why it is none */
+function comparisonIn(part: string): Comparison | string {
+  const [, figure, sign, value] = /^([a-z_]+)\s*(<=?|>=?)\s*(\S+)$/.exec(part) ?? []
+  if (figure === undefined || value === undefined) return `"${part}" is no comparison such as headroom < 0.3`
+  if (figure !== 'day' && !Object.hasOwn(figureNames, figure)) {
+    const meant = nearestOf(figure, Object.keys(figureNames))
+    return `there is no figure ${figure}${meant === undefined ? '' : `; is it ${meant}?`}`
+  }
+  const number = figure === 'day' ? daysIn(value) : /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (!Number.isFinite(number))
+    return `"${value}" is no ${figure === 'day' ? 'day such as 2027-03-01' : 'number such as 0.3'}`
+  return { figure: figure as Comparison['figure'], sign: sign as Comparison['sign'], value: number }
+}
+
+/** Days since 1970-01-01; NaN if there is no such day. `Date.parse` alone also reads "5", as a month of 2001. */
+function daysIn(value: string): number {
+  const ms = /^\d{4}-\d\d-\d\d$/.test(value) ? Date.parse(value) : Number.NaN
+  return new Date(ms || 0).toISOString().startsWith(value) ? ms / 86_400_000 : Number.NaN
 }
 
 const holds: Readonly<Record<Comparison['sign'], (now: number, value: number) => boolean>> = {

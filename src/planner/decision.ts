@@ -1,4 +1,4 @@
-import { type Figures, figureNames, parseCondition } from './condition.ts'
+import { type Figures, figureNames, problemIn } from './condition.ts'
 import { spanOf } from './cost.ts'
 import type { Finding } from './finding.ts'
 import { dayText } from './trend.ts'
@@ -8,6 +8,8 @@ export interface Decision {
   title: string
   /** `undefined`: it has none that a program can read. */
   revisitWhen?: string
+  /** Why the one that it has cannot be read. */
+  problem?: string
 }
 
 /** Returns the text of the file. Pure. @param others what was advised besides, as alternatives */
@@ -51,7 +53,11 @@ export function daysOf({ low, high }: { low: number; high: number }): string {
 export function parseDecision(text: string): Decision {
   const title = /^#\s+(.+)$/m.exec(text)?.[1]?.trim() ?? ''
   const condition = /\*\*Revisit when:?\*\*:?\s*`([^`]+)`/.exec(text)?.[1]
-  return condition !== undefined && parseCondition(condition) ? { title, revisitWhen: condition } : { title }
+  if (condition === undefined) return { title }
+  const problem = problemIn(condition)
+  return problem === undefined
+    ? { title, revisitWhen: condition }
+    : { title, problem: `"${condition}" cannot be read: ${problem}` }
 }
 
 /** Returns the name of its file. Pure. */

@@ -148,7 +148,8 @@ export function figuresOf(evidence: Evidence): Figures {
     hours_recorded: window.hours,
     weeks_recorded: weeks.length,
     unsteadiness: unsteadinessOf(last8(weeks.map(({ requests }) => requests))),
-    requests_per_day: window.hours > 0 ? (24 * window.requests) / window.hours : undefined,
+    // Minutes say nothing of a day.
+    requests_per_day: window.hours >= 24 ? (24 * window.requests) / window.hours : undefined,
     monthly_users: evidence.monthlyUsers,
     read_share: statementSeconds > 0 ? database.readSeconds / statementSeconds : undefined,
     database_share: database.coresMost === undefined ? undefined : database.coresMost / evidence.cores,

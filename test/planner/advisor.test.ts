@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { changeToRung } from '../../src/planner/advise-capacity.ts'
 import { advise } from '../../src/planner/advisor.ts'
 import { calibrated, demandFrom } from '../../src/planner/calibrated.ts'
-import { checkCondition, figureNames, parseCondition } from '../../src/planner/condition.ts'
+import { checkCondition, figureNames, parseCondition, problemIn } from '../../src/planner/condition.ts'
 import { decisionText, fileNameOf, parseDecision } from '../../src/planner/decision.ts'
 import { type Evidence, figuresOf, growthOf, unsteadinessOf } from '../../src/planner/evidence.ts'
 import { rungs } from '../../src/topology/catalog.ts'
@@ -43,6 +43,8 @@ describe('advice', () => {
       assert.ok(!kindsOf({ pools: [{ ...pool, ...small }] }).some((one) => one.endsWith('pool')))
     const unmeasured = { readSeconds: 100, writeSeconds: 100 }
     assert.ok(!kindsOf({ pools: [pool], database: unmeasured }).some((one) => one.endsWith('pool')))
+    const early = figuresOf({ ...evidence, window: { hours: 0.07, requests: 500 } })
+    assert.deepEqual([early.hours_recorded, early.requests_per_day], [0.07, undefined])
     assert.ok(!('database_share' in figuresOf({ ...evidence, database: unmeasured })))
   })
 
@@ -88,8 +90,28 @@ describe('a condition', () => {
       'moon > 1',
       'headroom < 0.4 and day > 2027-01-01',
       'day > soon',
+      'day >= 5',
+      'day >= 2026-02-30',
+      'headroom < 0x10',
+      'headroom < 1e3',
     ])
       assert.equal(parseCondition(text), undefined, text)
+  })
+
+  it('says what of it cannot be read', () => {
+    assert.equal(problemIn('headroom < 0.4'), undefined)
+    for (const [text, problem] of [
+      ['headroom < 0.4 or monthly_user > 1', 'there is no figure monthly_user; is it monthly_users?'],
+      ['moon > 1', 'there is no figure moon'],
+      ['day >= 5', '"5" is no day such as 2027-03-01'],
+      ['headroom < 0x10', '"0x10" is no number such as 0.3'],
+      ['soon', '"soon" is no comparison such as headroom < 0.3'],
+    ])
+      assert.equal(problemIn(text!), problem)
+    assert.deepEqual(parseDecision('# 1. Wait\n\n**Revisit when** `monthly_user > 1`'), {
+      title: '1. Wait',
+      problem: '"monthly_user > 1" cannot be read: there is no figure monthly_user; is it monthly_users?',
+    })
   })
 
   it('comes true when one comparison does; what is not known does not', () => {
@@ -113,7 +135,9 @@ describe('a decision', () => {
     })
     assert.match(text, /`read_share` 0\.5 /)
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when** we feel like it.'), { title: '3. Ours' })
-    assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), { title: '3. Ours' })
+    assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), {
+      ...{ title: '3. Ours', problem: '"moon < 1" cannot be read: there is no figure moon' },
+    })
     assert.equal(fileNameOf(3, 'Climb to rung 100k: now!'), '0003-climb-to-rung-100k-now.md')
     assert.equal(fileNameOf(4, '???'), '0004-decision.md')
   })
