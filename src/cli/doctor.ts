@@ -1,7 +1,5 @@
-import path from 'node:path'
 import { examine } from '../doctor/examine.ts'
 import type { Experiment } from '../doctor/experiments.ts'
-import type { Finding } from '../doctor/finding.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
 import { findingLines, keptLines, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
@@ -58,9 +56,9 @@ const doctor: Command = {
           .finally(() => database.close()),
         onProgress: (done, total, experiment) => out.note(`[${done + 1}/${total}] ${subjectOf(experiment)}`),
       })
-      const findings = app ? await withMigrationFiles(examined.findings, app) : examined.findings
+      const findings = app ? await withMigrationFiles(examined.findings, app, cwd) : examined.findings
       const { server, statementsSeen = null } = examined.facts
-      const view = { server, statementsSeen, sources, findings: findings.map((finding) => relativeTo(cwd, finding)) }
+      const view = { server, statementsSeen, sources, findings }
       return result(
         view,
         () => {
@@ -78,10 +76,6 @@ const doctor: Command = {
   },
 }
 export default doctor
-
-function relativeTo(cwd: string, finding: Finding): Finding {
-  return finding.migration === undefined ? finding : { ...finding, migration: path.relative(cwd, finding.migration) }
-}
 
 function subjectOf({ foreignKey, statement }: Experiment): string {
   return cut(foreignKey ? `foreign key ${foreignKey.name}` : statement!.text.replace(/\s+/g, ' ').trim(), 70)

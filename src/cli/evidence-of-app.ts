@@ -68,7 +68,7 @@ export async function evidenceOfApp(
       out.note('Examining the database …')
       const { findings } = await examine(adminConnection, { seen })
       const loaded = app === undefined ? undefined : await loadApp(appFile, cwd).catch(() => undefined)
-      doctor = loaded ? await withMigrationFiles(findings, loaded) : findings
+      doctor = loaded ? await withMigrationFiles(findings, loaded, cwd) : findings
       examined = true
     } catch (error) {
       problems.push(`The database could not be examined: ${sentence(messageOf(error))}`)

@@ -5,8 +5,8 @@ import { schemaOf } from '../primitives/data/boundary.ts'
 import { migrationsOf } from '../runtime/migrations.ts'
 import type { Finding } from './finding.ts'
 
-/** Adds the migration file that an advised index belongs in: the next one of the module that owns the table, absolute. */
-export async function withMigrationFiles(findings: readonly Finding[], app: App): Promise<Finding[]> {
+/** Adds the migration file that an advised index belongs in: the next one of the module that owns the table, as a path from `cwd`. */
+export async function withMigrationFiles(findings: readonly Finding[], app: App, cwd: string): Promise<Finding[]> {
   const next = new Map<string, number>()
   for (const { module, name } of await migrationsOf(app)) next.set(schemaOf(module), Number.parseInt(name, 10) + 1)
   return findings.map((finding) => {
@@ -17,6 +17,6 @@ export async function withMigrationFiles(findings: readonly Finding[], app: App)
     const number = next.get(schema) ?? 1
     next.set(schema, number + 1) // a file for each: CONCURRENTLY stands alone
     const file = `${String(number).padStart(4, '0')}_${index}.sql`
-    return { ...finding, migration: path.join(fileURLToPath(owner.migrations), file) }
+    return { ...finding, migration: path.relative(cwd, path.join(fileURLToPath(owner.migrations), file)) }
   })
 }

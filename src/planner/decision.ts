@@ -24,7 +24,7 @@ export function decisionText(
     `# ${number}. ${what.replace(/\s+/g, ' ').replace(/\.$/, '')}`,
     `**Decided** on ${dayText(today)}, ${verdict === 'now' ? 'to be done' : 'not to do yet'}, as advised by \`rung advise\`.`,
     `**Context.** ${seen} ${rule}`,
-    `**Choice.** ${what} ${gain} It costs ${money} and ${daysOf(cost.days)} of work.`,
+    `**Choice.** That of the title. ${gain} It costs ${money} and ${daysOf(cost.days)} of work.`,
     ...(change === 'Nothing.'
       ? []
       : [['How:', '', '```', change, '```', '', 'To take it back:', '', '```', undo, '```'].join('\n')]),

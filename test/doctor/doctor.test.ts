@@ -774,6 +774,7 @@ describe('rung doctor', () => {
       const { document, code } = await run([conduit, '--json'], { DATABASE_URL: urlOf(admin) })
       assert.equal(code, 2, JSON.stringify(document))
       const [index, nPlusOne] = document.findings
+      assert.ok(!path.isAbsolute(index!.migration!), 'other machines have other folders')
       assert.match(index!.migration!, /examples\/conduit\/articles\/migrations\/\d{4}_article_author_id_idx\.sql$/)
       assert.equal(nPlusOne?.kind, 'n-plus-one')
       assert.equal(nPlusOne?.evidence.timesSeen, 3)

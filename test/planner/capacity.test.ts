@@ -10,7 +10,10 @@ import {
   partsOf,
   variabilityOf,
 } from '../../src/planner/demand.ts'
+import { forecastOf } from '../../src/planner/forecast.ts'
 import { given, type Interval, prior, scaled } from '../../src/planner/interval.ts'
+import { told } from '../../src/planner/tell.ts'
+import type { Users } from '../../src/planner/users.ts'
 import type { Scaling } from '../../src/planner/usl.ts'
 import { rungs } from '../../src/topology/catalog.ts'
 
@@ -87,6 +90,15 @@ it('headroom is told in both ways', () => {
     [growth.low, growth.likely, growth.high].map((one) => one.toFixed(2)),
     ['0.33', '0.67', '1.00'],
   )
+})
+
+it('headroom of a thousand percent is not told of priors', () => {
+  const sayOf = (users: Users) =>
+    told(
+      forecastOf({ ...{ topology: rungs['1k'], cores: 4, spread: false, objective, users, peaks: [] }, today: 20_787 }),
+    ).join(' ')
+  assert.match(sayOf({ registered: 1 }), /there is room to grow to more than 10 times as much\./)
+  assert.match(sayOf({ rate: 100 }), /there is room to grow by \d+ % \(/)
 })
 
 it('a quota makes a process slower, and a measurement at one rung is carried over to another', () => {
