@@ -134,11 +134,8 @@ describe('a decision', () => {
       revisitWhen: findings[0]!.revisitWhen,
     })
     assert.match(text, /`read_share` 0\.5 /)
-    assert.equal(
-      text.split(findings[0]!.what.slice(0, -1)).length,
-      2,
-      'what is chosen is the title, and is not repeated',
-    )
+    const alone = decisionText(12, findings[0]!, { others: [], figures: {}, today })
+    assert.equal(alone.split('Stay at rung 10k').length, 2, 'the title is the choice, and is not repeated')
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when** we feel like it.'), { title: '3. Ours' })
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), {
       ...{ title: '3. Ours', problem: '"moon < 1" cannot be read: there is no figure moon' },
