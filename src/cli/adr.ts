@@ -69,20 +69,23 @@ const command: Command = {
 export default command
 
 /** Decisions in docs/adr, each with whether its condition has come true. */
-export function checkedDecisions(cwd: string, figures: Figures, today: number) {
-  const read = async () => numberedIn(await readdir(adrDir(cwd)).catch(() => []))
-  return read().then((files) =>
-    Promise.all(
-      files.map(async ({ number, name }) => {
-        const { title, revisitWhen, problem } = parseDecision(await readFile(path.join(adrDir(cwd), name), 'utf8'))
-        const { isTrue = false, now = [] } = revisitWhen
-          ? checkCondition(parseCondition(revisitWhen)!, figures, today)
-          : {}
-        return {
+export async function checkedDecisions(cwd: string, figures: Figures, today: number) {
+  const files = numberedIn(await readdir(adrDir(cwd)).catch(() => []))
+  const found = await Promise.all(
+    files.map(async ({ number, name }) => {
+      const text = await readFile(path.join(adrDir(cwd), name), 'utf8').catch(() => undefined)
+      if (text === undefined) return [] // a folder, for example
+      const { title, revisitWhen, problem } = parseDecision(text)
+      const { isTrue = false, now = [] } = revisitWhen
+        ? checkCondition(parseCondition(revisitWhen)!, figures, today)
+        : {}
+      return [
+        {
           ...{ number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now },
           ...(problem !== undefined && { problem }),
-        }
-      }),
-    ),
+        },
+      ]
+    }),
   )
+  return found.flat()
 }

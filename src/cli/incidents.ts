@@ -19,6 +19,7 @@ import {
 import { listAlerts } from '../observe/alerts/table.ts'
 import { coveredMs, summarise } from '../observe/record/summary.ts'
 import { describeRecord, readRecord } from '../observe/record/table.ts'
+import { inMarkdown } from '../planner/words.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { listDeploys } from '../runtime/deploys.ts'
 import { byOf } from './alerts.ts'
@@ -299,13 +300,13 @@ function postmortemText(
     const when = `${name}, ${minute(from).slice(11, 16)} to ${minute(to).slice(11, 16)}`
     if (recordedMs === 0) return `| ${when} | not recorded | | |`
     const gap = to - from - recordedMs >= 60_000 ? ` (${formatMs(recordedMs)} were recorded)` : ''
-    return `| ${when}${gap} | ${requests} | ${errors} | ${slowest ? `${formatMs(slowest.p95Ms)} (${slowest.route})` : ''} |`
+    return `| ${when}${gap} | ${requests} | ${errors} | ${slowest ? `${formatMs(slowest.p95Ms)} (${inMarkdown(slowest.route)})` : ''} |`
   }
   return `\
-# Incident ${id}: ${title}
+# Incident ${id}: ${inMarkdown(title)}
 
 - Opened: ${minute(openedAt)}
-- Acknowledged: ${acknowledgedAt === null ? 'no' : `${minute(acknowledgedAt)} by ${acknowledgedBy}, after ${formatMs(acknowledgedAt - openedAt)}`}
+- Acknowledged: ${acknowledgedAt === null ? 'no' : `${minute(acknowledgedAt)} by ${inMarkdown(acknowledgedBy ?? '')}, after ${formatMs(acknowledgedAt - openedAt)}`}
 - Closed: ${closedAt === null ? 'not yet' : `${minute(closedAt)}, after ${formatMs(closedAt - openedAt)}`}
 
 ## What users saw
@@ -321,7 +322,7 @@ ${row('meanwhile', served.during)}
 
 | UTC | |
 |---|---|
-${timeline.map(({ at, text }) => `| ${second(at)} | ${text.replaceAll('|', '\\|')} |`).join('\n')}
+${timeline.map(({ at, text }) => `| ${second(at)} | ${inMarkdown(text)} |`).join('\n')}
 
 ## What happened
 

@@ -26,7 +26,7 @@ export async function openProfileDoor(dataDir: string): Promise<() => Promise<vo
   const ending = new AbortController()
   let isTaken = false
   const server = createServer(({ url, method }, response) => {
-    const ms = Number(new URL(url!, 'http://door').searchParams.get('ms'))
+    const ms = Number(/^\/\?ms=(\d+(?:\.\d+)?)$/.exec(url!)?.[1])
     if (method !== 'POST' || !(ms > 0 && ms <= profileMsMax)) return answer(response, 400, {})
     if (isTaken) return answer(response, 409, {})
     isTaken = true

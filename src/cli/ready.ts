@@ -51,7 +51,7 @@ const command: Command = {
           planned.print()
           out.line()
         }
-        out.line(`Ready for ${ready.to}: ${yes} of ${lines.length} points.`)
+        out.line(`${yes === lines.length ? 'Ready' : 'Not ready'} for ${ready.to}: ${yes} of ${lines.length} points.`)
         out.line()
         for (const text of lines.flatMap(textOf)) out.line(text)
         for (const problem of problems) for (const text of ['', ...hanging('', problem)]) out.line(text)

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { advise } from '../planner/advisor.ts'
@@ -49,6 +49,7 @@ const command: Command = {
     const text = reportText(facts)
     const file = typeof values.out === 'string' ? path.resolve(cwd, values.out) : undefined
     if (file !== undefined) {
+      await mkdir(path.dirname(file), { recursive: true }).catch(() => {})
       await writeFile(file, text).catch((cause) => {
         throw new RungError('COMMAND_INVALID', `${file} cannot be written (${cause.code}). Name another --out.`, {
           cause,

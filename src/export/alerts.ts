@@ -58,9 +58,16 @@ function alerting(rule: OwnedRule): string[] {
 /** Where a series has a module, or a queue that belongs to one, it is that of the module. */
 function templateOf(rule: OwnedRule, what: 'owner' | 'runbook'): string {
   const others = rule.owners.filter((one) => one[what] !== rule[what])
-  if (others.length === 0) return rule[what]
-  const terms = others.map((one) => `if match ${JSON.stringify(one.pattern)} $labels.${one.label} }}${one[what]}{{ `)
-  return `{{ ${terms.join('else ')}else }}${rule[what]}{{ end }}`
+  if (others.length === 0) return literal(rule[what])
+  const terms = others.map(
+    (one) => `if match ${JSON.stringify(one.pattern)} $labels.${one.label} }}${literal(one[what])}{{ `,
+  )
+  return `{{ ${terms.join('else ')}else }}${literal(rule[what])}{{ end }}`
+}
+
+/** What a template of Go must not read. */
+function literal(text: string): string {
+  return text.replaceAll('{{', '{{ "{{" }}')
 }
 
 /** A JSON string is one of YAML too. */

@@ -8,7 +8,7 @@ import { type Exported, type Files, mark, marked } from './files.ts'
 /** For a Prometheus that runs beside the app, with the rules of its alerts, and a Grafana that asks it. Pure. */
 export function monitoringFiles({ deployment, app }: Exported, target: 'compose' | 'kubernetes'): Files {
   return {
-    'prometheus.yaml': `${marked()}\nrule_files: [rung.rules.yaml]\n${target === 'compose' ? composeTargets(deployment) : kubernetesTargets(app.name)}`,
+    'prometheus.yaml': `${marked()}\nrule_files: [rung.rules.yaml]\nalerting: { alertmanagers: [{ static_configs: [{ targets: [alertmanager:9093] }] }] }\n${target === 'compose' ? composeTargets(deployment) : kubernetesTargets(app.name)}`,
     'grafana.json': `${JSON.stringify(dashboard(app.name), null, 2)}\n`,
   }
 }

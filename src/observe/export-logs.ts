@@ -1,5 +1,5 @@
 import { SeverityNumber } from '@opentelemetry/api'
-import { atMost } from '../kernel/clock.ts'
+import { atMost, systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { currentScope } from '../kernel/scope.ts'
 import type { Bindings } from '../topology/bindings.ts'
@@ -42,13 +42,15 @@ export async function exportLogs(
   const logger = provider.getLogger('rung')
   return {
     write(line) {
+      // Fields of a line may be named like those of the log itself, which come first.
+      const at = /"time":"([^"]+)"/.exec(line)?.[1]
       const { time, level, msg, name: _app, pid, hostname, err, ...others } = JSON.parse(line)
       const { name, message, stack, ...facts } = err ?? {}
       logger.emit({
-        timestamp: new Date(time),
+        timestamp: timeOf(at ?? time),
         severityNumber: severities[level] ?? SeverityNumber.UNSPECIFIED,
-        severityText: level,
-        body: msg ?? '',
+        severityText: String(level),
+        body: cut(msg ?? ''),
         attributes: {
           ...others,
           ...{ 'process.pid': pid, 'host.name': hostname },
@@ -56,7 +58,7 @@ export async function exportLogs(
           ...(err && {
             'exception.type': name,
             'exception.message': message,
-            'exception.stacktrace': stack,
+            'exception.stacktrace': cut(stack ?? ''),
             error: facts,
           }),
         },
@@ -70,6 +72,15 @@ export async function exportLogs(
       ),
   }
 }
+
+function timeOf(text: unknown): Date {
+  const time = new Date(String(text))
+  return Number.isNaN(time.getTime()) ? new Date(systemClock.now()) : time // one wrong time would spoil the lines that are sent with it
+}
+
+/** 2,048 lines wait at most, so that they fit into memory. */
+const charsMax = 16_384
+const cut = (text: unknown) => String(text).slice(0, charsMax)
 
 async function loadSdk() {
   try {

@@ -15,7 +15,9 @@ const timeBuckets = [0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.2, 1.8, 2.5, 3, 4, 6, 10,
 /** CLS 0.1 and 0.25. */
 const shiftBuckets = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1]
 
-const routeTiming = (url: string) => `route;desc="${url.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')}"`
+/** Of a pattern with a regular expression, a header may have not all. */
+const routeName = (url: string) => url.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')
+const routeTiming = (url: string) => `route;desc="${routeName(url)}"`
 
 const reportPath = '/-/vitals'
 const scriptPath = '/-/vitals.js'
@@ -42,6 +44,11 @@ export async function webVitals(http: Http, figures: Figures): Promise<void> {
   const durations = figures.histogram('web_vital_seconds', 'LCP, INP, FCP, TTFB.', ['vital', 'page'], timeBuckets)
   const shifts = figures.histogram('web_layout_shift', 'CLS of a page.', ['page'], shiftBuckets)
 
+  // A path from a client must never be read as the pattern of a route.
+  const pages = new Set<string>()
+  http.addHook('onRoute', ({ method, url }) => {
+    if ([method].flat().includes('GET')) pages.add(routeName(url))
+  })
   // The browser knows the address of its page, and this tells the script the route.
   http.addHook('onSend', async (request, reply) => {
     const { url } = request.routeOptions
@@ -69,7 +76,7 @@ export async function webVitals(http: Http, figures: Figures): Promise<void> {
     },
     async (request, reply) => {
       const { page, CLS, ...found } = request.body as Report
-      if (http.hasRoute({ method: 'GET', url: page })) {
+      if (pages.has(page)) {
         for (const vital of times) {
           const ms = found[vital]
           if (ms !== undefined) durations.observe({ vital, page }, ms / 1_000)

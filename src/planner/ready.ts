@@ -68,17 +68,18 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   else if (to === '1m' && rung !== rungs.at(-2))
     add('rung', 'no', `It runs at ${rung}; the rungs between are to be climbed first.`, 'rung climb')
 
-  if (!loadTest) add('load', 'no', 'Its limit was not looked for.', 'rung load --to-break')
+  if (!loadTest) add('load', 'no', 'Its limit was not looked for.', 'rung load --to-break --p95 200ms')
   else {
     const day = dayText(Math.floor(loadTest.at / dayMs))
     const seen = loadTest.isOpen
       ? `The limit at ${loadTest.rung} was not found on ${day}: it is at least ${amount(loadTest.rate)} requests/s`
       : `The limit at ${loadTest.rung} was ${amount(loadTest.rate)} requests/s on ${day}`
-    if (loadTest.rung !== rung) add('load', 'no', `${seen}; it runs at ${rung} now.`, 'rung load --to-break')
-    else if (loadTest.isOfOtherBuild) add('load', 'no', `${seen}, with other code.`, 'rung load --to-break')
+    if (loadTest.rung !== rung)
+      add('load', 'no', `${seen}; it runs at ${rung} now.`, 'rung load --to-break --p95 200ms')
+    else if (loadTest.isOfOtherBuild) add('load', 'no', `${seen}, with other code.`, 'rung load --to-break --p95 200ms')
     else if (now - loadTest.at > freshMs)
-      add('load', 'no', `${seen}, ${ago(now - loadTest.at)}.`, 'rung load --to-break')
-    else if (loadTest.isOpen) add('load', 'no', `${seen}.`, 'rung load --to-break --threads 2')
+      add('load', 'no', `${seen}, ${ago(now - loadTest.at)}.`, 'rung load --to-break --p95 200ms')
+    else if (loadTest.isOpen) add('load', 'no', `${seen}.`, 'rung load --to-break --p95 200ms --threads 2')
     else add('load', 'yes', `${seen}.`)
   }
   if (headroom === undefined) add('headroom', 'unknown', 'Too little is recorded to say what is free.', 'rung plan')
@@ -112,7 +113,12 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
 
   if (!alerts) add('alerts', 'no', 'Alerts are off.', 'RUNG_ALERTS=on')
   else if (alerts.told.length === 0)
-    add('alerts', 'no', 'Nobody is told of alerts.', 'Set RUNG_ALERT_WEBHOOK or RUNG_ALERT_MAIL.')
+    add(
+      'alerts',
+      'no',
+      'Nobody is told of alerts, by the settings that this command sees.',
+      'Set RUNG_ALERT_WEBHOOK or RUNG_ALERT_MAIL.',
+    )
   else if (alerts.owner === undefined)
     add('alerts', 'no', 'The app has no owner of alerts.', "defineApp({ alerts: { owner: 'team' } })")
   else add('alerts', 'yes', `${alerts.rules} rules, each with an owner and a runbook, by ${alerts.told.join(' and ')}.`)
@@ -147,7 +153,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   }
 
   if (!deploys) add('deploys', 'unknown', 'The deploys could not be read.', 'rung deploys')
-  else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'rung deploy')
+  else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'With rung up: rung deploy')
   else {
     const { count, failedShare } = deploys
     const seen = `${countOf(count, 'deploy')} in 28 days, ${percent(failedShare)} of them failed.`

@@ -2,7 +2,7 @@ import { type Cost, per10k, spanOf } from './cost.ts'
 import type { Finding } from './finding.ts'
 import type { Forecast } from './forecast.ts'
 import { dayText } from './trend.ts'
-import { amount, percent, span } from './words.ts'
+import { amount, inMarkdown, percent, span } from './words.ts'
 
 /** What a report is made of. `undefined` and `null` are what is not known. */
 export interface ReportFacts {
@@ -78,11 +78,11 @@ export function reportText(facts: ReportFacts): string {
       now.map(({ what, gain }) => `${what} ${gain}`),
       'Nothing.',
     ),
-    ...list('Decisions that are due', facts.decisionsDue, 'None.'),
-    ...list('Open incidents', facts.openIncidents, 'None.'),
+    ...list('Decisions that are due', facts.decisionsDue.map(inMarkdown), 'None.'),
+    ...list('Open incidents', facts.openIncidents.map(inMarkdown), 'None.'),
     ...list(
       'Who is responsible',
-      modules.map(({ name, owner }) => `${name}: ${owner}`),
+      modules.map(({ name, owner }) => `${name}: ${inMarkdown(owner)}`),
       unknown,
     ),
     '',

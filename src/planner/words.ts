@@ -28,6 +28,11 @@ export function span({ low, likely, high }: Interval, words: (value: number) => 
   return from === to ? text : `${text} (${from.replace(/ %$/, '')} to ${to})`
 }
 
+/** A text that people or clients wrote, where Markdown is read: it stays what it is. */
+export function inMarkdown(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\`*_{}[\]<>()#!|~]/g, '\\$&')
+}
+
 /** `$1,240`, `$42`, `$0.31` */
 export function dollars(value: number): string {
   const sign = value < 0 ? '-' : ''

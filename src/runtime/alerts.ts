@@ -1,6 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import type { NewItem } from '../primitives/jobs/items.ts'
-import type { Line } from '../primitives/jobs/worker.ts'
+import { type Line, noRetry } from '../primitives/jobs/worker.ts'
 import type { Mail } from '../primitives/mail/mail.ts'
 import type { AlertsBinding } from '../topology/bindings.ts'
 
@@ -26,6 +26,7 @@ export function alertItems({ webhook, mail }: AlertsBinding, message: AlertMessa
     queue: alertQueue,
     name: names[way],
     payload: JSON.stringify(message),
+    key: way, // what has ended is not told before what began
     priority: 0,
     delayMs: 0,
     attemptsMax,
@@ -51,7 +52,7 @@ export function alertLine({ webhook, mail: to }: AlertsBinding, mail: Mail): Lin
   return {
     queue: alertQueue,
     concurrency: 2,
-    ordered: false,
+    ordered: true,
     handlers: new Map([
       [names.webhook, handler(async (message) => webhook !== undefined && postAlert(webhook, message))],
       [names.mail, handler(async (message) => to.length > 0 && mail.send({ to, ...message }))],
@@ -79,7 +80,10 @@ export async function postAlert(webhook: string, { key, text }: AlertMessage): P
     const { code } = ((error as Error).cause ?? {}) as { code?: string }
     throw failed(code ?? (error as Error).name)
   }
-  if (status < 200 || status > 299) throw failed(`it answered ${status}`)
+  if (status >= 200 && status <= 299) return
+  const error = failed(`it answered ${status}`)
+  // What is refused for its content would hold up those that come after it.
+  throw [400, 413, 422].includes(status) ? noRetry(error) : error
 }
 
 function failed(why: string): RungError {

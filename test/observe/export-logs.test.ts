@@ -4,9 +4,12 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
+import { exportLogs } from '../../src/observe/export-logs.ts'
+import { readBindings } from '../../src/topology/bindings.ts'
 import { until, withScratch } from '../support/process.ts'
 
 interface Line {
+  timeUnixNano: string
   body: { stringValue: string }
   severityText: string
   traceId?: string
@@ -54,6 +57,37 @@ test('lines of the log are sent to a collector too, within their trace', async (
     const printed = started.stdout() + started.stderr()
     assert.ok(printed.includes(traceId), 'standard output has it as well')
   })
+})
+
+test('a field that is named like one of the log spoils no other line', async (t) => {
+  const sent: Sent[] = []
+  const endpoint = await collector(t, async (request, response) => {
+    sent.push((await json(request)) as Sent)
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+  })
+  process.env.OTEL_EXPORTER_OTLP_LOGS_ENDPOINT = endpoint // the exporter reads it from the process itself
+  const logs = await exportLogs(readBindings({ OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: endpoint }, '/').telemetry, 'shop')
+  delete process.env.OTEL_EXPORTER_OTLP_LOGS_ENDPOINT
+  const line = (fields: object) =>
+    logs!.write(
+      JSON.stringify({ level: 'info', time: '2026-11-30T10:00:00.000Z' }).replace(
+        '}',
+        `,${JSON.stringify(fields).slice(1)}`,
+      ),
+    )
+  line({ msg: 'before' })
+  line({ time: '12 ms', msg: 'own time' })
+  line({ time: { a: 1 }, level: 7, msg: 'x'.repeat(100_000) })
+  await logs!.end()
+  const records = sent.flatMap(({ resourceLogs }) =>
+    resourceLogs.flatMap(({ scopeLogs }) => scopeLogs.flatMap(({ logRecords }) => logRecords)),
+  )
+  assert.deepEqual(
+    records.map(({ body }) => body.stringValue.slice(0, 8)),
+    ['before', 'own time', 'xxxxxxxx'],
+  )
+  for (const { timeUnixNano } of records) assert.equal(timeUnixNano, `${Date.UTC(2026, 10, 30, 10)}000000`)
+  assert.equal(records[2]!.body.stringValue.length, 16_384)
 })
 
 test('a collector that is away or hangs holds up nothing', (t) =>

@@ -13,7 +13,8 @@ const pages = defineModule({
   name: 'pages',
   owner: 'tests',
   routes(http) {
-    http.get('/article/:slug', { schema: { params: Slug } }, async (request) => {
+    http.get('/article/:slug', { schema: { params: Slug } }, async (request, reply) => {
+      reply.header('server-timing', 'db;dur=5')
       const { slug } = request.params
       return html`<!doctype html><title>x</title><script src="/-/vitals.js" defer></script><h1>${slug}</h1><a href="/article/next">next</a>`
     })
@@ -65,7 +66,7 @@ describe('web vitals', () => {
   it('count only for a route of the app, and in bounds', async () => {
     const before = countOf(await metrics(), 'LCP', '/article/:slug')
     assert.equal((await report({ page: '/article/:slug', LCP: 1_200, CLS: 0.02 })).status, 204)
-    for (const page of ['/article/first', '/made-up', '', '"} 1\nx{a="'])
+    for (const page of ['/article/first', '/made-up', '', '/:a(', '/a/*b', '/:a((x+x+)+y)', '"} 1\nx{a="'])
       assert.equal((await report({ page, LCP: 1_200 })).status, 204, page)
     for (const wrong of [
       { LCP: 1 },
@@ -83,6 +84,11 @@ describe('web vitals', () => {
       [...new Set([...text.matchAll(/web_vital_seconds_count.*page="([^"]*)"/g)].map(([, page]) => page))],
       ['/article/:slug'],
     )
+  })
+
+  it('leave what the app itself says of its times', async () => {
+    const { headers } = await fetch(`${running.url}/article/first`)
+    assert.equal(headers.get('server-timing'), 'db;dur=5, route;desc="/article/:slug"')
   })
 
   it('come by a script that is not sent twice', async () => {

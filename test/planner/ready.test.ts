@@ -95,7 +95,7 @@ it('a report says what is not known, and guesses nothing', () => {
     cost: { low: 100, high: 200, lines: [] },
     answers: { requests: 10_000, failed: 5, p95Ms: 83 },
     figures: { deploysPerWeek: 3.5, failedShare: 0.1, incidentsPerMonth: 1.2, restoreMs: 720_000 },
-    openIncidents: ['checkout is slow'],
+    openIncidents: ['checkout is slow', '<img src=x> [a](javascript:1)'],
     modules: [{ name: 'orders', owner: 'sales' }],
   })
   for (const row of [
@@ -104,6 +104,7 @@ it('a report says what is not known, and guesses nothing', () => {
     '| answers without an error of ours | 99.95 % |',
     '| time to restore | 12 min |',
     '- checkout is slow',
+    '- \\<img src=x\\> \\[a\\]\\(javascript:1\\)',
     '- orders: sales',
   ])
     assert.ok(full.includes(row), `${row} in ${full}`)

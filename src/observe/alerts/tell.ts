@@ -1,3 +1,4 @@
+import { uuid } from '../../kernel/random.ts'
 import { formatMs } from '../../kernel/units.ts'
 import type { AlertMessage } from '../../runtime/alerts.ts'
 import { type OwnedRule, ownerOf } from './owners.ts'
@@ -45,7 +46,7 @@ export function messageOf(
   ]
   const subject = `${app}: ${parts.join('; ')}`
   return {
-    key: `${app}/${minute}`,
+    key: `${app}/${minute}/${uuid()}`, // another app of this name may post to the same place
     subject: subject.length <= 200 ? subject : `${subject.slice(0, 199)}…`,
     text: [...fires, ...ends].map((change) => lineOf(app, change)).join('\n\n'),
   }

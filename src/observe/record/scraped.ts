@@ -140,10 +140,15 @@ async function pointsOf(url: string, query: string, { from, to }: { from: number
     .catch((cause) => {
       throw cause instanceof RungError ? cause : unavailable('it does not answer with JSON', cause)
     })
-  if (answer.status !== 'success' || !answer.data) throw unavailable(answer.error ?? 'it did not say why')
+  if (answer.status !== 'success' || !answer.data)
+    throw unavailable(
+      String(answer.error ?? 'it did not say why')
+        .replaceAll(/[^\x20-\x7e]/g, '?')
+        .slice(0, 500),
+    )
   return answer.data.result.flatMap(({ metric: { __name__: _, ...labels }, values }) =>
     values
       .map(([seconds, value]) => ({ labels, to: seconds * 1000, value: Number(value) }))
-      .filter(({ value }) => Number.isFinite(value)),
+      .filter(({ value, to: at }) => Number.isFinite(value) && at > from && at <= to),
   )
 }
