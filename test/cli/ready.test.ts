@@ -37,6 +37,6 @@ test('rung ready looks at the app that runs, and rung report writes a page about
     const report = await rung(scratch, 'report', '--out', file)
     assert.deepEqual([report.code, report.view.app, report.view.ready.yes], [0, 'ledger', view.yes])
     assert.match(readFileSync(file, 'utf8'), /^# ledger at rung 1k, 20\d\d-\d\d-\d\d\n[\s\S]*- ledger: tests\n$/)
-    const nowhere = await rung(scratch, 'report', '--out', path.join(scratch.dir, 'none', 'report.md'))
+    const nowhere = await rung(scratch, 'report', '--out', path.join(file, 'report.md'))
     assert.equal(nowhere.view.error.code, 'COMMAND_INVALID')
   }))
