@@ -154,9 +154,10 @@ const command: Command = {
     /** The lowest rung, from this one on, that carries the traffic to come, and what that costs. */
     async function grownCost() {
       const peaks = recorded?.peaks ?? []
-      const rate = numberIn(input, 'rate') ?? usage?.rate ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
+      const rate =
+        numberIn(input, 'rate', rateMost) ?? usage?.rate ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
       const today = Math.floor(now / 86_400_000)
-      const times = numberIn(input, 'times') ?? (rate && timesIn90Days(peaks, today))
+      const times = numberIn(input, 'times', timesMost) ?? (rate && timesIn90Days(peaks, today))
       if (rate === undefined || rate === 0 || times === undefined) return undefined
       const demands = await readDemands(dataDir)
       const cores = demands?.cores ?? availableParallelism()
@@ -188,6 +189,10 @@ const command: Command = {
 export default command
 
 const hourMs = 3_600_000
+/** Beyond these no rung is found, and the search for one takes long. */
+const [rateMost, timesMost] = [1_000_000, 1_000]
+/** Dollars a month, and cores and GB: a slip of the keyboard is no price. 0 is one: some things are free. */
+const priceMost = 10_000_000
 
 function withCounts(topology: Topology, counts: Readonly<Record<string, number>>): Topology {
   const { processes, data } = topology
@@ -317,12 +322,13 @@ function sizeIn(text: string): Size {
 }
 
 /** @throws COMMAND_INVALID */
-export function numberIn({ values }: Input, name: string): number | undefined {
+export function numberIn({ values }: Input, name: string, max = Number.MAX_VALUE): number | undefined {
   const text = values[name]
   if (text === undefined) return undefined
   const value = Number(text)
-  if (String(text).trim() !== '' && Number.isFinite(value) && value > 0) return value
-  throw new RungError('COMMAND_INVALID', `--${name} must be a number above 0; it is "${text}".`)
+  if (String(text).trim() !== '' && value > 0 && value <= max) return value
+  const most = max === Number.MAX_VALUE ? '' : ` and at most ${amount(max)}`
+  throw new RungError('COMMAND_INVALID', `--${name} must be a number above 0${most}; it is "${text}".`)
 }
 
 /** @throws COMMAND_INVALID */
@@ -360,8 +366,7 @@ async function pricesIn(file: string): Promise<Price[]> {
 function priceIn(row: unknown): Price | undefined {
   const { item, name, cores, memoryGb, month, source, date } = (row ?? {}) as Record<string, unknown>
   const [low, high = low] = Array.isArray(month) ? month : [month]
-  const isAmount = (value: unknown): value is number =>
-    typeof value === 'number' && Number.isFinite(value) && value >= 0
+  const isAmount = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= priceMost
   const isSized = cores === undefined ? memoryGb === undefined : isAmount(cores) && isAmount(memoryGb)
   if (typeof item !== 'string' || !Object.hasOwn(items, item) || !isAmount(low) || !isAmount(high) || low > high)
     return undefined

@@ -170,7 +170,7 @@ export function priceOf({ name, prices }: PriceList, item: Item, size?: Size): P
   const found = cheapest(prices, item, size)
   if (found) return found
   const words = `${items[item]}${size ? ` with ${size.cores} cores and ${size.memoryGb} GB` : ''}`
-  const example = JSON.stringify([{ item, ...size, month: 0, source: '…', date: '…' }])
+  const example = JSON.stringify([{ item, ...size, month: null, source: '…', date: '…' }])
   throw new RungError(
     'PRICE_MISSING',
     `The list "${name}" has no price of ${words}.${size ? ' Choose another size (--server 2x8), or put' : ' Put'} it into a file and name it with --prices: ${example}`,

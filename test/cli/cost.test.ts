@@ -43,6 +43,7 @@ describe('rung cost without a record', () => {
     const missing = await cost({}, '100k', '--list', 'hetzner')
     assert.equal(missing.code, 1)
     assert.match(missing.text, /PRICE_MISSING\)\n?.*no price of a load balancer/s)
+    assert.match(missing.text, /"month":null/, 'the row is no price until someone fills it in')
     await writeFile(
       path.join(dir, 'prices.json'),
       '[{ "item": "balancer", "month": [6, 7], "source": "invoice", "date": "2026-11-01" }]',
@@ -67,6 +68,8 @@ describe('rung cost without a record', () => {
         /no valid price in row 1/,
       ],
       ['[{ "item": "redis", "month": -1, "source": "s", "date": "2026-11-01" }]', /no valid price in row 1/],
+      ['[{ "item": "redis", "month": 1e308, "source": "s", "date": "2026-11-01" }]', /no valid price in row 1/],
+      ['[{ "item": "redis", "month": null, "source": "s", "date": "2026-11-01" }]', /no valid price in row 1/],
       ['{}', /not a list/],
     ] as const
     for (const [content, pattern] of bad) {
@@ -81,6 +84,8 @@ describe('rung cost without a record', () => {
       ['--server', '4'],
       ['--users', '0'],
       ['--revenue', ''],
+      ['--rate', '1e12', '--times', '2'],
+      ['--rate', '10', '--times', '1e12'],
     ]) {
       const { code, text } = await cost({}, '1k', ...args)
       assert.equal(code, 1, args.join(' '))
