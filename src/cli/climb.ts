@@ -1,5 +1,5 @@
 import type { ClimbPlan, ClimbResult } from '../fleet/climb.ts'
-import { askFleet, watchMsMost } from '../fleet/control.ts'
+import { askFleet, type ClimbRequest, watchMsMost } from '../fleet/control.ts'
 import { type Check, checkNames, checksOf } from '../fleet/preflight.ts'
 import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
@@ -46,17 +46,16 @@ const climb: Command = {
     if (values.undo && rung !== undefined) throw invalid('--undo goes to the rung before; do not name one as well.')
     const accepted = acceptedIn(input)
     const dataDir = dataDirOfInput(input)
-    const request = {
-      command: 'climb',
-      ...(rung !== undefined && { rung: rung as RungName }),
-      ...(values.undo === true && { undo: true }),
-      ...watchIn(input),
-    } as const
-    const ask = async (dryRun: boolean) =>
-      (await askFleet(dataDir, { ...request, dryRun }, out.note).catch(async (error) => {
+    const watch = watchIn(input)
+    const ask = async (request: ClimbRequest) =>
+      (await askFleet(dataDir, { command: 'climb', ...request, ...watch }, out.note).catch(async (error) => {
         throw isRungError(error, 'FLEET_NOT_RUNNING') ? await orStop(dataDir, rung, error) : error
       })) as ClimbResult
-    const plan = await ask(true)
+    const plan = await ask({
+      dryRun: true,
+      ...(rung !== undefined && { rung: rung as RungName }),
+      ...(values.undo === true && { undo: true }),
+    })
     if (plan.outcome === 'unchanged')
       return result({ ...plan, checks: [] }, () => out.line(`The fleet runs at rung ${plan.to} already.`))
     const fleet = (await runningFleet(dataDir))!
@@ -79,7 +78,7 @@ const climb: Command = {
       )
     }
     if (!json) tell(out.note)
-    const view = await ask(false)
+    const view = await ask({ from: plan.from, rung: plan.to }) // what was checked, whatever others have done since
     return result(
       { ...view, checks },
       () => {

@@ -109,6 +109,12 @@ export async function climb(
   const took = () => Math.round(systemClock.ticks() - began)
   const before = hands.now()
   const from = before.topology.rung
+  if (request.from !== undefined && request.from !== from) {
+    throw new RungError(
+      'CLIMB_REFUSED',
+      `This climb was checked from rung ${request.from}, and the fleet runs at ${from} by now. Nothing was changed. Look again: rung climb --dry-run`,
+    )
+  }
   const known = await effects.climbed()
   const to = targetOf(request, from, known)
   const nothing = { reason: null, seen: [], traffic: null }

@@ -37,6 +37,8 @@ export interface DeployRequest {
 export interface ClimbRequest {
   /** The next one unless given. */
   readonly rung?: RungName | undefined
+  /** The rung of the fleet when the plan was checked; refused if it runs at another one by now. */
+  readonly from?: RungName | undefined
   /** Goes back to the rung before the last climb. */
   readonly undo?: boolean | undefined
   /** Changes nothing, and returns the plan. */
@@ -121,11 +123,17 @@ function deployRequestIn({ place, build, watchMs }: Record<string, unknown>): De
   return { place: place as string, build: build as string, watchMs: watchMs as number }
 }
 
-function climbRequestIn({ rung, undo, dryRun, watchMs }: Record<string, unknown>): ClimbRequest {
-  const isRung = rung === undefined || (typeof rung === 'string' && isRungName(rung))
+function climbRequestIn({ rung, from, undo, dryRun, watchMs }: Record<string, unknown>): ClimbRequest {
+  const isRung = [rung, from].every((one) => one === undefined || (typeof one === 'string' && isRungName(one)))
   const isTime = watchMs === undefined || (Number.isInteger(watchMs) && Number(watchMs) >= 0)
   if (!isRung || !isTime || Number(watchMs ?? 0) > watchMsMost) throw unreadable()
-  return { rung: rung as RungName, undo: undo === true, dryRun: dryRun === true, watchMs: watchMs as number }
+  return {
+    rung: rung as RungName,
+    from: from as RungName,
+    undo: undo === true,
+    dryRun: dryRun === true,
+    watchMs: watchMs as number,
+  }
 }
 
 function unreadable(): RungError {

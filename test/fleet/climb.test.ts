@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { createConnection, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { dirFor } from '../../src/fleet/placement.ts'
 import { ledgerProject, type Project } from '../support/deploys.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { type At, idsIn, underLoad as loaded, post, write } from '../support/ledger.ts'
@@ -122,6 +126,30 @@ async function seenBy({ url }: At, cookie: string): Promise<{ me: string; paymen
   return { ...me, ...((await paid.json()) as { payment: string }) }
 }
 
+/** Stands in front of a fleet's door, and lets the second client that comes in only after `act`. */
+async function betweenRequests(dataDir: string, act: () => Promise<unknown>): Promise<{ close(): Promise<void> }> {
+  const name = 'control.sock'
+  const socket = path.join(dirFor({ dataDir, tmpDir: tmpdir() }, 'control', name), name)
+  const behind = `${socket}.own`
+  await rename(socket, behind)
+  let clients = 0
+  const server = createServer({ allowHalfOpen: true }, async (client) => {
+    clients += 1
+    if (clients === 2) await act()
+    const fleet = createConnection({ path: behind, allowHalfOpen: true })
+    client.on('error', () => {}).pipe(fleet)
+    fleet.on('error', () => client.destroy()).pipe(client)
+  }).listen(socket)
+  await once(server, 'listening')
+  return {
+    async close() {
+      server.close()
+      await once(server, 'close') // removes its socket
+      await rename(behind, socket)
+    },
+  }
+}
+
 describe('rung climb', { skip }, () => {
   let scratch: Scratch & { end(): Promise<void> }
   let project: Project
@@ -228,6 +256,16 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
     assert.match((await refused('7k')).message, /is not a rung/)
     const same = await rung<Climbed>(0, 'climb', '1k')
     assert.equal(same.outcome, 'unchanged')
+  })
+
+  it('does only what was checked: another command may have climbed since', async () => {
+    const { rung: from } = await now()
+    assert.equal(from, '1k')
+    const door = await betweenRequests(scratch.dataDir, () => climb('10k'))
+    const { error } = await rung<{ error: { code: string; message: string } }>(1, ...command).finally(door.close)
+    assert.equal(error.code, 'CLIMB_REFUSED')
+    assert.match(error.message, /^This climb was checked from rung 1k, and the fleet runs at 10k by now\./)
+    assert.equal((await now()).rung, '10k')
   })
 
   it('goes on where it has climbed to after a stop, and says so', async () => {
