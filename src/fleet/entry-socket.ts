@@ -5,6 +5,7 @@ import { RungError } from '../kernel/errors.ts'
 /** A bound socket. Node's own type of it is internal. */
 interface Handle {
   readonly fd: number
+  getsockname(name: { port?: number }): number
   close(): void
 }
 
@@ -25,7 +26,13 @@ export async function openEntrySocket(host: string, port: number): Promise<Entry
   const { address, family } = await lookup(host)
   const { _createServerHandle: create } = net as unknown as { _createServerHandle: CreateHandle }
   const handle = create(address, port, family === 6 ? 6 : 4)
-  if (typeof handle !== 'number') return handle
+  if (typeof handle !== 'number') {
+    // libuv reports a port that is taken only when somebody listens, and a process that listens then gets a random port.
+    const bound: { port?: number } = {}
+    handle.getsockname(bound)
+    if (bound.port === port) return handle
+    handle.close()
+  }
   throw new RungError(
     'PORT_IN_USE',
     `Port ${port} of ${host} cannot be used. Stop what uses it, or set PORT (or --port).`,

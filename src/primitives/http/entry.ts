@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { sleep, systemClock } from '../../kernel/clock.ts'
+import { RungError } from '../../kernel/errors.ts'
 
 /** Time for clients of idle connections to send a request, which is answered as the last one of its connection. */
 const idleMs = 1_000
@@ -8,7 +9,7 @@ const lookEveryMs = 10
 
 /** A listening socket that other processes share. */
 export interface SharedEntry {
-  /** Accepts from it, besides from the app's own port. */
+  /** Accepts from it, besides from the app's own port. @throws PORT_IN_USE */
   open(): Promise<void>
   /**
    * Leaves the socket to the others, and resolves when no client has a connection here any more, or after a second. Each answer is the
@@ -39,7 +40,9 @@ export function sharedEntry(app: FastifyInstance, fd: number): SharedEntry {
   return {
     async open() {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
-      server.once('error', reject)
+      server.once('error', (error: NodeJS.ErrnoException) =>
+        reject(error.code === 'EADDRINUSE' ? isTaken(error) : error),
+      )
       server.listen({ fd }, resolve)
       await promise
     },
@@ -50,4 +53,11 @@ export function sharedEntry(app: FastifyInstance, fd: number): SharedEntry {
       while (connections > 0 && systemClock.ticks() < until) await sleep(lookEveryMs)
     },
   }
+}
+
+/** Two sockets can be bound to one port as long as nobody listens; the second one that listens fails. */
+function isTaken(cause: Error): RungError {
+  const message =
+    'Another process has begun to listen on the public port. Stop it, or set PORT (or --port) to another one.'
+  return new RungError('PORT_IN_USE', message, { cause })
 }
