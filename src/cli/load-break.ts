@@ -19,7 +19,7 @@ import {
 import { htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
-import { summaryOf } from '../load/summary.ts'
+import { type Figures, summaryOf } from '../load/summary.ts'
 import { keepDemands, readDemands } from './demands-file.ts'
 import { tableLines } from './table.ts'
 
@@ -50,9 +50,20 @@ export interface Breaking extends Limit {
   /** Where they are kept for later; `undefined` if nothing runs on the data directory, so that no part could be watched. */
   demands: Demands | undefined
   demandsFile: string | undefined
+  /** Where most of what was to be measured was refused, so that no costs are kept: the journey, and the share that was. */
+  refused?: { journey: string; share: number }
 }
 
 const settleMs = 500
+/** A refusal costs less than the work that it stands for: with more of them than this the costs are not those of work. */
+const refusedMax = 0.05
+
+/** Share of the requests that were answered with 4xx although the scenario did not expect it. Pure. */
+export function refusedShare({ count, failures }: Pick<Figures, 'count' | 'failures'>): number {
+  const refused = Object.entries(failures).reduce((sum, [kind, one]) => sum + (/^4\d\d$/.test(kind) ? one : 0), 0)
+  return count === 0 ? 0 : refused / count
+}
+
 /** CPU time is counted in ticks of 10 ms, so that it takes many journeys to tell what one costs. */
 const demandLoad = { visitors: 16, journeys: 400 }
 
@@ -109,30 +120,39 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const saturated = at ? saturatedIn(at.usage, objective.p95Ms) : []
 
   let demands: Demands | undefined
+  let refused: Breaking['refused']
   if (parts.length > 0 && limit.rate > 0) {
     note('What one journey costs each part:')
     const found = new Map<string, MeasuredJourney>()
     for (const name of options.journeys) {
       const measured = await measure({ closed: demandLoad, only: [name] })
       if (!measured) continue
-      const { journeys, routes } = measured.summary
+      const { journeys, routes, all } = measured.summary
+      const share = refusedShare(all)
+      if (share > refusedMax) {
+        refused = { journey: name, share }
+        break
+      }
       const demand = demandOf(measured.usage, idle, journeys)
       found.set(name, { journeys, demand, routes })
       note(`  ${name}: ${demandText(demand)}`)
     }
-    const held = limit.steps.filter((one) => one.held).map(({ rate }) => rate)
-    // Far below the limit most of what a journey costs is what the parts do once, however many come.
-    const near = looks.filter(({ rate }) => held.includes(rate) && rate >= limit.rate / 2)
-    const routes = demandsOfRoutes([...found.values()])
-    const mix = mixOf(near.length > 0 ? near : looks, idle, routes)
-    const facts = { routes, before: await readDemands(dataDir), first: saturated[0]?.part, nodeCpu: quota }
-    demands = demandsWith(found, status, { ...options, ...facts, limit, mix })
+    if (!refused) {
+      const held = limit.steps.filter((one) => one.held).map(({ rate }) => rate)
+      // Far below the limit most of what a journey costs is what the parts do once, however many come.
+      const near = looks.filter(({ rate }) => held.includes(rate) && rate >= limit.rate / 2)
+      const routes = demandsOfRoutes([...found.values()])
+      const mix = mixOf(near.length > 0 ? near : looks, idle, routes)
+      const facts = { routes, before: await readDemands(dataDir), first: saturated[0]?.part, nodeCpu: quota }
+      demands = demandsWith(found, status, { ...options, ...facts, limit, mix })
+    }
   }
   const demandsFile = demands && (await keepDemands(demands, dataDir))
   return {
     ...limit,
     ...{ url: given.url!, objective, unsent, usages, demands, demandsFile },
     saturated,
+    ...(refused && { refused }),
   }
 }
 
@@ -227,6 +247,13 @@ export function breakLines(view: Breaking): string[] {
             ? `First used up: ${saturated.map(({ part, figure }) => `${part} (${figure})`).join('; ')}.`
             : 'None of what is measured was used up: look for slow statements (rung doctor) or limits.',
         ]),
+    ...(view.refused
+      ? [
+          '',
+          `Nothing was kept: ${Math.round(100 * view.refused.share)} % of the requests of "${view.refused.journey}" were refused (4xx), and a refusal`,
+          'costs less than the work. Where limits refuse them, start the app with RUNG_LIMITS=off.',
+        ]
+      : []),
     ...(demands ? ['', ...demandLines(demands), '', `Kept for later in ${demandsFile}.`] : []),
   ]
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { breakLines } from '../../src/cli/load-break.ts'
+import { breakLines, refusedShare } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { findLimit, heldUpTo, type Measured, type Step } from '../../src/load/break.ts'
@@ -161,4 +161,15 @@ it('a rate that could not be sent is told, and why', () => {
     unsent: [{ rate: 20, why: 'The generator began 2 of 60 journeys too late.' }],
   })
   assert.equal(lines[2], 'Not measured at 20/s: The generator began 2 of 60 journeys too late.')
+})
+
+it('refusals are no work: their costs are not kept, and it is said why', () => {
+  assert.equal(refusedShare({ count: 100, failures: { 429: 60, 404: 20, 503: 10, timeout: 5 } }), 0.8)
+  assert.equal(refusedShare({ count: 0, failures: {} }), 0)
+  const text = breakLines({
+    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true, steps: [] },
+    ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined, unsent: [] },
+    refused: { journey: 'reader', share: 0.8 },
+  }).join('\n')
+  assert.match(text, /Nothing was kept: 80 % of the requests of "reader" were refused \(4xx\)[\s\S]* RUNG_LIMITS=off/)
 })
