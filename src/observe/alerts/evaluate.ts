@@ -136,6 +136,8 @@ function reduced(leaf: Leaf, samples: readonly { at: number; value: number | His
       return values.at(-1)!
     case 'slope':
       return slopeOf(points)
+    case 'samples':
+      return new Set(points.map(({ x }) => x)).size
     case 'increase':
       return sum
     case 'rate':

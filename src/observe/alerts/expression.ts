@@ -4,7 +4,8 @@ export type Where = Readonly<Record<string, string | { readonly matches: string 
 /**
  * What becomes of a metric over some minutes, for each combination of the labels of `by`; `process` is one too.
  *
- * - Of a gauge: `highest`, `lowest`, `mean` and `last` of its values, and `slope`, their change per second; of several series the highest counts.
+ * - Of a gauge: `highest`, `lowest`, `mean` and `last` of its values, `slope`, their change per second, and `samples`, the minutes
+ *   that have one; of several series the highest counts.
  * - Of a counter: `increase`, and `rate`, its increase per second; those of several series are added up.
  * - Of a histogram: `count` of its observations, and a `quantile`.
  */
@@ -14,7 +15,7 @@ export type Leaf = {
   readonly by: readonly string[]
   readonly minutes: number
 } & (
-  | { readonly take: 'highest' | 'lowest' | 'mean' | 'last' | 'slope' | 'increase' | 'rate' | 'count' }
+  | { readonly take: 'highest' | 'lowest' | 'mean' | 'last' | 'slope' | 'samples' | 'increase' | 'rate' | 'count' }
   | { readonly take: 'quantile'; readonly share: number }
 )
 

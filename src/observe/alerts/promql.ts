@@ -43,8 +43,9 @@ function leafText(leaf: Leaf): string {
   const group = (labels: readonly string[]) => `by (${listed(labels)})`
   switch (take) {
     case 'slope':
+    case 'samples':
       // Of what all processes say, as the one that measures it in the record may be another one each hour.
-      return `deriv((max ${group(by)} (${series()}))[${minutes * 60 - 1}s:1m])`
+      return `${take === 'slope' ? 'deriv' : 'count_over_time'}((max ${group(by)} (${series()}))[${minutes * 60 - 1}s:1m])`
     case 'increase':
     case 'rate':
       return `sum ${group(by)} (${take}(${series()}${growth}))`

@@ -45,7 +45,7 @@ const connections = (state: string): Leaf => ({
   minutes: 5,
   take: 'mean',
 })
-const disk = (state: string, take: 'last' | 'slope', minutes: number): Leaf => {
+const disk = (state: string, take: 'last' | 'slope' | 'samples', minutes: number): Leaf => {
   return { metric: 'disk_bytes', where: { state }, by: ['host'], minutes, take }
 }
 const memory = (state: string): Leaf => {
@@ -183,6 +183,8 @@ export const rules: readonly Rule[] = [
     summary: 'The disk of the data directory is full within four days, if it goes on like this',
     unit: 'seconds',
     value: { emptyIn: disk('free', 'last', 5), slope: disk('free', 'slope', 360) },
+    // The line through some minutes is that of a start, or of a job.
+    only: [{ value: disk('free', 'samples', 360), above: 60 }],
     ...{ below: 4 * day, end: 6 * day, forMinutes: 60, keepMinutes: 30 },
   },
   {
