@@ -187,9 +187,9 @@ describe('rung incidents', () => {
     const wrote = await rung(env, 'incidents', 'postmortem', '1')
     const file = /^wrote {2}(docs\/incidents\/\d{4}-\d\d-\d\d-1\.md)$/.exec(wrote.text)![1]!
     const text = await readFile(path.join(dir, file), 'utf8')
-    assert.match(text, /^# Incident 1: pool-used \(main read\): A process uses most of its database connections\n/)
+    assert.match(text, /^# Incident 1: pool-used \\\(main read\\\): A process uses most of its database connections\n/)
     assert.match(text, /- Acknowledged: .* by ann, after /)
-    assert.match(text, /\| more \\\| connections \(ann\) \|\n/)
+    assert.match(text, /\| more \\\| connections \\\(ann\\\) \|\n/)
     assert.match(
       text,
       /\n\| before, \d\d:\d\d to \d\d:\d\d \| not recorded \| \| \|\n/,
