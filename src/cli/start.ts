@@ -144,8 +144,8 @@ async function startApp(
     },
   })
   const endStray = outliveStrayErrors(log)
-  // A folder that cannot be written must not keep an app from running.
-  const endProfiles = await openProfileDoor(dataDir).catch((err) => {
+  // Nobody waits for it, except a stop. A folder that cannot be written must not keep an app from running.
+  const profiles = openProfileDoor(dataDir).catch((err) => {
     log.debug({ event: 'no-profiles', err }, 'rung profile cannot ask this process')
     return async () => {}
   })
@@ -187,7 +187,7 @@ async function startApp(
     async stop() {
       running.drain()
       await recorded
-      await endProfiles()
+      await (await profiles)()
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
     },
   }

@@ -147,16 +147,19 @@ const waitsMin = 1_000
 /** A database that is so busy answers nothing sooner through more connections. */
 const databaseBusy = 0.8
 
+/** Connections of a pool where nothing is set. */
+const poolDefault = 10
+
 function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence): Draft[] {
   const seconds = pool.target === 'read' ? database.readSeconds : database.writeSeconds
   const share = pool.waitSeconds / (pool.waitSeconds + seconds)
   if (pool.waits < waitsMin || !(share >= waitShare) || pool.waitMs95 < waitMs) return []
-  // Whether more connections help depends on what Postgres has to spare.
-  if (database.coresMost === undefined) return []
-  const busy = database.coresMost / cores
-  const isBusy = busy >= databaseBusy
+  // Whether more connections help depends on what Postgres has to spare. Where that is not known, only a pool below the default is too small.
+  const { coresMost } = database
+  if (coresMost === undefined && pool.max >= poolDefault) return []
+  const isBusy = coresMost !== undefined && coresMost / cores >= databaseBusy
   const variable = pool.target === 'read' ? 'RUNG_POOL_READ' : 'RUNG_POOL_WRITE'
-  const more = pool.max < 10 ? 10 : 2 * pool.max
+  const more = pool.max < poolDefault ? poolDefault : 2 * pool.max
   const processes = topology.processes.both + topology.processes.web + topology.processes.worker
   return [
     {
@@ -165,7 +168,7 @@ function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence
       what: isBusy
         ? `Leave the ${pool.target} pool at ${pool.max} connections: Postgres itself is full.`
         : `Raise the ${pool.target} pool of each process from ${pool.max} to ${more} connections.`,
-      seen: `Statements waited ${percent(share)} of their time for a connection, one in twenty for ${amount(pool.waitMs95)} ms or more; Postgres used ${amount(database.coresMost)} of ${amount(cores)} cores in the busiest hour; ${amount(window.hours)} hours of the last week.`,
+      seen: `Statements waited ${percent(share)} of their time for a connection, one in twenty for ${amount(pool.waitMs95)} ms or more; ${coresMost === undefined ? 'what Postgres used is not known here' : `Postgres used ${amount(coresMost)} of ${amount(cores)} cores in the busiest hour`}; ${amount(window.hours)} hours of the last week.`,
       rule: `A pool is too small where a tenth of the time is spent waiting for it while Postgres has cores to spare (less than ${percent(databaseBusy)} used).`,
       gain: isBusy
         ? 'None: requests would wait in Postgres instead.'

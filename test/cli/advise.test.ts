@@ -9,12 +9,12 @@ import { pack } from '../../src/observe/record/frame.ts'
 import { addFrame } from '../../src/observe/record/table.ts'
 import { slicesOf, type World } from '../planner/situations/world.ts'
 import { openSystemTables } from '../support/data.ts'
-import { type TestPostgres, testPostgres, urlOf } from '../support/postgres.ts'
+import { ownPostgres, type TestPostgres, urlOf } from '../support/postgres.ts'
 
 let postgres: TestPostgres
 let dir: string
 before(async () => {
-  postgres = await testPostgres()
+  postgres = await ownPostgres()
   dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
 })
 after(async () => {

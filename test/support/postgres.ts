@@ -26,9 +26,12 @@ export interface TestPostgres {
 /** A real Postgres for one test file. The test run starts one for all files and names its socket; alone, a file starts its own. */
 export async function testPostgres(): Promise<TestPostgres> {
   const shared = process.env.RUNG_TEST_POSTGRES
-  if (shared) {
-    return serve({ host: shared, port: 5432, user: 'rung', database: 'postgres' }, async () => {})
-  }
+  if (shared) return serve({ host: shared, port: 5432, user: 'rung', database: 'postgres' }, async () => {})
+  return ownPostgres()
+}
+
+/** A server of one test file alone, with settings as apps have them: that of all files does not wait for its disk, which the doctor finds. */
+export async function ownPostgres(): Promise<TestPostgres> {
   const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
   const server = await startEmbedded({ root: dir, connectionsMax: 100 })
   return serve({ ...server.adminConnection, database: 'postgres' }, async () => {

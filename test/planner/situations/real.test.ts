@@ -14,11 +14,11 @@ import { rungs } from '../../../src/topology/catalog.ts'
 import { bootForTest } from '../../support/app.ts'
 import shop from '../../support/apps/shop/app.ts'
 import { openPostgres } from '../../support/data.ts'
-import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
+import { ownPostgres, type TestPostgres, urlOf } from '../../support/postgres.ts'
 
 let postgres: TestPostgres
 before(async () => {
-  postgres = await testPostgres()
+  postgres = await ownPostgres()
 })
 after(() => postgres.stop())
 
