@@ -66,11 +66,25 @@ const climb: Command = {
     const tell = (line: (text: string) => void) => {
       for (const text of [...checkLines(checks), '', ...planLines(plan, addedBytes)]) line(text)
     }
-    if (values['dry-run'] === true) return result({ ...plan, checks }, () => tell(out.line), refused.length > 0 ? 1 : 0)
+    const hard = refused.some(({ name }) => name === 'engines')
+    const names = refused.map(({ name }) => name).join(',')
+    if (values['dry-run'] === true) {
+      const verdict =
+        refused.length === 0
+          ? 'It would climb.'
+          : `It would not climb: ${names}.${hard ? '' : ` To climb all the same: --accept ${names}`}`
+      return result(
+        { ...plan, checks },
+        () => {
+          tell(out.line)
+          out.line()
+          for (const text of hanging('', `Nothing was changed. ${verdict}`)) out.line(text)
+        },
+        refused.length > 0 ? 1 : 0,
+      )
+    }
     if (refused.length > 0) {
       if (!json) for (const text of checkLines(checks)) out.note(text)
-      const names = refused.map(({ name }) => name).join(',')
-      const hard = refused.some(({ name }) => name === 'engines')
       throw new RungError(
         'CLIMB_REFUSED',
         `${refused.map(({ seen }) => seen).join(' ')} Nothing was changed.${hard ? '' : ` To climb all the same: --accept ${names}`}`,
@@ -82,7 +96,7 @@ const climb: Command = {
     return result(
       { ...view, checks },
       () => {
-        for (const text of outcomeLines(view)) out.line(text)
+        for (const text of outcomeLines(view, values.undo === true)) out.line(text)
       },
       view.outcome === 'taken back' ? 1 : 0,
     )
@@ -139,7 +153,10 @@ function* planLines(plan: ClimbPlan, addedBytes: number | undefined): Generator<
   yield* row('costs', `${parts.next} parts instead of ${parts.now}${memory}.`)
 }
 
-function* outcomeLines({ from, to, outcome, reason, traffic, tookMs }: ClimbResult): Generator<string> {
+function* outcomeLines(
+  { from, to, outcome, reason, traffic, tookMs }: ClimbResult,
+  isUndo: boolean,
+): Generator<string> {
   if (outcome === 'taken back') {
     yield* hanging('', `The climb to rung ${to} was taken back, and ${from} runs. ${reason}`)
     return
@@ -151,6 +168,7 @@ function* outcomeLines({ from, to, outcome, reason, traffic, tookMs }: ClimbResu
       yield `  ${when.padEnd(6)}  ${requests} requests, ${errors} failed${p95}`
     }
   }
+  if (isUndo) return
   yield* hanging(
     '  ',
     `To keep it, write rung: '${to}' in rung.config.ts, or start with: rung up ${to}. Until then the next "rung up" without a rung goes on at ${to}. Back: rung climb --undo`,

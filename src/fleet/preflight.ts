@@ -60,8 +60,9 @@ const shownMax = 3
 /** Checks what was found. Checks that do not apply to the step are left out. Pure. */
 export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): Check[] {
   const { plan, isProduction } = facts
-  const serious = isProduction ? 'refused' : 'look'
   const isUp = plan.parts.next > plan.parts.now
+  // The way back must not be the one that is blocked.
+  const serious = isProduction && isUp ? 'refused' : 'look'
   const checks: Check[] = []
   const add = (name: CheckName, state: Check['state'], seen: string, todo?: string) => {
     const isAccepted = state === 'refused' && accepted.has(name) && name !== 'engines'

@@ -77,6 +77,10 @@ describe('the checks before a climb', () => {
     })
   }
 
+  it('only ask for backups on the way back', () => {
+    assert.deepEqual(refusedIn({ backup: null, plan: { ...plan, parts: { now: 11, next: 5 } } }), [])
+  })
+
   it('only ask for backups in development', () => {
     assert.deepEqual(refusedIn({ backup: null, isProduction: false }), [])
   })
