@@ -1,8 +1,7 @@
-import type { Database } from '../../primitives/data/contract.ts'
 import { gauged, sketched } from './groups.ts'
 import { addSketches, countIn, type Sketch } from './sketch.ts'
 import { coveredMs, type DayPeak, dayPeaks, requestsOf } from './summary.ts'
-import { describeRecord, readRecord, type Slice } from './table.ts'
+import type { Slice } from './table.ts'
 
 /** How much the app is used, as it was recorded. What is not known is left out. */
 export interface Usage {
@@ -26,15 +25,6 @@ const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 /** An hour of which less was recorded says little of its rate. */
 const coveredMsMin = 600_000
-
-/** Reads the whole record. @returns nothing where nothing was recorded */
-export async function readUsage(database: Database, now: number): Promise<Usage | undefined> {
-  const facts = await describeRecord(database)
-  if (facts?.from == null) return undefined
-  const usage = countUsage(facts.from, now)
-  for await (const slice of readRecord(database, { from: facts.from, to: now, resolutionMs: hourMs })) usage.add(slice)
-  return usage.end()
-}
 
 /** Counts the usage of hours that are read anyway, the oldest first. @param since when the record begins */
 export function countUsage(since: number, now: number): { add(hour: Slice): void; end(): Usage } {

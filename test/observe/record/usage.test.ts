@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, before, it } from 'node:test'
 import { main } from '../../../src/cli/main.ts'
+import { readRecorded } from '../../../src/cli/recorded.ts'
 import { systemClock } from '../../../src/kernel/clock.ts'
 import { type Frame, keyOf, nothing, pack } from '../../../src/observe/record/frame.ts'
 import { addTo } from '../../../src/observe/record/sketch.ts'
 import { addFrame } from '../../../src/observe/record/table.ts'
-import { readUsage } from '../../../src/observe/record/usage.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
 
@@ -76,7 +76,7 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
   const { database, connection } = await openSystemTables(postgres)
   const now = systemClock.now()
   const today = Math.floor(now / dayMs) * dayMs
-  assert.equal(await readUsage(database, now), undefined)
+  assert.equal(await readRecorded(database, now), undefined)
   const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n)
   // Two hours of each day, 5 % more each week; in the second hour of a day come 300 of the users of the first, and 500 others.
   for (let day = 1; day <= weeks * 7; day += 1) {
@@ -90,7 +90,7 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
       await addFrame(database, { node, from, to: frame.to, content: pack([frame]) })
     }
   }
-  const usage = (await readUsage(database, now))!
+  const { usage } = (await readRecorded(database, now))!
   const yesterday = Math.round(360_000 * 1.05 ** (weeks - 1 / 7))
   assert.equal(usage.peaks.length, weeks * 7 - 1, 'of the first day only a part was recorded')
   assert.equal(usage.rate, yesterday / 3_600)
@@ -99,7 +99,7 @@ it('what was recorded is the present of a plan, and its weeks are the trend', as
 
   assert.equal(usage.isWholeMonth, true)
   assert.equal(
-    (await readUsage(database, now - 20 * dayMs))!.isWholeMonth,
+    (await readRecorded(database, now - 20 * dayMs))!.usage.isWholeMonth,
     false,
     'of that month 22 days were recorded',
   )
