@@ -123,7 +123,7 @@ test('there is no note that nobody wrote', async () => {
       null,
       2,
     )}\n`,
-    '.gitignore': 'node_modules/\n.rung/\n.staging/\nhistory.jsonl\n',
+    '.gitignore': 'node_modules/\n.rung/\n.staging/\nhistory.jsonl\n*.cpuprofile\n',
     'README.md': `# ${name}
 
     ${install}

@@ -57,6 +57,8 @@ node_modules
 **/*.pem
 **/secret.env
 **/*.test.ts
+**/*.cpuprofile
+docs/adr
 history.jsonl
 ${[...new Set(hidden.filter(isInside))].map((one) => `/${one.replace(/[\\*?[]/g, '\\$&')}\n`).join('')}\
 `,

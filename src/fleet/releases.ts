@@ -32,8 +32,9 @@ const bytesMax = 512 * 1024 ** 2
 /** Number of releases that are kept, with the present one. */
 const keptMax = 5
 
-/** Neither code nor what code needs beside it. */
-const skipped = /^(node_modules|coverage|\.git|\.hg|\.svn|\.rung|\.cache|\.DS_Store)$|\.(log|pid|sock)$/
+/** Neither code nor what code needs beside it: what package managers, git, tests, and commands of Rung write. */
+const skipped =
+  /(^|\/)(node_modules|coverage|\.git|\.hg|\.svn|\.rung|\.staging|\.cache|\.DS_Store|history\.jsonl)$|^docs\/adr$|\.(log|pid|sock|cpuprofile)$/
 const ownFolder = path.resolve(fileURLToPath(new URL('../../', import.meta.url)))
 const modulesName = 'node_modules'
 
@@ -63,7 +64,7 @@ async function codeIn(folder: string, dataDir: string): Promise<Code | undefined
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       const file = below === '' ? entry.name : `${below}/${entry.name}`
       const full = path.join(folder, file)
-      if (skipped.test(entry.name) || full === dataDir) continue
+      if (skipped.test(file) || full === dataDir) continue
       const stats = await stat(full).catch(() => undefined) // a link may lead nowhere
       if (stats?.isDirectory() && entry.isSymbolicLink()) links.push({ file, to: full })
       else if (stats?.isDirectory()) {

@@ -1,6 +1,5 @@
 /**
- * How much of the databases a session has seen: for each database, a place in its write-ahead log. It only moves forward, and the larger
- * of two places covers both.
+ * How much of the databases a session has seen: for each database, a place in its write-ahead log. It only moves forward.
  */
 export type Position = ReadonlyMap<string, Place>
 
@@ -8,10 +7,15 @@ export type Position = ReadonlyMap<string, Place>
 export type Lsn = bigint
 
 /**
- * A place in the log of one database: `timeline * 2^64 + lsn`. A promoted or restored server begins a new timeline, so a place of a later
- * timeline is after any of an earlier one. Nobody may wait for changes of the old timeline that are not in the new one.
+ * A place in the log of one database: `timeline * 2^64 + lsn`. A promoted or restored server begins a new timeline, at the LSN where the
+ * one before it ended. `reaches` compares two places.
  */
 export type Place = bigint
+
+/** Before all places. */
+export const startOfLog: Place = 0n
+
+const lsnMask = 0xffff_ffff_ffff_ffffn
 
 export const nowhere: Position = new Map()
 
@@ -50,7 +54,25 @@ export function timelineOf(place: Place): number {
 }
 
 export function formatPlace(place: Place): string {
-  return `${hex(place >> 64n)}/${formatLsn(place & 0xffffffffffffffffn)}`
+  return `${hex(place >> 64n)}/${formatLsn(place & lsnMask)}`
+}
+
+/**
+ * Returns whether who shows everything up to `place` misses nothing of what who has seen everything up to `needed` has seen.
+ *
+ * Neither the timeline nor the LSN may be less. A replica does not tell which timeline it has replayed, and that is asked only now and then, so
+ * right after a failover what it showed may belong to a later timeline than its place says. The LSN is right, and grows over all timelines.
+ */
+export function reaches(place: Place, needed: Place): boolean {
+  return place >= needed && (place & lsnMask) >= (needed & lsnMask)
+}
+
+/** Returns the least place that reaches both. */
+export function furthestPlace(a: Place, b: Place): Place {
+  if (reaches(a, b)) return a
+  if (reaches(b, a)) return b
+  const [later, earlier] = a > b ? [a, b] : [b, a]
+  return placeAt(timelineOf(later), earlier & lsnMask)
 }
 
 /** A position as plain JSON: places by database, in the form of `formatPlace`. */
@@ -71,16 +93,15 @@ export function positionFromJson(json: PositionJson): Position {
 
 /** Returns `position` moved forward to `place` on `database`, or the same object if it covers that place. */
 export function advance(position: Position, database: string, place: Place): Position {
-  const known = position.get(database)
-  if (known !== undefined && known >= place) return position
-  return new Map(position).set(database, place)
+  const known = position.get(database) ?? startOfLog
+  if (reaches(known, place)) return position
+  return new Map(position).set(database, furthestPlace(known, place))
 }
 
 /** Returns whether a session at `position` misses nothing of what a session at `needed` has seen. */
 export function covers(position: Position, needed: Position): boolean {
   for (const [database, place] of needed) {
-    const known = position.get(database)
-    if (known === undefined || known < place) return false
+    if (!reaches(position.get(database) ?? startOfLog, place)) return false
   }
   return true
 }
@@ -90,7 +111,7 @@ export function furthest(a: Position, b: Position): Position {
   if (a === b || covers(a, b)) return a
   if (a.size === 0) return b
   const result = new Map(a)
-  for (const [database, place] of b) if (place > (result.get(database) ?? -1n)) result.set(database, place)
+  for (const [database, place] of b) result.set(database, furthestPlace(place, result.get(database) ?? startOfLog))
   return result
 }
 

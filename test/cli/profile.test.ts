@@ -28,13 +28,17 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
     await write('1', { [readHandler]: spin })
     const started = await scratch.start({ app })
     const asking = { ended: false }
+    const answers: Record<number, number> = {}
     scratch.atEnd(() => {
       asking.ended = true // also where the test fails
     })
     const asked = (async () => {
       while (!asking.ended)
         await fetch(`${started.url}/entries/x`).then(
-          (answer) => answer.text(),
+          (answer) => {
+            answers[answer.status] = (answers[answer.status] ?? 0) + 1
+            return answer.text()
+          },
           () => {}, // the test failed, and its end has ended the app
         )
     })()
@@ -42,8 +46,10 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
     const { code, view } = await profile(scratch, 'app', '--for', '3s', '--last', '1000', '--out', file)
     assert.equal(code, 0, JSON.stringify(view))
     assert.deepEqual([view.part, view.file], ['app', file])
-    const found = view.functions.find(({ name }: { name: string }) => name === 'spin')
-    assert.match(found?.at, /^ledger\/app\.ts:\d+$/)
+    // The loop may be counted as part of its caller, the handler, if V8 has optimized it before the profile began.
+    const found = view.functions.find(({ at }: { at: string }) => /^ledger\/app\.ts:\d+$/.test(at))
+    assert.ok(found, JSON.stringify({ answers, view }))
+    assert.match(found.name, /^(spin|anonymous)$/)
     assert.ok(found.own > 0 && found.own <= view.busy, JSON.stringify(found))
     assert.ok(
       view.places.some(({ place, share }: { place: string; share: number }) => place === 'ledger/' && share > 0),
@@ -55,10 +61,19 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
     assert.equal(statSync(doors).mode & 0o777, 0o700)
     assert.equal(statSync(path.join(doors, socket!)).mode & 0o777, 0o600)
 
-    const long = scratch.launch({ command: ['profile', '--for', '1m', '--out', file], cwd: scratch.dir })
+    const begin = () => {
+      const command = scratch.launch({ command: ['profile', '--for', '1m', '--out', file], cwd: scratch.dir })
+      const one = { ...command, hasEnded: false }
+      void command.exited.then(() => {
+        one.hasEnded = true
+      })
+      return one
+    }
+    let long = begin()
     // It is being taken once another one is refused.
     const refused = await until(async () => {
       const { view } = await profile(scratch, '--for', '1ms')
+      if (long.hasEnded) long = begin() // it was refused itself, by a short one
       return view.error && view
     }, 'the process is profiled')
     assert.equal(refused.error.code, 'PROFILE_UNAVAILABLE')

@@ -5,6 +5,9 @@ import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
 import { memberFiles, readPrimacy, writePrimacy } from '../../src/engines/postgres/members.ts'
 import { isRungError } from '../../src/kernel/errors.ts'
+import { parseLsn, placeAt } from '../../src/kernel/position.ts'
+import { runInScope, Scope } from '../../src/kernel/scope.ts'
+import { createData } from '../../src/primitives/data/data.ts'
 import { type Members, startMembers } from '../support/members.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { sendTo, until } from '../support/process.ts'
@@ -146,6 +149,40 @@ test('sessions see what they have written and read, also when the primary is los
       assert.ok(result.writes > 800, JSON.stringify(result))
     } finally {
       for (const node of nodes) await node.close()
+    }
+  })
+})
+
+test('what a session has seen of a later timeline than its node knew is not missing where it reads next', async () => {
+  await withMembers(3, async (members) => {
+    await members.untilSynchronous()
+    const first = await members.primary()
+    for (const pid of await members.processes(first)) sendTo(pid, 'SIGKILL')
+    await until(async () => (await members.primary()) !== first, 'it is replaced')
+    const primary = await members.primary()
+    await members.untilSynchronous()
+    const late = members.names.find((name) => name !== primary && name !== first)!
+    await askOne(members.connection(primary), 'insert into notes values (1)')
+    const node = openNodeOn([members.connection(primary), members.connection(late)])
+    const paused = members.admin(late)
+    try {
+      await untilReplicaReads(node)
+      await until(
+        async () => (await askOne(members.connection(late), 'select count(*)::int from notes')) === 1,
+        'row 1',
+      )
+      await askOne(paused, 'select pg_wal_replay_pause()')
+      await askOne(members.connection(primary), 'insert into notes values (2)')
+      // As from a replica of which the node has not heard yet that it follows the new timeline.
+      const lsn = parseLsn(String(await askOne(members.connection(primary), 'select pg_current_wal_lsn()::text')))!
+      const scope = new Scope('request', 'test', 'test')
+      scope.position = new Map([['main', placeAt(1, lsn)]])
+      const data = createData(node).forModule('notes')
+      const rows = await runInScope(scope, () => data.read((sql) => sql`select id from public.notes order by id`))
+      assert.deepEqual(rows, [{ id: 1 }, { id: 2 }])
+    } finally {
+      await askOne(paused, 'select pg_wal_replay_resume()')
+      await node.close()
     }
   })
 })

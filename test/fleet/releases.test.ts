@@ -51,6 +51,11 @@ describe('a release', () => {
 
       await writeFile(path.join(project, 'src', 'server.log'), 'a log that the app writes\n')
       await symlink(path.join(project, 'src'), path.join(project, 'again'))
+      // What commands of Rung write beside the code.
+      await writeFile(path.join(project, 'web-1.cpuprofile'), '{}')
+      await writeFile(path.join(project, 'history.jsonl'), '')
+      await mkdir(path.join(project, 'docs', 'adr'), { recursive: true })
+      await writeFile(path.join(project, 'docs', 'adr', '0001-stay.md'), '# Stay')
       assert.equal((await keepRelease(app, dataDir)).build, first.build)
 
       await writeFile(path.join(project, 'src', 'parts', 'part.ts'), 'export const part: string = "other"\n')

@@ -4,15 +4,27 @@ import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { freshRun, sleep } from '../../src/kernel/clock.ts'
 import { errorCodes, isRungError, RungError } from '../../src/kernel/errors.ts'
-import { advance, covers, formatLsn, nowhere, type Position, parseLsn } from '../../src/kernel/position.ts'
+import {
+  advance,
+  covers,
+  formatLsn,
+  furthest,
+  furthestPlace,
+  nowhere,
+  type Position,
+  parseLsn,
+  placeAt,
+  reaches,
+} from '../../src/kernel/position.ts'
 import { backoffMs, seededRandom } from '../../src/kernel/random.ts'
 import { currentScope, runInScope, Scope } from '../../src/kernel/scope.ts'
 import { formatBytes, formatMs, toBytes, toMs } from '../../src/kernel/units.ts'
 
 describe('position', () => {
   const lsn = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })
+  const place = fc.tuple(fc.integer({ min: 0, max: 3 }), lsn).map(([timeline, lsn]) => placeAt(timeline, lsn))
   const position = fc
-    .dictionary(fc.constantFrom('a', 'b', 'c'), lsn)
+    .dictionary(fc.constantFrom('a', 'b', 'c'), place)
     .map((entries): Position => new Map(Object.entries(entries)))
 
   it('reads what Postgres prints, and nothing else', () => {
@@ -24,9 +36,25 @@ describe('position', () => {
 
   it('only grows, and covers where it came from', () => {
     fc.assert(
-      fc.property(position, fc.constantFrom('a', 'b'), lsn, (before, database, at) => {
+      fc.property(position, fc.constantFrom('a', 'b'), place, (before, database, at) => {
         const after = advance(before, database, at)
-        return covers(after, before) && after.get(database)! >= at && covers(after, new Map([[database, at]]))
+        return covers(after, before) && covers(after, new Map([[database, at]]))
+      }),
+    )
+  })
+
+  it('reaches another one only if neither the timeline nor the LSN is less', () => {
+    assert.ok(reaches(placeAt(2, 5n), placeAt(1, 5n)))
+    assert.ok(!reaches(placeAt(2, 4n), placeAt(1, 5n)), 'it may be a place of timeline 2')
+    assert.ok(!reaches(placeAt(1, 5n), placeAt(2, 4n)))
+    assert.equal(furthestPlace(placeAt(2, 4n), placeAt(1, 5n)), placeAt(2, 5n))
+  })
+
+  it('is joined with another one to the least that covers both', () => {
+    fc.assert(
+      fc.property(position, position, position, (a, b, c) => {
+        const both = furthest(a, b)
+        return covers(both, a) && covers(both, b) && covers(c, both) === (covers(c, a) && covers(c, b))
       }),
     )
   })

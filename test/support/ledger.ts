@@ -8,7 +8,7 @@ export interface At {
   url: string
 }
 
-/** What became of it: `201`, `503 DATA_UNAVAILABLE`, `no answer`. */
+/** What became of it: `201`, `503 DATA_UNAVAILABLE`, `no answer: ECONNRESET …`. */
 export async function post({ url }: At, id: string, jar?: PositionJar): Promise<string> {
   try {
     const answer = await fetch(`${url}/entries`, {
@@ -21,8 +21,10 @@ export async function post({ url }: At, id: string, jar?: PositionJar): Promise<
     const text = await answer.text()
     if (answer.status === 201) return '201'
     return `${answer.status} ${(JSON.parse(text) as { code?: string }).code}`
-  } catch {
-    return 'no answer'
+  } catch (error) {
+    const { cause = error } = error as Error
+    const { code, name, message } = cause as NodeJS.ErrnoException
+    return `no answer: ${code ?? name} ${message}`
   }
 }
 

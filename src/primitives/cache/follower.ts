@@ -1,5 +1,13 @@
 import { after, atMost, type Clock, every, freshRun, systemClock } from '../../kernel/clock.ts'
-import { advance, type Lsn, nowhere, type Position } from '../../kernel/position.ts'
+import {
+  advance,
+  furthestPlace,
+  nowhere,
+  type Place,
+  type Position,
+  reaches,
+  startOfLog,
+} from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { Invalidation, InvalidationLog, Mark } from './contract.ts'
@@ -49,19 +57,19 @@ export class Follower {
   readonly #options: FollowerOptions
   readonly #clock: Clock
   #mark: Mark | undefined
-  #end: Lsn | undefined
+  #end: Place | undefined
   /** Positions below are covered. */
-  #horizon: Lsn = 0n
+  #horizon: Place = startOfLog
   /** Positions below are settled. */
-  #settled: Lsn | undefined
+  #settled: Place | undefined
   /** Will be settled in a while. */
-  #settling: { end: Lsn; since: number } | undefined
+  #settling: { end: Place; since: number } | undefined
   /** The last position for which a session had to wait. */
-  #needed: Lsn | undefined
+  #needed: Place | undefined
   /** The next look is to stir the log. */
   #isStill = false
   /** Positions that are covered for one scope, whatever others have. */
-  readonly #covered = new WeakMap<Scope, Lsn>()
+  readonly #covered = new WeakMap<Scope, Place>()
   readonly #freshLook = freshRun(() => this.#look())
   /** The look that ends last. */
   #lastLook: Promise<void> | undefined
@@ -106,15 +114,15 @@ export class Follower {
   /** Returns `undefined` if all that the scope's position covers is applied, otherwise when it is. Rejects if the log cannot be read. */
   ensure(scope: Scope): Promise<void> | undefined {
     const needed = scope.position.get(this.#options.database)
-    if (scope.positionUnknown && !this.#covered.has(scope)) return this.#reach(scope, needed ?? 0n)
-    if (needed === undefined || needed < this.#horizon) return undefined
+    if (scope.positionUnknown && !this.#covered.has(scope)) return this.#reach(scope, needed ?? startOfLog)
+    if (needed === undefined || isBefore(needed, this.#horizon)) return undefined
     const covered = this.#covered.get(scope)
-    return covered !== undefined && needed <= covered ? undefined : this.#reach(scope, needed)
+    return covered !== undefined && reaches(covered, needed) ? undefined : this.#reach(scope, needed)
   }
 
   /** Whether the place is so old that it is known everywhere, so that sessions need not carry it. */
-  isSettled(place: Lsn): boolean {
-    return this.#settled !== undefined && place < this.#settled
+  isSettled(place: Place): boolean {
+    return this.#settled !== undefined && isBefore(place, this.#settled)
   }
 
   /** How long ago the log was last read. */
@@ -122,14 +130,14 @@ export class Follower {
     return this.#clock.ticks() - this.#lastSuccessAt
   }
 
-  async #reach(scope: Scope, needed: Lsn): Promise<void> {
+  async #reach(scope: Scope, needed: Place): Promise<void> {
     this.#needed = needed
     const showing = this.#options.log.shows(needed)
     if (showing) await showing
     await this.look()
     this.#covered.set(scope, needed)
     // A position from beyond the end of the log is absurd: of another timeline, or of a database that was restored.
-    if (this.#end !== undefined && needed <= this.#end && needed > this.#horizon) this.#horizon = needed
+    if (this.#end !== undefined && reaches(this.#end, needed)) this.#horizon = furthestPlace(this.#horizon, needed)
   }
 
   /** Resolves when a look has ended that began after this was called. */
@@ -156,7 +164,7 @@ export class Follower {
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
       this.#options.onMark(mark)
-      if (isWhole && end !== undefined && end > this.#horizon) this.#horizon = end
+      if (isWhole && end !== undefined) this.#horizon = furthestPlace(this.#horizon, end)
       this.#end = at
       this.#lastSuccessAt = this.#clock.ticks()
       this.#settle()
@@ -168,7 +176,7 @@ export class Follower {
 
   /** Another history of the database may give its places to other commits. */
   #forgetPlaces(): void {
-    this.#horizon = 0n
+    this.#horizon = startOfLog
     this.#settled = undefined
     this.#settling = undefined
   }
@@ -181,7 +189,7 @@ export class Follower {
   }
 
   /** Returns the end of the database's log as of the last look, if by now everything before it is visible. */
-  async #shownEnd(): Promise<Lsn | undefined> {
+  async #shownEnd(): Promise<Place | undefined> {
     const end = this.#end
     const showing = end === undefined ? undefined : this.#options.log.shows(end)
     if (!showing) return end
@@ -212,4 +220,8 @@ export class Follower {
       if (this.#rung && !this.#stopped) this.#tell()
     })
   }
+}
+
+function isBefore(place: Place, end: Place): boolean {
+  return place !== end && reaches(end, place)
 }

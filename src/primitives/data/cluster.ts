@@ -1,6 +1,15 @@
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import { type Place, parseLsn, parsePlace, placeAt, timelineOf } from '../../kernel/position.ts'
+import {
+  furthestPlace,
+  type Place,
+  parseLsn,
+  parsePlace,
+  placeAt,
+  reaches,
+  startOfLog,
+  timelineOf,
+} from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
 import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
 import { behind, otherPrimary, sqlState } from './errors.ts'
@@ -52,7 +61,7 @@ class Cluster implements Database {
   readonly #primaryReads: Turns
   readonly #history = new PrimaryHistory()
   /** The primary shows everything up to here. */
-  #shown: Place = -1n
+  #shown: Place = startOfLog
   /** The primary shows everything up to this place once transactions before `xmax`, which have ended on a replica, have ended there. */
   #pending: { place: Place; xmax: bigint; open: ReadonlySet<bigint> | undefined } | undefined
   #confirming: { place: Place; promise: Promise<void> } | undefined
@@ -153,11 +162,11 @@ class Cluster implements Database {
     const { atLeast, staleMsMax, deadlineAt } = need
     try {
       let primary = await this.#primary(deadlineAt)
-      if (typeof atLeast === 'bigint' && atLeast > (this.#history.last ?? -1n)) {
+      if (typeof atLeast === 'bigint' && !reaches(this.#history.last ?? startOfLog, atLeast)) {
         const answers = await Promise.allSettled(this.#servers.map((one) => one.look()))
         primary = await this.#primary(deadlineAt)
         // Nobody has written so far: the place is of a database that was restored, or of a server that is gone.
-        if (atLeast > this.#history.last!) {
+        if (!reaches(this.#history.last!, atLeast)) {
           // Unless a server that does not answer has become the primary.
           const isLater = timelineOf(atLeast) > this.#history.timeline!
           if (isLater && answers.some(({ status }) => status === 'rejected')) throw behind()
@@ -273,9 +282,9 @@ class Cluster implements Database {
   // What the primary shows
 
   primaryShows(place: Place | 'all', deadlineAt: number): Promise<void> | undefined {
-    if (place !== 'all' && place <= this.#shown) return undefined
+    if (place !== 'all' && reaches(this.#shown, place)) return undefined
     const under = this.#confirming
-    if (under && place !== 'all' && under.place >= place) return under.promise
+    if (under && place !== 'all' && reaches(under.place, place)) return under.promise
     return this.#confirm(place, deadlineAt)
   }
 
@@ -283,14 +292,14 @@ class Cluster implements Database {
     let place = wanted
     if (place === 'all') {
       await Promise.allSettled(this.#servers.map((one) => one.look()))
-      place = this.#servers.reduce((most, one) => (one.place !== undefined && one.place > most ? one.place : most), -1n)
+      place = this.#servers.reduce((most, one) => furthestPlace(most, one.place ?? startOfLog), startOfLog)
     }
     const promise = this.#waitUntilShown(place, deadlineAt)
     const confirming = { place, promise }
     this.#confirming = confirming
     try {
       await promise
-      if (place > this.#shown && place <= (this.#history.last ?? -1n)) this.#shown = place
+      if (reaches(this.#history.last ?? startOfLog, place)) this.#shown = furthestPlace(this.#shown, place)
     } finally {
       if (this.#confirming === confirming) this.#confirming = undefined
     }
@@ -335,8 +344,8 @@ class Cluster implements Database {
 
   async #replicaBeyond(place: Place): Promise<WatchedServer | undefined> {
     for (const replica of this.#servers) {
-      if (replica.place !== undefined && replica.place < place) await replica.look().catch(() => {})
-      if (replica.place !== undefined && replica.place >= place) return replica
+      if (replica.place !== undefined && !reaches(replica.place, place)) await replica.look().catch(() => {})
+      if (replica.place !== undefined && reaches(replica.place, place)) return replica
     }
     return undefined
   }
@@ -408,12 +417,12 @@ class Cluster implements Database {
     pending.open ??= open
     if ([...pending.open].some((xid) => open.has(xid))) return
     this.#pending = undefined
-    if (pending.place > this.#shown) this.#shown = pending.place
+    this.#shown = furthestPlace(this.#shown, pending.place)
   }
 
   /** What this replica showed before its last answer will be shown by the primary once it has ended the same transactions. */
   #expect(before: Place | undefined, { snapshot }: Answer): void {
-    if (before === undefined || before <= this.#shown) return
+    if (before === undefined || reaches(this.#shown, before)) return
     this.#pending ??= { place: before, xmax: snapshot.xmax, open: undefined }
   }
 }

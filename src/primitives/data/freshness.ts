@@ -1,4 +1,4 @@
-import { type Lsn, type Place, placeAt, timelineOf } from '../../kernel/position.ts'
+import { type Lsn, type Place, placeAt, reaches, timelineOf } from '../../kernel/position.ts'
 
 /** What a server says of itself at one moment. */
 export interface Report {
@@ -93,7 +93,10 @@ export function chooseReplica<Server extends Standing>(
 ): Server | undefined {
   const rank = (one: Server) => (one.isSpare ? 1e9 : 0) + one.reads
   return servers
-    .filter(({ inRotation, place }) => inRotation && place !== undefined && (atLeast === undefined || place >= atLeast))
+    .filter(
+      ({ inRotation, place }) =>
+        inRotation && place !== undefined && (atLeast === undefined || reaches(place, atLeast)),
+    )
     .reduce<Server | undefined>((best, one) => (best === undefined || rank(one) < rank(best) ? one : best), undefined)
 }
 

@@ -63,6 +63,9 @@ describe('the choice of a server', () => {
     assert.equal(chooseReplica([standing({ place: placeAt(1, 99n) }), spare], placeAt(1, 100n)), spare)
     assert.equal(chooseReplica([standing({ inRotation: false })], undefined), undefined)
     assert.equal(chooseReplica([standing({ place: undefined })], undefined), undefined)
+    const after = standing({ place: placeAt(2, 100n) })
+    assert.equal(chooseReplica([after], placeAt(1, 100n)), after)
+    assert.equal(chooseReplica([after], placeAt(1, 101n)), undefined)
     // As numbers: F/FFFFFFFF is before 10/0.
     const [small, large] = [placeAt(1, 0xf_ffff_ffffn), placeAt(1, 0x10_0000_0000n)]
     assert.equal(chooseReplica([standing({ place: small })], large), undefined)
