@@ -50,9 +50,14 @@ async function underLoad(at: At, body: () => Promise<unknown>) {
     const jar = new PositionJar()
     count += 1
     const name = `s${count}`
+    // A connection for each request, so that both processes answer a session while both are at the port. A kept one that is used now and then
+    // may end just when it is used again, as at any HTTP server.
+    const alone = () => ({
+      header: { ...jar.header, connection: 'close' },
+      note: (headers: Headers) => jar.note(headers),
+    })
     const ask = async (path: string) =>
-      // A connection for each read, so that both processes answer a session while both are at the port.
-      fetch(`${at.url}${path}`, { headers: { ...jar.header, connection: 'close' } }).then(
+      fetch(`${at.url}${path}`, { headers: alone().header }).then(
         async (answer) => {
           jar.note(answer.headers)
           return { status: answer.status, text: await answer.text() }
@@ -61,7 +66,7 @@ async function underLoad(at: At, body: () => Promise<unknown>) {
       )
     for (let written = 0; !over; ) {
       const id = `${name}-${written}`
-      const outcome = await post(at, id, jar)
+      const outcome = await post(at, id, alone())
       if (outcome !== '201') {
         own.push(`write: ${outcome}`)
         return session() // what became of it is not known

@@ -9,7 +9,7 @@ export interface At {
 }
 
 /** What became of it: `201`, `503 DATA_UNAVAILABLE`, `no answer: ECONNRESET …`. */
-export async function post({ url }: At, id: string, jar?: PositionJar): Promise<string> {
+export async function post({ url }: At, id: string, jar?: Pick<PositionJar, 'header' | 'note'>): Promise<string> {
   try {
     const answer = await fetch(`${url}/entries`, {
       method: 'POST',
