@@ -1,5 +1,5 @@
 /**
- * Decides from the figures of old and new processes whether a new build is worse. Pure.
+ * Decides from the answers before and after a change whether it is worse: a new build of a deploy, or the rung of a climb. Pure.
  *
  * Few requests say little, so a difference counts only if chance would hardly make it (once in 10,000 looks), and if it is large
  * enough to matter. Requests whose durations are in one bucket of the histogram are equal.
@@ -23,7 +23,7 @@ export interface Answers {
 
 export const noAnswers: Answers = { requests: 0, errors: 0, refused: 0, shed: 0, within: new Map() }
 
-/** With fewer requests of the new build nothing is decided. */
+/** With fewer requests after the change nothing is decided. */
 export const requestsMin = 30
 const chanceMax = 1e-4
 /** Worse by this share of all requests. */
@@ -85,7 +85,7 @@ interface Names {
 }
 const builds: Names = { old: 'the old one', fresh: 'the new build' }
 
-/** Returns in what the new build is worse, as a sentence; `undefined` if it is not, or too little is known. */
+/** Returns in what the new build, or whatever `names` calls it, is worse, as a sentence; `undefined` if it is not, or too little is known. */
 export function worseIn(old: Answers, fresh: Answers, names: Names = builds): string | undefined {
   // A build that blocks its process sheds requests; one that fails must not hide behind those that both shed.
   return moreErrors(old, fresh, names) ?? moreErrors(withShed(old), withShed(fresh), names) ?? slower(old, fresh, names)

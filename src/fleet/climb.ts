@@ -16,7 +16,7 @@ import type { SupervisedPart } from './supervisor.ts'
 type Note = (text: string) => void
 
 /** Operations on a running fleet (`live.ts`). */
-export interface ClimbHands {
+export interface ClimbOperations {
   now(): Planned
   parts(): readonly SupervisedPart[]
   readonly over: AbortSignal
@@ -95,19 +95,19 @@ interface Step {
  *   up    engines behind ─► processes, one after the other ─► balancer ─► the entry sends requests to it ─► probe, traffic
  *   down  the entry sends requests past the balancer ─► balancer ends ─► processes ─► engines behind
  *
- * A step that fails, a part that is not found well, or traffic that is worse takes all steps back, the last one first. Whoever asks
- * checks the plan before (`preflight.ts`).
+ * A step that fails, a part that is not found well, or traffic that is worse takes all steps back, the last one first. The caller runs
+ * the checks first (`preflight.ts`).
  * @throws COMMAND_INVALID, CLIMB_REFUSED; nothing was changed then
  */
 export async function climb(
-  hands: ClimbHands,
+  fleet: ClimbOperations,
   effects: ClimbEffects,
   request: ClimbRequest,
   note: Note,
 ): Promise<ClimbResult> {
   const began = systemClock.ticks()
   const took = () => Math.round(systemClock.ticks() - began)
-  const before = hands.now()
+  const before = fleet.now()
   const from = before.topology.rung
   if (request.from !== undefined && request.from !== from) {
     throw new RungError(
@@ -121,7 +121,7 @@ export async function climb(
   if (to === from) return { ...emptyPlan(from), ...nothing, outcome: 'unchanged', tookMs: took() }
   const steps = await stepsTo(to, before, effects)
   const end = steps.at(-1)!.planned
-  hands.checkMembers(changeOf(before.plan, end.plan).removed)
+  fleet.checkMembers(changeOf(before.plan, end.plan).removed)
   if (end.topology.balancer.engine === 'none' && effects.isScaled()) {
     throw new RungError(
       'CLIMB_REFUSED',
@@ -132,25 +132,25 @@ export async function climb(
   if (request.dryRun) return { ...plan, ...nothing, outcome: 'planned', tookMs: took() }
 
   const watchMs = request.watchMs ?? watchMsDefault
-  const old = await trafficFor(hands, watchMs)
+  const old = await trafficFor(fleet, watchMs)
   let done = 0
   try {
     for (const { planned, by } of steps) {
       done += 1
-      await (by === 'parts' ? hands.turnInto(planned, note) : hands.turnFrontsInto(planned, note))
+      await (by === 'parts' ? fleet.turnInto(planned, note) : fleet.turnFrontsInto(planned, note))
     }
-    const seen = await effects.probe(hands.now())
+    const seen = await effects.probe(fleet.now())
     for (const text of seen) note(text)
     if (watchMs > 0) {
       note(`compares the traffic with that before, for ${formatMs(watchMs)}`)
-      await sleep(Math.min(warmMs, watchMs), hands.over)
+      await sleep(Math.min(warmMs, watchMs), fleet.over)
     }
     const names = { fresh: `rung ${to}`, old: `rung ${from}` }
-    let fresh = await trafficFor(hands, watchMs)
+    let fresh = await trafficFor(fleet, watchMs)
     const worse = worseIn(old, fresh, names)
     if (worse !== undefined) {
       note(`${worse} Looks once more.`) // many processes have started just now
-      fresh = await trafficFor(hands, watchMs)
+      fresh = await trafficFor(fleet, watchMs)
       const still = worseIn(old, fresh, names)
       if (still !== undefined) throw new Error(still)
     }
@@ -159,11 +159,11 @@ export async function climb(
     const traffic = watchMs === 0 ? null : { before: factsOf(old), after: factsOf(fresh) }
     return { ...plan, outcome: 'done', reason: null, seen, traffic, tookMs: took() }
   } catch (error) {
-    if (hands.over.aborted) throw error
+    if (fleet.over.aborted) throw error
     const reason = sentence(messageOf(error))
     note(`${reason} Goes back to rung ${from}.`)
-    await goBack(hands, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note).catch((cause) => {
-      if (hands.over.aborted) throw cause
+    await goBack(fleet, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note).catch((cause) => {
+      if (fleet.over.aborted) throw cause
       throw new RungError(
         'ENGINE_START_FAILED',
         `${reason} The way back to rung ${from} failed too, and the fleet is between the rungs (rung ps). Try again: rung climb ${from}. ${messageOf(cause)}`,
@@ -174,11 +174,11 @@ export async function climb(
   }
 }
 
-async function goBack(hands: ClimbHands, made: readonly Step[], note: Note): Promise<void> {
+async function goBack(fleet: ClimbOperations, made: readonly Step[], note: Note): Promise<void> {
   for (let at = made.length - 1; at > 0; at -= 1) {
     const { planned } = made[at - 1]!
-    if (hands.now() === planned) continue // the step took itself back
-    await (made[at]!.by === 'parts' ? hands.turnInto(planned, note) : hands.turnFrontsInto(planned, note))
+    if (fleet.now() === planned) continue // the step took itself back
+    await (made[at]!.by === 'parts' ? fleet.turnInto(planned, note) : fleet.turnFrontsInto(planned, note))
   }
 }
 
@@ -270,7 +270,7 @@ function emptyPlan(rung: RungName): ClimbPlan {
 }
 
 /** What all processes answer during this time. */
-async function trafficFor({ parts, over }: ClimbHands, watchMs: number): Promise<Answers> {
+async function trafficFor({ parts, over }: ClimbOperations, watchMs: number): Promise<Answers> {
   if (watchMs === 0) return noAnswers
   const answering = parts().filter(({ part }) => part.kind === 'app' && part.role !== 'worker')
   const look = () => Promise.all(answering.map(({ part }) => answersAt(part.address)))

@@ -11,7 +11,7 @@ import type { PartState } from './supervisor.ts'
 type Note = (text: string) => void
 
 /** What a deploy does to a running fleet (`live.ts`). */
-export interface Hands {
+export interface FleetOperations {
   /** @throws COMMAND_INVALID if this fleet cannot be changed without a failed request */
   check(): void
   now(): Planned
@@ -82,7 +82,7 @@ const endsMax = 1
  * @throws COMMAND_INVALID, and what refuses the migrations
  */
 export async function deploy(
-  hands: Hands,
+  fleet: FleetOperations,
   effects: DeployEffects,
   request: DeployRequest,
   note: Note,
@@ -90,7 +90,7 @@ export async function deploy(
   const began = systemClock.ticks()
   const { book } = effects
   const { present } = book
-  hands.check()
+  fleet.check()
   const next = await effects.keep(request.place, request.build)
   if (next.build === present.build) {
     const tookMs = Math.round(systemClock.ticks() - began)
@@ -102,8 +102,8 @@ export async function deploy(
     await end({ outcome: 'refused', reason: messageOf(error), migrations: [] })
     throw error
   })
-  const rolled = roll(hands, book, next, request.watchMs ?? watchMsDefault, note).catch(async (error) => {
-    if (!hands.over.aborted) await end({ outcome: 'failed', reason: messageOf(error), migrations })
+  const rolled = roll(fleet, book, next, request.watchMs ?? watchMsDefault, note).catch(async (error) => {
+    if (!fleet.over.aborted) await end({ outcome: 'failed', reason: messageOf(error), migrations })
     throw error
   })
   const reason = (await rolled) ?? null
@@ -116,28 +116,28 @@ export async function deploy(
 
 /** @returns why the deploy was taken back */
 async function roll(
-  hands: Hands,
+  fleet: FleetOperations,
   book: ReleaseBook,
   next: Release,
   watchMs: number,
   note: Note,
 ): Promise<string | undefined> {
-  const counts = hands.counts()
+  const counts = fleet.counts()
   const more = { ...counts, web: counts.web + 1 }
-  const apps = (role: string) => hands.now().plan.parts.filter((part) => part.kind === 'app' && part.role === role)
+  const apps = (role: string) => fleet.now().plan.parts.filter((part) => part.kind === 'app' && part.role === role)
   const [webs, workers] = [apps('web'), apps('worker')]
   const extra = `web-${more.web}`
-  const named = (name: string) => hands.now().plan.parts.find((part) => part.name === name)!
-  const plan = async (wanted: Counts) => hands.use(await hands.replan(wanted))
-  const watch = watching(hands, book, extra)
+  const named = (name: string) => fleet.now().plan.parts.find((part) => part.name === name)!
+  const plan = async (wanted: Counts) => fleet.use(await fleet.replan(wanted))
+  const watch = watching(fleet, book, extra)
 
   /** Restarts a process with the code that the book says. */
   async function restart(name: string): Promise<void> {
     await plan(more)
-    await hands.drain(named(name), note)
-    await hands.restart(name)
+    await fleet.drain(named(name), note)
+    await fleet.restart(name)
     watch.started(name)
-    await hands.admit(named(name), note)
+    await fleet.admit(named(name), note)
   }
 
   async function backToOld(): Promise<void> {
@@ -155,15 +155,15 @@ async function roll(
     const part = named(extra)
     book.of.clear()
     await plan(counts)
-    await hands.takeOut(part, note)
+    await fleet.takeOut(part, note)
   }
 
   try {
     book.of.set(extra, next)
     await plan(more)
     note(`${extra} starts with build ${next.build}`)
-    await hands.add(named(extra))
-    await hands.admit(named(extra), note)
+    await fleet.add(named(extra))
+    await fleet.admit(named(extra), note)
     await watch.forAWhile(watchMs, note)
     for (const { name } of [...webs, ...workers]) {
       book.of.set(name, next)
@@ -174,7 +174,7 @@ async function roll(
     await takeExtraOut()
     return undefined
   } catch (error) {
-    if (hands.over.aborted || book.present === next) throw error
+    if (fleet.over.aborted || book.present === next) throw error
     const reason = inSource(sentence(messageOf(error)), next)
     note(`${reason} Goes back to build ${book.present.build}.`)
     await backToOld()
@@ -183,8 +183,8 @@ async function roll(
 }
 
 /** Compares the processes with the new code with those that still have the old one. */
-function watching(hands: Hands, book: ReleaseBook, extra: string) {
-  const answering = () => hands.now().plan.parts.filter((part) => part.kind === 'app' && part.role === 'web')
+function watching(fleet: FleetOperations, book: ReleaseBook, extra: string) {
+  const answering = () => fleet.now().plan.parts.filter((part) => part.kind === 'app' && part.role === 'web')
   /** Where the count of each process begins: `answers` is missing while its code is being compiled. */
   const counts = new Map<string, { ends: number; warmAt: number; answers?: Answers }>()
   /** How often each had ended by itself when it was started. */
@@ -193,7 +193,7 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
   let old = noAnswers
 
   const endsOf = (name: string) => {
-    const state = hands.state(name)
+    const state = fleet.state(name)
     return (state?.restarts ?? 0) + (state?.state === 'restarting' ? 1 : 0)
   }
 
@@ -207,7 +207,7 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
   async function since({ name, address }: Part): Promise<Answers> {
     const count = counts.get(name)
     if (!count) return noAnswers
-    if (hands.state(name)?.state !== 'running') return noAnswers
+    if (fleet.state(name)?.state !== 'running') return noAnswers
     const now = systemClock.ticks()
     if (count.ends !== endsOf(name)) counts.set(name, { ends: endsOf(name), warmAt: now + warm })
     else if (count.answers) return answersSince(count.answers, await answersOf(address))
@@ -242,11 +242,11 @@ function watching(hands: Hands, book: ReleaseBook, extra: string) {
       note(`compares ${extra} with the others for ${formatMs(watchMs)}`)
       warm = Math.min(warmMs, watchMs / 4)
       const until = systemClock.ticks() + watchMs
-      await sleep(warm, hands.over)
+      await sleep(warm, fleet.over)
       await begin()
       let fresh = noAnswers
       do {
-        await sleep(lookEveryMs, hands.over)
+        await sleep(lookEveryMs, fleet.over)
         fresh = await check()
       } while (systemClock.ticks() < until)
       note(notWorse(fresh))

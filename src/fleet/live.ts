@@ -5,7 +5,7 @@ import { connectionsNeeded, databaseConnections, type Topology } from '../topolo
 import { changeOf, type Planned } from './change.ts'
 import { type ClimbEffects, climb } from './climb.ts'
 import type { ControlRequest, Counts } from './control.ts'
-import { type DeployEffects, deploy, type Hands } from './deploy.ts'
+import { type DeployEffects, deploy, type FleetOperations } from './deploy.ts'
 import type { Part, Plan } from './placement.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
@@ -308,7 +308,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     throw invalid(`This fleet runs in production mode (NODE_ENV). If you mean it: rung kill ${what} --yes`)
   }
 
-  const hands: Hands = {
+  const operations: FleetOperations = {
     check() {
       if (!hasBalancer() || now.topology.processes.both > 0) {
         throw invalid('With one process for everything there is nothing to roll: rung stop, then rung up again.')
@@ -337,10 +337,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       await supervisor.ready
       if (request.command === 'climb') {
-        const fleet = { ...hands, checkMembers, turnInto, turnFrontsInto, parts: () => supervisor.parts }
+        const fleet = { ...operations, checkMembers, turnInto, turnFrontsInto, parts: () => supervisor.parts }
         return await climb(fleet, options.climb, request, note)
       }
-      if (request.command === 'deploy') return await deploy(hands, options.deploy, request, note)
+      if (request.command === 'deploy') return await deploy(operations, options.deploy, request, note)
       if (request.command === 'reload') return await reload(note)
       if (request.command === 'reload-certificate') return await reloadCertificate()
       return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))

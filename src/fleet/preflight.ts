@@ -1,10 +1,10 @@
-import { formatBytes } from '../kernel/units.ts'
+import { formatAge, formatBytes } from '../kernel/units.ts'
 import type { ClimbPlan } from './climb.ts'
 
 /** What a look at an app, its database and its machine found before a climb. Unknown facts are `undefined`. */
 export interface PreflightFacts {
   plan: ClimbPlan
-  /** Faults on purpose and missing backups are taken seriously in `production`. */
+  /** In production mode a missing backup or drill refuses a climb up. */
   isProduction: boolean
   /** `undefined`: the sources could not be read. */
   kept: readonly { place: string; what: string }[] | undefined
@@ -136,13 +136,13 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
     const { newestMs, drillMs } = backup
     if (newestMs === undefined) add('backup', serious, 'There is no base backup.', 'rung backup')
     else if (newestMs > backupMsMax)
-      add('backup', serious, `The newest base backup is ${days(newestMs)} old.`, 'rung backup')
-    else add('backup', 'ok', `The newest base backup is ${days(newestMs)} old.`)
+      add('backup', serious, `The newest base backup is ${formatAge(newestMs)} old.`, 'rung backup')
+    else add('backup', 'ok', `The newest base backup is ${formatAge(newestMs)} old.`)
     if (drillMs === undefined)
       add('drill', serious, 'No restore of this database was tried from here.', 'rung backup drill')
     else if (drillMs > drillMsMax)
-      add('drill', serious, `The last restore was tried ${days(drillMs)} ago.`, 'rung backup drill')
-    else add('drill', 'ok', `A restore was tried ${days(drillMs)} ago, and all tables were the same.`)
+      add('drill', serious, `The last restore was tried ${formatAge(drillMs)} ago.`, 'rung backup drill')
+    else add('drill', 'ok', `A restore was tried ${formatAge(drillMs)} ago, and all tables were the same.`)
   }
 
   const copies = Math.max(0, plan.replicas.next - plan.replicas.now)
@@ -185,8 +185,6 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
   }
   return checks
 }
-
-const days = (ms: number) => (ms < day ? `${Math.round(ms / 3_600_000)} h` : `${Math.round(ms / day)} days`)
 
 function listed(texts: readonly string[]): string {
   const more = texts.length > shownMax ? ` And ${texts.length - shownMax} more.` : ''

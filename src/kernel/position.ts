@@ -58,16 +58,16 @@ export function formatPlace(place: Place): string {
 }
 
 /**
- * Returns whether who shows everything up to `place` misses nothing of what who has seen everything up to `needed` has seen.
+ * Returns whether a reader at `place` has seen everything that a reader at `needed` has seen.
  *
- * Neither the timeline nor the LSN may be less. A replica does not tell which timeline it has replayed, and that is asked only now and then, so
- * right after a failover what it showed may belong to a later timeline than its place says. The LSN is right, and grows over all timelines.
+ * Neither the timeline nor the LSN may be lower. A replica does not report the timeline it has replayed, so just after a failover a place may name
+ * an earlier timeline than its LSN belongs to; the LSN grows across timelines.
  */
 export function reaches(place: Place, needed: Place): boolean {
   return place >= needed && (place & lsnMask) >= (needed & lsnMask)
 }
 
-/** Returns the least place that reaches both. */
+/** Returns the lowest place that reaches both. */
 export function furthestPlace(a: Place, b: Place): Place {
   if (reaches(a, b)) return a
   if (reaches(b, a)) return b

@@ -40,6 +40,12 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`
 }
 
+/** `7200000` → `2 h`, `90000000` → `1 day`: how long ago something was, for people. */
+export function formatAge(ms: number): string {
+  const days = Math.round(ms / 86_400_000)
+  return ms < 86_400_000 ? `${Math.round(ms / 3_600_000)} h` : `${days} ${days === 1 ? 'day' : 'days'}`
+}
+
 /** `61500` → `1m 2s`, for people. */
 export function formatMs(ms: number): string {
   if (ms < 1) return `${ms.toFixed(2)} ms`

@@ -1,3 +1,4 @@
+import { formatAge } from '../kernel/units.ts'
 import { dayText } from './trend.ts'
 import { amount, countOf, percent } from './words.ts'
 
@@ -5,7 +6,7 @@ import { amount, countOf, percent } from './words.ts'
 export interface ReadyFacts {
   now: number
   rung: string
-  /** What it is to be ready for: the next rung, or `1m`. */
+  /** The rung to be ready for. */
   to: string
   /** The rungs that there are. */
   rungs: readonly string[]
@@ -60,13 +61,16 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   const lines: ReadyLine[] = []
   const add = (name: string, state: ReadyLine['state'], seen: string, todo?: string) =>
     lines.push({ name, state, seen, todo: state === 'yes' ? undefined : todo })
-  const ago = (ms: number) => `${countOf(Math.floor(ms / dayMs), 'day')} ago`
+  const ago = (ms: number) => `${formatAge(ms)} ago`
   const places = (texts: readonly string[]) =>
     `${texts.slice(0, 2).join('; ')}${texts.length > 2 ? `; and ${texts.length - 2} more` : ''}`
 
   if (!rungs.includes(to)) add('rung', 'no', `Rung has no ${to} yet: the highest is ${rungs.at(-1)}.`)
-  else if (to === '1m' && rung !== rungs.at(-2))
-    add('rung', 'no', `It runs at ${rung}; the rungs between are to be climbed first.`, 'rung climb')
+  else if (rungs.indexOf(to) !== rungs.indexOf(rung) + 1) {
+    const next = rungs[rungs.indexOf(rung) + 1]
+    const seen = next ? `the next rung is ${next}` : 'that is the highest rung'
+    add('rung', 'no', `It runs at ${rung}, and ${seen}.`, next && `rung ready ${next}`)
+  }
 
   if (!loadTest) add('load', 'no', 'Its limit was not looked for.', 'rung load --to-break --p95 200ms')
   else {
@@ -126,13 +130,14 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   if (!present) add('calm', 'unknown', 'Alerts and incidents could not be read.', 'rung alerts')
   else if (present.openIncidents + present.firing.length === 0)
     add('calm', 'yes', 'No alert fires, and no incident is open.')
-  else
-    add(
-      'calm',
-      'no',
-      `${present.openIncidents === 1 ? '1 incident is' : `${present.openIncidents} incidents are`} open, and these alerts fire: ${present.firing.join(', ') || 'none'}.`,
-      'rung alerts',
-    )
+  else {
+    const { openIncidents: open, firing } = present
+    const seen = [
+      ...(open > 0 ? [`${countOf(open, 'incident')} ${open === 1 ? 'is' : 'are'} open.`] : []),
+      ...(firing.length > 0 ? [`These alerts fire: ${firing.join(', ')}.`] : []),
+    ]
+    add('calm', 'no', seen.join(' '), 'rung alerts')
+  }
 
   if (backup === null)
     add('backup', 'no', 'The database is not backed up.', 'Set RUNG_BACKUP_DIR or RUNG_BACKUP_S3_URL.')
@@ -145,7 +150,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
       add(
         'backup',
         newestMs <= backupMsMax ? 'yes' : 'no',
-        `The newest base backup is of ${ago(newestMs)}.`,
+        `The newest base backup is ${formatAge(newestMs)} old.`,
         'rung backup',
       )
     if (drillMs === undefined) add('drill', 'no', 'No restore was tried from here.', 'rung backup drill')

@@ -5,9 +5,9 @@ import { amount, countOf } from './words.ts'
 /** What is known of the users. */
 export interface Users {
   registered?: number
-  /** Who come on one day. */
+  /** Users who come on one day. */
   daily?: number
-  /** Who are there at the same time, in the peak hour. */
+  /** Users who are there at the same time, in the peak hour. */
   concurrent?: number
   /** Requests per second in the peak hour. */
   rate?: number
@@ -44,7 +44,7 @@ const visitsADay = prior(1, 1.5, 4)
 const sessionMs = prior(2 * 60_000, 6 * 60_000, 15 * 60_000)
 /** Share of a day's visits in its peak hour. A flat day has 1/24 = 4 %; telephone networks are planned with a tenth in the busy hour. */
 const peakShare = prior(0.06, 0.1, 0.17)
-/** Time between two pages in seconds. Source: TPC-W 1.8, clause 5.3.2.1: 7 s, exponential. Who reads takes longer. */
+/** Time between two pages in seconds. Source: TPC-W 1.8, clause 5.3.2.1: 7 s, exponential. Readers take longer. */
 const thinkSeconds = prior(7, 15, 40)
 /** Requests for a page that reach the deployment: Conduit's home page makes 3, a page made on the server 1. Assets are kept by browsers and the CDN. */
 const requestsAPage = prior(1, 2, 6)

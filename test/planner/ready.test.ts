@@ -31,6 +31,8 @@ describe('readiness', () => {
 
   const cases: [what: string, facts: Partial<ReadyFacts>, missing: string[]][] = [
     ['a rung that does not exist', { to: '1m' }, ['rung no']],
+    ['a rung that is not the next one', { rungs: ['1k', '10k', '30k', '100k'] }, ['rung no']],
+    ['the rung at which it runs', { to: '10k' }, ['rung no']],
     ['no load test', { loadTest: undefined }, ['load no']],
     ['a load test of other code', { loadTest: { ...good.loadTest!, isOfOtherBuild: true } }, ['load no']],
     ['a load test at another rung', { loadTest: { ...good.loadTest!, rung: '1k' } }, ['load no']],
@@ -70,6 +72,20 @@ describe('readiness', () => {
       if (!names.includes('rung no')) assert.ok(line!.todo)
     })
   }
+})
+
+it('tells what goes on and how old things are in whole sentences', () => {
+  const seen = (facts: Partial<ReadyFacts>, point: string) =>
+    readyLines({ ...good, ...facts }).find(({ name }) => name === point)!.seen
+  const calm = (firing: string[], openIncidents: number) => seen({ present: { firing, openIncidents } }, 'calm')
+  assert.equal(calm([], 1), '1 incident is open.')
+  assert.equal(calm(['pool-used', 'disk-full'], 0), 'These alerts fire: pool-used, disk-full.')
+  assert.equal(calm(['pool-used'], 2), '2 incidents are open. These alerts fire: pool-used.')
+  const backup = { newestMs: 2 * 3_600_000, drillMs: day }
+  assert.equal(seen({ backup }, 'backup'), 'The newest base backup is 2 h old.')
+  assert.equal(seen({ backup }, 'drill'), 'A restore was tried 1 day ago.')
+  assert.equal(seen({ to: '1k' }, 'rung'), 'It runs at 10k, and the next rung is 100k.')
+  assert.equal(seen({ rung: '100k' }, 'rung'), 'It runs at 100k, and that is the highest rung.')
 })
 
 it('a report says what is not known, and guesses nothing', () => {

@@ -38,7 +38,7 @@ const leaseMs = 150_000
 const behindMinutesMax = 30
 /** Frames of this many minutes may still come, or have come late. */
 const againMinutes = 3
-/** So many failures follow each other before it is said that the database is lost. */
+/** Post "lost" after this many failures in a row. */
 const failuresMax = 2
 
 /** Evaluates alerts. */

@@ -63,11 +63,13 @@ export class PrimaryHistory {
   placeOf({ lsn, timeline }: Pick<Report, 'lsn' | 'timeline'>): Place | undefined {
     if (this.#first === undefined || timeline !== this.timeline) return undefined
     const place = placeAt(timeline, lsn)
+    // same timeline, so the order of places is that of LSNs
     return timeline === 1 || place >= this.#first ? place : undefined
   }
 
   /** Returns the latest time from before which everything is shown by a replica at this place; `undefined` if that is unknown. */
   currentAt(place: Place): number | undefined {
+    // Entries are of one timeline, so their order is that of LSNs. A place of an earlier timeline is below all of them.
     return this.#entries.findLast((entry) => entry.place <= place)?.at
   }
 }
