@@ -45,7 +45,7 @@ import { readDemands } from './demands-file.ts'
 import { measuredOf } from './evidence-from-record.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
-import { knownOf } from './recorded.ts'
+import { knownOf, problemsOf } from './recorded.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -112,7 +112,8 @@ const command: Command = {
     const bought = orNothing(() => costOf(purchasesOf(topology, { ...quantities, managed: true }), list))
     const revenue = numberIn(input, 'revenue')
     const now = systemClock.now()
-    const { recorded, usage, deploys, problem } = await knownOf(input, now)
+    const { recorded, deploys, ...known } = await knownOf(input, now)
+    const usage = recorded?.usage
     const monthly = usage?.isWholeMonth && usage.monthly ? usage.monthly : undefined
     const users = numberIn(input, 'users') ?? monthly ?? bands.find((one) => one.rung === topology.rung)!.users
     const use = recorded && useOf(recorded, now)
@@ -121,7 +122,7 @@ const command: Command = {
     const perUser = middleOf(cost) / users
     const view = {
       rung: topology.rung,
-      ...(problem !== undefined && { problem }),
+      problems: problemsOf(known),
       list: { name: list.name, about: list.about },
       cost,
       band: againstBand(cost, topology.rung, bought),
@@ -381,8 +382,8 @@ function priceIn(row: unknown): Price | undefined {
 
 interface View {
   rung: string
-  /** Why the record could not be read. */
-  problem?: string
+  /** What could not be read. */
+  problems: readonly string[]
   list: { name: string; about: string }
   cost: Cost
   band: string
@@ -405,7 +406,7 @@ function linesOf(view: View): string[] {
   const paragraphs = [
     `${spanOf(cost)} a month at rung ${view.rung}. Prices: ${list.name} (${list.about}).${view.assumed.length > 0 ? ` Assumed: ${view.assumed.join(', ')}.` : ''}`,
     `For 10,000 monthly users that is ${spanOf(view.per10k)}. Teams report ${dollars(view.per10k.reported.before)} before and ${dollars(view.per10k.reported.after)} after they had tuned theirs.${middleOf(view.per10k) > view.per10k.reported.before ? ` With ${amount(users)} users the least that one can buy is shared by few.` : ''}`,
-    ...(view.problem === undefined ? [] : [`The record could not be read, so it does not count: ${view.problem}`]),
+    ...view.problems,
     ...(revenue
       ? [`Of ${dollars(revenue.perUser)} that a user brings in a month it is ${percent(revenue.share)}.`]
       : []),

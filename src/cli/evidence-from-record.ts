@@ -2,7 +2,6 @@ import { total } from '../observe/record/frame.ts'
 import { counted, distributed, gauged, quantile } from '../observe/record/groups.ts'
 import { type Hour, isDatabase, type Recorded } from '../observe/record/hours.ts'
 import { summarise } from '../observe/record/summary.ts'
-import type { Usage } from '../observe/record/usage.ts'
 import { doneIn } from '../observe/record/work.ts'
 import { calibrated } from '../planner/calibrated.ts'
 import { countsOf } from '../planner/demand.ts'
@@ -25,7 +24,6 @@ export interface Setting {
   objective: Objective
   /** A load test, which counts for more than the calibration from the record. */
   measured?: Measured | undefined
-  usage?: Usage | undefined
   doctor?: readonly Diagnosis[]
   prices?: Prices
 }
@@ -34,8 +32,8 @@ const inHours = (ms: number) => Math.round((100 * ms) / hourMs) / 100
 
 /** Puts the evidence for advice together. Pure. */
 export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Evidence {
-  const { topology, cores, spread, usage, doctor = [], prices } = setting
-  const { hours = [], frames = [], peaks = [], weeks = [], until = usage?.at ?? 0 } = recorded ?? {}
+  const { topology, cores, spread, doctor = [], prices } = setting
+  const { hours = [], frames = [], peaks = [], weeks = [], until = 0, usage } = recorded ?? {}
   const week = hours.filter(({ from }) => from >= until - 7 * dayMs)
   const seconds = (metric: string, by: readonly string[]) =>
     distributed(frames, metric, by).map(({ labels, value }) => ({ labels, seconds: value.sum }))
@@ -121,7 +119,8 @@ export function measuredOf(
 }
 
 function forecastFrom(recorded: Recorded | undefined, setting: Setting) {
-  const { topology, cores, spread, objective, usage } = setting
+  const { topology, cores, spread, objective } = setting
+  const usage = recorded?.usage
   const measured = measuredOf(recorded, setting)
   if (!measured || !usage?.rate) return undefined
   const question = {
@@ -146,7 +145,8 @@ export function carrying(
   setting: Setting,
   topologies: readonly Topology[],
 ): { topology: Topology; web: number } | undefined {
-  const { cores, objective, usage } = setting
+  const { cores, objective } = setting
+  const usage = recorded?.usage
   const found = measuredOf(recorded, setting)
   if (!found || !usage?.rate) return undefined
   // No rung takes away what requests wait for in any case.

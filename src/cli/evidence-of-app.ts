@@ -20,7 +20,7 @@ import { readDemands } from './demands-file.ts'
 import { carrying, evidenceOf } from './evidence-from-record.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
-import { knownOf } from './recorded.ts'
+import { knownOf, problemsOf } from './recorded.ts'
 
 /** Of the commands that judge the app as it runs. */
 export const evidenceOptions: Options = {
@@ -35,6 +35,8 @@ export const evidenceOptions: Options = {
 export interface AppEvidence {
   evidence: Evidence
   usage?: Usage
+  /** Whether the record, or the Prometheus instead of it, could be read; there may be nothing in it yet. */
+  isRecordRead: boolean
   /** The newest first. */
   deploys: readonly Deploy[]
   /** By what was used of it and what runs; nothing where a price is missing. */
@@ -60,9 +62,8 @@ export async function evidenceOfApp(
   const problems: string[] = []
   let doctor: readonly Diagnosis[] = []
   let examined = false
-  const { recorded, usage, deploys, problem } = await knownOf(input, systemClock.now(), async (open) => {
+  const { recorded, deploys, ...known } = await knownOf(input, systemClock.now(), async (open) => {
     const { adminConnection, database } = open
-    await more(open)
     try {
       const seen = await readSeen(database).catch(() => [])
       out.note('Examining the database …')
@@ -73,15 +74,15 @@ export async function evidenceOfApp(
     } catch (error) {
       problems.push(`The database could not be examined: ${sentence(messageOf(error))}`)
     }
+    await more(open)
   })
-  if (problem !== undefined) problems.push(`The record could not be read, so it does not count: ${problem}`)
+  problems.unshift(...problemsOf(known))
   const demands = await readDemands(dataDir)
   const spread = values.spread === true
   const setting = {
     ...{ topology, spread, doctor },
     cores: numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() }),
     objective: objectiveIn(input, demands?.limit),
-    ...(usage && { usage }),
     ...(demands && { measured: measuredBy(demands) }),
   }
   // The same rung with more processes, if something spreads requests over them, and the higher ones.
@@ -101,7 +102,8 @@ export async function evidenceOfApp(
   const cost = orNothing(() => costOf(purchasesOf(topology, quantitiesIn(input)), list))
   return {
     evidence: { ...evidence, today },
-    ...(usage && { usage }),
+    ...(recorded && { usage: recorded.usage }),
+    isRecordRead: known.recordProblem === undefined,
     ...(cost && { cost }),
     deploys,
     examined,

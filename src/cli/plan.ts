@@ -31,7 +31,7 @@ import {
 import { readDemands } from './demands-file.ts'
 import { measuredOf } from './evidence-from-record.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
-import { knownOf } from './recorded.ts'
+import { knownOf, problemsOf } from './recorded.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -106,7 +106,8 @@ const command: Command = {
     const wrong = contradictionsIn(users)
     if (wrong.length > 0) throw new RungError('PLAN_CONTRADICTION', wrong.join(' '))
     const file = typeof values.peaks === 'string' ? await peaksIn(path.resolve(cwd, values.peaks)) : undefined
-    const { usage, recorded, problem } = file ? {} : await knownOf(input, systemClock.now())
+    const { recorded, recordProblem } = file ? {} : await knownOf(input, systemClock.now())
+    const usage = recorded?.usage
     const peaks = file ?? usage?.peaks ?? []
     const times = positive(input, 'times')
     const event = eventIn(input)
@@ -141,7 +142,7 @@ const command: Command = {
         : null,
       isCalibrated: !demands && measured !== undefined,
       recorded: usage ? { until: new Date(usage.at).toISOString(), days: usage.peaks.length } : null,
-      ...(problem !== undefined && { problem }),
+      ...(recordProblem !== undefined && { problem: recordProblem }),
       ...{ users: funnel, ...withDates(forecast) },
       says: told({ ...forecast, users: funnel }),
     }
@@ -274,7 +275,7 @@ function linesOf(
     `rung ${rung}, ${spread ? `each part on a machine with ${cores} cores` : `all parts on one machine with ${cores} cores`}`,
     ...hanging('', costsTold(measured, isCalibrated)),
     ...(recorded ? hanging('', recordTold(recorded)) : []),
-    ...(problem === undefined ? [] : hanging('', `The record could not be read, so it does not count: ${problem}`)),
+    ...problemsOf({ recordProblem: problem }).flatMap((text) => hanging('', text)),
     '',
     ...(funnel.length > 0 ? [...usersTable(funnel), ''] : []),
     ...stationsTable(forecast.stations),

@@ -76,7 +76,11 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
       ?.then((all) => all.map(({ place, what }) => `${place}: ${what}`))
       .catch(() => undefined),
     proof: await lastProof(dataDir),
-    recorded: settings.values.record === 'off' ? null : figures && evidence.window,
+    recorded: !found.isRecordRead
+      ? undefined
+      : settings.values.record === 'off' && evidence.window.hours === 0
+        ? null
+        : evidence.window,
     usersKnown: usage?.registered !== undefined,
     alerts: told
       ? {

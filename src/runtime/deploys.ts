@@ -1,5 +1,4 @@
 import { type Client, type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
-import { RungError } from '../kernel/errors.ts'
 
 /** A build that was started on a database. */
 export interface Deploy {
@@ -26,9 +25,11 @@ const lockKey = 0x72756e69 // starts of several processes record one deploy
 const columns = `id::int as id, build, previous, rung, started_by as "startedBy", outcome, reason, migrations,
   started_at as "startedAt", ended_at as "endedAt"`
 
-/** Returns the last deploys, the newest first. */
+/** Returns the last deploys, the newest first; none where no app was started on the database. */
 export function listDeploys(connection: ConnectionConfig, countMax: number): Promise<Deploy[]> {
   return using(connection, async (client) => {
+    const { rows: known } = await client.query<{ yes: boolean }>(`select to_regclass('rung.deploy') is not null as yes`)
+    if (!known[0]!.yes) return []
     const { rows } = await client.query(`select ${columns} from rung.deploy order by id desc limit $1`, [countMax])
     return rows
   })
@@ -102,11 +103,6 @@ async function using<T>(connection: ConnectionConfig, work: (client: Client) => 
   const client = await connectOnce(connection)
   try {
     return await work(client)
-  } catch (error) {
-    if ((error as { code?: string }).code !== '42P01') throw error
-    throw new RungError('DATA_UNAVAILABLE', 'This database has no record of deploys yet. Start the app once.', {
-      cause: error,
-    })
   } finally {
     await client.end()
   }

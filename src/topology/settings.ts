@@ -408,7 +408,7 @@ export const settings = {
   prometheus: setting(url(isHttp, 'http://prometheus:9090'), {
     env: 'RUNG_PROMETHEUS_URL',
     outside: false,
-    help: 'A Prometheus that scrapes the app: rung plan, advise and cost read it instead of the record.',
+    help: 'A Prometheus that scrapes the app. Commands that plan, price or advise read it instead of the record.',
   }),
   alerts: {
     enabled: setting(onOrOff, {

@@ -1,8 +1,9 @@
-import type { Frame } from './frame.ts'
+import { type Frame, merge } from './frame.ts'
 import { counted, distributed, gauged, sketched } from './groups.ts'
 import { addSketches, countIn, type Sketch } from './sketch.ts'
 import { answersOf, coveredMs, type DayPeak, dayPeaks } from './summary.ts'
 import type { Slice } from './table.ts'
+import { type Usage, usageOf } from './usage.ts'
 
 /** What was used in one hour of the record, or in another slice of it. */
 export interface Hour {
@@ -21,6 +22,8 @@ export interface Hour {
   /** Each process. */
   nodes: readonly NodeHour[]
   queues: readonly QueueHour[]
+  /** Users who are registered, where that was counted. */
+  registered?: number
 }
 
 export interface NodeHour {
@@ -69,7 +72,11 @@ export function hourOf({ from, to, frames }: Slice): Hour {
   for (const { labels, value } of gauged(frames, 'server_memory_bytes', ['server']))
     add(memoryBytes, labels.server!, value.max)
   const { requests, p95Ms } = answersOf(frames) ?? { requests: 0, p95Ms: 0 }
-  return { from, to, coveredMs: covered, requests, p95Ms, cores, memoryBytes, nodes, queues: queuesIn(frames) }
+  const registered = gauged(frames, 'users_registered', [])[0]?.value.max
+  return {
+    ...{ from, to, coveredMs: covered, requests, p95Ms, cores, memoryBytes, nodes, queues: queuesIn(frames) },
+    ...(registered !== undefined && { registered }),
+  }
 }
 
 function queuesIn(frames: readonly Frame[]): QueueHour[] {
@@ -116,39 +123,50 @@ export interface Recorded {
   weeks: readonly { requests: number; users: number }[]
   /** Of the last seven days, one for each process. */
   frames: readonly Frame[]
+  usage: Usage
 }
 
-/**
- * Puts hours together, the oldest first. Pure.
- * @param frames puts frames of the last week together, since those of a year would not fit into memory
- */
+/** Puts hours together, the oldest first. Pure, and in one pass: the frames of a year do not fit into memory. */
 export async function recordedFrom(
   slices: AsyncIterable<Slice> | Iterable<Slice>,
-  { since, until, join }: { since: number; until: number; join(frames: readonly Frame[]): Frame },
+  { since, until }: { since: number; until: number },
 ): Promise<Recorded> {
   const hours: Hour[] = []
   const week = new Map<string, Frame>()
   const users = new Map<number, Sketch>()
-  const today = Math.floor(until / dayMs) * dayMs
-  /** Counted back from the last whole day: 0 is the last week. */
-  const weekOf = (time: number) => Math.floor((today - 1 - time) / weekMs)
   for await (const slice of slices) {
     hours.push(hourOf(slice))
     const [seen] = sketched(slice.frames, 'users_active', [])
-    if (seen && slice.from < today) {
-      const index = weekOf(slice.from)
-      users.set(index, addSketches(users.get(index) ?? {}, seen.value))
-    }
+    const day = Math.floor(slice.from / dayMs) * dayMs
+    if (seen) users.set(day, addSketches(users.get(day) ?? {}, seen.value))
     if (slice.from < until - weekMs) continue
     for (const frame of slice.frames) {
       const known = week.get(frame.node)
-      week.set(frame.node, known ? join([known, frame]) : frame)
+      week.set(frame.node, known ? merge([known, frame]) : frame)
     }
   }
+  const peaks = dayPeaks(hours, since, until)
+  return {
+    ...{ since, until, hours, peaks, frames: [...week.values()] },
+    weeks: weeksOf(hours, users, since, until),
+    usage: usageOf({ hours, peaks, users }, since, until),
+  }
+}
+
+/** Weeks are counted back from the last whole day. */
+function weeksOf(
+  hours: readonly Hour[],
+  users: ReadonlyMap<number, Sketch>,
+  since: number,
+  until: number,
+): Recorded['weeks'] {
+  const today = Math.floor(until / dayMs) * dayMs
   const whole = Math.floor((today - Math.ceil(since / dayMs) * dayMs) / weekMs)
-  const weeks = Array.from({ length: Math.max(0, whole) }, (_, back) => ({
-    requests: hours.reduce((sum, one) => sum + (one.from < today && weekOf(one.from) === back ? one.requests : 0), 0),
-    users: countIn(users.get(back) ?? {}),
-  })).reverse()
-  return { since, until, hours, peaks: dayPeaks(hours, since, until), weeks, frames: [...week.values()] }
+  return Array.from({ length: Math.max(0, whole) }, (_, back) => {
+    const isIn = (time: number) => time < today - back * weekMs && time >= today - (back + 1) * weekMs
+    return {
+      requests: hours.reduce((sum, { from, requests }) => sum + (isIn(from) ? requests : 0), 0),
+      users: countIn([...users].flatMap(([day, seen]) => (isIn(day) ? [seen] : [])).reduce(addSketches, {})),
+    }
+  }).reverse()
 }

@@ -1,7 +1,5 @@
-import { gauged, sketched } from './groups.ts'
 import { addSketches, countIn, type Sketch } from './sketch.ts'
-import { coveredMs, type DayPeak, dayPeaks, requestsOf } from './summary.ts'
-import type { Slice } from './table.ts'
+import type { DayPeak } from './summary.ts'
 
 /** How much the app is used, as it was recorded. What is not known is left out. */
 export interface Usage {
@@ -21,42 +19,31 @@ export interface Usage {
   isWholeMonth: boolean
 }
 
-const hourMs = 3_600_000
-const dayMs = 24 * hourMs
+const dayMs = 86_400_000
 /** An hour of which less was recorded says little of its rate. */
 const coveredMsMin = 600_000
 
-/** Counts the usage of hours that are read anyway, the oldest first. @param since when the record begins */
-export function countUsage(since: number, now: number): { add(hour: Slice): void; end(): Usage } {
-  const hours: { from: number; requests: number }[] = []
-  const users = new Map<string, Sketch>()
-  let [rate, registered, at] = [undefined as number | undefined, undefined as number | undefined, since]
+/** What it is counted from: hours, the oldest first, and who was there on which day. */
+interface Recorded {
+  hours: readonly { from: number; to: number; coveredMs: number; requests: number; registered?: number }[]
+  peaks: DayPeak[]
+  /** By the begin of the day, ms since the epoch. */
+  users: ReadonlyMap<number, Sketch>
+}
+
+/** Returns how much the app was used. Pure. @param since when the record begins */
+export function usageOf({ hours, peaks, users }: Recorded, since: number, until: number): Usage {
+  const week = hours.filter(({ from }) => from >= until - 7 * dayMs)
+  const rates = week.filter((one) => one.coveredMs >= coveredMsMin).map((one) => one.requests / (one.coveredMs / 1000))
+  const registered = week.findLast((one) => one.registered !== undefined)?.registered
+  const within = (days: number) => [...users].flatMap(([day, seen]) => (day > until - days * dayMs ? [seen] : []))
+  const daily = within(8).map(countIn)
+  const month = within(30)
   return {
-    add({ from, to, frames }) {
-      const requests = requestsOf(frames)
-      hours.push({ from, requests })
-      at = Math.min(to, now)
-      const [seen] = sketched(frames, 'users_active', [])
-      const day = new Date(from).toISOString().slice(0, 10)
-      if (seen) users.set(day, addSketches(users.get(day) ?? {}, seen.value))
-      if (from < now - 7 * dayMs) return
-      const covered = coveredMs(frames)
-      if (covered >= coveredMsMin) rate = Math.max(rate ?? 0, requests / (covered / 1000))
-      registered = gauged(frames, 'users_registered', [])[0]?.value.max ?? registered
-    },
-    end() {
-      const within = (days: number) => [...users].filter(([day]) => Date.parse(day) > now - days * dayMs)
-      const counts = within(8).map(([, sketch]) => countIn(sketch))
-      const month = within(30).map(([, sketch]) => sketch)
-      return {
-        at,
-        peaks: dayPeaks(hours, since, now),
-        isWholeMonth: since <= now - 30 * dayMs,
-        ...(rate !== undefined && { rate }),
-        ...(registered !== undefined && { registered }),
-        ...(counts.length > 0 && { daily: Math.max(...counts) }),
-        ...(month.length > 0 && { monthly: countIn(month.reduce(addSketches)) }),
-      }
-    },
+    ...{ at: Math.min(hours.at(-1)?.to ?? since, until), peaks, isWholeMonth: since <= until - 30 * dayMs },
+    ...(rates.length > 0 && { rate: Math.max(...rates) }),
+    ...(registered !== undefined && { registered }),
+    ...(daily.length > 0 && { daily: Math.max(...daily) }),
+    ...(month.length > 0 && { monthly: countIn(month.reduce(addSketches)) }),
   }
 }

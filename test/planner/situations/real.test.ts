@@ -65,7 +65,7 @@ async function adviceFor({ app, prepare, load, settings = {} }: Made): Promise<A
   const database = await openPostgres(postgres, { connection })
   try {
     const { findings } = await examine(admin, { seen: await readSeen(database) })
-    const { recorded } = (await readRecorded(database, Date.now() + 1)) ?? {}
+    const recorded = await readRecorded(database, Date.now() + 1)
     assert.ok(recorded && recorded.hours.length > 0)
     return advise(
       evidenceOf(recorded, {

@@ -1,9 +1,8 @@
 import { evidenceOf } from '../../../src/cli/evidence-from-record.ts'
 import { seededRandom } from '../../../src/kernel/random.ts'
-import { type Frame, type Histogram, keyOf, merge, nothing } from '../../../src/observe/record/frame.ts'
+import { type Frame, type Histogram, keyOf, nothing } from '../../../src/observe/record/frame.ts'
 import { recordedFrom } from '../../../src/observe/record/hours.ts'
 import { addTo } from '../../../src/observe/record/sketch.ts'
-import { dayPeaks } from '../../../src/observe/record/summary.ts'
 import type { Evidence, Prices } from '../../../src/planner/evidence.ts'
 import { rungs } from '../../../src/topology/catalog.ts'
 import type { RungName, Topology } from '../../../src/topology/topology.ts'
@@ -231,21 +230,10 @@ function engines(
 export async function evidenceOfWorld(world: World): Promise<Evidence> {
   const slices = [...slicesOf(world)]
   const since = slices[0]!.from
-  const recorded = await recordedFrom(slices, { since, until: today, join: merge })
-  const week = recorded.hours.filter(({ from }) => from >= today - 7 * dayMs)
-  const sketch: Record<string, number> = {}
-  for (let day = Math.max(0, world.days - 30); day < world.days; day += 1)
-    for (const id of world.users?.(day) ?? []) addTo(sketch, id)
-  const ids = new Set(Array.from({ length: 30 }, (_, back) => world.users?.(world.days - 1 - back) ?? []).flat())
+  const recorded = await recordedFrom(slices, { since, until: today })
   return evidenceOf(recorded, {
     ...{ topology: topologyOfWorld(world), cores: world.cores, spread: world.spread ?? false },
     objective: { p95Ms: 200, failing: 0.01 },
-    usage: {
-      ...{ at: today, peaks: dayPeaks(recorded.hours, since, today) },
-      rate: Math.max(...week.map(({ requests }) => requests / 3_600)),
-      ...(world.users && { monthly: ids.size }),
-      isWholeMonth: world.days >= 30,
-    },
     ...(world.prices && { prices: world.prices }),
   })
 }
