@@ -1,8 +1,8 @@
 import { SeverityNumber } from '@opentelemetry/api'
-import { atMost, systemClock } from '../kernel/clock.ts'
-import { RungError } from '../kernel/errors.ts'
+import { systemClock } from '../kernel/clock.ts'
 import { currentScope } from '../kernel/scope.ts'
 import type { Bindings } from '../topology/bindings.ts'
+import { endOf, loadSdk } from './otel.ts'
 import { contextOf } from './traces.ts'
 
 export interface LogExport {
@@ -11,9 +11,6 @@ export interface LogExport {
   /** Sends what is left. */
   end(): Promise<void>
 }
-
-/** A collector that does not answer must not hold up a stop. */
-const endMsMax = 5_000
 
 const severities: Readonly<Record<string, SeverityNumber>> = {
   trace: SeverityNumber.TRACE,
@@ -34,7 +31,7 @@ export async function exportLogs(
   app: string,
 ): Promise<LogExport | undefined> {
   if (logsEndpoint === undefined) return undefined
-  const { sdk, exporter, resources } = await loadSdk()
+  const { sdk, exporter, resources } = await loadLogSdk()
   const provider = new sdk.LoggerProvider({
     resource: resources.resourceFromAttributes({ 'service.name': service ?? app }),
     processors: [new sdk.BatchLogRecordProcessor({ exporter: new exporter.OTLPLogExporter() })],
@@ -65,11 +62,7 @@ export async function exportLogs(
         context: contextOf(currentScope()?.traceparent),
       })
     },
-    end: () =>
-      atMost(
-        endMsMax,
-        provider.shutdown().catch(() => {}),
-      ),
+    end: () => endOf(provider),
   }
 }
 
@@ -82,20 +75,11 @@ function timeOf(text: unknown): Date {
 const charsMax = 16_384
 const cut = (text: unknown) => String(text).slice(0, charsMax)
 
-async function loadSdk() {
-  try {
-    const [sdk, exporter, resources] = await Promise.all([
-      import('@opentelemetry/sdk-logs'),
-      import('@opentelemetry/exporter-logs-otlp-http'),
-      import('@opentelemetry/resources'),
-    ])
-    return { sdk, exporter, resources }
-  } catch (cause) {
-    const names = ['sdk-logs', 'exporter-logs-otlp-http', 'resources'].map((name) => `@opentelemetry/${name}`)
-    throw new RungError(
-      'CONFIG_INVALID',
-      `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT is set, but the OpenTelemetry SDK cannot be loaded. Run: npm install ${names.join(' ')}`,
-      { cause },
-    )
-  }
+function loadLogSdk() {
+  const packages = ['sdk-logs', 'exporter-logs-otlp-http', 'resources']
+  return loadSdk('OTEL_EXPORTER_OTLP_LOGS_ENDPOINT', packages, async () => ({
+    sdk: await import('@opentelemetry/sdk-logs'),
+    exporter: await import('@opentelemetry/exporter-logs-otlp-http'),
+    resources: await import('@opentelemetry/resources'),
+  }))
 }

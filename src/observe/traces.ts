@@ -8,7 +8,6 @@ import {
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api'
-import { RungError } from '../kernel/errors.ts'
 import { currentScope } from '../kernel/scope.ts'
 import { type StatementDone, statementDone } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
@@ -17,6 +16,7 @@ import { parseTraceparent } from '../primitives/http/trace-context.ts'
 import { type RunBegin, type RunDone, runBegin, runDone } from '../primitives/jobs/channels.ts'
 import type { Bindings } from '../topology/bindings.ts'
 import { listen } from './listen.ts'
+import { endOf, loadSdk } from './otel.ts'
 import { atRequestEnd } from './request-end.ts'
 
 /**
@@ -146,7 +146,7 @@ export async function exportTraces(
   app: string,
 ): Promise<() => Promise<void>> {
   if (endpoint === undefined && tracesEndpoint === undefined) return async () => {}
-  const { sdk, exporter, resources, contexts } = await loadSdk()
+  const { sdk, exporter, resources, contexts } = await loadTraceSdk()
   context.setGlobalContextManager(new contexts.AsyncLocalStorageContextManager().enable())
   const provider = new sdk.TracerProvider({
     resource: resources.resourceFromAttributes({ 'service.name': service ?? app }),
@@ -154,26 +154,15 @@ export async function exportTraces(
     spanProcessors: [new sdk.BatchSpanProcessor({ exporter: new exporter.OTLPTraceExporter() })],
   })
   trace.setGlobalTracerProvider(provider)
-  return () => provider.shutdown()
+  return () => endOf(provider)
 }
 
-async function loadSdk() {
-  try {
-    const [sdk, exporter, resources, contexts] = await Promise.all([
-      import('@opentelemetry/sdk-trace'),
-      import('@opentelemetry/exporter-trace-otlp-http'),
-      import('@opentelemetry/resources'),
-      import('@opentelemetry/context-async-hooks'),
-    ])
-    return { sdk, exporter, resources, contexts }
-  } catch (cause) {
-    const names = ['sdk-trace', 'exporter-trace-otlp-http', 'resources', 'context-async-hooks'].map(
-      (name) => `@opentelemetry/${name}`,
-    )
-    throw new RungError(
-      'CONFIG_INVALID',
-      `OTEL_EXPORTER_OTLP_ENDPOINT is set, but the OpenTelemetry SDK cannot be loaded. Run: npm install ${names.join(' ')}`,
-      { cause },
-    )
-  }
+function loadTraceSdk() {
+  const packages = ['sdk-trace', 'exporter-trace-otlp-http', 'resources', 'context-async-hooks']
+  return loadSdk('OTEL_EXPORTER_OTLP_ENDPOINT', packages, async () => ({
+    sdk: await import('@opentelemetry/sdk-trace'),
+    exporter: await import('@opentelemetry/exporter-trace-otlp-http'),
+    resources: await import('@opentelemetry/resources'),
+    contexts: await import('@opentelemetry/context-async-hooks'),
+  }))
 }
