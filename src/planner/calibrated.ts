@@ -1,3 +1,4 @@
+import { lineThrough } from '../kernel/line.ts'
 import type { Measured } from './forecast.ts'
 import type { Interval } from './interval.ts'
 
@@ -28,7 +29,7 @@ export function demandFrom(samples: readonly Omit<Sample, 'p95Ms'>[]): Record<st
     [...parts].map((part) => {
       const points = busy.map(({ rate, cores }) => ({ x: rate, y: cores[part] ?? 0 }))
       const ratio = (1_000 * sum(top.map(({ cores }) => cores[part] ?? 0))) / sum(top.map(({ rate }) => rate))
-      const { slope, fit } = line(points)
+      const { slope, fit } = lineThrough(points)
       const isClear = fit >= clearFit && slope > 0
       const likely = isClear ? Math.min(ratio, 1_000 * slope) : ratio
       const isIdle = Math.max(...top.map(({ cores }) => cores[part] ?? 0)) < idleCores
@@ -54,17 +55,6 @@ const idleLow = 0.4
 
 /** Share of the scatter that the line explains. */
 const clearFit = 0.8
-
-function line(points: readonly { x: number; y: number }[]): { slope: number; fit: number } {
-  const [meanX, meanY] = [sum(points.map(({ x }) => x)), sum(points.map(({ y }) => y))].map(
-    (all) => all / points.length,
-  )
-  const spreadX = sum(points.map(({ x }) => (x - meanX!) ** 2))
-  const spreadY = sum(points.map(({ y }) => (y - meanY!) ** 2))
-  const both = sum(points.map(({ x, y }) => (x - meanX!) * (y - meanY!)))
-  if (spreadX === 0 || spreadY === 0) return { slope: 0, fit: 0 }
-  return { slope: both / spreadX, fit: both ** 2 / (spreadX * spreadY) }
-}
 
 const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)
 

@@ -1,3 +1,4 @@
+import { lineThrough } from '../kernel/line.ts'
 import type { RungName, Topology } from '../topology/topology.ts'
 import type { Figures } from './condition.ts'
 import type { Span } from './cost.ts'
@@ -120,16 +121,13 @@ export interface Diagnosis {
   migration?: string
 }
 
+const successive = (values: readonly number[]) => values.map((y, x) => ({ x, y }))
+
 /** Scatter of the weeks around the line through them, as a share of their mean; nothing for less than four. Pure. */
 export function unsteadinessOf(weeks: readonly number[]): number | undefined {
   if (weeks.length < 4) return undefined
-  const mean = weeks.reduce((sum, one) => sum + one, 0) / weeks.length
-  if (mean === 0) return undefined
-  const middle = (weeks.length - 1) / 2
-  const spread = weeks.reduce((sum, _, index) => sum + (index - middle) ** 2, 0)
-  const slope = weeks.reduce((sum, one, index) => sum + (index - middle) * (one - mean), 0) / spread
-  const squares = weeks.reduce((sum, one, index) => sum + (one - mean - slope * (index - middle)) ** 2, 0)
-  return Math.sqrt(squares / (weeks.length - 2)) / mean
+  const { level: mean, squares, count } = lineThrough(successive(weeks))
+  return mean === 0 ? undefined : Math.sqrt(squares / (count - 2)) / mean
 }
 
 const last8 = <T>(values: readonly T[]) => values.slice(-8)
@@ -176,10 +174,6 @@ export interface Growth {
 /** The line through values of successive hours; nothing for less than six. Pure. */
 export function growthOf(values: readonly number[]): Growth | undefined {
   if (values.length < 6) return undefined
-  const middle = (values.length - 1) / 2
-  const mean = values.reduce((sum, one) => sum + one, 0) / values.length
-  const spread = values.reduce((sum, _, index) => sum + (index - middle) ** 2, 0)
-  const scatter = values.reduce((sum, one) => sum + (one - mean) ** 2, 0)
-  const both = values.reduce((sum, one, index) => sum + (index - middle) * (one - mean), 0)
-  return { perHour: both / spread, fit: scatter === 0 ? 0 : both ** 2 / (spread * scatter) }
+  const { slope, fit } = lineThrough(successive(values))
+  return { perHour: slope, fit }
 }

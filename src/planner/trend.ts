@@ -1,3 +1,4 @@
+import { type Line, lineThrough } from '../kernel/line.ts'
 import { seededRandom } from '../kernel/random.ts'
 import { type Interval, intervalOf, quantile } from './interval.ts'
 import { normal } from './usl.ts'
@@ -101,27 +102,6 @@ function weeksOf(peaks: readonly DayPeak[]): { end: number; peak: number }[] {
     .map(([end, days]) => ({ end, peak: Math.max(...days.values()) }))
     .filter(({ peak }) => peak > 0)
     .sort((a, b) => a.end - b.end)
-}
-
-interface Line {
-  slope: number
-  /** At the middle of x. */
-  level: number
-  middle: number
-  count: number
-  /** Sum of the squared distances of x from the middle, and of y from the line. */
-  spread: number
-  squares: number
-}
-
-function lineThrough(points: readonly { x: number; y: number }[]): Line {
-  const count = points.length
-  const middle = points.reduce((sum, { x }) => sum + x, 0) / count
-  const level = points.reduce((sum, { y }) => sum + y, 0) / count
-  const spread = points.reduce((sum, { x }) => sum + (x - middle) ** 2, 0)
-  const slope = points.reduce((sum, { x, y }) => sum + (x - middle) * (y - level), 0) / spread
-  const squares = points.reduce((sum, { x, y }) => sum + (y - level - slope * (x - middle)) ** 2, 0)
-  return { slope, level, middle, count, spread, squares }
 }
 
 function drawn({ slope, level, middle, count, spread, squares }: Line, random: () => number) {

@@ -1,3 +1,4 @@
+import { lineThrough } from '../../kernel/line.ts'
 import { addHistograms, type Frame, type Histogram, keyOf, total } from '../record/frame.ts'
 import { quantile } from '../record/groups.ts'
 import type { Expression, Leaf, Where } from './expression.ts'
@@ -135,7 +136,7 @@ function reduced(leaf: Leaf, samples: readonly { at: number; value: number | His
     case 'last':
       return values.at(-1)!
     case 'slope':
-      return slopeOf(points)
+      return lineThrough(points).slope
     case 'samples':
       return new Set(points.map(({ x }) => x)).size
     case 'increase':
@@ -143,14 +144,6 @@ function reduced(leaf: Leaf, samples: readonly { at: number; value: number | His
     case 'rate':
       return sum / (leaf.minutes * 60)
   }
-}
-
-/** By least squares; nothing is known from one point. */
-function slopeOf(points: readonly { x: number; y: number }[]): number {
-  const mean = (of: (point: { x: number; y: number }) => number) =>
-    points.reduce((sum, point) => sum + of(point), 0) / points.length
-  const [x, y] = [mean((one) => one.x), mean((one) => one.y)]
-  return mean((one) => (one.x - x) * (one.y - y)) / mean((one) => (one.x - x) ** 2)
 }
 
 /** What has no value (0/0, the slope of one point) is left out. */
