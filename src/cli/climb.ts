@@ -5,6 +5,7 @@ import { startedOn } from '../fleet/started.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { isRungError, RungError } from '../kernel/errors.ts'
 import { formatBytes, formatMs, toMs } from '../kernel/units.ts'
+import { rungNames } from '../topology/catalog.ts'
 import type { RungName } from '../topology/topology.ts'
 import { climbFacts } from './climb-facts.ts'
 import { type Command, hanging, type Input, result, settingOptions } from './command.ts'
@@ -109,7 +110,7 @@ async function orStop(dataDir: string, rung: string | undefined, error: RungErro
   if ((await startedOn(dataDir)).length === 0) return error
   return new RungError(
     'CLIMB_REFUSED',
-    `"rung start" runs here, which has its port for itself, so one stop is needed: rung stop && rung up ${rung ?? '10k'}. A fleet of "rung up" climbs while it answers.`,
+    `"rung start" runs here, which has its port for itself, so one stop is needed: rung stop && rung up ${rung ?? rungNames[1]}. A fleet of "rung up" climbs while it answers.`,
     { cause: error },
   )
 }

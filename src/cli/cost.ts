@@ -31,6 +31,7 @@ import {
   type Use,
   type Work,
 } from '../planner/cost.ts'
+import { hoursMin } from '../planner/evidence.ts'
 import { forecastOf } from '../planner/forecast.ts'
 import { quantile } from '../planner/interval.ts'
 import { items, type Price, type PriceList, priceLists, type Size, withOwn } from '../planner/prices.ts'
@@ -40,13 +41,19 @@ import type { Deploy } from '../runtime/deploys.ts'
 import { findApp } from '../runtime/load-app.ts'
 import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
-import { type Command, hanging, type Input, result, settingOptions } from './command.ts'
+import { type Command, hanging, type Input, type Options, result, settingOptions } from './command.ts'
 import { readDemands } from './demands-file.ts'
 import { measuredOf } from './evidence-from-record.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { measuredBy, objectiveIn } from './plan.ts'
 import { knownOf, problemsOf } from './recorded.ts'
 import { tableLines } from './table.ts'
+
+/** What is bought. */
+export const boughtOptions: Options = {
+  managed: { type: 'boolean', help: 'Postgres and Redis are bought as services, also where Rung runs them.' },
+  server: { type: 'string', value: 'cores x GB', help: 'Size of a server, such as 4x16.' },
+}
 
 const command: Command = {
   name: 'cost',
@@ -87,8 +94,7 @@ const command: Command = {
       help: 'Monthly users (recorded, otherwise what the name of the rung says).',
     },
     revenue: { type: 'string', value: 'dollars', help: 'Revenue of one user in a month, such as 0.50.' },
-    managed: { type: 'boolean', help: 'Postgres and Redis are bought as services, also where Rung runs them.' },
-    server: { type: 'string', value: 'cores x GB', help: 'Size of a server, such as 4x16.' },
+    ...boughtOptions,
     storage: { type: 'string', value: 'GB', help: 'Files and backups in object storage (50, assumed).' },
     egress: { type: 'string', value: 'GB', help: 'What leaves in a month (100, assumed).' },
     rate: { type: 'string', value: 'number', help: 'Requests per second in the peak hour (from the record).' },
@@ -250,7 +256,7 @@ function all(values: Readonly<Record<string, number>>, test: (name: string) => b
 
 function useOf({ hours, frames }: Recorded, now: number): Use | undefined {
   const week = hours.filter(({ from }) => from >= now - 7 * 24 * hourMs)
-  if (week.length < 24 || frames.length === 0) return undefined
+  if (week.length < hoursMin || frames.length === 0) return undefined
   const most = (of: (hour: Hour) => number) => Math.max(...week.map(of))
   const mean = (of: (hour: Hour) => number) => week.reduce((sum, hour) => sum + of(hour), 0) / week.length
   return {

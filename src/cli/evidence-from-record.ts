@@ -1,11 +1,11 @@
 import { total } from '../observe/record/frame.ts'
 import { counted, distributed, gauged, quantile } from '../observe/record/groups.ts'
 import { type Hour, isDatabase, type Recorded } from '../observe/record/hours.ts'
-import { summarise } from '../observe/record/summary.ts'
+import { coveredMsMin } from '../observe/record/usage.ts'
 import { doneIn } from '../observe/record/work.ts'
 import { calibrated } from '../planner/calibrated.ts'
 import { countsOf } from '../planner/demand.ts'
-import type { Diagnosis, Evidence, PoolUse, Prices, ProcessUse, QueueUse } from '../planner/evidence.ts'
+import type { Diagnosis, Evidence, PoolUse, Prices, ProcessUse, QueueUse, RouteUse } from '../planner/evidence.ts'
 import { forecastOf, type Measured } from '../planner/forecast.ts'
 import type { Objective } from '../planner/queueing.ts'
 import type { Topology } from '../topology/topology.ts'
@@ -98,7 +98,7 @@ export function measuredOf(
   if (measured) return measured
   const week = recorded?.hours.filter(({ from }) => from >= recorded.until - 7 * dayMs) ?? []
   const samples = week
-    .filter(({ coveredMs }) => coveredMs >= 600_000)
+    .filter(({ coveredMs }) => coveredMs >= coveredMsMin)
     .map(({ requests, p95Ms, coveredMs, cores }) => ({
       rate: requests / (coveredMs / 1_000),
       p95Ms,
@@ -169,16 +169,10 @@ function coresOf(part: string, cores: Hour['cores']): number {
   return Object.entries(cores).reduce((sum, [name, used]) => sum + (/^postgres-\d+$/.test(name) ? used : 0), 0)
 }
 
-function routesIn(recorded: Recorded | undefined) {
-  const frames = recorded?.frames ?? []
-  const summary = new Map(summarise(frames).routes.map((one) => [one.route, one]))
-  const modules = doneIn(frames).filter(({ module }) => module !== '(jobs)')
-  return modules
-    .filter(({ count }) => count > 0)
-    .map(({ name, module, count, seconds }) => {
-      const { p95Ms = 0, errors = 0 } = summary.get(name) ?? {}
-      return { route: name, module, requests: count, seconds, p95Ms, errors }
-    })
+function routesIn(recorded: Recorded | undefined): RouteUse[] {
+  return doneIn(recorded?.frames ?? [])
+    .filter(({ module, count }) => module !== '(jobs)' && count > 0)
+    .map(({ name, count, ...done }) => ({ route: name, requests: count, ...done }))
 }
 
 function poolIn(recorded: Recorded | undefined, target: PoolUse['target']): PoolUse[] {

@@ -14,7 +14,7 @@ import { findApp, loadApp } from '../runtime/load-app.ts'
 import { rungNames } from '../topology/catalog.ts'
 import type { Topology } from '../topology/topology.ts'
 import { type Input, numberOption, type Options, settingOptions } from './command.ts'
-import { listIn, orNothing, quantitiesIn, topologyOf } from './cost.ts'
+import { boughtOptions, listIn, orNothing, quantitiesIn, topologyOf } from './cost.ts'
 import type { OpenDatabase } from './database.ts'
 import { readDemands } from './demands-file.ts'
 import { carrying, evidenceOf } from './evidence-from-record.ts'
@@ -29,6 +29,7 @@ export const evidenceOptions: Options = {
   p95: { type: 'string', value: 'time', help: 'Objective: 95 of 100 requests are answered within this time.' },
   list: { type: 'string', value: 'name', help: 'Prices; see rung cost --help (generic).' },
   prices: { type: 'string', value: 'file', help: 'Your own prices, which stand for those of the list.' },
+  ...boughtOptions,
   ...settingOptions('process.dataDir'),
 }
 

@@ -10,7 +10,7 @@ import type { ReadyFacts } from '../planner/ready.ts'
 import type { ReportFacts } from '../planner/report.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
 import { alertsOf, backupDirOf, dataDirOf } from '../topology/bindings.ts'
-import { rungNames } from '../topology/catalog.ts'
+import { rungAfter, rungNames } from '../topology/catalog.ts'
 import { checkedDecisions } from './adr.ts'
 import { backupFacts, keptPlaces } from './climb-facts.ts'
 import type { Input } from './command.ts'
@@ -63,7 +63,7 @@ export async function standingOf(input: Input, { app: given, to }: { app?: strin
   const decisions = await checkedDecisions(cwd, figuresOf(evidence), evidence.today)
   const ready: ReadyFacts = {
     ...{ now, rung, rungs: rungNames },
-    to: to ?? rungNames[rungNames.indexOf(rung) + 1] ?? '1m',
+    to: to ?? rungAfter(rung) ?? '1m',
     loadTest: demands && {
       at: Date.parse(demands.at),
       rung: demands.rung,

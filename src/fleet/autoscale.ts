@@ -21,7 +21,7 @@ import { checkScale, countsOf, type LiveRequest } from './live.ts'
 import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
-export const scaledRoles = ['web', 'worker'] as const
+const scaledRoles = ['web', 'worker'] as const
 export type ScaledRole = (typeof scaledRoles)[number]
 
 export interface AutoscaleOptions {

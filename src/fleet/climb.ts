@@ -1,7 +1,7 @@
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError, sentence } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
-import { rungNames } from '../topology/catalog.ts'
+import { rungAfter, rungNames } from '../topology/catalog.ts'
 import { type Difference, differenceOf } from '../topology/diff.ts'
 import { connectionsNeeded, databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
 import { type Answers, answersIn, answersSince, noAnswers, notWorse, p95, sumOf, worseIn } from './canary.ts'
@@ -189,7 +189,7 @@ function targetOf({ rung, undo }: ClimbRequest, from: RungName, known: Climbed |
     if (last !== undefined) return last
     throw invalid(`Nothing is to be undone: this fleet was started at rung ${from}. To go down: rung climb <rung>`)
   }
-  const next = rung ?? rungNames[rungNames.indexOf(from) + 1]
+  const next = rung ?? rungAfter(from)
   if (next !== undefined) return next
   throw invalid(`Rung ${from} is the highest one. To go down: rung climb ${rungNames[rungNames.indexOf(from) - 1]}`)
 }

@@ -1,10 +1,10 @@
-import { rungs } from '../topology/catalog.ts'
+import { rungAfter, rungs } from '../topology/catalog.ts'
 import type { RungName, Topology } from '../topology/topology.ts'
 import { waitedFor } from './advise-efficiency.ts'
 import type { Span } from './cost.ts'
-import type { Evidence } from './evidence.ts'
+import { type Evidence, hoursMin } from './evidence.ts'
 import type { Draft } from './finding.ts'
-import { freeEnough, hoursMin, type Pressure } from './pressure.ts'
+import { freeEnough, type Pressure } from './pressure.ts'
 import { dayText } from './trend.ts'
 import { amount, countOf, percent, span } from './words.ts'
 
@@ -241,9 +241,8 @@ function stepFor(evidence: Evidence, pressure: Pressure): Draft {
 
 /** One thread is full: more of it needs a rung, or more of its processes where nginx spreads requests over them. */
 function nextRung(common: Common, { topology, prices }: Evidence, why: string, first: string): Draft {
-  const above: RungName = topology.rung === '1k' ? '10k' : '100k'
-  const next = prices?.rung ?? { rung: above, more: undefined, web: undefined }
-  if (topology.rung === '100k') {
+  const above = rungAfter(topology.rung)
+  if (above === undefined) {
     return {
       ...common,
       kind: 'machine',
@@ -255,6 +254,7 @@ function nextRung(common: Common, { topology, prices }: Evidence, why: string, f
       undo: 'Move it back.',
     }
   }
+  const next = prices?.rung ?? { rung: above, more: undefined, web: undefined }
   const isClimb = next.rung !== topology.rung
   const { change, undo } = changeToRung(topology, next.rung, next.web)
   const with_ = next.web === undefined ? '' : ` with ${next.web} web processes`

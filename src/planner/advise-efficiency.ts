@@ -1,14 +1,16 @@
+import { rungAfter } from '../topology/catalog.ts'
 import {
   type Diagnosis,
   type Evidence,
   growthOf,
+  hoursMin,
   type PoolUse,
   type QueueUse,
   type RouteUse,
   type ServiceUse,
 } from './evidence.ts'
 import type { Draft } from './finding.ts'
-import { hoursMin, type Pressure } from './pressure.ts'
+import type { Pressure } from './pressure.ts'
 import { dayText } from './trend.ts'
 import { amount, percent } from './words.ts'
 
@@ -284,6 +286,8 @@ function queueStep(queue: QueueUse, evidence: Evidence): Draft[] {
     ]
   }
   if (loop >= loopBusy) {
+    const { rung, processes } = evidence.topology
+    const above = processes.both > 0 ? rungAfter(rung) : undefined
     return [
       {
         ...common,
@@ -294,13 +298,10 @@ function queueStep(queue: QueueUse, evidence: Evidence): Draft[] {
         gain: `${amount(runs / Math.max(1, workers.length))} jobs a day more.`,
         cost: { money: evidence.prices?.worker ?? null, days: work.queue },
         change:
-          evidence.topology.processes.both > 0
-            ? 'rung climb 10k, which has a worker of its own'
-            : `rung scale worker=${evidence.topology.processes.worker + 1}`,
-        undo:
-          evidence.topology.processes.both > 0
-            ? 'rung climb --undo'
-            : `rung scale worker=${evidence.topology.processes.worker}`,
+          above === undefined
+            ? `rung scale worker=${processes.worker + 1}`
+            : `rung climb ${above}, which has a worker of its own`,
+        undo: above === undefined ? `rung scale worker=${processes.worker}` : 'rung climb --undo',
       },
     ]
   }

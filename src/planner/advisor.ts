@@ -2,12 +2,12 @@ import { capacitySteps } from './advise-capacity.ts'
 import { efficiencySteps } from './advise-efficiency.ts'
 import type { Evidence } from './evidence.ts'
 import type { Draft, Finding } from './finding.ts'
+import { leadDays } from './forecast.ts'
 import { type Pressure, pressureOf } from './pressure.ts'
 import { dayText } from './trend.ts'
 
-/** After so many days one sees whether a step has helped: the week before it has left the window then; a large step takes up to 60 days. */
+/** After so many days one sees whether a step has helped: the week before it has left the window then. A large step takes longer (`leadDays`). */
 const smallDays = 14
-const largeDays = 60
 
 export interface Advice {
   pressure: Pressure
@@ -32,7 +32,7 @@ export function advise(evidence: Evidence): Advice {
       ...draft,
       revisitWhen: draft.revisitWhen ?? `day >= ${dayText(evidence.today + days)}`,
     })
-  const all = [...small.map(after(smallDays)), ...large.map(after(largeDays))]
+  const all = [...small.map(after(smallDays)), ...large.map(after(leadDays.most))]
   const of = (verdict: Finding['verdict']) => all.filter((one) => one.verdict === verdict)
   const worth = ({ gainShare, cost: { days } }: Finding) => gainShare / (days.low + days.high + 0.1)
   return {

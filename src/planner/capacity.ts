@@ -26,17 +26,12 @@ export interface StationCapacity {
   first: number
 }
 
-export interface Simulation {
-  /** Default 500. */
-  runs?: number
-  /** Default 1. */
-  seed?: number
-}
+const runs = 500
 
 const likely = (interval: Interval) => interval.likely
 
 /** Finds the ceiling, and what sets it, with values drawn from all intervals. Repeats with the seed. Pure. */
-export function capacityOf(model: Model, objective: Objective, { runs = 500, seed = 1 }: Simulation = {}): Capacity {
+export function capacityOf(model: Model, objective: Objective, { seed = 1 }: { seed?: number } = {}): Capacity {
   const random = seededRandom(seed)
   const found = stationsOf(model, likely)
   const drawn = Array.from({ length: runs }, () => stationsOf(model, (interval) => draw(interval, random)))

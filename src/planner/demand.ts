@@ -52,7 +52,7 @@ const isOfApp = (name: string) => name === 'app' || name === 'web' || name === '
  * are what pages made on the server and reports cost. edge, balancer, pooler, redis: of the 1.59 ms of all parts of 100k in the same bench, 0.24 ms are
  * theirs together, the worker's included. What a worker does depends on the app; this is a tenth of a web process.
  */
-export const priorDemand: Readonly<Record<string, Interval>> = {
+const priorDemand: Readonly<Record<string, Interval>> = {
   web: prior(0.6, 1, 5),
   worker: prior(0.02, 0.1, 1),
   database: prior(0.3, 0.5, 3),

@@ -6,6 +6,9 @@ import type { Forecast } from './forecast.ts'
 import type { Size } from './prices.ts'
 import type { DayPeak } from './trend.ts'
 
+/** Hours of the record before it says anything about a day. */
+export const hoursMin = 24
+
 /** All that advice is given from. What is not known is left out. */
 export interface Evidence {
   /** Days since 1970-01-01. */
@@ -57,8 +60,6 @@ export interface RouteUse {
   /** Of all its requests, added up. */
   seconds: number
   p95Ms: number
-  /** Answers of 500 and more. */
-  errors: number
 }
 
 export interface StatementUse {
@@ -147,7 +148,7 @@ export function figuresOf(evidence: Evidence): Figures {
     weeks_recorded: weeks.length,
     unsteadiness: unsteadinessOf(last8(weeks.map(({ requests }) => requests))),
     // Minutes say nothing of a day.
-    requests_per_day: window.hours >= 24 ? (24 * window.requests) / window.hours : undefined,
+    requests_per_day: window.hours >= hoursMin ? (24 * window.requests) / window.hours : undefined,
     monthly_users: evidence.monthlyUsers,
     read_share: statementSeconds > 0 ? database.readSeconds / statementSeconds : undefined,
     database_share: database.coresMost === undefined ? undefined : database.coresMost / evidence.cores,

@@ -78,7 +78,7 @@ export interface Begin {
 }
 
 /** Days that a step takes: to try it on a copy, to buy, to move, and to watch it for some weeks before it is needed. */
-const leadDays = { most: 60, least: 30 }
+export const leadDays = { most: 60, least: 30 }
 
 const beginFor = (day: number): Begin => ({ from: day - leadDays.most, to: day - leadDays.least })
 

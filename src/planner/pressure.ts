@@ -1,4 +1,5 @@
-import { type Evidence, unsteadinessOf } from './evidence.ts'
+import { type Evidence, hoursMin, unsteadinessOf } from './evidence.ts'
+import { leadDays } from './forecast.ts'
 import { dayOf, dayText } from './trend.ts'
 import { amount, percent } from './words.ts'
 
@@ -8,9 +9,7 @@ export type Pressure = { isDue: true; why: string } | { isDue: false; why: strin
 /** Above 60 % of CPU a further machine is started where that is automatic; below, there is time. */
 export const freeEnough = 0.4
 /** A step takes 30 to 60 days; with less than this a bad week comes first. */
-const freeLeast = 0.2
-/** Of the record, before it says anything about a day. */
-export const hoursMin = 24
+export const freeLeast = 0.2
 const requestsMin = 1_000
 /** Weeks that scatter so much around their own trend show no trend. No source: a steady product scatters by a tenth. */
 const unsteady = 0.4
@@ -50,7 +49,8 @@ export function pressureOf(evidence: Evidence): Pressure {
     )
   }
   const when = `the ceiling is reached on ${dayText(date.likely)} (between ${dayText(date.low)} and ${dayText(date.high)})`
-  if (begin!.from <= today) return due(`${capital(room)}, but ${when}, and a step takes 30 to 60 days.`)
+  if (begin!.from <= today)
+    return due(`${capital(room)}, but ${when}, and a step takes ${leadDays.least} to ${leadDays.most} days.`)
   if (date.likely > today + yearDays)
     return notDue(
       `${capital(room)}, and ${when}, which is more than a year away.`,

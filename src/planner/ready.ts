@@ -1,4 +1,5 @@
 import { formatAge } from '../kernel/units.ts'
+import { freeLeast } from './pressure.ts'
 import { dayText } from './trend.ts'
 import { amount, countOf, percent } from './words.ts'
 
@@ -50,8 +51,6 @@ const freshMs = 90 * dayMs
 const backupMsMax = 2 * dayMs
 /** A week has all its days. */
 const recordedHoursMin = 7 * 24
-/** As in `pressure.ts`: with less, a bad week comes before the step is done. */
-const headroomMin = 0.2
 /** The worst of the four groups of DORA's "Accelerate State of DevOps" (2019 to 2021) has 46 to 60 %, the best up to 15 %. */
 const failedShareMax = 0.15
 
@@ -89,7 +88,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   if (headroom === undefined) add('headroom', 'unknown', 'Too little is recorded to say what is free.', 'rung plan')
   else {
     const seen = `${percent(Math.max(0, headroom))} of the capacity is free in the busiest hour.`
-    add('headroom', headroom >= headroomMin ? 'yes' : 'no', seen, 'rung advise')
+    add('headroom', headroom >= freeLeast ? 'yes' : 'no', seen, 'rung advise')
   }
 
   if (!kept) add('stateless', 'unknown', 'The sources could not be read.', 'Run rung doctor where they are.')

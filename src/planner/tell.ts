@@ -1,5 +1,5 @@
 import type { Need } from './capacity.ts'
-import type { Begin, Forecast } from './forecast.ts'
+import { type Begin, type Forecast, leadDays } from './forecast.ts'
 import type { Objective } from './queueing.ts'
 import { type Days, dayText } from './trend.ts'
 import { amount, percent, roughly, span } from './words.ts'
@@ -82,7 +82,7 @@ function dateTold({ date, begin, today }: Forecast): string[] {
   if ('unknown' in date) return [`When the ceiling is reached is not yet known: ${date.unknown}.`]
   return [
     `The ceiling is reached on ${dayText(date.likely)} (${betweenTold(date)}).`,
-    `Begin with the next step ${beginTold(begin!, today)}: it takes 30 to 60 days, and the ceiling may come early.`,
+    `Begin with the next step ${beginTold(begin!, today)}: it takes ${leadDays.least} to ${leadDays.most} days, and the ceiling may come early.`,
   ]
 }
 

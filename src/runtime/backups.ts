@@ -14,7 +14,7 @@ export function backupDirOrOwn(bindings: ToolBindings): string {
 }
 
 /** The value of `--from` that names the bucket. */
-export const bucketWord = 's3'
+const bucketWord = 's3'
 
 /** Where backups are read: in the folder that `--from` names, or in the bucket. @throws CONFIG_INVALID without a bucket */
 export function backupPlace(bindings: ToolBindings, from: unknown, cwd: string): Place {

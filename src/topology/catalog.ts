@@ -6,6 +6,11 @@ import type { RungName, Topology } from './topology.ts'
 export const rungs: Readonly<Record<RungName, Topology>> = { '1k': rung1k, '10k': rung10k, '100k': rung100k }
 export const rungNames = Object.keys(rungs) as RungName[]
 
+/** Returns the next higher rung; the highest has none. */
+export function rungAfter(rung: RungName): RungName | undefined {
+  return rungNames[rungNames.indexOf(rung) + 1]
+}
+
 export function isRungName(text: string): text is RungName {
   return rungNames.some((name) => name === text)
 }

@@ -53,9 +53,9 @@ const modes = ['development', 'test', 'production'] as const
 /** `development` and `test` show where an error was thrown. A statement across a module border is logged in the first, and fails in the second. */
 export type Mode = (typeof modes)[number]
 
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
-export const logFormats = ['auto', 'pretty', 'json'] as const
+const logFormats = ['auto', 'pretty', 'json'] as const
 export type LogFormat = (typeof logFormats)[number]
 
 interface Row<F> {

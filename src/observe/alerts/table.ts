@@ -2,7 +2,7 @@ import { runAlone, withOwnConnection } from '../../primitives/data/alone.ts'
 import type { Connection, Database } from '../../primitives/data/contract.ts'
 import { compile, type Sql, sql } from '../../primitives/data/sql.ts'
 import type { Queue } from '../../primitives/jobs/contract.ts'
-import { type AlertMessage, alertItems } from '../../runtime/alerts.ts'
+import { alertItems } from '../../runtime/alerts.ts'
 import type { AlertsBinding } from '../../topology/bindings.ts'
 import { type Minute, minuteMs } from './evaluate.ts'
 import type { OwnedRule } from './owners.ts'
@@ -228,9 +228,4 @@ export async function acknowledgeAlerts(database: Database, rule: string, by: st
     await run(sql`commit`)
     return rows.length
   })
-}
-
-/** Puts a message into the queue of those that are told. */
-export async function enqueueMessage(queue: Queue, database: Database, told: AlertsBinding, message: AlertMessage) {
-  for (const { statement } of queue.push(alertItems(told, message))) await runAlone(database, statement)
 }

@@ -21,7 +21,7 @@ export interface Usage {
 
 const dayMs = 86_400_000
 /** An hour of which less was recorded says little of its rate. */
-const coveredMsMin = 600_000
+export const coveredMsMin = 600_000
 
 /** What it is counted from: hours, the oldest first, and who was there on which day. */
 interface Recorded {
