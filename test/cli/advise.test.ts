@@ -132,6 +132,11 @@ describe('rung advise', () => {
     assert.match(told.text, /change rung stop && rung up 10k --web [23]; .* undo rung stop && rung up 1k/)
     const small = await run(env, 'advise', '--cores', '2')
     assert.match(small.text, /Climb to rung 100k.* \$\d+–[\d,]+ a month/)
+    const moneyOf = ({ text }: { text: string }) =>
+      /Climb to rung 100k.*? cost (\$[\d,]+–[\d,]+) a month/.exec(text)?.[1]
+    const larger = await run(env, 'advise', '--cores', '2', '--server', '8x32')
+    assert.ok(moneyOf(small))
+    assert.notEqual(moneyOf(larger), moneyOf(small))
   })
 
   it('works without a database, and tells what it could not look at', async () => {

@@ -59,11 +59,25 @@ export function looker({ databases, servers, users }: Lookout): () => Promise<Me
   }
 }
 
-type Found = Record<string, Record<string, number>>
+/** What a look records. */
+export const recordedByLook = [
+  'machine_cpu_seconds_total',
+  'server_cpu_seconds_total',
+  'server_measured_seconds_total',
+  'server_memory_bytes',
+  'users_registered',
+  'db_bytes',
+  'db_table_bytes',
+  'db_table_rows',
+  'db_statement_calls_total',
+  'db_statement_seconds_total',
+] as const
+type Found = { [Metric in (typeof recordedByLook)[number]]?: Record<string, number> }
 
 function joined(all: readonly Found[]): Found {
   const found: Found = {}
-  for (const [name, byKey] of all.flatMap((one) => Object.entries(one))) found[name] = { ...found[name], ...byKey }
+  for (const one of all)
+    for (const metric of recordedByLook) if (one[metric]) found[metric] = { ...found[metric], ...one[metric] }
   return found
 }
 
@@ -73,7 +87,7 @@ function serversOf(servers: Lookout['servers']) {
   return async () => {
     const running = await servers()
     const [times, at] = [cpuTimes(), systemClock.ticks()]
-    const found = { used: {} as Record<string, Record<string, number>>, memory: {} as Record<string, number> }
+    const found = { used: {} as Found, memory: {} as Record<string, number> }
     const now = new Map(running.map(({ pid }) => [pid, { at, ms: cpuTotalMs(pid, times) }]))
     for (const { name, pid } of running) {
       const key = keyOf({ server: name })
@@ -81,7 +95,7 @@ function serversOf(servers: Lookout['servers']) {
       if (bytes !== undefined) found.memory[key] = bytes
       const [from, to] = [before.get(pid), now.get(pid)!]
       if (!from) continue
-      const put = (metric: string, ms: number) => {
+      const put = (metric: keyof Found, ms: number) => {
         found.used[metric] = { ...found.used[metric], [key]: Math.round(ms) / 1000 }
       }
       put('server_cpu_seconds_total', Math.max(0, to.ms - from.ms))

@@ -7,6 +7,8 @@ import { type Rule, rules, windowMinutesMax } from '../../../src/observe/alerts/
 import { type Alert, step, valuesOf } from '../../../src/observe/alerts/step.ts'
 import { messageOf, valueText } from '../../../src/observe/alerts/tell.ts'
 import { type Frame, keyOf, nothing } from '../../../src/observe/record/frame.ts'
+import { recordedByLook } from '../../../src/observe/record/look.ts'
+import { recordedOfEach, recordedOnce } from '../../../src/observe/record/snapshot.ts'
 
 const modules = [
   { name: 'orders', owner: 'sales', runbooks: { 'job-age': 'https://wiki.example.org/jobs' } },
@@ -23,6 +25,17 @@ describe('the rules', () => {
         assert.ok(leaf.minutes <= windowMinutesMax, name)
     }
     assert.equal(new Set(rules.map(({ name }) => name)).size, rules.length)
+  })
+
+  it('look at what is recorded', () => {
+    const recorded: readonly string[] = [...recordedOfEach, ...recordedOnce, ...recordedByLook]
+    const leaves = rules.flatMap(({ value, only = [] }) => [value, ...only.map((one) => one.value)].flatMap(leavesOf))
+    const metrics = leaves.map(({ metric }) => metric)
+    assert.ok(metrics.length > rules.length)
+    assert.deepEqual(
+      metrics.filter((metric) => !recorded.includes(metric)),
+      [],
+    )
   })
 
   it('have the thresholds of the app, and not those that it mutes', () => {
