@@ -16,6 +16,7 @@ import {
   type MeasuredJourney,
   mixOf,
 } from '../load/demands.ts'
+import { limitedShare, limitedText } from '../load/limited.ts'
 import { htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { type ScenarioFile, scenarioThread } from '../load/scenario-file.ts'
@@ -79,8 +80,16 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
   const unsent: { rate: number; why: string }[] = []
   let count = 0
 
-  /** Runs a load, with the usage of all parts. */
+  /** Runs a load, with the usage of all parts. A pause of the machine makes journeys late, so a load that was late runs once more. */
   async function measure(how: Pick<ScenarioFile, 'phases' | 'closed' | 'only'>) {
+    const first = await measureOnce(how)
+    if (first.measured) return first.measured
+    const { measured, why } = await measureOnce(how)
+    if (!measured && how.phases) unsent.push({ rate: how.phases[0]!.rate, why: why! })
+    return measured
+  }
+
+  async function measureOnce(how: Pick<ScenarioFile, 'phases' | 'closed' | 'only'>) {
     count += 1
     await sleep(settleMs)
     const { phases: _, ...scenario } = given
@@ -88,12 +97,12 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
     const running = runLoadInThreads(scenarioThread, { ...scenario, ...how, seed: seed + count }, threads)
     // Also a load that fails ends the watch: its connections would keep the process alive.
     const usage = await running.then(watched, watched)
-    const result = await running.catch((error) => {
+    try {
+      return { measured: { summary: summaryOf(await running), usage } }
+    } catch (error) {
       if (!isRungError(error, 'LOAD_BOTTLENECK')) throw error
-      if (how.phases) unsent.push({ rate: how.phases[0]!.rate, why: error.message })
-      return undefined
-    })
-    return result && { summary: summaryOf(result), usage }
+      return { why: error.message }
+    }
   }
 
   const idle = await (await restOf(parts, quota))()
@@ -109,6 +118,7 @@ export async function loadToBreak(options: BreakOptions): Promise<Breaking> {
         rate,
         p95: all.p95,
         failing: all.failing,
+        limited: limitedShare(all.count, all.failures),
         goodput: ((1 - all.failing) * all.count) / Math.max(seconds, stepSeconds),
       }
     },
@@ -214,9 +224,10 @@ function demandsWith(
   }
 }
 
-function stepLine({ stage, rate, p95, failing, goodput, held }: Step): string {
+export function stepLine({ stage, rate, p95, failing, limited, goodput, held }: Step): string {
   const failed = failing > 0 ? `  ${short(100 * failing)} % failed` : ''
-  return `${stage.padEnd(6)}  ${short(rate).padStart(6)}/s  p95 ${short(p95).padStart(6)} ms  ${short(goodput).padStart(6)} good/s${failed}  ${held ? 'held' : 'not held'}`
+  const why = !held && limited > 0 ? `\n        ${limitedText}` : ''
+  return `${stage.padEnd(6)}  ${short(rate).padStart(6)}/s  p95 ${short(p95).padStart(6)} ms  ${short(goodput).padStart(6)} good/s${failed}  ${held ? 'held' : 'not held'}${why}`
 }
 
 function demandText(demand: Demand): string {
@@ -230,14 +241,22 @@ export function breakLines(view: Breaking): string[] {
     ...(objective.p95Ms === undefined ? [] : [`p95 at most ${short(objective.p95Ms)} ms`]),
     `at most ${short(100 * objective.failing)} % failed`,
   ].join(', ')
+  if (view.steps.length === 0) {
+    const rates = [...new Set(unsent.map((one) => short(one.rate)))].join(' and ')
+    return ['', `Nothing could be measured, also not at ${rates} journeys/s. ${unsent[0]?.why ?? ''}`.trimEnd()]
+  }
+  const isLimited = view.steps.some((one) => !one.held && one.limited > 0)
   const limit = isOpen
     ? `The objective (${wanted}) held at every rate that could be sent, up to ${short(rate)} journeys/s.`
-    : `The objective (${wanted}) holds up to ${short(rate)} journeys/s (${short(least)} to ${short(most)}, ${Math.round(100 * confidence)} %).`
+    : rate === 0
+      ? `The objective (${wanted}) held at no rate down to ${short(Math.min(...view.steps.map((one) => one.rate)))} journeys/s.`
+      : `The objective (${wanted}) holds up to ${short(rate)} journeys/s (${short(least)} to ${short(most)}, ${Math.round(100 * confidence)} %).`
   const beyond = view.steps.filter(({ stage }) => stage === 'beyond')
   const first = saturated[0]
   return [
     '',
     limit,
+    ...(isLimited ? [limitedText] : []),
     ...unsent.slice(0, 1).map((one) => `Not measured at ${short(one.rate)}/s: ${one.why}`),
     `The most good answers in a second were ${short(throughput)}${beyond.length > 0 ? `; beyond the limit: ${beyond.map((one) => `${short(one.goodput)} at ${short(one.rate)}/s`).join(', ')}` : ''}.`,
     ...(isOpen

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { type Phase, secondsOf } from '../load/arrivals.ts'
 import { missesOf, type Objective } from '../load/break.ts'
 import { draftScenario } from '../load/draft.ts'
+import { limitedShare, limitedText } from '../load/limited.ts'
 import { failuresText, figuresTable, htmlReport, short } from '../load/report.ts'
 import { runLoadInThreads } from '../load/run.ts'
 import { checkScenario } from '../load/scenario.ts'
@@ -54,9 +55,9 @@ const load: Command = {
   settings: [],
   examples: [
     'rung load init && rung load',
-    'rung load --rate 200 --for 30s --report report.html',
+    'rung load --rate 200 --for 30s --report docs/reports/load.html',
     'rung load checkout.ts --p95 200ms --failing 1%',
-    'rung load --to-break --p95 112ms --report limit.html',
+    'rung load --to-break --p95 112ms --report docs/reports/limit.html',
   ],
   options: {
     ...settingOptions('process.dataDir'),
@@ -96,6 +97,8 @@ async function run(input: Input, name: string) {
   if (!existsSync(file))
     throw new RungError('COMMAND_INVALID', `There is no ${name}. Write a first scenario with: rung load init`)
   const objective = objectiveIn(input)
+  if (typeof values.report === 'string')
+    await mkdir(path.dirname(path.resolve(cwd, values.report)), { recursive: true })
   const stepSeconds = timeOption(input, 'step', 5_000) / 1_000
   const first = values['to-break'] ? [{ seconds: stepSeconds, rate: rateAtFirst }] : undefined
   const phases = phasesIn(input) ?? first
@@ -122,10 +125,11 @@ async function run(input: Input, name: string) {
       seed: given.seed ?? 1,
     })
     if (typeof values.report === 'string') await writeBreakReport(path.resolve(cwd, values.report), view)
-    return result(view, () => {
+    const print = () => {
       for (const line of breakLines(view)) out.line(line)
       if (typeof values.report === 'string') out.line(`The report is in ${values.report}.`)
-    })
+    }
+    return result(view, print, view.steps.length === 0 ? 1 : 0)
   }
   const seconds = scenario.trace ? (scenario.trace.at(-1) ?? 0) / 1_000 : secondsOf(scenario.phases ?? [])
   if (!json) out.note(`${url.href}: ${scenario.journeys.map((one) => one.name).join(', ')}`)
@@ -205,6 +209,7 @@ function linesOf({ journeys, seconds, all, routes, byJourney, generator }: Summa
     ...table('route', { ...routes, all }),
     ...(several ? ['', ...table('journey, without thinking', byJourney)] : []),
     ...(Object.keys(all.failures).length > 0 ? ['', `failures: ${failuresText(all.failures)}`] : []),
+    ...(limitedShare(all.count, all.failures) > 0 ? [limitedText] : []),
     '',
     generatorLine(generator),
   ]

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -45,7 +45,7 @@ const prove: Command = {
   settings: [],
   examples: [
     'rung prove 100k',
-    'rung prove 10k --minutes 10 --seed 7 --report proof.html',
+    'rung prove 10k --minutes 10 --seed 7 --report docs/reports/proof.html',
     'rung prove 100k --faults kill,freeze',
     'rung prove init && rung prove',
   ],
@@ -116,6 +116,7 @@ async function init(input: Input, name: string) {
 /** Looks before a proof whether its report can be written. @throws COMMAND_INVALID */
 async function writable(name: string, cwd: string): Promise<string> {
   const file = path.resolve(cwd, name)
+  await mkdir(path.dirname(file), { recursive: true }).catch(() => {})
   const handle = await open(file, 'a').catch((cause) => {
     throw new RungError('COMMAND_INVALID', `--report ${name} cannot be written: ${messageOf(cause)}`, { cause })
   })

@@ -21,7 +21,7 @@ const command: Command = {
     'What is not known is said, not guessed.',
   ].join('\n'),
   settings: ['rung', 'data', 'prometheus', 'alerts', 'backup', 'process.dataDir'],
-  examples: ['rung report', 'rung report --out reports/2026-12.md'],
+  examples: ['rung report', 'rung report --out docs/reports/2026-12.md'],
   options: {
     out: { type: 'string', value: 'file', help: 'Where the page is written (it is printed).' },
     ...evidenceOptions,

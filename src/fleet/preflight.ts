@@ -161,7 +161,8 @@ export function checksOf(facts: PreflightFacts, accepted: ReadonlySet<string>): 
 
   if (!doctor) add('doctor', 'look', 'The doctor could not examine the database.', 'rung doctor')
   else if (doctor.length === 0) add('doctor', 'ok', 'The doctor finds nothing to act on.')
-  else add('doctor', 'refused', listed(doctor), 'rung doctor says what to do. A higher rung does not fix it.')
+  else if (isUp) add('doctor', 'refused', listed(doctor), 'rung doctor says what to do. A higher rung does not fix it.')
+  else add('doctor', 'look', listed(doctor), 'rung doctor says what to do.')
 
   if (memory && memory.addedBytes > 0) {
     const seen = `${formatBytes(memory.freeBytes)} of memory are free, and about ${formatBytes(memory.addedBytes)} are added.`

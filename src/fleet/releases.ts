@@ -34,7 +34,16 @@ const keptMax = 5
 
 /** Neither code nor what code needs beside it: what package managers, git, tests, and commands of Rung write. */
 const skipped =
-  /(^|\/)(node_modules|coverage|\.git|\.hg|\.svn|\.rung|\.staging|\.cache|\.DS_Store|history\.jsonl)$|^docs\/adr$|\.(log|pid|sock|cpuprofile)$/
+  /(^|\/)(node_modules|coverage|\.git|\.github|\.hg|\.svn|\.rung|\.staging|\.cache|\.DS_Store|history\.jsonl)$|^docs\/(adr|incidents|reports)$|\.(log|pid|sock|cpuprofile)$/
+/** What "rung export --out deploy" writes. A module of an app may have this name too, so its code and migrations stay. */
+const exported = /^deploy\/.*(?<!\.([cm]?[jt]sx?|sql))$/
+/** Scenarios and proofs that lie beside the app. An app may have a file of its own with one of these names. */
+const tool = /^(load|prove)\.ts$/
+
+async function isWritten(file: string, full: string): Promise<boolean> {
+  return exported.test(file) || (tool.test(file) && /'rung\/(load|prove)'/.test(await readFile(full, 'utf8')))
+}
+
 const ownFolder = path.resolve(fileURLToPath(new URL('../../', import.meta.url)))
 const modulesName = 'node_modules'
 
@@ -69,7 +78,7 @@ async function codeIn(folder: string, dataDir: string): Promise<Code | undefined
       if (stats?.isDirectory() && entry.isSymbolicLink()) links.push({ file, to: full })
       else if (stats?.isDirectory()) {
         if (!(await walk(file))) return false
-      } else if (stats?.isFile()) {
+      } else if (stats?.isFile() && !(await isWritten(file, full))) {
         files.push({ file, size: stats.size })
         bytes += stats.size
         if (files.length > filesMax || bytes > bytesMax) return false

@@ -16,6 +16,8 @@ export interface Measured {
   p95: number
   /** Share of requests that failed. */
   failing: number
+  /** Share of requests that the app's rate limits refused. */
+  limited: number
   /** Answers without a failure, in a second. */
   goodput: number
 }

@@ -111,6 +111,8 @@ interface Source {
   list: string | undefined
   property: string
   example: string
+  /** Of its values, as TypeScript writes it. */
+  type: 'string' | 'number'
 }
 
 export function parametersOf(path: string): string[] {
@@ -164,8 +166,9 @@ function sourceOf(name: string, path: string, probes: readonly Probe[]): Source 
     for (const [list, [first]] of lists as [string | undefined, unknown[]][]) {
       const value = (first as Record<string, unknown> | undefined)?.[name]
       if (list !== undefined && !/^[A-Za-z_]\w*$/.test(list)) continue
-      if (typeof value === 'string' || typeof value === 'number')
-        return { path: from, list, property: name, example: String(value) }
+      const type = typeof value
+      if (type === 'string' || type === 'number')
+        return { path: from, list, property: name, example: String(value), type }
     }
   }
   return undefined
@@ -176,18 +179,25 @@ function setupText(sources: ReadonlyMap<string, Source>): string {
   const paths = [...new Set([...sources.values()].map(({ path }) => path))]
   const typeOf = (path: string) => {
     const read = [...sources.values()].filter((one) => one.path === path)
-    const element = `{ ${[...new Set(read.map(({ property }) => property))].map((name) => `${name}: string`).join('; ')} }[]`
+    const element = `{ ${[...new Set(read.map(({ property, type }) => `${property}: ${type}`))].join('; ')} }[]`
     const lists = [...new Set(read.map(({ list }) => list))]
     return lists[0] === undefined ? element : `{ ${lists.map((list) => `${list}: ${element}`).join('; ')} }`
   }
   return `  // Runs once, before the load. Journeys choose from what it returns.
   async setup(visitor) {
-${paths.map((path, index) => `    const answer${index} = (await visitor.request('GET', ${literal(path)})).json<${typeOf(path)}>()`).join('\n')}
+${paths.map((path, index) => readText(`answer${index}`, path, typeOf(path))).join('\n')}
     return {
-${[...sources].map(([key, { path, list, property }]) => `      ${key}: answer${paths.indexOf(path)}${list === undefined ? '' : `.${list}`}.map(({ ${property} }) => ${property}),`).join('\n')}
+${[...sources].map(([key, { path, list, property }]) => `      ${key}: answer${paths.indexOf(path)}Body${list === undefined ? '' : `.${list}`}.map(({ ${property} }) => ${property}),`).join('\n')}
     }
   },
 `
+}
+
+/** The lines that read a list, and end the setup with a sentence where the answer has none. */
+function readText(name: string, path: string, type: string): string {
+  return `    const ${name} = await visitor.request('GET', ${literal(path)})
+    visitor.check(${name}.status === 200, ${literal(`GET ${path} answered `)} + ${name}.status)
+    const ${name}Body = ${name}.json<${type}>()`
 }
 
 /** Returns a value that the schema allows in most cases: for people, who change it. */

@@ -6,6 +6,7 @@ import { inThread } from '../kernel/threads.ts'
 import { arrivals } from './arrivals.ts'
 import { type Connections, openConnections } from './connections.ts'
 import { createHistogram, type Histogram, type HistogramJson } from './histogram.ts'
+import { limitedStatus, limitedText } from './limited.ts'
 import { countersIn, createMeter, type Second, sharedCounters } from './live.ts'
 import { checkScenario, type Journey, type Scenario } from './scenario.ts'
 import { createVisitor, JourneyOver } from './visitor.ts'
@@ -122,16 +123,24 @@ async function setUp<Data>(scenario: Scenario<Data>): Promise<Data | undefined> 
   if (!scenario.setup) return undefined
   const { seed = 1, timeoutMs = timeoutMsDefault } = scenario
   const connections = connectionsTo(url, 1)
-  const uncounted = { sent() {}, answered() {}, failed() {} }
+  let isLimited = false
+  const tally = {
+    sent() {},
+    answered(_route: string, _latencyMs: number, failure: string | undefined) {
+      isLimited ||= failure === limitedStatus
+    },
+    failed() {},
+  }
   const visitor = createVisitor({
     ...{ number: 0, random: seededRandom(seed), data: undefined, connections, host: url.host, timeoutMs },
-    tally: uncounted,
+    tally,
     dueAt: systemClock.ticks(),
   })
   try {
     return await scenario.setup(visitor)
   } catch (cause) {
-    throw new RungError('LOAD_INVALID', `The setup of the scenario failed: ${messageOf(cause)}`, { cause })
+    const why = isLimited ? limitedText : messageOf(cause)
+    throw new RungError('LOAD_INVALID', `The setup of the scenario failed: ${why}`, { cause })
   } finally {
     connections.close()
   }
@@ -316,7 +325,8 @@ function resultOf(shares: readonly Share[], timeline: readonly Second[]): LoadRe
     generator.busy = Math.max(generator.busy, share.busy)
   }
   const journeys = shares.reduce((sum, share) => sum + share.journeys, 0)
-  if (generator.tooLate > journeys / 100)
+  // One pause of the machine makes one journey late, which says nothing of the others.
+  if (generator.tooLate > Math.max(1, journeys / 100))
     throw new RungError(
       'LOAD_BOTTLENECK',
       `The generator began ${generator.tooLate} of ${journeys} journeys too late, so it measured itself. Use more threads, a lower rate, or a less busy machine.`,

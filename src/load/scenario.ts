@@ -24,7 +24,7 @@ export interface Scenario<Data = unknown> {
   timeoutMs?: number
   /** For each thread. Default 1,000. */
   connectionsMax?: number
-  /** Journeys that begin later than this are late. If more than one in a hundred is, nothing is reported. Default 10 ms. */
+  /** Journeys that begin later than this are late. If more than one is, and more than one in a hundred, nothing is reported. Default 10 ms. */
   lateMsMax?: number
 }
 

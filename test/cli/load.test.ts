@@ -28,7 +28,8 @@ it('writes a first scenario from what runs, and runs it', () =>
     assert.deepEqual(JSON.parse(made.stdout), { file: 'load.ts', url: app.url, answered: 2, asked: 2 })
     assert.match((await load('init')).stderr, /COMMAND_INVALID[\s\S]*--force/)
     const text = await readFile(path.join(dir, 'load.ts'), 'utf8')
-    assert.match(text, /entriesId: answer0\.map\(\(\{ id \}\) => id\)/)
+    assert.match(text, /entriesId: answer0Body\.map\(\(\{ id \}\) => id\)/)
+    assert.match(text, /visitor\.check\(answer0\.status === 200, 'GET \/entries answered ' \+ answer0\.status\)/)
     assert.match(text, /^ {4}\{ name: 'GET \/entries\/:id', /m)
     assert.match(text, /^ {4}\/\/ \{ name: 'POST \/entries', .*"id":"text"/m, 'a write is a comment')
 
@@ -78,6 +79,10 @@ it('writes a first scenario from what runs, and runs it', () =>
       await readFile(path.join(dir, 'limit.html'), 'utf8'),
       /The objective \(at most 1 % failed\) holds up to \S+ journeys/,
     )
+
+    await writeFile(path.join(dir, 'late.ts'), `export default { lateMsMax: -1, journeys: [${journey}] }`)
+    const late = await load('late.ts', '--to-break', '--failing', '1%', '--step', '1s')
+    assert.deepEqual([late.code, /^Nothing could be measured, also not at 10 journeys/m.test(late.stdout)], [1, true])
 
     await writeFile(path.join(dir, 'wrong.ts'), 'export default {}')
     const failing = `export default { setup: () => { throw new Error('no list') }, journeys: [${journey}] }`

@@ -96,7 +96,10 @@ describe('the checks before a climb', () => {
       ...{ replicas: { now: 2, next: 0 }, processes: { now: 4, next: 2 }, parts: { now: 11, next: 5 } },
     }
     const kept = [{ place: 'app.ts:3', what: 'count is changed.' }]
-    assert.deepEqual(refusedIn({ plan: down, kept, sessionStatements: kept }), [])
+    const doctor = ['An index is missing.']
+    assert.deepEqual(refusedIn({ plan: down, kept, sessionStatements: kept, doctor }), [])
+    const found = checksOf({ ...good, plan: down, doctor }, new Set()).find(({ name }) => name === 'doctor')
+    assert.deepEqual([found!.state, found!.todo], ['look', 'rung doctor says what to do.'])
   })
 })
 

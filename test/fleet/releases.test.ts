@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
@@ -54,9 +54,28 @@ describe('a release', () => {
       // What commands of Rung write beside the code.
       await writeFile(path.join(project, 'web-1.cpuprofile'), '{}')
       await writeFile(path.join(project, 'history.jsonl'), '')
-      await mkdir(path.join(project, 'docs', 'adr'), { recursive: true })
-      await writeFile(path.join(project, 'docs', 'adr', '0001-stay.md'), '# Stay')
+      for (const file of [
+        ...['docs/adr/1-stay.md', 'docs/incidents/1.md', 'docs/reports/load.html', '.github/workflows/ship.yaml'],
+        ...['deploy/compose.yaml', 'deploy/monitoring/alerts.yml'],
+      ]) {
+        await mkdir(path.dirname(path.join(project, file)), { recursive: true })
+        await writeFile(path.join(project, file), 'written')
+      }
+      await writeFile(path.join(project, 'load.ts'), "import { defineScenario } from 'rung/load'\n")
+      await writeFile(path.join(project, 'prove.ts'), "import { defineProof } from 'rung/prove'\n")
       assert.equal((await keepRelease(app, dataDir)).build, first.build)
+
+      // Code of an app that has such a name is code.
+      for (const file of ['load.ts', 'deploy/module.ts', 'reports/module.ts', 'src/load.ts']) {
+        const kept = await readFile(path.join(project, file), 'utf8').catch(() => undefined)
+        await mkdir(path.dirname(path.join(project, file)), { recursive: true })
+        await writeFile(path.join(project, file), 'export const one = 1\n')
+        const { build, folder } = await keepRelease(app, dataDir)
+        assert.notEqual(build, first.build, file)
+        assert.equal(await readFile(path.join(folder, file), 'utf8'), 'export const one = 1\n')
+        if (kept === undefined) await rm(path.join(project, file))
+        else await writeFile(path.join(project, file), kept)
+      }
 
       await writeFile(path.join(project, 'src', 'parts', 'part.ts'), 'export const part: string = "other"\n')
       const second = await keepRelease(app, dataDir)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { breakLines, refusedShare } from '../../src/cli/load-break.ts'
+import { breakLines, refusedShare, stepLine } from '../../src/cli/load-break.ts'
 import { saturatedIn } from '../../src/fleet/usage.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { findLimit, heldUpTo, type Measured, type Step } from '../../src/load/break.ts'
@@ -12,7 +12,7 @@ function queue(capacity: number, noise: number, seed: number) {
   return (rate: number): Measured => {
     const load = rate / (capacity * (1 + noise * (random() - 0.5)))
     const p95 = load < 1 ? (3 * (1_000 / capacity)) / (1 - load) : 60_000
-    return { rate, p95, failing: load < 1 ? 0 : 1 - 1 / load, goodput: Math.min(rate, capacity) }
+    return { rate, p95, failing: load < 1 ? 0 : 1 - 1 / load, limited: 0, goodput: Math.min(rate, capacity) }
   }
 }
 
@@ -75,7 +75,7 @@ it('one rate that contradicts all others does not decide', () => {
 it('an app that never holds the objective has the limit 0', async () => {
   const { rate, most } = await findLimit({
     ...{ objective, from: 10, rateMax: 100_000, rounds: 5, random: seededRandom(1) },
-    measure: async (one) => ({ rate: one, p95: 5_000, failing: 0, goodput: one }),
+    measure: async (one) => ({ rate: one, p95: 5_000, failing: 0, limited: 0, goodput: one }),
   })
   assert.deepEqual([rate, most], [0, 0])
 })
@@ -154,9 +154,34 @@ it('the demand of a journey is divided among its routes by their times', () => {
   assert.deepEqual(list, { web: Math.round((1_000 * (500 + 150)) / 150) / 1_000, redis: 0.667, postgres: 0.333 })
 })
 
+const step: Step = { rate: 10, p95: 5, failing: 0, limited: 0, goodput: 10, stage: 'climb', held: true }
+
+it('answers of 429 at a rate that did not hold are told as what they are, in the step and at the end', () => {
+  const limited: Step = { ...step, rate: 20, failing: 0.4, limited: 0.4, held: false }
+  const sentence = "429: the app's rate limits refuse the load; start it with RUNG_LIMITS=off."
+  const view = {
+    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: false },
+    ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined, unsent: [] },
+  }
+  assert.equal(breakLines({ ...view, steps: [step, limited] })[2], sentence)
+  assert.ok(stepLine(limited).includes(sentence))
+  assert.ok(!breakLines({ ...view, steps: [step] }).includes(sentence))
+  assert.ok(!stepLine({ ...limited, limited: 0 }).includes('429'))
+})
+
+it('where nothing held, no rate is called the limit', () => {
+  const lines = breakLines({
+    ...{ url: '', objective, rate: 0, least: 0, most: 0, confidence: 0, throughput: 10, isOpen: false },
+    ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined, unsent: [] },
+    steps: [{ ...step, rate: 0.313, held: false }],
+  })
+  assert.match(lines[1]!, /held at no rate down to 0\.313 journeys\/s\.$/)
+})
+
 it('a rate that could not be sent is told, and why', () => {
   const lines = breakLines({
-    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true, steps: [] },
+    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true },
+    steps: [step],
     ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined },
     unsent: [{ rate: 20, why: 'The generator began 2 of 60 journeys too late.' }],
   })
@@ -167,7 +192,8 @@ it('refusals are no work: their costs are not kept, and it is said why', () => {
   assert.equal(refusedShare({ count: 100, failures: { 429: 60, 404: 20, 503: 10, timeout: 5 } }), 0.8)
   assert.equal(refusedShare({ count: 0, failures: {} }), 0)
   const text = breakLines({
-    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true, steps: [] },
+    ...{ url: '', objective, rate: 10, least: 10, most: 10, confidence: 0, throughput: 10, isOpen: true },
+    steps: [step],
     ...{ saturated: [], usages: [], demands: undefined, demandsFile: undefined, unsent: [] },
     refused: { journey: 'reader', share: 0.8 },
   }).join('\n')

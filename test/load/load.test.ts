@@ -229,3 +229,35 @@ it('a setup runs once and is not counted; a trace begins each journey in its tim
     { code: 'LOAD_INVALID', message: /setup of the scenario failed: nobody is there/ },
   )
 })
+
+it('a setup that the limits of the app refuse says how to start it', () =>
+  withServer(
+    (_request, response) => response.writeHead(429).end('{"error":"slow down"}'),
+    (url) =>
+      assert.rejects(
+        runLoad({
+          url,
+          ...once1,
+          setup: async (visitor) => (await visitor.request('GET', '/')).json<string[]>().map((one) => one),
+          journeys: [{ name: 'none', run: async () => {} }],
+        }),
+        { code: 'LOAD_INVALID', message: /setup of the scenario failed: 429: .* start it with RUNG_LIMITS=off\.$/ },
+      ),
+  ))
+
+it('one late journey of few does not make the generator the bottleneck, two do', () =>
+  withServer(
+    (_request, response) => response.end(),
+    async (url) => {
+      // Every journey is later than -1 ms.
+      const run = (journeys: number) =>
+        runLoad({
+          url,
+          lateMsMax: -1,
+          closed: { visitors: 1, journeys },
+          journeys: [{ name: 'one', run: (visitor) => visitor.request('GET', '/') }],
+        })
+      assert.equal((await run(1)).generator.tooLate, 1)
+      await assert.rejects(run(2), { code: 'LOAD_BOTTLENECK', message: /began 2 of 2 journeys too late/ })
+    },
+  ))
