@@ -24,7 +24,7 @@ const dayMs = 86_400_000
 export const coveredMsMin = 600_000
 
 /** What it is counted from: hours, the oldest first, and who was there on which day. */
-interface Recorded {
+interface Counted {
   hours: readonly { from: number; to: number; coveredMs: number; requests: number; registered?: number }[]
   peaks: DayPeak[]
   /** By the begin of the day, ms since the epoch. */
@@ -32,7 +32,7 @@ interface Recorded {
 }
 
 /** Returns how much the app was used. Pure. @param since when the record begins */
-export function usageOf({ hours, peaks, users }: Recorded, since: number, until: number): Usage {
+export function usageOf({ hours, peaks, users }: Counted, since: number, until: number): Usage {
   const week = hours.filter(({ from }) => from >= until - 7 * dayMs)
   const rates = week.filter((one) => one.coveredMs >= coveredMsMin).map((one) => one.requests / (one.coveredMs / 1000))
   const registered = week.findLast((one) => one.registered !== undefined)?.registered
