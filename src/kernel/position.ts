@@ -7,8 +7,9 @@ export type Position = ReadonlyMap<string, Place>
 export type Lsn = bigint
 
 /**
- * A place in the log of one database: `timeline * 2^64 + lsn`. A promoted or restored server begins a new timeline, at the LSN where the
- * one before it ended. `reaches` compares two places.
+ * A place in the log of one database: `timeline * 2^64 + lsn`. A promoted or restored server begins a new timeline. The later of two places
+ * is the larger one: what an earlier timeline had beyond the beginning of the next one is lost, and nobody may wait for it. Whether a place
+ * covers another one is another question: see `reaches`.
  */
 export type Place = bigint
 
@@ -67,14 +68,6 @@ export function reaches(place: Place, needed: Place): boolean {
   return place >= needed && (place & lsnMask) >= (needed & lsnMask)
 }
 
-/** Returns the lowest place that reaches both. */
-export function furthestPlace(a: Place, b: Place): Place {
-  if (reaches(a, b)) return a
-  if (reaches(b, a)) return b
-  const [later, earlier] = a > b ? [a, b] : [b, a]
-  return placeAt(timelineOf(later), earlier & lsnMask)
-}
-
 /** A position as plain JSON: places by database, in the form of `formatPlace`. */
 export type PositionJson = Readonly<Record<string, string>>
 
@@ -91,11 +84,11 @@ export function positionFromJson(json: PositionJson): Position {
   return new Map(places)
 }
 
-/** Returns `position` moved forward to `place` on `database`, or the same object if it covers that place. */
+/** Returns `position` moved forward to `place` on `database`, or the same object if it is at a later one. */
 export function advance(position: Position, database: string, place: Place): Position {
-  const known = position.get(database) ?? startOfLog
-  if (reaches(known, place)) return position
-  return new Map(position).set(database, furthestPlace(known, place))
+  const known = position.get(database)
+  if (known !== undefined && known >= place) return position
+  return new Map(position).set(database, place)
 }
 
 /** Returns whether a session at `position` misses nothing of what a session at `needed` has seen. */
@@ -106,12 +99,12 @@ export function covers(position: Position, needed: Position): boolean {
   return true
 }
 
-/** Returns the least position that covers both. */
+/** Returns the later of both, for each database. */
 export function furthest(a: Position, b: Position): Position {
   if (a === b || covers(a, b)) return a
   if (a.size === 0) return b
   const result = new Map(a)
-  for (const [database, place] of b) result.set(database, furthestPlace(place, result.get(database) ?? startOfLog))
+  for (const [database, place] of b) if (place > (result.get(database) ?? startOfLog)) result.set(database, place)
   return result
 }
 

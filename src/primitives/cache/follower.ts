@@ -1,13 +1,5 @@
 import { after, atMost, type Clock, every, freshRun, systemClock } from '../../kernel/clock.ts'
-import {
-  advance,
-  furthestPlace,
-  nowhere,
-  type Place,
-  type Position,
-  reaches,
-  startOfLog,
-} from '../../kernel/position.ts'
+import { advance, nowhere, type Place, type Position, reaches, startOfLog } from '../../kernel/position.ts'
 import type { Scope } from '../../kernel/scope.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { Invalidation, InvalidationLog, Mark } from './contract.ts'
@@ -137,7 +129,7 @@ export class Follower {
     await this.look()
     this.#covered.set(scope, needed)
     // A position from beyond the end of the log is absurd: of another timeline, or of a database that was restored.
-    if (this.#end !== undefined && reaches(this.#end, needed)) this.#horizon = furthestPlace(this.#horizon, needed)
+    if (this.#end !== undefined && reaches(this.#end, needed) && needed > this.#horizon) this.#horizon = needed
   }
 
   /** Resolves when a look has ended that began after this was called. */
@@ -164,7 +156,7 @@ export class Follower {
       if (this.#known.size > idsMax) this.#known.clear()
       this.#mark = mark
       this.#options.onMark(mark)
-      if (isWhole && end !== undefined) this.#horizon = furthestPlace(this.#horizon, end)
+      if (isWhole && end !== undefined && end > this.#horizon) this.#horizon = end
       this.#end = at
       this.#lastSuccessAt = this.#clock.ticks()
       this.#settle()

@@ -1,15 +1,6 @@
 import { sleep, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
-import {
-  furthestPlace,
-  type Place,
-  parseLsn,
-  parsePlace,
-  placeAt,
-  reaches,
-  startOfLog,
-  timelineOf,
-} from '../../kernel/position.ts'
+import { type Place, parseLsn, parsePlace, placeAt, reaches, startOfLog, timelineOf } from '../../kernel/position.ts'
 import { readRouted, serverChanged } from './channels.ts'
 import type { Connection, Database, Need, PoolCounts, Result, ServerState, Statement, Target } from './contract.ts'
 import { behind, otherPrimary, sqlState } from './errors.ts'
@@ -171,7 +162,7 @@ class Cluster implements Database {
           const isLater = timelineOf(atLeast) > this.#history.timeline!
           if (isLater && answers.some(({ status }) => status === 'rejected')) throw behind()
           readRouted.publish({ database: this, server: '', why: 'absurd' })
-          return await this.#lend({ ...need, atLeast: undefined }, passed)
+          return await this.#lend({ ...need, atLeast: this.#history.last! }, passed)
         }
       }
       const shown = atLeast === undefined ? undefined : this.primaryShows(atLeast, deadlineAt)
@@ -292,14 +283,14 @@ class Cluster implements Database {
     let place = wanted
     if (place === 'all') {
       await Promise.allSettled(this.#servers.map((one) => one.look()))
-      place = this.#servers.reduce((most, one) => furthestPlace(most, one.place ?? startOfLog), startOfLog)
+      place = this.#servers.reduce((most, { place: of = startOfLog }) => (of > most ? of : most), startOfLog)
     }
     const promise = this.#waitUntilShown(place, deadlineAt)
     const confirming = { place, promise }
     this.#confirming = confirming
     try {
       await promise
-      if (reaches(this.#history.last ?? startOfLog, place)) this.#shown = furthestPlace(this.#shown, place)
+      if (place > this.#shown && reaches(this.#history.last ?? startOfLog, place)) this.#shown = place
     } finally {
       if (this.#confirming === confirming) this.#confirming = undefined
     }
@@ -417,7 +408,7 @@ class Cluster implements Database {
     pending.open ??= open
     if ([...pending.open].some((xid) => open.has(xid))) return
     this.#pending = undefined
-    this.#shown = furthestPlace(this.#shown, pending.place)
+    if (pending.place > this.#shown) this.#shown = pending.place
   }
 
   /** What this replica showed before its last answer will be shown by the primary once it has ended the same transactions. */

@@ -2,10 +2,7 @@ import { createHash } from 'node:crypto'
 import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
 import { keptMs, type PositionRecords } from './contract.ts'
 
-/**
- * A hash for each owner, a field for each database: 8 digits of the timeline and 16 of the LSN, both hexadecimal, so that the larger number
- * is also the later text. As `furthestPlace` does, the script keeps the larger of each.
- */
+/** A hash for each owner, a field for each database; numbers are written so that the larger one is also the later text. */
 export function redisPositions(client: RedisClient, app: string): PositionRecords {
   const keyOf = (owner: string) => `{${app}}:at:${createHash('sha256').update(owner).digest('base64url')}`
   return {
@@ -28,12 +25,8 @@ export function redisPositions(client: RedisClient, app: string): PositionRecord
 
 const putScript = defineScript(`
 for i = 2, #ARGV, 2 do
-  local place = ARGV[i + 1]
-  local known = redis.call('HGET', KEYS[1], ARGV[i]) or place
-  local timeline, lsn = string.sub(place, 1, 8), string.sub(place, 9)
-  if string.sub(known, 1, 8) > timeline then timeline = string.sub(known, 1, 8) end
-  if string.sub(known, 9) > lsn then lsn = string.sub(known, 9) end
-  redis.call('HSET', KEYS[1], ARGV[i], timeline .. lsn)
+  local known = redis.call('HGET', KEYS[1], ARGV[i])
+  if not known or known < ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[1])
 `)

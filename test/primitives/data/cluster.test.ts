@@ -214,6 +214,22 @@ describe('reads over several servers', () => {
     assert.deepEqual(served(), [' absurd', 'postgres-2 replica'])
   })
 
+  it('shows a session its own write also if it has seen what the log has lost since, as after a restore', async () => {
+    const far = 0xffff_ffff_ffffn
+    await pair.pause()
+    try {
+      for (const lost of [placeAt(0, far), placeAt(1, far)]) {
+        const text = `after ${lost}`
+        const scope = session(new Map([['main', lost]]))
+        await runInScope(scope, () => data.write((tx) => tx`insert into note (text) values (${text})`))
+        const read = () => data.read((sql) => sql`select text from note where text = ${text}`)
+        for (let n = 0; n < 3; n += 1) assert.deepEqual(await runInScope(scope, read), [{ text }])
+      }
+    } finally {
+      await pair.resume()
+    }
+  })
+
   it('refuses to guess about a position of a later timeline while a server does not answer', async () => {
     const proxy = await openProxy({ path: socketOf(pair.standby) })
     const node = open({ standby: { ...pair.standby, host: '127.0.0.1', port: proxy.port } })
