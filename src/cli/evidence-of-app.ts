@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { examine } from '../doctor/examine.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
-import { runningFleet } from '../fleet/state.ts'
+import { runningFleet, withQuotaOf } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf, sentence } from '../kernel/errors.ts'
 import type { Usage } from '../observe/record/usage.ts'
@@ -57,8 +57,8 @@ export async function evidenceOfApp(
   const { cwd, values, out } = input
   const app = findApp(appFile, cwd)
   const dataDir = dataDirOfInput(input)
-  const rung = (await runningFleet(dataDir))?.rung || undefined
-  const topology = await topologyOf(input, app, rung)
+  const fleet = await runningFleet(dataDir)
+  const topology = withQuotaOf(await topologyOf(input, app, fleet?.rung || undefined), fleet)
   const list = await listIn(input)
   const problems: string[] = []
   let doctor: readonly Diagnosis[] = []
@@ -88,7 +88,9 @@ export async function evidenceOfApp(
   }
   // The same rung with more processes, if something spreads requests over them, and the higher ones.
   const others = await Promise.all(
-    rungNames.slice(rungNames.indexOf(topology.rung)).map((one) => topologyOf(input, app, one)),
+    rungNames
+      .slice(rungNames.indexOf(topology.rung))
+      .map(async (one) => withQuotaOf(await topologyOf(input, app, one), fleet)),
   )
   const next = carrying(
     recorded,

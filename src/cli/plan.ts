@@ -5,7 +5,7 @@ import path from 'node:path'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { buildOf } from '../fleet/releases.ts'
-import { runningFleet } from '../fleet/state.ts'
+import { runningFleet, withQuotaOf } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Demands, KeptLimit } from '../load/demands.ts'
@@ -97,9 +97,9 @@ const command: Command = {
     const { rung: named, app: given } = rungAndApp(input.positionals)
     const app = findApp(given, cwd)
     const dataDir = dataDirOfInput(input)
-    const rung = named ?? ((await runningFleet(dataDir))?.rung || undefined)
-    const settings = await settingsOf(input, { app, rung })
-    const { topology } = deploymentOf(settings, engines)
+    const fleet = named === undefined ? await runningFleet(dataDir) : undefined
+    const settings = await settingsOf(input, { app, rung: named ?? (fleet?.rung || undefined) })
+    const topology = withQuotaOf(deploymentOf(settings, engines).topology, fleet)
     const demands = await readDemands(dataDir)
     const objective = objectiveIn(input, demands?.limit)
     const users = usersIn(input)
@@ -111,14 +111,6 @@ const command: Command = {
     const peaks = file ?? usage?.peaks ?? []
     const times = positive(input, 'times')
     const event = eventIn(input)
-    const isRateKnown =
-      peaks.length > 0 ||
-      (users.rate ?? usage?.rate ?? users.concurrent ?? users.daily ?? users.registered) !== undefined
-    if ((times !== undefined || event !== undefined) && !isRateKnown)
-      throw new RungError(
-        'COMMAND_INVALID',
-        '--times and --event need the present rate: a record of it, --rate, --users or --peaks.',
-      )
     const cores = numberOption(input, 'cores', { max: 1_024, otherwise: demands?.cores ?? availableParallelism() })
     const spread = values.spread === true
     const measured = measuredOf(recorded, { topology, cores, measured: demands && measuredBy(demands) })
@@ -131,6 +123,11 @@ const command: Command = {
       ...(event !== undefined && { event }),
       seed: numberOption(input, 'seed', { max: 2 ** 31 - 1, otherwise: 1 }),
     })
+    if ((times !== undefined || event !== undefined) && funnel.rate === undefined)
+      throw new RungError(
+        'COMMAND_INVALID',
+        '--times and --event need the present rate: a record of it, --rate, --users or --peaks.',
+      )
     const build = settings.values.process.build ?? (app && demands?.build ? await buildOf(app, dataDir) : undefined)
     const view = {
       ...{ rung: topology.rung, cores, spread },

@@ -1,5 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { codeFolderOf, releasesDir } from '../fleet/releases.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { fleetStatus, isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -46,7 +48,10 @@ const profile: Command = {
         cause,
       })
     })
-    const { functions, ...summary } = summariseProfile(taken, { rungDir, cwd })
+    const fleet = await runningFleet(dataDir)
+    const appDir = fleet?.app ? codeFolderOf(fleet.app) : cwd
+    const where = { rungDir, cwd, appDir, releasesDir: releasesDir(dataDir) }
+    const { functions, ...summary } = summariseProfile(taken, where)
     const view = { part: name, file, ...summary, functions: functions.slice(0, last) }
     return result(view, ({ ms, busy, places, functions }) => {
       out.line(`${name} was busy for ${percent(busy)} of ${formatMs(ms)}.`)

@@ -194,7 +194,7 @@ async function proveIn(dataDir: string, what: What, input: Input, over: AbortSig
     const facts = { rung, seed, minutes, command, url: fleet.url, schedule: planned, unreached }
     const view = { ...facts, ...findings, load: proved.load }
     if (report !== undefined) await writeProofReport(report, view)
-    await noteProof(dataDirOfInput(input), { rung, held })
+    await noteProof(dataDirOfInput(input), { rung, held, wrote: given !== undefined })
     const isKept = !held || values.keep === true
     return result(
       { ...view, ...(isKept && { folder: dataDir }) },

@@ -8,6 +8,8 @@ export interface Proved {
   at: number
   rung: string
   held: boolean
+  /** Whether anything was written; otherwise only pages were opened. */
+  wrote: boolean
 }
 
 export async function noteProof(dataDir: string, proved: Omit<Proved, 'at'>): Promise<void> {
@@ -15,8 +17,10 @@ export async function noteProof(dataDir: string, proved: Omit<Proved, 'at'>): Pr
 }
 
 export async function lastProof(dataDir: string): Promise<Proved | undefined> {
-  const { at, rung, held } = await last<Proved>(dataDir, 'proved.json')
-  return typeof at === 'number' && typeof rung === 'string' ? { at, rung, held: held === true } : undefined
+  const { at, rung, held, wrote } = await last<Proved>(dataDir, 'proved.json')
+  return typeof at === 'number' && typeof rung === 'string'
+    ? { at, rung, held: held === true, wrote: wrote === true }
+    : undefined
 }
 
 /** Records that a backup of this database was restored now, and that all of its tables were the same. */

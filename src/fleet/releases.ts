@@ -103,7 +103,7 @@ export async function buildOf(appFile: string, dataDir: string): Promise<string 
   return code && idOf(folder, code)
 }
 
-const releasesDir = (dataDir: string) => path.join(dataDir, 'releases')
+export const releasesDir = (dataDir: string) => path.join(dataDir, 'releases')
 
 /**
  * Copies the code of an app, unless it is there already.

@@ -1,5 +1,6 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { ownerOf } from '../engines/process/pid-file.ts'
+import type { Topology } from '../topology/topology.ts'
 import type { ScalingStatus } from './autoscaler.ts'
 import type { CertificateFacts } from './certificate.ts'
 import { fleetDir } from './placement.ts'
@@ -28,6 +29,13 @@ export interface FleetState {
 export interface RunningFleet extends FleetState {
   /** The process of its supervisor. */
   pid: number
+}
+
+/** Returns what a fleet runs: with its CPU quota, unless the settings that were read here have one. Pure. */
+export function withQuotaOf(topology: Topology, fleet: Pick<FleetState, 'cpuQuota'> | undefined): Topology {
+  const quota = fleet?.cpuQuota
+  if (!quota || quota.problem !== undefined || topology.nodes.cpu !== undefined) return topology
+  return { ...topology, nodes: { ...topology.nodes, cpu: quota.cores } }
 }
 
 /** Says that the processes of the app may use more CPU time than they were given. */

@@ -159,17 +159,22 @@ function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence
   // Whether more connections help depends on what Postgres has to spare. Where that is not known, only a pool below the default is too small.
   const { coresMost } = database
   if (coresMost === undefined && pool.max >= poolDefault) return []
+  // A load test of some minutes fills a pool that users never fill, and what Postgres used in a few minutes says nothing of its busiest hour.
+  const isEarly = window.hours < hoursMin
   const isBusy = coresMost !== undefined && coresMost / cores >= databaseBusy
+  const isDue = !isBusy && !isEarly
   const variable = pool.target === 'read' ? 'RUNG_POOL_READ' : 'RUNG_POOL_WRITE'
   const more = pool.max < poolDefault ? poolDefault : 2 * pool.max
   const processes = topology.processes.both + topology.processes.web + topology.processes.worker
   return [
     {
       kind: 'pool',
-      verdict: isBusy ? 'not yet' : 'now',
+      verdict: isDue ? 'now' : 'not yet',
       what: isBusy
         ? `Leave the ${pool.target} pool at ${pool.max} connections: Postgres itself is full.`
-        : `Raise the ${pool.target} pool of each process from ${pool.max} to ${more} connections.`,
+        : isEarly
+          ? `Measure first: the ${pool.target} pool may be too small, and less than a day is recorded.`
+          : `Raise the ${pool.target} pool of each process from ${pool.max} to ${more} connections.`,
       seen: `Statements waited ${percent(share)} of their time for a connection, one in twenty for ${amount(pool.waitMs95)} ms or more; ${coresMost === undefined ? 'what Postgres used is not known here' : `Postgres used ${amount(coresMost)} of ${amount(cores)} cores in the busiest hour`}; ${amount(window.hours)} hours of the last week.`,
       rule: `A pool is too small where a tenth of the time is spent waiting for it while Postgres has cores to spare (less than ${percent(databaseBusy)} used).`,
       gain: isBusy
@@ -181,7 +186,8 @@ function poolStep(pool: PoolUse, { database, cores, window, topology }: Evidence
         : `${variable}=${more}, then restart. Postgres of Rung allows for it by itself; another one needs max_connections for ${processes} × ${more} of this pool.`,
       undo: `${variable}=${pool.max}`,
       ...(isBusy && { revisitWhen: `database_share < ${databaseBusy}` }),
-      gainShare: isBusy ? 0 : share,
+      ...(isEarly && { revisitWhen: `hours_recorded >= ${hoursMin}` }),
+      gainShare: isDue ? share : 0,
     },
   ]
 }

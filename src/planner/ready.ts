@@ -17,7 +17,8 @@ export interface ReadyFacts {
   headroom: number | undefined
   /** Places in the sources where one process keeps what a second one would miss. */
   kept: readonly string[] | undefined
-  proof: { at: number; rung: string; held: boolean } | undefined
+  /** `wrote`: otherwise it only opened pages. */
+  proof: { at: number; rung: string; held: boolean; wrote: boolean } | undefined
   /** In the last week; `null` if the record is off. */
   recorded: { hours: number } | null | undefined
   usersKnown: boolean
@@ -53,6 +54,9 @@ const backupMsMax = 2 * dayMs
 const recordedHoursMin = 7 * 24
 /** The worst of the four groups of DORA's "Accelerate State of DevOps" (2019 to 2021) has 46 to 60 %, the best up to 15 %. */
 const failedShareMax = 0.15
+
+/** `rung start` is one process, which has no deploy. */
+const deployHow = 'With rung up: rung deploy. With rung start: rung stop, and start the new code.'
 
 /** Judges each point by its evidence; each counts as much as the others. Pure. */
 export function readyLines(facts: ReadyFacts): ReadyLine[] {
@@ -96,7 +100,10 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   else add('stateless', 'yes', 'No process keeps what another one would miss.')
 
   if (!proof) add('proof', 'no', 'Its promises were not tried out while parts fail.', `rung prove ${rung}`)
-  else {
+  else if (!proof.wrote) {
+    const seen = `The proof at ${proof.rung} ${ago(now - proof.at)} only opened pages, and wrote nothing.`
+    add('proof', 'no', seen, `rung prove init, then rung prove ${rung}`)
+  } else {
     const seen = `Its promises were ${proof.held ? '' : 'not all '}held at ${proof.rung} ${ago(now - proof.at)}.`
     add('proof', proof.held && now - proof.at <= freshMs ? 'yes' : 'no', seen, `rung prove ${rung}`)
   }
@@ -157,7 +164,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   }
 
   if (!deploys) add('deploys', 'unknown', 'The deploys could not be read.', 'rung deploys')
-  else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', 'With rung up: rung deploy')
+  else if (deploys.count === 0) add('deploys', 'no', 'Nothing was deployed in 28 days.', deployHow)
   else {
     const { count, failedShare } = deploys
     const seen = `${countOf(count, 'deploy')} in 28 days, ${percent(failedShare)} of them failed.`

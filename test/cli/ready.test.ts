@@ -22,7 +22,7 @@ test('rung ready looks at the app that runs, and rung report writes a page about
       ['unknown', 'yes', 'no', 'no'],
     )
     await scratch.start()
-    await noteProof(scratch.dataDir, { rung: '1k', held: true })
+    await noteProof(scratch.dataDir, { rung: '1k', held: true, wrote: true })
     const { code, view } = await rung(scratch, 'ready')
     assert.deepEqual([code, view.rung, view.to], [2, '1k', '10k'])
     assert.deepEqual(

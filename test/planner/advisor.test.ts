@@ -43,6 +43,11 @@ describe('advice', () => {
       assert.ok(!kindsOf({ pools: [{ ...pool, ...small }] }).some((one) => one.endsWith('pool')))
     const unmeasured = { readSeconds: 100, writeSeconds: 100 }
     assert.ok(!kindsOf({ pools: [pool], database: unmeasured }).some((one) => one.endsWith('pool')))
+    const minutes = kindsOf({ pools: [pool], window: { hours: 0.5, requests: 20_000 } })
+    assert.deepEqual(
+      minutes.filter((one) => one.endsWith('pool')),
+      ['not yet pool'],
+    )
     const early = figuresOf({ ...evidence, window: { hours: 0.07, requests: 500 } })
     assert.deepEqual([early.hours_recorded, early.requests_per_day], [0.07, undefined])
     assert.ok(!('database_share' in figuresOf({ ...evidence, database: unmeasured })))

@@ -27,6 +27,9 @@ interface Where {
   /** Its package is `rung`. */
   rungDir: string
   cwd: string
+  /** Where `rung up` keeps the copies of the app's folder that it runs, and that folder. */
+  releasesDir: string
+  appDir: string
 }
 
 const idle = new Set(['(idle)', '(root)'])
@@ -77,11 +80,12 @@ export function summariseProfile(profile: CpuProfile, where: Where): ProfileSumm
 
 type CallFrame = CpuProfile['nodes'][number]['callFrame']
 
-function placeOf({ functionName, url }: CallFrame, { rungDir, cwd }: Where): string {
+function placeOf({ functionName, url }: CallFrame, where: Where): string {
   if (functionName === '(garbage collector)') return 'collecting garbage'
   if (functionName === '(program)') return 'outside of JavaScript'
   if (url === '' || url.startsWith('node:')) return 'Node'
-  const file = fileOf(url)
+  const { rungDir, cwd } = where
+  const file = fileOf(url, where)
   const [, name] = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file) ?? []
   if (file.startsWith(`${rungDir}/`)) return 'Rung'
   if (name !== undefined) return name
@@ -89,14 +93,18 @@ function placeOf({ functionName, url }: CallFrame, { rungDir, cwd }: Where): str
   return inside === undefined ? 'others' : `${path.dirname(inside)}/`
 }
 
-function functionOf({ functionName, url, lineNumber, columnNumber }: CallFrame, { cwd }: Where) {
-  const file = fileOf(url)
-  const place = url === '' ? '' : `${relativeTo(cwd, file) ?? file}:${lineNumber + 1}`
+function functionOf({ functionName, url, lineNumber, columnNumber }: CallFrame, where: Where) {
+  const file = fileOf(url, where)
+  const place = url === '' ? '' : `${relativeTo(where.cwd, file) ?? file}:${lineNumber + 1}`
   return { key: `${functionName} ${url}:${lineNumber}:${columnNumber}`, name: functionName || 'anonymous', place }
 }
 
-function fileOf(url: string): string {
-  return url.startsWith('file://') ? decodeURIComponent(url.slice('file://'.length)) : url
+/** A file of a release is told as the one that it is a copy of. */
+function fileOf(url: string, { releasesDir, appDir }: Where): string {
+  const file = url.startsWith('file://') ? decodeURIComponent(url.slice('file://'.length)) : url
+  if (!file.startsWith(`${releasesDir}/`)) return file
+  const [, inside] = /^[^/]+\/(?:above\/)*app\/(.+)$/.exec(file.slice(releasesDir.length + 1)) ?? []
+  return inside === undefined ? file : path.posix.join(appDir, inside)
 }
 
 function relativeTo(cwd: string, file: string): string | undefined {

@@ -25,7 +25,11 @@ it('a profile is told by places and functions, and a recursion counts once', () 
     ...{ nodes, samples, startTime: 0, endTime: 110_000 },
     timeDeltas: [500, ...Array(10).fill(10_000)],
   }
-  const summary = summariseProfile(profile, { rungDir: '/home/app/node_modules/rung/dist', cwd: '/home/app' })
+  const where = {
+    ...{ rungDir: '/home/app/node_modules/rung/dist', cwd: '/home/app' },
+    ...{ releasesDir: '/data/releases', appDir: '/home/app' },
+  }
+  const summary = summariseProfile(profile, where)
   assert.deepEqual(
     { ...summary, functions: summary.functions.slice(0, 3) },
     {
@@ -44,6 +48,20 @@ it('a profile is told by places and functions, and a recursion counts once', () 
       ],
     },
   )
-  const empty = summariseProfile({ nodes: [], startTime: 0, endTime: 0 }, { rungDir: '/r', cwd: '/' })
+  // "rung up" runs a copy, of which the places are told as those of the app.
+  const copied: CpuProfile = {
+    ...profile,
+    nodes: nodes.map((node) =>
+      node.callFrame.url === app
+        ? {
+            ...node,
+            callFrame: { ...node.callFrame, url: 'file:///data/releases/7f6e0eb7bb85/above/app/orders/module.ts' },
+          }
+        : node,
+    ),
+  }
+  const told = summariseProfile(copied, where)
+  assert.deepEqual([told.places, told.functions[0]!.at], [summary.places, 'orders/module.ts:20'])
+  const empty = summariseProfile({ nodes: [], startTime: 0, endTime: 0 }, where)
   assert.deepEqual(empty, { ms: 0, busy: 0, places: [], functions: [] })
 })
