@@ -41,6 +41,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   profile: () => import('./profile.ts'),
   alerts: () => import('./alerts.ts'),
   incidents: () => import('./incidents.ts'),
+  console: () => import('./console.ts'),
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   staging: () => import('./staging.ts'),

@@ -2,7 +2,15 @@ import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatBytes, formatMs, toMs } from '../kernel/units.ts'
 import { type Frame, merge } from '../observe/record/frame.ts'
-import { dayPeaks, requestsOf, type ServerSummary, type Summary, summarise } from '../observe/record/summary.ts'
+import { hourOf } from '../observe/record/hours.ts'
+import {
+  answersOf,
+  dayPeaks,
+  requestsOf,
+  type ServerSummary,
+  type Summary,
+  summarise,
+} from '../observe/record/summary.ts'
 import { describeRecord, type RecordFacts, readRecord } from '../observe/record/table.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import {
@@ -20,7 +28,7 @@ import { cutStart, second, tableLines } from './table.ts'
 const record: Command = {
   name: 'record',
   summary: 'show what was measured and recorded: requests, CPU and memory, by time',
-  usage: 'rung record [peaks] [options]',
+  usage: 'rung record [series | peaks] [options]',
   wordsMax: 1,
   help: [
     'Each process writes what it measures into the database, once a minute: by the minute',
@@ -32,8 +40,9 @@ const record: Command = {
     '',
     'A frame counts for the window in which it begins.',
     '',
-    '  peaks  for each whole day (UTC), the requests per second of its busiest',
-    '         hour, for rung plan --peaks; of the whole record without --since',
+    '  series  the window in steps: requests per second, errors, p95, CPU cores in use',
+    '  peaks   for each whole day (UTC), the requests per second of its busiest',
+    '          hour, for rung plan --peaks; of the whole record without --since',
   ].join('\n'),
   settings: [...databaseSettings, 'record'],
   examples: ['rung record', 'rung record --since 7d --route /api/articles', 'rung record peaks --json > peaks.json'],
@@ -44,18 +53,19 @@ const record: Command = {
   },
   async run(input) {
     const [verb] = input.positionals
-    if (verb !== undefined && verb !== 'peaks') return unknownVerb(record, verb)
+    if (verb !== undefined && verb !== 'peaks' && verb !== 'series') return unknownVerb(record, verb)
     const { since, route } = input.values
     const to = systemClock.now()
     const from = to - windowMs(String(since ?? (verb === 'peaks' ? '400d' : '1h')))
     return withOpenDatabase(input, async ({ database }) => {
       const facts = await describeRecord(database)
       if (facts?.from === undefined || facts.from === null) {
-        return result(verb === 'peaks' ? [] : { record: null, window: null }, () => {
+        return result(verb === undefined ? { record: null, window: null } : [], () => {
           input.out.line('Nothing was recorded here yet. Start the app; it records each whole minute.')
         })
       }
       if (verb === 'peaks') return peaks(database, Math.max(from, facts.from), to, input.out)
+      if (verb === 'series') return series(database, Math.max(from, facts.from), to, input.out)
       const summary = summarise(await framesIn(database, from, to), route as string | undefined)
       return result({ record: facts, window: { from, to, ...summary } }, ({ window }) =>
         print(facts, window, input.out),
@@ -93,6 +103,44 @@ async function peaks(database: Database, from: number, to: number, out: Output):
   return result(dayPeaks(hours, from, to), (days) => {
     if (days.length === 0) out.line('No whole day was recorded yet.')
     for (const { day, peak } of days) out.line(`${day}  ${peak.toFixed(2)} requests/s`)
+  })
+}
+
+const minuteMs = 60_000
+/** A plot is about so many columns wide. */
+const stepsMax = 120
+const barWidth = 30
+
+interface Step {
+  from: number
+  to: number
+  requestsPerSecond: number
+  failed: number
+  p95Ms: number
+  /** In use, by role and server. */
+  cores: Readonly<Record<string, number>>
+}
+
+async function series(database: Database, from: number, to: number, out: Output): Promise<Result> {
+  const resolutionMs = Math.ceil((to - from) / stepsMax / minuteMs) * minuteMs
+  const steps: Step[] = []
+  for await (const slice of readRecord(database, { from, to, resolutionMs })) {
+    const { requests, coveredMs, p95Ms, cores } = hourOf(slice)
+    const failed = answersOf(slice.frames)?.failed ?? 0
+    const rate = coveredMs === 0 ? 0 : requests / (coveredMs / 1_000)
+    steps.push({ from: slice.from, to: slice.to, requestsPerSecond: rate, failed, p95Ms, cores })
+  }
+  return result(steps, () => {
+    const most = Math.max(1e-9, ...steps.map(({ requestsPerSecond }) => requestsPerSecond))
+    const cells = steps.map(({ from, requestsPerSecond: rate, failed, p95Ms, cores }) => [
+      ...[second(from).slice(0, 16), rate.toFixed(2), String(failed), formatMs(p95Ms)],
+      Object.values(cores)
+        .reduce((sum, one) => sum + one, 0)
+        .toFixed(2),
+      '█'.repeat(Math.round((rate / most) * barWidth)),
+    ])
+    const head = ['from (UTC)', 'requests/s', 'errors', 'p95', 'cores', '']
+    for (const line of tableLines([16, -10, -6, -8, -5, barWidth], [head, ...cells], ' ')) out.line(line)
   })
 }
 

@@ -1,0 +1,179 @@
+import { chmod, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { Query, View } from '../console/feed.ts'
+import { type Action, serveConsole } from '../console/server.ts'
+import { openDataDir } from '../engines/postgres/data-dir.ts'
+import { RungError } from '../kernel/errors.ts'
+import { secret } from '../kernel/random.ts'
+import { loadApp } from '../runtime/load-app.ts'
+import { type Command, type Input, parseInput, present, result, settingOptions } from './command.ts'
+import { dataDirOfInput } from './input-settings.ts'
+import { ownPackage } from './own-package.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
+
+const portLikely = 4600
+
+const command: Command = {
+  name: 'console',
+  summary: 'show the fleet, its figures and advice in the browser',
+  usage: 'rung console [app-file] [options]',
+  wordsMax: 1,
+  help: [
+    'Serves pages on this machine that show what the other commands print: where the app stands on the',
+    'ladder, its parts, traffic, errors, data, jobs, alerts and advice. The address contains a token; whoever',
+    'has it may look. Nothing is read while no page is open.',
+    '',
+    'With --act the pages also change what they show: restart a part, retry a dead job, acknowledge an alert.',
+    'The guide: docs/guides/console.md.',
+  ].join('\n'),
+  examples: ['rung console', 'rung console --act --port 4600'],
+  options: {
+    act: { type: 'boolean', help: 'Allow changes.' },
+    port: {
+      type: 'string',
+      value: 'number',
+      help: `The port, on 127.0.0.1 (${portLikely}, or another one if it is taken).`,
+    },
+    origin: {
+      type: 'string',
+      value: 'url',
+      help: 'The address that browsers use, if a proxy is in front: https://console.example.org.',
+    },
+    ...settingOptions('process.dataDir'),
+  },
+  async run(input) {
+    const { values, positionals, cwd, out } = input
+    const stopped = stopOnSignal(input)
+    const dataDir = dataDirOfInput(input)
+    const [app] = positionals
+    const loaded = await loadApp(app, cwd).catch(() => undefined)
+    const started = {
+      ...{ host: '127.0.0.1', token: await tokenIn(dataDir), origin: originIn(values.origin) },
+      ...{ acts: values.act === true, views: viewsOf(input), actions: actionsOf(input) },
+      about: { app: loaded?.name ?? path.basename(cwd), version: (await ownPackage()).version },
+    }
+    const port = values.port === undefined ? portLikely : portIn(values.port)
+    const running = await serveConsole({ ...started, port }).catch((error) => {
+      if (values.port !== undefined) throw error
+      return serveConsole({ ...started, port: 0 })
+    })
+    const view = { url: running.url, acts: started.acts, pid: process.pid }
+    present(
+      result(view, () => {
+        out.line(`console  ${view.url}`)
+        out.line(view.acts ? '  It may change things.' : '  It only shows. To change things: rung console --act')
+        out.line('  stop     Ctrl-C')
+      }),
+      input,
+    )
+    return stopped({ stop: () => running.close() })
+  },
+}
+export default command
+
+function portIn(value: unknown): number {
+  const port = Number(value)
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
+  throw new RungError('COMMAND_INVALID', `--port must be a whole number from 0 to 65535; it is "${value}".`)
+}
+
+function originIn(value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  const url = URL.canParse(String(value)) ? new URL(String(value)) : undefined
+  if (url && /^https?:$/.test(url.protocol) && url.origin === value) return url.origin
+  throw new RungError(
+    'COMMAND_INVALID',
+    `--origin must be an address without a path, such as https://console.example.org; it is "${value}".`,
+  )
+}
+
+/** Stays the same over restarts, so that a bookmark does. */
+async function tokenIn(dataDir: string): Promise<string> {
+  await openDataDir(dataDir)
+  const file = path.join(dataDir, 'console-token')
+  const known = await readFile(file, 'utf8').catch(() => '')
+  if (/^[\w-]{43}\n$/.test(known)) return known.trim()
+  const token = secret()
+  await writeFile(file, `${token}\n`, { mode: 0o600 })
+  await chmod(file, 0o600)
+  return token
+}
+
+type Load = () => Promise<{ default: Command }>
+
+interface Shown {
+  load: Load
+  words?: readonly string[]
+  /** Options that a page may set. */
+  options?: readonly string[]
+  everyMs: number
+  /** Whether the command takes the app's file. */
+  ofApp?: boolean
+}
+
+const shown: Readonly<Record<string, Shown>> = {
+  fleet: { load: () => import('./ps.ts'), everyMs: 1_000 },
+  report: { load: () => import('./report.ts'), everyMs: 60_000, ofApp: true },
+  plan: { load: () => import('./plan.ts'), everyMs: 60_000, ofApp: true },
+  cost: { load: () => import('./cost.ts'), everyMs: 60_000, ofApp: true },
+  advice: { load: () => import('./advise.ts'), everyMs: 60_000, ofApp: true },
+  decisions: { load: () => import('./adr.ts'), everyMs: 60_000, ofApp: true },
+  record: { load: () => import('./record.ts'), options: ['since', 'route'], everyMs: 15_000 },
+  series: { load: () => import('./record.ts'), words: ['series'], options: ['since'], everyMs: 15_000 },
+  errors: { load: () => import('./errors.ts'), options: ['since', 'release'], everyMs: 5_000 },
+  alerts: { load: () => import('./alerts.ts'), everyMs: 5_000 },
+  incidents: { load: () => import('./incidents.ts'), options: ['since'], everyMs: 10_000 },
+  deploys: { load: () => import('./deploys.ts'), options: ['last'], everyMs: 10_000 },
+  doctor: { load: () => import('./doctor.ts'), everyMs: 60_000, ofApp: true },
+  cache: { load: () => import('./cache.ts'), everyMs: 10_000 },
+  queues: { load: () => import('./jobs.ts'), everyMs: 2_000 },
+  jobs: { load: () => import('./jobs.ts'), words: ['list'], options: ['state', 'queue'], everyMs: 5_000 },
+  groups: { load: () => import('./events.ts'), everyMs: 2_000 },
+  deliveries: { load: () => import('./events.ts'), words: ['list'], options: ['state'], everyMs: 5_000 },
+}
+
+function viewsOf(input: Input): Record<string, View> {
+  return Object.fromEntries(
+    Object.entries(shown).map(([name, { load, words = [], options = [], everyMs, ofApp }]) => [
+      name,
+      {
+        everyMs,
+        async read(query) {
+          const unknown = Object.keys(query).find((one) => !options.includes(one))
+          if (unknown !== undefined) throw new RungError('COMMAND_INVALID', `This view has no option "${unknown}".`)
+          const given = Object.entries(query).map(([option, value]) => `--${option}=${value}`)
+          const app = ofApp && input.positionals[0] !== undefined ? [input.positionals[0]] : []
+          return viewOf(input, load, [...given, ...words, ...app])
+        },
+      },
+    ]),
+  )
+}
+
+function actionsOf(input: Input): Record<string, Action> {
+  const act =
+    (load: Load, ...options: string[]) =>
+    (...words: (string | undefined)[]) => {
+      if (words.some((word) => word === undefined)) throw new RungError('COMMAND_INVALID', 'Something is not named.')
+      return viewOf(input, load, [...options, '--', ...(words as string[])])
+    }
+  return {
+    restart: ({ part }) => act(() => import('./restart.ts'))(part),
+    kill: ({ part }) => act(() => import('./kill.ts'), '--yes')(part),
+    'retry-job': ({ id }) => act(() => import('./jobs.ts'))('retry', id),
+    'cancel-job': ({ id }) => act(() => import('./jobs.ts'))('cancel', id),
+    'retry-delivery': ({ id }) => act(() => import('./events.ts'))('retry', id),
+    acknowledge: ({ alert }) => act(() => import('./alerts.ts'))('ack', alert),
+  }
+}
+
+/** Runs a command as with `--json`, and returns what it would print. */
+async function viewOf(input: Input, load: Load, args: readonly string[]): Promise<unknown> {
+  const command = (await load()).default
+  const dataDir = input.values.data === undefined ? [] : [`--data=${input.values.data}`]
+  const takesData = Object.hasOwn(command.options, 'data')
+  const { values, positionals } = parseInput(command, [...(takesData ? dataDir : []), ...args])
+  const silent = { line() {}, json() {}, note() {} }
+  const outcome = await command.run({ ...input, values: values as Query, positionals, json: true, out: silent })
+  return typeof outcome === 'number' ? null : outcome.view
+}

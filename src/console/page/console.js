@@ -1,0 +1,161 @@
+import { ago, badge, h } from './dom.js'
+import { pages } from './pages.js'
+import { stripOf, stripViews } from './strip.js'
+
+/**
+ * The frame of the console: navigation, the status strip, and one page at a time. A page is
+ * `{ path, title, key, views, draw(readings, tools) }`: `views` are the names of read models, with their query if they have one, and `draw`
+ * returns what is shown. It is called again whenever one of them changes.
+ */
+const about = await (await fetch('/about')).json()
+const readings = new Map()
+let [live, page, drawing] = [undefined, undefined, false]
+
+const main = h('main', { id: 'main', tabindex: -1 })
+const strip = h('ul', {})
+const connection = h('span.connection', { role: 'status' })
+const said = h('p.said', { role: 'status', 'aria-live': 'polite' })
+const links = new Map(pages.map((one) => [one, h('a', { href: one.path, 'data-to': one.path }, one.title)]))
+
+document.body.append(
+  h('a.skip', { href: '#main' }, 'To the page'),
+  h(
+    'header',
+    {},
+    h('a.brand', { href: '/', 'data-to': '/' }, mark(), h('span', {}, about.app)),
+    h('nav', { 'aria-label': 'Pages' }, h('ul', {}, ...pages.map((one) => h('li', {}, links.get(one))))),
+    h('div.foot', {}, connection, about.acts ? badge('warn', 'may change things') : badge('plain', 'only shows')),
+  ),
+  h('aside', { 'aria-label': 'Status' }, strip, said),
+  main,
+  keysDialog(),
+)
+
+function mark() {
+  return h(
+    'svg',
+    { viewBox: '0 0 32 32', width: 22, height: 22, 'aria-hidden': 'true' },
+    h('path', { d: 'M10 4v24M22 4v24M10 10h12M10 16h12M10 22h12', class: 'mark' }),
+  )
+}
+
+const tools = {
+  acts: about.acts,
+  /** Goes to another page, or to the same one with another query. */
+  go,
+  query: () => new URLSearchParams(location.search),
+  /** Makes a change, says what became of it, and returns whether it was made. */
+  async act(name, input, question) {
+    if (question && !confirm(question)) return false
+    const answer = await fetch(`/do/${name}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(input),
+    }).catch((error) => ({ ok: false, json: async () => ({ error: { message: error.message } }) }))
+    const { error } = await answer.json().catch(() => ({ error: { message: 'The console has not answered.' } }))
+    said.textContent = error ? error.message : `Done: ${name.replaceAll('-', ' ')} ${Object.values(input).join(' ')}`
+    said.className = error ? 'said bad' : 'said'
+    listen()
+    return !error
+  },
+}
+
+/** Listens to what the strip and the page need. */
+function listen() {
+  live?.close()
+  const wanted = [...new Set([...stripViews, ...page.views(tools.query())])]
+  for (const name of readings.keys()) if (!wanted.includes(name)) readings.delete(name)
+  live = new EventSource(`/live?${wanted.map((one) => `view=${encodeURIComponent(one)}`).join('&')}`)
+  live.onopen = () => {
+    connection.textContent = 'live'
+    connection.className = 'connection good'
+  }
+  live.onerror = () => {
+    connection.textContent = 'the console is away'
+    connection.className = 'connection bad'
+  }
+  live.onmessage = ({ data }) => {
+    const reading = JSON.parse(data)
+    readings.set(reading.name, reading)
+    if (!drawing) requestAnimationFrame(draw)
+    drawing = true
+  }
+}
+
+function draw() {
+  drawing = false
+  const lines = stripOf(readings)
+  strip.replaceChildren(
+    ...lines.map(({ level, text, to }) =>
+      h('li', {}, h(`a.${level}`, { href: to, 'data-to': to }, h('i', { 'aria-hidden': 'true' }), text)),
+    ),
+  )
+  // Whoever reads or writes in the page keeps the place.
+  const focused = main.contains(document.activeElement) ? document.activeElement?.id : ''
+  const scrolled = [...main.querySelectorAll('.scroll')].map(({ scrollLeft }) => scrollLeft)
+  main.replaceChildren(h('h1', {}, page.title), ...[page.draw(readings, tools)].flat())
+  main.querySelectorAll('.scroll').forEach((one, index) => {
+    one.scrollLeft = scrolled[index] ?? 0
+  })
+  if (focused) document.getElementById(focused)?.focus()
+}
+
+function go(to, { replace = false } = {}) {
+  history[replace ? 'replaceState' : 'pushState'](null, '', to)
+  show()
+  main.focus({ preventScroll: true })
+  scrollTo(0, 0)
+}
+
+function show() {
+  page = pages.find(({ path }) => path === location.pathname) ?? pages[0]
+  document.title = `${page.title} · ${about.app}`
+  for (const [one, link] of links) {
+    if (one === page) link.setAttribute('aria-current', 'page')
+    else link.removeAttribute('aria-current')
+  }
+  links.get(page).scrollIntoView({ block: 'nearest', inline: 'nearest' })
+  listen()
+  draw()
+}
+
+function keysDialog() {
+  const rows = pages.map(({ key, title }) =>
+    h('tr', {}, h('th', { scope: 'row' }, h('kbd', {}, 'g'), ' ', h('kbd', {}, key)), h('td', {}, title)),
+  )
+  return h(
+    'dialog',
+    { id: 'keys', 'aria-labelledby': 'keys-title' },
+    h('h2', { id: 'keys-title' }, 'Keys'),
+    h(
+      'table',
+      {},
+      h('tbody', {}, ...rows, h('tr', {}, h('th', { scope: 'row' }, h('kbd', {}, '?')), h('td', {}, 'this list'))),
+    ),
+    h('form', { method: 'dialog' }, h('button', {}, 'Close')),
+  )
+}
+
+let beganWithG = 0
+addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return
+  if (event.key === '?') return document.getElementById('keys').showModal()
+  if (event.key === 'g') {
+    beganWithG = event.timeStamp
+    return
+  }
+  const found = event.timeStamp - beganWithG < 1500 && pages.find(({ key }) => key === event.key)
+  beganWithG = 0
+  if (found) go(found.path)
+})
+addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[data-to]')
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return
+  event.preventDefault()
+  go(link.getAttribute('href'))
+})
+addEventListener('popstate', show)
+setInterval(() => {
+  for (const time of document.querySelectorAll('time[datetime]')) time.textContent = ago(time.dateTime)
+}, 5_000)
+show()

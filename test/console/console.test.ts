@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import type { Page } from 'playwright-core'
+import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
+import { ledgerProject } from '../support/deploys.ts'
+import { write } from '../support/ledger.ts'
+import { noNginx } from '../support/nginx.ts'
+import {
+  type Facts,
+  type Launched,
+  launchRung,
+  openScratch,
+  type Scratch,
+  sameExit,
+  until,
+} from '../support/process.ts'
+import { noRedis } from '../support/redis.ts'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const paths = [
+  ...['/', '/topology', '/traffic', '/errors', '/data', '/cache', '/jobs', '/capacity', '/advice', '/incidents'],
+]
+
+/** In the browser. */
+const isDrawn = `(() => {
+  const main = document.querySelector('main')
+  return main?.querySelector('.panel') && !main.textContent.includes('Reading …')
+})()`
+
+interface Shown {
+  url: string
+  launched: Launched
+}
+
+/** What axe finds that is serious: contrast, names, roles, order. */
+async function violationsOf(page: Page): Promise<string[]> {
+  // Evaluated past the policy of the page, which has no place for it.
+  const found = (await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`)) as {
+    violations: { id: string; impact: string; nodes: { html: string }[] }[]
+  }
+  return found.violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`)
+}
+
+const urlOf = ({ stdout }: Launched) =>
+  until(() => /"url": "([^"]+)"/.exec(stdout())?.[1], 'the address of the console')
+
+describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
+  let scratch: Scratch & { end(): Promise<void> }
+  let facts: Facts
+  let browser: Awaited<ReturnType<typeof openBrowser>>
+  let shows: Shown
+  let acts: Shown
+  before(async () => {
+    scratch = await openScratch()
+    const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
+    await project.write('1', {})
+    const up = scratch.launch({ up: '1k', app: project.app })
+    facts = await up.started
+    await write(facts, 'first')
+    browser = await openBrowser()
+    const open = async (...options: string[]): Promise<Shown> => {
+      const launched = launchRung({
+        command: ['console', project.app, '--port', '0', '--json', ...options],
+        ...{ dataDir: scratch.dataDir, cwd: scratch.dir },
+      })
+      return { launched, url: await urlOf(launched) }
+    }
+    shows = await open()
+    acts = await open('--act')
+  })
+  after(async () => {
+    await browser?.close()
+    for (const one of [shows, acts]) await one?.launched.stop()
+    await scratch?.end()
+  })
+
+  const at = ({ url }: Shown, where: string) => new URL(where, url).href
+  async function visit(shown: Shown, options: object = desktop): Promise<{ page: Page; complaints: string[] }> {
+    const visited = await browser.visit(options)
+    await visited.page.goto(shown.url)
+    assert.equal(new URL(visited.page.url()).search, '', 'the token leaves the address')
+    return visited
+  }
+
+  it('shows each page without a complaint of the browser, wide and narrow, light and dark', async () => {
+    for (const options of [
+      { ...desktop, colorScheme: 'light' },
+      { ...phone, colorScheme: 'dark' },
+    ]) {
+      const { page, complaints } = await visit(shows, options)
+      for (const one of paths) {
+        await page.goto(at(shows, one))
+        await until(() => page.evaluate(isDrawn), `${one} is drawn`)
+        const wide = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+        assert.ok(Number(wide) <= 0, `${one} is wider than the screen by ${wide} px`)
+        const found = await violationsOf(page)
+        assert.deepEqual(found, [], one)
+      }
+      assert.deepEqual(complaints, [])
+      await page.context().close()
+    }
+  })
+
+  it('only shows unless it was started to act', async () => {
+    const { page } = await visit(shows)
+    await page.goto(at(shows, '/topology'))
+    await page.getByRole('cell', { name: 'app-1' }).first().waitFor()
+    assert.equal(await page.getByRole('button', { name: 'Restart' }).count(), 0)
+    const status = await page.evaluate(async () => {
+      const answer = await fetch('/do/restart', { method: 'POST', body: '{"part":"app-1"}' })
+      return answer.status
+    })
+    assert.equal(status, 403)
+    await page.context().close()
+  })
+
+  it('shows a part that is killed, and its return', async () => {
+    const { page } = await visit(acts)
+    await page.goto(at(acts, '/topology'))
+    const row = page.getByRole('row').filter({ hasText: 'app-1' })
+    await row.getByText('running').waitFor()
+    page.on('dialog', (dialog) => dialog.accept())
+    await row.getByRole('button', { name: 'Kill' }).click()
+    await page
+      .getByRole('complementary')
+      .getByText(/app-1 is /)
+      .waitFor()
+    await row.getByText('running').waitFor()
+    await page
+      .getByRole('complementary')
+      .getByText(/parts run/)
+      .waitFor()
+    await page.context().close()
+  })
+
+  it('gives a stranger nothing', async () => {
+    const ask = (where: string, headers: Record<string, string> = {}, method = 'GET') =>
+      new Promise<{ status: number; body: string; headers: object }>((resolve, reject) => {
+        request(at(acts, where), { method, headers }, (answer) => {
+          let body = ''
+          answer.on('data', (chunk) => (body += chunk))
+          answer.on('end', () => resolve({ status: answer.statusCode!, body, headers: answer.headers }))
+        })
+          .once('error', reject)
+          .end(method === 'POST' ? '{"part":"app-1"}' : undefined)
+      })
+    for (const where of ['/', '/about', '/view/fleet', '/live?view=fleet', '/page/console.js', '/?token=wrong', '/x'])
+      assert.equal((await ask(where)).status, 401, where)
+    assert.equal((await ask('/do/kill', {}, 'POST')).status, 401)
+    const entered = await ask(new URL(acts.url).search ? `/${new URL(acts.url).search}` : '/')
+    assert.equal(entered.status, 303)
+    const cookie = String((entered.headers as { 'set-cookie': string[] })['set-cookie'][0]).split(';')[0]!
+    assert.equal((await ask('/view/fleet', { cookie })).status, 200)
+    assert.equal((await ask('/view/fleet', { cookie, host: 'evil.example' })).status, 421)
+    assert.equal((await ask('/do/kill', { cookie, origin: 'https://evil.example' }, 'POST')).status, 403)
+    assert.equal((await ask('/do/kill', { cookie }, 'POST')).status, 403)
+    for (const where of [
+      '/page/..%2fserver.ts',
+      '/page/../server.ts',
+      '/page/console.ts',
+      '/view/constructor',
+      '/do/x',
+    ])
+      assert.match((await ask(where, { cookie })).body, /Nothing is here|<!doctype html>/, where)
+    // Its secrets are in no answer, and it is not at the app's port.
+    const fleet = await ask('/view/fleet', { cookie })
+    assert.doesNotMatch(fleet.body, new RegExp(new URL(acts.url).searchParams.get('token')!))
+    assert.equal((await fetch(`${facts.url}/view/fleet`)).status, 404)
+  })
+
+  it('takes options of a view only where it has them', async () => {
+    const { page } = await visit(shows)
+    const read = (where: string) =>
+      page.evaluate(async (to) => (await fetch(to)).json() as Promise<{ error?: { code: string } }>, where)
+    assert.equal((await read('/view/fleet?data=/etc')).error?.code, 'COMMAND_INVALID')
+    assert.equal((await read('/view/record?since=--help')).error?.code, 'COMMAND_INVALID')
+    assert.equal((await read('/view/record?since=2h')).error, undefined)
+    await page.context().close()
+  })
+
+  it('ends with its command, and keeps its token', async () => {
+    const before = new URL(shows.url).searchParams.get('token')
+    sameExit(await shows.launched.stop(), 0)
+    const again = launchRung({
+      command: ['console', '--port', '0', '--json'],
+      dataDir: scratch.dataDir,
+      cwd: scratch.dir,
+    })
+    assert.equal(new URL(await urlOf(again)).searchParams.get('token'), before)
+    sameExit(await again.stop(), 0)
+  })
+})
