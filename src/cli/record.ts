@@ -40,7 +40,7 @@ const record: Command = {
     '',
     'A frame counts for the window in which it begins.',
     '',
-    '  series  the window in steps: requests per second, errors, p95, CPU cores in use',
+    '  series  the window in steps: requests/s, errors, p95, CPU cores in use',
     '  peaks   for each whole day (UTC), the requests per second of its busiest',
     '          hour, for rung plan --peaks; of the whole record without --since',
   ].join('\n'),

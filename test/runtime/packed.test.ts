@@ -31,7 +31,14 @@ describe('the package', () => {
     if (unreachable) return t.skip(unreachable)
     const { stdout } = await works('tar', ['-tzf', tarball], dir)
     const files = stdout.trim().split('\n')
-    for (const needed of ['package.json', 'dist/cli/bin.js', 'dist/index.js', 'dist/index.d.ts', 'dist/testing.js', 'dist/console/page/console.js'])
+    for (const needed of [
+      'package.json',
+      'dist/cli/bin.js',
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/testing.js',
+      'dist/console/page/console.js',
+    ])
       assert.ok(files.includes(`package/${needed}`), needed)
     const allowed =
       /^package\/(package\.json|(README|LICENSE|CHANGELOG)[.\w]*|dist\/.*\.(js|d\.ts|sql|lua)|dist\/console\/page\/[\w-]+\.(css|html|svg)|docs\/[\w/-]+\.md)$/
