@@ -3,11 +3,11 @@ import path from 'node:path'
 import { RungError } from '../kernel/errors.ts'
 import { advise } from '../planner/advisor.ts'
 import { spanOf } from '../planner/cost.ts'
-import { daysOf, decisionText, fileNameOf } from '../planner/decision.ts'
+import { daysOf, decisionText, fileNameOf, titleOf } from '../planner/decision.ts'
 import { figuresOf } from '../planner/evidence.ts'
 import { type Finding, kinds } from '../planner/finding.ts'
 import { percent } from '../planner/words.ts'
-import { adrDir, numberedIn } from './adr.ts'
+import { adrDir, checkedDecisions, numberedIn } from './adr.ts'
 import { type Command, hanging, numberOption, result } from './command.ts'
 import { evidenceOfApp, evidenceOptions } from './evidence-of-app.ts'
 
@@ -47,6 +47,10 @@ const command: Command = {
     const { evidence, problems } = await evidenceOfApp(input, input.positionals[0])
     const { pressure, findings } = advise(evidence)
     const figures = figuresOf(evidence)
+    const decisions = await checkedDecisions(cwd, figures, evidence.today)
+    /** One that is due may be decided anew. */
+    const decidedIn = ({ what }: Finding) =>
+      decisions.find((one) => !one.isDue && one.title.replace(/^\d+\.\s*/, '') === titleOf(what))
     let file: string | null = null
     if (values.accept !== undefined) {
       const chosen = findings[numberOption(input, 'accept', { max: 1_000, otherwise: 1 }) - 1]
@@ -55,13 +59,22 @@ const command: Command = {
           'COMMAND_INVALID',
           `There are ${findings.length} findings, so --accept must be from 1 to ${findings.length}.`,
         )
+      const known = decidedIn(chosen)
+      if (known)
+        throw new RungError(
+          'COMMAND_INVALID',
+          `This is decision ${known.number} already, in ${known.file}. "rung adr" says when it is due.`,
+        )
       const others = findings.filter((one) => one !== chosen)
       file = await keepDecision(cwd, chosen, { others, figures, today: evidence.today })
     }
     const view = {
       isDue: pressure.isDue,
       why: pressure.why,
-      findings: findings.map(({ gainShare: _, relief: __, ...one }, index) => ({ number: index + 1, ...one })),
+      findings: findings.map(({ gainShare: _, relief: __, ...one }, index) => ({
+        ...{ number: index + 1, ...one },
+        decided: decidedIn(findings[index]!)?.file ?? null,
+      })),
       figures,
       problems,
       file: file === null ? null : path.relative(cwd, file),
@@ -73,7 +86,7 @@ const command: Command = {
         out.line('"rung adr" says when it is time to look at it again.')
         return
       }
-      for (const line of linesOf(findings, team)) out.line(line)
+      for (const line of linesOf(view.findings, team)) out.line(line)
       for (const problem of problems) for (const line of ['', ...hanging('', problem)]) out.line(line)
     })
   },
@@ -84,17 +97,19 @@ export default command
 const shareOfTeam = { low: 0.2, high: 0.3 }
 const daysAMonth = 21
 
-function linesOf(findings: readonly Finding[], team: number): string[] {
+type Shown = Omit<Finding, 'gainShare' | 'relief'> & { number: number; decided: string | null }
+
+function linesOf(findings: readonly Shown[], team: number): string[] {
   const now = findings.filter(({ verdict }) => verdict === 'now').length
   const head =
     now === 0
       ? 'Not yet: there is nothing to do now.'
       : `${now === 1 ? 'One thing' : `${now} things`} to do now, best first.`
-  return [head, ...findings.flatMap((one, index) => ['', ...findingLines(one, index + 1, team)])]
+  return [head, ...findings.flatMap((one) => ['', ...findingLines(one, team)])]
 }
 
-function findingLines(one: Finding, number: number, team: number): string[] {
-  const { verdict, kind, what, seen, rule, gain, cost, change, undo, revisitWhen } = one
+function findingLines(one: Shown, team: number): string[] {
+  const { number, decided, verdict, kind, what, seen, rule, gain, cost, change, undo, revisitWhen } = one
   const row = (name: string, text: string) => hanging(`    ${name.padEnd(8)}`, text)
   const code = (name: string, text: string) =>
     text.includes('\n') ? [`    ${name}`, ...text.split('\n').map((line) => `      ${line}`)] : row(name, text)
@@ -114,6 +129,7 @@ function findingLines(one: Finding, number: number, team: number): string[] {
     ...row('cost', `${money}; ${work}.`),
     ...(change === 'Nothing.' ? [] : [...code('change', change), ...code('undo', undo)]),
     ...row('again', `when ${revisitWhen}`),
+    ...(decided === null ? [] : row('decided', decided)),
   ]
 }
 

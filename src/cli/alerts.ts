@@ -12,7 +12,7 @@ import { type Minute, minuteMs } from '../observe/alerts/evaluate.ts'
 import { leavesIn, readMinutes } from '../observe/alerts/minutes.ts'
 import { type OwnedRule, ownerOf, rulesOf } from '../observe/alerts/owners.ts'
 import { windowMinutesMax } from '../observe/alerts/rules.ts'
-import { valuesOf } from '../observe/alerts/step.ts'
+import { noneIn, valuesOf } from '../observe/alerts/step.ts'
 import { acknowledgeAlerts, evaluatedUntil, type KeptAlert, listAlerts } from '../observe/alerts/table.ts'
 import { labelsText, valueText } from '../observe/alerts/tell.ts'
 import type { Database } from '../primitives/data/contract.ts'
@@ -25,6 +25,7 @@ import { mailOf, toolBindingsOf } from '../topology/bindings.ts'
 import {
   type Command,
   databaseSettings,
+  hanging,
   type Input,
   type Output,
   type Result,
@@ -162,7 +163,9 @@ async function valuesNow(database: Database, rules: readonly OwnedRule[], at: nu
   for await (const { minute } of readMinutes(database, leavesIn(rules), first, at)) minutes.push(minute)
   return rules.map((rule) => {
     const { name, severity, above = null, below = null, end, forMinutes, keepMinutes, runbook } = rule
-    const values = [...valuesOf(rule, minutes, at)].map(([labels, value]) => ({ labels: JSON.parse(labels), value }))
+    const values = [...new Map([...noneIn(rule, minutes, at), ...valuesOf(rule, minutes, at)])].map(
+      ([labels, value]) => ({ labels: JSON.parse(labels), value }),
+    )
     return { name, severity, values, above, below, end, forMinutes, keepMinutes, runbook, rule }
   })
 }
@@ -208,7 +211,13 @@ async function runbook({ out }: Input, name: string): Promise<Result> {
   const file = path.join(import.meta.dirname, '../../docs/runbooks', `${name}.md`)
   if (!/^[a-z0-9-]+$/.test(name) || !existsSync(file)) throw unknownAlert(name)
   const text = await readFile(file, 'utf8')
-  return result({ alert: name, text }, () => out.line(text.trimEnd()))
+  return result({ alert: name, text }, () => {
+    for (const line of text.trimEnd().split('\n')) {
+      // What is indented is typed in as it is.
+      const [, mark, rest] = /^(- |\d+\. |)(\S.*)$/.exec(line) ?? []
+      for (const shown of rest === undefined ? [line] : hanging(mark!, rest)) out.line(shown)
+    }
+  })
 }
 
 function unknownAlert(name: string): RungError {

@@ -57,7 +57,7 @@ export const boughtOptions: Options = {
 
 const command: Command = {
   name: 'cost',
-  summary: 'tell what each rung costs a month, for whom, and what would cost less',
+  summary: 'tell what each rung costs a month, and what would cost less',
   usage: 'rung cost [rung] [app-file] [options]',
   help: [
     'From what a rung runs to what one buys and pays: by part, for 10,000 monthly users, as a',
@@ -137,6 +137,7 @@ const command: Command = {
       per10k: { ...per10k(cost, users), reported: reportedPer10k },
       revenue: revenue === undefined ? null : { perUser: revenue, share: perUser / revenue },
       forecast: grown ?? null,
+      ...(values.times !== undefined && !grown && { forecastProblem: unknownGrowth() }),
       routes: sharesOf(cost, work, 'name'),
       modules: sharesOf(cost, work, 'module'),
       deploy: sinceDeploy(cost, recorded, deploys, now) ?? null,
@@ -158,11 +159,20 @@ const command: Command = {
       return { rung, users, reported, derived: derived ? { low: derived.low, high: derived.high } : null }
     }
 
+    function unknownGrowth(): string {
+      const what = `What ${amount(numberIn(input, 'times', timesMost)!)} times today's traffic costs is not known`
+      return rateNow() ? `${what}: no rung carries it.` : `${what}: no rate is recorded. Say it with --rate.`
+    }
+
+    function rateNow(): number | undefined {
+      const peaks = recorded?.peaks ?? []
+      return numberIn(input, 'rate', rateMost) ?? usage?.rate ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
+    }
+
     /** The lowest rung, from this one on, that carries the traffic to come, and what that costs. */
     async function grownCost() {
       const peaks = recorded?.peaks ?? []
-      const rate =
-        numberIn(input, 'rate', rateMost) ?? usage?.rate ?? (peaks.length > 0 ? lastPeakOf(peaks) : undefined)
+      const rate = rateNow()
       const today = Math.floor(now / 86_400_000)
       const times = numberIn(input, 'times', timesMost) ?? (rate && timesIn90Days(peaks, today))
       if (rate === undefined || rate === 0 || times === undefined) return undefined
@@ -398,6 +408,8 @@ interface View {
   per10k: Span & { reported: typeof reportedPer10k }
   revenue: { perUser: number; share: number } | null
   forecast: { times: number; rung: string; cost: Cost | null; size: string } | null
+  /** Why there is none, where it was asked for. */
+  forecastProblem?: string
   routes: readonly Share[]
   modules: readonly Share[]
   deploy: ReturnType<typeof sinceDeploy> | null
@@ -424,6 +436,7 @@ function linesOf(view: View): string[] {
             : `At ${amount(forecast.times)} times today's traffic: rung ${forecast.rung} carries it, with ${forecast.size}, for which the list has no price.`,
         ]
       : []),
+    ...(view.forecastProblem === undefined ? [] : [view.forecastProblem]),
     ...(deploy
       ? [
           `Since the deploy of ${deploy.at.slice(0, 10)} (${deploy.build.slice(0, 12)}) a request takes ${percent(Math.abs(deploy.change))} ${deploy.change < 0 ? 'less' : 'more'} CPU: ${amount(deploy.before)} ms before, ${amount(deploy.after)} ms now; at this traffic ${dollars(Math.abs(deploy.aMonth))} a month ${deploy.change < 0 ? 'less' : 'more'} of what computes.`,

@@ -122,9 +122,9 @@ function forecastFrom(recorded: Recorded | undefined, setting: Setting) {
   const { topology, cores, spread, objective } = setting
   const usage = recorded?.usage
   const measured = measuredOf(recorded, setting)
-  if (!measured || !usage?.rate) return undefined
+  if (!measured) return undefined
   const question = {
-    ...{ topology, cores, spread, objective, users: {}, recorded: usage },
+    ...{ topology, cores, spread, objective, users: {}, ...(usage && { recorded: usage }) },
     ...{ peaks: recorded?.peaks ?? [], today: Math.floor((recorded?.until ?? 0) / dayMs) },
   }
   const forecast = forecastOf({ ...question, measured })

@@ -8,6 +8,8 @@ import type { Usage } from '../observe/record/usage.ts'
 import { readSeen } from '../observe/seen.ts'
 import { type Cost, costOf, middleOf, purchasesOf, type Quantities, type Span } from '../planner/cost.ts'
 import type { Diagnosis, Evidence, Prices } from '../planner/evidence.ts'
+import { forecastOf } from '../planner/forecast.ts'
+import type { Interval } from '../planner/interval.ts'
 import { cheapest, type PriceList } from '../planner/prices.ts'
 import type { Deploy } from '../runtime/deploys.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
@@ -36,6 +38,8 @@ export const evidenceOptions: Options = {
 export interface AppEvidence {
   evidence: Evidence
   usage?: Usage
+  /** Requests per second, as "rung plan" says it: by priors where nothing was measured. */
+  ceiling: Interval
   /** Whether the record, or the Prometheus instead of it, could be read; there may be nothing in it yet. */
   isRecordRead: boolean
   /** The newest first. */
@@ -106,6 +110,7 @@ export async function evidenceOfApp(
   return {
     evidence: { ...evidence, today },
     ...(recorded && { usage: recorded.usage }),
+    ceiling: (evidence.forecast ?? forecastOf({ ...setting, users: {}, peaks: [], today })).ceiling,
     isRecordRead: known.recordProblem === undefined,
     ...(cost && { cost }),
     deploys,

@@ -7,7 +7,7 @@ import { standingOf } from './standing.ts'
 
 const command: Command = {
   name: 'ready',
-  summary: 'say whether the app is ready for the next rung, with evidence for each point',
+  summary: 'say whether the app is ready for the next rung, with evidence',
   usage: 'rung ready [rung] [app-file] [options]',
   wordsMax: 2,
   help: [

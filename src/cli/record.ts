@@ -27,7 +27,7 @@ import { cutStart, second, tableLines } from './table.ts'
 
 const record: Command = {
   name: 'record',
-  summary: 'show what was measured and recorded: requests, CPU and memory, by time',
+  summary: 'show what was recorded: requests, CPU and memory, by time',
   usage: 'rung record [series | peaks] [options]',
   wordsMax: 1,
   help: [

@@ -10,7 +10,7 @@ import { standingOf } from './standing.ts'
 
 const command: Command = {
   name: 'report',
-  summary: 'one dated page for those who decide: users, headroom, cost, reliability, decisions',
+  summary: 'one dated page for those who decide: users, headroom, cost',
   usage: 'rung report [app-file] [options]',
   wordsMax: 1,
   help: [
@@ -37,7 +37,7 @@ const command: Command = {
       ...{ app: standing.app, rung: ready.rung, today: evidence.today, modules },
       users: usage ?? {},
       rate: usage?.rate,
-      forecast: evidence.forecast,
+      ...{ forecast: evidence.forecast, ceiling: standing.ceiling, firing: ready.present?.firing ?? [] },
       cost,
       answers: standing.answers,
       figures: figures ?? none,

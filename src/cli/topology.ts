@@ -1,8 +1,9 @@
 import path from 'node:path'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
+import { runningFleet } from '../fleet/state.ts'
 import { type Command, result, settingOptions } from './command.ts'
-import { rungAndApp, settingsOf } from './input-settings.ts'
+import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { tableLines } from './table.ts'
 
 const command: Command = {
@@ -11,7 +12,7 @@ const command: Command = {
   usage: 'rung topology [rung] [app-file] [options]',
   help: [
     'Prints what "rung up" would start, with the changes of rung.config.ts beside the app',
-    'and of the environment, which wins:',
+    'and of the environment, which wins. Without a rung it is the one that runs here:',
     '',
     "  import { defineTopology } from 'rung'",
     '  export default defineTopology({',
@@ -36,14 +37,17 @@ const command: Command = {
     'unresponsiveAfterMs',
   ],
   examples: ['rung topology', 'rung topology 10k --json'],
-  options: settingOptions('http.port', 'processes.web', 'processes.worker', 'data.replicas'),
+  options: settingOptions('process.dataDir', 'http.port', 'processes.web', 'processes.worker', 'data.replicas'),
   async run(input) {
     const { positionals, cwd, out } = input
-    const settings = await settingsOf(input, rungAndApp(positionals))
+    const { rung, app } = rungAndApp(positionals)
+    // A fleet may have climbed, and "rung up" goes on there.
+    const running = rung === undefined ? (await runningFleet(dataDirOfInput(input)))?.rung || undefined : undefined
+    const settings = await settingsOf(input, { app, rung: rung ?? running })
     const { topology, parts: logical } = deploymentOf(settings, engines)
     const parts = logical.map(({ name, count, runs }) => ({ part: name, count, runs }))
-    return result({ file: settings.file ?? null, parts, topology }, ({ file }) => {
-      out.line(`rung ${topology.rung}`)
+    return result({ file: settings.file ?? null, running: running ?? null, parts, topology }, ({ file }) => {
+      out.line(`rung ${topology.rung}${running === undefined ? '' : ', which runs here'}`)
       const rows = parts.map(({ part, count, runs }) => [part, count === 0 ? 'yours' : String(count), runs])
       for (const line of tableLines([9, 5, 62], [['part', 'count', 'what runs'], ...rows])) out.line(line)
       if (file !== null) out.line(`\nWith the changes of ${path.relative(cwd, file)}.`)

@@ -31,7 +31,9 @@ export async function probe({ topology, url, dataDir, parts }: Probed): Promise<
     const trouble = await unusableEngine(part.address)
     if (trouble !== undefined) throw unwell(`${part.name} ${trouble}.`)
   }
-  const seen = [`${parts.length} parts run, and the ${apps.length} processes of the app use their engines.`]
+  const users =
+    apps.length === 1 ? 'the one process of the app uses its' : `the ${apps.length} processes of the app use their`
+  const seen = [`${parts.length} parts run, and ${users} engines.`]
   const asked = parts.map(({ part: { name, address } }) => ({ name, address }))
   for (const engine of engines) {
     for (const [name, { lagMs }] of (await engine.roles?.(asked, dataDir, topology.data.lagMsMax)) ?? []) {

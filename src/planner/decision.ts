@@ -21,7 +21,7 @@ export function decisionText(
   const money = cost.money === null ? 'no price is known' : `${spanOf(cost.money)} a month`
   const alternatives = others.slice(0, 3).map((one) => `- ${one.what} ${one.gain}`)
   return `${[
-    `# ${number}. ${what.replace(/\s+/g, ' ').replace(/\.$/, '')}`,
+    `# ${number}. ${titleOf(what)}`,
     `**Decided** on ${dayText(today)}, ${verdict === 'now' ? 'to be done' : 'not to do yet'}, as advised by \`rung advise\`.`,
     `**Context.** ${seen} ${rule}`,
     `**Choice.** That of the title. ${gain} It costs ${money} and ${daysOf(cost.days)} of work.`,
@@ -42,6 +42,11 @@ export function decisionText(
   ]
     .join('\n\n')
     .trimEnd()}\n`
+}
+
+/** The title of the decision that a finding becomes, without its number. Pure. */
+export function titleOf(what: string): string {
+  return what.replace(/\s+/g, ' ').replace(/\.$/, '')
 }
 
 /** `0.5–2 days` */

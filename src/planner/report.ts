@@ -1,6 +1,7 @@
 import { type Cost, per10k, spanOf } from './cost.ts'
 import type { Finding } from './finding.ts'
 import type { Forecast } from './forecast.ts'
+import type { Interval } from './interval.ts'
 import { dayText } from './trend.ts'
 import { amount, inMarkdown, percent, span } from './words.ts'
 
@@ -14,6 +15,10 @@ export interface ReportFacts {
   /** Requests per second in the busiest hour of the last seven days. */
   rate: number | undefined
   forecast: Forecast | undefined
+  /** Requests per second that are carried at most. */
+  ceiling: Interval
+  /** Names of the alerts that fire. */
+  firing: readonly string[]
   cost: Cost | undefined
   /** Of what was recorded in the last 28 days. */
   answers: { requests: number; failed: number; p95Ms: number } | undefined
@@ -35,7 +40,7 @@ const unknown = 'not known yet'
 
 /** A page of Markdown for those who decide. Pure. */
 export function reportText(facts: ReportFacts): string {
-  const { app, rung, today, users, rate, forecast, cost, answers, figures, findings, modules } = facts
+  const { app, rung, today, users, rate, forecast, ceiling, firing, cost, answers, figures, findings, modules } = facts
   const number = (value: number | null | undefined, unit = '') =>
     value === undefined || value === null ? unknown : `${amount(value)}${unit}`
   // Users of some days are no users of a month, and nothing is divided by them.
@@ -50,7 +55,7 @@ export function reportText(facts: ReportFacts): string {
     ['registered users', number(users.registered)],
     ['users of a month, of a day', `${number(monthly)}, ${number(users.daily)}`],
     ['requests/s in the busiest hour', number(rate)],
-    ['ceiling, requests/s', forecast ? span(forecast.ceiling) : unknown],
+    ['ceiling, requests/s', `${span(ceiling)}${ceiling.from === 'prior' ? ', by priors: nothing was measured' : ''}`],
     ['capacity that is free', headroom ? span(headroom.free, percent) : unknown],
     ['the ceiling is reached', reached],
     ['cost of a month', cost ? spanOf(cost) : 'a price is missing'],
@@ -75,7 +80,10 @@ export function reportText(facts: ReportFacts): string {
     ...rows.map(([name, value]) => `| ${name} | ${value} |`),
     ...list(
       'To do now',
-      now.map(({ what, gain }) => `${what} ${gain}`),
+      [
+        ...firing.map((name) => `The alert ${name} fires: \`rung alerts runbook ${name}\``),
+        ...now.map(({ what, gain }) => `${what} ${gain}`),
+      ],
       'Nothing.',
     ),
     ...list('Decisions that are due', facts.decisionsDue.map(inMarkdown), 'None.'),

@@ -38,7 +38,7 @@ function ceilingTold({ ceiling, objective, p95Ms, concurrentAtCeiling, stations 
 /** What is not free is told as nothing, not as less. */
 const share = (value: number) => percent(Math.max(0, value))
 
-/** More is not told of priors, each of which may be several times too small or too large. */
+/** More is not told: the costs of so many requests were neither measured nor known before. */
 const growthMax = 10
 const moreThanTold = `to more than ${growthMax} times as much`
 
@@ -47,7 +47,7 @@ function headroomTold({ headroom, ceiling, users: { rate } }: Forecast): string[
   const { free, growth } = headroom
   if (free.likely <= 0)
     return [`${amount(rate.likely)} requests/s are ${amount(rate.likely / ceiling.likely)} times the ceiling.`]
-  const grow = growth.from === 'prior' && growth.likely > growthMax ? moreThanTold : `by ${span(growth, share)}`
+  const grow = growth.likely > growthMax ? moreThanTold : `by ${span(growth, share)}`
   return [
     `At ${amount(rate.likely)} requests/s ${span(free, share)} of the capacity is free, and there is room to grow ${grow}.`,
   ]

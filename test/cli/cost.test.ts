@@ -37,6 +37,11 @@ describe('rung cost without a record', () => {
     assert.match(text, /Assumed: 50 GB of object storage, 100 GB of traffic, 100,000 monthly users/)
     assert.match(text, /Of \$0\.5 that a user brings in a month it is 2\.2 %/)
     assert.match(text, /nothing was recorded/)
+    const unknown = await cost({}, '100k', '--times', '5')
+    assert.match(
+      unknown.text,
+      /What 5 times today's traffic costs is not known: no rate is recorded\. Say it with --rate\./,
+    )
   })
 
   it('refuses to guess a price, and takes one from a file', async () => {

@@ -18,6 +18,10 @@ const commands = overview.lines.flatMap((line) => /^ {2}(\w+) {2,}\S/.exec(line)
 test('rung --help lists the commands', () => {
   assert.equal(overview.code, 0)
   assert.ok(commands.length >= 17)
+  assert.deepEqual(
+    overview.lines.filter((line) => line.length > 80),
+    [],
+  )
 })
 
 for (const command of commands) {

@@ -4,16 +4,20 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, it } from 'node:test'
 import { main } from '../../src/cli/main.ts'
+import { claim } from '../../src/engines/process/pid-file.ts'
+import { fleetDir } from '../../src/fleet/placement.ts'
 import type { Demands, KeptLimit } from '../../src/load/demands.ts'
 import { dayOf, dayText } from '../../src/planner/trend.ts'
 
 const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-'))
 after(() => rm(dir, { recursive: true, force: true }))
 
-async function plan(...args: string[]) {
+const plan = (...args: string[]) => command(['plan', ...args], { RUNG_NODE_CPU: '0.5' })
+
+async function command(words: string[], env: Record<string, string>) {
   const lines: string[] = []
   let document: unknown
-  const code = await main(['plan', ...args], { RUNG_CONFIG: 'none', RUNG_NODE_CPU: '0.5' }, dir, {
+  const code = await main(words, { RUNG_CONFIG: 'none', ...env }, dir, {
     line: (text = '') => void lines.push(...text.split('\n')),
     note: (text) => void lines.push(text),
     json: (value) => {
@@ -180,5 +184,30 @@ it('wrong words are refused', async () => {
   ] as const) {
     const { code, text } = await plan(...words)
     assert.deepEqual([code, /COMMAND_INVALID/.test(text), message.test(text)], [1, true, true], text)
+  }
+})
+
+it('of a fleet that runs here it knows the rung and the CPU quota, unless they are given', async () => {
+  const folder = fleetDir(path.join(dir, '.rung'))
+  await mkdir(folder, { recursive: true })
+  const owner = await claim(folder, 'the fleet')
+  const state = { rung: '10k', app: '', mode: '', url: '', startedAt: 0, stopTimeoutMs: 0, cpuQuota: { cores: 0.3 } }
+  await put('.rung/fleet/state.json', { ...state, parts: [] })
+  try {
+    const rates = ['--rate', '10', '--cores', '4']
+    const has = ({ table }: { table: string }) => /^(?:web|app) +(\S+)/m.exec(table)?.[1]
+    const told = await command(['plan', ...rates], {})
+    assert.match(told.lines[0]!, /^rung 10k,/)
+    assert.equal(has(told), '0.3')
+    assert.equal(has(await plan(...rates)), '0.5')
+    assert.equal(has(await command(['plan', '10k', ...rates], {})), '1')
+    assert.equal((await command(['topology'], {})).lines[0], 'rung 10k, which runs here')
+    assert.equal((await command(['topology', '1k'], {})).lines[0], 'rung 1k')
+    // One whose quota is not in force has as many cores as the machine.
+    await put('.rung/fleet/state.json', { ...state, cpuQuota: { cores: 0.3, problem: 'no' }, parts: [] })
+    assert.equal(has(await command(['plan', ...rates], {})), '1')
+  } finally {
+    await owner.release()
+    await rm(path.join(dir, '.rung/fleet'), { recursive: true })
   }
 })

@@ -95,10 +95,16 @@ it('a report says what is not known, and guesses nothing', () => {
     ...{ app: 'shop', rung: '1k', today: 20_787, users: {}, rate: undefined, forecast: undefined, cost: undefined },
     ...{ answers: undefined, figures: none, openIncidents: [], findings: [], decisionsDue: [], modules: [] },
     ready: { yes: 3, of: 13 },
+    ceiling: { low: 400, likely: 888, high: 1_900, from: 'prior' as const },
+    firing: [],
   }
   const text = reportText(empty)
   assert.match(text, /^# shop at rung 1k, 2026-11-30\n/)
-  assert.equal(text.match(/not known yet/g)!.length, 15)
+  assert.equal(text.match(/not known yet/g)!.length, 14)
+  assert.match(text, /\| ceiling, requests\/s \| 888 \(400 to 1,900\), by priors: nothing was measured \|/)
+  assert.match(text, /## To do now\n\nNothing\./)
+  const alarmed = reportText({ ...empty, firing: ['pool-used'] })
+  assert.match(alarmed, /## To do now\n\n- The alert pool-used fires: `rung alerts runbook pool-used`\n/)
   const recorded = { registered: 1_200, daily: 130, monthly: 500 }
   const early = reportText({ ...empty, users: recorded, cost: { low: 100, high: 200, lines: [] } })
   for (const row of [

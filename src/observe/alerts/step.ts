@@ -30,6 +30,22 @@ export function valuesOf({ value, only = [] }: Rule, minutes: readonly Minute[],
 }
 
 /**
+ * Returns 0 for the labels of which things were counted and none was of the kind that a share is of: what never happened is not recorded. It is what
+ * people want to read; alerts look at `valuesOf`. Pure.
+ */
+export function noneIn({ value }: Rule, minutes: readonly Minute[], at: number): Vector {
+  const none = new Map<string, number>()
+  for (const share of 'least' in value ? value.least : [value]) {
+    if (!('ratio' in share)) continue
+    const [part, whole] = share.ratio
+    if (!('metric' in part) || (part.take !== 'count' && part.take !== 'increase')) continue
+    const counted = evaluate(part, minutes, at)
+    for (const [key, all] of evaluate(whole, minutes, at)) if (all > 0 && !counted.has(key)) none.set(key, 0)
+  }
+  return none
+}
+
+/**
  * From the alerts of a rule to those of the next minute. As Prometheus does it, to the minute: `for` counts from the first minute in which the rule
  * holds, and what fires goes on until the value is beyond `end` and, if it stays there, for `keepMinutes` more. Pure.
  *

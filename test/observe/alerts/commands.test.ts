@@ -122,7 +122,8 @@ describe('rung alerts', () => {
 
   it('has a runbook for each rule, which says what to look at and when it ends', async () => {
     for (const { name } of rules) {
-      const { code, text } = await rung({}, 'alerts', 'runbook', name)
+      const { code, text, lines } = await rung({}, 'alerts', 'runbook', name)
+      inColumns(lines)
       assert.equal(code, 0, text)
       for (const part of [`# ${name}`, '## What it means', '## Look at', '## Do', '## It ends'])
         assert.ok(text.includes(part), `${name}: ${part}`)

@@ -4,7 +4,7 @@ import { evaluate, minuteFrom, minuteMs } from '../../../src/observe/alerts/eval
 import { type Expression, leavesOf } from '../../../src/observe/alerts/expression.ts'
 import { ownerOf, rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { type Rule, rules, windowMinutesMax } from '../../../src/observe/alerts/rules.ts'
-import { type Alert, step, valuesOf } from '../../../src/observe/alerts/step.ts'
+import { type Alert, noneIn, step, valuesOf } from '../../../src/observe/alerts/step.ts'
 import { messageOf, valueText } from '../../../src/observe/alerts/tell.ts'
 import { type Frame, keyOf, nothing } from '../../../src/observe/record/frame.ts'
 import { recordedByLook } from '../../../src/observe/record/look.ts'
@@ -173,6 +173,23 @@ it('a statement that became slow is found by its mean time, and one that runs ra
   assert.deepEqual(at(295), [[key('often'), 1]])
   const [[, times]] = at(320) as [[string, number]]
   assert.ok(times > 3 && times < 4, String(times))
+})
+
+it('a share is shown as 0 where none of what was counted failed, which is not recorded', () => {
+  const fast = rules.find(({ name }) => name === 'errors-fast')!
+  const leaves = [fast.value, ...fast.only!.map(({ value }) => value)].flatMap(leavesOf)
+  const answers = (counts: Record<string, number>): Frame => {
+    const histograms = Object.entries(counts).map(([status, count]) => {
+      const labels = { module: 'orders', route: 'GET /orders', status, method: 'GET' }
+      return [keyOf(labels), { counts: { 3: count }, sum: count }] as const
+    })
+    const measured = { ...nothing, histograms: { http_request_duration_seconds: Object.fromEntries(histograms) } }
+    return { node: 'a', from: 0, to: minuteMs, ms: minuteMs, ...measured } as Frame
+  }
+  const noneOf = (frames: readonly Frame[]) => [...noneIn(fast, [minuteFrom(minuteMs, frames, leaves)], minuteMs)]
+  assert.deepEqual(noneOf([answers({ 200: 1_000 })]), [[keyOf({ module: 'orders' }), 0]])
+  assert.deepEqual(noneOf([answers({ 200: 1_000, 500: 3 })]), [])
+  assert.deepEqual(noneOf([]), [])
 })
 
 it('the date of the full disk is not told from the trend of some minutes', () => {
