@@ -264,6 +264,7 @@ async function run(
       now = planned.topology
       writer.changed()
     },
+    failover,
     slowestStopMs,
     isProduction: settings.values.process.mode === 'production',
   })

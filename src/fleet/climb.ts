@@ -21,7 +21,7 @@ export interface ClimbOperations {
   parts(): readonly SupervisedPart[]
   readonly over: AbortSignal
   /** @throws COMMAND_INVALID if one of these parts is the primary */
-  checkMembers(removed: readonly Part[]): void
+  checkRemoval(removed: readonly Part[]): Promise<void>
   turnInto(next: Planned, note: Note): Promise<void>
   turnFrontsInto(next: Planned, note: Note): Promise<void>
 }
@@ -121,7 +121,7 @@ export async function climb(
   if (to === from) return { ...emptyPlan(from), ...nothing, outcome: 'unchanged', tookMs: took() }
   const steps = await stepsTo(to, before, effects)
   const end = steps.at(-1)!.planned
-  fleet.checkMembers(changeOf(before.plan, end.plan).removed)
+  await fleet.checkRemoval(changeOf(before.plan, end.plan).removed)
   if (end.topology.balancer.engine === 'none' && effects.isScaled()) {
     throw new RungError(
       'CLIMB_REFUSED',

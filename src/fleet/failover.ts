@@ -3,7 +3,7 @@ import type { DatabaseMember, Standbys } from '../engines/process/engine.ts'
 import { commandOf, isRunning } from '../engines/process/is-running.ts'
 import { killAllIn } from '../engines/process/processes-in.ts'
 import { everyAlone, systemClock } from '../kernel/clock.ts'
-import { messageOf } from '../kernel/errors.ts'
+import { messageOf, RungError } from '../kernel/errors.ts'
 import type { Lsn } from '../kernel/position.ts'
 import { formatMs } from '../kernel/units.ts'
 import { nextStep, type Settled, successorOf } from './promotion.ts'
@@ -18,6 +18,14 @@ export interface FailoverOptions {
 export interface Failover {
   /** Asked before a lost server is started again; `false` if another one has taken its place. */
   mayReturn(name: string, why: string): Promise<boolean>
+  /** @throws COMMAND_INVALID if one of these servers is the primary, and so cannot be removed */
+  checkRemoval(names: readonly string[]): Promise<void>
+  /**
+   * Says which servers are being removed, instead of those said before: none of them takes the place of a lost primary, which is started
+   * again instead.
+   * @throws what `checkRemoval` throws; nothing has changed then
+   */
+  setLeaving(names: readonly string[]): Promise<void>
   stop(): Promise<void>
 }
 
@@ -31,7 +39,7 @@ const answerWithinMs = 1_000
  *
  *   primary lost ─► kill all of its processes ─► ask all replicas that may have what it acknowledged
  *      ├─ all answer ─► write down the one with the most log ─► promote it; the others follow, the old one is copied anew
- *      └─ otherwise ──► start the old one again: its folder has everything
+ *      └─ otherwise, or if that one is being removed ──► start the old one again: its folder has everything
  *
  * All servers run on this machine, and this process alone decides. Across machines that is the task of a consensus store, see
  * docs/guides/failover.md.
@@ -40,6 +48,7 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
   /** One thing at a time: what was looked at must still hold when it is acted on. */
   let last: Promise<unknown> = Promise.resolve()
   let settled: Settled | undefined
+  let leaving: readonly string[] = []
 
   function alone<T>(work: () => Promise<T>): Promise<T> {
     const next = last.then(work, work)
@@ -99,10 +108,13 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
     if (name === primacy.primary) {
       const answers = await received(primacy)
       const successor = successorOf(answers)
-      if (successor === undefined) {
+      const isLeaving = successor !== undefined && leaving.includes(successor)
+      if (successor === undefined || isLeaving) {
         await writePrimacy(dataDir, { ...primacy, synchronous: [] })
-        if (answers.size > 0)
-          note(`${name} is started again (${why}): not all replicas answer that may have its last commits`)
+        const reason = isLeaving
+          ? `${successor} is being removed`
+          : 'not all replicas answer that may have its last commits'
+        if (answers.size > 0) note(`${name} is started again (${why}): ${reason}`)
         return true
       }
       const superseded = [...new Set([...primacy.superseded, name])].filter((one) => one !== successor)
@@ -122,6 +134,16 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
         (error) => note(`${successor} becomes the primary when it is started again: ${messageOf(error)}`),
       )
     return false
+  }
+
+  async function checkRemoval(names: readonly string[]): Promise<void> {
+    const { primary } = await readPrimacy(dataDir)
+    if (names.includes(primary)) {
+      throw new RungError(
+        'COMMAND_INVALID',
+        `${primary} is the primary since a failover, and cannot be removed. Start the fleet anew, which gives it the first place.`,
+      )
+    }
   }
 
   /** Ends all processes of a server. Where its folder is gone, only its first process is known, without which the others end. */
@@ -151,6 +173,12 @@ export function openFailover({ dataDir, members, note }: FailoverOptions): Failo
   const stopLooking = everyAlone(lookEveryMs, lookAndTell)
   return {
     mayReturn: (name, why) => alone(() => decide(name, why)),
+    checkRemoval: (names) => alone(() => checkRemoval(names)),
+    setLeaving: (names) =>
+      alone(async () => {
+        await checkRemoval(names)
+        leaving = names
+      }),
     stop: stopLooking,
   }
 }

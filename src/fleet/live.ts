@@ -2,10 +2,11 @@ import type { Balancing } from '../engines/process/engine.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
-import { changeOf, type Planned } from './change.ts'
+import { type Change, changeOf, type Planned } from './change.ts'
 import { type ClimbEffects, climb } from './climb.ts'
 import type { ControlRequest, Counts } from './control.ts'
 import { type DeployEffects, deploy, type FleetOperations } from './deploy.ts'
+import type { Failover } from './failover.ts'
 import type { Part, Plan } from './placement.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
@@ -16,6 +17,8 @@ export interface LiveOptions {
   replan(counts: Counts, now: Planned): Promise<Planned>
   /** Called with each plan that is used from now on. */
   onPlan(planned: Planned): void
+  /** Told the names of all parts that are about to be removed, and none afterwards. */
+  failover: Pick<Failover, 'checkRemoval' | 'setLeaving'>
   /** Requests and jobs end within this time, in ms. */
   slowestStopMs(): number
   deploy: DeployEffects
@@ -45,10 +48,11 @@ const readyzTimeoutMs = 2_000
  * - A part that does not start takes its change back.
  */
 export function liveFleet(options: LiveOptions): (request: LiveRequest, note: Note) => Promise<unknown> {
-  const { supervisor, replan, onPlan, slowestStopMs, isProduction } = options
+  const { supervisor, replan, onPlan, failover, slowestStopMs, isProduction } = options
   let now = options.first
   let busy = false
 
+  const checkRemoval = (removed: readonly Part[]) => failover.checkRemoval(namesOf(removed))
   const part = (name: string): SupervisedPart | undefined => supervisor.parts.find((one) => one.part.name === name)
   const isAnswering = (one: Part) => one.kind === 'app' && one.role !== 'worker'
   const isFront = (one: Part) => one.kind === 'engine' && one.isFront
@@ -130,6 +134,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
 
   async function takeOut(one: Part, note: Note): Promise<void> {
     if (!part(one.name)) return
+    if (part(one.name)?.server?.member) await primaryAnswers(one)
     await drain(one, note)
     await part(one.name)?.server?.retire?.()
     await supervisor.remove(one.name)
@@ -139,6 +144,16 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     }
     if (one.kind === 'engine') await one.remove?.()
     note(`${one.name} has stopped`)
+  }
+
+  /** The last copy of what was acknowledged may be on a replica, while the primary does not answer. */
+  async function primaryAnswers({ name }: Part): Promise<void> {
+    const leads = async () => supervisor.parts.some(({ server }) => server?.member?.leads())
+    if (await until(readyWithinMs, leads)) return
+    throw new RungError(
+      'ENGINE_START_FAILED',
+      `${name} stays, because no primary answers within ${readyWithinMs / 1000} s. See: rung logs postgres`,
+    )
   }
 
   async function roll(parts: readonly Part[], note: Note): Promise<void> {
@@ -169,19 +184,30 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   const change = async (counts: Counts, note: Note) => turnInto(await replan(counts, now), note)
 
   async function turnInto(next: Planned, note: Note): Promise<void> {
+    const change = changeOf(now.plan, next.plan)
+    await failover.setLeaving(namesOf(change.removed))
+    try {
+      await make(change, next, note)
+    } finally {
+      await failover.setLeaving([])
+    }
+  }
+
+  async function make({ added, removed, rolled }: Change, next: Planned, note: Note): Promise<void> {
     const before = now
-    const { added, removed, rolled } = changeOf(before.plan, next.plan)
     // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
     const engines = removed.filter(({ kind }) => kind === 'engine')
-    checkMembers(engines)
     const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
     try {
       await use(during)
       for (const [, wave] of Map.groupBy(added, ({ startWave }) => startWave)) await addAll(wave, note)
     } catch (error) {
+      const why = messageOf(error)
+      await failover.setLeaving(namesOf(added)).catch((cause) => {
+        throw new RungError('ENGINE_START_FAILED', `${why} What was added stays: ${messageOf(cause)}`, { cause: error })
+      })
       await use(before).catch(() => {}) // its cause is told
       for (const one of added.toReversed()) await takeOut(one, note)
-      const why = messageOf(error)
       throw new RungError(
         'ENGINE_START_FAILED',
         `Nothing was changed, because a part did not start or take the change. ${why}`,
@@ -195,15 +221,6 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
     if (engines.length > 0) await use(next)
     for (const one of engines) await takeOut(one, note) // fronts have gone
-  }
-
-  /** @throws COMMAND_INVALID if one of these parts is the primary */
-  function checkMembers(removed: readonly Part[]): void {
-    const primary = removed.find(({ name }) => part(name)?.server?.member?.leads())
-    if (!primary) return
-    throw invalid(
-      `${primary.name} is the primary since a failover, and cannot be removed. Start the fleet anew, which gives it the first place.`,
-    )
   }
 
   /**
@@ -337,7 +354,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       await supervisor.ready
       if (request.command === 'climb') {
-        const fleet = { ...operations, checkMembers, turnInto, turnFrontsInto, parts: () => supervisor.parts }
+        const fleet = { ...operations, checkRemoval, turnInto, turnFrontsInto, parts: () => supervisor.parts }
         return await climb(fleet, options.climb, request, note)
       }
       if (request.command === 'deploy') return await deploy(operations, options.deploy, request, note)
@@ -411,6 +428,10 @@ function partsInZone({ parts, zones }: Plan, zone: string): string[] {
       ? 'This fleet has no zones. Name them at its start: RUNG_ZONES=a,b rung up …'
       : `There is no zone "${zone}" with a part in it. There are ${known}.`,
   )
+}
+
+function namesOf(parts: readonly Part[]): string[] {
+  return parts.map(({ name }) => name)
 }
 
 function unknownPart(plan: Plan, name: string): RungError {

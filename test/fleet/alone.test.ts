@@ -34,6 +34,7 @@ it('the one process of 1k behind an edge is restarted at once: no other takes it
       first: { plan, topology: planned.deployment.topology },
       replan: () => assert.fail('nothing is planned anew'),
       onPlan() {},
+      failover: { checkRemoval: async () => {}, setLeaving: async () => {} },
       slowestStopMs: () => 1_000,
       deploy: undefined as never,
       climb: undefined as never,

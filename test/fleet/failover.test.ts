@@ -8,6 +8,8 @@ import { isRungError } from '../../src/kernel/errors.ts'
 import { parseLsn, placeAt } from '../../src/kernel/position.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
 import { createData } from '../../src/primitives/data/data.ts'
+import { postgresDatabase } from '../../src/primitives/data/postgres.ts'
+import { testLimits } from '../support/data.ts'
 import { type Members, startMembers } from '../support/members.ts'
 import { withTempDir } from '../support/postgres.ts'
 import { sendTo, until } from '../support/process.ts'
@@ -118,6 +120,53 @@ test('a primary that dies, freezes, or loses its postmaster is replaced, and no 
       await askOne(alone.connection, 'insert into notes values (-1)') // waits for no replica
     } finally {
       await alone.stop()
+    }
+  })
+})
+
+test('a replica that is being removed does not take the place of a lost primary, and a primary is not removed', async () => {
+  await withMembers(3, async (members) => {
+    const writer = startWriter(members)
+    const lose = async () => {
+      await members.untilSynchronous()
+      for (const pid of await members.processes('postgres')) sendTo(pid, 'SIGKILL')
+    }
+    await members.setLeaving(['postgres-2', 'postgres-3'])
+    await lose()
+    await until(
+      () => members.notes.some((note) => /^postgres is started again \(.*\): postgres-\d is being removed$/.test(note)),
+      () => members.notes.join('; '),
+    )
+    const enough = writer.acknowledged.size + 20
+    await until(() => writer.acknowledged.size >= enough, 'writes go on')
+    assert.equal(await members.primary(), 'postgres')
+
+    await members.setLeaving([])
+    await lose()
+    await until(async () => (await members.primary()) !== 'postgres', 'it is replaced')
+    const primary = await members.primary()
+    await assert.rejects(members.setLeaving([primary]), (error) => isRungError(error, 'COMMAND_INVALID'))
+    await members.untilSynchronous()
+    await writer.end()
+    assert.deepEqual(await missingIn(members, writer.acknowledged), [])
+
+    // As in a process that knows one address only.
+    const alone = postgresDatabase({
+      name: 'main',
+      connection: members.connection('postgres'),
+      limits: testLimits,
+      connectionsMax: { read: 1, write: 1 },
+      idleTimeoutMs: 60_000,
+    })
+    try {
+      for (const target of ['write', 'own', 'session'] as const) {
+        const connection = await alone.connect({ target, deadlineAt: Number.POSITIVE_INFINITY })
+        const write = connection.run({ text: 'insert into notes values (-1)', values: [], name: undefined })
+        await assert.rejects(write, (error) => isRungError(error, 'DATA_UNAVAILABLE'), target)
+        connection.release()
+      }
+    } finally {
+      await alone.close()
     }
   })
 })

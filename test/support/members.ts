@@ -4,7 +4,7 @@ import { memberFiles, readPrimacy } from '../../src/engines/postgres/members.ts'
 import { appDatabase, appRole, serverNames } from '../../src/engines/postgres/recipe.ts'
 import { adminAt } from '../../src/engines/postgres/server.ts'
 import { processesIn } from '../../src/engines/process/processes-in.ts'
-import { openFailover } from '../../src/fleet/failover.ts'
+import { type Failover, openFailover } from '../../src/fleet/failover.ts'
 import { until } from './process.ts'
 
 /** Servers of one database with failover, as `rung up` runs them, without the rest of the fleet. */
@@ -18,6 +18,7 @@ export interface Members {
   primary(): Promise<string>
   /** Resolves when each commit waits for all of these: any of them may become the primary. */
   untilSynchronous(names?: readonly string[]): Promise<void>
+  setLeaving: Failover['setLeaving']
   /** All processes of a server. */
   processes(name: string): Promise<number[]>
   stop(): Promise<void>
@@ -67,6 +68,7 @@ export async function startMembers(dataDir: string, { count, throwaway = true }:
         () => `commits wait for ${all}: ${notes.join('; ')}`,
       )
     },
+    setLeaving: failover.setLeaving,
     processes: (name) => processesIn(memberFiles(dataDir, name).data),
     async stop() {
       await failover.stop()

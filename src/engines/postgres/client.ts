@@ -150,6 +150,27 @@ export function isUnconfirmed(client: PooledClient): boolean {
   return unconfirmed.has(client)
 }
 
+/** Connections whose server is a replica. */
+const onReplica = new WeakSet<object>()
+
+/** Whether the server of this connection says that it is a replica. A pooler does not pass that on. */
+export function isOnReplica(client: PooledClient): boolean {
+  return onReplica.has(client)
+}
+
+/** The server reports `in_hot_standby` at the start of a session and when it changes (PostgreSQL documentation, "Asynchronous Operations"). */
+class ReportingClient extends pg.Client {
+  constructor(config?: pg.ClientConfig) {
+    super(config)
+    const { connection } = this as unknown as { connection: NodeJS.EventEmitter }
+    connection.on('parameterStatus', ({ parameterName, parameterValue }: Record<string, string>) => {
+      if (parameterName !== 'in_hot_standby') return
+      if (parameterValue === 'on') onReplica.add(this)
+      else onReplica.delete(this)
+    })
+  }
+}
+
 /** Creates a pool of pipelining connections: statements that do not wait for each other share a round trip. */
 export function createPool(config: PoolConfig): Pool {
   const pool = new pg.Pool({
@@ -157,6 +178,7 @@ export function createPool(config: PoolConfig): Pool {
     max: config.connectionsMax,
     idleTimeoutMillis: config.idleTimeoutMs,
     pipeline: true,
+    Client: ReportingClient,
   } as pg.PoolConfig)
   // A connection that dies emits `error` on itself (in use) or on the pool (idle). Its statement gets the error too, and the
   // pool replaces it. Without a listener either would end the process.

@@ -1,4 +1,5 @@
 import { isStale } from '../../engines/postgres/client.ts'
+import { isReadOnly } from '../../engines/postgres/recipe.ts'
 import { type ErrorCode, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
 import type { Target } from './contract.ts'
 
@@ -169,7 +170,7 @@ export function toDataError(error: unknown, target: Target = 'read'): RungError 
   if (isRungError(error)) return error
   const state = sqlState(error)
   // A server whose disk is nearly full refuses to write, Rung's own and those of most providers, before worse happens. So does a replica.
-  if (state === '25006' && target === 'write') {
+  if (state === '25006' && !isReadOnly(target)) {
     const message =
       'The database takes no writes: its disk is full, or it is a replica now. Reads go on; free space to write again.'
     return new RungError('DATA_DISK_FULL', message, { cause: error })

@@ -4,6 +4,7 @@ import {
   type ConnectionConfig,
   cancelSession,
   createPool,
+  isOnReplica,
   isUnconfirmed,
   lastWordsOf,
   type PooledClient,
@@ -15,7 +16,7 @@ import { isReadOnly, limitsFor, type SessionLimits } from '../../engines/postgre
 import { after, systemClock } from '../../kernel/clock.ts'
 import { isRungError, RungError } from '../../kernel/errors.ts'
 import type { Connection, Database, Result, Statement, Target } from './contract.ts'
-import { isOfPooler, isOutdated, sqlState, toDataError, toLostError } from './errors.ts'
+import { isOfPooler, isOutdated, otherPrimary, sqlState, toDataError, toLostError } from './errors.ts'
 import type { Server } from './watched.ts'
 
 export interface PostgresOptions extends Omit<ServerOptions, 'name'> {
@@ -173,7 +174,10 @@ function connection(client: PooledClient, config: ConnectionConfig, target: Targ
       // Without a word from the server the failure was on this side, and what the server has of the statement is unknown.
       if (state === undefined || endsSession.test(state) || isOfPooler(error)) broken = true
       // It may be a replica by now; a new connection may lead to another server.
-      if (state === '25006' && !isReadOnly(target)) broken = true
+      if (state === '25006' && !isReadOnly(target)) {
+        broken = true
+        if (isOnReplica(client)) throw otherPrimary(error)
+      }
       throw state === undefined ? toLostError(error, lastWordsOf(client), target) : toDataError(error, target)
     } finally {
       awaited -= 1
