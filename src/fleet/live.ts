@@ -148,7 +148,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
 
   /** The last copy of what was acknowledged may be on a replica, while the primary does not answer. */
   async function primaryAnswers({ name }: Part): Promise<void> {
-    const leads = async () => supervisor.parts.some(({ server }) => server?.member?.leads())
+    const leads = async () => supervisor.parts.some(({ part, server }) => part.name !== name && server?.member?.leads())
     if (await until(readyWithinMs, leads)) return
     throw new RungError(
       'ENGINE_START_FAILED',

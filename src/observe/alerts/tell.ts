@@ -1,6 +1,7 @@
 import { uuid } from '../../kernel/random.ts'
 import { formatMs } from '../../kernel/units.ts'
 import type { AlertMessage } from '../../runtime/alerts.ts'
+import { unbounded } from '../record/snapshot.ts'
 import { type OwnedRule, ownerOf } from './owners.ts'
 import type { Rule } from './rules.ts'
 import type { Alert, Change } from './step.ts'
@@ -10,6 +11,7 @@ export function valueText({ unit }: Pick<Rule, 'unit'>, value: number): string {
   if (unit === 'share') return `${(100 * value).toFixed(1)} %`
   if (unit === 'count') return String(Math.round(value))
   if (unit === 'times') return `${value.toFixed(1)} times`
+  if (value >= unbounded) return 'unknown'
   if (Math.abs(value) >= 2 * daySeconds) return `${(value / daySeconds).toFixed(1)} days`
   return value < 0 ? `-${formatMs(-1000 * value)}` : formatMs(1000 * value)
 }

@@ -60,6 +60,18 @@ export const recordedOnce = [
   'tls_certificate_end_timestamp_seconds',
 ] as const
 
+/**
+ * Stands for infinity, the lag of a replica that is further behind than a process remembers: JSON has no such number, and its sums must be
+ * finite. Three decades in seconds.
+ */
+export const unbounded = 1e9
+
+/** Returns a gauge's value as it is recorded; `undefined` for one that is no number. Pure. */
+export function recordable(value: number): number | undefined {
+  if (value === Number.POSITIVE_INFINITY) return unbounded
+  return Number.isFinite(value) ? value : undefined
+}
+
 /** Pure. */
 export function snapshotOf(metrics: readonly Metric[]): Snapshot {
   const snapshot = { counters: {}, gauges: {}, histograms: {} } as {
@@ -68,9 +80,11 @@ export function snapshotOf(metrics: readonly Metric[]): Snapshot {
   for (const { name, type, values } of metrics) {
     if (type === 'histogram') snapshot.histograms[name] = histogramsOf(name, values)
     else {
-      // What is not known (the lag of a replica that does not answer) is no number.
-      const known = values.filter(({ value }) => Number.isFinite(value))
-      const byKey = Object.fromEntries(known.map(({ labels, value }) => [keyOf(labels), value]))
+      const byKey: Record<string, number> = {}
+      for (const { labels, value } of values) {
+        const known = recordable(value)
+        if (known !== undefined) byKey[keyOf(labels)] = known
+      }
       snapshot[type === 'counter' ? 'counters' : 'gauges'][name] = byKey
     }
   }

@@ -10,6 +10,7 @@ import { leavesIn } from '../../../src/observe/alerts/minutes.ts'
 import { type OwnedRule, rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { type Alert, step, valuesOf } from '../../../src/observe/alerts/step.ts'
 import { type Frame, growth, keyOf, nothing, type Snapshot } from '../../../src/observe/record/frame.ts'
+import { recordable } from '../../../src/observe/record/snapshot.ts'
 import { noPromtool } from '../../support/promtool.ts'
 
 const minutes = 620
@@ -95,7 +96,13 @@ function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined
           [keyOf({ database: 'main', target: 'own', state: 'max' })]: 2,
           [keyOf({ database: 'main', target: 'own', state: 'busy' })]: 2,
         },
-        db_server_lag_seconds: { [keyOf({ database: 'main', server: 'postgres-2' })]: level('lag', [0.1, 1.5, 4]) },
+        db_server_lag_seconds: {
+          [keyOf({ database: 'main', server: 'postgres-2' })]: level('lag', [
+            0.1,
+            1.5,
+            minute % 7 < 3 ? 4 : Number.POSITIVE_INFINITY,
+          ]),
+        },
         job_oldest_wait_seconds: {
           [keyOf({ queue: 'orders.pay' })]: level('jobs', [0, 100, 900]),
           [keyOf({ queue: 'event:catalog' })]: level('lag', [0, 100, 900]),
@@ -139,7 +146,7 @@ function alertsOfRung(rules: readonly OwnedRule[], world: ReturnType<typeof worl
     const frames = world.flatMap(({ node, snapshots }): Frame[] => {
       const now = snapshots[minute]
       if (!now) return []
-      const measured = growth(before.get(node) ?? nothing, now)
+      const measured = growth(before.get(node) ?? nothing, { ...now, gauges: recordedGauges(now.gauges) })
       before.set(node, now)
       return [{ node, from: at - minuteMs + 5, to: at + 5, ms: minuteMs, ...measured }]
     })
@@ -152,6 +159,17 @@ function alertsOfRung(rules: readonly OwnedRule[], world: ReturnType<typeof worl
     byMinute.push(alerts)
   }
   return byMinute
+}
+
+function recordedGauges(gauges: Snapshot['gauges']): Snapshot['gauges'] {
+  const byKey = (values: Counts[string]) =>
+    Object.fromEntries(
+      Object.entries(values).flatMap(([key, value]) => {
+        const known = recordable(value)
+        return known === undefined ? [] : [[key, known]]
+      }),
+    )
+  return Object.fromEntries(Object.entries(gauges).map(([name, values]) => [name, byKey(values)]))
 }
 
 const series = (name: string, labels: object) =>
@@ -189,7 +207,10 @@ function inputSeries(world: ReturnType<typeof worldOf>): { series: string; value
     series: name,
     // As Prometheus notes it when a process does not answer any more.
     values: values
-      .map((value, minute) => String(value ?? (values[minute - 1] === undefined ? '_' : 'stale')))
+      .map(
+        (value, minute) =>
+          value?.toString().replace('Infinity', 'Inf') ?? (values[minute - 1] === undefined ? '_' : 'stale'),
+      )
       .join(' '),
   }))
 }

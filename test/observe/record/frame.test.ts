@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { Figures } from '../../../src/observe/figures.ts'
 import {
+  addGauges,
   combine,
   type Frame,
   growth,
@@ -12,7 +13,7 @@ import {
   unpack,
 } from '../../../src/observe/record/frame.ts'
 import { counted, distributed, gauged, quantile } from '../../../src/observe/record/groups.ts'
-import { snapshotOf } from '../../../src/observe/record/snapshot.ts'
+import { snapshotOf, unbounded } from '../../../src/observe/record/snapshot.ts'
 import { dayPeaks } from '../../../src/observe/record/summary.ts'
 
 const counters = (values: Record<string, number>): Snapshot => ({ ...nothing, counters: { requests: values } })
@@ -48,6 +49,7 @@ it('a snapshot has what /metrics shows, with buckets that are not cumulative', a
   figures.gauge('lag', 'help', ['server'], (gauge) => {
     gauge.set({ server: 'a' }, 0.5)
     gauge.set({ server: 'b' }, Number.POSITIVE_INFINITY)
+    gauge.set({ server: 'c' }, Number.NaN)
   })
   const seconds = figures.histogram('seconds', 'help', ['route', 'refused'], [0.1, 1])
   for (const value of [0.05, 0.5, 0.7, 8]) seconds.observe({ route: '/a' }, value)
@@ -57,7 +59,10 @@ it('a snapshot has what /metrics shows, with buckets that are not cumulative', a
     await figures.read(['all', 'seconds', 'lag', 'unknown', 'process_cpu_user_seconds_total']),
   )
   assert.equal(snapshot.counters.all!['{}'], 3)
-  assert.deepEqual(snapshot.gauges, { lag: { '{"server":"a"}': 0.5 } })
+  assert.deepEqual(snapshot.gauges, { lag: { '{"server":"a"}': 0.5, '{"server":"b"}': unbounded } })
+  const sums = growth(nothing, snapshot).gauges.lag!['{"server":"b"}']!
+  const day = Array.from({ length: 1440 }, () => sums).reduce(addGauges)
+  assert.deepEqual(JSON.parse(JSON.stringify(day)), { min: 1e9, max: 1e9, sum: 1440e9, count: 1440 })
   assert.deepEqual(snapshot.histograms.seconds, {
     '{"route":"/a"}': { sum: 9.25, counts: { '0..0.1': 1, '0.1..1': 2, '1..+Inf': 1 } },
     '{"refused":"yes","route":"/b"}': { sum: 0.5, counts: { '0.1..1': 1 } },
