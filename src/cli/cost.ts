@@ -297,7 +297,9 @@ async function workOf({ frames }: Recorded, dataDir: string): Promise<Work[]> {
 
 /** What a request costs since the last deploy, against before, in CPU of all processes and engines. */
 function sinceDeploy(cost: Cost, recorded: Recorded | undefined, deploys: readonly Deploy[], now: number) {
-  const last = deploys.find(({ outcome, previous }) => outcome === 'done' && previous !== null)
+  const last = deploys.find(
+    ({ outcome, previous, startedBy }) => outcome === 'done' && previous !== null && startedBy !== 'rung climb',
+  )
   if (!last || !recorded) return undefined
   const at = (last.endedAt ?? last.startedAt).getTime()
   const length = Math.min(now - at, 7 * 24 * hourMs)

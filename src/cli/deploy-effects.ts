@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import path from 'node:path'
+import type { ClimbEnd } from '../fleet/climb.ts'
 import type { DeployEffects, ReleaseBook } from '../fleet/deploy.ts'
 import type { Env } from '../fleet/placement.ts'
 import { codeFolderOf, forgetReleases, inSource, keepRelease } from '../fleet/releases.ts'
-import { type ErrorCode, errorCodes, RungError, sentence } from '../kernel/errors.ts'
+import { type ErrorCode, errorCodes, messageOf, RungError, sentence } from '../kernel/errors.ts'
 import { endDeploy, recordDeploy } from '../runtime/deploys.ts'
 import type { Settings } from '../topology/read-settings.ts'
 import { withFleetDatabase } from './deploy-records.ts'
@@ -38,6 +39,20 @@ export function deployEffects({ appFile, dataDir, cwd, settings, rung, book, env
       const id = await withFleetDatabase(settings, cwd, (at) => recordDeploy(at, deploy, present.build))
       return (end) => withFleetDatabase(settings, cwd, (at) => endDeploy(at, id, end))
     },
+  }
+}
+
+/** Records a climb as a deploy of the same build. Where that is not possible, the fleet climbs all the same, and says so. */
+export async function beginClimb(
+  { build, from, to }: { build: string; from: string; to: string },
+  { settings, cwd, note }: Pick<FleetOfDeploys, 'settings' | 'cwd'> & { note(text: string): void },
+): Promise<(end: ClimbEnd) => Promise<void>> {
+  const climb = { build, rung: to, fromRung: from, startedBy: 'rung climb' } as const
+  const failed = (error: unknown) => note(`The climb was not recorded: ${messageOf(error)}`)
+  const id = await withFleetDatabase(settings, cwd, (at) => recordDeploy(at, climb, build)).catch(failed)
+  return async (end) => {
+    if (typeof id !== 'number') return
+    await withFleetDatabase(settings, cwd, (at) => endDeploy(at, id, { ...end, migrations: [] })).catch(failed)
   }
 }
 

@@ -7,12 +7,12 @@ import { tableLines } from './table.ts'
 
 const deploys: Command = {
   name: 'deploys',
-  summary: 'list the builds that were started, and how their deploys ended',
+  summary: 'list the builds that were started, climbs, and how they ended',
   usage: 'rung deploys [options]',
   wordsMax: 0,
   help: [
     'Lists the last deploys, the newest first: a start of "rung start" or "rung up" with',
-    'another build than the last one, and each "rung deploy". The id of a build is made from',
+    'another build than the last one, each "rung deploy" and each "rung climb". The id of a build is made from',
     "the files of the app's folder, unless RUNG_BUILD names it.",
   ].join('\n'),
   settings: databaseSettings,
@@ -39,13 +39,19 @@ export default deploys
 
 function linesOf(found: readonly Deploy[]): string[] {
   const heads = ['when', 'build', 'rung', 'by', 'outcome']
-  const rows = found.map(({ startedAt, build, rung, startedBy, outcome }) => {
-    return [`${startedAt.toISOString().slice(0, 19)}Z`, build, rung, startedBy, outcome]
+  const rows = found.map(({ startedAt, build, rung, fromRung, startedBy, outcome }) => {
+    return [
+      `${startedAt.toISOString().slice(0, 19)}Z`,
+      build,
+      fromRung ? `${fromRung} → ${rung}` : rung,
+      startedBy,
+      outcome,
+    ]
   })
   const reasons = found.flatMap(({ build, reason }) =>
     reason === null
       ? []
       : ['', ...`${build}: ${reason}`.split('\n').map((line, at) => (at === 0 ? line : `  ${line}`))],
   )
-  return [...tableLines([20, 14, 5, 11, 11], [heads, ...rows]), ...reasons]
+  return [...tableLines([20, 14, 11, 11, 11], [heads, ...rows]), ...reasons]
 }

@@ -208,8 +208,8 @@ export async function figuresIn(
   { database, connection }: Pick<OpenDatabase, 'database' | 'connection'>,
   window: { from: number; to: number },
 ): Promise<DeliveryFigures> {
-  const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome, previous }) =>
-    endedAt === null ? [] : [{ endedAt: endedAt.getTime(), outcome, previous }],
+  const deploys = (await listDeploys(connection, deploysMax)).flatMap(({ endedAt, outcome, previous, startedBy }) =>
+    endedAt === null || startedBy === 'rung climb' ? [] : [{ endedAt: endedAt.getTime(), outcome, previous }],
   )
   return deliveryFiguresOf(deploys, await listIncidents(database, window.from), window)
 }

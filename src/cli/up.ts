@@ -48,7 +48,7 @@ import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
-import { deployEffects } from './deploy-effects.ts'
+import { beginClimb, deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
 import { noteLeftOut, rungAndApp, settingsOf } from './input-settings.ts'
 import { noteKept } from './kept-notes.ts'
@@ -258,6 +258,8 @@ async function run(
       climbed: () => readClimbed(dataDir),
       remember: (climbed) => writeClimbed(dataDir, climbed),
       missing: async (rung) => missingEngines(deploymentOf(await settingsOf(input, { app: appFile, rung }), engines)),
+      begin: (from, to, note) =>
+        beginClimb({ build: book.present.build, from, to }, { settings, cwd: input.cwd, note }),
       probe: ({ topology, plan: { url } }) => probe({ topology, url, dataDir, parts: supervisor.parts }),
     },
     onPlan(planned) {

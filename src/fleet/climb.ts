@@ -43,6 +43,14 @@ export interface ClimbEffects {
   missing(rung: RungName): Promise<readonly { name: string; problem: string }[]>
   /** Tries out what runs now. @returns what was seen, in sentences; throws if something is wrong */
   probe(now: Planned): Promise<string[]>
+  /** Records that a climb begins. It never rejects. @returns a function that records how it ended */
+  begin(from: RungName, to: RungName, note: Note): Promise<(end: ClimbEnd) => Promise<void>>
+}
+
+/** How a climb ended, in the words of deploys. */
+export interface ClimbEnd {
+  outcome: 'done' | 'rolled back' | 'failed'
+  reason: string | null
 }
 
 /** What a climb will do. */
@@ -120,9 +128,9 @@ export async function climb(
   const nothing = { reason: null, seen: [], traffic: null }
   if (to === from) return { ...emptyPlan(from), ...nothing, outcome: 'unchanged', tookMs: took() }
   const steps = await stepsTo(to, before, effects)
-  const end = steps.at(-1)!.planned
-  await fleet.checkRemoval(changeOf(before.plan, end.plan).removed)
-  if (end.topology.balancer.engine === 'none' && effects.isScaled()) {
+  const last = steps.at(-1)!.planned
+  await fleet.checkRemoval(changeOf(before.plan, last.plan).removed)
+  if (last.topology.balancer.engine === 'none' && effects.isScaled()) {
     throw new RungError(
       'CLIMB_REFUSED',
       `The autoscaler finds the number of web processes, and rung ${to} has no balancer. End it first: rung scale web=${before.topology.processes.web}`,
@@ -133,6 +141,7 @@ export async function climb(
 
   const watchMs = request.watchMs ?? watchMsDefault
   const old = await trafficFor(fleet, watchMs)
+  const end = await effects.begin(from, to, note)
   let done = 0
   try {
     for (const { planned, by } of steps) {
@@ -156,20 +165,23 @@ export async function climb(
     }
     if (watchMs > 0) note(notWorse(fresh))
     await effects.remember(climbedTo(known, from, to, effects.settings))
+    await end({ outcome: 'done', reason: null })
     const traffic = watchMs === 0 ? null : { before: factsOf(old), after: factsOf(fresh) }
     return { ...plan, outcome: 'done', reason: null, seen, traffic, tookMs: took() }
   } catch (error) {
     if (fleet.over.aborted) throw error
     const reason = sentence(messageOf(error))
     note(`${reason} Goes back to rung ${from}.`)
-    await goBack(fleet, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note).catch((cause) => {
+    await goBack(fleet, [{ planned: before, by: 'parts' }, ...steps.slice(0, done)], note).catch(async (cause) => {
       if (fleet.over.aborted) throw cause
+      await end({ outcome: 'failed', reason: `${reason} The way back failed too: ${messageOf(cause)}` })
       throw new RungError(
         'ENGINE_START_FAILED',
         `${reason} The way back to rung ${from} failed too, and the fleet is between the rungs (rung ps). Try again: rung climb ${from}. ${messageOf(cause)}`,
         { cause },
       )
     })
+    await end({ outcome: 'rolled back', reason })
     return { ...plan, ...nothing, outcome: 'taken back', reason, tookMs: took() }
   }
 }

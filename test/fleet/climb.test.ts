@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { dirFor } from '../../src/fleet/placement.ts'
+import type { Deploy } from '../../src/runtime/deploys.ts'
 import { ledgerProject, type Project } from '../support/deploys.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { type At, idsIn, underLoad as loaded, post, write } from '../support/ledger.ts'
@@ -195,6 +196,8 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
     return { rung: at, names: parts.map(({ name }) => name).sort() }
   }
 
+  /** The last ones of `rung deploys`. */
+  const recorded = (count: number) => rung<Deploy[]>(0, 'deploys', '--last', String(count))
   const states = async () =>
     (await rung<{ parts: { state: string }[] }>(0, 'ps', '--brief')).parts.map(({ state }) => state)
   async function upAgain() {
@@ -235,6 +238,17 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
     assert.deepEqual(outcome, nothingFailed)
     assert.deepEqual(await now(), before)
     assert.ok(!existsSync(path.join(scratch.dataDir, 'climbed.json')))
+    const climbs = await recorded(4)
+    assert.deepEqual(
+      climbs.map(({ fromRung, rung, outcome, reason }) => [fromRung, rung, outcome, reason]),
+      [
+        ['10k', '1k', 'done', null],
+        ['100k', '10k', 'done', null],
+        ['10k', '100k', 'done', null],
+        ['1k', '10k', 'done', null],
+      ],
+    )
+    assert.ok(climbs.every(({ startedBy, previous, build }) => startedBy === 'rung climb' && previous === build))
   })
 
   it('goes back by itself where a worker does not start at the next rung', async () => {
@@ -248,6 +262,9 @@ if (process.env.RUNG_TOPOLOGY === '100k' && process.env.RUNG_ROLE === 'worker' &
     })
     assert.deepEqual(outcome, nothingFailed)
     assert.deepEqual(await now(), before)
+    const [last] = await recorded(1)
+    assert.deepEqual([last!.fromRung, last!.rung, last!.outcome], ['10k', '100k', 'rolled back'])
+    assert.match(last!.reason!, /no worker here/)
     await rm(path.join(scratch.dir, 'broken'))
     await climb('1k')
   })

@@ -110,7 +110,7 @@ export async function noteOnIncident(database: Database, id: number, text: strin
 const beforeMs = 30 * 60_000
 
 /**
- * Returns what happened from half an hour before an incident to its end, in its order: alerts and what people did, deploys, and starts of processes as
+ * Returns what happened from half an hour before an incident to its end, in its order: alerts and what people did, deploys, climbs, and starts of processes as
  * the record shows them.
  */
 export async function timelineOf(database: Database, incident: Incident, now: number): Promise<Entry[]> {
@@ -119,9 +119,11 @@ export async function timelineOf(database: Database, incident: Incident, now: nu
     database,
     sql`select at, kind, text from rung.incident_entry where incident = ${incident.id} order by at, id`,
   )
-  const deploys = await runAlone<{ build: string; outcome: string; begin: Date; end: Date | null }>(
+  const deploys = await runAlone<{ what: string; outcome: string; begin: Date; end: Date | null }>(
     database,
-    sql`select build, outcome, started_at as begin, ended_at as end from rung.deploy
+    // An app that runs an older Rung has no column from_rung.
+    sql`select coalesce('climb from ' || (to_jsonb(deploy) ->> 'from_rung') || ' to ' || rung, 'deploy of ' || build) as what,
+        outcome, started_at as begin, ended_at as end from rung.deploy
       where started_at <= ${to} and coalesce(ended_at, started_at) >= ${from} order by id`,
   )
   const starts = await runAlone<{ node: string; at: Date }>(
@@ -131,9 +133,9 @@ export async function timelineOf(database: Database, incident: Incident, now: nu
       group by node having min(started_at) >= ${from} order by 2`,
   )
   const around: Entry[] = [
-    ...deploys.flatMap(({ build, outcome, begin, end }): Entry[] => [
-      { at: begin.getTime(), kind: 'deploy', text: `deploy of ${build} begins` },
-      ...(end === null ? [] : [{ at: end.getTime(), kind: 'deploy' as const, text: `deploy of ${build}: ${outcome}` }]),
+    ...deploys.flatMap(({ what, outcome, begin, end }): Entry[] => [
+      { at: begin.getTime(), kind: 'deploy', text: `${what} begins` },
+      ...(end === null ? [] : [{ at: end.getTime(), kind: 'deploy' as const, text: `${what}: ${outcome}` }]),
     ]),
     ...starts.map(({ node, at }): Entry => ({ at: at.getTime(), kind: 'start', text: `process ${node} starts` })),
   ]

@@ -11,7 +11,7 @@ import { rulesOf } from '../../../src/observe/alerts/owners.ts'
 import { rules } from '../../../src/observe/alerts/rules.ts'
 import { type Frame, keyOf, nothing, pack } from '../../../src/observe/record/frame.ts'
 import { addFrame } from '../../../src/observe/record/table.ts'
-import { recordDeploy, recordStart } from '../../../src/runtime/deploys.ts'
+import { endDeploy, recordDeploy, recordStart } from '../../../src/runtime/deploys.ts'
 import { openAlertLease, openQueues } from '../../../src/runtime/wire.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres, urlOf } from '../../support/postgres.ts'
@@ -68,6 +68,9 @@ async function withAlert() {
   }
   await recordStart(connection, { build: 'one', rung: '1k', startedBy: 'rung start' })
   await recordDeploy(connection, { build: 'two', rung: '1k', startedBy: 'rung deploy' }, 'one')
+  const climb = { build: 'one', rung: '10k', fromRung: '1k', startedBy: 'rung climb' } as const
+  const id = await recordDeploy(connection, climb, 'one')
+  await endDeploy(connection, id, { outcome: 'rolled back', reason: 'It was slower.', migrations: [] })
   return { env: { DATABASE_URL: urlOf(connection), NODE_ENV: 'test' }, connection, close: () => database.close() }
 }
 
@@ -171,6 +174,8 @@ describe('rung incidents', () => {
       'deploy of one begins',
       'deploy of one: done',
       'deploy of two begins',
+      'climb from 1k to 10k begins',
+      'climb from 1k to 10k: rolled back',
       'acknowledged by ann',
       'more | connections (ann)',
     ])
