@@ -5,7 +5,11 @@ const quick = 'quick'
 
 /** Which tests belong together: `npm test -- --lane fleet`. A file is in the first lane that names it; `quick` has all others. */
 const named: Record<string, readonly string[]> = {
-  browser: ['test/rungs/conduit-{1k-browser,extended}.test.ts', 'test/observe/vitals.test.ts'],
+  browser: [
+    'test/rungs/conduit-{1k-browser,extended}.test.ts',
+    'test/observe/vitals.test.ts',
+    'test/console/console.test.ts',
+  ],
   backup: ['test/backup/**', 'test/runtime/backup.test.ts', 'test/fleet/archive.test.ts'],
   doctor: ['test/doctor/**'],
   fleet: [

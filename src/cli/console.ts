@@ -114,6 +114,7 @@ interface Shown {
 const shown: Readonly<Record<string, Shown>> = {
   fleet: { load: () => import('./ps.ts'), everyMs: 1_000 },
   report: { load: () => import('./report.ts'), everyMs: 60_000, ofApp: true },
+  step: { load: () => import('./climb.ts'), words: ['--dry-run'], everyMs: 60_000 },
   plan: { load: () => import('./plan.ts'), everyMs: 60_000, ofApp: true },
   cost: { load: () => import('./cost.ts'), everyMs: 60_000, ofApp: true },
   advice: { load: () => import('./advise.ts'), everyMs: 60_000, ofApp: true },
@@ -159,6 +160,11 @@ function actionsOf(input: Input): Record<string, Action> {
     }
   return {
     restart: ({ part }) => act(() => import('./restart.ts'))(part),
+    climb: ({ to, accept }) => {
+      const accepted = accept === undefined ? [] : [`--accept=${accept}`]
+      return act(() => import('./climb.ts'), '--watch=10s', ...accepted)(to)
+    },
+    'undo-climb': () => act(() => import('./climb.ts'), '--watch=10s', '--undo')(),
     kill: ({ part }) => act(() => import('./kill.ts'), '--yes')(part),
     'retry-job': ({ id }) => act(() => import('./jobs.ts'))('retry', id),
     'cancel-job': ({ id }) => act(() => import('./jobs.ts'))('cancel', id),

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createRequire } from 'node:module'
+import { userInfo } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Page } from 'playwright-core'
@@ -56,10 +58,26 @@ describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
   let browser: Awaited<ReturnType<typeof openBrowser>>
   let shows: Shown
   let acts: Shown
+  /** While this file is not there, the job fails. */
+  let mended: string
   before(async () => {
     scratch = await openScratch()
     const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
-    await project.write('1', {})
+    mended = path.join(scratch.dir, 'mended')
+    await project.write('1', {
+      "import { defineApp, defineModule } from 'rung'": `import { existsSync } from 'node:fs'
+import { defineApp, defineJob, defineModule, handle } from 'rung'`,
+      'const Entry =': `const tidy = defineJob('ledger.tidy', Type.Object({}), { attempts: 1 })
+const Entry =`,
+      '  routes(http, { data }) {': `  work: () => [
+    handle(tidy, async () => {
+      if (!existsSync(${JSON.stringify(mended)})) throw new Error('the broom is broken')
+    }),
+  ],
+  routes(http, { data, jobs }) {
+    http.post('/tidy', async () => data.write(async (tx) => ({ id: await tx.enqueue(tidy, {}) })))
+    http.get('/broken', async () => { throw new Error('a lamp is broken') })`,
+    })
     const up = scratch.launch({ up: '1k', app: project.app })
     facts = await up.started
     await write(facts, 'first')
@@ -139,6 +157,44 @@ describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
     await page.context().close()
   })
 
+  it('shows errors and dead jobs, and runs one again', async () => {
+    const { page } = await visit(acts)
+    await fetch(`${facts.url}/broken`)
+    await fetch(`${facts.url}/tidy`, { method: 'POST' })
+    await page.goto(at(acts, '/errors'))
+    await page.getByText('a lamp is broken').first().waitFor()
+    await page.getByText('GET /broken').first().waitFor()
+    await page.goto(at(acts, '/jobs'))
+    await page.getByText('the broom is broken').waitFor()
+    await page.getByRole('complementary').getByText('1 dead job').waitFor()
+    await writeFile(mended, '')
+    await page.getByRole('button', { name: 'Retry' }).click()
+    await page.getByText('No job is dead.').waitFor()
+    await page.getByRole('complementary').getByText('No job waits').waitFor()
+    await page.context().close()
+  })
+
+  it('shows an alert that fires, and that somebody has seen it', async () => {
+    const client = await scratch.connect()
+    // As the app writes it once a rule has held for long enough.
+    await client.query('insert into rung.alert_look values (now()) on conflict do nothing')
+    await client.query(
+      `insert into rung.alert (rule, labels, state, since, fired_at, value) values ('pool-used', '{"pool":"write"}', 'firing', now(), now(), 0.93)`,
+    )
+    const { page } = await visit(acts)
+    await page.goto(at(acts, '/incidents'))
+    await page.getByRole('complementary').getByText('1 alert: pool-used').waitFor()
+    const row = page.getByRole('row').filter({ hasText: 'pool-used' })
+    await row.getByText('write').waitFor()
+    await row.getByRole('button', { name: 'Acknowledge' }).click()
+    await row.getByText(userInfo().username).waitFor()
+    assert.equal(await row.getByRole('button').count(), 0)
+    const { rows } = await client.query('select acknowledged_by as by from rung.alert')
+    assert.deepEqual(rows, [{ by: userInfo().username }])
+    await client.end()
+    await page.context().close()
+  })
+
   it('gives a stranger nothing', async () => {
     const ask = (where: string, headers: Record<string, string> = {}, method = 'GET') =>
       new Promise<{ status: number; body: string; headers: object }>((resolve, reject) => {
@@ -181,6 +237,24 @@ describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
     assert.equal((await read('/view/fleet?data=/etc')).error?.code, 'COMMAND_INVALID')
     assert.equal((await read('/view/record?since=--help')).error?.code, 'COMMAND_INVALID')
     assert.equal((await read('/view/record?since=2h')).error, undefined)
+    await page.context().close()
+  })
+
+  it('climbs, and follows the climb', async () => {
+    const { page } = await visit(acts)
+    page.on('dialog', (dialog) => dialog.accept())
+    const to = (name: string) => page.getByRole('link', { name, exact: true }).click()
+    await page.getByRole('button', { name: /limb to 10k/ }).click()
+    await to('Topology')
+    await page.getByRole('row').filter({ hasText: 'worker-1' }).getByText('running').waitFor({ timeout: 60_000 })
+    await page.getByText('Done: climb 10k').waitFor({ timeout: 60_000 })
+    await page.getByRole('heading', { name: /^10k at/ }).waitFor()
+    assert.equal(await page.getByRole('row').filter({ hasText: 'app-1' }).count(), 0)
+    await to('Ladder')
+    await page.getByRole('button', { name: 'Take the last climb back' }).click()
+    await to('Topology')
+    await page.getByText('Done: undo climb').waitFor({ timeout: 60_000 })
+    await page.getByRole('heading', { name: /^1k at/ }).waitFor()
     await page.context().close()
   })
 

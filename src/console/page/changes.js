@@ -1,4 +1,4 @@
-import { ago, badge, command, h, of, panel, table } from './dom.js'
+import { badge, command, h, of, panel, table, when } from './dom.js'
 
 /** Alerts, incidents and deploys. */
 export const changes = {
@@ -17,35 +17,33 @@ export const changes = {
   ],
 }
 
-const when = (at) => (at ? h('time', { datetime: new Date(at).toISOString() }, ago(at)) : '')
-
 const alerts = ({ alerts: all, evaluatedUntil }, { acts, act }) => [
   table(
     [
       [
         'alert',
-        ({ rule, what, title }) => [h('strong', {}, rule), h('div.note', {}, what ?? title ?? '')],
+        ({ rule, labels, runbook }) => [
+          h('strong', {}, rule),
+          ' ',
+          Object.values(labels).join(' '),
+          runbook && h('div.note', {}, /^https?:/.test(runbook) ? link(runbook) : h('code', {}, runbook)),
+        ],
         { wide: true },
       ],
-      [
-        'state',
-        ({ state, severity }) => badge(state === 'firing' ? (severity === 'page' ? 'bad' : 'warn') : 'plain', state),
-      ],
+      ['state', ({ state, severity }) => badge(levelOf(state, severity), state)],
+      ['value', ({ value }) => String(Number(value.toPrecision(3))), { number: true }],
       ['owner', ({ owner }) => owner ?? ''],
-      ['since', ({ since, startedAt, firedAt }) => when(firedAt ?? since ?? startedAt)],
+      ['since', ({ since, firedAt }) => when(firedAt ?? since)],
+      ['incident', ({ incident }) => (incident === null ? '' : `#${incident}`)],
       ['seen by', ({ acknowledgedBy }) => acknowledgedBy ?? ''],
       ...(acts
         ? [
             [
               '',
               ({ rule, acknowledgedBy, state }) =>
-                state === 'firing' && !acknowledgedBy
-                  ? h(
-                      'button',
-                      { id: `ack-${rule}`, onclick: () => act('acknowledge', { alert: rule }) },
-                      'Acknowledge',
-                    )
-                  : '',
+                state === 'firing' &&
+                acknowledgedBy === null &&
+                h('button', { id: `ack-${rule}`, onclick: () => act('acknowledge', { alert: rule }) }, 'Acknowledge'),
             ],
           ]
         : []),
@@ -53,20 +51,23 @@ const alerts = ({ alerts: all, evaluatedUntil }, { acts, act }) => [
     all,
     'No alert fires.',
   ),
-  h(
-    'p.note',
-    {},
-    evaluatedUntil ? ['Evaluated ', when(evaluatedUntil), '.'] : 'Not evaluated yet: the app does it once a minute.',
-  ),
+  evaluatedUntil
+    ? h('p.note', {}, 'Evaluated ', when(evaluatedUntil), '.')
+    : h('p.note', {}, 'Not evaluated yet: the app does it once a minute.'),
 ]
+
+const link = (href) => h('a', { href, rel: 'noreferrer' }, href)
+const levelOf = (state, severity) => (state !== 'firing' ? 'plain' : severity === 'page' ? 'bad' : 'warn')
 
 const incidents = (all) =>
   table(
     [
-      ['incident', ({ id, title }) => [`#${id} `, title], { wide: true }],
+      ['incident', ({ id, title }) => `#${id} ${title}`, { wide: true }],
       ['state', ({ closedAt }) => badge(closedAt ? 'good' : 'bad', closedAt ? 'closed' : 'open')],
       ['opened', ({ openedAt }) => when(openedAt)],
+      ['seen by', ({ acknowledgedBy }) => acknowledgedBy ?? ''],
       ['closed', ({ closedAt }) => when(closedAt)],
+      ['its timeline', ({ id }) => h('code', {}, `rung incidents show ${id}`)],
     ],
     all,
     'There were none.',
@@ -80,8 +81,8 @@ const deploys = (all) =>
       [
         'outcome',
         ({ outcome, reason }) => [
-          badge(outcome === 'done' ? 'good' : outcome === 'running' ? 'plain' : 'warn', outcome),
-          reason && h('div.note', {}, reason),
+          badge(outcome === 'done' ? 'good' : 'warn', outcome),
+          h('div.note', {}, reason ?? ''),
         ],
         { wide: true },
       ],

@@ -47,8 +47,11 @@ const tools = {
   /** Makes a change, says what became of it, and returns whether it was made. */
   async act(name, input, question) {
     if (question && !confirm(question)) return false
+    said.textContent = `Working: ${name.replaceAll('-', ' ')} …`
+    said.className = 'said'
     const answer = await fetch(`/do/${name}`, {
       method: 'POST',
+      keepalive: true, // it goes on when the page is left
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(input),
     }).catch((error) => ({ ok: false, json: async () => ({ error: { message: error.message } }) }))

@@ -39,13 +39,13 @@ const facts = (server) => {
 const list = (findings) =>
   table(
     [
+      ['', ({ severity }) => badge(severity === 'act' ? 'bad' : severity === 'look' ? 'warn' : 'plain', severity)],
+      ['what', ({ what, gain }) => [h('strong', {}, what), h('div.note', {}, gain)], { wide: true }],
       [
-        '',
-        ({ severity }) =>
-          badge(severity === 'act' ? 'bad' : severity === 'soon' || severity === 'watch' ? 'warn' : 'plain', severity),
+        'what to run',
+        ({ sql, migration }) => [h('pre', {}, sql), migration && h('div.note', {}, migration)],
+        { wide: true },
       ],
-      ['what', ({ what, why }) => [h('strong', {}, what), why && h('div.note', {}, why)], { wide: true }],
-      ['what to do', ({ fix, advice, todo }) => h('code', {}, fix ?? advice ?? todo ?? ''), { wide: true }],
     ],
     findings,
     'Nothing: indexes, statements, sizes and settings are as they should be.',

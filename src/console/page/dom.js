@@ -40,6 +40,11 @@ export function duration(value) {
 
 export const ago = (at) =>
   at === undefined || at === null ? '–' : `${duration(Math.max(0, Date.now() - Number(new Date(at))))} ago`
+/** A time that keeps saying how long ago it was. */
+export const when = (at) =>
+  at === undefined || at === null
+    ? ''
+    : h('time', { datetime: new Date(at).toISOString(), title: new Date(at).toISOString() }, ago(at))
 export const percent = (share, digits = 0) =>
   share === undefined || share === null ? '–' : `${(share * 100).toFixed(digits)} %`
 export const whole = (value) => (value === undefined || value === null ? '–' : Math.round(value).toLocaleString('en'))

@@ -1,4 +1,4 @@
-import { ago, badge, command, h, of, panel, table, whole } from './dom.js'
+import { command, h, of, panel, table, when, whole } from './dom.js'
 import { windowChoice } from './traffic.js'
 
 export const errors = {
@@ -8,33 +8,30 @@ export const errors = {
   views: (query) => [`errors?since=${query.get('since') ?? '24h'}`],
   draw: (readings, tools) => [
     windowChoice(tools, '24h'),
-    panel(
-      'Groups of errors, the latest first',
-      of(readings, 'errors', (groups) => list(groups)),
-      command('rung errors'),
-    ),
+    panel('Groups of errors, the latest first', of(readings, 'errors', list), command('rung errors')),
   ],
 }
+
+/** The error that was thrown last is what people see; those before are its causes. */
+const titleOf = ({ name, code, message }) => `${code ?? name}: ${message}`
 
 const list = (groups) =>
   table(
     [
       [
         'error',
-        ({ code, kind, message, name }) => [
-          h('strong', {}, code ?? kind ?? name ?? 'error'),
-          h('div.note', {}, message ?? ''),
+        ({ fingerprint, sample }) => [
+          h('strong', {}, titleOf(sample.errors.at(-1))),
+          h('div.note', {}, sample.at ? `${sample.at} · ` : '', h('code', {}, `rung errors ${fingerprint}`)),
         ],
         { wide: true },
       ],
-      ['where', ({ route, where }) => route ?? where ?? '', { wide: true }],
-      ['times', ({ count, times }) => whole(count ?? times), { number: true }],
-      ['users', ({ users }) => (users === undefined ? '' : whole(users)), { number: true }],
-      [
-        'last',
-        ({ lastAt, last }) => h('time', { datetime: new Date(lastAt ?? last).toISOString() }, ago(lastAt ?? last)),
-      ],
-      ['', ({ isNew, state }) => (isNew ? badge('warn', 'new') : (state ?? ''))],
+      ['where', ({ sample }) => sample.where],
+      ['times', ({ count }) => whole(count), { number: true }],
+      ['users', ({ users }) => whole(users), { number: true }],
+      ['first', ({ firstAt }) => when(firstAt)],
+      ['last', ({ lastAt }) => when(lastAt)],
+      ['builds', ({ releases }) => releases.map(({ release }) => release).join(', '), { wide: true }],
     ],
     groups,
     'No errors in this window.',

@@ -1,4 +1,4 @@
-import { badge, bar, command, figure, figures, h, of, panel, percent, span, whole } from './dom.js'
+import { badge, bar, command, figure, figures, h, of, panel, percent, span, table, whole } from './dom.js'
 
 const dayText = (day) => new Date(day * 86_400_000).toISOString().slice(0, 10)
 const money = ({ low, high }) => `$${span({ low, high })}`
@@ -8,8 +8,8 @@ export const ladder = {
   path: '/',
   title: 'Ladder',
   key: 'l',
-  views: () => ['report', 'plan', 'cost'],
-  draw: (readings, { go }) => [
+  views: () => ['report', 'plan', 'cost', 'step'],
+  draw: (readings, tools) => [
     h(
       'div.grid',
       {},
@@ -19,8 +19,13 @@ export const ladder = {
       ),
       panel(
         'What comes next',
-        of(readings, 'report', (report) => next(report, go)),
+        of(readings, 'report', (report) => next(report)),
       ),
+    ),
+    panel(
+      'The next step',
+      of(readings, 'step', (plan) => step(plan, tools)),
+      command('rung climb --dry-run'),
     ),
     panel(
       'The ladder',
@@ -113,4 +118,48 @@ function rungs({ rungs: all, rung }, report) {
       )
     }),
   )
+}
+
+/** What a climb would do, and what speaks against it. */
+function step({ from, to, added, removed, restarted, moves, app, checks, parts }, { acts, act }) {
+  const refused = checks.filter(({ state }) => state === 'refused').map(({ name }) => name)
+  const isPossible = !refused.includes('engines')
+  const question = `Climb from ${from} to ${to}? ${refused.length > 0 ? `Accepted: ${refused.join(', ')}. ` : ''}Requests go on; it goes back by itself if answers get worse.`
+  const list = (name, all) => all.length > 0 && h('p', {}, h('strong', {}, name), ' ', all.join(', '))
+  return [
+    h('p', {}, `From rung ${from} to ${to}: ${parts.next} parts instead of ${parts.now}.`),
+    list('Adds', added),
+    list('Restarts', restarted),
+    list('Removes', removed),
+    list('Moves', moves),
+    list('The app', app),
+    table(
+      [
+        ['check', ({ name }) => name],
+        ['', ({ state }) => badge(state === 'refused' ? 'bad' : state === 'ok' ? 'good' : 'warn', state)],
+        ['seen', ({ seen, todo }) => [seen, todo && h('div.note', {}, todo)], { wide: true }],
+      ],
+      checks,
+      'Nothing was checked.',
+    ),
+    acts && isPossible
+      ? h(
+          'p.controls',
+          {},
+          h(
+            'button.primary',
+            {
+              id: 'climb',
+              onclick: () => act('climb', { to, ...(refused.length > 0 && { accept: refused.join(',') }) }, question),
+            },
+            refused.length > 0 ? `Accept ${refused.join(', ')}, and climb to ${to}` : `Climb to ${to}`,
+          ),
+          h(
+            'button',
+            { id: 'undo-climb', onclick: () => act('undo-climb', {}, 'Go back to the rung before the last climb?') },
+            'Take the last climb back',
+          ),
+        )
+      : undefined,
+  ]
 }

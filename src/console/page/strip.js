@@ -55,12 +55,8 @@ function errorsLine(reading) {
 function jobsLine(reading) {
   if (!reading || reading.error) return undefined
   const sum = (key) => reading.view.reduce((all, queue) => all + (queue[key] ?? 0), 0)
-  const oldest = Math.max(0, ...reading.view.map(({ oldestMs }) => oldestMs ?? 0))
+  const oldest = Math.max(0, ...reading.view.map(({ oldestWaitMs }) => oldestWaitMs ?? 0))
   if (sum('dead') > 0) return line('warn', `${count(sum('dead'), 'dead job')}`, '/jobs')
   if (oldest > 60_000) return line('warn', `A job has waited for ${duration(oldest)}`, '/jobs')
-  return line(
-    'good',
-    sum('waiting') + sum('ready') > 0 ? `${count(sum('waiting') + sum('ready'), 'job')} wait` : 'No job waits',
-    '/jobs',
-  )
+  return line('good', sum('waiting') > 0 ? `${count(sum('waiting'), 'job')} wait` : 'No job waits', '/jobs')
 }

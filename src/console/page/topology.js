@@ -1,4 +1,4 @@
-import { ago, badge, command, h, ms, of, panel, percent, rate, table } from './dom.js'
+import { badge, command, h, ms, of, panel, percent, rate, table, when } from './dom.js'
 
 /** What runs, how it hangs together, and how it is. */
 export const topology = {
@@ -124,7 +124,7 @@ function parts(all, { acts, act }) {
       ['requests/s', ({ requestsPerSecond: value }) => (value === undefined ? '' : rate(value)), { number: true }],
       ['lag', ({ lagMs }) => (lagMs === undefined ? '' : ms(lagMs)), { number: true }],
       ['restarts', ({ restarts, reason }) => h('span', { title: reason }, String(restarts)), { number: true }],
-      ['since', ({ since }) => h('time', { datetime: new Date(since).toISOString() }, ago(since))],
+      ['since', ({ since }) => when(since)],
       ['process', ({ pid }) => String(pid ?? ''), { number: true }],
       ['build', ({ build }) => build ?? ''],
       ...(acts

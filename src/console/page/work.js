@@ -1,4 +1,4 @@
-import { ago, badge, command, duration, h, of, panel, table, whole } from './dom.js'
+import { badge, command, duration, h, of, panel, table, when, whole } from './dom.js'
 
 /** Jobs, and deliveries of events. */
 export const work = {
@@ -36,7 +36,7 @@ const counts = (noun, all, empty) =>
   table(
     [
       [noun, (one) => [one[noun], one.events && h('div.note', {}, one.events.join(', '))], { wide: true }],
-      ['wait', ({ waiting, ready }) => whole(waiting ?? ready), { number: true }],
+      ['wait', ({ waiting }) => whole(waiting), { number: true }],
       ['later', ({ delayed }) => whole(delayed), { number: true }],
       ['run', ({ running }) => whole(running), { number: true }],
       ['dead', ({ dead }) => (dead > 0 ? badge('warn', whole(dead)) : '0'), { number: true }],
@@ -50,10 +50,11 @@ const dead = (all, noun, { acts, act }) =>
   table(
     [
       ['id', ({ id }) => h('code', {}, String(id))],
-      [noun === 'job' ? 'queue' : 'group', ({ queue, group }) => queue ?? group],
-      ['failed', ({ endedAt, finishedAt, failedAt, at }) => ago(endedAt ?? finishedAt ?? failedAt ?? at)],
-      ['tries', ({ attempts, tries }) => String(attempts ?? tries ?? ''), { number: true }],
-      ['error', ({ error, lastError }) => String(error?.message ?? error ?? lastError ?? ''), { wide: true }],
+      [noun === 'job' ? 'queue' : 'group', ({ queue, name }) => [queue, name !== queue && h('div.note', {}, name)]],
+      ['ended', ({ ended_at: at }) => when(at)],
+      ['tries', ({ failures, attempts_max: most }) => `${failures} of ${most}`, { number: true }],
+      ['error', ({ error }) => error ?? '', { wide: true }],
+      ['payload', ({ payload }) => h('code', {}, JSON.stringify(payload)?.slice(0, 200)), { wide: true }],
       ...(acts
         ? [
             [
@@ -65,5 +66,5 @@ const dead = (all, noun, { acts, act }) =>
         : []),
     ],
     all,
-    `No ${noun === 'job' ? 'job' : 'delivery'} is dead.`,
+    `No ${noun} is dead.`,
   )
