@@ -5,6 +5,7 @@ import { type Frame, merge } from '../observe/record/frame.ts'
 import { hourOf } from '../observe/record/hours.ts'
 import {
   answersOf,
+  coveredMs,
   dayPeaks,
   requestsOf,
   type ServerSummary,
@@ -97,9 +98,9 @@ export async function framesIn(database: Database, from: number, to: number): Pr
 }
 
 async function peaks(database: Database, from: number, to: number, out: Output): Promise<Result> {
-  const hours: { from: number; requests: number }[] = []
+  const hours: { from: number; coveredMs: number; requests: number }[] = []
   for await (const hour of readRecord(database, { from, to, resolutionMs: hourMs }))
-    hours.push({ from: hour.from, requests: requestsOf(hour.frames) })
+    hours.push({ from: hour.from, coveredMs: coveredMs(hour.frames), requests: requestsOf(hour.frames) })
   return result(dayPeaks(hours, from, to), (days) => {
     if (days.length === 0) out.line('No whole day was recorded yet.')
     for (const { day, peak } of days) out.line(`${day}  ${peak.toFixed(2)} requests/s`)

@@ -47,8 +47,8 @@ type Measure = Measured & {
   readonly from: number
   readonly to: number
   /**
-   * For how long it was measured, on the monotonic clock: less than `to - from` where a frame in between was lost or the machine slept, more where
-   * the wall clock was set back.
+   * For how long it was measured, on the monotonic clock: less than `to - from` where a frame in between was lost, more where frames were put
+   * together of a time that the wall clock had twice, as it was set back.
    */
   readonly ms: number
 }

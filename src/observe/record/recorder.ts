@@ -34,6 +34,9 @@ const leaseMs = 150_000
 /** Frames of six hours wait while the database cannot be written, some KB each. Of more, the oldest are lost. */
 const waitingMax = 360
 
+/** The wall clock is slewed by less than this in a minute: by 500 ppm (adjtimex(2)), 30 ms. */
+const steppedMs = 1_000
+
 /** Made when the counters of the process begin. */
 export function createRecorder(parts: RecorderParts): Recorder {
   const { node, database, lease, read, look, take, trouble, clock = systemClock } = parts
@@ -59,14 +62,17 @@ export function createRecorder(parts: RecorderParts): Recorder {
   const tidy = () => mergeOld(database, clock.now())
 
   async function measure(): Promise<void> {
-    const isDue = isHolder && clock.now() >= lookAt
+    const wasSetBack = clock.now() < lookAt - lookEveryMs
+    const isDue = isHolder && (clock.now() >= lookAt || wasSetBack)
     const shared = isDue ? await attempt(look) : undefined
     if (isDue) lookAt = (Math.floor(clock.now() / lookEveryMs) + 1) * lookEveryMs
     const [to, ticks] = [clock.now(), clock.ticks()]
     const now = await read(isHolder)
-    if (to <= from) return // the clock was set back: this belongs to the next frame
     const grown = growth(before, now)
     const ms = Math.round(ticks - began)
+    // Where the wall clock was set, forward or back, or the machine slept, the frame is as long as it was measured.
+    if (Math.abs(to - from - ms) > steppedMs) from = to - ms
+    if (to <= from) return // not a millisecond: this belongs to the next frame
     const content = pack([{ from, to, ms, ...combine([grown, take(), ...(shared ? [shared] : [])]) }])
     waiting.push({ node, from, to, content })
     if (waiting.length > waitingMax) waiting.shift()

@@ -65,15 +65,21 @@ export interface DayPeak {
 }
 
 /** Returns the peaks of whole days from hours of the record. An hour is the finest that is still known of old days, so that days compare. Pure. */
-export function dayPeaks(hours: readonly { from: number; requests: number }[], from: number, to: number): DayPeak[] {
+export function dayPeaks(
+  hours: readonly { from: number; coveredMs: number; requests: number }[],
+  from: number,
+  to: number,
+): DayPeak[] {
   const days = Map.groupBy(hours, ({ from }) => new Date(from).toISOString().slice(0, 10))
   return [...days].flatMap(([day, own]) => {
     const begin = Date.parse(day)
     if (begin < from || begin + dayMs > to) return []
-    return [{ day, peak: Math.max(...own.map(({ requests }) => requests)) / 3_600 }]
+    const rates = own.map(({ requests, coveredMs }) => requests / (Math.max(hourMs, coveredMs) / 1_000))
+    return [{ day, peak: Math.max(...rates) }]
   })
 }
 
+const hourMs = 3_600_000
 const dayMs = 86_400_000
 
 /** Requests that were answered. Pure. */
@@ -180,12 +186,13 @@ function nodeSummary(frame: Frame): NodeSummary {
   }
 }
 
-/** The time in which at least one of them measured. */
+/** The time in which at least one of them measured. It is longer than the wall clock says where that was set back. */
 export function coveredMs(frames: readonly Frame[]): number {
   let [covered, until] = [0, Number.NEGATIVE_INFINITY]
   for (const { from, to } of [...frames].sort((a, b) => a.from - b.from)) {
     covered += Math.max(0, to - Math.max(from, until))
     until = Math.max(until, to)
   }
-  return covered
+  const byNode = [...Map.groupBy(frames, ({ node }) => node).values()]
+  return Math.max(covered, ...byNode.map((own) => own.reduce((sum, { ms }) => sum + ms, 0)))
 }

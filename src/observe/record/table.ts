@@ -27,9 +27,19 @@ type Resolution = (typeof resolutions)[number]
 /** Rows are put together in so many steps at a time, so that a minute's work stays short after a long pause. */
 const mergesMax = 100
 
-/** Writes a row of one frame. One that was written before, without an answer, is not written again. */
+/**
+ * Writes a row of one frame. One that was written before, without an answer, is not written again. Another one of the same time, which the wall
+ * clock had before it was set back, stands beside it.
+ */
 export async function addFrame(database: Database, row: Row): Promise<void> {
-  await runAlone(database, sql`${insertion(resolutions[0], row)} on conflict do nothing`)
+  const [finest] = resolutions
+  const others = await runAlone(
+    database,
+    sql`with added as (${insertion(finest, row)} on conflict do nothing)
+      select node from rung.frame
+        where seconds = ${finest.seconds} and started_at = ${new Date(row.from)} and node = ${row.node} and content <> ${row.content}`,
+  )
+  if (others.length > 0) await addFrame(database, { ...row, from: row.from + 1 })
 }
 
 function insertion({ seconds }: Resolution, { node, from, to, content }: Row): Sql {

@@ -121,7 +121,11 @@ describe('merged frames', () => {
 
 it('a day has the peak of its busiest hour, once it is over', () => {
   const day = Date.UTC(2026, 9, 25)
-  const hours = Array.from({ length: 60 }, (_, n) => ({ from: day + n * 3_600_000, requests: 3_600 * (n % 24) }))
+  const hours = Array.from({ length: 60 }, (_, n) => ({
+    ...{ from: day + n * 3_600_000, requests: 3_600 * (n % 24) },
+    coveredMs: 3_600_000,
+  }))
+  Object.assign(hours[40]!, { requests: 3_600 * 40, coveredMs: 2 * 3_600_000 }) // the clock had it twice
   const peaks = dayPeaks(hours, day + 1, day + 60 * 3_600_000)
   assert.deepEqual(peaks, [{ day: '2026-10-26', peak: 23 }], 'the first day began before, the last is not over')
 })

@@ -7,6 +7,7 @@ import { type Frame, nothing, pack, type Snapshot } from '../../../src/observe/r
 import { counted, distributed } from '../../../src/observe/record/groups.ts'
 import { looker } from '../../../src/observe/record/look.ts'
 import { createRecorder } from '../../../src/observe/record/recorder.ts'
+import { coveredMs } from '../../../src/observe/record/summary.ts'
 import { addFrame, describeRecord, mergeOld, readRecord } from '../../../src/observe/record/table.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { openRecordLease } from '../../../src/runtime/wire.ts'
@@ -228,20 +229,44 @@ describe('a recorder', () => {
     await database.close()
   })
 
-  it('has no frame of a time that was set back, and counts it in the next', async () => {
+  it('goes on at once where the clock is set, and its frames are as long as they were measured', async () => {
     const { database, client } = await open()
     const a = processOf(database, 'a')
+    const hour = 60 * minuteMs
     await a.pass()
-    await a.pass(-5_000)
-    await a.pass(minuteMs)
+    await a.pass(hour + minuteMs) // it jumps forward
+    await a.pass()
+    await a.pass(-hour + minuteMs) // and back
+    const minutesOf = (frames: readonly Frame[]) =>
+      frames.map(({ from, to, ms, counters }) => [
+        ...[from - begin, to - begin, ms].map((time) => time / minuteMs),
+        counters.n!['{}'],
+      ])
+    assert.deepEqual(minutesOf(await readAll(database)), [
+      [0, 1, 1, 1],
+      [3, 4, 1, 1],
+      [61, 62, 1, 1],
+      [62, 63, 1, 1],
+    ])
+    // The second time that it is that late: both frames of a minute count.
+    for (let minute = 5; minute <= 63; minute += 1) {
+      if (minute > 61) a.counts.n += 1
+      await a.pass()
+    }
     const frames = await readAll(database)
-    assert.deepEqual(
-      frames.map(({ from, to, ms, counters }) => [from - begin, to - begin, ms, counters.n!['{}']]),
-      [
-        [0, minuteMs, minuteMs, 1],
-        [minuteMs, 2 * minuteMs - 5_000, 2 * minuteMs, 2],
-      ],
-    )
+    assert.equal(sumOf(frames), a.counts.n)
+    assert.deepEqual(minutesOf(frames).slice(-2), [
+      [61, 62, 2, 3],
+      [62, 63, 2, 3],
+    ])
+    const [, second] = await readAll(database, hour)
+    assert.equal(coveredMs([second!]), 5 * minuteMs)
+    const { rows } = await client.query('select count(*)::int as n from rung.frame')
+    assert.equal(rows[0].n, 63)
+    const looks = (await readAll(database))
+      .filter(({ gauges }) => gauges.db_bytes)
+      .map(({ to }) => (to - begin) / minuteMs)
+    assert.deepEqual(looks, [1, 4, 10, 20, 30, 40, 50, 60, 62])
     await client.end()
     await database.close()
   })
