@@ -24,7 +24,19 @@ import { noRedis } from '../support/redis.ts'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const paths = [
-  ...['/', '/topology', '/traffic', '/errors', '/data', '/cache', '/jobs', '/capacity', '/advice', '/incidents'],
+  ...[
+    '/',
+    '/topology',
+    '/traffic',
+    '/errors',
+    '/data',
+    '/cache',
+    '/jobs',
+    '/capacity',
+    '/proofs',
+    '/advice',
+    '/incidents',
+  ],
 ]
 
 /** In the browser. */

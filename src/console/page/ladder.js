@@ -132,7 +132,7 @@ function step({ from, to, added, removed, restarted, moves, app, checks, parts }
     list('Restarts', restarted),
     list('Removes', removed),
     list('Moves', moves),
-    list('The app', app),
+    app.length > 0 && h('ul', {}, ...app.map((sentence) => h('li', {}, sentence))),
     table(
       [
         ['check', ({ name }) => name],
