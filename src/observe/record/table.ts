@@ -33,11 +33,12 @@ const mergesMax = 100
  */
 export async function addFrame(database: Database, row: Row): Promise<void> {
   const [finest] = resolutions
+  const added = await runAlone(database, sql`${insertion(finest, row)} on conflict do nothing returning node`)
+  if (added.length > 0) return
   const others = await runAlone(
     database,
-    sql`with added as (${insertion(finest, row)} on conflict do nothing)
-      select node from rung.frame
-        where seconds = ${finest.seconds} and started_at = ${new Date(row.from)} and node = ${row.node} and content <> ${row.content}`,
+    sql`select node from rung.frame
+      where seconds = ${finest.seconds} and started_at = ${new Date(row.from)} and node = ${row.node} and content <> ${row.content}`,
   )
   if (others.length > 0) await addFrame(database, { ...row, from: row.from + 1 })
 }
