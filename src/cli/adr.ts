@@ -1,5 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { plainText } from '../kernel/plain-text.ts'
 import { checkCondition, type Figures, parseCondition } from '../planner/condition.ts'
 import { parseDecision } from '../planner/decision.ts'
 import { figuresOf } from '../planner/evidence.ts'
@@ -73,15 +74,29 @@ export async function checkedDecisions(cwd: string, figures: Figures, today: num
   const files = numberedIn(await readdir(adrDir(cwd)).catch(() => []))
   const found = await Promise.all(
     files.map(async ({ number, name }) => {
-      const text = await readFile(path.join(adrDir(cwd), name), 'utf8').catch(() => undefined)
-      if (text === undefined) return [] // a folder, for example
+      const file = path.join(adrDir(cwd), name)
+      // A folder has no text, and a pipe would be waited for.
+      const isFile = await stat(file).then(
+        (found) => found.isFile(),
+        () => false,
+      )
+      if (!isFile) return []
+      const text = await readFile(file, 'utf8').catch(() => undefined)
+      if (text === undefined) return []
       const { title, revisitWhen, problem } = parseDecision(text)
       const { isTrue = false, now = [] } = revisitWhen
         ? checkCondition(parseCondition(revisitWhen)!, figures, today)
         : {}
       return [
         {
-          ...{ number, file: `docs/adr/${name}`, title, revisitWhen: revisitWhen ?? null, isDue: isTrue, now },
+          ...{
+            number,
+            file: `docs/adr/${plainText(name)}`,
+            title,
+            revisitWhen: revisitWhen ?? null,
+            isDue: isTrue,
+            now,
+          },
           ...(problem !== undefined && { problem }),
         },
       ]

@@ -1,3 +1,4 @@
+import { plainText } from '../kernel/plain-text.ts'
 import { type Figures, figureNames, problemIn } from './condition.ts'
 import { spanOf } from './cost.ts'
 import type { Finding } from './finding.ts'
@@ -56,13 +57,13 @@ export function daysOf({ low, high }: { low: number; high: number }): string {
 
 /** Reads a decision back; also one that a person wrote, if its condition is in backquotes after "Revisit when". Pure. */
 export function parseDecision(text: string): Decision {
-  const title = /^#\s+(.+)$/m.exec(text)?.[1]?.trim() ?? ''
+  const title = plainText(/^#\s+(.+)$/m.exec(text)?.[1]?.trim() ?? '')
   const condition = /\*\*Revisit when:?\*\*:?\s*`([^`]+)`/.exec(text)?.[1]
   if (condition === undefined) return { title }
   const problem = problemIn(condition)
   return problem === undefined
-    ? { title, revisitWhen: condition }
-    : { title, problem: `"${condition}" cannot be read: ${problem}` }
+    ? { title, revisitWhen: plainText(condition.replaceAll(/\s+/g, ' ')) }
+    : { title, problem: plainText(`"${condition}" cannot be read: ${problem}`) }
 }
 
 /** Returns the name of its file. Pure. */

@@ -1,3 +1,4 @@
+import { plainText } from '../kernel/plain-text.ts'
 import type { Interval } from './interval.ts'
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
@@ -30,7 +31,7 @@ export function span({ low, likely, high }: Interval, words: (value: number) => 
 
 /** A text that people or clients wrote, where Markdown is read: it stays what it is. */
 export function inMarkdown(text: string): string {
-  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\`*_{}[\]<>()#!|~]/g, '\\$&')
+  return plainText(text.replaceAll(/\s+/g, ' ')).replaceAll(/[\\`*_{}[\]<>()#!|~&]/g, '\\$&')
 }
 
 /** `$1,240`, `$42`, `$0.31` */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -93,6 +94,7 @@ describe('rung advise', () => {
       '0008-stay-at-rung-1k-as-it-is.md',
     ])
 
+    assert.equal(spawnSync('mkfifo', [path.join(dir, 'docs/adr/0009-pipe.md')]).status, 0) // nothing writes into it
     const calm = await run(env, 'adr', '--cores', '4')
     assert.equal(calm.code, 0)
     assert.match(

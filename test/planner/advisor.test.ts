@@ -6,6 +6,7 @@ import { calibrated, demandFrom } from '../../src/planner/calibrated.ts'
 import { checkCondition, figureNames, parseCondition, problemIn } from '../../src/planner/condition.ts'
 import { decisionText, fileNameOf, parseDecision } from '../../src/planner/decision.ts'
 import { type Evidence, figuresOf, growthOf, unsteadinessOf } from '../../src/planner/evidence.ts'
+import { inMarkdown } from '../../src/planner/words.ts'
 import { rungs } from '../../src/topology/catalog.ts'
 
 const today = 20_787
@@ -142,6 +143,10 @@ describe('a decision', () => {
     const alone = decisionText(12, findings[0]!, { others: [], figures: {}, today })
     assert.equal(alone.split('Stay at rung 10k').length, 2, 'the title is the choice, and is not repeated')
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when** we feel like it.'), { title: '3. Ours' })
+    assert.deepEqual(parseDecision('# 3. \u001b[2JOurs\u202e\n\n**Revisit when** `\u001b]0;x\u0007 < 1`'), {
+      title: '3. ?[2JOurs?',
+      problem: parseDecision('# 3. Ours\n\n**Revisit when** `?]0;x? < 1`').problem!,
+    })
     assert.deepEqual(parseDecision('# 3. Ours\n\n**Revisit when:** `moon < 1`'), {
       ...{ title: '3. Ours', problem: '"moon < 1" cannot be read: there is no figure moon' },
     })
@@ -193,4 +198,9 @@ describe('figures', () => {
     assert.equal(limit.likely, 24)
     assert.deepEqual(steps[0], { rate: 1, p95: 30 }, 'from which the model has what requests wait in any case')
   })
+})
+
+it('a text of others stays what it is in Markdown, in one line', () => {
+  const text = '&lt;b&gt; @channel\n\u202e[a](https://example.org)\u001b[31m'
+  assert.equal(inMarkdown(text), '\\&lt;b\\&gt; @channel ?\\[a\\]\\(https://example.org\\)?\\[31m')
 })

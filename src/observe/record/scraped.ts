@@ -1,4 +1,5 @@
 import { messageOf, RungError, sentence } from '../../kernel/errors.ts'
+import { formatBytes } from '../../kernel/units.ts'
 import { type Frame, type Gauge, type Histogram, keyOf } from './frame.ts'
 import { recordedHistograms, recordedOfEach, recordedOnce } from './snapshot.ts'
 import type { Slice } from './table.ts'
@@ -8,6 +9,8 @@ const dayMs = 24 * hourMs
 /** Of older days only requests are read: peaks and weeks are made of them. */
 const detailedMs = 7 * dayMs
 const answersWithinMs = 60_000
+/** A week of hours of some ten thousand series. */
+const answerBytesMax = 64 * 1024 ** 2
 /** A Prometheus refuses more points of one series. */
 const pointsMax = 11_000
 
@@ -119,6 +122,18 @@ interface Answer {
   data?: { result: { metric: Record<string, string>; values: [number, string][] }[] }
 }
 
+/** Returns the text of an answer, or nothing if it is too long to be kept. */
+async function textOf({ body }: Response): Promise<string | undefined> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of body ?? []) {
+    bytes += chunk.byteLength
+    if (bytes > answerBytesMax) return undefined // which cancels the rest
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
 /** @throws DATA_UNAVAILABLE */
 async function pointsOf(url: string, query: string, { from, to }: { from: number; to: number }): Promise<Point[]> {
   const unavailable = (why: string, cause?: unknown) =>
@@ -129,16 +144,33 @@ async function pointsOf(url: string, query: string, { from, to }: { from: number
     ...{ query, start: String((from + hourMs) / 1000), end: String(to / 1000), step: '3600' },
   })
   const answer = await fetch(`${url.replace(/\/$/, '')}/api/v1/query_range?${search}`, {
+    redirect: 'manual', // it could lead to any address of the network
     signal: AbortSignal.timeout(answersWithinMs),
   })
     .then(
-      (response) => response.json() as Promise<Answer>,
+      async (response) => {
+        if (response.status >= 300 && response.status < 400) {
+          await response.body?.cancel()
+          throw unavailable(
+            `it redirects to another address (${response.status}). Name that one, if it is the Prometheus`,
+          )
+        }
+        const text = await textOf(response)
+        if (text === undefined) {
+          throw unavailable(`an answer has more than ${formatBytes(answerBytesMax)}. Drop labels of many values`)
+        }
+        try {
+          return JSON.parse(text) as Answer
+        } catch (cause) {
+          throw unavailable('it does not answer with JSON', cause)
+        }
+      },
       (cause) => {
         throw unavailable(cause.cause?.code ?? messageOf(cause), cause)
       },
     )
     .catch((cause) => {
-      throw cause instanceof RungError ? cause : unavailable('it does not answer with JSON', cause)
+      throw cause instanceof RungError ? cause : unavailable(messageOf(cause), cause)
     })
   if (answer.status !== 'success' || !answer.data)
     throw unavailable(

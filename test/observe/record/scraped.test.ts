@@ -2,11 +2,14 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { main } from '../../../src/cli/main.ts'
 import { askProgram } from '../../../src/engines/process/ask-program.ts'
+import { messageOf } from '../../../src/kernel/errors.ts'
 import { counted, distributed, gauged } from '../../../src/observe/record/groups.ts'
 import { readPrometheus } from '../../../src/observe/record/scraped.ts'
 import { requestsOf } from '../../../src/observe/record/summary.ts'
@@ -149,5 +152,47 @@ describe('a Prometheus that scrapes the app', { skip: noPromtool }, () => {
   it('that is away, or is none, is told, and the plan goes on without', async () => {
     assert.match((await plan('http://127.0.0.1:1')).problem!, /The Prometheus at RUNG_PROMETHEUS_URL cannot be read: /)
     assert.match((await plan(`${url}/none`)).problem!, /does not answer with JSON/)
+  })
+})
+
+describe('what answers instead of a Prometheus', () => {
+  async function refused(answer: RequestListener): Promise<string> {
+    const server = createServer(answer).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    try {
+      await readPrometheus(`http://127.0.0.1:${port}`, { from: begin, to: end })
+      return 'read'
+    } catch (error) {
+      return messageOf(error)
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
+
+  it('is not followed to another address', async () => {
+    let asked = 0
+    const text = await refused((_, response) => {
+      asked += 1
+      response.writeHead(302, { location: '/elsewhere' }).end()
+    })
+    assert.match(
+      text,
+      /^The Prometheus at RUNG_PROMETHEUS_URL cannot be read: It redirects to another address \(302\)\./i,
+    )
+    assert.equal(asked, 1)
+  })
+
+  it('is read up to 64 MiB', async () => {
+    const chunk = Buffer.alloc(1024 ** 2, ' ')
+    let sent = 0
+    const text = await refused(async (_, response) => {
+      for (; !response.destroyed && sent < 1_000; sent += 1)
+        if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')])
+      response.end()
+    })
+    assert.match(text, /an answer has more than 64 MiB/i)
+    assert.ok(sent < 200, `${sent} MiB were sent`)
   })
 })
