@@ -16,7 +16,7 @@ export interface BenchOptions {
   million: boolean
   /** plants: histories of the sound build for each workload. */
   seeds: number | undefined
-  /** plants: this one alone. */
+  /** plants and forecast: this one alone. */
   only: string | undefined
 }
 
