@@ -22,6 +22,8 @@ export interface ClimbOperations {
   readonly over: AbortSignal
   /** @throws COMMAND_INVALID if one of these parts is the primary */
   checkRemoval(removed: readonly Part[]): Promise<void>
+  /** Waits, but not for ever, until a database that was lost answers again. */
+  untilDatabaseAnswers(): Promise<unknown>
   turnInto(next: Planned, note: Note): Promise<void>
   turnFrontsInto(next: Planned, note: Note): Promise<void>
 }
@@ -190,6 +192,7 @@ async function goBack(fleet: ClimbOperations, made: readonly Step[], note: Note)
   for (let at = made.length - 1; at > 0; at -= 1) {
     const { planned } = made[at - 1]!
     if (fleet.now() === planned) continue // the step took itself back
+    await fleet.untilDatabaseAnswers() // its loss may be why the climb goes back, and replicas are made from it
     await (made[at]!.by === 'parts' ? fleet.turnInto(planned, note) : fleet.turnFrontsInto(planned, note))
   }
 }

@@ -142,8 +142,31 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
       // Its connections are closed, but perhaps not all of them are closed in the balancer yet.
       await withBalancer((balancing) => balancing.forget(one.name))
     }
-    if (one.kind === 'engine') await one.remove?.()
+    if (one.kind === 'engine') await removeData(one)
     note(`${one.name} has stopped`)
+  }
+
+  /** A replica leaves nothing behind on its primary, which may have been lost just now and is started again. */
+  async function removeData(one: Extract<Part, { kind: 'engine' }>): Promise<void> {
+    await one.remove?.().catch(async (error) => {
+      if (await databaseAnswers()) throw error
+      await until(readyWithinMs, databaseAnswers)
+      await one.remove?.()
+    })
+  }
+
+  /** Whether some server leads and answers, where several are run. */
+  async function databaseAnswers(): Promise<boolean> {
+    const members = supervisor.parts.flatMap(({ server }) => (server?.member ? [server.member] : []))
+    const answers = members.map(
+      async (one) =>
+        one.leads() &&
+        (await one.standbys().then(
+          () => true,
+          () => false,
+        )),
+    )
+    return members.length === 0 || (await Promise.all(answers)).includes(true)
   }
 
   /** The last copy of what was acknowledged may be on a replica, while the primary does not answer. */
@@ -354,7 +377,9 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       await supervisor.ready
       if (request.command === 'climb') {
-        const fleet = { ...operations, checkRemoval, turnInto, turnFrontsInto, parts: () => supervisor.parts }
+        const untilDatabaseAnswers = () => until(readyWithinMs, databaseAnswers)
+        const turns = { turnInto, turnFrontsInto, untilDatabaseAnswers }
+        const fleet = { ...operations, ...turns, checkRemoval, parts: () => supervisor.parts }
         return await climb(fleet, options.climb, request, note)
       }
       if (request.command === 'deploy') return await deploy(operations, options.deploy, request, note)

@@ -85,7 +85,7 @@ describe('rung prove', () => {
       assert.match((await run()).stderr, /PROOF_INVALID[\s\S]*names nothing that is written/)
       await writeFile(path.join(cwd, 'prove.ts'), proof)
       assert.match((await run('--faults', 'kil')).stderr, /COMMAND_INVALID[\s\S]*There is no fault "kil"/)
-      assert.match((await run('--report', 'none/proof.html')).stderr, /COMMAND_INVALID[\s\S]*cannot be written/)
+      assert.match((await run('--report', 'app.ts/proof.html')).stderr, /COMMAND_INVALID[\s\S]*cannot be written/)
       assert.deepEqual(await proofsIn(scratch.dir), [], 'nothing was started')
 
       const { code, stdout, stderr } = await run('--report', 'proof.html')

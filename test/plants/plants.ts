@@ -79,16 +79,17 @@ export const plants: readonly Plant[] = [
   {
     name: 'any-replica-will-do',
     file: 'primitives/data/freshness.ts',
-    find: '&& (atLeast === undefined || place >= atLeast))',
-    replace: ')',
+    find: ' && (atLeast === undefined || reaches(place, atLeast)),',
+    replace: ',',
     caughtBy: ['read-your-writes'],
     workload: 'replicas',
   },
   {
     name: 'a-replica-is-chosen-by-its-lag-in-time',
     file: 'primitives/data/freshness.ts',
-    find: '.filter(({ inRotation, place }) => inRotation && place !== undefined && (atLeast === undefined || place >= atLeast))',
-    replace: '.filter(({ inRotation, lagMs }) => inRotation && lagMs < 1_000)',
+    find: `({ inRotation, place }) =>
+        inRotation && place !== undefined && (atLeast === undefined || reaches(place, atLeast)),`,
+    replace: '({ inRotation, lagMs }) => inRotation && lagMs < 1_000,',
     caughtBy: ['read-your-writes'],
     workload: 'replicas',
   },

@@ -253,7 +253,8 @@ describe('rung backup verify', () => {
         ['a flipped byte in the list of files', list!, flip],
         ['a flipped byte in the keys', secret!, flip],
         ['a flipped byte in the log', segment!, flip, true],
-        ['a flipped byte in the growing segment', partial!, flip],
+        // Its end may be beyond what was confirmed, and is cut off.
+        ['a flipped byte in the growing segment', partial!, (file) => flip(file, 0)],
         ['truncated data', tar, half, true],
         ['a truncated segment', segment!, half],
         ['a truncated growing segment', partial!, half],
@@ -437,9 +438,9 @@ describe('rung restore', () => {
     }))
 })
 
-async function flip(file: string): Promise<void> {
+async function flip(file: string, share = 1 / 2): Promise<void> {
   const handle = await open(file, 'r+')
-  const at = Math.floor((await handle.stat()).size / 2)
+  const at = Math.floor((await handle.stat()).size * share)
   const byte = Buffer.alloc(1)
   await handle.read(byte, 0, 1, at)
   byte[0]! ^= 1

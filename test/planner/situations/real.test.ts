@@ -148,12 +148,13 @@ describe('situations made with real apps on a real Postgres', () => {
     assert.match(first!.seen, /The statement: .*pg_sleep/)
   })
 
-  it('a pool of 3 for 60 readers at a time: a larger pool', async () => {
+  it('a pool of 3 for 60 readers at a time, in less than a day: to be measured first', async () => {
     const load = [{ path: '/wait', times: 1_200, concurrency: 60 }]
     const advice = await adviceFor({ app: waiting, load, settings: { RUNG_POOL_READ: '3' } })
-    const [first] = nowOf(advice)
+    assert.deepEqual(nowOf(advice), [], told(advice))
+    const [first] = advice.findings
     assert.equal(first?.kind, 'pool', told(advice))
-    assert.equal(first!.change.split(',')[0], 'RUNG_POOL_READ=10')
+    assert.match(first!.what, /^Measure first: the read pool may be too small/)
   })
 
   it('a pool that is large enough: not yet', async () => {
