@@ -46,11 +46,11 @@ import { Type } from 'typebox'`,
     it(`loses nothing that was acknowledged, and writes go on: ${note.source}`, async () => {
       if ((await shown()).rung !== '100k') sameExit(await climb('100k').exited, 0)
       let over = false
-      /** At any time each process of the app has some. */
+      /** So many that each of three processes has some at any time, however they are spread. */
       async function askSlowly(): Promise<void> {
         while (!over) await fetch(`${facts.url}/slow`).then((answer) => answer.text())
       }
-      const slow = Array.from({ length: 6 }, askSlowly)
+      const slow = Array.from({ length: 24 }, askSlowly)
       const { writes } = await underLoad(facts, async () => {
         const climbing = climb('10k')
         await climbing.saw(note)
