@@ -34,7 +34,7 @@ const cookieName = (token: string) => `rung-console-${createHash('sha256').updat
  *
  * - A name of the server that is not known is refused before anything else: a page whose own name leads to 127.0.0.1 (DNS rebinding) has
  *   the browser's trust for that name, so it must have none here.
- * - Who has no token gets nothing, whatever is asked for.
+ * - Without the token nothing is answered, whatever is asked for.
  * - What changes something must come from the console's own pages: browsers name the origin with every POST.
  */
 export function verdictOn(caller: Caller, { token, origins, acts }: GateSettings): Verdict {

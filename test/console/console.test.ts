@@ -113,6 +113,7 @@ const Entry =`,
   const at = ({ url }: Shown, where: string) => new URL(where, url).href
   async function visit(shown: Shown, options: object = desktop): Promise<{ page: Page; complaints: string[] }> {
     const visited = await browser.visit(options)
+    visited.page.setDefaultTimeout(240_000) // a signal is waited for, however busy the machine is
     await visited.page.goto(shown.url)
     assert.equal(new URL(visited.page.url()).search, '', 'the token leaves the address')
     return visited
@@ -258,14 +259,14 @@ const Entry =`,
     const to = (name: string) => page.getByRole('link', { name, exact: true }).click()
     await page.getByRole('button', { name: /limb to 10k/ }).click()
     await to('Topology')
-    await page.getByRole('row').filter({ hasText: 'worker-1' }).getByText('running').waitFor({ timeout: 60_000 })
-    await page.getByText('Done: climb 10k').waitFor({ timeout: 60_000 })
+    await page.getByRole('row').filter({ hasText: 'worker-1' }).getByText('running').waitFor()
+    await page.getByText('Done: climb 10k').waitFor()
     await page.getByRole('heading', { name: /^10k at/ }).waitFor()
     assert.equal(await page.getByRole('row').filter({ hasText: 'app-1' }).count(), 0)
     await to('Ladder')
     await page.getByRole('button', { name: 'Take the last climb back' }).click()
     await to('Topology')
-    await page.getByText('Done: undo climb').waitFor({ timeout: 60_000 })
+    await page.getByText('Done: undo climb').waitFor()
     await page.getByRole('heading', { name: /^1k at/ }).waitFor()
     await page.context().close()
   })

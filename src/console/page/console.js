@@ -93,7 +93,7 @@ function draw() {
       h('li', {}, h(`a.${level}`, { href: to, 'data-to': to }, h('i', { 'aria-hidden': 'true' }), text)),
     ),
   )
-  // Whoever reads or writes in the page keeps the place.
+  // The focus and the places to which tables were scrolled stay.
   const focused = main.contains(document.activeElement) ? document.activeElement?.id : ''
   const scrolled = [...main.querySelectorAll('.scroll')].map(({ scrollLeft }) => scrollLeft)
   main.replaceChildren(h('h1', {}, page.title), ...[page.draw(readings, tools)].flat())
