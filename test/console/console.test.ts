@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createRequire } from 'node:module'
 import { userInfo } from 'node:os'
@@ -72,14 +72,18 @@ describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
   let acts: Shown
   /** While this file is not there, the job fails. */
   let mended: string
+  /** While this file is there, a process does not become ready. */
+  let held: string
   before(async () => {
     scratch = await openScratch()
     const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
     mended = path.join(scratch.dir, 'mended')
+    held = path.join(scratch.dir, 'held')
     await project.write('1', {
       "import { defineApp, defineModule } from 'rung'": `import { existsSync } from 'node:fs'
 import { defineApp, defineJob, defineModule, handle } from 'rung'`,
-      'const Entry =': `const tidy = defineJob('ledger.tidy', Type.Object({}), { attempts: 1 })
+      'const Entry =': `while (existsSync(${JSON.stringify(held)})) await new Promise((wait) => setTimeout(wait, 20))
+const tidy = defineJob('ledger.tidy', Type.Object({}), { attempts: 1 })
 const Entry =`,
       '  routes(http, { data }) {': `  work: () => [
     handle(tidy, async () => {
@@ -157,16 +161,13 @@ const Entry =`,
     const row = page.getByRole('row').filter({ hasText: 'app-1' })
     await row.getByText('running').waitFor()
     page.on('dialog', (dialog) => dialog.accept())
+    const strip = page.getByRole('complementary')
+    await writeFile(held, '')
     await row.getByRole('button', { name: 'Kill' }).click()
-    await page
-      .getByRole('complementary')
-      .getByText(/app-1 is /)
-      .waitFor()
+    await strip.getByText(/app-1 is /).waitFor()
+    await rm(held)
     await row.getByText('running').waitFor()
-    await page
-      .getByRole('complementary')
-      .getByText(/parts run/)
-      .waitFor()
+    await strip.getByText(/parts run/).waitFor()
     await page.context().close()
   })
 
