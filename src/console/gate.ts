@@ -42,7 +42,7 @@ export function verdictOn(caller: Caller, { token, origins, acts }: GateSettings
   if (caller.host === undefined || !hosts.includes(caller.host.toLowerCase()))
     return refused(
       421,
-      `This console is not at ${caller.host ?? 'an address without a name'}. Set RUNG_CONSOLE_ORIGIN if a proxy is in front of it.`,
+      `This console is not at ${caller.host ?? 'an address without a name'}. If a proxy is in front of it, start it with --origin.`,
     )
   const name = cookieName(token)
   const isRead = caller.method === 'GET' || caller.method === 'HEAD'
