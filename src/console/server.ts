@@ -177,14 +177,18 @@ const types: Record<string, string> = {
   svg: 'image/svg+xml',
 }
 const folder = fileURLToPath(new URL('./page/', import.meta.url))
-const charts: Record<string, string> = {
+/** Files of the page that are kept elsewhere. */
+const elsewhere: Record<string, string> = {
+  'tokens.css': '../kernel/tokens.css',
   'uplot.js': 'uplot/dist/uPlot.esm.js',
   'uplot.css': 'uplot/dist/uPlot.min.css',
 }
 
 async function sendFile(request: IncomingMessage, response: ServerResponse, name: string): Promise<void> {
   const type = types[/^[a-z-]+\.([a-z]+)$/.exec(name)?.[1] ?? '']
-  const file = Object.hasOwn(charts, name) ? fileURLToPath(import.meta.resolve(charts[name]!)) : `${folder}${name}`
+  const file = Object.hasOwn(elsewhere, name)
+    ? fileURLToPath(import.meta.resolve(elsewhere[name]!))
+    : `${folder}${name}`
   const content = type === undefined ? undefined : await readFile(file).catch(() => undefined)
   if (content === undefined) return missing(request, response)
   return send(request, response, 200, type!, content)
