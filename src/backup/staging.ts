@@ -37,6 +37,7 @@ export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
   search_n_text: 'emptied',
   search_n_word: 'emptied',
   session: 'emptied',
+  sighting: 'emptied',
   subscription: 'kept',
 }
 

@@ -1,7 +1,7 @@
 import { examine } from '../doctor/examine.ts'
 import type { Experiment } from '../doctor/experiments.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
-import { findingLines, keptLines, serverLine, summary } from '../doctor/report.ts'
+import { findingLines, keptLines, largestTables, serverLine, summary } from '../doctor/report.ts'
 import { readSeen } from '../observe/seen.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
 import { openPrimary } from '../runtime/wire.ts'
@@ -58,7 +58,7 @@ const doctor: Command = {
       })
       const findings = app ? await withMigrationFiles(examined.findings, app, cwd) : examined.findings
       const { server, statementsSeen = null } = examined.facts
-      const view = { server, statementsSeen, sources, findings }
+      const view = { server, statementsSeen, tables: largestTables(examined.facts), sources, findings }
       return result(
         view,
         () => {

@@ -37,6 +37,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   cache: () => import('./cache.ts'),
   errors: () => import('./errors.ts'),
   doctor: () => import('./doctor.ts'),
+  statements: () => import('./statements.ts'),
   record: () => import('./record.ts'),
   profile: () => import('./profile.ts'),
   alerts: () => import('./alerts.ts'),

@@ -2,6 +2,7 @@ import path from 'node:path'
 import { deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { runningFleet } from '../fleet/state.ts'
+import { connectionsNeeded } from '../topology/topology.ts'
 import { type Command, result, settingOptions } from './command.ts'
 import { dataDirOfInput, rungAndApp, settingsOf } from './input-settings.ts'
 import { tableLines } from './table.ts'
@@ -46,11 +47,14 @@ const command: Command = {
     const settings = await settingsOf(input, { app, rung: rung ?? running })
     const { topology, parts: logical } = deploymentOf(settings, engines)
     const parts = logical.map(({ name, count, runs }) => ({ part: name, count, runs }))
-    return result({ file: settings.file ?? null, running: running ?? null, parts, topology }, ({ file }) => {
+    const needed = connectionsNeeded(topology)
+    const view = { file: settings.file ?? null, running: running ?? null, parts, connectionsNeeded: needed, topology }
+    return result(view, ({ file }) => {
       out.line(`rung ${topology.rung}${running === undefined ? '' : ', which runs here'}`)
       const rows = parts.map(({ part, count, runs }) => [part, count === 0 ? 'yours' : String(count), runs])
       for (const line of tableLines([9, 5, 62], [['part', 'count', 'what runs'], ...rows])) out.line(line)
-      if (file !== null) out.line(`\nWith the changes of ${path.relative(cwd, file)}.`)
+      out.line(`\nAll of it needs at most ${needed} connections to a server of the database.`)
+      if (file !== null) out.line(`With the changes of ${path.relative(cwd, file)}.`)
     })
   },
 }

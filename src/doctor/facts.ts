@@ -88,6 +88,7 @@ export interface Table {
   rows: number
   /** Includes what is stored out of line, without indexes. */
   sizeBytes: number
+  indexBytes: number
   liveRows: number
   deadRows: number
   changedRows: number

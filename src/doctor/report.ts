@@ -25,6 +25,31 @@ export function serverLine({ server, sessions, statementsSeen }: Facts): string 
   ].join('  ')
 }
 
+export interface TableSize {
+  /** `articles.article` */
+  name: string
+  /** Estimated by Postgres. */
+  rows: number
+  sizeBytes: number
+  indexBytes: number
+}
+
+const tablesShown = 20
+
+/** The largest tables first. Of a partitioned one each partition is a table. Pure. */
+export function largestTables({ tables }: Pick<Facts, 'tables'>): TableSize[] {
+  return tables
+    .filter(({ sizeBytes, indexBytes }) => sizeBytes + indexBytes > 0)
+    .sort((a, b) => b.sizeBytes + b.indexBytes - a.sizeBytes - a.indexBytes)
+    .slice(0, tablesShown)
+    .map(({ schema, name, rows, sizeBytes, indexBytes }) => ({
+      name: `${schema}.${name}`,
+      rows,
+      sizeBytes,
+      indexBytes,
+    }))
+}
+
 export function findingLines(finding: Finding): string[] {
   const { severity, what, evidence, gain, statement, sql, undo, kind, migration } = finding
   const numbers = Object.entries(evidence).map(([name, value]) => formatEvidence(name, value))

@@ -74,7 +74,7 @@ function seenFinding(entry: Seen, plan: Plan | undefined, limits: Thresholds): F
       ...common,
       kind,
       what: `${route} gave up waiting for a lock${place}.`,
-      evidence: { timesSeen: count, ...(worstMs !== undefined && { waitedMs: worstMs }), lastSeen: at },
+      evidence: { timesSeen: count, ...(worstMs !== null && { waitedMs: worstMs }), lastSeen: at },
       gain: 'Another transaction keeps locked for too long what this statement needs: keep transactions short, with nothing but SQL in them. To see who blocks whom while it happens:',
       sql: blockersSql,
     }
@@ -86,7 +86,7 @@ function seenFinding(entry: Seen, plan: Plan | undefined, limits: Thresholds): F
     ...common,
     kind: 'slow-statement',
     what: `${route} waited for a slow statement${place}.`,
-    evidence: { timesSeen: count, ...(worstMs !== undefined && { worstMs }), ...evidence, lastSeen: at },
+    evidence: { timesSeen: count, ...(worstMs !== null && { worstMs }), ...evidence, lastSeen: at },
     ...next,
     gain: waits ? next.gain : `It is quick most of the time.${cause} To see its plan:`,
   }

@@ -16,6 +16,7 @@ select /* rung:doctor */
   c.relispartition as partition,
   case when c.reltuples >= 0 then c.reltuples else coalesce(s.n_live_tup, 0) end::float8 as rows,
   case when c.oid not in (select oid from locked) then pg_table_size(c.oid) end as "sizeBytes",
+  case when c.oid not in (select oid from locked) then pg_indexes_size(c.oid) end as "indexBytes",
   coalesce(s.n_live_tup, 0) as "liveRows",
   coalesce(s.n_dead_tup, 0) as "deadRows",
   coalesce(s.n_mod_since_analyze, 0) as "changedRows",

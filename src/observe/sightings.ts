@@ -1,43 +1,48 @@
 import { every, systemClock } from '../kernel/clock.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import type { Http } from '../primitives/http/contract.ts'
-import { saveReport } from '../primitives/upkeep/reports.ts'
-import { nameOfProcess } from '../runtime/work.ts'
 import type { NPlusOne } from './n-plus-one.ts'
-import { mergeSeen, type Seen, seenKind, seenMax, storable } from './seen.ts'
+import { joined, type Seen, saveSeen, storable } from './seen.ts'
 import type { SlowStatement } from './slow-statements.ts'
 
-/** Where what was seen is kept for `rung doctor`. */
+/** Where what was seen is kept for `rung statements` and `rung doctor`. */
 export interface Sightings {
   slow(statement: SlowStatement): void
   nPlusOne(found: NPlusOne): void
 }
 
 const writeEveryMs = 5_000
+/** More different ones of one process wait for nothing: those that came first are written first. */
+const waitingMax = 200
 
-/** Keeps what was seen in the database, where `rung doctor` finds it: a few seconds later, and at the end. */
+/** Adds what was seen to the database: a few seconds later, and at the end. */
 export function keepSightings(http: Http, database: Database, failed: (error: unknown) => void = () => {}): Sightings {
-  const process = nameOfProcess()
-  let seen: Seen[] = []
-  let isWritten = true
+  let waiting = new Map<string, Seen>()
   let writing: Promise<void> = Promise.resolve()
-  const now = () => new Date(systemClock.now()).toISOString()
 
   async function write(): Promise<void> {
-    if (isWritten) return
-    isWritten = true
-    await saveReport(database, process, seenKind, seen).catch((error) => {
+    if (waiting.size === 0) return
+    const before = waiting
+    waiting = new Map()
+    await saveSeen(database, [...before.values()]).catch((error) => {
       failed(error)
-      isWritten = false // the next one tries again
+      const since = waiting
+      waiting = before // the next one tries again
+      for (const entry of since.values()) put(entry)
     })
   }
   const flush = () => {
     writing = writing.then(write)
     return writing
   }
-  function add(entry: Seen): void {
-    seen = mergeSeen(seen, [storable(entry)], seenMax)
-    isWritten = false
+  function put(entry: Seen): void {
+    const known = waiting.get(entry.fingerprint)
+    if (known) waiting.set(entry.fingerprint, joined(known, entry))
+    else if (waiting.size < waitingMax) waiting.set(entry.fingerprint, entry)
+  }
+  function add(entry: Omit<Seen, 'fingerprint' | 'count' | 'firstAt' | 'at'>): void {
+    const at = new Date(systemClock.now()).toISOString()
+    put(storable({ ...entry, count: 1, firstAt: at, at }))
   }
 
   const stop = every(writeEveryMs, flush)
@@ -46,13 +51,13 @@ export function keepSightings(http: Http, database: Database, failed: (error: un
     await flush()
   })
   return {
-    slow({ statement, name, durationMs, lockTimeout, plan }) {
-      const worst = { worstMs: Math.round(durationMs), ...(plan !== undefined && { plan }) }
-      const kind = lockTimeout ? 'lock-wait' : 'slow'
-      add({ kind, statement, count: 1, site: '', route: name ?? '', at: now(), ...worst })
+    slow({ statement, name, module = null, durationMs, rowCount: rows, lockTimeout, plan = null }) {
+      const took = { totalMs: durationMs, worstMs: Math.round(durationMs), rows, plan }
+      add({ kind: lockTimeout ? 'lock-wait' : 'slow', statement, site: '', route: name ?? '', module, ...took })
     },
-    nPlusOne({ statement, name, site }) {
-      add({ kind: 'n-plus-one', statement, count: 1, site, route: name, at: now() })
+    nPlusOne({ statement, name, site, module = null }) {
+      const took = { totalMs: null, worstMs: null, rows: null, plan: null }
+      add({ kind: 'n-plus-one', statement, site, route: name, module, ...took })
     },
   }
 }

@@ -19,6 +19,7 @@ export const systemMigrations: readonly Migration[] = [
   systemMigration('0011_record', ownText(import.meta.url, './record.sql')),
   systemMigration('0012_alerts', ownText(import.meta.url, './alerts.sql')),
   systemMigration('0013_climbs', ownText(import.meta.url, './climbs.sql')),
+  systemMigration('0014_sightings', ownText(import.meta.url, './sightings.sql')),
 ]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */

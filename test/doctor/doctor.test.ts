@@ -17,8 +17,7 @@ import { type EmbeddedPostgres, startEmbedded } from '../../src/engines/postgres
 import { parseSql } from '../../src/engines/postgres/parser.ts'
 import { lintMigration } from '../../src/migrations/lint.ts'
 import { migrate } from '../../src/migrations/migrate.ts'
-import { mergeSeen, type Seen, seenKind } from '../../src/observe/seen.ts'
-import { saveReport } from '../../src/primitives/upkeep/reports.ts'
+import { type Seen, saveSeen } from '../../src/observe/seen.ts'
 import { systemMigrations } from '../../src/runtime/migrations.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
 import type { Kept } from '../../src/stateless/finding.ts'
@@ -697,23 +696,6 @@ describe('a statement', () => {
   })
 })
 
-describe('what the app saw', () => {
-  test('is added up, newest first, and never more than so many', () => {
-    const merged = mergeSeen(
-      [seen({ worstMs: 5 }), seen({ route: 'GET /old', at: '2026-10-01T00:00:00Z' })],
-      [
-        seen({ count: 2, worstMs: 9, at: '2026-11-02T00:00:00Z' }),
-        seen({ site: 'b.ts:1:1', at: '2026-11-03T00:00:00Z' }),
-      ],
-      2,
-    )
-    assert.deepEqual(merged, [
-      seen({ site: 'b.ts:1:1', at: '2026-11-03T00:00:00Z' }),
-      seen({ count: 3, worstMs: 9, at: '2026-11-02T00:00:00Z' }),
-    ])
-  })
-})
-
 describe('rung doctor', () => {
   interface Document {
     findings: (Finding & { migration?: string })[]
@@ -763,12 +745,7 @@ describe('rung doctor', () => {
       await migrate({ connection, migrations: systemMigrations })
       const database = openDatabase(rung1k.data, connection)
       // Each process tells what it has seen by itself.
-      for (const [process, count] of [
-        ['one', 1],
-        ['two', 2],
-      ] as const) {
-        await saveReport(database, process, seenKind, [seen({ at: new Date().toISOString(), count })])
-      }
+      for (const count of [1, 2]) await saveSeen(database, [seen({ at: new Date().toISOString(), count })])
       await database.close()
       const conduit = path.resolve(import.meta.dirname, '../../examples/conduit/app.ts')
       const { document, code } = await run([conduit, '--json'], { DATABASE_URL: urlOf(admin) })
@@ -847,6 +824,7 @@ function wellTable(): Table {
     partition: false,
     rows: 1_000_000,
     sizeBytes: 100 * 1024 ** 2,
+    indexBytes: 20 * 1024 ** 2,
     liveRows: 1_000_000,
     deadRows: 100,
     changedRows: 0,
@@ -918,8 +896,11 @@ function statement(change: object) {
 }
 
 function seen(change: Partial<Seen>): Seen {
-  const place = { site: 'a.ts:1:1', route: 'GET /a', at: '2026-11-01T00:00:00Z' }
-  return { kind: 'n-plus-one', statement: 'select 1', count: 1, ...place, ...change }
+  const place = { site: 'a.ts:1:1', route: 'GET /a', module: 'a' }
+  const times = { firstAt: '2026-11-01T00:00:00Z', at: '2026-11-01T00:00:00Z' }
+  const took = { totalMs: null, worstMs: null, rows: null, plan: null }
+  const what = { fingerprint: 'f', kind: 'n-plus-one', statement: 'select 1', count: 1 } as const
+  return { ...what, ...place, ...times, ...took, ...change }
 }
 
 function wellFacts(): Evidence {

@@ -1,6 +1,7 @@
 import { isOwnRoute } from '../../kernel/http-facts.ts'
 import { addHistograms, type Frame, type Gauge, type Histogram, total } from './frame.ts'
 import { counted, distributed, gauged, quantile } from './groups.ts'
+import { unbounded } from './snapshot.ts'
 
 /** What was recorded in a window, in total. */
 export interface Summary {
@@ -13,6 +14,10 @@ export interface Summary {
   nodes: NodeSummary[]
   /** What serves the app on the machine of a process that recorded it. */
   servers: ServerSummary[]
+  /** Connections that processes of the app keep to the database, by what they are for. */
+  pools: PoolSummary[]
+  /** As processes of the app saw them. */
+  replicas: ReplicaSummary[]
 }
 
 export interface RouteSummary {
@@ -55,6 +60,34 @@ export interface NodeSummary {
 export interface ServerSummary extends Pick<NodeSummary, 'measuredMs' | 'cores' | 'memoryBytes' | 'memoryBytesMax'> {
   /** `postgres`, `edge` */
   server: string
+}
+
+export interface PoolSummary {
+  database: string
+  /** `read`, `write`, or `own`: Rung's statements. */
+  target: string
+  /** Processes that still measured at the end of the window. Sizes and use are theirs. */
+  processes: number
+  /** Connections that all of them may open together. */
+  size: number
+  /** Connections in use on average, of all of them together. */
+  busy: number
+  /** The most that one of them had in use. */
+  busyMax: number
+  /** The most statements that waited for a connection in one of them. */
+  waitingMax: number
+  /** 95 of 100 statements had a connection within this time; `null` without any. Of all databases together. */
+  waitMs95: number | null
+}
+
+export interface ReplicaSummary {
+  database: string
+  server: string
+  /** How old what it showed could be, on average and at most; `null` if a process did not know once. */
+  lagMs: number | null
+  lagMsMax: number | null
+  /** Share of the looks of all processes in which it took reads, 0 to 1. */
+  inRotation: number
 }
 
 export interface DayPeak {
@@ -131,7 +164,46 @@ export function summarise(frames: readonly Frame[], routePart = ''): Summary {
     pages: pagesIn(frames),
     nodes: frames.map(nodeSummary).sort((a, b) => b.measuredMs - a.measuredMs),
     servers: serversIn(frames),
+    pools: poolsIn(frames),
+    replicas: replicasIn(frames),
   }
+}
+
+/** A process writes each minute. One that has missed two has ended. */
+const endedMs = 2 * 60_000 + 1
+
+function poolsIn(frames: readonly Frame[]): PoolSummary[] {
+  const end = Math.max(...frames.map(({ to }) => to))
+  const running = frames.filter(({ to }) => end - to < endedMs)
+  const found = gauged(running, 'db_pool_connections', ['database', 'target', 'state', 'node'])
+  const waits = distributed(running, 'db_pool_wait_seconds', ['target'])
+  const pools = Map.groupBy(found, ({ labels }) => JSON.stringify([labels.database, labels.target]))
+  return [...pools.values()].map((own): PoolSummary => {
+    const { database = '', target = '' } = own[0]!.labels
+    const of = (state: string) => own.filter(({ labels }) => labels.state === state).map(({ value }) => value)
+    const most = (state: string) => Math.max(0, ...of(state).map(({ max }) => max))
+    const wait = waits.find(({ labels }) => labels.target === target)
+    return {
+      ...{ database, target, processes: of('max').length },
+      size: of('max').reduce((sum, { max }) => sum + max, 0),
+      busy: of('busy').reduce((sum, value) => sum + value.sum / value.count, 0),
+      ...{ busyMax: most('busy'), waitingMax: most('waiting') },
+      waitMs95: wait && total(wait.value) > 0 ? 1_000 * quantile(wait.value, 0.95)! : null,
+    }
+  })
+}
+
+function replicasIn(frames: readonly Frame[]): ReplicaSummary[] {
+  const lags = gauged(frames, 'db_server_lag_seconds', ['database', 'server'])
+  return gauged(frames, 'db_server_in_rotation', ['database', 'server']).map(({ labels, value }): ReplicaSummary => {
+    const { database = '', server = '' } = labels
+    const lag = lags.find(({ labels }) => labels.database === database && labels.server === server)?.value
+    const known = lag && lag.max < unbounded ? lag : undefined
+    return {
+      ...{ database, server, inRotation: value.sum / value.count },
+      ...{ lagMs: known ? (1_000 * known.sum) / known.count : null, lagMsMax: known ? 1_000 * known.max : null },
+    }
+  })
 }
 
 function pagesIn(frames: readonly Frame[]): PageSummary[] {
