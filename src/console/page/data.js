@@ -122,15 +122,22 @@ function details(id, summary, ...children) {
   return element
 }
 
-const statementOf = ({ fingerprint, statement, plan }) =>
+const statementOf = ({ fingerprint, statement, plan, firstAt }) =>
   details(
     `statement-${fingerprint}`,
     h('code', {}, statement.replace(/\s+/g, ' ').trim().slice(0, 120)),
     h('pre', { tabindex: 0 }, statement.trim()),
     plan === null
-      ? h('p.note', {}, 'Its plan is not known: it was never explained, or Postgres is older than 16.')
+      ? h('p.note', {}, 'Its plan is not known: a SELECT is explained when it is slow, by Postgres 16 or newer.')
       : [h('h3', {}, 'Plan'), h('pre', { tabindex: 0 }, plan)],
-    h('p.note', {}, 'The same in a terminal: ', h('code', {}, `rung statements ${fingerprint}`)),
+    h(
+      'p.note',
+      {},
+      'First seen ',
+      when(firstAt),
+      '. The same in a terminal: ',
+      h('code', {}, `rung statements ${fingerprint}`),
+    ),
   )
 
 const whereOf = ({ route, module }) => [route || 'no request or job', module && h('div.note', {}, `module ${module}`)]
@@ -144,7 +151,6 @@ const slow = (all) =>
       ['times', ({ count }) => whole(count), { number: true }],
       ['rows each', ({ rows, count }) => whole(rows / count), { number: true }],
       ['where', (one) => [whereOf(one), one.kind === 'lock-wait' && badge('warn', 'gave up waiting for a lock')]],
-      ['first', ({ firstAt }) => when(firstAt)],
       ['last', ({ at }) => when(at)],
     ],
     all,
@@ -187,7 +193,7 @@ const sizes = (tables) =>
       ['data', ({ sizeBytes }) => bytes(sizeBytes), { number: true }],
       ['indexes', ({ indexBytes }) => bytes(indexBytes), { number: true }],
     ],
-    tables,
+    tables.slice(0, 10),
     'There are no tables yet.',
   )
 
