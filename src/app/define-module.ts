@@ -55,8 +55,12 @@ export interface ModuleDefinition<S extends CallSchemas, Uses extends UsedCalls>
   runbooks?: Readonly<Record<string, string>>
   /** Folder of `0001_name.sql` files. */
   migrations?: URL
-  /** Folder of files for browsers: styles, scripts, images. Their URLs contain a hash of the content, so browsers keep them for ever. */
-  assets?: URL
+  /**
+   * Folder of files for browsers: styles, scripts, images; or several folders and single files. Their URLs contain a hash of the content, so
+   * browsers keep them for ever.
+   * @example [new URL('./assets/', import.meta.url), new URL(import.meta.resolve('rung/tokens.css'))]
+   */
+  assets?: URL | readonly URL[]
   /** Contracts of the modules that it calls, by names of its own. */
   uses?: Uses
   /** Names of modules whose tables its statements read. Such modules must stay in one database. */

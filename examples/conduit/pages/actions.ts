@@ -89,7 +89,7 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
         login: () => undefined,
         ...again((sent, request) => ({
           title: 'Settings · Conduit',
-          main: settings(sent, { state: 'none', error: null, image: viewerOf(request)?.image ?? null }),
+          main: settings(sent, { state: 'none', error: null, ...(viewerOf(request) ?? { username: '', image: null }) }),
           at: '/settings',
         })),
       },
@@ -147,7 +147,7 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
     { schema: { params: Slug } },
     signedIn(async (viewer, request: FastifyRequest<{ Params: OneSlug }>) => {
       await articles.remove({ viewer: viewer.id, slug: request.params.slug })
-      return profilePath(viewer.username)
+      return '/'
     }),
   )
   http.post(

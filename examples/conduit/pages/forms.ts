@@ -16,13 +16,14 @@ export interface Field {
   maxLength?: number
   minLength?: number
   hint?: string
+  placeholder?: string
   rows?: number
   /** Of a file: which kinds, and how large. */
   accept?: string
   bytesMax?: number
 }
 
-/** One field with its label, its hint and what is wrong with it, which screen readers tell together. */
+/** One field with its label and its hint. Screen readers tell with it what is wrong, from the list of `complaints`. */
 export function field(field: Field, messages: Messages = {}): Html {
   const {
     name,
@@ -34,6 +35,7 @@ export function field(field: Field, messages: Messages = {}): Html {
     maxLength,
     minLength,
     hint,
+    placeholder,
     rows,
     accept,
     bytesMax,
@@ -42,7 +44,7 @@ export function field(field: Field, messages: Messages = {}): Html {
   const about = [hint && `${name}-hint`, wrong && `${name}-error`].filter(Boolean).join(' ')
   const attributes = html`id="${name}" name="${name}"${required && html` required`}${
     maxLength && html` maxlength="${maxLength}"`
-  }${minLength && html` minlength="${minLength}"`}${autocomplete && html` autocomplete="${autocomplete}"`}${accept && html` accept="${accept}"`}${
+  }${placeholder && html` placeholder="${placeholder}"`}${minLength && html` minlength="${minLength}"`}${autocomplete && html` autocomplete="${autocomplete}"`}${accept && html` accept="${accept}"`}${
     bytesMax && html` data-bytes-max="${bytesMax}"`
   }${wrong && html` aria-invalid="true"`}${about && html` aria-describedby="${about}"`}`
   return html`<p class="field">
@@ -53,16 +55,17 @@ export function field(field: Field, messages: Messages = {}): Html {
         : html`<input type="${type}" ${attributes}${value != null && html` value="${value}"`}>`
     }
     ${hint && html`<small id="${name}-hint">${hint}</small>`}
-    ${wrong && html`<strong class="error" id="${name}-error">${label} ${wrong.join(', ')}</strong>`}
   </p>`
 }
 
-/** What is wrong and belongs to no field. */
-export function complaints(messages: Messages | undefined, fields: readonly string[]): Html | undefined {
-  const others = Object.entries(messages ?? {}).filter(([name]) => !fields.includes(name))
-  if (others.length === 0) return undefined
-  return html`<div class="errors" role="alert"><ul>${others.flatMap(([name, all]) =>
-    all.map((message) => html`<li>${sentence(name, message)}</li>`),
+/** Everything that is wrong with a form, above it. `labels`: of its fields, by name. */
+export function complaints(messages: Messages | undefined, labels: Readonly<Record<string, string>>): Html | undefined {
+  const all = Object.entries(messages ?? {})
+  if (all.length === 0) return undefined
+  return html`<div role="alert"><ul class="error-messages">${all.map(([name, wrong]) =>
+    labels[name] === undefined
+      ? wrong.map((message) => html`<li>${sentence(name, message)}</li>`)
+      : html`<li id="${name}-error">${labels[name]} ${wrong.join(', ')}</li>`,
   )}</ul></div>`
 }
 
@@ -73,21 +76,27 @@ function sentence(name: string, message: string): string {
 }
 
 /** A form of one button. With JavaScript what has the id `part` is exchanged, and the page stays. */
-export function button(action: string, label: Html | string, options: ButtonOptions = {}): Html {
-  const { fields = {}, part, look, confirm } = options
-  return html`<form method="post" action="${action}"${part && html` data-part="${part}"`}${
-    confirm && html` data-confirm="${confirm}"`
-  }>${Object.entries(fields).map(
-    ([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`,
-  )}<button${look && html` class="${look}"`}>${label}</button></form>`
+export function button(action: string, label: Html | string, options: ButtonOptions): Html {
+  const { fields = {}, part, look, name } = options
+  return html`<form method="post" action="${action}"${part && html` data-part="${part}"`}>${hiddenFields(fields)}<button type="submit" class="btn ${look}"${name && html` aria-label="${name}"`}>${label}</button></form>`
+}
+
+/** What only those can do who are signed in. `to`: the page to which the sign-in leads back. */
+export function signInButton(to: string, label: Html | string, look: string): Html {
+  return html`<form action="/login">${hiddenFields({ to })}<button type="submit" class="btn ${look}">${label}</button></form>`
+}
+
+function hiddenFields(fields: Readonly<Record<string, string>>): Html[] {
+  return Object.entries(fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)
 }
 
 export interface ButtonOptions {
   fields?: Record<string, string>
   part?: string
-  look?: string
-  /** Asked before it is done. */
-  confirm?: string
+  /** Classes, which say how it looks. */
+  look: string
+  /** For screen readers, where the label is a picture. */
+  name?: string
 }
 
 export const text = (filled: Filled | undefined, name: string): string | undefined => {

@@ -4,6 +4,7 @@ import { avatarCalls } from '../avatars/contract.ts'
 import { commentCalls } from '../comments/contract.ts'
 import { identityCalls } from '../identity/contract.ts'
 import { actions } from './actions.ts'
+import { initials } from './initials.ts'
 import { articlePath, pageSize } from './layout.ts'
 import { showing } from './showing.ts'
 import { prepare } from './visit.ts'
@@ -16,7 +17,7 @@ export const pages = defineModule({
   name: 'pages',
   owner: 'web',
   uses: { identity: identityCalls, articles: articleCalls, comments: commentCalls, avatars: avatarCalls },
-  assets: new URL('./assets/', import.meta.url),
+  assets: [new URL('./assets/', import.meta.url), new URL(import.meta.resolve('rung/tokens.css'))],
 
   // What everybody comes by, and where they go from there.
   warm: ({ calls }) => [
@@ -31,5 +32,6 @@ export const pages = defineModule({
     const visit = prepare(http, context)
     showing(http, context, visit)
     actions(http, context, visit)
+    initials(http)
   },
 })

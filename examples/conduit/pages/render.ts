@@ -5,10 +5,6 @@ const markdown = markdownIt({ html: false, linkify: true, typographer: true })
 
 markdown.core.ruler.push('conduit', ({ tokens }) => {
   for (const token of tokens) {
-    // The title of the article is the first heading of the page.
-    if (token.type === 'heading_open' || token.type === 'heading_close') {
-      token.tag = `h${Math.min(6, Number(token.tag.slice(1)) + 1)}`
-    }
     // Wide code is scrolled, by keyboard too.
     if (token.type === 'fence' || token.type === 'code_block') token.attrSet('tabindex', '0')
     // Whoever is linked to has no part in the text.

@@ -6,7 +6,7 @@ import type { Found, Many } from '../articles/shapes.ts'
 import { isAvatarUrl } from '../avatars/places.ts'
 import { refuse } from '../errors.ts'
 import { accountTag } from '../identity/tags.ts'
-import { pageSize, profilePath } from './layout.ts'
+import { feedPath, href, type Place, pageSize, profilePath, tagPath } from './layout.ts'
 import { rendered } from './markdown.ts'
 import { settings, signIn, signUp } from './views/accounts.ts'
 import { articlePage } from './views/article.ts'
@@ -47,63 +47,65 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
   async function listOf(
     request: FastifyRequest,
     found: Static<typeof Many> | Static<typeof Found>,
-    pages: { page: number; hrefOf: (page: number) => string; none: string | Html },
+    place: Place & { none: string | Html },
   ): Promise<Html> {
-    return list(found.articles, await standingOf(request, found.articles), { total: found.articlesCount, ...pages })
+    return list(found.articles, await standingOf(request, found.articles), { total: found.articlesCount, ...place })
   }
 
   const range = (page: number) => ({ limit: pageSize, offset: (page - 1) * pageSize })
-  const href = (path: string, query: Record<string, string | number | undefined>) => {
-    const given = Object.entries(query).filter(
-      ([name, value]) => value !== undefined && !(name === 'page' && value === 1),
-    )
-    const text = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)])).toString()
-    return text === '' ? path : `${path}?${text}`
-  }
 
   http.get(
     '/',
     {
-      schema: { querystring: Type.Object({ tag: Type.Optional(Type.String({ maxLength: 255 })), page: Page }) },
+      schema: { querystring: Type.Object({ feed: Type.Optional(Type.Literal('following')), page: Page }) },
+      // Before the cache, which keeps no redirect.
+      preHandler: async (request, reply) => {
+        if (request.query.feed !== undefined && !viewerOf(request)) return reply.redirect('/login', 303)
+      },
       config: { cache: shared },
     },
     async (request) => {
-      const { tag, page: at } = request.query
+      const { feed, page: at } = request.query
+      const viewer = viewerOf(request)
       const [found, tags] = await Promise.all([
-        articles.list({ ...(tag !== undefined && { tag }), ...range(at) }),
+        viewer && feed !== undefined ? articles.feed({ viewer: viewer.id, ...range(at) }) : articles.list(range(at)),
         articles.popularTags({}),
       ])
-      const shown = await listOf(request, found, {
-        page: at,
-        hrefOf: (other) => href('/', { tag, page: other }),
+      const list = await listOf(request, found, {
+        ...{ path: '/', query: { feed }, page: at },
         none:
-          tag === undefined && found.articlesCount === 0
-            ? html`No articles are here yet. <a href="/editor">Write one</a>, or fill this demo from a terminal: <code>npm run conduit:seed -- --articles 1000</code>`
-            : 'No articles are here.',
+          feed !== undefined
+            ? html`Your feed is empty. Follow somebody whose articles you like, or look at the <a href="/">Global Feed</a>.`
+            : html`No articles are here yet. Write the first one, or fill this demo from a terminal: <code>npm run conduit:seed -- --articles 1000</code>`,
       })
-      const content = { list: shown, at: tag === undefined ? '/' : '', signedIn: viewerOf(request) !== null, tag, tags }
-      return page(request, { title: tag === undefined ? 'Conduit' : `#${tag} · Conduit`, main: home(content), at: '/' })
+      const main = home({
+        list,
+        at: feed === undefined ? '/' : feedPath,
+        signedIn: viewer !== null,
+        tag: undefined,
+        tags,
+      })
+      return page(request, { title: feed === undefined ? 'Conduit' : 'Your feed · Conduit', main, at: '/' })
     },
   )
 
-  http.get('/feed', { schema: { querystring: Type.Object({ page: Page }) } }, async (request, reply) => {
-    const viewer = viewerOf(request)
-    if (!viewer) return reply.redirect(signInPath(request), 303)
-    const [found, tags] = await Promise.all([
-      articles.feed({ viewer: viewer.id, ...range(request.query.page) }),
-      articles.popularTags({}),
-    ])
-    const shown = await listOf(request, found, {
-      page: request.query.page,
-      hrefOf: (other) => href('/feed', { page: other }),
-      none: 'Nothing here yet. Follow somebody whose articles you like.',
-    })
-    return page(request, {
-      title: 'Your feed · Conduit',
-      main: home({ list: shown, at: '/feed', signedIn: true, tag: undefined, tags }),
-      at: '/feed',
-    })
-  })
+  http.get(
+    '/tag/:tag',
+    {
+      schema: {
+        params: Type.Object({ tag: Type.String({ maxLength: 255 }) }),
+        querystring: Type.Object({ page: Page }),
+      },
+      config: { cache: shared },
+    },
+    async (request) => {
+      const [{ tag }, { page: at }] = [request.params, request.query]
+      const [found, tags] = await Promise.all([articles.list({ tag, ...range(at) }), articles.popularTags({})])
+      const list = await listOf(request, found, { path: tagPath(tag), page: at, none: 'No articles have this tag.' })
+      const main = home({ list, at: tagPath(tag), signedIn: viewerOf(request) !== null, tag, tags })
+      return page(request, { title: `#${tag} · Conduit`, main })
+    },
+  )
 
   http.get('/article/:slug', { schema: { params: Slug }, config: { cache: shared } }, async (request) => {
     const { slug } = request.params
@@ -137,8 +139,8 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
         ])
         const at = profilePath(username) + (which === 'favorited' ? '/favorites' : '')
         const shown = await listOf(request, found, {
+          path: at,
           page: request.query.page,
-          hrefOf: (other) => href(at, { page: other }),
           none,
         })
         const main = profilePage({ profile, following: own?.following ?? false, viewer, at, list: shown })
@@ -163,16 +165,14 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
       const { q, tag, author, page: at } = request.query
       const query = q !== undefined && q.trim() !== '' ? q : undefined
       const narrowed = { tag, author }
-      const hrefOf = (changes: Record<string, string | number | undefined>) =>
-        href('/search', { q, ...narrowed, ...changes })
+      const hrefOf = (changes: Record<string, string | undefined>) => href('/search', { q, ...narrowed, ...changes })
       const by = { ...(tag !== undefined && { tag }), ...(author !== undefined && { author }) }
       const found =
         query === undefined ? undefined : await articles.search({ q: query, ...by, prefix: true, ...range(at) })
       const shown =
         found &&
         (await listOf(request, found, {
-          page: at,
-          hrefOf: (other) => hrefOf({ page: other }),
+          ...{ path: '/search', query: { q, ...narrowed }, page: at },
           none: 'Nothing was found. Try other words.',
         }))
       const total = found?.articlesCount ?? 0
@@ -216,14 +216,20 @@ export function showing(http: Http, { cache, calls }: Context, { viewerOf, page 
       if (!account || !avatar) return reply.redirect(signInPath(request), 303)
       const elsewhere = account.image !== null && !isAvatarUrl(account.image)
       const filled = { ...account, image: elsewhere ? account.image : '' }
-      const picture = { ...avatar, image: elsewhere ? account.image : avatar.image, refused: request.query.picture }
+      const { username } = account
+      const picture = {
+        ...avatar,
+        username,
+        image: elsewhere ? account.image : avatar.image,
+        refused: request.query.picture,
+      }
       return page(request, { title: 'Settings · Conduit', main: settings({ filled }, picture), at: '/settings' })
     },
   )
 
   http.get('/editor', async (request, reply) => {
     if (!viewerOf(request)) return reply.redirect(signInPath(request), 303)
-    return page(request, { title: 'New article · Conduit', main: editor({}), at: '/editor' })
+    return page(request, { title: 'New Article · Conduit', main: editor({}), at: '/editor' })
   })
   http.get('/editor/:slug', { schema: { params: Slug } }, async (request, reply) => {
     const viewer = viewerOf(request)

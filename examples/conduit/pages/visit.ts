@@ -14,6 +14,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The page instead of the one that could not be had; the form again, with what is wrong in it. */
     refused?(request: FastifyRequest, problem: Problem): Html | undefined
+    /** The answer is the same for everybody: no session is read for it. */
+    anonymous?: true
   }
 }
 
@@ -24,13 +26,13 @@ export type Context = ModuleContext<{
   avatars: typeof avatarCalls
 }>
 
-/** Who looks, and what every page has around it. */
 /** A form that was sent, to whichever page of those that have one. */
 type FormRequest = FastifyRequest<{ Params: { slug?: string }; Body: Filled | undefined }>
 
 /** More than any form of these pages has. */
 const fieldsMax = 100
 
+/** Who looks, and what every page has around it. */
 export interface Visit {
   viewerOf(request: FastifyRequest): Viewer | null
   page(request: FastifyRequest, content: Content): Html
@@ -60,6 +62,7 @@ export function prepare(http: Http, { asset, cache, calls, sessions }: Context):
   })
   // Before anything can go wrong that a page has to be shown for.
   http.addHook('onRequest', async (request) => {
+    if (request.routeOptions.config.anonymous) return
     const session = await sessions.of(request)
     const viewer = session && (await known(Number(session.principal)))
     if (viewer) viewers.set(request, viewer)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
@@ -44,21 +44,22 @@ export interface Assets {
 }
 
 /**
- * Reads a folder, once. A path with an outdated hash is answered with the current file, which nobody keeps: while processes are replaced,
+ * Reads folders and files, once. A path with an outdated hash is answered with the current file, which nobody keeps: while processes are replaced,
  * a page from one process loads files from another.
- * @throws APP_INVALID if the folder cannot be read, or a file is too large or of an unknown type
+ * @throws APP_INVALID if one of them cannot be read, or a file is too large or of an unknown type
  */
-export async function loadAssets(module: string, folder: URL | undefined): Promise<Assets> {
+export async function loadAssets(module: string, declared: URL | readonly URL[] = []): Promise<Assets> {
   const assets = new Map<string, Asset>()
-  const root = folder && fileURLToPath(folder)
-  for (const [name, file] of root === undefined ? [] : await filesIn(module, root)) {
-    assets.set(name, assetOf(name, await readFile(file)))
+  const places = [declared].flat().map((url) => fileURLToPath(url))
+  for (const place of places) {
+    for (const [name, file] of await filesAt(module, place)) assets.set(name, assetOf(name, await readFile(file)))
   }
   return {
     urlOf(name) {
       const asset = assets.get(name)
       if (asset) return `${prefix}/${module}/${asset.name}`
-      const reason = root === undefined ? 'The module has no folder of `assets`' : `There is no such file in ${root}`
+      const reason =
+        places.length === 0 ? 'The module has no folder of `assets`' : `There is no such file in ${places.join(', ')}`
       throw new RungError('APP_INVALID', `Module "${module}" has no asset "${name}". ${reason}.`)
     },
     serve(app) {
@@ -84,15 +85,18 @@ export async function loadAssets(module: string, folder: URL | undefined): Promi
   }
 }
 
-async function filesIn(module: string, root: string): Promise<[name: string, file: string][]> {
-  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch((cause) => {
+/** Returns the files of a folder, by their paths in it, or the one file that this is, by its name. */
+async function filesAt(module: string, place: string): Promise<[name: string, file: string][]> {
+  const isFile = (await stat(place).catch(() => undefined))?.isFile()
+  if (isFile) return [[path.basename(place), place]]
+  const entries = await readdir(place, { recursive: true, withFileTypes: true }).catch((cause) => {
     const message = `The assets of module "${module}" cannot be read: ${messageOf(cause)}.`
     throw new RungError('APP_INVALID', message, { cause })
   })
   return entries
     .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
     .map((entry) => path.join(entry.parentPath, entry.name))
-    .map((file) => [path.relative(root, file).split(path.sep).join('/'), file])
+    .map((file) => [path.relative(place, file).split(path.sep).join('/'), file])
 }
 
 function assetOf(name: string, content: Buffer): Asset {

@@ -1,14 +1,13 @@
 /**
- * What JavaScript adds: a form with `data-part` changes that part of the page and leaves the rest where it is; one with
- * `data-confirm` asks before it is sent; a file that is too large is told before it is sent; a part with `data-again` is looked at again until
- * it is done; days that are near are told as "3 hours ago"; an article that is read is reported, once in a tab. Without it
- * everything else works as well.
+ * What JavaScript adds: a form with `data-part` changes that part of the page and leaves the rest where it is; tags become a list from
+ * which each can be removed; a file that is too large is told before it is sent; a part with `data-again` is looked at again until it is
+ * done; days that are near are told as "3 hours ago"; an article that is read is reported, once in a tab. Without it everything else
+ * works as well.
  */
 document.addEventListener('submit', (event) => {
   const form = event.target
   if (event.defaultPrevented || !(form instanceof HTMLFormElement)) return
-  const { part, confirm: question } = form.dataset
-  if (question !== undefined && !window.confirm(question)) return event.preventDefault()
+  const { part } = form.dataset
   if (form.hasAttribute('aria-busy')) return event.preventDefault() // sent already
   if (part === undefined) return
   event.preventDefault()
@@ -41,6 +40,46 @@ document.addEventListener('change', ({ target }) => {
   target.setCustomValidity(isTooLarge ? 'The file is too large.' : '')
   target.reportValidity()
 })
+
+const tagsIn = (text) =>
+  text
+    .split(',')
+    .map((tag) => tag.trim())
+    .filter((tag) => tag !== '')
+
+/** The field then has the tag that is being written, and the list beside it those that are. The form sends both as one text. */
+function listTags(list) {
+  const field = document.getElementById(list.dataset.tags)
+  const listed = () => [...list.children].map((item) => item.firstChild.data)
+  const add = () => {
+    for (const tag of tagsIn(field.value)) if (!listed().includes(tag)) list.append(itemOf(tag))
+    field.value = ''
+  }
+  field.addEventListener('keydown', (event) => {
+    if (event.isComposing || (event.key !== 'Enter' && event.key !== ',')) return
+    event.preventDefault()
+    add()
+  })
+  field.form.addEventListener('formdata', ({ formData }) =>
+    formData.set(field.name, [...listed(), ...tagsIn(field.value)].join(', ')),
+  )
+  add()
+
+  function itemOf(tag) {
+    const item = document.createElement('li')
+    const remove = document.createElement('button')
+    item.className = 'tag-default tag-pill'
+    item.append(tag, remove)
+    remove.type = 'button'
+    remove.ariaLabel = `Remove ${tag}`
+    remove.append(document.createElement('i'))
+    remove.addEventListener('click', () => {
+      item.remove()
+      field.focus()
+    })
+    return item
+  }
+}
 
 const againMsMax = 30_000
 
@@ -91,6 +130,7 @@ function reportView() {
 }
 
 tellTimes(document)
+for (const list of document.querySelectorAll('[data-tags]')) listTags(list)
 lookAgainIn(500)
 reportView()
 document.addEventListener('visibilitychange', reportView)

@@ -1,8 +1,8 @@
 import { type Html, html, rawHtml } from 'rung'
 import type { Static } from 'typebox'
 import type { Found, Many } from '../../articles/shapes.ts'
-import { button } from '../forms.ts'
-import { articlePath, pager, profilePath, time, type Viewer } from '../layout.ts'
+import { button, signInButton } from '../forms.ts'
+import { articlePath, type Place, pager, picture, profilePath, tagPath, time, type Viewer } from '../layout.ts'
 
 /** As everybody sees it; a value that was kept is not to be changed. */
 export type Listed = Static<typeof Many>['articles'][number]
@@ -16,15 +16,10 @@ export interface Standing {
   at: string
 }
 
-export function picture(image: string | null, size: number): Html {
-  const src = image !== null && /^(https?:\/\/|\/(?!\/))/i.test(image) ? image : undefined
-  if (src === undefined) return html`<span class="picture" aria-hidden="true"></span>`
-  return html`<img class="picture" src="${src}" alt="" width="${size}" height="${size}" loading="lazy" decoding="async">`
-}
-
+/** Who wrote it and when. */
 export function byline(author: { username: string; image: string | null }, at: string): Html {
-  return html`<div class="byline">${picture(author.image, 32)}<div>
-    <a href="${profilePath(author.username)}" rel="author">${author.username}</a>${time(at)}
+  return html`<div class="byline">${picture(author, 32, 'author-img')}<div>
+    <a class="author" href="${profilePath(author.username)}" rel="author">${author.username}</a>${time(at)}
   </div></div>`
 }
 
@@ -34,23 +29,24 @@ export function heart(
   long = false,
 ): Html {
   const on = favorited.has(slug)
+  const word = on ? 'Unfavorite' : 'Favorite'
   const count = html`<span aria-hidden="true">♥</span> <span>${favoritesCount}</span>`
-  const words = `${on ? 'Unfavorite' : 'Favorite'} “${title}”`
-  const label = html`${count}<span class="${long ? 'words' : 'unseen'}"> ${long ? (on ? 'Unfavorite' : 'Favorite') : words}</span>`
+  const label = html`${count}<span class="${long ? 'words' : 'unseen'}"> ${long ? word : `${word} “${title}”`}</span>`
   const part = `heart-${slug}`
-  if (!viewer) return html`<a class="button heart" href="/login">${label}</a>`
+  const look = `heart ${on ? 'btn-primary' : 'btn-outline-primary'}`
+  if (!viewer) return signInButton(articlePath(slug), label, look)
   const form = button(`${articlePath(slug)}/favorite`, label, {
-    fields: { favorite: String(!on), back: at },
-    part,
-    look: on ? 'heart on' : 'heart',
+    ...{ fields: { favorite: String(!on), back: at }, part, look },
   })
   return html`<span id="${part}">${form}</span>`
 }
 
-export function tagList(tags: readonly string[]): Html | undefined {
+/** `current`: the tag whose articles are shown. */
+export function tagList(tags: readonly string[], current?: string): Html | undefined {
   if (tags.length === 0) return undefined
-  return html`<ul class="tags" aria-label="Tags">${tags.map(
-    (tag) => html`<li><a href="/?tag=${encodeURIComponent(tag)}">${tag}</a></li>`,
+  return html`<ul class="tag-list" aria-label="Tags">${tags.map(
+    (tag) =>
+      html`<li><a class="tag-default tag-pill" href="${tagPath(tag)}"${tag === current && html` aria-current="page"`}>${tag}</a></li>`,
   )}</ul>`
 }
 
@@ -59,10 +55,12 @@ function preview(article: Listed | FoundArticle, standing: Standing): Html {
   const found = 'highlights' in article ? article.highlights : {}
   const shown = (name: 'title' | 'description', text: string) =>
     found[name] === undefined ? text : rawHtml(found[name])
-  return html`<li><article class="preview">
-    <header>${byline(author, createdAt)}${heart(article, standing)}</header>
-    <h2><a href="${articlePath(slug)}">${shown('title', title)}</a></h2>
-    <p>${shown('description', description)}</p>
+  return html`<li><article class="article-preview">
+    <div class="article-meta">${byline(author, createdAt)}${heart(article, standing)}</div>
+    <a class="preview-link" href="${articlePath(slug)}">
+      <h1>${shown('title', title)}</h1>
+      <p>${shown('description', description)}</p>
+    </a>
     ${found.body !== undefined && html`<p class="found">${rawHtml(found.body)}</p>`}
     ${tagList(tags)}
   </article></li>`
@@ -72,9 +70,9 @@ function preview(article: Listed | FoundArticle, standing: Standing): Html {
 export function list(
   articles: readonly (Listed | FoundArticle)[],
   standing: Standing,
-  { total, page, hrefOf, none }: { total: number; page: number; hrefOf: (page: number) => string; none: string | Html },
+  { total, none, ...place }: Place & { total: number; none: string | Html },
 ): Html {
-  if (articles.length === 0) return html`<p class="none">${none}</p>`
+  if (articles.length === 0) return html`<p class="empty-feed-message">${none}</p>`
   return html`<ul class="previews">${articles.map((article) => preview(article, standing))}</ul>
-  ${pager(total, page, hrefOf)}`
+  ${pager(total, place)}`
 }

@@ -1,7 +1,6 @@
 import { type Html, html } from 'rung'
-import { link, profilePath, type Viewer } from '../layout.ts'
+import { link, picture, profilePath, type Viewer } from '../layout.ts'
 import { followButton } from './article.ts'
-import { picture } from './articles.ts'
 
 export interface ProfilePage {
   profile: { username: string; bio: string | null; image: string | null }
@@ -12,23 +11,25 @@ export interface ProfilePage {
 }
 
 export function profilePage({ profile, following, viewer, at, list }: ProfilePage): Html {
-  const { username, bio, image } = profile
+  const { username, bio } = profile
   const path = profilePath(username)
-  return html`<section class="profile" aria-label="Profile">
-    ${picture(image, 96)}
-    <h1>${username}</h1>
-    ${bio !== null && html`<p class="lines">${bio}</p>`}
-    ${
-      viewer?.username === username
-        ? html`<a class="button" href="/settings">Edit your settings</a>`
-        : followButton(username, following, viewer, at)
-    }
-  </section>
-  <section aria-label="Articles">
-    <nav class="tabs" aria-label="Lists">
-      ${link(path, 'Articles', at)}
-      ${link(`${path}/favorites`, 'Favorites', at)}
-    </nav>
-    ${list}
-  </section>`
+  return html`<div class="profile-page">
+    <section class="user-info container" aria-label="Profile">
+      ${picture(profile, 96, 'user-img')}
+      <h4>${username}</h4>
+      <p class="lines">${bio}</p>
+      ${
+        viewer?.username === username
+          ? html`<a class="btn btn-outline-secondary" href="/settings">Edit Profile Settings</a>`
+          : followButton(username, following, { viewer, at }, path)
+      }
+    </section>
+    <section class="container" aria-label="Articles">
+      <div class="articles-toggle tabs" role="navigation" aria-label="Lists">
+        ${link(path, 'Articles', at)}
+        ${link(`${path}/favorites`, 'Favorited', at)}
+      </div>
+      ${list}
+    </section>
+  </div>`
 }

@@ -15,15 +15,15 @@ export interface SearchPage {
 
 export function searchPage({ query, list, count, corrected, facets, narrowed, hrefOf }: SearchPage): Html {
   if (query === undefined || !list) {
-    return html`<section class="narrow"><h1>Search</h1><p>Type some words, a "phrase", or -a word that must not be there.</p></section>`
+    return html`<section class="narrow container"><h1>Search</h1><p>Type some words, a "phrase", or -a word that must not be there.</p></section>`
   }
-  return html`<h1>${count} for “${query}”</h1>
-  ${corrected !== null && html`<p>Showing what was found for <strong>${corrected}</strong>.</p>`}
-  <div class="columns">
+  return html`<div class="container"><h1>${count} for “${query}”</h1>
+  ${corrected !== null && html`<p>Showing what was found for <strong>${corrected}</strong>.</p>`}</div>
+  <div class="container columns">
     <section aria-label="Results">${list}</section>
     ${
       facets.tags.length > 0 &&
-      html`<aside aria-label="Narrow down">
+      html`<aside class="sidebar" aria-label="Narrow down">
       ${facet(
         'Tags',
         facets.tags.map(({ tag, count }) => ({
