@@ -1,17 +1,18 @@
-import { chmod, readFile, writeFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import path from 'node:path'
 import type { Query, View } from '../console/feed.ts'
-import { type Action, serveConsole } from '../console/server.ts'
-import { openDataDir } from '../engines/postgres/data-dir.ts'
+import { type Action, type Console, serveConsole } from '../console/server.ts'
+import { after } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
-import { secret } from '../kernel/random.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { type Command, type Input, parseInput, present, result, settingOptions } from './command.ts'
+import { consolePort, tokenIn } from './console-door.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { ownPackage } from './own-package.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
-const portLikely = 4600
+/** The process that `rung start` and `rung up` start for the console ends after this time without a connection. */
+const emptyMs = 600_000
 
 const command: Command = {
   name: 'console',
@@ -32,19 +33,25 @@ const command: Command = {
     port: {
       type: 'string',
       value: 'number',
-      help: `The port, on 127.0.0.1 (${portLikely}, or another one if it is taken).`,
+      help: `The port, on 127.0.0.1 (${consolePort}, or another one if it is taken).`,
+    },
+    passed: {
+      type: 'boolean',
+      help: 'Open no port: the process that starts this one has it, and passes connections on (rung start, rung up).',
     },
     origin: {
       type: 'string',
       value: 'url',
       help: 'The address that browsers use, if a proxy is in front: https://console.example.org.',
     },
+    token: { type: 'boolean', help: 'Print the token, and nothing else.' },
     ...settingOptions('process.dataDir'),
   },
   async run(input) {
     const { values, positionals, cwd, out } = input
-    const stopped = stopOnSignal(input)
     const dataDir = dataDirOfInput(input)
+    if (values.token === true) return result({ token: await tokenIn(dataDir) }, ({ token }) => out.line(token))
+    const stopped = stopOnSignal(input)
     const [app] = positionals
     const loaded = await loadApp(app, cwd).catch(() => undefined)
     const started = {
@@ -52,7 +59,12 @@ const command: Command = {
       ...{ acts: values.act === true, views: viewsOf(input), actions: actionsOf(input) },
       about: { app: loaded?.name ?? path.basename(cwd), version: (await ownPackage()).version },
     }
-    const port = values.port === undefined ? portLikely : portIn(values.port)
+    const port = values.port === undefined ? consolePort : portIn(values.port)
+    if (values.passed === true) {
+      const running = await serveConsole({ ...started, port, passed: true })
+      takePassed(running)
+      return stopped({ stop: () => running.close() })
+    }
     const running = await serveConsole({ ...started, port }).catch((error) => {
       if (values.port !== undefined) throw error
       return serveConsole({ ...started, port: 0 })
@@ -71,6 +83,26 @@ const command: Command = {
 }
 export default command
 
+/** Serves what the parent process passes on (console-door.ts), and ends when nobody has been here for a while. */
+function takePassed(running: Console): void {
+  if (!process.send) throw new RungError('COMMAND_INVALID', '--passed is for rung start and rung up. Leave it out.')
+  const end = () => void process.kill(process.pid, 'SIGTERM')
+  process.channel!.ref() // it is what keeps this process running
+  let open = 0
+  let forget = after(emptyMs, end)
+  process.on('message', (_, connection?: Socket) => {
+    if (!connection) return // it was closed on the way
+    forget()
+    open += 1
+    connection.once('close', () => {
+      open -= 1
+      if (open === 0) forget = after(emptyMs, end)
+    })
+    running.take(connection)
+  })
+  process.send('ready')
+}
+
 function portIn(value: unknown): number {
   const port = Number(value)
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
@@ -85,18 +117,6 @@ function originIn(value: unknown): string | undefined {
     'COMMAND_INVALID',
     `--origin must be an address without a path, such as https://console.example.org; it is "${value}".`,
   )
-}
-
-/** Stays the same over restarts, so that a bookmark does. */
-async function tokenIn(dataDir: string): Promise<string> {
-  await openDataDir(dataDir)
-  const file = path.join(dataDir, 'console-token')
-  const known = await readFile(file, 'utf8').catch(() => '')
-  if (/^[\w-]{43}\n$/.test(known)) return known.trim()
-  const token = secret()
-  await writeFile(file, `${token}\n`, { mode: 0o600 })
-  await chmod(file, 0o600)
-  return token
 }
 
 type Load = () => Promise<{ default: Command }>

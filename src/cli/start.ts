@@ -25,6 +25,7 @@ import { createLog } from '../runtime/log.ts'
 import { outliveStrayErrors } from '../runtime/stray-errors.ts'
 import { type Bindings, bindingsOf } from '../topology/bindings.ts'
 import { type Command, type Input, present, result, settingOptions } from './command.ts'
+import { consoleText, openConsoleDoor } from './console-door.ts'
 import { noteLeftOut, settingsOf } from './input-settings.ts'
 import { openProfileDoor } from './profile-door.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -150,6 +151,7 @@ async function startApp(
     return async () => {}
   })
   const { url } = running
+  const door = await openConsoleDoor(bindings.console, { dataDir, app: file, cwd })
   const view = {
     app: app.name,
     rung,
@@ -158,6 +160,7 @@ async function startApp(
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
     metrics: `${url}${metricsPath}`,
+    console: door?.url ?? null,
     data: data.engine === 'embedded' ? path.resolve(dataDir) : 'DATABASE_URL',
     pid: process.pid,
     postgresPid: running.server.pid(),
@@ -173,6 +176,7 @@ async function startApp(
       out.line(`  reference  ${view.reference}`)
     }
     out.line(`  metrics    ${view.metrics}`)
+    if (door) out.line(`  console    ${consoleText(door)}`)
     out.line(`  data       ${data.engine === 'embedded' ? place : 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')
   }
@@ -188,6 +192,7 @@ async function startApp(
       running.drain()
       await recorded
       await (await profiles)()
+      await door?.close()
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
     },
   }

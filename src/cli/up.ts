@@ -48,6 +48,7 @@ import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
+import { type ConsoleDoor, consoleText, openConsoleDoor } from './console-door.ts'
 import { beginClimb, deployEffects } from './deploy-effects.ts'
 import { withFleetDatabase } from './deploy-records.ts'
 import { noteLeftOut, rungAndApp, settingsOf } from './input-settings.ts'
@@ -108,6 +109,7 @@ const up: Command = {
     makeDir(fleetDir(dataDir), { prefix: [] })
     const claimed = await claim(fleetDir(dataDir), 'rung up')
     const entry: Entry = { certificate: undefined }
+    let door: ConsoleDoor | undefined
     try {
       const book: ReleaseBook = {
         present: await firstRelease(appFile, dataDir, settings.values.process.build),
@@ -138,13 +140,15 @@ const up: Command = {
         const recorded = withFleetDatabase(settings, cwd, (connection) => recordStart(connection, start))
         await recorded.catch((error) => input.out.note(`The start was not recorded as a deploy: ${messageOf(error)}`))
         const startMs = Math.round(systemClock.ticks() - began)
+        door = await openConsoleDoor(settings.values.console, { dataDir, app: appFile, cwd })
         present(
-          await started({ plan, deployment, settings, appFile, dataDir, startMs, states: fleet.states() }, input),
+          await started({ plan, deployment, settings, appFile, dataDir, startMs, door, states: fleet.states() }, input),
           input,
         )
       }
       return await stayUntil(code)
     } finally {
+      await door?.close()
       entry.socket?.close()
       await claimed.release()
     }
@@ -465,11 +469,12 @@ interface Started {
   appFile: string
   dataDir: string
   startMs: number
+  door: ConsoleDoor | undefined
   states: readonly PartState[]
 }
 
 async function started(facts: Started, { cwd, out }: Input): Promise<Result> {
-  const { plan, deployment, settings, appFile, dataDir, startMs, states } = facts
+  const { plan, deployment, settings, appFile, dataDir, startMs, door, states } = facts
   const { rung, archived } = deployment.topology
   const backupDir = archived ? backupDirOf(settings, cwd) : undefined
   const copied = settings.values.backup.url !== undefined
@@ -482,11 +487,13 @@ async function started(facts: Started, { cwd, out }: Input): Promise<Result> {
       trouble: kind === 'app' ? await unusableEngine(address) : undefined,
     })),
   )
-  const view = { app: appFile, rung, url: plan.url, data: dataDir, pid: process.pid, parts, startMs }
+  const console = door?.url ?? null
+  const view = { app: appFile, rung, url: plan.url, console, data: dataDir, pid: process.pid, parts, startMs }
   return result(view, () => {
     const line = (name: string, text: string) => out.line(partLine(name, text))
     out.line(`${path.relative(cwd, appFile)} runs at rung ${rung}, ready in ${formatMs(startMs)}`)
     line('app', plan.url)
+    if (door) line('console', consoleText(door))
     for (const part of plan.parts) if (part.kind !== 'engine') line(part.name, pagesOf(part))
     line('data', path.relative(cwd, dataDir) || '.')
     const { mail, process: own } = settings.values

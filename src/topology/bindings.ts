@@ -53,6 +53,8 @@ export interface Bindings extends ToolBindings {
   readonly shedding: 'on' | 'off'
   /** Whether what it measures is recorded. */
   readonly record: boolean
+  /** The console that "rung start" opens. */
+  readonly console: 'off' | 'show' | 'act'
   /** Where alerts are sent; without it there are none. */
   readonly alerts: AlertsBinding | undefined
   /** From "not ready" to the last accepted connection, in ms: the time that a balancer needs to notice. */
@@ -190,6 +192,8 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     limits: values.limits,
     shedding: values.shedding,
     record: values.record === 'on',
+    // The fleet has one, not each of its processes.
+    console: process.supervisor === undefined && values.process.role === 'both' ? values.console : 'off',
     alerts: alertsOf(values),
     ...values.stop,
     telemetry: values.telemetry,

@@ -429,6 +429,11 @@ export const settings = {
       help: 'Addresses to which alerts are mailed; it needs RUNG_SMTP_URL.',
     }),
   },
+  console: setting(oneOf(['off', 'show', 'act']), {
+    env: 'RUNG_CONSOLE',
+    default: ({ mode }) => (mode === 'test' ? 'off' : 'show'),
+    help: 'The console of rung start, dev and up, on a port of its own of this machine: without changes (show), or with them (act).',
+  }),
   limits: setting(onOrOff, {
     env: 'RUNG_LIMITS',
     default: ({ mode }) => (mode === 'test' ? 'off' : 'on'),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createRequire } from 'node:module'
 import { userInfo } from 'node:os'
@@ -11,15 +11,7 @@ import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
 import { ledgerProject } from '../support/deploys.ts'
 import { write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
-import {
-  type Facts,
-  type Launched,
-  launchRung,
-  openScratch,
-  type Scratch,
-  sameExit,
-  until,
-} from '../support/process.ts'
+import { type Facts, type Launched, openScratch, type Scratch, sameExit, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -46,8 +38,8 @@ const isDrawn = `(() => {
 })()`
 
 interface Shown {
+  /** With the token. */
   url: string
-  launched: Launched
 }
 
 /** What axe finds that is serious: contrast, names, roles, order. */
@@ -68,6 +60,8 @@ describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
   let scratch: Scratch & { end(): Promise<void> }
   let facts: Facts
   let browser: Awaited<ReturnType<typeof openBrowser>>
+  /** The command; the other console is the one that `rung up` opens. */
+  let showing: Launched
   let shows: Shown
   let acts: Shown
   /** While this file is not there, the job fails. */
@@ -94,23 +88,17 @@ const Entry =`,
     http.post('/tidy', async () => data.write(async (tx) => ({ id: await tx.enqueue(tidy, {}) })))
     http.get('/broken', async () => { throw new Error('a lamp is broken') })`,
     })
-    const up = scratch.launch({ up: '1k', app: project.app })
+    const up = scratch.launch({ up: '1k', app: project.app, env: { RUNG_CONSOLE: 'act' } })
     facts = await up.started
     await write(facts, 'first')
     browser = await openBrowser()
-    const open = async (...options: string[]): Promise<Shown> => {
-      const launched = launchRung({
-        command: ['console', project.app, '--port', '0', '--json', ...options],
-        ...{ dataDir: scratch.dataDir, cwd: scratch.dir },
-      })
-      return { launched, url: await urlOf(launched) }
-    }
-    shows = await open()
-    acts = await open('--act')
+    showing = scratch.launch({ command: ['console', project.app, '--port', '0', '--json'] })
+    shows = { url: await urlOf(showing) }
+    const token = await readFile(path.join(scratch.dataDir, 'console-token'), 'utf8')
+    acts = { url: `${facts.console}?token=${token.trim()}` }
   })
   after(async () => {
     await browser?.close()
-    for (const one of [shows, acts]) await one?.launched.stop()
     await scratch?.end()
   })
 
@@ -274,12 +262,8 @@ const Entry =`,
 
   it('ends with its command, and keeps its token', async () => {
     const before = new URL(shows.url).searchParams.get('token')
-    sameExit(await shows.launched.stop(), 0)
-    const again = launchRung({
-      command: ['console', '--port', '0', '--json'],
-      dataDir: scratch.dataDir,
-      cwd: scratch.dir,
-    })
+    sameExit(await showing.stop(), 0)
+    const again = scratch.launch({ command: ['console', '--port', '0', '--json'] })
     assert.equal(new URL(await urlOf(again)).searchParams.get('token'), before)
     sameExit(await again.stop(), 0)
   })

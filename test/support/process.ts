@@ -40,6 +40,7 @@ export interface Options {
 export interface Facts {
   app: string
   url: string
+  console: string | null
   data: string
   pid: number
   postgresPid: number | undefined
@@ -282,6 +283,7 @@ export function environment({ dataDir, env }: Pick<Options, 'dataDir' | 'env'>):
     LOG_LEVEL: 'warn',
     RUNG_LIMITS: 'off',
     RUNG_SHEDDING: 'off',
+    RUNG_CONSOLE: 'off',
     ...(dataDir && { RUNG_DATA: dataDir }),
     ...env,
   }
@@ -349,6 +351,13 @@ export async function processesOn(dir: string): Promise<number[]> {
   )
   return lines.filter(({ pid, line }) => pid !== process.pid && line.includes(dir)).map(({ pid }) => pid)
 }
+
+/** Its command line. */
+export const commandOf = (pid: number) =>
+  readFile(`/proc/${pid}/cmdline`, 'utf8').then(
+    (text) => text.split('\0'),
+    (): string[] => [],
+  )
 
 /** The postmaster of a data directory, from its own pid file; its number may be somebody else's by now. */
 export function postgresPidOf(dataDir: string): number | undefined {
