@@ -153,6 +153,8 @@ const shown: Readonly<Record<string, Shown>> = {
   cache: { load: () => import('./cache.ts'), everyMs: 10_000 },
   queues: { load: () => import('./jobs.ts'), everyMs: 2_000 },
   jobs: { load: () => import('./jobs.ts'), words: ['list'], options: ['state', 'queue'], everyMs: 5_000 },
+  crons: { load: () => import('./jobs.ts'), words: ['crons'], everyMs: 5_000 },
+  running: { load: () => import('./jobs.ts'), words: ['list', '--state=running'], everyMs: 2_000 },
   groups: { load: () => import('./events.ts'), everyMs: 2_000 },
   deliveries: { load: () => import('./events.ts'), words: ['list'], options: ['state'], everyMs: 5_000 },
 }
@@ -179,8 +181,7 @@ function actionsOf(input: Input): Record<string, Action> {
   const act =
     (load: Load, ...options: string[]) =>
     (...words: (string | undefined)[]) => {
-      if (words.some((word) => word === undefined)) throw new RungError('COMMAND_INVALID', 'Something is not named.')
-      return viewOf(input, load, [...options, '--', ...(words as string[])])
+      return viewOf(input, load, [...options, '--', ...words.map(named)])
     }
   return {
     restart: ({ part }) => act(() => import('./restart.ts'))(part),
@@ -191,10 +192,19 @@ function actionsOf(input: Input): Record<string, Action> {
     'undo-climb': () => act(() => import('./climb.ts'), '--watch=10s', '--undo')(),
     kill: ({ part }) => act(() => import('./kill.ts'), '--yes')(part),
     'retry-job': ({ id }) => act(() => import('./jobs.ts'))('retry', id),
+    'retry-dead-jobs': ({ queue }) => act(() => import('./jobs.ts'), '--dead', `--queue=${named(queue)}`)('retry'),
+    'retry-dead-deliveries': ({ queue }) =>
+      act(() => import('./events.ts'), '--dead', `--queue=${named(queue)}`)('retry'),
     'cancel-job': ({ id }) => act(() => import('./jobs.ts'))('cancel', id),
     'retry-delivery': ({ id }) => act(() => import('./events.ts'))('retry', id),
     acknowledge: ({ alert }) => act(() => import('./alerts.ts'))('ack', alert),
   }
+}
+
+/** @throws COMMAND_INVALID */
+function named(word: string | undefined): string {
+  if (word === undefined) throw new RungError('COMMAND_INVALID', 'Something is not named.')
+  return word
 }
 
 /** Runs a command as with `--json`, and returns what it would print. */

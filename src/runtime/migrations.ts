@@ -20,6 +20,7 @@ export const systemMigrations: readonly Migration[] = [
   systemMigration('0012_alerts', ownText(import.meta.url, './alerts.sql')),
   systemMigration('0013_climbs', ownText(import.meta.url, './climbs.sql')),
   systemMigration('0014_sightings', ownText(import.meta.url, './sightings.sql')),
+  systemMigration('0015_crons', ownText(import.meta.url, './crons.sql')),
 ]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */

@@ -4,7 +4,7 @@ import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { type Consumed, groupLines, subscriptionsOf, toDelivered } from '../primitives/events/events.ts'
-import { type CronEntry, checkCron, cronLook, startCron } from '../primitives/jobs/cron.ts'
+import { type CronEntry, checkCron, cronLook, keepCronRuns, startCron } from '../primitives/jobs/cron.ts'
 import type { Job } from '../primitives/jobs/jobs.ts'
 import { deliveryHandler, jobHandler, jobLines } from '../primitives/jobs/work.ts'
 import { type Handler, type Line, Worker } from '../primitives/jobs/worker.ts'
@@ -106,6 +106,10 @@ export function startWork(
   primitives.worker = waking
   signals.listen('jobs', (queues) => waking.wake(queues))
   const endCron = startCron(lookAtCrons)
+  const endRuns = keepCronRuns(work.crons, {
+    databases: stores.all.map(({ database }) => database),
+    ...{ database: main.database, worker: name },
+  })
   const endUpkeep = stores.all.map((store) =>
     startUpkeep({
       lease: openUpkeepLease(store.database),
@@ -117,6 +121,7 @@ export function startWork(
   return async () => {
     await endCron()
     await Promise.all([...endUpkeep.map((end) => end()), ...workers.map((worker) => worker.stop(graceMs))])
+    await endRuns()
     primitives.worker = undefined
   }
 }

@@ -170,7 +170,7 @@ const Entry =`,
     await page.getByText('the broom is broken').waitFor()
     await page.getByRole('complementary').getByText('1 dead job').waitFor()
     await writeFile(mended, '')
-    await page.getByRole('button', { name: 'Retry' }).click()
+    await page.getByRole('button', { name: 'Retry', exact: true }).click()
     await page.getByText('No job is dead.').waitFor()
     await page.getByRole('complementary').getByText('No job waits').waitFor()
     await page.context().close()

@@ -93,9 +93,9 @@ export const figure = (name, value, note) =>
 export const figures = (...all) => h('dl.figures', {}, ...all)
 export const badge = (level, text) => h(`span.badge.${level}`, {}, text)
 
-/** A bar that is filled to this share; from 70 % on it warns. */
-export function bar(share, label) {
-  const inner = h('i', { class: share > 0.9 ? 'bad' : share > 0.7 ? 'warn' : undefined })
+/** A bar that is filled to this share; from 70 % on it warns, unless more is better. */
+export function bar(share, label, { warns = true } = {}) {
+  const inner = h('i', { class: !warns ? undefined : share > 0.9 ? 'bad' : share > 0.7 ? 'warn' : undefined })
   inner.style.width = `${Math.min(100, Math.max(0, share * 100))}%`
   return h('div.bar', { role: 'img', 'aria-label': `${label}: ${percent(share)}` }, inner)
 }

@@ -8,7 +8,7 @@ import { covers } from '../../../src/kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../../../src/kernel/scope.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { defineEvent } from '../../../src/primitives/events/events.ts'
-import { lastDue } from '../../../src/primitives/jobs/cron.ts'
+import { cronState, lastDue, readCrons } from '../../../src/primitives/jobs/cron.ts'
 import { defineJob, type JobOptions, jobsOf } from '../../../src/primitives/jobs/jobs.ts'
 import type { JobRun } from '../../../src/primitives/jobs/work.ts'
 import { noRetry } from '../../../src/primitives/jobs/worker.ts'
@@ -430,6 +430,37 @@ describe('a worker', () => {
     assert.equal(count, fired)
   })
 
+  it('keeps how the last run of a cron ended, on which process, whoever enqueued it', async () => {
+    const tick = job({ attempts: 1 })
+    const list = (fails: boolean) => [
+      cron('0 0 1 1 *', tick, { n: 1 }, { name: tick.name, timeZone: 'Europe/Berlin' }),
+      handle(tick, () => {
+        if (fails) throw new Error('no\0 tick \ud800')
+      }),
+    ]
+    const entry = async () => (await readCrons(primitives.stores.main.database)).find(({ name }) => name === tick.name)
+    const ends = await work(list(true), other)
+    await until(async () => (await entry()) !== undefined, 'the entry has begun')
+    const { pattern, timeZone, job: known, overdue, lastRun } = (await entry())!
+    assert.deepEqual(
+      { pattern, timeZone, known, overdue, lastRun },
+      { pattern: '0 0 1 1 *', timeZone: 'Europe/Berlin', known: tick.name, overdue: false, lastRun: null },
+    )
+    const ref = await enqueue(tick)
+    await until(async () => (await stateOf(ref.id!))?.state === 'dead', 'it is dead')
+    await ends()
+    const failed = (await entry())!.lastRun!
+    assert.deepEqual([failed.outcome, failed.error], ['dead', 'no tick \ufffd'])
+    assert.match(failed.worker, new RegExp(`:${process.pid}:`))
+    const end = await work(list(false))
+    const again = await enqueue(tick)
+    await until(async () => (await stateOf(again.id!)) === undefined, 'it is done')
+    await end()
+    const done = (await entry())!.lastRun!
+    assert.deepEqual([done.outcome, done.error], ['done', undefined])
+    assert.notEqual(done.worker, failed.worker)
+  })
+
   it('a key or a unique text of any length and any letters is taken', async () => {
     const keyed = job({ key: () => 'k'.repeat(10_000) })
     const run: number[] = []
@@ -458,6 +489,25 @@ describe('a worker', () => {
         (error) => isRungError(error, 'APP_INVALID'),
       )
     }
+  })
+})
+
+describe('the state of a cron', () => {
+  const row = { name: 'n', last_at: '2026-03-01T09:00:00Z', times: '0 30 9 * * * Europe/Berlin', job: 'm.n' }
+  const at = (time: string) => cronState(row, Date.parse(time))
+
+  it('has the next time in its time zone, and is overdue a minute after one was missed', () => {
+    assert.deepEqual(at('2026-03-01T12:00:00Z'), {
+      ...{ name: 'n', pattern: '0 30 9 * * *', timeZone: 'Europe/Berlin', job: 'm.n', lastRun: null },
+      ...{ nextAt: '2026-03-02T08:30:00.000Z', overdue: false },
+    })
+    assert.equal(at('2026-03-02T08:30:59Z').overdue, false)
+    assert.equal(at('2026-03-02T08:31:01Z').overdue, true)
+  })
+
+  it('is known as far as an older version of Rung has written it', () => {
+    const { pattern, nextAt, overdue, job } = cronState({ name: 'n', last_at: row.last_at, times: null }, 0)
+    assert.deepEqual({ pattern, nextAt, overdue, job }, { pattern: '', nextAt: null, overdue: false, job: null })
   })
 })
 
