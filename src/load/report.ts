@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { tokens } from '../kernel/tokens.ts'
 import type { Figures } from './summary.ts'
 
 /** A page that stands for itself: it loads nothing, and can be kept or sent. */
@@ -34,7 +35,7 @@ export interface Table {
   bad?: readonly string[]
 }
 
-const colors = ['#2563eb', '#dc2626', '#16a34a', '#9333ea', '#d97706', '#0891b2', '#64748b', '#be185d']
+const seriesMax = 8 // --series-1 to --series-8
 
 /** Returns the page. uPlot, its charts and all data are in it. */
 export async function htmlReport(report: Report): Promise<string> {
@@ -49,7 +50,7 @@ export async function htmlReport(report: Report): Promise<string> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="content-security-policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'">
 <title>${text(title)}</title>
-<style>${style}${pageStyle}</style>
+<style>${tokens()}${style}${pageStyle}</style>
 <main>
 <h1>${text(title)}</h1>
 ${lines.map((line) => `<p>${text(line)}</p>`).join('\n')}
@@ -94,7 +95,7 @@ function tableOf({ title, heads, rows, bad = [] }: Table): string {
   const row = (cells: readonly string[], tag: 'td' | 'th') =>
     `<tr>${cells.map((cell) => `<${tag}${bad.includes(cell) ? ' class="bad"' : ''}>${text(cell)}</${tag}>`).join('')}</tr>`
   return `<h2>${text(title)}</h2>
-<table><thead>${row(heads, 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table>`
+<div class="table" tabindex="0" role="region" aria-label="${text(title)}"><table><thead>${row(heads, 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`
 }
 
 function text(raw: string): string {
@@ -105,7 +106,15 @@ function text(raw: string): string {
 function drawing(charts: readonly Chart[]): string {
   const data = JSON.stringify(charts.map((chart) => ({ bands: [], ...chart }))).replace(/</g, '\\u003c')
   return `
-const colors = ${JSON.stringify(colors)}
+// A canvas knows no light-dark(): an element with that colour does.
+const probe = document.body.appendChild(document.createElement('i'))
+const resolved = (token) => {
+  probe.style.color = 'var(' + token + ')'
+  return getComputedStyle(probe).color
+}
+const strokes = Array.from({ length: ${seriesMax} }, (_, n) => resolved('--series-' + (n + 1)))
+const [quiet, line, raised] = ['--quiet', '--line', '--raised'].map(resolved)
+const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } }
 const charts = ${data}
 charts.forEach((chart, index) => {
   const place = document.getElementById('chart-' + index)
@@ -114,9 +123,9 @@ charts.forEach((chart, index) => {
     ctx.save()
     for (const { name, from, to } of chart.bands) {
       const [a, b] = [plot.valToPos(from, 'x', true), plot.valToPos(to, 'x', true)]
-      ctx.fillStyle = 'rgba(120,120,120,.18)'
+      ctx.fillStyle = raised
       ctx.fillRect(a, bbox.top, Math.max(2, b - a), bbox.height)
-      ctx.fillStyle = '#555'
+      ctx.fillStyle = quiet
       ctx.fillText(name, a + 4, bbox.top + 14)
     }
     ctx.restore()
@@ -124,8 +133,8 @@ charts.forEach((chart, index) => {
   const plot = new uPlot({
     width: place.clientWidth, height: 240,
     scales: { x: { time: false } },
-    axes: [{ label: chart.unitX }, { label: chart.unitY, size: 70 }],
-    series: [{ label: chart.unitX }, ...chart.lines.map(({ name }, n) => ({ label: name, stroke: colors[n % colors.length], width: 1.5, spanGaps: false }))],
+    axes: [{ ...axis, label: chart.unitX }, { ...axis, label: chart.unitY, size: 70 }],
+    series: [{ label: chart.unitX }, ...chart.lines.map(({ name }, n) => ({ label: name, stroke: strokes[n % strokes.length], width: 1.5, spanGaps: false }))],
     plugins: [bands],
   }, [chart.x, ...chart.lines.map(({ values }) => values)], place)
   addEventListener('resize', () => plot.setSize({ width: place.clientWidth, height: 240 }))
@@ -133,9 +142,9 @@ charts.forEach((chart, index) => {
 }
 
 const pageStyle = `
-body{margin:0;font:15px/1.5 system-ui,sans-serif;color:#111;background:#fff}
-main{max-width:960px;margin:0 auto;padding:24px}
-h1{font-size:24px;margin:0 0 8px}h2{font-size:17px;margin:32px 0 8px}p{margin:2px 0;color:#555}
-dl{display:flex;flex-wrap:wrap;gap:12px 32px;margin:20px 0}dt{color:#555;font-size:13px}dd{margin:0;font-size:22px}small{font-size:13px;color:#555}
-table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:4px 8px;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left;padding-left:0}thead th{color:#555;font-weight:500}.bad{color:#b91c1c;font-weight:600}`
+body{margin:0;font:var(--text-m)/1.5 var(--font);color:var(--ink);background:var(--ground)}
+main{max-width:60rem;margin:0 auto;padding:var(--space-5) var(--space-4)}
+h1{font-size:var(--text-xl);line-height:1.2;margin:0 0 var(--space-2)}h2{font-size:var(--text-l);margin:var(--space-6) 0 var(--space-2)}p{margin:2px 0;color:var(--quiet)}
+dl{display:flex;flex-wrap:wrap;gap:var(--space-3) var(--space-6);margin:var(--space-5) 0}dt{color:var(--quiet);font-size:var(--text-s)}dd{margin:0;font-size:1.375rem}small{font-size:var(--text-s);color:var(--quiet)}
+.table{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{padding:var(--space-1) var(--space-2);border-bottom:1px solid var(--line);text-align:right;vertical-align:top;font-variant-numeric:tabular-nums}
+th:first-child,td:first-child{text-align:left;padding-left:0}thead th{color:var(--quiet);font-weight:500}.bad{color:var(--bad);font-weight:600}`

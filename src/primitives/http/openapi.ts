@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -5,6 +6,7 @@ import Fastify, {
   type FastifySchema,
   type RouteOptions,
 } from 'fastify'
+import { tokens } from '../../kernel/tokens.ts'
 import type { HttpOptions } from './contract.ts'
 import { oncePromised } from './once.ts'
 
@@ -23,10 +25,30 @@ export function documentation(app: FastifyInstance, options: HttpOptions): void 
     const answer = await (await described()).inject({ url: request.url, headers: request.headers })
     if (answer.statusCode === 404) return reply.callNotFound()
     const { connection, date, ...headers } = answer.headers // headers of this connection
-    return reply.status(answer.statusCode).headers(headers).send(answer.rawPayload)
+    const isPage = String(headers['content-type']).startsWith('text/html')
+    const body = isPage ? answer.payload.replace('<head>', `<head>${viewport}`) : answer.rawPayload
+    if (isPage) delete headers['content-length']
+    return reply.status(answer.statusCode).headers(headers).send(body)
   }
   for (const url of [referencePath, `${referencePath}/*`]) app.get(url, shown, show)
 }
+
+/** Without it a phone shows the page as a wide screen would, and small. */
+const viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+/**
+ * What Swagger UI leaves to others: it is dark by a class and not by itself, and bodies to send have no name and examples that scroll no way
+ * to be reached by keyboard.
+ */
+const completion = `const dark = matchMedia('(prefers-color-scheme: dark)')
+const show = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
+dark.addEventListener('change', show)
+show()
+new MutationObserver(() => {
+  for (const field of document.querySelectorAll('textarea:not([aria-label])')) field.ariaLabel = 'Body'
+  for (const example of document.querySelectorAll('pre:not([tabindex])')) example.tabIndex = 0
+}).observe(document.body, { childList: true, subtree: true })
+`
 
 /** Groups routes by module, unless a route has tags of its own. */
 function withTags(schema: FastifySchema, { config }: RouteOptions): FastifySchema {
@@ -78,8 +100,16 @@ async function describing(
   await app.register(swaggerUi, {
     routePrefix: referencePath,
     staticCSP: true,
-    uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
-    theme: { title: `${title}: reference` },
+    // A link to each operation would be inside of the button that opens it, which screen readers cannot follow.
+    uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout', syntaxHighlight: false, deepLinking: false },
+    theme: {
+      title: `${title}: reference`,
+      css: [
+        { filename: 'tokens.css', content: tokens() },
+        { filename: 'reference.css', content: await readFile(new URL('./reference.css', import.meta.url), 'utf8') },
+      ],
+      js: [{ filename: 'completion.js', content: completion }],
+    },
   })
   for (const route of routes) {
     const { method, url, schema = {}, constraints } = route

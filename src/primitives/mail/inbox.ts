@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { RungError } from '../../kernel/errors.ts'
-import { type Html, type HtmlValue, html } from '../../kernel/html.ts'
+import { type Html, type HtmlValue, html, rawHtml } from '../../kernel/html.ts'
+import { tokens } from '../../kernel/tokens.ts'
 import { type ReadMessage, readMessage } from './read-message.ts'
 
 /** Mail that was written to files and not sent. */
@@ -29,7 +30,7 @@ export function serveInbox(inbox: Inbox): (app: FastifyInstance) => Promise<void
       const ids = await inbox.list(shownMax)
       const mails = await Promise.all(ids.map(async (id) => ({ id, content: await inbox.read(id) })))
       const rows = mails.flatMap(({ id, content }) => (content ? [row(id, readMessage(content))] : []))
-      return sendPage(reply, 'Mail', [html`<h1>Mail</h1>`, rows.length > 0 ? html`<table>${rows}</table>` : nothing])
+      return sendPage(reply, 'Mail', [html`<h1>Mail</h1>`, rows.length > 0 ? listOf(rows) : nothing])
     })
 
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id`, hidden, async (request, reply) => {
@@ -51,28 +52,45 @@ export function serveInbox(inbox: Inbox): (app: FastifyInstance) => Promise<void
   }
 }
 
-const nothing = html`<p>No mail yet. Mail of the app is shown here and not delivered.</p>`
+const nothing = html`<p class="empty">No mail yet. Mail of the app is shown here and not delivered.</p>`
 
 function row(id: string, { headers }: ReadMessage): Html {
-  const cells = [headers.get('date'), headers.get('x-envelope-to'), headers.get('from')]
+  const cell = (name: string) => html`<td>${headers.get(name)}</td>`
   const link = html`<a href="${`${inboxPath}/${id}`}">${headers.get('subject') || '(no subject)'}</a>`
-  return html`<tr><td>${link}</td>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`
+  return html`<tr><td>${link}</td>${cell('x-envelope-to')}${cell('from')}${cell('date')}</tr>`
+}
+
+function listOf(rows: readonly Html[]): Html {
+  return html`<table class="list"><thead><tr><th>Subject</th><th>To</th><th>From</th><th>Date</th></tr></thead>
+<tbody>${rows}</tbody></table>`
 }
 
 function oneMail(id: string, { headers, text, html: body }: ReadMessage): HtmlValue {
   const at = `${inboxPath}/${id}`
-  const rows = [...headers].map(([name, value]) => html`<tr><th>${name}</th><td>${value}</td></tr>`)
+  const rows = [...headers].map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)
   return [
     html`<p><a href="${inboxPath}">All mail</a> · <a href="${`${at}/source`}">Source</a></p>`,
-    html`<h1>${headers.get('subject')}</h1><table>${rows}</table>`,
+    html`<h1>${headers.get('subject') || '(no subject)'}</h1><table class="headers">${rows}</table>`,
     body !== undefined && html`<h2>HTML</h2><iframe sandbox title="HTML" src="${`${at}/html`}"></iframe>`,
-    html`<h2>Text</h2><pre>${text}</pre>`,
+    html`<h2>Text</h2><pre tabindex="0">${text}</pre>`,
   ]
 }
 
-const style = `body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse}td,th{text-align:left;padding:.2rem 1rem .2rem 0;vertical-align:top;overflow-wrap:anywhere}
-iframe{width:100%;height:30rem;border:1px solid #999}pre{white-space:pre-wrap}`
+/** The content of a mail is drawn for a white page, also where all around it is dark. */
+const style = `
+body{margin:0;background:var(--ground);color:var(--ink);font:var(--text-m)/1.5 var(--font)}
+main{max-width:64rem;margin:0 auto;padding:var(--space-5) var(--space-4) var(--space-6)}
+h1{font-size:var(--text-xl);line-height:1.2;margin:0 0 var(--space-4)}h2{font-size:var(--text-l);margin:var(--space-5) 0 var(--space-2)}
+a{color:var(--accent)}:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+table{width:100%;border-collapse:collapse;background:var(--surface);border:1px solid var(--line)}
+td,th{text-align:left;padding:var(--space-2) var(--space-3);vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+th{color:var(--quiet);font-weight:500}.list td:first-child{font-weight:600}
+.headers th{width:12rem}
+.empty{padding:var(--space-6);border:1px dashed var(--line);border-radius:var(--radius);color:var(--quiet);text-align:center}
+iframe{width:100%;height:30rem;border:1px solid var(--line);background:white;color-scheme:light}
+pre{margin:0;padding:var(--space-4);background:var(--surface);border:1px solid var(--line);font:var(--text-s)/1.5 var(--mono);white-space:pre-wrap;overflow-wrap:anywhere}
+@media (max-width:40rem){table,tbody,tr,td,.headers th{display:block;width:auto}thead{display:none}
+td,.headers th{border:0;padding:0 var(--space-3)}tr{padding:var(--space-2) 0;border-bottom:1px solid var(--line)}}`
 
 const pageHeaders = {
   'content-type': 'text/html; charset=utf-8',
@@ -88,7 +106,14 @@ const bodyHeaders = {
 }
 
 function sendPage(reply: FastifyReply, title: string, content: HtmlValue): FastifyReply {
-  const head = html`<meta charset="utf-8"><title>${title}</title>`
-  const page = `<!doctype html>${head}<style>${style}</style>${html`${content}`}`
-  return reply.headers(pageHeaders).send(page)
+  const page = html`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title || '(no subject)'}</title>
+<style>${rawHtml(tokens() + style)}</style>
+<main>${content}</main>
+</html>
+`
+  return reply.headers(pageHeaders).send(String(page))
 }
