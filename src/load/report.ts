@@ -113,7 +113,7 @@ const resolved = (token) => {
   return getComputedStyle(probe).color
 }
 const strokes = Array.from({ length: ${seriesMax} }, (_, n) => resolved('--series-' + (n + 1)))
-const [quiet, line, raised] = ['--quiet', '--line', '--raised'].map(resolved)
+const [quiet, line, raised, ground] = ['--quiet', '--line', '--raised', '--ground'].map(resolved)
 const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } }
 const charts = ${data}
 charts.forEach((chart, index) => {
@@ -134,7 +134,7 @@ charts.forEach((chart, index) => {
     width: place.clientWidth, height: 240,
     scales: { x: { time: false } },
     axes: [{ ...axis, label: chart.unitX }, { ...axis, label: chart.unitY, size: 70 }],
-    series: [{ label: chart.unitX }, ...chart.lines.map(({ name }, n) => ({ label: name, stroke: strokes[n % strokes.length], width: 1.5, spanGaps: false }))],
+    series: [{ label: chart.unitX }, ...chart.lines.map(({ name }, n) => ({ label: name, stroke: strokes[n % strokes.length], width: 1.5, spanGaps: false, points: { fill: ground } }))],
     plugins: [bands],
   }, [chart.x, ...chart.lines.map(({ values }) => values)], place)
   addEventListener('resize', () => plot.setSize({ width: place.clientWidth, height: 240 }))
