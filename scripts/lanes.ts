@@ -6,7 +6,7 @@ const quick = 'quick'
 /** Which tests belong together: `npm test -- --lane fleet`. A file is in the first lane that names it; `quick` has all others. */
 const named: Record<string, readonly string[]> = {
   browser: [
-    'test/rungs/conduit-{1k-browser,extended}.test.ts',
+    'test/rungs/conduit-{1k-browser,dom,extended}.test.ts',
     'test/observe/vitals.test.ts',
     'test/console/console.test.ts',
   ],

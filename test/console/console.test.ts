@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
-import { createRequire } from 'node:module'
 import { userInfo } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Page } from 'playwright-core'
+import { violationsOf } from '../support/axe.ts'
 import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
 import { ledgerProject } from '../support/deploys.ts'
 import { write } from '../support/ledger.ts'
@@ -14,7 +13,6 @@ import { noNginx } from '../support/nginx.ts'
 import { type Facts, type Launched, openScratch, type Scratch, sameExit, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const paths = [
   ...[
     '/',
@@ -40,17 +38,6 @@ const isDrawn = `(() => {
 interface Shown {
   /** With the token. */
   url: string
-}
-
-/** What axe finds that is serious: contrast, names, roles, order. */
-async function violationsOf(page: Page): Promise<string[]> {
-  // Evaluated past the policy of the page, which has no place for it.
-  const found = (await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`)) as {
-    violations: { id: string; impact: string; nodes: { html: string }[] }[]
-  }
-  return found.violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`)
 }
 
 const urlOf = ({ stdout }: Launched) =>
