@@ -74,7 +74,7 @@ const clients: Record<string, RegExp> = {
   'file-type': /^primitives\/files\/content-type\.ts$/,
   pino: /^runtime\/log\.ts$/,
   'prom-client': /^observe\/figures\.ts$/,
-  '@opentelemetry/': /^observe\/(traces|export-logs)\.ts$/,
+  '@opentelemetry/': /^observe\/(traces\/otlp|export-logs)\.ts$/,
 }
 /** Loaded only where they are used: never by a plain import. */
 const lazy = [

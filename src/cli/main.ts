@@ -39,6 +39,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   doctor: () => import('./doctor.ts'),
   statements: () => import('./statements.ts'),
   record: () => import('./record.ts'),
+  traces: () => import('./traces.ts'),
   profile: () => import('./profile.ts'),
   alerts: () => import('./alerts.ts'),
   incidents: () => import('./incidents.ts'),

@@ -2,14 +2,13 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { codeFolderOf, releasesDir } from '../fleet/releases.ts'
 import { runningFleet } from '../fleet/state.ts'
-import { fleetStatus, isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import { summariseProfile } from '../observe/profile/summary.ts'
 import { type Command, numberOption, result, settingOptions, timeOption } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
-import { askForProfile, profileMsMax } from './profile-door.ts'
+import { appProcesses, askForProfile, profileMsMax } from './process-door.ts'
 import { cutStart, tableLines } from './table.ts'
 
 const profile: Command = {
@@ -75,11 +74,9 @@ const rungDir = path.dirname(import.meta.dirname)
 
 /** @throws FLEET_NOT_RUNNING, COMMAND_INVALID */
 async function processOf(dataDir: string, named: string | undefined): Promise<{ name: string; pid: number }> {
-  const status = await fleetStatus(dataDir)
-  const parts = status.running ? status.parts.filter(({ name, pid }) => isApp(name) && pid !== undefined) : []
-  if (parts.length === 0) throw new RungError('FLEET_NOT_RUNNING', 'No process of the app runs here. See: rung ps')
+  const parts = await appProcesses(dataDir)
   const found = parts.find(({ name }) => named === undefined || name === named)
-  if (found) return { name: found.name, pid: found.pid! }
+  if (found) return found
   const names = parts.map(({ name }) => name).join(', ')
   throw new RungError('COMMAND_INVALID', `No process of the app is named "${named}". These run: ${names}.`)
 }

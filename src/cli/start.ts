@@ -16,7 +16,9 @@ import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
 import type { Server } from '../observe/record/look.ts'
 import type { Metric } from '../observe/record/snapshot.ts'
-import { exportTraces } from '../observe/traces.ts'
+import { findUnits, listUnits } from '../observe/traces/list.ts'
+import { exportTraces } from '../observe/traces/otlp.ts'
+import { TraceRing } from '../observe/traces/ring.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
 import { boot, type Running } from '../runtime/boot.ts'
 import { recordStart } from '../runtime/deploys.ts'
@@ -27,7 +29,7 @@ import { type Bindings, bindingsOf } from '../topology/bindings.ts'
 import { type Command, type Input, present, result, settingOptions } from './command.ts'
 import { consoleText, openConsoleDoor } from './console-door.ts'
 import { noteLeftOut, settingsOf } from './input-settings.ts'
-import { openProfileDoor } from './profile-door.ts'
+import { openProcessDoor } from './process-door.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 const start: Command = {
@@ -123,11 +125,13 @@ async function startApp(
     copyTo: logs?.write,
   })
   const endTraces = await exportTraces(bindings.telemetry, app.name)
+  const ring = new TraceRing()
   const running = await boot(app, bindings, {
     log,
     extensions: [
       observe({
         app,
+        traces: ring,
         servers: () => serversOn(dataDir),
         ...(bindings.inFleet && {
           certificateEndsAt: async () => (await runningFleet(dataDir))?.certificate?.endsAt,
@@ -146,8 +150,10 @@ async function startApp(
   })
   const endStray = outliveStrayErrors(log)
   // Nobody waits for it, except a stop. A folder that cannot be written must not keep an app from running.
-  const profiles = openProfileDoor(dataDir).catch((err) => {
-    log.debug({ event: 'no-profiles', err }, 'rung profile cannot ask this process')
+  const asked = openProcessDoor(dataDir, {
+    traces: (query) => ('id' in query ? findUnits(ring.units, query.id) : listUnits(ring.units, query)),
+  }).catch((err) => {
+    log.debug({ event: 'no-door', err }, 'rung profile and rung traces cannot ask this process')
     return async () => {}
   })
   const { url } = running
@@ -191,7 +197,7 @@ async function startApp(
     async stop() {
       running.drain()
       await recorded
-      await (await profiles)()
+      await (await asked)()
       await door?.close()
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
     },

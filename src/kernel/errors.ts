@@ -23,6 +23,7 @@ export const errorCodes = {
   // a running fleet
   FLEET_NOT_RUNNING: { status: 500, title: 'No fleet runs here' },
   PROFILE_UNAVAILABLE: { status: 500, title: 'The process cannot be profiled now' },
+  TRACE_NOT_FOUND: { status: 404, title: 'No process has this trace' },
   CLIMB_REFUSED: { status: 500, title: 'The fleet does not climb' },
   FLEET_BUSY: { status: 409, title: 'The fleet is being changed' },
   // faults on purpose

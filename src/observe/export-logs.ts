@@ -3,7 +3,7 @@ import { systemClock } from '../kernel/clock.ts'
 import { currentScope } from '../kernel/scope.ts'
 import type { Bindings } from '../topology/bindings.ts'
 import { endOf, loadSdk } from './otel.ts'
-import { contextOf } from './traces.ts'
+import { contextOf } from './traces/otlp.ts'
 
 export interface LogExport {
   /** Sends a copy of a line that the log writes now, as JSON, without its secrets. */

@@ -22,7 +22,8 @@ import { runLog } from './run-log.ts'
 import { serverLog } from './servers.ts'
 import { keepSightings, type Sightings } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
-import { traces } from './traces.ts'
+import type { TraceRing } from './traces/ring.ts'
+import { watchTraces } from './traces/watch.ts'
 import { webVitals } from './vitals.ts'
 
 /** A statement is logged at most this often. */
@@ -35,6 +36,8 @@ export interface ObserveOptions extends Partial<Pick<RecordOptions, 'servers' | 
   certificateEndsAt?: () => Promise<number | undefined>
   /** Its alerts are evaluated, its users counted, and its pages measured. */
   app?: App
+  /** Keeps what was done last. */
+  traces?: TraceRing
 }
 
 /** Watches a running app: metrics, traces, log lines, the record. */
@@ -44,6 +47,7 @@ export function observe({
   app,
   certificateEndsAt,
   archiver,
+  traces,
 }: ObserveOptions = {}): Extension {
   return async (http, { data, log, bindings, primitives }) => {
     const notSaved = (error: unknown) =>
@@ -62,7 +66,7 @@ export function observe({
     if (app) rulesOf(app) // a wrong name in defineApp is an error at every start, also where alerts are off
     if (app && bindings.alerts) keepAlerts(http, watchParts(app, bindings.alerts, primitives, log))
     if (app?.vitals) await webVitals(http, figures)
-    traces(http, data)
+    watchTraces(http, data, traces)
     requestLog(http, data, bindings.log.sample)
     runLog(http, data, log)
     cacheLog(http, data, log)

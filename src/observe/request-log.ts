@@ -7,7 +7,7 @@ import { moduleOf } from './metrics.ts'
 import { atRequestEnd } from './request-end.ts'
 import { tallyOf } from './tally.ts'
 
-const slowRequestMs = 1_000
+export const slowRequestMs = 1_000
 
 /** Whether a request is logged: failures and slow ones always, the rest as a sample. Pure. */
 export function worthALine(status: number, durationMs: number, sample: number, random: Random): boolean {

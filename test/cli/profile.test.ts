@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import { openProfileDoor } from '../../src/cli/profile-door.ts'
+import { openProcessDoor } from '../../src/cli/process-door.ts'
 import { ledgerProject, readHandler } from '../support/deploys.ts'
 import { type Scratch, until, withScratch } from '../support/process.ts'
 
@@ -98,7 +98,7 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
 
 test('the door of a process closes while a profile is taken', () =>
   withScratch(async ({ dataDir }) => {
-    const close = await openProfileDoor(dataDir)
+    const close = await openProcessDoor(dataDir, { traces: () => [] })
     await close()
     assert.deepEqual(readdirSync(path.join(dataDir, 'fleet', 'doors')), [])
   }))

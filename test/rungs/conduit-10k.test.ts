@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { Waterfall } from '../../src/observe/traces/waterfall.ts'
 import { noNginx } from '../support/nginx.ts'
-import { openScratch } from '../support/process.ts'
+import { openScratch, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 import { browserTests } from './conduit-browser.ts'
+import { unique } from './conduit-client.ts'
 import { conduitSuite } from './conduit-suite.ts'
 import { visitor } from './conduit-visitor.ts'
 
@@ -38,6 +40,33 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
     ])
       assert.ok([404, 401].includes((await fetch(baseUrl + path)).status), path)
     assert.equal((await fetch(`${baseUrl}/openapi.json`)).status, 200)
+  })
+
+  it('a trace leads from the web process that was asked to the worker that ran its job', async () => {
+    const username = unique('traced')
+    const user = { username, email: `${username}@example.com`, password: 'correct horse' }
+    const headers = { 'content-type': 'application/json' }
+    const signedUp = await fetch(`${baseUrl}/api/users`, { method: 'POST', headers, body: JSON.stringify({ user }) })
+    const { token } = ((await signedUp.json()) as { user: { token: string } }).user
+    const asked = await fetch(`${baseUrl}/api/user/export`, {
+      ...{ method: 'POST', headers: { authorization: `Token ${token}` } },
+    })
+    assert.equal(asked.status, 202)
+    const [, id] = asked.headers.get('traceparent')!.split('-')
+    const units = await until(async () => {
+      const command = scratch.launch({ command: ['traces', id!, '--json'], cwd: scratch.dir })
+      await command.exited
+      const { units = [] } = JSON.parse(command.stdout()) as Partial<Waterfall>
+      return units.some(({ kind, outcome }) => kind === 'job' && outcome === 'done') && units
+    }, 'the job has run')
+    const [request] = units
+    const job = units.find(({ kind }) => kind === 'job')!
+    assert.deepEqual([request!.name, request!.outcome], ['POST /api/user/export', '202'])
+    assert.match(request!.process, /^web-[12]$/)
+    assert.match(job.process, /^worker-1$/)
+    assert.equal(job.parentId, request!.spanId)
+    assert.ok(request!.statements > 0 && job.statements > 0 && job.atMs >= 0)
+    assert.doesNotMatch(JSON.stringify(units), new RegExp(username))
   })
 
   it('what nginx cannot read is refused in the form of the app', async () => {

@@ -6,6 +6,7 @@ import { runInTime, Scope } from '../../kernel/scope.ts'
 import { toMs } from '../../kernel/units.ts'
 import type { CacheOptions, Load } from './api.ts'
 import { BriefMap } from './brief.ts'
+import type { ReadOutcome } from './channels.ts'
 import { type Entry, type SharedEntry, store, timesOf } from './entry.ts'
 import type { Filling } from './filling.ts'
 import type { InheritedTags } from './inherited-tags.ts'
@@ -25,6 +26,10 @@ export interface ReadRequest {
   load: Load<unknown>
   scope: Scope | undefined
   stats: GroupStats
+  /** When the read began, in ms on the monotonic clock; `undefined` if nobody wants to know. */
+  began: number | undefined
+  /** What became of it, where a load was asked for. */
+  outcome: ReadOutcome
 }
 
 /** What a load returns to its readers. */
@@ -98,6 +103,7 @@ export class Loads {
       const isCurrent = tags === undefined ? asOf === known.now : unchanged(tags, asOf)
       if (isCurrent && reaches(pending.start, tags === undefined || tags.length > 0, scope)) {
         stats.coalesced += 1
+        request.outcome = 'coalesced'
         return pending.promise
       }
     }
@@ -120,6 +126,7 @@ export class Loads {
       const found = shared && (await shared.find(key, start.names ?? [], isGood))
       if (found?.kind !== 'found') return await this.#loadAndKeep(request, start, found)
       stats.sharedHits += 1
+      request.outcome = 'shared'
       memory.keep(key, found.found, start.asOf)
       return found.found
     } finally {
@@ -147,6 +154,7 @@ export class Loads {
     } catch (error) {
       if (ticket) await shared!.giveUp(ticket)
       stats.failures += 1
+      request.outcome = ticket?.graceful ? 'grace' : 'failed'
       if (ticket?.graceful) return ticket.graceful
       if (options.errorTtl !== undefined) this.#remember(key, error, toMs(options.errorTtl))
       throw error
@@ -173,7 +181,7 @@ export class Loads {
   }
 
   async #load(
-    { key, module, options, load, stats }: ReadRequest,
+    { key, module, options, load, stats, scope: reader }: ReadRequest,
     { position, names }: LoadStart,
   ): Promise<Loaded & { seen: Position; json: string | undefined; bytes: number }> {
     const { clock, inherited } = this.#parts
@@ -181,6 +189,7 @@ export class Loads {
     // A scope of its own: several readers wait for the load, and it must not end with one of them.
     const scope = new Scope('task', `cache:${key}`, `cache ${stats.group}`)
     scope.position = position
+    scope.traceparent = reader?.traceparent // of the reader who began it: what it does is seen there
     const collected = inherited.begin(scope)
     const limitMs = toMs(options.hardTimeout ?? defaults.hardTimeoutMs)
     const late = () =>

@@ -3,6 +3,7 @@ import { furthest, nowhere } from '../../kernel/position.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import { toMs } from '../../kernel/units.ts'
 import type { CacheOptions, Load } from './api.ts'
+import { type CacheReadDone, cacheReadDone, type ReadOutcome } from './channels.ts'
 import { type Entry, store } from './entry.ts'
 import { groupOf, type Key, keyText, tagTexts } from './keys.ts'
 import { type Loaded, Loads, type LoadsParts, type ReadRequest, reaches, readyMsMax } from './loads.ts'
@@ -36,10 +37,12 @@ export class Reader {
   }
 
   get(module: string, key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>): Promise<unknown> {
-    const { groups, off, inTransaction } = this.#parts
+    const { groups, off, inTransaction, clock } = this.#parts
     const scope = currentScope()
     const stats = groups.of(module, groupOf(key))
-    const request: ReadRequest = { key: keyText(module, key), module, options, load, scope, stats }
+    const began = scope && cacheReadDone.hasSubscribers ? clock.ticks() : undefined
+    const outcome = 'loaded' // unless something else becomes of it
+    const request: ReadRequest = { key: keyText(module, key), module, options, load, scope, stats, began, outcome }
     if (off || inTransaction() || (scope && this.#late.has(scope))) return this.#bypass(request)
     const waiting = this.#ready(scope)
     if (waiting === undefined) return this.#read(request) // without a turn of the event loop: most reads are hits
@@ -58,10 +61,18 @@ export class Reader {
     return behind?.then(again, () => false)
   }
 
-  async #bypass({ load, scope, stats, module, options: { tags = [] } }: ReadRequest): Promise<unknown> {
+  async #bypass(request: ReadRequest): Promise<unknown> {
+    const {
+      load,
+      scope,
+      stats,
+      module,
+      options: { tags = [] },
+    } = request
     stats.bypassed += 1
     const signal = scope?.signal ?? new AbortController().signal
-    const { value } = store(await load({ signal, inherited: () => [] }))
+    const loading = Promise.resolve(load({ signal, inherited: () => [] }))
+    const { value } = store(await loading.finally(() => this.#tell(request, 'bypassed')))
     // The load ran in the reader's own scope, where inherited tags were collected already.
     if (tags !== 'inherit') {
       const names = () => tagTexts(module, typeof tags === 'function' ? tags(value as never) : tags)
@@ -78,18 +89,31 @@ export class Reader {
     const entry = found && reaches(found, found.tags.length > 0, scope) ? found : undefined
     if (entry && now < entry.freshUntil && invalidator.isCurrent) {
       stats.hits += 1
+      this.#tell(request, 'memory')
       if (now >= entry.refreshAt) this.#refresh(request)
       return Promise.resolve(this.#seen(entry, scope))
     }
     const fallback = entry && now < Math.max(entry.freshUntil, entry.staleUntil) ? entry : undefined
     const failure = this.#loads.failureOf(key, now)
-    if (failure) return fallback ? this.#serveGrace(request, fallback) : Promise.reject(failure.error)
-    if (!fallback) return this.#loads.join(request).then((loaded) => this.#seen(loaded, scope))
+    if (failure && fallback) return this.#serveGrace(request, fallback)
+    if (failure) {
+      this.#tell(request, 'failed')
+      return Promise.reject(failure.error)
+    }
+    if (!fallback) return this.#load(request)
     // A fresh entry while the log cannot be read is served only if the load fails.
     const waitMs = now < fallback.freshUntil ? Number.POSITIVE_INFINITY : toMs(options.softTimeout ?? 0)
     if (waitMs > 0) return this.#loadOrGrace(request, fallback, waitMs)
     this.#refresh(request)
     return this.#serveGrace(request, fallback)
+  }
+
+  async #load(request: ReadRequest): Promise<unknown> {
+    try {
+      return this.#seen(await this.#loads.join(request), request.scope)
+    } finally {
+      this.#tell(request, request.outcome)
+    }
   }
 
   #skipsMemory(): boolean {
@@ -102,7 +126,10 @@ export class Reader {
     const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
     try {
       const loaded = await Promise.race([this.#loads.join(request), late])
-      if (loaded) return this.#seen(loaded, request.scope)
+      if (loaded) {
+        this.#tell(request, request.outcome)
+        return this.#seen(loaded, request.scope)
+      }
     } catch {
       // The load failed, and was counted there.
     } finally {
@@ -111,13 +138,21 @@ export class Reader {
     return this.#serveGrace(request, fallback)
   }
 
-  #serveGrace({ stats, scope }: ReadRequest, entry: Entry): Promise<unknown> {
+  #serveGrace(request: ReadRequest, entry: Entry): Promise<unknown> {
+    const { stats, scope } = request
     stats.graces += 1
+    this.#tell(request, 'grace')
     return Promise.resolve(this.#seen(entry, scope))
   }
 
   #refresh(request: ReadRequest): void {
     if (!this.#loads.isPending(request.key)) void this.#loads.join(request).catch(() => {}) // counted there
+  }
+
+  #tell({ scope, began, stats: { module, group } }: ReadRequest, outcome: ReadOutcome): void {
+    if (scope === undefined || began === undefined) return
+    const done: CacheReadDone = { scope, module, group, outcome, durationMs: this.#parts.clock.ticks() - began }
+    cacheReadDone.publish(done)
   }
 
   /** Reading an entry advances the reader's position, unless that is of long ago, and adds the entry's tags to the enclosing load. */
