@@ -119,7 +119,7 @@ async function ask<Found>(dataDir: string, part: string | undefined, query: Trac
 const unreadLine = (names: readonly string[]) =>
   `Could not be asked, because they have ended or run an older version: ${names.join(', ')}`
 
-const listWidths = [8, 8, 24, -8, -6, -10, -5]
+const listWidths = [8, 8, 24, -7, -6, -10, -5]
 
 function* listLines(rows: readonly TraceRow[]): Generator<string> {
   yield* tableLines(listWidths, [['time', 'trace', 'route', 'ms', 'status', 'statements', 'cache']])
