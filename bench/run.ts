@@ -51,6 +51,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   'slow-clients': () => import('./slow-clients.ts'),
   testing: () => import('./testing.ts'),
   tour: () => import('./tour.ts'),
+  traces: () => import('./traces.ts'),
 }
 
 const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] [--million]

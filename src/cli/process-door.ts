@@ -20,8 +20,13 @@ const socketOf = (dataDir: string, pid: number) => path.join(folderOf(dataDir), 
 
 /** What one process answers. */
 export interface Asked {
-  /** Its units, as JSON. */
-  traces(query: TracesQuery): unknown
+  traces(query: TracesQuery): TracesAnswer
+}
+
+export interface TracesAnswer<Found = unknown> {
+  readonly units: readonly Found[]
+  /** Whether it kept all of them until now, and not only a sample. */
+  readonly all: boolean
 }
 
 /** All traces, or one of them by the beginning of its id. */
@@ -53,7 +58,7 @@ export async function openProcessDoor(dataDir: string, { traces }: Asked): Promi
     const { pathname, searchParams } = new URL(url!, 'http://door')
     if (method === 'POST' && pathname === '/profile') return profile(Number(searchParams.get('ms')), response)
     if (method !== 'GET' || pathname !== '/traces') return answer(response, 400, {})
-    return answer(response, 200, traces(JSON.parse(searchParams.get('query')!)) as object)
+    return answer(response, 200, traces(JSON.parse(searchParams.get('query')!)))
   })
   server.maxConnections = 4
   const folder = folderOf(dataDir)
@@ -95,10 +100,14 @@ export async function askForProfile(dataDir: string, pid: number, ms: number): P
 }
 
 /** Asks a process for its traces. Rejects if it cannot be asked: it has ended, or runs an older version. */
-export async function askForTraces(dataDir: string, pid: number, query: TracesQuery): Promise<unknown> {
+export async function askForTraces<Found>(
+  dataDir: string,
+  pid: number,
+  query: TracesQuery,
+): Promise<TracesAnswer<Found>> {
   const { status, body } = await ask(dataDir, pid, 'GET', `/traces?query=${encodeURIComponent(JSON.stringify(query))}`)
   if (status !== 200) throw new Error(`The process ${pid} answered ${status}`)
-  return JSON.parse(body)
+  return JSON.parse(body) as TracesAnswer<Found>
 }
 
 async function ask(dataDir: string, pid: number, method: string, where: string) {

@@ -125,7 +125,7 @@ async function startApp(
     copyTo: logs?.write,
   })
   const endTraces = await exportTraces(bindings.telemetry, app.name)
-  const ring = new TraceRing()
+  const ring = new TraceRing({ always: bindings.mode === 'development' })
   const running = await boot(app, bindings, {
     log,
     extensions: [
@@ -151,7 +151,10 @@ async function startApp(
   const endStray = outliveStrayErrors(log)
   // Nobody waits for it, except a stop. A folder that cannot be written must not keep an app from running.
   const asked = openProcessDoor(dataDir, {
-    traces: (query) => ('id' in query ? findUnits(ring.units, query.id) : listUnits(ring.units, query)),
+    traces: (query) => ({
+      all: ring.look(),
+      units: 'id' in query ? findUnits(ring.units, query.id) : listUnits(ring.units, query),
+    }),
   }).catch((err) => {
     log.debug({ event: 'no-door', err }, 'rung profile and rung traces cannot ask this process')
     return async () => {}

@@ -19,8 +19,9 @@ const traces: Command = {
     'caused no load. Jobs and events that a request caused are in its trace.',
     '',
     'With the id of a trace, or the beginning of it: its waterfall. Each process keeps its',
-    'last thousand, failed and slow ones longest, until it ends. Values of statements, query',
-    'strings, paths and bodies are not kept.',
+    'last thousand, failed and slow ones longest, until it ends; all of them for ten minutes',
+    'after each look and in development, and otherwise one of sixteen. Values of statements,',
+    'query strings, paths and bodies are not kept.',
   ].join('\n'),
   examples: [
     'rung traces',
@@ -47,12 +48,13 @@ const traces: Command = {
     if (id !== undefined) return one(input.out.line, dataDir, idIn(id), part)
     const { route, status } = values as Record<string, string | undefined>
     const query = { route, status, slowMs, failed: values.failed === true, last } satisfies UnitQuery
-    const { found, processes, unread } = await ask<UnitSummary>(dataDir, part, query)
-    const view = { traces: joinTraces(found, last), processes, unread }
+    const { found, processes, unread, sampled } = await ask<UnitSummary>(dataDir, part, query)
+    const view = { traces: joinTraces(found, last), processes, unread, sampled }
     return result(view, ({ traces: rows }) => {
       if (rows.length === 0) input.out.line('No request or run of what these processes keep is so. See: rung ps')
       else for (const line of listLines(rows)) input.out.line(line)
       if (unread.length > 0) input.out.line(unreadLine(unread))
+      if (sampled.length > 0) for (const line of sampledLines) input.out.line(line)
     })
   },
 }
@@ -95,6 +97,8 @@ interface Answers<Found> {
   processes: string[]
   /** Processes that could not be asked: they have just ended, or run an older version. */
   unread: string[]
+  /** Processes that kept only a sample until now. */
+  sampled: string[]
 }
 
 /** @throws FLEET_NOT_RUNNING, COMMAND_INVALID */
@@ -106,18 +110,26 @@ async function ask<Found>(dataDir: string, part: string | undefined, query: Trac
     throw new RungError('COMMAND_INVALID', `No process of the app is named "${part}". These run: ${names}.`)
   }
   const unread: string[] = []
+  const sampled: string[] = []
   const answers = await Promise.all(
     asked.map(async ({ name, pid }) => {
-      const units = (await askForTraces(dataDir, pid, query).catch(() => undefined)) as Found[] | undefined
-      if (units === undefined) unread.push(name)
-      return (units ?? []).map((unit) => ({ ...unit, process: name }))
+      const answer = await askForTraces<Found>(dataDir, pid, query).catch(() => undefined)
+      if (answer === undefined) unread.push(name)
+      else if (!answer.all) sampled.push(name)
+      return (answer?.units ?? []).map((unit) => ({ ...unit, process: name }))
     }),
   )
-  return { found: answers.flat(), processes: asked.map(({ name }) => name), unread }
+  return { found: answers.flat(), processes: asked.map(({ name }) => name), unread, sampled }
 }
 
 const unreadLine = (names: readonly string[]) =>
   `Could not be asked, because they have ended or run an older version: ${names.join(', ')}`
+
+const sampledLines = [
+  '',
+  'Until now only what failed or was slow was kept, and one trace of sixteen.',
+  'From now on all are, for ten minutes after each look.',
+]
 
 const listWidths = [8, 8, 24, -7, -6, -10, -5]
 

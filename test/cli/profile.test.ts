@@ -98,7 +98,7 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
 
 test('the door of a process closes while a profile is taken', () =>
   withScratch(async ({ dataDir }) => {
-    const close = await openProcessDoor(dataDir, { traces: () => [] })
+    const close = await openProcessDoor(dataDir, { traces: () => ({ units: [], all: true }) })
     await close()
     assert.deepEqual(readdirSync(path.join(dataDir, 'fleet', 'doors')), [])
   }))

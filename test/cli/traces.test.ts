@@ -49,6 +49,8 @@ test('rung traces shows what a request did: statements, cache, and the job that 
     const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
     await project.write('1', changes)
     const { url } = await scratch.start({ app: project.app })
+    const first = await text(scratch)
+    assert.match(first, /From now on all are/)
     const answer = await fetch(`${url}/tidy/secret-id?token=secret-query`, { method: 'POST' })
     assert.equal(answer.status, 200)
     const id = answer.headers.get('traceparent')!.split('-')[1]!

@@ -45,6 +45,26 @@ describe('the ring of traces', () => {
     assert.equal(ring.units.length, 1_000)
   })
 
+  it('wants all for ten minutes after a look, and otherwise one of sixteen by its trace', () => {
+    let now = 1e6
+    const ring = new TraceRing({ clock: { ticks: () => now } })
+    const wanted = () => [...'0123456789abcdef'].filter((digit) => ring.wants(`00-${'a'.repeat(31)}${digit}-x`, now))
+    assert.deepEqual(wanted(), ['0'])
+    assert.equal(ring.look(), false)
+    assert.equal(wanted().length, 16)
+    now += 9 * 60_000
+    assert.equal(ring.look(), true)
+    now += 9 * 60_000
+    assert.equal(wanted().length, 16)
+    now += 2 * 60_000
+    assert.deepEqual(wanted(), ['0'])
+    assert.equal(ring.look(), false)
+    const always = new TraceRing({ always: true, clock: { ticks: () => now } })
+    assert.equal(always.look(), true)
+    now += 1e9
+    assert.ok(always.wants(`00-${'a'.repeat(32)}-x`, now))
+  })
+
   it('uses so many bytes at most, also where one unit alone has more', () => {
     const ring = new TraceRing({ recentMax: 100, notableMax: 100, bytesMax: 20_000 })
     const large = (n: number, chars: number) => unit(n, { steps: [step({ text: 'x'.repeat(chars) })] })

@@ -48,15 +48,19 @@ describe('rung 10k', { skip: noRedis || noNginx }, () => {
     const headers = { 'content-type': 'application/json' }
     const signedUp = await fetch(`${baseUrl}/api/users`, { method: 'POST', headers, body: JSON.stringify({ user }) })
     const { token } = ((await signedUp.json()) as { user: { token: string } }).user
+    const traces = async (...args: string[]) => {
+      const command = scratch.launch({ command: ['traces', ...args, '--json'], cwd: scratch.dir })
+      await command.exited
+      return JSON.parse(command.stdout())
+    }
+    await traces() // from now on all are kept
     const asked = await fetch(`${baseUrl}/api/user/export`, {
       ...{ method: 'POST', headers: { authorization: `Token ${token}` } },
     })
     assert.equal(asked.status, 202)
     const [, id] = asked.headers.get('traceparent')!.split('-')
     const units = await until(async () => {
-      const command = scratch.launch({ command: ['traces', id!, '--json'], cwd: scratch.dir })
-      await command.exited
-      const { units = [] } = JSON.parse(command.stdout()) as Partial<Waterfall>
+      const { units = [] } = (await traces(id!)) as Partial<Waterfall>
       return units.some(({ kind, outcome }) => kind === 'job' && outcome === 'done') && units
     }, 'the job has run')
     const [request] = units

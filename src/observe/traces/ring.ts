@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { slowRequestMs } from '../request-log.ts'
 import type { Unit } from './unit.ts'
 
@@ -12,26 +13,63 @@ export interface RingLimits {
 
 const defaults: RingLimits = { recentMax: 750, notableMax: 250, bytesMax: 8 * 1024 ** 2 }
 
-/** The last finished units of this process, within limits. */
+/** Whoever looks wants to see what happens next, too. */
+const awakeMs = 10 * 60_000
+
+/**
+ * The last finished units of this process, within limits. Keeping all of them costs a small request a few percent of its CPU, so all are kept
+ * only for ten minutes after somebody has looked. Otherwise it keeps what failed or was slow, and one trace of sixteen, the same one in each
+ * process.
+ */
 export class TraceRing {
   readonly #recent: Shelf
   readonly #notable: Shelf
+  readonly #clock: Pick<Clock, 'ticks'>
+  #awakeUntil: number
 
-  constructor(limits: Partial<RingLimits> = {}) {
+  /** @param always keep all, also while nobody looks */
+  constructor({
+    always = false,
+    clock = systemClock,
+    ...limits
+  }: Partial<RingLimits> & { always?: boolean; clock?: Pick<Clock, 'ticks'> } = {}) {
     const { recentMax, notableMax, bytesMax } = { ...defaults, ...limits }
     const share = notableMax / (recentMax + notableMax)
     this.#recent = new Shelf(recentMax, bytesMax * (1 - share))
     this.#notable = new Shelf(notableMax, bytesMax * share)
+    this.#clock = clock
+    this.#awakeUntil = always ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY
+  }
+
+  /** Somebody looks. @returns whether all was kept until now */
+  look(): boolean {
+    const now = this.#clock.ticks()
+    const wasAwake = now < this.#awakeUntil
+    this.#awakeUntil = Math.max(this.#awakeUntil, now + awakeMs)
+    return wasAwake
+  }
+
+  /** Whether the steps of a unit that begins `now` are to be kept. */
+  wants(traceparent: string, now: number): boolean {
+    return now < this.#awakeUntil || traceparent[lastOfTraceId] === '0'
   }
 
   add(unit: Unit): void {
-    const shelf = unit.failed || (unit.kind === 'request' && unit.ms >= slowRequestMs) ? this.#notable : this.#recent
+    const shelf = isNotable(unit.kind, unit.ms, unit.failed) ? this.#notable : this.#recent
     shelf.add(unit)
   }
 
   get units(): Unit[] {
     return [...this.#recent.units, ...this.#notable.units]
   }
+}
+
+/** In a `traceparent`. */
+const lastOfTraceId = 34
+
+/** Whether a unit is kept though its steps were not wanted. Jobs may be slow. */
+export function isNotable(kind: Unit['kind'], ms: number, failed: boolean): boolean {
+  return failed || (kind === 'request' && ms >= slowRequestMs)
 }
 
 /** Drops the oldest. */

@@ -1,4 +1,5 @@
 import type { Span } from '@opentelemetry/api'
+import type { FastifyRequest } from 'fastify'
 import { systemClock } from '../../kernel/clock.ts'
 import { currentScope, type Scope } from '../../kernel/scope.ts'
 import { type CacheReadDone, cacheReadDone } from '../../primitives/cache/channels.ts'
@@ -11,8 +12,9 @@ import { type OutgoingDone, outgoingDone } from '../../primitives/outgoing/outgo
 import { listen, listenUntilClose } from '../listen.ts'
 import { moduleOf } from '../metrics.ts'
 import { atRequestEnd } from '../request-end.ts'
+import { tallyOf } from '../tally.ts'
 import * as otlp from './otlp.ts'
-import type { TraceRing } from './ring.ts'
+import { isNotable, type TraceRing } from './ring.ts'
 import { addStep, kept, newUnit, type Step, type Unit } from './unit.ts'
 
 interface Open {
@@ -28,23 +30,27 @@ interface Open {
 export function watchTraces(http: Http, data: DataRoot, ring: TraceRing | undefined): void {
   /** By the trace context of their scopes, which is unique. A load of the cache has that of the reader who began it. */
   const open = new Map<string, Open>()
-  const begin: Begin = (scope, kind, name, module, parent) => {
-    const { traceparent } = scope
+  const begin: Begin = ({ traceparent }, kind, name, module, parent) => {
     if (!ring || traceparent === undefined) return
-    const unit = newUnit(kind, name, module, traceparent, parent, systemClock.now())
-    open.set(traceparent, { unit, start: systemClock.ticks() })
+    const start = systemClock.ticks()
+    if (!ring.wants(traceparent, start)) return
+    open.set(traceparent, { unit: newUnit(kind, name, module, traceparent, parent, systemClock.now()), start })
   }
   const openOf = ({ traceparent }: Scope): Open | undefined =>
-    traceparent === undefined ? undefined : open.get(traceparent)
-  const end: End = (scope, ms, outcome, failed) => {
-    const found = scope && openOf(scope)
-    if (!found) return undefined
-    const { unit } = found
+    open.size === 0 || traceparent === undefined ? undefined : open.get(traceparent)
+  const end: End = (scope, kind, name, module, parent, ms, outcome, failed) => {
+    if (!ring || scope?.traceparent === undefined) return undefined
+    let unit = openOf(scope)?.unit
+    if (!unit) {
+      if (!isNotable(kind, ms, failed)) return undefined
+      unit = newUnit(kind, name, module, scope.traceparent, parent, systemClock.now() - ms)
+      unit.statements = unit.leftOut = tallyOf(scope).statements
+    }
     open.delete(unit.traceparent)
     unit.ms = ms
     unit.outcome = outcome
     unit.failed = failed
-    ring?.add(unit)
+    ring.add(unit)
     return unit
   }
   watchRequests(http, begin, end)
@@ -52,11 +58,18 @@ export function watchTraces(http: Http, data: DataRoot, ring: TraceRing | undefi
   watchSteps(http, data, openOf)
 }
 
-type Begin = (scope: Scope, kind: Unit['kind'], name: string, module: string, parent: string | undefined) => void
-type End = (scope: Scope | undefined, ms: number, outcome: string, failed: boolean) => Unit | undefined
+type About = [kind: Unit['kind'], name: string, module: string, parent: string | undefined]
+type Begin = (scope: Scope, ...about: About) => void
+type End = (
+  scope: Scope | undefined,
+  ...ended: [...About, ms: number, outcome: string, failed: boolean]
+) => Unit | undefined
 
 function watchRequests(http: Http, begin: Begin, end: End): void {
   const spans = new WeakMap<object, Span>()
+  const isQuiet = (request: FastifyRequest) => request.routeOptions.logLevel === 'silent'
+  const parentOf = ({ headers: { traceparent } }: FastifyRequest) =>
+    typeof traceparent === 'string' ? traceparent : undefined
   http.addHook('onRequest', (request, reply, done) => {
     const scope = currentScope()
     const span = otlp.enabled() ? otlp.requestSpan(request) : undefined
@@ -67,15 +80,13 @@ function watchRequests(http: Http, begin: Begin, end: End): void {
         reply.header('traceparent', scope.traceparent)
       }
     }
-    if (scope && request.routeOptions.logLevel !== 'silent') {
-      const { traceparent: parent } = request.headers
-      begin(scope, 'request', scope.name, moduleOf(request), typeof parent === 'string' ? parent : undefined)
-    }
+    if (scope && !isQuiet(request)) begin(scope, 'request', scope.name, moduleOf(request), parentOf(request))
     if (span) otlp.within(span, done)
     else done()
   })
   atRequestEnd(http, ({ request, scope, status, durationMs }) => {
-    const unit = end(scope, durationMs, String(status), status >= 500)
+    const about: About = ['request', scope?.name ?? '', moduleOf(request), parentOf(request)]
+    const unit = isQuiet(request) ? undefined : end(scope, ...about, durationMs, String(status), status >= 500)
     const span = spans.get(request)
     if (span) otlp.endRequestSpan(span, status, unit)
   })
@@ -83,6 +94,7 @@ function watchRequests(http: Http, begin: Begin, end: End): void {
 
 function watchRuns(http: Http, data: DataRoot, begin: Begin, end: End): void {
   const spans = new WeakMap<Scope, Span>()
+  const kindOf = ({ kind }: Scope) => (kind === 'event' ? 'event' : 'job')
   listen<RunBegin>(http, data, runBegin, ({ item, scope }) => {
     const parent = item.context?.traceparent
     scope.traceparent = childOf(parseTraceparent(parent)) // of its own, below what has enqueued it
@@ -91,11 +103,11 @@ function watchRuns(http: Http, data: DataRoot, begin: Begin, end: End): void {
       spans.set(scope, span)
       otlp.enter(span, scope)
     }
-    begin(scope, scope.kind === 'event' ? 'event' : 'job', item.name, '', parent)
+    begin(scope, kindOf(scope), item.name, '', parent)
   })
-  listen<RunDone>(http, data, runDone, ({ scope, outcome, durationMs }) => {
+  listen<RunDone>(http, data, runDone, ({ item, scope, outcome, durationMs }) => {
     const failed = outcome === 'retry' || outcome === 'dead'
-    end(scope, durationMs, outcome, failed)
+    end(scope, kindOf(scope), item.name, '', item.context?.traceparent, durationMs, outcome, failed)
     const span = spans.get(scope)
     if (span) otlp.endRunSpan(span, outcome, failed)
   })

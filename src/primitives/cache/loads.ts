@@ -26,7 +26,7 @@ export interface ReadRequest {
   load: Load<unknown>
   scope: Scope | undefined
   stats: GroupStats
-  /** When the read began, in ms on the monotonic clock; `undefined` if nobody wants to know. */
+  /** When it began to wait, in ms on the monotonic clock; `undefined` if it has not, or if nobody wants to know. */
   began: number | undefined
   /** What became of it, where a load was asked for. */
   outcome: ReadOutcome

@@ -37,15 +37,23 @@ export class Reader {
   }
 
   get(module: string, key: Key<unknown> | string, options: CacheOptions, load: Load<unknown>): Promise<unknown> {
-    const { groups, off, inTransaction, clock } = this.#parts
+    const { groups, off, inTransaction } = this.#parts
     const scope = currentScope()
     const stats = groups.of(module, groupOf(key))
-    const began = scope && cacheReadDone.hasSubscribers ? clock.ticks() : undefined
-    const outcome = 'loaded' // unless something else becomes of it
-    const request: ReadRequest = { key: keyText(module, key), module, options, load, scope, stats, began, outcome }
+    const request: ReadRequest = {
+      key: keyText(module, key),
+      module,
+      options,
+      load,
+      scope,
+      stats,
+      began: undefined,
+      outcome: 'loaded', // unless something else becomes of it
+    }
     if (off || inTransaction() || (scope && this.#late.has(scope))) return this.#bypass(request)
     const waiting = this.#ready(scope)
     if (waiting === undefined) return this.#read(request) // without a turn of the event loop: most reads are hits
+    this.#time(request)
     return this.#soon(waiting, scope).then((isUsable) => (isUsable ? this.#read(request) : this.#bypass(request)))
   }
 
@@ -69,6 +77,7 @@ export class Reader {
       module,
       options: { tags = [] },
     } = request
+    this.#time(request)
     stats.bypassed += 1
     const signal = scope?.signal ?? new AbortController().signal
     const loading = Promise.resolve(load({ signal, inherited: () => [] }))
@@ -109,6 +118,7 @@ export class Reader {
   }
 
   async #load(request: ReadRequest): Promise<unknown> {
+    this.#time(request)
     try {
       return this.#seen(await this.#loads.join(request), request.scope)
     } finally {
@@ -123,6 +133,7 @@ export class Reader {
   /** Waits for the load so long, or until it fails; then serves the entry that there is. */
   async #loadOrGrace(request: ReadRequest, fallback: Entry, waitMs: number): Promise<unknown> {
     const { promise: late, resolve } = Promise.withResolvers<undefined>()
+    this.#time(request)
     const forget = Number.isFinite(waitMs) ? after(waitMs, () => resolve(undefined)) : () => {}
     try {
       const loaded = await Promise.race([this.#loads.join(request), late])
@@ -149,9 +160,15 @@ export class Reader {
     if (!this.#loads.isPending(request.key)) void this.#loads.join(request).catch(() => {}) // counted there
   }
 
+  /** A read that finds its value in memory at once is not timed: most are such. */
+  #time(request: ReadRequest): void {
+    if (request.scope && cacheReadDone.hasSubscribers) request.began ??= this.#parts.clock.ticks()
+  }
+
   #tell({ scope, began, stats: { module, group } }: ReadRequest, outcome: ReadOutcome): void {
-    if (scope === undefined || began === undefined) return
-    const done: CacheReadDone = { scope, module, group, outcome, durationMs: this.#parts.clock.ticks() - began }
+    if (scope === undefined || !cacheReadDone.hasSubscribers) return
+    const durationMs = began === undefined ? 0 : this.#parts.clock.ticks() - began
+    const done: CacheReadDone = { scope, module, group, outcome, durationMs }
     cacheReadDone.publish(done)
   }
 
