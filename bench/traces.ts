@@ -6,6 +6,7 @@ import { type CacheReadDone, cacheReadDone } from '../src/primitives/cache/chann
 import { type StatementDone, statementDone } from '../src/primitives/data/channels.ts'
 import type { DataRoot } from '../src/primitives/data/data.ts'
 import type { Http } from '../src/primitives/http/contract.ts'
+import { childOf } from '../src/primitives/http/trace-context.ts'
 import { type RunBegin, type RunDone, runBegin, runDone } from '../src/primitives/jobs/channels.ts'
 import { compareServed } from './observability.ts'
 import type { Bench } from './run.ts'
@@ -69,16 +70,17 @@ function cpuUsOf(ring: TraceRing | undefined): number {
     (_, n) => `select ${'column, '.repeat(30)} from articles.article where n = ${n}`,
   )
   const before = process.cpuUsage()
-  for (let n = 0; n < unitsOfARound; n += 1) unit(n, database, texts)
+  for (let n = 0; n < unitsOfARound; n += 1) unit(n, database, texts, ring === undefined)
   const { user, system } = process.cpuUsage(before)
   for (const one of [statementDone, runBegin, runDone]) diagnostics.unsubscribe(one.name, ignore)
   for (const close of closes) close()
   return (user + system) / unitsOfARound
 }
 
-function unit(n: number, database: never, texts: readonly string[]): void {
+function unit(n: number, database: never, texts: readonly string[], isOff: boolean): void {
   const scope = new Scope('job', String(n), 'bench.unit')
   const item = { name: 'bench.unit', queue: 'main', id: n, context: null } as never
+  if (isOff) scope.traceparent = childOf(undefined) // a request has one anyway
   runBegin.publish({ database, item, scope } satisfies RunBegin)
   for (let read = 0; read < reads; read += 1) {
     if (!cacheReadDone.hasSubscribers) break // as the cache does

@@ -126,6 +126,8 @@ interface Shown {
   words?: readonly string[]
   /** Options that a page may set. */
   options?: readonly string[]
+  /** One of them that the command takes as a word. */
+  word?: string
   everyMs: number
   /** Whether the command takes the app's file. */
   ofApp?: boolean
@@ -156,21 +158,26 @@ const shown: Readonly<Record<string, Shown>> = {
   crons: { load: () => import('./jobs.ts'), words: ['crons'], everyMs: 5_000 },
   running: { load: () => import('./jobs.ts'), words: ['list', '--state=running'], everyMs: 2_000 },
   groups: { load: () => import('./events.ts'), everyMs: 2_000 },
+  traces: { load: () => import('./traces.ts'), options: ['route', 'slow', 'failed'], everyMs: 2_000 },
+  trace: { load: () => import('./traces.ts'), options: ['id'], word: 'id', everyMs: 5_000 },
   deliveries: { load: () => import('./events.ts'), words: ['list'], options: ['state'], everyMs: 5_000 },
 }
 
 function viewsOf(input: Input): Record<string, View> {
   return Object.fromEntries(
-    Object.entries(shown).map(([name, { load, words = [], options = [], everyMs, ofApp }]) => [
+    Object.entries(shown).map(([name, { load, words = [], options = [], word, everyMs, ofApp }]) => [
       name,
       {
         everyMs,
         async read(query) {
           const unknown = Object.keys(query).find((one) => !options.includes(one))
           if (unknown !== undefined) throw new RungError('COMMAND_INVALID', `This view has no option "${unknown}".`)
-          const given = Object.entries(query).map(([option, value]) => `--${option}=${value}`)
+          const given = Object.entries(query)
+            .filter(([option]) => option !== word)
+            .map(([option, value]) => (value === '' ? `--${option}` : `--${option}=${value}`))
+          const named = word !== undefined && query[word] !== undefined ? ['--', query[word]] : []
           const app = ofApp && input.positionals[0] !== undefined ? [input.positionals[0]] : []
-          return viewOf(input, load, [...given, ...words, ...app])
+          return viewOf(input, load, [...given, ...words, ...app, ...named])
         },
       },
     ]),

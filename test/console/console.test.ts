@@ -26,6 +26,7 @@ const paths = [
     '/proofs',
     '/advice',
     '/incidents',
+    '/traces',
   ],
 ]
 

@@ -22,7 +22,13 @@ const list = (groups) =>
         'error',
         ({ fingerprint, sample }) => [
           h('strong', {}, titleOf(sample.errors.at(-1))),
-          h('div.note', {}, sample.at ? `${sample.at} · ` : '', h('code', {}, `rung errors ${fingerprint}`)),
+          h(
+            'div.note',
+            {},
+            sample.at ? `${sample.at} · ` : '',
+            h('code', {}, `rung errors ${fingerprint}`),
+            sample.traceId && [' · ', toTrace(sample.traceId)],
+          ),
         ],
         { wide: true },
       ],
@@ -36,3 +42,8 @@ const list = (groups) =>
     groups,
     'No errors in this window.',
   )
+
+function toTrace(id) {
+  const to = `/traces?id=${id}`
+  return h('a', { href: to, 'data-to': to }, 'its trace')
+}

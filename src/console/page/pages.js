@@ -7,8 +7,9 @@ import { errors } from './errors.js'
 import { ladder } from './ladder.js'
 import { proofs } from './proofs.js'
 import { topology } from './topology.js'
+import { traces } from './traces.js'
 import { traffic } from './traffic.js'
 import { work } from './work.js'
 
 /** In the order of the navigation. */
-export const pages = [ladder, topology, traffic, errors, data, cache, work, capacity, proofs, advice, changes]
+export const pages = [ladder, topology, traffic, errors, data, cache, work, capacity, proofs, advice, changes, traces]
