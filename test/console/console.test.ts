@@ -164,6 +164,28 @@ const Entry =`,
     await page.context().close()
   })
 
+  it('shows what a request did, found by its route', async () => {
+    const { page, complaints } = await visit(shows)
+    await page.goto(at(shows, '/traces'))
+    await until(() => page.evaluate(isDrawn), 'the list is drawn')
+    const found = page.getByRole('link', { name: 'POST /entries', exact: true }).first()
+    await until(async () => {
+      await write(facts, `traced-${Math.random()}`) // all are kept since the page was opened
+      return found.isVisible()
+    }, 'the request is listed')
+    await page.getByRole('searchbox', { name: 'Route' }).fill('entries')
+    await page.keyboard.press('Enter')
+    await page.waitForURL('**/traces?route=entries')
+    await found.click()
+    await page.waitForURL('**/traces?id=*')
+    await page.getByText('insert into ledger.entry (id, body) values ($1, $2)').waitFor()
+    assert.deepEqual(await violationsOf(page), [])
+    await page.reload()
+    await page.getByText('insert into ledger.entry (id, body) values ($1, $2)').waitFor()
+    assert.deepEqual(complaints, [])
+    await page.context().close()
+  })
+
   it('shows an alert that fires, and that somebody has seen it', async () => {
     const client = await scratch.connect()
     // As the app writes it once a rule has held for long enough.

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
-import { outgoing } from '../../src/index.ts'
+import { Type } from 'typebox'
+import { defineApp, defineJob, defineModule, handle, outgoing } from '../../src/index.ts'
 import { callSite } from '../../src/kernel/fault.ts'
 import type { NPlusOne } from '../../src/observe/n-plus-one.ts'
 import { observe } from '../../src/observe/observe.ts'
@@ -209,7 +210,30 @@ describe('request log', () => {
 })
 
 describe('traces', () => {
-  it('reach a collector by OTLP, the statement below its request, in the trace of the caller', async () => {
+  it('reach a collector by OTLP: statements, cache, calls and the job below their request, in the trace of the caller', async (t) => {
+    const ran = Promise.withResolvers<void>()
+    const tidy = defineJob('desk.tidy', Type.Object({}))
+    const desk = defineModule({
+      name: 'desk',
+      owner: 'tests',
+      work: ({ data }) => [
+        handle(tidy, async () => {
+          await data.read((sql) => sql`select 'of the job'`)
+          ran.resolve()
+        }),
+      ],
+      routes(http, { cache, data }) {
+        http.get('/desk', async () => {
+          const load = () => data.read((sql) => sql`select 'of the load'`)
+          for (let n = 0; n < 3; n += 1) await cache.get('drawer:private', { ttl: '1h' }, load)
+          await outgoing('lamp').call(async () => {})
+          await data.write(async (tx) => tx.enqueue(tidy, {}))
+          return {}
+        })
+      },
+    })
+    const app = await bootForTest(defineApp({ name: 'desk', modules: [desk] }), postgres, {}, [observe()])
+    t.after(() => app.stop())
     interface Sent {
       resourceSpans: {
         scopeSpans: {
@@ -241,10 +265,13 @@ describe('traces', () => {
     process.env.OTEL_EXPORTER_OTLP_ENDPOINT = endpoint
     const end = await exportTraces(readBindings({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, '/').telemetry, 'shop')
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
-    const answer = await fetch(`${running.url}/items/1`, {
-      headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` },
-    })
+    const headers = { traceparent: `00-${traceId}-00f067aa0ba902b7-01` }
+    const answer = await fetch(`${running.url}/items/1`, { headers })
     await answer.text()
+    const desks = await fetch(`${app.url}/desk`, { headers })
+    assert.equal(desks.status, 200, await desks.text())
+    await ran.promise
+    await app.stop() // the run has ended, and with it its span
     await end()
     delete process.env.OTEL_EXPORTER_OTLP_ENDPOINT
     collector.close()
@@ -260,5 +287,24 @@ describe('traces', () => {
     assert.match(answer.headers.get('traceparent')!, new RegExp(request.spanId))
     const text = statement.attributes.find(({ key }) => key === 'db.query.text')!.value.stringValue!
     assert.match(text, /where id = \$1/)
+
+    const asked = spans.find(({ name }) => name === 'GET /desk')!
+    const attributeOf = (span: (typeof spans)[number], wanted: string) =>
+      span.attributes.find(({ key }) => key === wanted)?.value.stringValue
+    const cached = spans.filter(({ name }) => name === 'cache desk/drawer')
+    assert.deepEqual(
+      cached.map((span) => [attributeOf(span, 'rung.cache.outcome'), span.parentSpanId]),
+      [['loaded', asked.spanId]],
+      'reads of memory have no spans',
+    )
+    const called = spans.find(({ name }) => name === 'call lamp')!
+    assert.deepEqual([attributeOf(called, 'rung.outcome'), called.parentSpanId], ['ok', asked.spanId])
+    const run = spans.find(({ name }) => name === 'run desk.tidy')!
+    assert.deepEqual([run.traceId, run.parentSpanId], [traceId, asked.spanId])
+    const parentOf = (part: string) =>
+      spans.find((span) => attributeOf(span, 'db.query.text')?.includes(part))?.parentSpanId
+    assert.equal(parentOf('of the load'), asked.spanId)
+    assert.equal(parentOf('of the job'), run.spanId)
+    assert.doesNotMatch(JSON.stringify(spans), /private/)
   })
 })

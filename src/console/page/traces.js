@@ -16,7 +16,7 @@ export const traces = {
       filters(tools),
       panel(
         'The last requests and jobs',
-        of(readings, `traces?${wanted(query)}`, list),
+        of(readings, 'traces', list),
         command(['rung traces', ...[...wanted(query)].map(([name, value]) => optionOf(name, value))].join(' ')),
       ),
     ]
@@ -92,6 +92,7 @@ function list({ traces: all, sampled, unread }) {
     table(
       [
         ['time', ({ startedAt }) => when(startedAt)],
+        ['status', outcomeOf],
         [
           'route',
           (one) => {
@@ -104,7 +105,6 @@ function list({ traces: all, sampled, unread }) {
           { wide: true },
         ],
         ['took', (one) => ms(one.ms), { number: true }],
-        ['status', outcomeOf],
         ['statements', ({ statements }) => whole(statements), { number: true }],
         [
           'cache',
@@ -130,7 +130,7 @@ const one = (readings, id) => [
   h('p', {}, h('a', { href: '/traces', 'data-to': '/traces' }, '← All traces')),
   panel(
     `Trace ${id.slice(0, 8)}`,
-    of(readings, `trace?id=${encodeURIComponent(id)}`, waterfall),
+    of(readings, 'trace', waterfall),
     command(`rung traces ${id}`),
     h('p.note', {}, 'What was logged: ', h('code', {}, `rung logs --trace ${id}`)),
   ),

@@ -113,9 +113,19 @@ export function statementSpan(done: StatementDone, scope: Scope): void {
   span.end(done.startedAt + done.durationMs)
 }
 
+/** Each app of the process hears these messages, and the SDK belongs to all of them. */
+const told = new WeakSet<CacheReadDone | OutgoingDone>()
+
+function isFirst(message: CacheReadDone | OutgoingDone): boolean {
+  if (told.has(message)) return false
+  told.add(message)
+  return true
+}
+
 /** Reads of memory have no spans: they are counted at the request. */
-export function cacheSpan({ scope, module, group, outcome, durationMs }: CacheReadDone): void {
-  if (outcome === 'memory') return
+export function cacheSpan(read: CacheReadDone): void {
+  const { scope, module, group, outcome, durationMs } = read
+  if (outcome === 'memory' || !isFirst(read)) return
   const now = systemClock.now()
   const span = tracer().startSpan(
     `cache ${module}/${group}`,
@@ -130,7 +140,9 @@ export function cacheSpan({ scope, module, group, outcome, durationMs }: CacheRe
   span.end(now)
 }
 
-export function callSpan({ name, outcome, attempt, durationMs }: OutgoingDone, scope: Scope): void {
+export function callSpan(done: OutgoingDone, scope: Scope): void {
+  if (!isFirst(done)) return
+  const { name, outcome, attempt, durationMs } = done
   const now = systemClock.now()
   const span = tracer().startSpan(
     `call ${name}`,
