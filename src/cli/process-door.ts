@@ -55,10 +55,14 @@ export async function openProcessDoor(dataDir: string, { traces }: Asked): Promi
       })
   }
   const server = createServer(({ url, method }, response) => {
-    const { pathname, searchParams } = new URL(url!, 'http://door')
-    if (method === 'POST' && pathname === '/profile') return profile(Number(searchParams.get('ms')), response)
+    const { pathname = '', searchParams } = URL.parse(url!, 'http://door') ?? {}
+    if (method === 'POST' && pathname === '/profile') return profile(Number(searchParams?.get('ms')), response)
     if (method !== 'GET' || pathname !== '/traces') return answer(response, 400, {})
-    return answer(response, 200, traces(JSON.parse(searchParams.get('query')!)))
+    try {
+      return answer(response, 200, traces(JSON.parse(searchParams!.get('query')!)))
+    } catch {
+      return answer(response, 400, {}) // another version may ask for something else
+    }
   })
   server.maxConnections = 4
   const folder = folderOf(dataDir)

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { request } from 'node:http'
 import path from 'node:path'
 import { test } from 'node:test'
 import { openProcessDoor } from '../../src/cli/process-door.ts'
+import { listUnits, type UnitQuery } from '../../src/observe/traces/list.ts'
 import { ledgerProject, readHandler } from '../support/deploys.ts'
 import { type Scratch, until, withScratch } from '../support/process.ts'
 
@@ -96,9 +98,24 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
     assert.deepEqual(readdirSync(doors), [])
   }))
 
-test('the door of a process closes while a profile is taken', () =>
+test('the door of a process refuses what it does not understand, and closes', () =>
   withScratch(async ({ dataDir }) => {
-    const close = await openProcessDoor(dataDir, { traces: () => ({ units: [], all: true }) })
+    const close = await openProcessDoor(dataDir, {
+      traces: (query) => ({ units: listUnits([], query as UnitQuery), all: true }),
+    })
+    const doors = path.join(dataDir, 'fleet', 'doors')
+    const socketPath = path.join(doors, readdirSync(doors)[0]!)
+    const status = (method: string, path: string) =>
+      new Promise((resolve, reject) => {
+        const sent = request({ socketPath, path, method }, (answer) => resolve(answer.resume().statusCode))
+        sent.once('error', reject).end()
+      })
+    for (const query of ['', 'query=', 'query=null', 'query=%7B', 'query=%7B%22route%22:7%7D']) {
+      assert.equal(await status('GET', `/traces?${query}`), 400, query)
+    }
+    for (const where of ['/', '//', '/profile?ms=1', '/other']) assert.equal(await status('GET', where), 400, where)
+    assert.equal(await status('POST', '/profile?ms=-1'), 400)
+    assert.equal(await status('GET', '/traces?query=%7B%22last%22:1%7D'), 200)
     await close()
-    assert.deepEqual(readdirSync(path.join(dataDir, 'fleet', 'doors')), [])
+    assert.deepEqual(readdirSync(doors), [])
   }))

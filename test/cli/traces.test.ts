@@ -49,7 +49,9 @@ test('rung traces shows what a request did: statements, cache, and the job that 
     const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
     await project.write('1', changes)
     const { url } = await scratch.start({ app: project.app })
+    await fetch(`${url}/broken/secret-id`)
     const first = await text(scratch)
+    assert.match(first, /GET \/broken\/:id .*500/, 'what fails is kept, also while nobody looks')
     assert.match(first, /From now on all are/)
     const answer = await fetch(`${url}/tidy/secret-id?token=secret-query`, { method: 'POST' })
     assert.equal(answer.status, 200)
@@ -102,7 +104,7 @@ test('rung traces shows what a request did: statements, cache, and the job that 
       return (view.traces as TraceRow[]).map(({ name, outcome }) => `${name} ${outcome}`)
     }
     assert.deepEqual((await list()).slice(0, 3), ['GET /broken/:id 500', 'GET /entries/:id 404', 'POST /tidy/:id 200'])
-    assert.deepEqual(await list('--failed'), ['GET /broken/:id 500'])
+    assert.deepEqual(await list('--failed'), ['GET /broken/:id 500', 'GET /broken/:id 500'])
     assert.deepEqual(await list('--status', '4xx'), ['GET /entries/:id 404'])
     assert.deepEqual(await list('--route', 'TIDY', '--process', 'app', '--last', '1'), ['POST /tidy/:id 200'])
     assert.deepEqual(await list('--slow', '10m'), [])

@@ -58,6 +58,9 @@ export function watchTraces(http: Http, data: DataRoot, ring: TraceRing | undefi
   watchSteps(http, data, openOf)
 }
 
+/** Of a valid one. A client may send anything, and what is longer must not be kept. */
+const traceparentChars = 55
+
 type About = [kind: Unit['kind'], name: string, module: string, parent: string | undefined]
 type Begin = (scope: Scope, ...about: About) => void
 type End = (
@@ -69,7 +72,7 @@ function watchRequests(http: Http, begin: Begin, end: End): void {
   const spans = new WeakMap<object, Span>()
   const isQuiet = (request: FastifyRequest) => request.routeOptions.logLevel === 'silent'
   const parentOf = ({ headers: { traceparent } }: FastifyRequest) =>
-    typeof traceparent === 'string' ? traceparent : undefined
+    typeof traceparent === 'string' && traceparent.length === traceparentChars ? traceparent : undefined
   http.addHook('onRequest', (request, reply, done) => {
     const scope = currentScope()
     const span = otlp.enabled() ? otlp.requestSpan(request) : undefined
