@@ -5,6 +5,7 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Locator, Page } from 'playwright-core'
 import conduit from '../../examples/conduit/app.ts'
+import { connectOnce } from '../../src/engines/postgres/client.ts'
 import type { Running } from '../../src/runtime/boot.ts'
 import { bootForTest } from '../support/app.ts'
 import album from '../support/apps/album/app.ts'
@@ -254,6 +255,41 @@ describe('the DOM of Conduit’s pages', { skip: noBrowser, concurrency: 2 }, ()
     const initials = await page.request.get(url('/initials/%3Cb%3E-zo%C3%AB/default-avatar.svg'))
     assert.equal(initials.headers()['content-type'], 'image/svg+xml; charset=utf-8')
     assert.match(await initials.text(), />BZ<\/text>/)
+  })
+
+  it('a new password needs the current one, unless its owner has just signed in', async () => {
+    const username = unique('owner')
+    const fields = { username, email: `${username}@example.com`, bio: '', image: '' }
+    const { email } = fields
+    const send = (at: string, body: Record<string, string>, cookie = '') =>
+      fetch(url(at), {
+        ...{ method: 'POST', redirect: 'manual', body: new URLSearchParams(body) },
+        headers: { cookie, accept: 'text/html', 'sec-fetch-site': 'same-origin' },
+      })
+    const change = (signedIn: Response, changed: string) =>
+      send(
+        '/settings',
+        { ...fields, password: changed },
+        signedIn.headers
+          .getSetCookie()
+          .map((one) => one.split(';')[0]!)
+          .join('; '),
+      )
+    const fresh = await send('/register', { username, email, password })
+    assert.equal((await change(fresh, 'another horse')).status, 303)
+    const old = await send('/login', { email, password: 'another horse' })
+    const client = await connectOnce(running.server.connection)
+    // As if it had been long ago, for all sessions of this account; none of them was read since.
+    const { rowCount } = await client.query(
+      `update rung.session set created_at = created_at - interval '16 minutes'
+       where principal = (select id::text from identity.account where username = $1)`,
+      [username],
+    )
+    await client.end()
+    assert.ok(rowCount! > 0)
+    const refused = await change(old, 'a third horse')
+    assert.equal(refused.status, 422)
+    assert.match(await refused.text(), /<li id="currentPassword-error">/)
   })
 
   for (const [size, screen] of Object.entries({ desktop, phone })) {

@@ -146,11 +146,7 @@ export function pageTests(target: Target): void {
         ...{ username: renamed, email, bio: 'All about me', image: '' },
         ...{ password: 'another horse', currentPassword: password },
       }
-      for (const [currentPassword, status] of [
-        ['', 422],
-        ['not it at all', 403],
-      ] as const)
-        assert.equal((await owner.send('/settings', { ...changed, currentPassword })).status, status)
+      assert.equal((await owner.send('/settings', { ...changed, currentPassword: 'not it at all' })).status, 403)
       const seen = await owner.send('/settings', changed)
       assert.equal(seen.path, `/profile/${renamed}`)
       assert.match(seen.text, /All about me/)

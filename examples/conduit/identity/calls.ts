@@ -4,6 +4,7 @@ import type { Authentication } from './authentication.ts'
 import type { identityCalls } from './contract.ts'
 import { accountOf, followsCount, followsOf } from './kept.ts'
 import { follow, followedByBatch, idOf, profileNamed, profilesBatch, unfollow } from './profiles.ts'
+import { isFresh } from './tokens.ts'
 
 /** How identity answers what other modules ask of it. */
 export function answers(
@@ -16,7 +17,10 @@ export function answers(
   return {
     register: async (user) => accountIdOf(await register(data, user)),
     logIn: async (login) => accountIdOf(await logIn(data, login)),
-    change: async ({ accountId, changes }) => accountIdOf(await updateAccount({ data, sessions }, accountId, changes)),
+    change: async ({ accountId, changes, signedInAt }) => {
+      const proof = { isFresh: signedInAt !== undefined && isFresh(signedInAt) }
+      return accountIdOf(await updateAccount({ data, sessions }, accountId, changes, proof))
+    },
     profile: ({ username, viewer }) => profileNamed(data, username, viewer),
     follow: async ({ viewer, username, following }) => {
       await (following ? follow(data, viewer, username) : unfollow(data, viewer, username))

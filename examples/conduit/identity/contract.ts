@@ -14,7 +14,11 @@ export const identityCalls = defineCalls('identity', {
   register: { input: NewUser, output: OneAccount },
   /** Refused (401) where it is not the password. */
   logIn: { input: Login, output: OneAccount },
-  change: { input: Type.Object({ accountId: Id, changes: UserChanges }), output: OneAccount },
+  /** `signedInAt`: in seconds since the epoch; without it a new password needs the current one. */
+  change: {
+    input: Type.Object({ accountId: Id, changes: UserChanges, signedInAt: Type.Optional(Type.Integer()) }),
+    output: OneAccount,
+  },
   profile: { input: Type.Object({ username: text, viewer: Viewer }), output: Numbered },
   follow: { input: Type.Object({ viewer: Id, username: text, following: Type.Boolean() }), output: Type.Null() },
   authenticate: { input: Type.Object({ token: text }), output: Type.Union([OneAccount, Type.Null()]) },

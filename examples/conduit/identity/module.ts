@@ -10,10 +10,7 @@ import { identityCalls } from './contract.ts'
 import { signUpLimit } from './passwords.ts'
 import { follow, type ProfileRow, profileNamed, unfollow } from './profiles.ts'
 import { Login, Name, NewUser, OneProfile, OneUser, UserChanges } from './shapes.ts'
-import { secondsNow } from './tokens.ts'
-
-/** For this long after signing in nobody is asked for the password again. The specification of Conduit has no place for it. */
-const freshSeconds = 15 * 60
+import { isFresh, secondsNow } from './tokens.ts'
 
 /** Users, login, profiles and who follows whom. */
 export const identity = defineModule({
@@ -102,8 +99,8 @@ export const identity = defineModule({
       },
       async (request) => {
         const [accountId, since] = [await signedIn(request, self), await signedInAt(request)]
-        const isFresh = secondsNow() - since < freshSeconds
-        return asUser(await updateAccount({ data, sessions }, accountId, request.body.user, { isFresh }), since)
+        const proof = { isFresh: isFresh(since) }
+        return asUser(await updateAccount({ data, sessions }, accountId, request.body.user, proof), since)
       },
     )
 

@@ -23,6 +23,10 @@ export interface Tokens {
 
 export const secondsNow = () => Math.floor(Date.now() / 1000)
 
+/** For this long after signing in nobody is asked for the password again. The specification of Conduit has no place for it. */
+const freshSeconds = 15 * 60
+export const isFresh = (signedInAt: number) => secondsNow() - signedInAt < freshSeconds
+
 /** Two bits of the last letter of a signature do not count, so it has other spellings, each of which would be another token. */
 function isCanonical(token: string): boolean {
   const signature = token.slice(token.lastIndexOf('.') + 1)

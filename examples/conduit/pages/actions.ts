@@ -105,7 +105,9 @@ export function actions(http: Http, { calls, sessions }: Context, { viewerOf, ag
         ...(!keeps && { image }),
         ...(password !== '' && { password, ...(currentPassword && { currentPassword }) }),
       }
-      await identity.change({ accountId: viewer.id, changes })
+      const session = await sessions.of(request)
+      const signedInAt = session && Math.floor(session.createdAt.getTime() / 1000)
+      await identity.change({ accountId: viewer.id, changes, ...(signedInAt !== undefined && { signedInAt }) })
       const to = profilePath(others.username)
       if (password === '') return reply.redirect(to, 303)
       return enter(request, reply, viewer.id, to)

@@ -70,7 +70,7 @@ export function settings({ filled, messages }: Sent, picture: Picture): Html {
       ${field({ name: 'image', label: 'Picture from the web', type: 'url', maxLength: 2_048, hint: 'Its address, instead of a picture that you send.', value: text(filled, 'image') }, messages)}
       ${email(text(filled, 'email'), messages)}
       ${field({ name: 'password', label: 'New password', type: 'password', autocomplete: 'new-password', minLength: 8, maxLength: 256, hint: 'Leave it empty to keep the one you have. A new one signs out all other devices.' }, messages)}
-      ${field({ name: 'currentPassword', label: 'Current password', type: 'password', autocomplete: 'current-password', maxLength: 256, hint: 'Only needed for a new password.' }, messages)}
+      ${field({ name: 'currentPassword', label: 'Current password', type: 'password', autocomplete: 'current-password', maxLength: 256, hint: 'Only needed for a new password, unless you have just signed in.' }, messages)}
       <button type="submit" class="btn btn-primary">Update Settings</button>
     </form>
     ${pictureForm(picture)}
