@@ -1,13 +1,15 @@
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import type { Query, View } from '../console/feed.ts'
-import { type Action, type Console, serveConsole } from '../console/server.ts'
+import { type Action, type Console, type Content, serveConsole } from '../console/server.ts'
 import { after } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { type Command, type Input, parseInput, present, result, settingOptions } from './command.ts'
 import { consolePort, tokenIn } from './console-door.ts'
-import { dataDirOfInput } from './input-settings.ts'
+import { whyNotDevelopment } from './development.ts'
+import { pictureOf } from './files.ts'
+import { dataDirOfInput, toolBindings } from './input-settings.ts'
 import { ownPackage } from './own-package.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
@@ -57,6 +59,7 @@ const command: Command = {
     const started = {
       ...{ host: '127.0.0.1', token: await tokenIn(dataDir), origin: originIn(values.origin) },
       ...{ acts: values.act === true, views: viewsOf(input), actions: actionsOf(input) },
+      contents: contentsOf(input),
       about: { app: loaded?.name ?? path.basename(cwd), version: (await ownPackage()).version },
     }
     const port = values.port === undefined ? consolePort : portIn(values.port)
@@ -157,6 +160,9 @@ const shown: Readonly<Record<string, Shown>> = {
   jobs: { load: () => import('./jobs.ts'), words: ['list'], options: ['state', 'queue'], everyMs: 5_000 },
   crons: { load: () => import('./jobs.ts'), words: ['crons'], everyMs: 5_000 },
   running: { load: () => import('./jobs.ts'), words: ['list', '--state=running'], everyMs: 2_000 },
+  mails: { load: () => import('./mail.ts'), words: ['list'], options: ['last'], everyMs: 2_000 },
+  mail: { load: () => import('./mail.ts'), words: ['show'], options: ['id'], word: 'id', everyMs: 60_000 },
+  files: { load: () => import('./files.ts'), options: ['last'], everyMs: 5_000 },
   groups: { load: () => import('./events.ts'), everyMs: 2_000 },
   traces: { load: () => import('./traces.ts'), options: ['route', 'slow', 'failed'], everyMs: 2_000 },
   trace: { load: () => import('./traces.ts'), options: ['id'], word: 'id', everyMs: 5_000 },
@@ -182,6 +188,21 @@ function viewsOf(input: Input): Record<string, View> {
       },
     ]),
   )
+}
+
+function contentsOf(input: Input): Record<string, Content> {
+  return {
+    async mail({ id }) {
+      const view = await viewOf(input, () => import('./mail.ts'), ['show', '--', named(id)])
+      return { type: 'text/html; charset=utf-8', body: (view as { html: string | null }).html ?? '' }
+    },
+    async picture({ key }) {
+      const { dataDir, mode } = await toolBindings(input)
+      const hidden = await whyNotDevelopment({ dataDir, mode })
+      if (hidden !== null) throw new RungError('COMMAND_INVALID', hidden)
+      return pictureOf(dataDir, named(key))
+    },
+  }
 }
 
 function actionsOf(input: Input): Record<string, Action> {

@@ -35,6 +35,8 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   jobs: () => import('./jobs.ts'),
   events: () => import('./events.ts'),
   cache: () => import('./cache.ts'),
+  mail: () => import('./mail.ts'),
+  files: () => import('./files.ts'),
   errors: () => import('./errors.ts'),
   doctor: () => import('./doctor.ts'),
   statements: () => import('./statements.ts'),

@@ -82,7 +82,7 @@ async function serve(input: Input): Promise<Running> {
   if (bindings.data.engine === 'external') return startApp(input, bindings, app, file, began)
   await openDataDir(bindings.dataDir)
   await refuseBesideFleet(bindings.dataDir)
-  const note = await noteStart(bindings.dataDir, bindings.role, app.name)
+  const note = await noteStart(bindings.dataDir, { role: bindings.role, app: app.name, mode: bindings.mode })
   try {
     const running = await startApp(input, bindings, app, file, began, note)
     return { ...running, stop: () => running.stop().finally(note.ended) }

@@ -10,6 +10,9 @@ import { RungError } from '../kernel/errors.ts'
 import { Feed, failureOf, type Query, type View } from './feed.ts'
 import { type GateSettings, verdictOn } from './gate.ts'
 
+/** What others wrote, such as the HTML of a mail: it is shown in a frame or as a picture. */
+export type Content = (query: Query) => Promise<{ type: string; body: string | Buffer }>
+
 /** Something that a page does: a command. */
 export type Action = (input: Query) => Promise<unknown>
 
@@ -24,6 +27,7 @@ export interface ConsoleOptions {
   acts: boolean
   views: Readonly<Record<string, View>>
   actions: Readonly<Record<string, Action>>
+  contents: Readonly<Record<string, Content>>
   /** What pages show at their head. */
   about: { readonly app: string; readonly version: string }
 }
@@ -44,11 +48,18 @@ const aliveEveryMs = 20_000
 const headers = {
   'cache-control': 'no-cache',
   'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-src 'self'; frame-ancestors 'none'",
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
+}
+
+/** Content of others has an origin of its own, runs nothing, sends nothing, and loads nothing, not even from the console. */
+const contentHeaders = {
+  'content-security-policy':
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+  'x-dns-prefetch-control': 'off',
 }
 
 /**
@@ -58,10 +69,11 @@ const headers = {
  *   GET  /page/console.js       its files
  *   GET  /view/fleet?…          a read model, once
  *   GET  /live?view=fleet&…     server-sent events: each of these read models whenever it changes
+ *   GET  /content/mail?…        content of others, in a sandbox
  *   POST /do/restart            a change, as JSON
  */
 export async function serveConsole(options: ConsoleOptions): Promise<Console> {
-  const { host, port, passed, token, acts, views, actions, about } = options
+  const { host, port, passed, token, acts, views, actions, contents, about } = options
   const feed = new Feed(views)
   let gate: GateSettings = { token, origins: [], acts }
 
@@ -110,6 +122,12 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
     if (request.method !== 'GET' && request.method !== 'HEAD') return missing(request, response)
     if (folder === 'view' && Object.hasOwn(views, name))
       return sendJson(request, response, 200, await feed.read(name, Object.fromEntries(searchParams)))
+    if (folder === 'content' && Object.hasOwn(contents, name)) {
+      const content = await contents[name]!(Object.fromEntries(searchParams)).catch(() => undefined)
+      if (!content) return missing(request, response)
+      for (const [header, value] of Object.entries(contentHeaders)) response.setHeader(header, value)
+      return send(request, response, 200, content.type, content.body)
+    }
     if (folder === 'live') return live(request, response, searchParams)
     if (folder === 'about') return sendJson(request, response, 200, { ...about, acts })
     if (folder === 'page') return sendFile(request, response, name)

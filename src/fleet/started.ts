@@ -9,6 +9,8 @@ export interface Started {
   /** `both`, `web` or `worker`. */
   role: string
   app: string
+  /** `NODE_ENV`; a process of an older version did not tell it. */
+  mode?: string
   state: 'starting' | 'running'
   /** When the process began to start, before it read its keys, ms since the epoch. */
   startedAt: number
@@ -23,13 +25,13 @@ export interface Started {
 const folderOf = (dataDir: string) => path.join(dataDir, 'started')
 
 /** Records that this process starts, for `rung ps` and `rung stop`. The data directory must exist. */
-export async function noteStart(dataDir: string, role: string, app: string) {
+export async function noteStart(dataDir: string, { role, app, mode }: Pick<Started, 'role' | 'app' | 'mode'>) {
   const folder = folderOf(dataDir)
   const file = path.join(folder, `${process.pid}.json`)
   const startedAt = systemClock.now()
   async function write(state: Started['state'], url: string, stopTimeoutMs: number): Promise<void> {
     const since = systemClock.now()
-    const known = { process: identify(process.pid), role, app, startedAt }
+    const known = { process: identify(process.pid), role, app, startedAt, ...(mode !== undefined && { mode }) }
     const started: Started = { ...known, state, since, url, stopTimeoutMs }
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await writeFile(`${file}.new`, JSON.stringify(started), { mode: 0o600 })

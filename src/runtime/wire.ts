@@ -322,6 +322,18 @@ export async function openMail(
   return { transport: eml, inbox: eml }
 }
 
+/** The files that an app keeps on the disk, for tools. */
+export async function openDiskFiles(dataDir: string): Promise<FileStore> {
+  const { diskFiles } = await import('../primitives/files/disk.ts')
+  return diskFiles({ folder: path.join(dataDir, 'files') })
+}
+
+/** The mails that were written and not sent, for tools. */
+export async function openInbox(dataDir: string): Promise<Inbox> {
+  const { emlMail } = await import('../primitives/mail/eml.ts')
+  return emlMail({ folder: path.join(dataDir, 'mail') })
+}
+
 /** Where the database is elsewhere, the data directory comes to be with the first thing that is kept in it. */
 export function ownDataDir({ dataDir }: Pick<ToolBindings, 'dataDir'>): () => Promise<unknown> {
   let owned: Promise<unknown> | undefined

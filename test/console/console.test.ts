@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Page } from 'playwright-core'
 import { violationsOf } from '../support/axe.ts'
 import { desktop, noBrowser, openBrowser, phone } from '../support/browser.ts'
+import { isDrawn, urlOf } from '../support/console-pages.ts'
 import { ledgerProject } from '../support/deploys.ts'
 import { write } from '../support/ledger.ts'
 import { noNginx } from '../support/nginx.ts'
@@ -27,22 +28,14 @@ const paths = [
     '/advice',
     '/incidents',
     '/traces',
+    '/mail',
   ],
 ]
-
-/** In the browser. */
-const isDrawn = `(() => {
-  const main = document.querySelector('main')
-  return main?.querySelector('.panel') && !main.textContent.includes('Reading …')
-})()`
 
 interface Shown {
   /** With the token. */
   url: string
 }
-
-const urlOf = ({ stdout }: Launched) =>
-  until(() => /"url": "([^"]+)"/.exec(stdout())?.[1], 'the address of the console')
 
 describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
   let scratch: Scratch & { end(): Promise<void> }

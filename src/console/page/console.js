@@ -5,11 +5,12 @@ import { stripOf, stripViews } from './strip.js'
 /**
  * The frame of the console: navigation, the status strip, and one page at a time. A page is
  * `{ path, title, key, views, draw(readings, tools) }`: `views` are the names of read models, with their query if they have one, and `draw`
- * returns what is shown. It is called again whenever one of them changes.
+ * returns what is shown. It is called again whenever one of them or of the strip changes; with `isSteady` only when one of them does, since a
+ * frame is loaded anew whenever it is drawn.
  */
 const about = await (await fetch('/about')).json()
 const readings = new Map()
-let [live, page, drawing] = [undefined, undefined, false]
+let [live, page, drawing, isOld] = [undefined, undefined, false, true]
 
 const main = h('main', { id: 'main', tabindex: -1 })
 const strip = h('ul', {})
@@ -80,6 +81,7 @@ function listen() {
   live.onmessage = ({ data }) => {
     const reading = JSON.parse(data)
     readings.set(reading.name, reading)
+    isOld ||= !page.isSteady || page.views(tools.query()).some((one) => one.split('?')[0] === reading.name)
     if (!drawing) requestAnimationFrame(draw)
     drawing = true
   }
@@ -93,6 +95,8 @@ function draw() {
       h('li', {}, h(`a.${level}`, { href: to, 'data-to': to }, h('i', { 'aria-hidden': 'true' }), text)),
     ),
   )
+  if (!isOld) return
+  isOld = false
   // The focus and the places to which tables were scrolled stay.
   const focused = main.contains(document.activeElement) ? document.activeElement?.id : ''
   const scrolled = [...main.querySelectorAll('.scroll')].map(({ scrollLeft }) => scrollLeft)
@@ -119,6 +123,7 @@ function show() {
   }
   links.get(page).scrollIntoView({ block: 'nearest', inline: 'nearest' })
   listen()
+  isOld = true
   draw()
 }
 

@@ -5,6 +5,7 @@ import { changes } from './changes.js'
 import { data } from './data.js'
 import { errors } from './errors.js'
 import { ladder } from './ladder.js'
+import { mail } from './mail.js'
 import { proofs } from './proofs.js'
 import { topology } from './topology.js'
 import { traces } from './traces.js'
@@ -12,4 +13,18 @@ import { traffic } from './traffic.js'
 import { work } from './work.js'
 
 /** In the order of the navigation. */
-export const pages = [ladder, topology, traffic, errors, data, cache, work, capacity, proofs, advice, changes, traces]
+export const pages = [
+  ladder,
+  topology,
+  traffic,
+  errors,
+  data,
+  cache,
+  work,
+  capacity,
+  proofs,
+  advice,
+  changes,
+  traces,
+  mail,
+]

@@ -44,6 +44,12 @@ export const traffic = {
       'Routes',
       of(readings, 'record', ({ window }) => routes(window, readings.get('cost')?.view)),
       command('rung record'),
+      h(
+        'p.note',
+        {},
+        'Routes only: which requests one reader makes one after another is not recorded. The journeys of a load test are in its report: ',
+        h('code', {}, 'rung load'),
+      ),
     ),
     of(readings, 'record', ({ window }) =>
       window && window.pages.length > 0 ? panel('Pages, as readers’ browsers saw them', pages(window)) : '',

@@ -1,0 +1,100 @@
+import { bytes, command, h, of, panel, table, when } from './dom.js'
+
+/** Mail that was written and not sent, and files on the disk: in development. */
+export const mail = {
+  path: '/mail',
+  title: 'Mail and files',
+  key: 'm',
+  isSteady: true,
+  views: (query) => [
+    'mails?last=50',
+    'files?last=50',
+    ...(query.get('id') === null ? [] : [`mail?id=${encodeURIComponent(query.get('id'))}`]),
+  ],
+  draw: (readings, tools) =>
+    [
+      panel(
+        'Mail that was written and not sent',
+        of(readings, 'mails', ({ hidden, mails }) => (hidden === null ? list(mails, tools) : h('p.empty', {}, hidden))),
+        command('rung mail'),
+      ),
+      tools.query().get('id') !== null && panel('One mail', of(readings, 'mail', one)),
+      panel(
+        'Files on the disk, the newest first',
+        of(readings, 'files', ({ hidden, files }) => (hidden === null ? stored(files) : h('p.empty', {}, hidden))),
+        command('rung files'),
+      ),
+    ].filter(Boolean),
+}
+
+const list = (mails, tools) =>
+  table(
+    [
+      [
+        'subject',
+        ({ id, subject }) => {
+          const to = `/mail?id=${encodeURIComponent(id)}`
+          const isShown = tools.query().get('id') === id
+          return h('a', { href: to, 'data-to': to, 'aria-current': isShown && 'true' }, subject || '(no subject)')
+        },
+        { wide: true },
+      ],
+      ['to', ({ to }) => to],
+      ['from', ({ from }) => from],
+      ['size', ({ size }) => bytes(size), { number: true }],
+      ['written', ({ at }) => when(at)],
+    ],
+    mails,
+    'No mail yet. What the app sends with mail.send is shown here while RUNG_SMTP_URL is not set.',
+  )
+
+const heads = {
+  subject: 'subject',
+  from: 'from',
+  to: 'to',
+  cc: 'cc',
+  'reply-to': 'reply to',
+  'x-envelope-to': 'delivered to',
+  'message-id': 'id',
+}
+
+const one = ({ id, at, headers, text, html }) => [
+  h(
+    'dl.headers',
+    {},
+    ...Object.entries(heads).flatMap(([name, head]) =>
+      headers[name] === undefined ? [] : [h('dt', {}, head), h('dd', {}, headers[name])],
+    ),
+    h('dt', {}, 'written'),
+    h('dd', {}, when(at)),
+  ),
+  html !== null && [
+    h('h3', {}, 'HTML: scripts, forms and remote pictures are off'),
+    h('iframe', {
+      sandbox: true,
+      title: 'The HTML of the mail',
+      src: `/content/mail?id=${encodeURIComponent(id)}`,
+    }),
+  ],
+  h('h3', {}, 'Text'),
+  h('pre.text', { tabindex: 0 }, text ?? ''),
+  command(`rung mail show ${id}`),
+]
+
+const stored = (files) =>
+  table(
+    [
+      [
+        '',
+        ({ key, isPicture }) =>
+          isPicture &&
+          h('img.preview', { src: `/content/picture?key=${encodeURIComponent(key)}`, alt: '', loading: 'lazy' }),
+      ],
+      ['file', ({ key }) => key, { wide: true }],
+      ['size', ({ size }) => bytes(size), { number: true }],
+      ['type', ({ contentType }) => contentType],
+      ['stored', ({ storedAt }) => when(storedAt)],
+    ],
+    files,
+    'No file yet. What the app stores with files.put is shown here, unless it is in an S3 store.',
+  )
