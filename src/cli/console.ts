@@ -127,6 +127,8 @@ type Load = () => Promise<{ default: Command }>
 interface Shown {
   load: Load
   words?: readonly string[]
+  /** Words with which it answers at once, with less. */
+  glance?: readonly string[]
   /** Options that a page may set. */
   options?: readonly string[]
   /** One of them that the command takes as a word. */
@@ -137,7 +139,7 @@ interface Shown {
 }
 
 const shown: Readonly<Record<string, Shown>> = {
-  fleet: { load: () => import('./ps.ts'), everyMs: 1_000 },
+  fleet: { load: () => import('./ps.ts'), glance: ['--brief'], everyMs: 1_000 },
   report: { load: () => import('./report.ts'), everyMs: 60_000, ofApp: true },
   step: { load: () => import('./climb.ts'), words: ['--dry-run'], everyMs: 60_000 },
   plan: { load: () => import('./plan.ts'), everyMs: 60_000, ofApp: true },
@@ -171,22 +173,19 @@ const shown: Readonly<Record<string, Shown>> = {
 
 function viewsOf(input: Input): Record<string, View> {
   return Object.fromEntries(
-    Object.entries(shown).map(([name, { load, words = [], options = [], word, everyMs, ofApp }]) => [
-      name,
-      {
-        everyMs,
-        async read(query) {
-          const unknown = Object.keys(query).find((one) => !options.includes(one))
-          if (unknown !== undefined) throw new RungError('COMMAND_INVALID', `This view has no option "${unknown}".`)
-          const given = Object.entries(query)
-            .filter(([option]) => option !== word)
-            .map(([option, value]) => (value === '' ? `--${option}` : `--${option}=${value}`))
-          const named = word !== undefined && query[word] !== undefined ? ['--', query[word]] : []
-          const app = ofApp && input.positionals[0] !== undefined ? [input.positionals[0]] : []
-          return viewOf(input, load, [...given, ...words, ...app, ...named])
-        },
-      },
-    ]),
+    Object.entries(shown).map(([name, { load, words = [], glance, options = [], word, everyMs, ofApp }]) => {
+      const app = ofApp && input.positionals[0] !== undefined ? [input.positionals[0]] : []
+      const reading = (more: readonly string[]) => async (query: Query) => {
+        const unknown = Object.keys(query).find((one) => !options.includes(one))
+        if (unknown !== undefined) throw new RungError('COMMAND_INVALID', `This view has no option "${unknown}".`)
+        const given = Object.entries(query)
+          .filter(([option]) => option !== word)
+          .map(([option, value]) => (value === '' ? `--${option}` : `--${option}=${value}`))
+        const named = word !== undefined && query[word] !== undefined ? ['--', query[word]] : []
+        return viewOf(input, load, [...given, ...more, ...words, ...app, ...named])
+      }
+      return [name, { everyMs, read: reading([]), ...(glance && { glance: reading(glance) }) }]
+    }),
   )
 }
 
@@ -219,6 +218,10 @@ function actionsOf(input: Input): Record<string, Action> {
     },
     'undo-climb': () => act(() => import('./climb.ts'), '--watch=10s', '--undo')(),
     kill: ({ part }) => act(() => import('./kill.ts'), '--yes')(part),
+    scale: ({ web, worker, replicas }) => {
+      const counts = Object.entries({ web, worker, replicas }).filter(([, count]) => count !== undefined)
+      return act(() => import('./scale.ts'))(...counts.map(([name, count]) => `${name}=${count}`))
+    },
     'retry-job': ({ id }) => act(() => import('./jobs.ts'))('retry', id),
     'retry-dead-jobs': ({ queue }) => act(() => import('./jobs.ts'), '--dead', `--queue=${named(queue)}`)('retry'),
     'retry-dead-deliveries': ({ queue }) =>

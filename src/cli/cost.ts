@@ -154,8 +154,12 @@ const command: Command = {
 
     async function rungRow({ rung, users, ...reported }: (typeof bands)[number]) {
       if (!(rungNames as readonly string[]).includes(rung)) return { rung, users, reported, derived: null }
-      const other = await topologyOf(input, app, rung)
-      const derived = orNothing(() => costOf(purchasesOf(other, quantities), list))
+      // Settings of this rung, such as RUNG_WEB, may not suit the other ones.
+      const other = await topologyOf(input, app, rung).catch((error) => {
+        if (isRungError(error) && error.code === 'CONFIG_INVALID') return undefined
+        throw error
+      })
+      const derived = other && orNothing(() => costOf(purchasesOf(other, quantities), list))
       return { rung, users, reported, derived: derived ? { low: derived.low, high: derived.high } : null }
     }
 

@@ -6,6 +6,8 @@ import { isRungError, messageOf } from '../kernel/errors.ts'
 export interface View {
   /** @throws RungError */
   read(query: Query): Promise<unknown>
+  /** The same at once, with less: what comes first where nothing is known yet. */
+  glance?(query: Query): Promise<unknown>
   /** How often it is read while somebody looks at it. */
   readonly everyMs: number
 }
@@ -41,6 +43,7 @@ export class Feed {
   readonly #views: Readonly<Record<string, View>>
   readonly #watched = new Map<string, Watched>()
   readonly #closed = new AbortController()
+  #waking = new AbortController()
   readonly #waiting: (() => void)[] = []
   #running = 0
 
@@ -68,7 +71,17 @@ export class Feed {
 
   /** Reads once. */
   read(name: string, query: Query): Promise<Reading> {
-    return this.run(() => this.#views[name]!.read(query)).then(
+    return this.#reading(() => this.#views[name]!.read(query))
+  }
+
+  /** Reads what is watched now, and not only when its time comes: something was changed. */
+  refresh(): void {
+    this.#waking.abort()
+    this.#waking = new AbortController()
+  }
+
+  #reading(read: () => Promise<unknown>): Promise<Reading> {
+    return this.run(read).then(
       (view) => ({ at: systemClock.now(), view }),
       (error) => ({ at: systemClock.now(), error: failureOf(error) }),
     )
@@ -93,18 +106,23 @@ export class Feed {
 
   async #keepReading(watched: Watched, name: string, query: Query): Promise<void> {
     const isOver = () => watched.readers.size === 0 || this.#closed.signal.aborted
+    const view = this.#views[name]!
     watched.isRead = true
+    if (!watched.last && view.glance) tell(watched, await this.#reading(() => view.glance!(query)))
     while (!isOver()) {
-      const reading = await this.read(name, query)
-      const text = JSON.stringify('view' in reading ? reading.view : reading.error)
-      const digest = createHash('sha256').update(text).digest('base64')
-      if (digest !== watched.digest) {
-        watched.digest = digest
-        watched.last = reading
-        for (const told of watched.readers) told(reading)
-      }
-      if (!isOver()) await sleep(this.#views[name]!.everyMs, this.#closed.signal).catch(() => {})
+      const { signal } = this.#waking
+      tell(watched, await this.read(name, query))
+      if (!isOver()) await sleep(view.everyMs, AbortSignal.any([signal, this.#closed.signal])).catch(() => {})
     }
     watched.isRead = false
   }
+}
+
+function tell(watched: Watched, reading: Reading): void {
+  const text = JSON.stringify('view' in reading ? reading.view : reading.error)
+  const digest = createHash('sha256').update(text).digest('base64')
+  if (digest === watched.digest) return
+  watched.digest = digest
+  watched.last = reading
+  for (const told of watched.readers) told(reading)
 }

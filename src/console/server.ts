@@ -117,6 +117,7 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
           (view) => ({ status: 200, body: { view } }),
           (error) => ({ status: 409, body: { error: failureOf(error) } }),
         )
+      feed.refresh()
       return sendJson(request, response, outcome.status, outcome.body)
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return missing(request, response)

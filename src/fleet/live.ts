@@ -413,6 +413,8 @@ export function checkScale(topology: Topology, wanted: Counts): void {
     const args = `--web ${wanted.web} --replicas ${wanted.replicas}`
     throw invalid(`Without a balancer these numbers change at a start only: rung stop, then rung up … ${args}`)
   }
+  if (processes.both > 0 && wanted.worker !== before.worker)
+    throw invalid('Here the process that answers requests runs the jobs, too. Rung 100k has workers: rung climb 100k')
   if (wanted.replicas !== before.replicas && data.engine === 'external') {
     throw invalid(
       'The replicas of your own Postgres are listed in DATABASE_READ_URL: change it, and start rung up again.',

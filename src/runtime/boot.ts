@@ -117,13 +117,13 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     const request: RequestParts = { ...parts, health, ownFacts }
     for (const { name, add } of requestStages) await stage(log, `requests: ${name}`, () => add(request))
     const { work, warms } = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
+    const { entryFd } = bindings.http
+    const entry = entryFd === undefined ? undefined : sharedEntry(http, entryFd)
     endWork = await stage(log, 'work', () => startAllWork(starting, parts, work))
     await stage(log, 'warm cache', async () => {
       if (bindings.cache.enabled && warms.length > 0)
         undo.push(await keepWarm(warms, parts.primitives.cache, http, log))
     })
-    const { entryFd } = bindings.http
-    const entry = entryFd === undefined ? undefined : sharedEntry(http, entryFd)
     await stage(log, 'listen', () => listen(http, bindings))
     await stage(log, 'entry', () => entry?.open())
     let stopping: Promise<void> | undefined

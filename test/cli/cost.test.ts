@@ -44,6 +44,13 @@ describe('rung cost without a record', () => {
     )
   })
 
+  it('leaves a rung out that does not suit the settings of the one that runs', async () => {
+    const { code, lines } = await cost({ RUNG_WEB: '14' }, '100k')
+    assert.equal(code, 0)
+    assert.ok(lines.some((line) => /^1k +—/.test(line)))
+    assert.ok(lines.some((line) => /^100k +\$\d/.test(line)))
+  })
+
   it('refuses to guess a price, and takes one from a file', async () => {
     const missing = await cost({}, '100k', '--list', 'hetzner')
     assert.equal(missing.code, 1)

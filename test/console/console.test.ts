@@ -235,6 +235,16 @@ const Entry =`,
     assert.equal((await fetch(`${facts.url}/view/fleet`)).status, 404)
   })
 
+  it('says why a number of parts cannot be changed here', async () => {
+    const { page } = await visit(acts)
+    const said = await page.evaluate(async () => {
+      const answer = await fetch('/do/scale', { method: 'POST', body: JSON.stringify({ worker: '1' }) })
+      return (await answer.json()) as { error?: { message: string } }
+    })
+    assert.match(String(said.error?.message), /Rung 100k has workers/)
+    await page.context().close()
+  })
+
   it('takes options of a view only where it has them', async () => {
     const { page } = await visit(shows)
     const read = (where: string) =>

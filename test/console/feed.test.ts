@@ -48,3 +48,24 @@ test('a feed reads once for all who look, tells what has changed, and rests whil
   await until(() => reads > 0 && 'view' in again.at(-1)!, 'and it is read again')
   feed.close()
 })
+
+test('a feed shows a glance first, and reads again at once after a change', async () => {
+  let reads = 0
+  const feed = new Feed({
+    slow: {
+      everyMs: 3_600_000,
+      glance: async () => 'glance',
+      read: async () => {
+        reads += 1
+        return reads
+      },
+    },
+  })
+  const told: unknown[] = []
+  feed.watch('slow', {}, (reading) => told.push('view' in reading && reading.view))
+  await until(() => told.length === 2, 'the glance and the reading')
+  feed.refresh()
+  await until(() => told.length === 3, 'it is read again')
+  assert.deepEqual(told, ['glance', 1, 2])
+  feed.close()
+})

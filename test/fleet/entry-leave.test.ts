@@ -62,7 +62,10 @@ describe('a request that takes long', { skip: noRedis || noNginx }, () => {
       "import { Type } from 'typebox'": `import { Type } from 'typebox'
 import { existsSync, writeFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'`,
-      '  routes(http, { data }) {': `  routes(http, { data }) {
+      "import { defineApp, defineModule } from 'rung'": "import { defineApp, defineModule, warm } from 'rung'",
+      // To warm the cache makes the app ready before it listens.
+      '  routes(http, { data }) {': `  warm: () => [warm('nothing', ['1'], () => {})],
+  routes(http, { data }) {
     http.post('/kept', async (_request, reply) => reply.status(201).send({}))
     /** Uses the database after the test has created a file. */
     http.post('/slow', { schema: { body: Id } }, async (request, reply) => {

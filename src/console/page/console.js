@@ -59,14 +59,14 @@ const tools = {
     const { error } = await answer.json().catch(() => ({ error: { message: 'The console has not answered.' } }))
     said.textContent = error ? error.message : `Done: ${name.replaceAll('-', ' ')} ${Object.values(input).join(' ')}`
     said.className = error ? 'said bad' : 'said'
-    listen()
     return !error
   },
 }
 
-/** Listens to what the strip and the page need. */
+/** Listens to what the strip and the page need, while the page is seen. */
 function listen() {
   live?.close()
+  if (document.hidden) return
   const wanted = [...new Set([...stripViews, ...page.views(tools.query())])]
   for (const name of readings.keys()) if (!wanted.includes(name)) readings.delete(name)
   live = new EventSource(`/live?${wanted.map((one) => `view=${encodeURIComponent(one)}`).join('&')}`)
@@ -163,6 +163,7 @@ addEventListener('click', (event) => {
   go(link.getAttribute('href'))
 })
 addEventListener('popstate', show)
+document.addEventListener('visibilitychange', listen)
 setInterval(() => {
   for (const time of document.querySelectorAll('time[datetime]')) time.textContent = ago(time.dateTime)
 }, 5_000)

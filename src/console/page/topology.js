@@ -12,6 +12,9 @@ export const topology = {
         ? [
             panel(`${fleet.rung} at ${fleet.url ?? '–'}`, picture(fleet.parts)),
             panel('Parts', parts(fleet.parts, tools), command('rung ps')),
+            tools.acts &&
+              fleet.parts.some(({ name }) => name === 'balancer') &&
+              panel('How many', counts(fleet, tools), command('rung scale web=2')),
           ]
         : panel('Nothing runs here', h('p', {}, 'Start the app, and this page shows it: '), h('pre', {}, 'rung up 1k')),
     ),
@@ -43,7 +46,7 @@ const asks = {
   archiver: ['postgres'],
 }
 
-const [boxWidth, boxHeight, gapX, gapY] = [150, 46, 70, 12]
+const [boxWidth, boxHeight, gapX, gapY] = [160, 46, 64, 12]
 
 function picture(parts) {
   const kinds = new Set(parts.map(({ name }) => kindOf(name)))
@@ -84,7 +87,7 @@ function picture(parts) {
     const { x, y } = placeOf.get(part.name)
     const facts = [
       part.state !== 'running' && part.state,
-      part.role,
+      part.role === 'replica' ? undefined : part.role,
       part.load !== undefined && `${percent(part.load)} CPU`,
       part.requestsPerSecond !== undefined && `${rate(part.requestsPerSecond)}/s`,
       part.lagMs !== undefined && `lag ${ms(part.lagMs)}`,
@@ -94,7 +97,11 @@ function picture(parts) {
       {},
       h('title', {}, `${part.name}: ${part.state}, ${facts.join(', ')}`),
       h('rect', { x, y, width: boxWidth, height: boxHeight, rx: 6 }),
-      h('text', { x: x + 10, y: y + 19 }, part.name + (part.zone ? ` · ${part.zone}` : '')),
+      h(
+        'text',
+        { x: x + 10, y: y + 19 },
+        [part.name, part.role === 'replica' && 'replica', part.zone].filter(Boolean).join(' · '),
+      ),
       h('text.note', { x: x + 10, y: y + 36 }, facts.join(' · ')),
     )
   })
@@ -111,6 +118,42 @@ function picture(parts) {
   drawing.style.maxWidth = `${width * 1.25}px`
   drawing.style.minWidth = `${width * 0.8}px`
   return h('div.scroll', { tabindex: 0, role: 'region', 'aria-label': 'Picture of the fleet' }, drawing)
+}
+
+/** One more or one less. A number that the autoscaler finds is its own: one number ends that. */
+function counts({ parts, scaling = {} }, { act }) {
+  const count = {
+    web: parts.filter(({ name }) => /^(web|app)(-\d+)?$/.test(name)).length,
+    worker: parts.filter(({ name }) => /^worker(-\d+)?$/.test(name)).length,
+    replicas: parts.filter(({ role }) => role === 'replica').length,
+  }
+  const least = { web: 1, worker: 0, replicas: 0 }
+  const to = (name, number) =>
+    act('scale', { [name]: String(number) }, `Let the fleet have ${number} of ${name} instead of ${count[name]}?`)
+  const button = (name, label, number) =>
+    h(
+      'button',
+      {
+        id: `scale-${name}-${label}`,
+        disabled: number < least[name],
+        'aria-label': `${label} ${name}`,
+        onclick: () => to(name, number),
+      },
+      label === 'less' ? '−' : '+',
+    )
+  return h(
+    'dl.figures',
+    {},
+    ...Object.entries(count).map(([name, number]) =>
+      h(
+        'div.figure',
+        {},
+        h('dt', {}, name),
+        h('dd', {}, button(name, 'less', number - 1), ` ${number} `, button(name, 'more', number + 1)),
+        scaling[name] && h('dd.note', {}, `${scaling[name].least} to ${scaling[name].most}, autoscaled`),
+      ),
+    ),
+  )
 }
 
 function parts(all, { acts, act }) {

@@ -19,7 +19,7 @@ export interface SharedEntry {
   leave(): Promise<void>
 }
 
-/** Call it before the app listens, and after everything whose end has to wait for the last answer. */
+/** Call it before the app is ready (a warm cache makes it so), and after everything whose end has to wait for the last answer. */
 export function sharedEntry(app: FastifyInstance, fd: number): SharedEntry {
   let connections = 0
   let leaving = false
