@@ -17,14 +17,21 @@ document.addEventListener('submit', (event) => {
   })
 })
 
-/** Sends the form, and takes the part out of the page that it leads to. */
+/**
+ * Sends the form, and takes the part out of the page as it is then. `keepalive`: the form is sent even if its sender goes to another page at
+ * once; a redirect is not followed, since only its page matters.
+ */
 async function exchange(form, part) {
   form.setAttribute('aria-busy', 'true')
-  const answer = await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) })
+  const body = new URLSearchParams(new FormData(form))
+  const sent = await fetch(form.action, { method: 'POST', body, keepalive: true, redirect: 'manual' })
+  const isDone = sent.type === 'opaqueredirect'
+  const answer = isDone ? await fetch(location.href).catch(() => undefined) : sent
+  if (!answer) return location.reload() // it is done, and must not be sent again
   const next = new DOMParser().parseFromString(await answer.text(), 'text/html')
   const [now, then] = [document.getElementById(part), next.getElementById(part)]
-  if (!answer.ok) document.documentElement.replaceWith(next.documentElement)
-  else if (!now || !then) location.assign(answer.url)
+  if (!isDone) document.documentElement.replaceWith(next.documentElement)
+  else if (!now || !then) location.reload()
   else {
     const hadFocus = now.contains(document.activeElement)
     now.replaceWith(then)
