@@ -27,6 +27,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   backups: () => import('./backups.ts'),
   cache: () => import('./cache.ts'),
   conduit: () => import('./conduit.ts'),
+  console: () => import('./console.ts'),
   deploys: () => import('./deploys.ts'),
   edge: () => import('./edge.ts'),
   failover: () => import('./failover.ts'),
