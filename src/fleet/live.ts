@@ -134,7 +134,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
 
   async function takeOut(one: Part, note: Note): Promise<void> {
     if (!part(one.name)) return
-    if (part(one.name)?.server?.member) await primaryAnswers(one)
+    if (part(one.name)?.server?.member) await checkRemovable(one.name)
     await drain(one, note)
     await part(one.name)?.server?.retire?.()
     await supervisor.remove(one.name)
@@ -149,30 +149,30 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   /** A replica leaves nothing behind on its primary, which may have been lost just now and is started again. */
   async function removeData(one: Extract<Part, { kind: 'engine' }>): Promise<void> {
     await one.remove?.().catch(async (error) => {
-      if (await databaseAnswers()) throw error
-      await until(readyWithinMs, databaseAnswers)
+      if (await primaryAnswers()) throw error
+      await until(readyWithinMs, () => primaryAnswers())
       await one.remove?.()
     })
   }
 
-  /** Whether some server leads and answers, where several are run. */
-  async function databaseAnswers(): Promise<boolean> {
-    const members = supervisor.parts.flatMap(({ server }) => (server?.member ? [server.member] : []))
-    const answers = members.map(
-      async (one) =>
-        one.leads() &&
-        (await one.standbys().then(
-          () => true,
-          () => false,
-        )),
-    )
+  /** Whether some server leads and answers, other than this one; also where one server is run, without replicas. */
+  async function primaryAnswers(except?: string): Promise<boolean> {
+    const members = supervisor.parts.filter(({ server }) => server?.member)
+    const others = members.filter(({ part }) => part.name !== except)
+    const answers = others.map(async ({ server }) => {
+      const one = server!.member!
+      if (!one.leads()) return false
+      return one.standbys().then(
+        () => true,
+        () => false,
+      )
+    })
     return members.length === 0 || (await Promise.all(answers)).includes(true)
   }
 
   /** The last copy of what was acknowledged may be on a replica, while the primary does not answer. */
-  async function primaryAnswers({ name }: Part): Promise<void> {
-    const leads = async () => supervisor.parts.some(({ part, server }) => part.name !== name && server?.member?.leads())
-    if (await until(readyWithinMs, leads)) return
+  async function checkRemovable(name: string): Promise<void> {
+    if (await until(readyWithinMs, () => primaryAnswers(name))) return
     throw new RungError(
       'ENGINE_START_FAILED',
       `${name} stays, because no primary answers within ${readyWithinMs / 1000} s. See: rung logs postgres`,
@@ -377,7 +377,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     try {
       await supervisor.ready
       if (request.command === 'climb') {
-        const untilDatabaseAnswers = () => until(readyWithinMs, databaseAnswers)
+        const untilDatabaseAnswers = () => until(readyWithinMs, () => primaryAnswers())
         const turns = { turnInto, turnFrontsInto, untilDatabaseAnswers }
         const fleet = { ...operations, ...turns, checkRemoval, parts: () => supervisor.parts }
         return await climb(fleet, options.climb, request, note)
