@@ -121,7 +121,7 @@ function show() {
     if (one === page) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
-  links.get(page).scrollIntoView({ block: 'nearest', inline: 'nearest' })
+  links.get(page).scrollIntoView({ block: 'nearest', inline: 'center' })
   listen()
   isOld = true
   draw()
