@@ -10,6 +10,9 @@ import { secret } from '../kernel/random.ts'
 /** The usual port of the console. Another one is taken if it is not free. */
 export const consolePort = 4600
 
+/** Connections that wait until the process runs. */
+const waitingMax = 64
+const startMsMax = 15_000
 const endMsMax = 3_000
 
 export interface ConsoleDoor {
@@ -37,32 +40,42 @@ const unavailable = [
 /**
  * Opens the port of the console, and starts its process (`rung console --passed`) only when somebody comes, so that a console costs nothing
  * while nobody looks. Each connection is passed on to that process, which ends when nobody has been there for a while.
- * @returns nothing if it is off, or cannot be opened: that keeps no app from running
+ * @param failed is told why it cannot be opened, which keeps no app from running
  */
 export async function openConsoleDoor(
   kind: 'off' | 'show' | 'act',
   options: ConsoleDoorOptions,
+  failed: (error: unknown) => void,
 ): Promise<ConsoleDoor | undefined> {
   if (kind === 'off') return undefined
-  return open(kind, options).catch(() => undefined)
+  return open(kind, options).catch((error) => void failed(error))
+}
+
+interface Serving {
+  readonly child: ChildProcess
+  readonly isReady: Promise<unknown>
 }
 
 async function open(kind: 'show' | 'act', { dataDir, app, cwd }: ConsoleDoorOptions): Promise<ConsoleDoor> {
   const token = await tokenIn(dataDir)
-  let serving: Promise<ChildProcess> | undefined
+  let serving: Serving | undefined
 
-  async function serve(port: number): Promise<ChildProcess> {
+  function serve(port: number): Serving {
     const act = kind === 'act' ? ['--act'] : []
     const words = ['console', app, '--data', dataDir, '--port', `${port}`, '--passed', ...act]
     const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words], {
-      ...{ cwd, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },
+      cwd,
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     })
     child.on('error', () => {}) // its end is seen below
+    const forget = after(startMsMax, () => void child.kill('SIGKILL'))
     const ended = once(child, 'close').finally(() => {
       serving = undefined
+      throw new Error('The process of the console has ended.')
     })
-    await Promise.race([once(child, 'message'), ended.then(() => Promise.reject(new Error('it has ended')))])
-    return child
+    const isReady = Promise.race([once(child, 'message'), ended]).finally(forget)
+    isReady.catch(() => {})
+    return { child, isReady }
   }
 
   // What a client sends before the process runs stays in the socket.
@@ -70,22 +83,25 @@ async function open(kind: 'show' | 'act', { dataDir, app, cwd }: ConsoleDoorOpti
     client.on('error', () => client.destroy())
     try {
       serving ??= serve((server.address() as AddressInfo).port)
-      const child = await serving
+      const { child, isReady } = serving
+      await isReady
       child.send('connection', client, (error) => error && client.destroy())
     } catch {
       client.end(unavailable)
     }
   })
+  server.maxConnections = waitingMax
   const listen = (port: number) =>
     new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve))
   await listen(consolePort).catch(() => listen(0))
+  server.on('error', () => {}) // a connection that could not be accepted
   server.unref()
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     token,
     async close() {
       server.close()
-      const child = await serving?.catch(() => undefined)
+      const child = serving?.child
       if (!child?.kill()) return
       const forget = after(endMsMax, () => void child.kill('SIGKILL'))
       await once(child, 'close')

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import type { Query, View } from '../console/feed.ts'
-import { type Action, type Console, type Content, serveConsole } from '../console/server.ts'
+import { type Action, type Console, type Content, connectionsMax, serveConsole } from '../console/server.ts'
 import { after } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { loadApp } from '../runtime/load-app.ts'
@@ -65,8 +65,13 @@ const command: Command = {
     const port = values.port === undefined ? consolePort : portIn(values.port)
     if (values.passed === true) {
       const running = await serveConsole({ ...started, port, passed: true })
-      takePassed(running)
-      return stopped({ stop: () => running.close() })
+      const endTaking = takePassed(running)
+      return stopped({
+        async stop() {
+          endTaking()
+          await running.close()
+        },
+      })
     }
     const running = await serveConsole({ ...started, port }).catch((error) => {
       if (values.port !== undefined) throw error
@@ -86,15 +91,19 @@ const command: Command = {
 }
 export default command
 
-/** Serves what the parent process passes on (console-door.ts), and ends when nobody has been here for a while. */
-function takePassed(running: Console): void {
+/**
+ * Serves what the parent process passes on (console-door.ts), and ends when nobody has been here for a while.
+ * @returns a function that takes no more
+ */
+function takePassed(running: Console): () => void {
   if (!process.send) throw new RungError('COMMAND_INVALID', '--passed is for rung start and rung up. Leave it out.')
   const end = () => void process.kill(process.pid, 'SIGTERM')
   process.channel!.ref() // it is what keeps this process running
   let open = 0
   let forget = after(emptyMs, end)
-  process.on('message', (_, connection?: Socket) => {
+  function take(_: unknown, connection?: Socket): void {
     if (!connection) return // it was closed on the way
+    if (open >= connectionsMax) return void connection.destroy()
     forget()
     open += 1
     connection.once('close', () => {
@@ -102,8 +111,14 @@ function takePassed(running: Console): void {
       if (open === 0) forget = after(emptyMs, end)
     })
     running.take(connection)
-  })
+  }
+  process.on('message', take)
   process.send('ready')
+  return () => {
+    forget()
+    process.off('message', take)
+    process.channel?.unref()
+  }
 }
 
 function portIn(value: unknown): number {

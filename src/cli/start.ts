@@ -55,6 +55,7 @@ const start: Command = {
     'backup',
     'log',
     'record',
+    'console',
     'alerts',
     'limits',
     'shedding',
@@ -160,7 +161,9 @@ async function startApp(
     return async () => {}
   })
   const { url } = running
-  const door = await openConsoleDoor(bindings.console, { dataDir, app: file, cwd })
+  const door = await openConsoleDoor(bindings.console, { dataDir, app: file, cwd }, (err) =>
+    log.debug({ event: 'no-console', err }, 'the console cannot be opened'),
+  )
   const view = {
     app: app.name,
     rung,
@@ -200,9 +203,10 @@ async function startApp(
     async stop() {
       running.drain()
       await recorded
+      const consoleClosed = door?.close()
       await (await asked)()
-      await door?.close()
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
+      await consoleClosed
     },
   }
 }

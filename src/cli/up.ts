@@ -87,6 +87,7 @@ const up: Command = {
     'edge',
     'balancer',
     'unresponsiveAfterMs',
+    'console',
   ],
   examples: ['rung up 10k', 'rung up 100k', 'rung up 10k src/app.ts --port 8080 --web 2', 'RUNG_EDGE=off rung up 10k'],
   options: settingOptions(
@@ -140,7 +141,9 @@ const up: Command = {
         const recorded = withFleetDatabase(settings, cwd, (connection) => recordStart(connection, start))
         await recorded.catch((error) => input.out.note(`The start was not recorded as a deploy: ${messageOf(error)}`))
         const startMs = Math.round(systemClock.ticks() - began)
-        door = await openConsoleDoor(settings.values.console, { dataDir, app: appFile, cwd })
+        door = await openConsoleDoor(settings.values.console, { dataDir, app: appFile, cwd }, (error) =>
+          input.out.note(`The console cannot be opened: ${messageOf(error)}`),
+        )
         present(
           await started({ plan, deployment, settings, appFile, dataDir, startMs, door, states: fleet.states() }, input),
           input,

@@ -81,14 +81,14 @@ export class Feed {
   }
 
   #reading(read: () => Promise<unknown>): Promise<Reading> {
-    return this.run(read).then(
+    return this.#run(read).then(
       (view) => ({ at: systemClock.now(), view }),
       (error) => ({ at: systemClock.now(), error: failureOf(error) }),
     )
   }
 
   /** Waits for its turn. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
+  async #run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running >= atOnceMax) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running += 1
     try {

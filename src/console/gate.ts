@@ -58,7 +58,7 @@ export function verdictOn(caller: Caller, { token, origins, acts }: GateSettings
   if (isRead) return { enters: true }
   if (caller.origin === undefined || !origins.includes(caller.origin))
     return refused(403, 'Another site may not use this console.')
-  if (!acts) return refused(403, 'This console only shows. Start it with: rung console --act')
+  if (!acts) return refused(403, 'This console only shows. Start it with RUNG_CONSOLE=act, or run: rung console --act')
   return { enters: true }
 }
 

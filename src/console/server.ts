@@ -41,7 +41,9 @@ export interface Console {
 }
 
 const bodyBytesMax = 16_384
-const connectionsMax = 64
+export const connectionsMax = 64
+/** A client that reads so slowly that more than this waits for it is disconnected. */
+const unreadBytesMax = 4 * 1024 ** 2
 /** A proxy ends a connection on which nothing comes for a minute. */
 const aliveEveryMs = 20_000
 
@@ -111,8 +113,8 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
     if (request.method === 'POST') {
       const action = folder === 'do' && Object.hasOwn(actions, name) ? actions[name] : undefined
       if (!action) return missing(request, response)
-      const outcome = await feed
-        .run(async () => action(await bodyOf(request)))
+      const outcome = await bodyOf(request)
+        .then(action)
         .then(
           (view) => ({ status: 200, body: { view } }),
           (error) => ({ status: 409, body: { error: failureOf(error) } }),
@@ -142,14 +144,18 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
     if (names.length === 0 || names.length > 12 || !names.every((name) => Object.hasOwn(views, name)))
       return missing(request, response)
     response.writeHead(200, { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
-    response.write('retry: 1000\n\n')
+    const write = (text: string): void => {
+      if (response.writableLength > unreadBytesMax) response.destroy()
+      else response.write(text)
+    }
+    write('retry: 1000\n\n')
     const ends = asked.map((one, index) => {
       const given = Object.fromEntries(new URLSearchParams(one.split('?')[1] ?? ''))
       return feed.watch(names[index]!, given, (reading) =>
-        response.write(`data: ${JSON.stringify({ name: names[index], ...reading })}\n\n`),
+        write(`data: ${JSON.stringify({ name: names[index], ...reading })}\n\n`),
       )
     })
-    const endAlive = every(aliveEveryMs, () => response.write(':\n\n'))
+    const endAlive = every(aliveEveryMs, () => write(':\n\n'))
     response.once('close', () => {
       endAlive()
       for (const end of ends) end()
@@ -158,7 +164,9 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
 
   const listening = () =>
     new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve))
-  if (!passed)
+  // Node counts and times connections from this event on, also those that it has not accepted itself.
+  if (passed) server.emit('listening')
+  else
     await listening().catch((cause) => {
       throw new RungError('PORT_IN_USE', `Port ${port} of ${host} cannot be used. Choose another one with --port.`, {
         cause,

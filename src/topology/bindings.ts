@@ -192,7 +192,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     limits: values.limits,
     shedding: values.shedding,
     record: values.record === 'on',
-    // The fleet has one, not each of its processes.
+    // A fleet has one, not each of its processes.
     console: process.supervisor === undefined && values.process.role === 'both' ? values.console : 'off',
     alerts: alertsOf(values),
     ...values.stop,

@@ -432,7 +432,7 @@ export const settings = {
   console: setting(oneOf(['off', 'show', 'act']), {
     env: 'RUNG_CONSOLE',
     default: ({ mode }) => (mode === 'test' ? 'off' : 'show'),
-    help: 'The console of rung start, dev and up, on a port of its own of this machine: without changes (show), or with them (act).',
+    help: 'Whether rung start, dev and up open the console: no (off), to look only (show), or also to make changes (act).',
   }),
   limits: setting(onOrOff, {
     env: 'RUNG_LIMITS',

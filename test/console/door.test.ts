@@ -33,13 +33,19 @@ test('rung start prints where the console is, runs it once somebody comes, and e
     assert.deepEqual(view.parts.map(({ name }) => name).sort(), ['app', 'postgres'])
     assert.deepEqual(((await (await look(address, scratch, 'about')).json()) as { acts: boolean }).acts, false)
 
-    const [serving] = await consolesOf(scratch)
-    process.kill(serving!, 'SIGKILL')
-    await until(async () => (await consolesOf(scratch)).length === 0, 'the process of the console is gone')
-    assert.equal((await look(address, scratch, 'view/fleet')).status, 200, 'the next one is started')
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const open = await look(address, scratch, 'live?view=fleet')
+      const [serving] = await consolesOf(scratch)
+      process.kill(serving!, signal)
+      await open.text().catch(() => {}) // it ends, and the page asks again
+      await until(async () => !(await consolesOf(scratch)).includes(serving!), `the process of the console has ended`)
+      assert.equal((await look(address, scratch, 'view/fleet')).status, 200, 'the next one is started')
+    }
 
+    const left = await look(address, scratch, 'live?view=fleet')
     assert.equal((await app.stop()).code, 0)
     assert.deepEqual(await processesOn(scratch.dataDir), [])
+    await left.text().catch(() => {})
   }))
 
 test('rung console --token prints the token of this data directory', () =>
@@ -54,7 +60,9 @@ test('the console of an app that was killed ends, and the next start opens it ag
     const app = scratch.launch({ env: { RUNG_CONSOLE: 'act' } })
     const address = String((await app.started).console)
     assert.deepEqual(((await (await look(address, scratch, 'about')).json()) as { acts: boolean }).acts, true)
+    const open = await look(address, scratch, 'live?view=fleet')
     await app.kill()
+    await open.text().catch(() => {})
     await until(async () => (await consolesOf(scratch)).length === 0, 'the process of the console is gone')
     const again = scratch.launch({ env })
     assert.equal((await look(String((await again.started).console), scratch)).status, 200)
