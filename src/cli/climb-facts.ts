@@ -13,7 +13,7 @@ import type { PreflightFacts } from '../fleet/preflight.ts'
 import type { RunningFleet } from '../fleet/state.ts'
 import { isApp } from '../fleet/status.ts'
 import { systemClock } from '../kernel/clock.ts'
-import { readSeen } from '../observe/seen.ts'
+import { readSightings } from '../observe/sighting-table.ts'
 import { openPrimary } from '../runtime/wire.ts'
 import { lookAtSources, lookForSessions } from '../stateless/look.ts'
 import { backupDirOf, dataDirOf, toolBindingsOf } from '../topology/bindings.ts'
@@ -37,7 +37,7 @@ export async function climbFacts(plan: ClimbPlan, fleet: RunningFleet, input: In
     }))
   const database = withServer(bindings, cwd, async ({ adminConnection, connection }) => {
     const own = openPrimary(bindings.data, connection)
-    const seen = await readSeen(own)
+    const seen = await readSightings(own)
       .catch(() => []) // a help, never a condition
       .finally(() => own.close())
     const { findings, facts } = await examine(adminConnection, { seen, onProgress() {} })

@@ -7,9 +7,8 @@ import { RungError } from '../kernel/errors.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { type Command, type Input, parseInput, present, result, settingOptions } from './command.ts'
 import { consolePort, tokenIn } from './console-door.ts'
-import { whyNotDevelopment } from './development.ts'
 import { pictureOf } from './files.ts'
-import { dataDirOfInput, toolBindings } from './input-settings.ts'
+import { dataDirOfInput } from './input-settings.ts'
 import { ownPackage } from './own-package.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
@@ -210,12 +209,7 @@ function contentsOf(input: Input): Record<string, Content> {
       const view = await viewOf(input, () => import('./mail.ts'), ['show', '--', named(id)])
       return { type: 'text/html; charset=utf-8', body: (view as { html: string | null }).html ?? '' }
     },
-    async picture({ key }) {
-      const { dataDir, mode } = await toolBindings(input)
-      const hidden = await whyNotDevelopment({ dataDir, mode })
-      if (hidden !== null) throw new RungError('COMMAND_INVALID', hidden)
-      return pictureOf(dataDir, named(key))
-    },
+    picture: async ({ key }) => pictureOf(input, named(key)),
   }
 }
 

@@ -3,13 +3,10 @@ import { runningFleet } from '../fleet/state.ts'
 import type { ToolBindings } from '../topology/bindings.ts'
 
 /**
- * Says why what is only for development is not shown on this data directory; `null` where it is. The mode of what runs here decides, and
- * that of this command (NODE_ENV) if nothing does.
+ * Returns why views for development are hidden here, or `null`. The mode of what runs on this data directory decides, and that of this
+ * command (NODE_ENV) if nothing does.
  */
-export async function whyNotDevelopment({
-  dataDir,
-  mode,
-}: Pick<ToolBindings, 'dataDir' | 'mode'>): Promise<string | null> {
+export async function hiddenBecause({ dataDir, mode }: Pick<ToolBindings, 'dataDir' | 'mode'>): Promise<string | null> {
   const fleet = await runningFleet(dataDir)
   const started = await startedOn(dataDir)
   const modes = fleet ? [fleet.mode] : started.map((one) => one.mode ?? 'production')

@@ -2,7 +2,7 @@ import { examine } from '../doctor/examine.ts'
 import type { Experiment } from '../doctor/experiments.ts'
 import { withMigrationFiles } from '../doctor/migration-files.ts'
 import { findingLines, keptLines, largestTables, serverLine, summary } from '../doctor/report.ts'
-import { readSeen } from '../observe/seen.ts'
+import { readSightings } from '../observe/sighting-table.ts'
 import { findApp, loadApp } from '../runtime/load-app.ts'
 import { openPrimary } from '../runtime/wire.ts'
 import { lookAtSources } from '../stateless/look.ts'
@@ -51,7 +51,7 @@ const doctor: Command = {
       })
       const database = openPrimary(bindings.data, connection)
       const examined = await examine(adminConnection, {
-        seen: await readSeen(database)
+        seen: await readSightings(database)
           .catch(() => []) // a help, never a condition
           .finally(() => database.close()),
         onProgress: (done, total, experiment) => out.note(`[${done + 1}/${total}] ${subjectOf(experiment)}`),

@@ -5,7 +5,7 @@ import { runningFleet, withQuotaOf } from '../fleet/state.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { messageOf, sentence } from '../kernel/errors.ts'
 import type { Usage } from '../observe/record/usage.ts'
-import { readSeen } from '../observe/seen.ts'
+import { readSightings } from '../observe/sighting-table.ts'
 import { type Cost, costOf, middleOf, purchasesOf, type Quantities, type Span } from '../planner/cost.ts'
 import type { Diagnosis, Evidence, Prices } from '../planner/evidence.ts'
 import { forecastOf } from '../planner/forecast.ts'
@@ -70,7 +70,7 @@ export async function evidenceOfApp(
   const { recorded, deploys, ...known } = await knownOf(input, systemClock.now(), async (open) => {
     const { adminConnection, database } = open
     try {
-      const seen = await readSeen(database).catch(() => [])
+      const seen = await readSightings(database).catch(() => [])
       out.note('Examining the database …')
       const { findings } = await examine(adminConnection, { seen })
       const loaded = app === undefined ? undefined : await loadApp(appFile, cwd).catch(() => undefined)

@@ -3,8 +3,8 @@ import { RungError } from '../kernel/errors.ts'
 import { formatBytes } from '../kernel/units.ts'
 import { type FileInfo, type FileStore, uploadsFolder } from '../primitives/files/contract.ts'
 import { openDiskFiles } from '../runtime/wire.ts'
-import { type Command, numberOption, result, settingOptions, unknownVerb } from './command.ts'
-import { whyNotDevelopment } from './development.ts'
+import { type Command, type Input, numberOption, result, settingOptions, unknownVerb } from './command.ts'
+import { hiddenBecause } from './development.ts'
 import { toolBindings } from './input-settings.ts'
 import { cutStart, second, tableLines } from './table.ts'
 
@@ -33,7 +33,7 @@ const files: Command = {
     if (verb !== 'list') return unknownVerb(files, verb)
     const last = numberOption(input, 'last', { max: 1_000, otherwise: 20 })
     const bindings = await toolBindings(input)
-    const hidden = await whyNotDevelopment(bindings)
+    const hidden = await hiddenBecause(bindings)
     const found =
       hidden === null ? await newestOf(await openDiskFiles(bindings.dataDir), last) : { files: [], more: false }
     return result({ hidden, ...found }, ({ files, more }) => {
@@ -70,9 +70,15 @@ function listedFile({ key, size, contentType, modifiedAt, sha256 }: FileInfo) {
   return { key, size, contentType, storedAt: modifiedAt.toISOString(), sha256, isPicture }
 }
 
-/** Returns a small picture. @throws COMMAND_INVALID for any other file */
-export async function pictureOf(dataDir: string, key: string): Promise<{ type: string; body: Buffer }> {
-  const file = await (await openDiskFiles(dataDir)).get(key)
+/** Returns a small picture. @throws COMMAND_INVALID for any other file, and outside development */
+export async function pictureOf(
+  input: Pick<Input, 'env' | 'values' | 'cwd'>,
+  key: string,
+): Promise<{ type: string; body: Buffer }> {
+  const bindings = await toolBindings(input)
+  const hidden = await hiddenBecause(bindings)
+  if (hidden !== null) throw new RungError('COMMAND_INVALID', hidden)
+  const file = await (await openDiskFiles(bindings.dataDir)).get(key)
   if (file && listedFile(file).isPicture) return { type: file.contentType, body: await buffer(file.body) }
   file?.body.destroy()
   throw new RungError('COMMAND_INVALID', 'There is no such picture.')

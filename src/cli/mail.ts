@@ -3,7 +3,7 @@ import type { Inbox } from '../primitives/mail/inbox.ts'
 import { type ReadMessage, readMessage } from '../primitives/mail/read-message.ts'
 import { openInbox } from '../runtime/wire.ts'
 import { type Command, numberOption, result, settingOptions, unknownVerb } from './command.ts'
-import { whyNotDevelopment } from './development.ts'
+import { hiddenBecause } from './development.ts'
 import { toolBindings } from './input-settings.ts'
 import { second, tableLines } from './table.ts'
 
@@ -44,7 +44,7 @@ const mail: Command = {
     if (verb !== 'list' && verb !== 'show') return unknownVerb(mail, verb)
     const last = numberOption(input, 'last', { max: 1_000, otherwise: 20 })
     const bindings = await toolBindings(input)
-    const hidden = await whyNotDevelopment(bindings)
+    const hidden = await hiddenBecause(bindings)
     if (verb === 'show') {
       if (id === undefined) throw new RungError('COMMAND_INVALID', 'Name a mail, as rung mail lists them.')
       if (hidden !== null) throw new RungError('COMMAND_INVALID', hidden)

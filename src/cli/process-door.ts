@@ -19,7 +19,7 @@ const folderOf = (dataDir: string) => dirFor({ dataDir, tmpDir: tmpdir() }, 'doo
 const socketOf = (dataDir: string, pid: number) => path.join(folderOf(dataDir), `process-${pid}.sock`)
 
 /** What one process answers. */
-export interface Asked {
+export interface DoorAnswers {
   traces(query: TracesQuery): TracesAnswer
 }
 
@@ -37,7 +37,7 @@ export type TracesQuery = { readonly id: string } | UnitQuery
  * port would let everybody on this machine run code.
  * @returns a function that closes it
  */
-export async function openProcessDoor(dataDir: string, { traces }: Asked): Promise<() => Promise<void>> {
+export async function openProcessDoor(dataDir: string, { traces }: DoorAnswers): Promise<() => Promise<void>> {
   const socket = socketOf(dataDir, process.pid)
   const ending = new AbortController()
   let isTaken = false

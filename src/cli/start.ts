@@ -157,7 +157,7 @@ async function startApp(
       units: 'id' in query ? findUnits(ring.units, query.id) : listUnits(ring.units, query),
     }),
   }).catch((err) => {
-    log.debug({ event: 'no-door', err }, 'rung profile and rung traces cannot ask this process')
+    log.debug({ event: 'no-process-door', err }, 'rung profile and rung traces cannot ask this process')
     return async () => {}
   })
   const { url } = running

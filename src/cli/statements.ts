@@ -1,6 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import { type Duration, formatMs, toMs } from '../kernel/units.ts'
-import { readSeen, type Seen } from '../observe/seen.ts'
+import { readSightings, type Sighting, sightingsKeptForMs } from '../observe/sighting-table.ts'
 import { type Command, databaseSettings, numberOption, result, settingOptions } from './command.ts'
 import { withOpenDatabase } from './database.ts'
 import { cut, cutStart, second, tableLines } from './table.ts'
@@ -8,12 +8,12 @@ import { cut, cutStart, second, tableLines } from './table.ts'
 const statements: Command = {
   name: 'statements',
   summary: 'list slow statements and N+1, with route and plan',
-  usage: 'rung statements [statement] [options]',
+  usage: 'rung statements [id] [options]',
   wordsMax: 1,
   help: [
     'Lists the statements that the processes of the app have noticed, the worst first: those that',
     'took 100 ms or more, with the time they took in total; those that gave up waiting for a lock;',
-    'and those that one request or job ran ten times or more (N+1). With the name of one: all of',
+    'and those that one request or job ran ten times or more (N+1). With the id of one: all of',
     'it, with its place in the code and the plan. Statements are without values.',
     '',
     'Those that differ only in their values, and in how many they list, are one. They are kept',
@@ -30,16 +30,16 @@ const statements: Command = {
   },
   async run(input) {
     const { values, positionals, out } = input
-    const [name] = positionals
-    const kind = values.kind as Seen['kind'] | undefined
+    const [id] = positionals
+    const kind = values.kind as Sighting['kind'] | undefined
     if (kind !== undefined && !Object.hasOwn(titles, kind)) {
       const known = Object.keys(titles).join(', ')
       throw new RungError('COMMAND_INVALID', `--kind is "${kind}"; it must be one of ${known}.`)
     }
-    const sinceMs = toMs((values.since ?? '7d') as Duration)
+    const sinceMs = values.since === undefined ? sightingsKeptForMs : toMs(values.since as Duration)
     const last = numberOption(input, 'last', { max: 1_000, otherwise: 20 })
-    const all = await withOpenDatabase(input, ({ database }) => readSeen(database, sinceMs))
-    if (name === undefined) {
+    const all = await withOpenDatabase(input, ({ database }) => readSightings(database, sinceMs))
+    if (id === undefined) {
       const shown = kinds.flatMap((one) => {
         const own = all.filter((seen) => seen.kind === one && (kind === undefined || kind === one))
         return own.sort(worstFirst).slice(0, last)
@@ -49,10 +49,10 @@ const statements: Command = {
         for (const line of listLines(shown)) out.line(line)
       })
     }
-    const found = all.filter(({ fingerprint }) => fingerprint.startsWith(name))
+    const found = all.filter(({ fingerprint }) => fingerprint.startsWith(id))
     if (found.length !== 1) {
       const what = found.length === 0 ? 'no statement' : 'more than one statement'
-      throw new RungError('COMMAND_INVALID', `There is ${what} that begins with "${name}". See: rung statements`)
+      throw new RungError('COMMAND_INVALID', `There is ${what} that begins with "${id}". See: rung statements`)
     }
     return result(found[0]!, (seen) => {
       for (const line of oneLines(seen)) out.line(line)
@@ -61,20 +61,20 @@ const statements: Command = {
 }
 export default statements
 
-const titles: Readonly<Record<Seen['kind'], string>> = {
+const titles: Readonly<Record<Sighting['kind'], string>> = {
   slow: 'Slow: took 100 ms or more',
   'lock-wait': 'Gave up waiting for a lock',
   'n-plus-one': 'N+1: ran ten times or more in one request or job',
 }
-const kinds = Object.keys(titles) as Seen['kind'][]
+const kinds = Object.keys(titles) as Sighting['kind'][]
 
-function worstFirst(a: Seen, b: Seen): number {
+function worstFirst(a: Sighting, b: Sighting): number {
   return (b.totalMs ?? 0) - (a.totalMs ?? 0) || b.count - a.count
 }
 
 const widths = [10, -8, -8, -7, 39]
 
-function listLines(all: readonly Seen[]): string[] {
+function listLines(all: readonly Sighting[]): string[] {
   return kinds.flatMap((kind) => {
     const own = all.filter((seen) => seen.kind === kind)
     if (own.length === 0) return []
@@ -82,11 +82,11 @@ function listLines(all: readonly Seen[]): string[] {
       ...tableLines(widths, [[fingerprint, msText(totalMs), msText(worstMs), String(count), whereText(route)]]),
       `  ${cut(statement.replace(/\s+/g, ' ').trim(), 78)}`,
     ])
-    return [titles[kind], ...tableLines(widths, [['statement', 'total', 'worst', 'seen', 'where']]), ...rows, '']
+    return [titles[kind], ...tableLines(widths, [['id', 'total', 'worst', 'seen', 'where']]), ...rows, '']
   })
 }
 
-function oneLines({ kind, statement, plan, ...seen }: Seen): string[] {
+function oneLines({ kind, statement, plan, ...seen }: Sighting): string[] {
   const facts: [string, string][] = [
     ['where', whereText(seen.route)],
     ['module', seen.module ?? ''],

@@ -1,4 +1,4 @@
-import type { Seen } from '../observe/seen.ts'
+import type { Sighting } from '../observe/sighting-table.ts'
 import type { Facts } from './facts.ts'
 import type { Finding, Severity } from './finding.ts'
 import { indexHealth } from './index-health.ts'
@@ -12,7 +12,7 @@ import type { Verification } from './verify.ts'
 /** Everything that is known: about the database, from the experiments, and from the app itself. */
 export interface Evidence extends Facts {
   verification: Verification
-  seen: readonly Seen[]
+  seen: readonly Sighting[]
 }
 
 const order: Severity[] = ['act', 'look', 'note']

@@ -1,5 +1,5 @@
 import { type ConnectionConfig, connectOnce } from '../engines/postgres/client.ts'
-import type { Seen } from '../observe/seen.ts'
+import type { Sighting } from '../observe/sighting-table.ts'
 import { toDataError } from '../primitives/data/errors.ts'
 import { diagnose } from './diagnose.ts'
 import { experimentsOf, isForeign } from './experiments.ts'
@@ -16,7 +16,7 @@ export interface Examination {
 
 export interface ExamineOptions extends Omit<VerifyOptions, 'limits'> {
   /** What the app saw of itself. */
-  seen?: readonly Seen[]
+  seen?: readonly Sighting[]
   limits?: Partial<Thresholds>
 }
 

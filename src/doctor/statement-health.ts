@@ -1,4 +1,4 @@
-import type { Seen } from '../observe/seen.ts'
+import type { Sighting } from '../observe/sighting-table.ts'
 import type { Facts } from './facts.ts'
 import { type Finding, formatNumber, formatShare, inOneLine, nothingToUndo } from './finding.ts'
 import type { Plan } from './plan.ts'
@@ -41,7 +41,7 @@ export function slowStatements(
 
 /** What the app saw while it ran. Pure. @param plans by the text of the statement */
 export function seenByApp(
-  seen: readonly Seen[],
+  seen: readonly Sighting[],
   { server, statements }: Facts,
   plans: ReadonlyMap<string, Plan>,
   limits: Thresholds,
@@ -54,7 +54,7 @@ export function seenByApp(
     .map((entry) => seenFinding(entry, plans.get(entry.statement), limits))
 }
 
-function seenFinding(entry: Seen, plan: Plan | undefined, limits: Thresholds): Finding {
+function seenFinding(entry: Sighting, plan: Plan | undefined, limits: Thresholds): Finding {
   const { kind, statement, count, site, at, worstMs } = entry
   const place = site === '' || site === 'unknown' ? '' : `, at ${site}`
   const route = entry.route || 'The app'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { callSite, type Fault, type FaultError, faultOf } from '../kernel/fault.ts'
-import { storableText } from './seen.ts'
+import { storableText } from './sighting-table.ts'
 
 /** The newest error of a group, as `rung errors` shows it. It has no headers, no bodies, and no values of statements. */
 export interface ErrorSample extends Pick<Fault, 'errors' | 'at'> {

@@ -20,7 +20,7 @@ import { keepRecord, type RecordOptions, recorderParts } from './record/keep.ts'
 import { requestLog } from './request-log.ts'
 import { runLog } from './run-log.ts'
 import { serverLog } from './servers.ts'
-import { keepSightings, type Sightings } from './sightings.ts'
+import { keepSightings, type SightingSink } from './sightings.ts'
 import { watchSlowStatements } from './slow-statements.ts'
 import type { TraceRing } from './traces/ring.ts'
 import { watchTraces } from './traces/watch.ts'
@@ -30,8 +30,8 @@ import { webVitals } from './vitals.ts'
 const sameLineEveryMs = 60_000
 
 export interface ObserveOptions extends Partial<Pick<RecordOptions, 'servers' | 'archiver'>> {
-  /** What is found is passed to them, instead of being kept for the doctor. */
-  sightings?: Sightings
+  /** Receives sightings instead of the database. */
+  sightings?: SightingSink
   /** When the certificate of the entry ends. */
   certificateEndsAt?: () => Promise<number | undefined>
   /** Its alerts are evaluated, its users counted, and its pages measured. */

@@ -2,29 +2,33 @@ import { every, systemClock } from '../kernel/clock.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import type { NPlusOne } from './n-plus-one.ts'
-import { joined, type Seen, saveSeen, storable } from './seen.ts'
+import { joined, type Sighting, saveSightings, storable } from './sighting-table.ts'
 import type { SlowStatement } from './slow-statements.ts'
 
-/** Where what was seen is kept for `rung statements` and `rung doctor`. */
-export interface Sightings {
+/** Takes what was noticed, for `rung statements` and `rung doctor`. */
+export interface SightingSink {
   slow(statement: SlowStatement): void
   nPlusOne(found: NPlusOne): void
 }
 
 const writeEveryMs = 5_000
-/** More different ones of one process wait for nothing: those that came first are written first. */
+/** Sightings that may wait to be written. Further new ones are dropped. */
 const waitingMax = 200
 
 /** Adds what was seen to the database: a few seconds later, and at the end. */
-export function keepSightings(http: Http, database: Database, failed: (error: unknown) => void = () => {}): Sightings {
-  let waiting = new Map<string, Seen>()
+export function keepSightings(
+  http: Http,
+  database: Database,
+  failed: (error: unknown) => void = () => {},
+): SightingSink {
+  let waiting = new Map<string, Sighting>()
   let writing: Promise<void> = Promise.resolve()
 
   async function write(): Promise<void> {
     if (waiting.size === 0) return
     const before = waiting
     waiting = new Map()
-    await saveSeen(database, [...before.values()]).catch((error) => {
+    await saveSightings(database, [...before.values()]).catch((error) => {
       failed(error)
       const since = waiting
       waiting = before // the next one tries again
@@ -35,12 +39,12 @@ export function keepSightings(http: Http, database: Database, failed: (error: un
     writing = writing.then(write)
     return writing
   }
-  function put(entry: Seen): void {
+  function put(entry: Sighting): void {
     const known = waiting.get(entry.fingerprint)
     if (known) waiting.set(entry.fingerprint, joined(known, entry))
     else if (waiting.size < waitingMax) waiting.set(entry.fingerprint, entry)
   }
-  function add(entry: Omit<Seen, 'fingerprint' | 'count' | 'firstAt' | 'at'>): void {
+  function add(entry: Omit<Sighting, 'fingerprint' | 'count' | 'firstAt' | 'at'>): void {
     const at = new Date(systemClock.now()).toISOString()
     put(storable({ ...entry, count: 1, firstAt: at, at }))
   }

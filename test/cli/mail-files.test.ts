@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { pictureOf } from '../../src/cli/files.ts'
 import { main } from '../../src/cli/main.ts'
 import { openDataDir } from '../../src/engines/postgres/data-dir.ts'
 import { noteStart } from '../../src/fleet/started.ts'
@@ -16,9 +17,10 @@ describe('rung mail and rung files', () => {
   })
   after(() => rm(dir, { recursive: true, force: true }))
 
+  const envOf = (mode: string) => ({ RUNG_DATA: dir, NODE_ENV: mode, RUNG_CONFIG: 'none' })
   async function rung(args: string[], mode = 'development') {
     const told = { lines: [] as string[], notes: [] as string[], json: undefined as unknown }
-    const code = await main(args, { RUNG_DATA: dir, NODE_ENV: mode, RUNG_CONFIG: 'none' }, dir, {
+    const code = await main(args, envOf(mode), dir, {
       line: (text = '') => void told.lines.push(text),
       note: (text) => void told.notes.push(text),
       json: (value) => {
@@ -64,6 +66,7 @@ describe('rung mail and rung files', () => {
         assert.match(hidden, /^This is for development only/)
         assert.match((await rung(['mail', 'show', id], mode)).notes.join(), /for development only/)
         assert.deepEqual((await rung(['files', '--json'], mode)).json, { hidden, files: [], more: false })
+        await assert.rejects(pictureOf({ env: envOf(mode), values: {}, cwd: dir }, 'a/b.png'), { message: hidden })
       }
       return hidden !== null
     }

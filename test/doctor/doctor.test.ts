@@ -17,7 +17,7 @@ import { type EmbeddedPostgres, startEmbedded } from '../../src/engines/postgres
 import { parseSql } from '../../src/engines/postgres/parser.ts'
 import { lintMigration } from '../../src/migrations/lint.ts'
 import { migrate } from '../../src/migrations/migrate.ts'
-import { type Seen, saveSeen } from '../../src/observe/seen.ts'
+import { type Sighting, saveSightings } from '../../src/observe/sighting-table.ts'
 import { systemMigrations } from '../../src/runtime/migrations.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
 import type { Kept } from '../../src/stateless/finding.ts'
@@ -745,7 +745,7 @@ describe('rung doctor', () => {
       await migrate({ connection, migrations: systemMigrations })
       const database = openDatabase(rung1k.data, connection)
       // Each process tells what it has seen by itself.
-      for (const count of [1, 2]) await saveSeen(database, [seen({ at: new Date().toISOString(), count })])
+      for (const count of [1, 2]) await saveSightings(database, [seen({ at: new Date().toISOString(), count })])
       await database.close()
       const conduit = path.resolve(import.meta.dirname, '../../examples/conduit/app.ts')
       const { document, code } = await run([conduit, '--json'], { DATABASE_URL: urlOf(admin) })
@@ -895,7 +895,7 @@ function statement(change: object) {
   }
 }
 
-function seen(change: Partial<Seen>): Seen {
+function seen(change: Partial<Sighting>): Sighting {
   const place = { site: 'a.ts:1:1', route: 'GET /a', module: 'a' }
   const times = { firstAt: '2026-11-01T00:00:00Z', at: '2026-11-01T00:00:00Z' }
   const took = { totalMs: null, worstMs: null, rows: null, plan: null }

@@ -10,7 +10,7 @@ import { callSite } from '../../src/kernel/fault.ts'
 import type { NPlusOne } from '../../src/observe/n-plus-one.ts'
 import { observe } from '../../src/observe/observe.ts'
 import { worthALine } from '../../src/observe/request-log.ts'
-import { readSeen } from '../../src/observe/seen.ts'
+import { readSightings } from '../../src/observe/sighting-table.ts'
 import type { SlowStatement } from '../../src/observe/slow-statements.ts'
 import { exportTraces } from '../../src/observe/traces/otlp.ts'
 import type { Running } from '../../src/runtime/boot.ts'
@@ -175,7 +175,7 @@ describe('n plus one', () => {
       await one.stop()
     }
     const database = openDatabase(rung1k.data, connection)
-    const seen = await readSeen(database).finally(() => database.close())
+    const seen = await readSightings(database).finally(() => database.close())
     assert.deepEqual(
       seen.map(({ kind, route, count }) => [kind, route, count]),
       [['n-plus-one', 'GET /n-plus-one', 2]],

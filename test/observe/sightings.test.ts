@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { main } from '../../src/cli/main.ts'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
-import { readSeen, type Seen, saveSeen, shapeOf, storable } from '../../src/observe/seen.ts'
+import { readSightings, type Sighting, saveSightings, shapeOf, storable } from '../../src/observe/sighting-table.ts'
 import { keepSightings } from '../../src/observe/sightings.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { openSystemTables } from '../support/data.ts'
@@ -58,7 +58,7 @@ describe('what was seen of statements', () => {
       sightings.slow({ ...slow, name: 'GET /\0', statement: `select "\ud800\0"`, plan: 'Result\0\udc00' })
       sightings.slow({ ...slow, statement: `select "${'long '.repeat(1_000_000)}"`, plan: 'x'.repeat(5_000_000) })
     })
-    const seen = await readSeen(database)
+    const seen = await readSightings(database)
     assert.ok(seen.some(({ statement, plan }) => statement === `select "\ufffd"` && plan === 'Result\ufffd'))
     assert.equal(seen.length, 2)
     assert.ok(JSON.stringify(seen).length < 20_000)
@@ -82,7 +82,7 @@ describe('what was seen of statements', () => {
         }),
       ),
     )
-    const seen = await readSeen(database)
+    const seen = await readSightings(database)
     const of = (route: string) => seen.find((one) => one.route === route)!
     assert.equal(seen.length, 3)
     const { count, totalMs, worstMs, rows, plan, module } = of('GET /')
@@ -103,12 +103,12 @@ describe('what was seen of statements', () => {
         ...{ totalMs, worstMs: totalMs, rows: 1, firstAt: at(n), at: at(n) },
       })
     const heavy = Array.from({ length: 150 }, (_, n) => entry(n, 10_000 - n))
-    await saveSeen(database, heavy)
-    assert.equal((await readSeen(database)).length, 150)
+    await saveSightings(database, heavy)
+    assert.equal((await readSightings(database)).length, 150)
     const light = Array.from({ length: 500 }, (_, n) => entry(1_000 + n, 100))
-    await Promise.all([light.slice(0, 250), light.slice(250)].map((some) => saveSeen(database, some)))
-    await saveSeen(database, [entry(2_000, 100)])
-    const seen = await readSeen(database)
+    await Promise.all([light.slice(0, 250), light.slice(250)].map((some) => saveSightings(database, some)))
+    await saveSightings(database, [entry(2_000, 100)])
+    const seen = await readSightings(database)
     assert.equal(seen.length, 200)
     assert.equal(seen.filter(({ totalMs }) => totalMs! > 9_900).length, 100)
     assert.equal(seen[0]!.statement, 'select c_2000')
@@ -133,7 +133,7 @@ describe('what was seen of statements', () => {
         },
         note() {},
       })
-      return { code, ...told, seen: told.json as Seen[] }
+      return { code, ...told, seen: told.json as Sighting[] }
     }
 
     it('says that nothing was seen', async () => {
@@ -153,7 +153,7 @@ describe('what was seen of statements', () => {
       const text = lines.join('\n')
       assert.match(
         text,
-        /Slow: .+\nstatement +total +worst +seen +where\n\w{10} +1m 15s +1m 15s +1 +GET \/\n {2}select worst\n/,
+        /Slow: .+\nid +total +worst +seen +where\n\w{10} +1m 15s +1m 15s +1 +GET \/\n {2}select worst\n/,
       )
       assert.match(text, /lock\n.+\n.+\(no request or job\)\n {2}update held set a = \$1\n/)
       assert.match(text, /N\+1: .+\n.+\n.+ 1 +GET \/b\n {2}select again\n/)

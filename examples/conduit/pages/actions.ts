@@ -21,7 +21,7 @@ const Draft = Type.Object({ title, description, body, tags: Type.String({ maxLen
 const tagsMax = 50
 const tagLengthMax = 255
 
-/** What forms send. Each leads on to a page, which its reader then sees as it is after what he did. */
+/** What forms send. Each leads on to a page, which its reader then sees as it is after what they did. */
 export function actions(http: Http, { calls, sessions }: Context, { viewerOf, again }: Visit): void {
   const { articles, avatars, comments, identity } = calls
 

@@ -11,7 +11,7 @@ import { prepare } from './visit.ts'
 
 /**
  * What people see. Works without JavaScript. A whole page is kept for all who are not signed in, here and at the edge; for a viewer it is
- * put together from the same kept parts and from what is his alone.
+ * put together from the same kept parts and from what is theirs alone.
  */
 export const pages = defineModule({
   name: 'pages',

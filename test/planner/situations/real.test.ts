@@ -8,7 +8,7 @@ import { readRecorded } from '../../../src/cli/recorded.ts'
 import { examine } from '../../../src/doctor/examine.ts'
 import { type ConnectionConfig, connectOnce } from '../../../src/engines/postgres/client.ts'
 import { observe } from '../../../src/observe/observe.ts'
-import { readSeen } from '../../../src/observe/seen.ts'
+import { readSightings } from '../../../src/observe/sighting-table.ts'
 import { type Advice, advise } from '../../../src/planner/advisor.ts'
 import { rungs } from '../../../src/topology/catalog.ts'
 import { bootForTest } from '../../support/app.ts'
@@ -64,7 +64,7 @@ async function adviceFor({ app, prepare, load, settings = {} }: Made): Promise<A
   }
   const database = await openPostgres(postgres, { connection })
   try {
-    const { findings } = await examine(admin, { seen: await readSeen(database) })
+    const { findings } = await examine(admin, { seen: await readSightings(database) })
     const recorded = await readRecorded(database, Date.now() + 1)
     assert.ok(recorded && recorded.hours.length > 0)
     return advise(

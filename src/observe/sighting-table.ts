@@ -4,7 +4,7 @@ import type { Database } from '../primitives/data/contract.ts'
 import { sql } from '../primitives/data/sql.ts'
 
 /** Something that processes of the app have seen of a statement. What is not known of its kind is `null`. */
-export interface Seen {
+export interface Sighting {
   /** What is the same in statements of one kind and unit of work that differ in their values, and in how many they list. */
   fingerprint: string
   /** `lock-wait`: it was given up, because a lock was not granted in time. */
@@ -32,9 +32,9 @@ export interface Seen {
   at: string
 }
 
-/** Of each kind that many stay that took the most time, or were seen most often, and that many that were seen last. */
+/** Sightings kept of each kind: this many of the worst, and this many of the newest. */
 const keptMax = 100
-export const seenForMs = 7 * 86_400_000
+export const sightingsKeptForMs = 7 * 86_400_000
 
 /** Characters of a statement or a plan. */
 const textMax = 4_096
@@ -46,7 +46,7 @@ export function storableText(text: string): string {
 }
 
 /** Returns the entry as Postgres can keep it, with its fingerprint. Pure. */
-export function storable(entry: Omit<Seen, 'fingerprint'>): Seen {
+export function storable(entry: Omit<Sighting, 'fingerprint'>): Sighting {
   const { kind, module, plan } = entry
   const [statement, site, route] = [entry.statement, entry.site, entry.route].map(storableText) as [
     string,
@@ -73,7 +73,7 @@ export function shapeOf(statement: string): string {
 }
 
 /** Returns two entries with the same fingerprint as one. Pure. */
-export function joined(a: Seen, b: Seen): Seen {
+export function joined(a: Sighting, b: Sighting): Sighting {
   const newest = Date.parse(b.at) >= Date.parse(a.at) ? b : a
   const sum = (x: number | null, y: number | null) => (x === null && y === null ? null : (x ?? 0) + (y ?? 0))
   return {
@@ -91,7 +91,7 @@ export function joined(a: Seen, b: Seen): Seen {
  * Adds what one process has seen, and forgets what is old, and what is neither among the worst nor among the newest. Rows are changed in
  * the order of their keys, and those that another process changes are not deleted, so that no two processes wait for each other in a circle.
  */
-export async function saveSeen(database: Database, entries: readonly Seen[]): Promise<void> {
+export async function saveSightings(database: Database, entries: readonly Sighting[]): Promise<void> {
   await runAlone(
     database,
     sql`insert into rung.sighting as known (fingerprint, kind, statement, site, route, module, count, total_ms, worst_ms, row_count,
@@ -121,7 +121,7 @@ export async function saveSeen(database: Database, entries: readonly Seen[]): Pr
       ), gone as (
         select fingerprint from rung.sighting where fingerprint in (
           select fingerprint from ranked where (by_weight > ${keptMax} and by_age > ${keptMax})
-            or last_at < clock_timestamp() - ${`${seenForMs} milliseconds`}::interval)
+            or last_at < clock_timestamp() - ${`${sightingsKeptForMs} milliseconds`}::interval)
         for update skip locked
       )
       delete from rung.sighting where fingerprint in (select fingerprint from gone)`,
@@ -129,13 +129,13 @@ export async function saveSeen(database: Database, entries: readonly Seen[]): Pr
 }
 
 /** Returns what all processes of the app have seen within this time, the newest first; nothing from a database that no app has used. */
-export async function readSeen(database: Database, maxAgeMs = seenForMs): Promise<Seen[]> {
+export async function readSightings(database: Database, maxAgeMs = sightingsKeptForMs): Promise<Sighting[]> {
   const [known] = await runAlone<{ yes: boolean }>(
     database,
     sql`select to_regclass('rung.sighting') is not null as yes`,
   )
   if (!known!.yes) return []
-  const rows = await runAlone<Seen & { firstAt: Date; at: Date }>(
+  const rows = await runAlone<Sighting & { firstAt: Date; at: Date }>(
     database,
     sql`select fingerprint, kind, statement, count::float8 as count, site, route, module, total_ms as "totalMs", worst_ms as "worstMs",
         row_count::float8 as rows, plan, first_at as "firstAt", last_at as at
