@@ -13,7 +13,7 @@ export interface RingLimits {
 
 const defaults: RingLimits = { recentMax: 750, notableMax: 250, bytesMax: 8 * 1024 ** 2 }
 
-/** Whoever looks wants to see what happens next, too. */
+/** All units are kept for this long after a look. */
 const awakeMs = 10 * 60_000
 
 /**
