@@ -103,6 +103,8 @@ const Entry =`,
         await until(() => page.evaluate(isDrawn), `${one} is drawn`)
         const wide = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
         assert.ok(Number(wide) <= 0, `${one} is wider than the screen by ${wide} px`)
+        const texts = String(await page.evaluate(`document.querySelector('main').innerText`))
+        assert.doesNotMatch(texts, /\[object |^(false|undefined|null)$/m, one)
         const found = await violationsOf(page)
         assert.deepEqual(found, [], one)
       }
@@ -121,6 +123,47 @@ const Entry =`,
       return answer.status
     })
     assert.equal(status, 403)
+    await page.context().close()
+  })
+
+  it('draws a page again when what it shows has changed, but not while text on it is selected', async () => {
+    const { page } = await visit(shows)
+    const mark = `document.querySelector('main h1').dataset.mark = 'old'`
+    const isMarked = () => page.evaluate(`document.querySelector('main h1').dataset.mark === 'old'`)
+    /** Two readings of the strip: the load of a part changes. */
+    const readings = () =>
+      page.evaluate(`new Promise((resolve) => {
+        const live = new EventSource('/live?view=fleet')
+        let count = 0
+        live.onmessage = () => { count += 1; if (count === 3) { live.close(); requestAnimationFrame(() => requestAnimationFrame(resolve)) } }
+      })`)
+    await page.goto(at(shows, '/proofs'))
+    await until(() => page.evaluate(isDrawn), 'the page is drawn')
+    await page.evaluate(mark)
+    await readings()
+    assert.equal(await isMarked(), true, 'the strip is no part of the page')
+    await page.goto(at(shows, '/topology'))
+    await until(() => page.evaluate(isDrawn), 'the page is drawn')
+    await page.evaluate(`${mark}; getSelection().selectAllChildren(document.querySelector('main h1'))`)
+    await readings()
+    assert.equal(await isMarked(), true, 'text is selected')
+    await page.evaluate('getSelection().removeAllRanges()')
+    await until(async () => !(await isMarked()), 'it is drawn again')
+    await page.context().close()
+  })
+
+  it('ends the charts of a page that is left', async () => {
+    const { page } = await visit(shows)
+    await page.goto(at(shows, '/proofs'))
+    await until(() => page.evaluate(isDrawn), 'the page is drawn')
+    // The library listens for this event once itself, and once for each chart.
+    await page.evaluate(`window.ended = 0
+      const remove = window.removeEventListener
+      window.removeEventListener = (name, ...more) => { if (name === 'dppxchange') window.ended += 1; return remove.call(window, name, ...more) }
+      import('/page/chart.js').then(({ chart }) => document.querySelector('main').append(chart([1, 2], [{ label: 'x', values: [1, 2] }])))`)
+    await page.locator('main .uplot').waitFor()
+    await page.getByRole('link', { name: 'Ladder', exact: true }).click()
+    await until(() => page.evaluate('window.ended === 1'), 'the chart has ended')
     await page.context().close()
   })
 
@@ -255,21 +298,33 @@ const Entry =`,
     await page.context().close()
   })
 
-  it('climbs, and follows the climb', async () => {
+  it('climbs, and follows the climb; scales where a number of parts can change', async () => {
     const { page } = await visit(acts)
-    page.on('dialog', (dialog) => dialog.accept())
+    const questions: string[] = []
+    page.on('dialog', (dialog) => {
+      questions.push(dialog.message())
+      return dialog.accept()
+    })
     const to = (name: string) => page.getByRole('link', { name, exact: true }).click()
     await page.getByRole('button', { name: /limb to 10k/ }).click()
     await to('Topology')
     await page.getByRole('row').filter({ hasText: 'worker-1' }).getByText('running').waitFor()
     await page.getByText('Done: climb 10k').waitFor()
     await page.getByRole('heading', { name: /^10k at/ }).waitFor()
+    await page.getByRole('button', { name: 'more worker' }).click()
+    await page.getByRole('row').filter({ hasText: 'worker-2' }).getByText('running').waitFor()
+    await page.getByText('Done: scale worker=2').waitFor()
+    assert.equal(questions.at(-1), 'Scale worker from 1 to 2?')
+    assert.equal(await page.getByRole('button', { name: 'more web' }).count(), 0, 'no balancer runs')
+    await page.getByRole('button', { name: 'less worker' }).click()
+    await page.getByText('Done: scale worker=1').waitFor()
     assert.equal(await page.getByRole('row').filter({ hasText: 'app-1' }).count(), 0)
     await to('Ladder')
     await page.getByRole('button', { name: 'Take the last climb back' }).click()
     await to('Topology')
     await page.getByText('Done: undo climb').waitFor()
     await page.getByRole('heading', { name: /^1k at/ }).waitFor()
+    assert.equal(await page.getByRole('heading', { name: 'Scale' }).count(), 0)
     await page.context().close()
   })
 

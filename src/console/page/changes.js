@@ -5,7 +5,7 @@ export const changes = {
   path: '/incidents',
   title: 'Deploys and incidents',
   key: 'd',
-  views: () => ['incidents?since=28d', 'deploys'],
+  views: () => ['alerts', 'incidents?since=28d', 'deploys'],
   draw: (readings, tools) => [
     panel(
       'Alerts',

@@ -5,7 +5,10 @@ const clock = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit'
 const day = new Intl.DateTimeFormat('en', { month: 'short', day: 'numeric' })
 const timeText = (seconds) => (at) => (seconds > 172_800 ? day : clock).format(at * 1000)
 
-const colours = ['--accent', '--warn', '--bad', '--quiet']
+const series = Array.from({ length: 8 }, (_, index) => `--series-${index + 1}`)
+
+/** Charts that exist: the library keeps each until it is destroyed. */
+const charts = new Set()
 
 /**
  * A chart over time.
@@ -28,7 +31,7 @@ export function chart(times, lines, { height = 180 } = {}) {
     return getComputedStyle(probe).color
   }
   const [ink, line] = [resolved('--quiet'), resolved('--line')]
-  const strokes = colours.map(resolved)
+  const strokes = series.map(resolved)
   probe.remove()
   const axis = {
     stroke: ink,
@@ -52,7 +55,7 @@ export function chart(times, lines, { height = 180 } = {}) {
         label,
         stroke: strokes[index % strokes.length],
         width: 1.5,
-        fill: index === 0 ? strokes[0].replace(')', ' / 0.1)').replace('rgb(', 'rgb(').replaceAll(',', '') : undefined,
+        fill: index === 0 ? strokes[0].replace(')', ' / 0.1)').replaceAll(',', '') : undefined,
         value: (_, value) =>
           value === null || value === undefined ? '–' : `${value < 10 ? value.toFixed(2) : Math.round(value)}${unit}`,
       })),
@@ -60,9 +63,19 @@ export function chart(times, lines, { height = 180 } = {}) {
   }
   const plot = new uPlot(options, [times, ...lines.map(({ values }) => values)], box)
   const resize = new ResizeObserver(([{ contentRect }]) => {
-    if (!box.isConnected) return resize.disconnect()
     plot.setSize({ width: Math.max(200, contentRect.width), height })
   })
   resize.observe(box)
+  charts.add({ box, plot, resize })
   return box
+}
+
+/** Ends the charts that are no longer in the document. */
+export function endUnseenCharts() {
+  for (const one of charts) {
+    if (one.box.isConnected) continue
+    one.resize.disconnect()
+    one.plot.destroy()
+    charts.delete(one)
+  }
 }

@@ -1,12 +1,12 @@
-import { ago, badge, h } from './dom.js'
+import { endUnseenCharts } from './chart.js'
+import { ago, badge, h, shown } from './dom.js'
 import { pages } from './pages.js'
 import { stripOf, stripViews } from './strip.js'
 
 /**
  * The frame of the console: navigation, the status strip, and one page at a time. A page is
  * `{ path, title, key, views, draw(readings, tools) }`: `views` are the names of read models, with their query if they have one, and `draw`
- * returns what is shown. It is called again whenever one of them or of the strip changes; with `isSteady` only when one of them does, since a
- * frame is loaded anew whenever it is drawn.
+ * returns what is shown. It is called again whenever one of them changes, but not while text on the page is selected.
  */
 const about = await (await fetch('/about')).json()
 const readings = new Map()
@@ -48,7 +48,9 @@ const tools = {
   /** Makes a change, says what became of it, and returns whether it was made. */
   async act(name, input, question) {
     if (question && !confirm(question)) return false
-    said.textContent = `Working: ${name.replaceAll('-', ' ')} …`
+    getSelection().removeAllRanges() // the page shall show what comes of it
+    const what = textOf(name, input)
+    said.textContent = `Working: ${what} …`
     said.className = 'said'
     const answer = await fetch(`/do/${name}`, {
       method: 'POST',
@@ -57,10 +59,16 @@ const tools = {
       body: JSON.stringify(input),
     }).catch((error) => ({ ok: false, json: async () => ({ error: { message: error.message } }) }))
     const { error } = await answer.json().catch(() => ({ error: { message: 'The console has not answered.' } }))
-    said.textContent = error ? error.message : `Done: ${name.replaceAll('-', ' ')} ${Object.values(input).join(' ')}`
+    said.textContent = error ? error.message : `Done: ${what}`
     said.className = error ? 'said bad' : 'said'
     return !error
   },
+}
+
+/** `scale web=3`, or the value alone where the name of the change says what it is: `climb 10k`. */
+function textOf(name, input) {
+  const named = name === 'scale' ? Object.entries(input).map((entry) => entry.join('=')) : Object.values(input)
+  return [name.replaceAll('-', ' '), ...named].join(' ')
 }
 
 /** Listens to what the strip and the page need, while the page is seen. */
@@ -81,10 +89,19 @@ function listen() {
   live.onmessage = ({ data }) => {
     const reading = JSON.parse(data)
     readings.set(reading.name, reading)
-    isOld ||= !page.isSteady || page.views(tools.query()).some((one) => one.split('?')[0] === reading.name)
-    if (!drawing) requestAnimationFrame(draw)
-    drawing = true
+    isOld ||= page.views(tools.query()).some((one) => one.split('?')[0] === reading.name)
+    drawSoon()
   }
+}
+
+function drawSoon() {
+  if (!drawing) requestAnimationFrame(draw)
+  drawing = true
+}
+
+function isSelecting() {
+  const selection = getSelection()
+  return !selection.isCollapsed && main.contains(selection.anchorNode)
 }
 
 function draw() {
@@ -95,15 +112,16 @@ function draw() {
       h('li', {}, h(`a.${level}`, { href: to, 'data-to': to }, h('i', { 'aria-hidden': 'true' }), text)),
     ),
   )
-  if (!isOld) return
+  if (!isOld || isSelecting()) return
   isOld = false
   // The focus and the places to which tables were scrolled stay.
   const focused = main.contains(document.activeElement) ? document.activeElement?.id : ''
   const scrolled = [...main.querySelectorAll('.scroll')].map(({ scrollLeft }) => scrollLeft)
-  main.replaceChildren(h('h1', {}, page.title), ...[page.draw(readings, tools)].flat())
+  main.replaceChildren(...shown([h('h1', {}, page.title), page.draw(readings, tools)]))
   main.querySelectorAll('.scroll').forEach((one, index) => {
     one.scrollLeft = scrolled[index] ?? 0
   })
+  endUnseenCharts()
   if (focused) document.getElementById(focused)?.focus()
 }
 
@@ -123,6 +141,7 @@ function show() {
   }
   links.get(page).scrollIntoView({ block: 'nearest', inline: 'center' })
   listen()
+  getSelection().removeAllRanges()
   isOld = true
   draw()
 }
@@ -164,6 +183,9 @@ addEventListener('click', (event) => {
 })
 addEventListener('popstate', show)
 document.addEventListener('visibilitychange', listen)
+document.addEventListener('selectionchange', () => {
+  if (isOld && !isSelecting()) drawSoon()
+})
 setInterval(() => {
   for (const time of document.querySelectorAll('time[datetime]')) time.textContent = ago(time.dateTime)
 }, 5_000)

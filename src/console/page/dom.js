@@ -14,9 +14,13 @@ export function h(tag, attributes = {}, ...children) {
     if (typeof value === 'function') element.addEventListener(key.slice(2), value)
     else element.setAttribute(key, value === true ? '' : String(value))
   }
-  element.append(...children.flat(9).filter((child) => child !== undefined && child !== null && child !== false))
+  element.append(...shown(children))
   return element
 }
+
+/** Leaves out what is not to be shown: `undefined`, `null` and `false`. */
+export const shown = (children) =>
+  children.flat(9).filter((child) => child !== undefined && child !== null && child !== false)
 
 const svgTags = new Set(['svg', 'path', 'line', 'rect', 'circle', 'text', 'g', 'polyline', 'marker', 'defs', 'title'])
 

@@ -5,7 +5,6 @@ export const mail = {
   path: '/mail',
   title: 'Mail and files',
   key: 'm',
-  isSteady: true,
   views: (query) => [
     'mails?last=50',
     'files?last=50',

@@ -1,7 +1,7 @@
 import { duration } from './dom.js'
 
 /** What the strip is made of. */
-export const stripViews = ['fleet', 'alerts', 'errors?since=1h', 'queues']
+export const stripViews = ['fleet', 'alerts', 'recentErrors', 'queues']
 
 /**
  * The status strip: a line for each thing that one looks at first, the worst ones first. Each leads to the page that shows more.
@@ -11,7 +11,7 @@ export function stripOf(readings) {
   const lines = [
     fleetLine(readings.get('fleet')),
     alertsLine(readings.get('alerts')),
-    errorsLine(readings.get('errors')),
+    errorsLine(readings.get('recentErrors')),
     jobsLine(readings.get('queues')),
   ]
   const order = ['bad', 'warn', 'good', 'plain']

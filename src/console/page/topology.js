@@ -5,16 +5,14 @@ export const topology = {
   path: '/topology',
   title: 'Topology',
   key: 't',
-  views: () => [],
+  views: () => ['fleet'],
   draw: (readings, tools) =>
     of(readings, 'fleet', (fleet) =>
       fleet.running
         ? [
             panel(`${fleet.rung} at ${fleet.url ?? '–'}`, picture(fleet.parts)),
             panel('Parts', parts(fleet.parts, tools), command('rung ps')),
-            tools.acts &&
-              fleet.parts.some(({ name }) => name === 'balancer') &&
-              panel('How many', counts(fleet, tools), command('rung scale web=2')),
+            tools.acts && fleet.rung && scale(fleet, tools),
           ]
         : panel('Nothing runs here', h('p', {}, 'Start the app, and this page shows it: '), h('pre', {}, 'rung up 1k')),
     ),
@@ -120,16 +118,14 @@ function picture(parts) {
   return h('div.scroll', { tabindex: 0, role: 'region', 'aria-label': 'Picture of the fleet' }, drawing)
 }
 
-/** One more or one less. A number that the autoscaler finds is its own: one number ends that. */
-function counts({ parts, scaling = {} }, { act }) {
-  const count = {
-    web: parts.filter(({ name }) => /^(web|app)(-\d+)?$/.test(name)).length,
-    worker: parts.filter(({ name }) => /^worker(-\d+)?$/.test(name)).length,
-    replicas: parts.filter(({ role }) => role === 'replica').length,
-  }
+/** Buttons for one more or one less. Setting a number ends autoscaling of it. */
+function scale({ parts, scaling = {} }, { act }) {
+  const count = countsOf(parts)
+  const [first] = Object.keys(count)
+  if (first === undefined) return ''
   const least = { web: 1, worker: 0, replicas: 0 }
   const to = (name, number) =>
-    act('scale', { [name]: String(number) }, `Let the fleet have ${number} of ${name} instead of ${count[name]}?`)
+    act('scale', { [name]: String(number) }, `Scale ${name} from ${count[name]} to ${number}?`)
   const button = (name, label, number) =>
     h(
       'button',
@@ -141,23 +137,28 @@ function counts({ parts, scaling = {} }, { act }) {
       },
       label === 'less' ? '−' : '+',
     )
-  return h(
-    'dl.figures',
-    {},
-    ...Object.entries(count).map(([name, number]) =>
-      h(
-        'div.figure',
-        {},
-        h('dt', {}, name),
-        h('dd', {}, button(name, 'less', number - 1), ` ${number} `, button(name, 'more', number + 1)),
-        scaling[name] && h('dd.note', {}, `${scaling[name].least} to ${scaling[name].most}, autoscaled`),
-      ),
+  const numbers = Object.entries(count).map(([name, number]) =>
+    h(
+      'div.figure',
+      {},
+      h('dt', {}, name),
+      h('dd', {}, button(name, 'less', number - 1), ` ${number} `, button(name, 'more', number + 1)),
+      scaling[name] && h('dd.note', {}, `${scaling[name].least} to ${scaling[name].most}, autoscaled`),
     ),
   )
+  return panel('Scale', h('dl.figures', {}, ...numbers), command(`rung scale ${first}=${count[first] + 1}`))
+}
+
+/** What a fleet with these parts can change while it runs; see `checkScale`. */
+function countsOf(parts) {
+  const number = (kind) => parts.filter(({ name }) => kindOf(name) === kind).length
+  if (number('app') > 0) return {} // it answers requests, and runs the jobs
+  const replicas = parts.filter(({ role }) => role === 'replica').length
+  return { ...(number('balancer') > 0 && { web: number('web'), replicas }), worker: number('worker') }
 }
 
 function parts(all, { acts, act }) {
-  const isApp = ({ name }) => /^(app|web|worker)(-\d+)?$/.test(name)
+  const isApp = ({ name }) => ['app', 'web', 'worker'].includes(kindOf(name))
   return table(
     [
       ['part', ({ name }) => name],

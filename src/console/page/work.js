@@ -5,7 +5,7 @@ export const work = {
   path: '/jobs',
   title: 'Jobs and events',
   key: 'j',
-  views: () => ['groups', 'jobs?state=dead', 'deliveries?state=dead', 'running', 'crons'],
+  views: () => ['queues', 'groups', 'jobs?state=dead', 'deliveries?state=dead', 'running', 'crons'],
   draw: (readings, tools) => [
     h(
       'div.grid',
