@@ -6,13 +6,18 @@ import { text } from 'node:stream/consumers'
 import { isRunning } from '../engines/process/is-running.ts'
 import { makeDir } from '../engines/process/server-process.ts'
 import { dirFor } from '../fleet/placement.ts'
-import { fleetStatus, isApp } from '../fleet/status.ts'
+import { appParts } from '../fleet/status.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type CpuProfile, takeProfile } from '../observe/profile/take.ts'
-import type { UnitQuery } from '../observe/traces/list.ts'
+import type { TracesAnswer, TracesQuery } from '../observe/traces/list.ts'
 
 /** Longer ones are hard to read, and cost the process memory. */
 export const profileMsMax = 60_000
+
+/** A process that needs longer to answer hangs, or is busy beyond use. */
+const answerMs = 2_000
+/** A profile is a few MB, which are written by the thread that it is of. */
+const profileAnswerMs = 5_000
 
 const longestName = 'process-4194304.sock'
 const folderOf = (dataDir: string) => dirFor({ dataDir, tmpDir: tmpdir() }, 'doors', longestName)
@@ -22,15 +27,6 @@ const socketOf = (dataDir: string, pid: number) => path.join(folderOf(dataDir), 
 export interface DoorAnswers {
   traces(query: TracesQuery): TracesAnswer
 }
-
-export interface TracesAnswer<Found = unknown> {
-  readonly units: readonly Found[]
-  /** Whether it kept all of them until now, and not only a sample. */
-  readonly all: boolean
-}
-
-/** All traces, or one of them by the beginning of its id. */
-export type TracesQuery = { readonly id: string } | UnitQuery
 
 /**
  * Lets commands of the same user ask this process for a profile and for its traces: by a Unix socket in a private folder, since an inspector's
@@ -92,9 +88,9 @@ function answer(response: ServerResponse, status: number, body: object): void {
 /** @throws PROFILE_UNAVAILABLE */
 export async function askForProfile(dataDir: string, pid: number, ms: number): Promise<CpuProfile> {
   const unavailable = (why: string, cause?: unknown) => new RungError('PROFILE_UNAVAILABLE', why, { cause })
-  const { status, body } = await ask(dataDir, pid, 'POST', `/profile?ms=${ms}`).catch((cause) => {
+  const { status, body } = await ask(dataDir, pid, 'POST', `/profile?ms=${ms}`, ms + profileAnswerMs).catch((cause) => {
     throw unavailable(
-      'The process cannot be asked: it has ended, or runs an older version of Rung. See: rung ps',
+      'The process did not answer: it hangs, has ended, or runs an older version of Rung. See: rung ps',
       cause,
     )
   })
@@ -103,20 +99,22 @@ export async function askForProfile(dataDir: string, pid: number, ms: number): P
   return JSON.parse(body) as CpuProfile
 }
 
-/** Asks a process for its traces. Rejects if it cannot be asked: it has ended, or runs an older version. */
+/** Asks a process for its traces. Rejects if it does not answer: it hangs, has ended, or runs an older version. */
 export async function askForTraces<Found>(
   dataDir: string,
   pid: number,
   query: TracesQuery,
 ): Promise<TracesAnswer<Found>> {
-  const { status, body } = await ask(dataDir, pid, 'GET', `/traces?query=${encodeURIComponent(JSON.stringify(query))}`)
+  const where = `/traces?query=${encodeURIComponent(JSON.stringify(query))}`
+  const { status, body } = await ask(dataDir, pid, 'GET', where, answerMs)
   if (status !== 200) throw new Error(`The process ${pid} answered ${status}`)
   return JSON.parse(body) as TracesAnswer<Found>
 }
 
-async function ask(dataDir: string, pid: number, method: string, where: string) {
+async function ask(dataDir: string, pid: number, method: string, where: string, withinMs: number) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number | undefined; body: string }>()
-  request({ socketPath: socketOf(dataDir, pid), path: where, method }, (response) => {
+  const signal = AbortSignal.timeout(withinMs)
+  request({ socketPath: socketOf(dataDir, pid), path: where, method, signal }, (response) => {
     text(response).then((body) => resolve({ status: response.statusCode, body }), reject)
   })
     .once('error', reject)
@@ -129,9 +127,8 @@ async function ask(dataDir: string, pid: number, method: string, where: string) 
  * @throws FLEET_NOT_RUNNING
  */
 export async function appProcesses(dataDir: string): Promise<{ name: string; pid: number }[]> {
-  const status = await fleetStatus(dataDir)
-  const parts = status.running ? status.parts : []
-  const found = parts.flatMap(({ name, pid }) => (isApp(name) && pid !== undefined ? [{ name, pid }] : []))
+  const parts = await appParts(dataDir)
+  const found = parts.flatMap(({ name, pid }) => (pid === undefined ? [] : [{ name, pid }]))
   if (found.length === 0) throw new RungError('FLEET_NOT_RUNNING', 'No process of the app runs here. See: rung ps')
   return found
 }

@@ -16,7 +16,6 @@ import { metricsPath } from '../observe/metrics.ts'
 import { observe } from '../observe/observe.ts'
 import type { Server } from '../observe/record/look.ts'
 import type { Metric } from '../observe/record/snapshot.ts'
-import { findUnits, listUnits } from '../observe/traces/list.ts'
 import { exportTraces } from '../observe/traces/otlp.ts'
 import { TraceRing } from '../observe/traces/ring.ts'
 import { documentPath, referencePath } from '../primitives/http/openapi.ts'
@@ -151,12 +150,7 @@ async function startApp(
   })
   const endStray = outliveStrayErrors(log)
   // Nobody waits for it, except a stop. A folder that cannot be written must not keep an app from running.
-  const asked = openProcessDoor(dataDir, {
-    traces: (query) => ({
-      all: ring.look(),
-      units: 'id' in query ? findUnits(ring.units, query.id) : listUnits(ring.units, query),
-    }),
-  }).catch((err) => {
+  const asked = openProcessDoor(dataDir, { traces: (query) => ring.answer(query) }).catch((err) => {
     log.debug({ event: 'no-process-door', err }, 'rung profile and rung traces cannot ask this process')
     return async () => {}
   })

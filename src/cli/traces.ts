@@ -1,11 +1,18 @@
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
-import { joinTraces, type TraceRow, traceIdOf, type UnitQuery, type UnitSummary } from '../observe/traces/list.ts'
+import {
+  joinTraces,
+  type TraceRow,
+  type TracesQuery,
+  traceIdOf,
+  type UnitQuery,
+  type UnitSummary,
+} from '../observe/traces/list.ts'
 import type { Unit } from '../observe/traces/unit.ts'
 import { type DrawnStep, type DrawnUnit, type Waterfall, waterfallOf } from '../observe/traces/waterfall.ts'
 import { type Command, numberOption, type Result, result, settingOptions, timeOption } from './command.ts'
 import { dataDirOfInput } from './input-settings.ts'
-import { appProcesses, askForTraces, type TracesQuery } from './process-door.ts'
+import { appProcesses, askForTraces } from './process-door.ts'
 import { cut, iso, second, tableLines } from './table.ts'
 
 const traces: Command = {
@@ -16,7 +23,7 @@ const traces: Command = {
   help: [
     'Lists the last requests and runs of jobs and events of the processes that run here, the',
     'newest first, with their statements, and how many of their reads through the cache',
-    'caused no load. Jobs and events that a request caused are in its trace.',
+    'needed no load of their own. Jobs and events that a request caused are in its trace.',
     '',
     'With the id of a trace, or the beginning of it: its waterfall. Each process keeps its',
     'last thousand, failed and slow ones longest, until it ends; all of them for ten minutes',
@@ -48,20 +55,21 @@ const traces: Command = {
     if (id !== undefined) return one(input.out.line, dataDir, idIn(id), part)
     const { route, status } = values as Record<string, string | undefined>
     const query = { route, status, slowMs, failed: values.failed === true, last } satisfies UnitQuery
-    const { found, processes, unread, sampled } = await ask<UnitSummary>(dataDir, part, query)
-    const view = { traces: joinTraces(found, last), processes, unread, sampled }
-    return result(view, ({ traces: rows }) => {
+    const { found, processes, unread, allSince } = await ask<UnitSummary>(dataDir, part, query)
+    const rows = joinTraces(found, last)
+    const sampledUntil = allSince > (rows.at(-1)?.startedAt ?? 0) ? allSince : null
+    return result({ traces: rows, processes, unread, sampledUntil }, () => {
       if (rows.length === 0) input.out.line('No request or run of what these processes keep is so. See: rung ps')
       else for (const line of listLines(rows)) input.out.line(line)
       if (unread.length > 0) input.out.line(unreadLine(unread))
-      if (sampled.length > 0) for (const line of sampledLines) input.out.line(line)
+      if (sampledUntil !== null) for (const line of sampledLines(sampledUntil)) input.out.line(line)
     })
   },
 }
 export default traces
 
 async function one(line: (text?: string) => void, dataDir: string, id: string, part?: string): Promise<Result> {
-  const { found, unread } = await ask<Unit>(dataDir, part, { id })
+  const { found, unread, leftOut } = await ask<Unit>(dataDir, part, { id })
   const ids = [...new Set(found.map(traceIdOf))]
   if (ids.length > 1) {
     const names = ids.slice(0, 5).map((one) => one.slice(0, id.length + 4))
@@ -71,12 +79,14 @@ async function one(line: (text?: string) => void, dataDir: string, id: string, p
     )
   }
   if (ids.length === 0) {
-    const text = `No process has a trace ${id}: it is too old, or its process has ended. See: rung logs --trace <id>`
+    const why = unread.length > 0 ? `${unread.join(', ')} did not answer, or it` : 'it'
+    const text = `No process has a trace ${id}: ${why} is too old, or its process has ended. See: rung logs --trace <id>`
     throw new RungError('TRACE_NOT_FOUND', text)
   }
-  const view = { ...waterfallOf(found), unread }
+  const view = { ...waterfallOf(found), leftOut, unread }
   return result(view, () => {
     for (const text of waterfallLines(view)) line(text)
+    if (leftOut > 0) line(`… and ${leftOut} earlier requests and runs, which are not shown`)
     if (unread.length > 0) line(unreadLine(unread))
   })
 }
@@ -95,10 +105,11 @@ function idIn(text: string): string {
 interface Answers<Found> {
   found: (Found & { process: string })[]
   processes: string[]
-  /** Processes that could not be asked: they have just ended, or run an older version. */
+  /** Processes that did not answer: they hang, have just ended, or run another version. */
   unread: string[]
-  /** Processes that kept only a sample until now. */
-  sampled: string[]
+  leftOut: number
+  /** Since then all of these processes keep all. Wall clock, ms. */
+  allSince: number
 }
 
 /** @throws FLEET_NOT_RUNNING, COMMAND_INVALID */
@@ -110,25 +121,29 @@ async function ask<Found>(dataDir: string, part: string | undefined, query: Trac
     throw new RungError('COMMAND_INVALID', `No process of the app is named "${part}". These run: ${names}.`)
   }
   const unread: string[] = []
-  const sampled: string[] = []
   const answers = await Promise.all(
     asked.map(async ({ name, pid }) => {
       const answer = await askForTraces<Found>(dataDir, pid, query).catch(() => undefined)
       if (answer === undefined) unread.push(name)
-      else if (!answer.all) sampled.push(name)
-      return (answer?.units ?? []).map((unit) => ({ ...unit, process: name }))
+      return answer && { ...answer, units: answer.units.map((unit) => ({ ...unit, process: name })) }
     }),
   )
-  return { found: answers.flat(), processes: asked.map(({ name }) => name), unread, sampled }
+  const given = answers.filter((answer) => answer !== undefined)
+  return {
+    found: given.flatMap(({ units }) => units),
+    processes: asked.map(({ name }) => name),
+    unread,
+    leftOut: given.reduce((sum, answer) => sum + answer.leftOut, 0),
+    allSince: Math.max(0, ...given.map((answer) => answer.allSince)),
+  }
 }
 
-const unreadLine = (names: readonly string[]) =>
-  `Could not be asked, because they have ended or run an older version: ${names.join(', ')}`
+const unreadLine = (names: readonly string[]) => `Did not answer: ${names.join(', ')}`
 
-const sampledLines = [
+const sampledLines = (until: number) => [
   '',
-  'Until now only what failed or was slow was kept, and one trace of sixteen.',
-  'From now on all are, for ten minutes after each look.',
+  `All are kept since ${iso(until).slice(11, 19)} UTC, until ten minutes after the last look.`,
+  'Before, only failed and slow ones were, and one trace of sixteen.',
 ]
 
 const listWidths = [8, 8, 24, -7, -6, -10, -5]

@@ -32,10 +32,20 @@ export async function fleetStatus(dataDir: string): Promise<FleetStatus> {
   return fleet || parts.length > 0 ? { running: true, ...fleet, parts } : { running: false }
 }
 
-async function partsWithoutFleet(dataDir: string): Promise<PartStatus[]> {
-  const apps = (await startedOn(dataDir)).map(({ process: { pid }, role, state, since, url }) => {
+/** Returns the processes of the app that run on this data directory, without asking them. */
+export async function appParts(dataDir: string): Promise<PartStatus[]> {
+  const fleet = await runningFleet(dataDir)
+  return fleet ? fleet.parts.filter(({ name }) => isApp(name)) : appsWithoutFleet(dataDir)
+}
+
+async function appsWithoutFleet(dataDir: string): Promise<PartStatus[]> {
+  return (await startedOn(dataDir)).map(({ process: { pid }, role, state, since, url }) => {
     return { name: role === 'both' ? 'app' : role, state, pid, restarts: 0, since, address: url.replace('http://', '') }
   })
+}
+
+async function partsWithoutFleet(dataDir: string): Promise<PartStatus[]> {
+  const apps = await appsWithoutFleet(dataDir)
   const since = apps[0]?.since ?? systemClock.now()
   const servers = await Promise.all(
     engines.map(async ({ part: name, findLeftover }): Promise<PartStatus[]> => {

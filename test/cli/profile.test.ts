@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import path from 'node:path'
 import { test } from 'node:test'
 import { openProcessDoor } from '../../src/cli/process-door.ts'
-import { listUnits, type UnitQuery } from '../../src/observe/traces/list.ts'
+import { TraceRing } from '../../src/observe/traces/ring.ts'
 import { ledgerProject, readHandler } from '../support/deploys.ts'
 import { type Scratch, until, withScratch } from '../support/process.ts'
 
@@ -101,7 +101,7 @@ test('rung profile finds what uses the CPU of a process that answers, and leaves
 test('the door of a process refuses what it does not understand, and closes', () =>
   withScratch(async ({ dataDir }) => {
     const close = await openProcessDoor(dataDir, {
-      traces: (query) => ({ units: listUnits([], query as UnitQuery), all: true }),
+      traces: (query) => new TraceRing().answer(query),
     })
     const doors = path.join(dataDir, 'fleet', 'doors')
     const socketPath = path.join(doors, readdirSync(doors)[0]!)

@@ -48,11 +48,12 @@ test('rung traces shows what a request did: statements, cache, and the job that 
     assert.equal((await traces(scratch)).view.error.code, 'FLEET_NOT_RUNNING')
     const project = await ledgerProject(path.join(scratch.dir, 'ledger'))
     await project.write('1', changes)
-    const { url } = await scratch.start({ app: project.app })
+    const { url, pid } = await scratch.start({ app: project.app })
     await fetch(`${url}/broken/secret-id`)
     const first = await text(scratch)
     assert.match(first, /GET \/broken\/:id .*500/, 'what fails is kept, also while nobody looks')
-    assert.match(first, /From now on all are/)
+    assert.match(first, /All are kept since \d\d:\d\d:\d\d UTC/)
+    assert.match(await text(scratch), /All are kept since/, 'an older one is still shown')
     const answer = await fetch(`${url}/tidy/secret-id?token=secret-query`, { method: 'POST' })
     assert.equal(answer.status, 200)
     const id = answer.headers.get('traceparent')!.split('-')[1]!
@@ -125,5 +126,16 @@ test('rung traces shows what a request did: statements, cache, and the job that 
       const { view } = await traces(scratch, ...args)
       assert.equal(view.error.code, code)
       assert.match(view.error.message, message)
+    }
+
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const { code, view } = await traces(scratch)
+      assert.deepEqual([code, view.traces, view.unread], [0, [], ['app']])
+      const { error } = (await traces(scratch, id)).view
+      assert.equal(error.code, 'TRACE_NOT_FOUND')
+      assert.match(error.message, /app did not answer/)
+    } finally {
+      process.kill(pid, 'SIGCONT')
     }
   }))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { findUnits, joinTraces, listUnits } from '../../src/observe/traces/list.ts'
+import { findUnits, joinTraces, listUnits, unitsMax } from '../../src/observe/traces/list.ts'
 import { TraceRing } from '../../src/observe/traces/ring.ts'
 import { addStep, kept, newUnit, type Step, stepsMax, textCharsMax, type Unit } from '../../src/observe/traces/unit.ts'
 import { waterfallOf } from '../../src/observe/traces/waterfall.ts'
@@ -47,20 +47,23 @@ describe('the ring of traces', () => {
 
   it('wants all for ten minutes after a look, and otherwise one of sixteen by its trace', () => {
     let now = 1e6
-    const ring = new TraceRing({ clock: { ticks: () => now } })
+    const clock = { ticks: () => now, now: () => now + 5e9 }
+    const ring = new TraceRing({ clock })
+    const look = (at = ring) => at.answer({ last: 1 }).allSince
     const wanted = () => [...'0123456789abcdef'].filter((digit) => ring.wants(`00-${'a'.repeat(31)}${digit}-x`, now))
     assert.deepEqual(wanted(), ['0'])
-    assert.equal(ring.look(), false)
+    const first = clock.now()
+    assert.equal(look(), first)
     assert.equal(wanted().length, 16)
     now += 9 * 60_000
-    assert.equal(ring.look(), true)
+    assert.equal(look(), first, 'it has kept all of them since the first look')
     now += 9 * 60_000
     assert.equal(wanted().length, 16)
     now += 2 * 60_000
     assert.deepEqual(wanted(), ['0'])
-    assert.equal(ring.look(), false)
-    const always = new TraceRing({ always: true, clock: { ticks: () => now } })
-    assert.equal(always.look(), true)
+    assert.equal(look(), clock.now(), 'it has slept in between')
+    const always = new TraceRing({ always: true, clock })
+    assert.equal(look(always), 0)
     now += 1e9
     assert.ok(always.wants(`00-${'a'.repeat(32)}-x`, now))
   })
@@ -149,9 +152,12 @@ describe('a list of traces', () => {
   })
 
   it('finds a trace by the beginning of its id', () => {
-    assert.deepEqual(names(findUnits(all, idOf(1))), ['mail.send', 'GET /r1'])
-    assert.equal(findUnits(all, 'aaaa').length, 4)
-    assert.deepEqual(findUnits(all, 'bbbb'), [])
+    assert.deepEqual(names(findUnits(all, idOf(1)).units), ['mail.send', 'GET /r1'])
+    assert.equal(findUnits(all, 'aaaa').units.length, 4)
+    assert.deepEqual(findUnits(all, 'bbbb'), { units: [], leftOut: 0 })
+    const many = Array.from({ length: unitsMax + 3 }, (_, n) => unit(n, {}, 7))
+    const { units, leftOut } = findUnits(many, idOf(7))
+    assert.deepEqual([units.length, leftOut, units[0]!.name], [unitsMax, 3, `GET /r${unitsMax + 2}`])
   })
 })
 

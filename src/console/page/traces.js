@@ -83,11 +83,13 @@ function filters({ query, go }) {
   )
 }
 
+const timeOf = (at) => new Date(at).toLocaleTimeString('en', { hourCycle: 'h23' })
+const notAnswered = (names) => names.length > 0 && h('p.note', {}, `Did not answer: ${names.join(', ')}.`)
 const nameOf = ({ kind, name }) => (kind === 'request' ? name : `${kind} ${name}`)
 const outcomeOf = ({ outcome, failed }) =>
   badge(failed ? 'bad' : /^4/.test(outcome) ? 'warn' : /^[23]|^done$/.test(outcome) ? 'good' : 'plain', outcome)
 
-function list({ traces: all, sampled, unread }) {
+function list({ traces: all, sampledUntil, unread }) {
   return [
     table(
       [
@@ -116,13 +118,13 @@ function list({ traces: all, sampled, unread }) {
       all,
       'Nothing of what the processes keep is so. Send a request to the app, and it is here.',
     ),
-    sampled.length > 0 &&
+    sampledUntil !== null &&
       h(
         'p.note',
         {},
-        'Until now failed and slow ones were kept, and one trace of sixteen. While this page is open, all are.',
+        `All are kept since ${timeOf(sampledUntil)}; before, only failed and slow ones, and one trace of sixteen.`,
       ),
-    unread.length > 0 && h('p.note', {}, `Could not be asked: ${unread.join(', ')}.`),
+    notAnswered(unread),
   ]
 }
 
@@ -136,7 +138,7 @@ const one = (readings, id) => [
   ),
 ]
 
-function waterfall({ startedAt, ms: took, idleMs, units }) {
+function waterfall({ startedAt, ms: took, idleMs, units, leftOut, unread }) {
   const idle = idleMs >= 1 ? `; for ${ms(idleMs)} of it nothing ran, which is not drawn` : ''
   return [
     h('p', {}, when(startedAt), ` · ${ms(took)}${idle}`),
@@ -156,6 +158,8 @@ function waterfall({ startedAt, ms: took, idleMs, units }) {
         unit.leftOut > 0 && h('li.note', {}, `and ${unit.leftOut} more steps, which are not kept`),
       ]),
     ),
+    leftOut > 0 && h('p.note', {}, `And ${whole(leftOut)} earlier requests and runs, which are not shown.`),
+    notAnswered(unread),
   ]
 }
 

@@ -17,6 +17,18 @@ export interface UnitQuery {
   readonly last: number
 }
 
+/** All traces, or one of them by the beginning of its id. */
+export type TracesQuery = { readonly id: string } | UnitQuery
+
+/** What one process answers. */
+export interface TracesAnswer<Found = unknown> {
+  readonly units: readonly Found[]
+  /** Units of the trace that are not returned, because there are more than `unitsMax`. */
+  readonly leftOut: number
+  /** Since then it keeps all of them, and before only a sample. Wall clock, ms; 0 if it has always kept all. */
+  readonly allSince: number
+}
+
 /** One trace in a list: its first unit that was asked for. */
 export interface TraceRow extends UnitSummary {
   /** The part of the fleet. */
@@ -40,8 +52,7 @@ export function listUnits(units: readonly Unit[], { route, slowMs, status, faile
   found.sort((a, b) => b.startedAt - a.startedAt)
   const ids = new Set([...new Set(found.map(traceIdOf))].slice(0, last))
   const shown = found.filter((unit) => ids.has(traceIdOf(unit)))
-  return shown.map(({ steps: _, leftOut: __, parent: ___, ...unit }) => {
-    const { traceparent, ...facts } = unit
+  return shown.map(({ steps: _, leftOut: __, parent: ___, traceparent, ...facts }) => {
     return { traceId: traceIdOf({ traceparent }), ...facts }
   })
 }
@@ -62,13 +73,17 @@ export function joinTraces(found: readonly (UnitSummary & { process: string })[]
 /** Units of one trace that are returned: a caller may send all its requests in one trace. */
 export const unitsMax = 100
 
-/** Returns the newest units whose trace id begins so. */
-export function findUnits(units: readonly Unit[], id: string): Unit[] {
+/** Returns the newest units whose trace id begins so, and the number of further ones. */
+export function findUnits(units: readonly Unit[], id: string): { units: Unit[]; leftOut: number } {
   const found = units.filter((unit) => traceIdOf(unit).startsWith(id))
-  return found.sort((a, b) => b.startedAt - a.startedAt).slice(0, unitsMax)
+  found.sort((a, b) => b.startedAt - a.startedAt)
+  return { units: found.slice(0, unitsMax), leftOut: Math.max(0, found.length - unitsMax) }
 }
 
 /** Returns the id of the unit's own span, and of that above it. */
-export function spanIdsOf({ traceparent, parent }: Unit): { spanId: string; parentId: string | undefined } {
+export function spanIdsOf({ traceparent, parent }: Pick<Unit, 'traceparent' | 'parent'>): {
+  spanId: string
+  parentId: string | undefined
+} {
   return { spanId: traceparent.slice(36, 52), parentId: parseTraceparent(parent)?.spanId }
 }

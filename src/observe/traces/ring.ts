@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { slowRequestMs } from '../request-log.ts'
+import { findUnits, listUnits, type TracesAnswer, type TracesQuery } from './list.ts'
 import type { Unit } from './unit.ts'
 
 export interface RingLimits {
@@ -24,15 +25,16 @@ const awakeMs = 10 * 60_000
 export class TraceRing {
   readonly #recent: Shelf
   readonly #notable: Shelf
-  readonly #clock: Pick<Clock, 'ticks'>
+  readonly #clock: Pick<Clock, 'now' | 'ticks'>
   #awakeUntil: number
+  #allSince = 0
 
   /** @param always keep all, also while nobody looks */
   constructor({
     always = false,
     clock = systemClock,
     ...limits
-  }: Partial<RingLimits> & { always?: boolean; clock?: Pick<Clock, 'ticks'> } = {}) {
+  }: Partial<RingLimits> & { always?: boolean; clock?: Pick<Clock, 'now' | 'ticks'> } = {}) {
     const { recentMax, notableMax, bytesMax } = { ...defaults, ...limits }
     const share = notableMax / (recentMax + notableMax)
     this.#recent = new Shelf(recentMax, bytesMax * (1 - share))
@@ -41,12 +43,13 @@ export class TraceRing {
     this.#awakeUntil = always ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY
   }
 
-  /** Somebody looks. @returns whether all was kept until now */
-  look(): boolean {
+  /** Returns what somebody asks for, and keeps all from now on. */
+  answer(query: TracesQuery): TracesAnswer {
     const now = this.#clock.ticks()
-    const wasAwake = now < this.#awakeUntil
+    if (now >= this.#awakeUntil) this.#allSince = this.#clock.now()
     this.#awakeUntil = Math.max(this.#awakeUntil, now + awakeMs)
-    return wasAwake
+    const found = 'id' in query ? findUnits(this.units, query.id) : { units: listUnits(this.units, query), leftOut: 0 }
+    return { ...found, allSince: this.#allSince }
   }
 
   /** Whether the steps of a unit that begins `now` are to be kept. */

@@ -17,7 +17,7 @@ export interface Unit {
   outcome: string
   failed: boolean
   statements: number
-  /** Reads through the cache, and those of them that caused no load. */
+  /** Reads through the cache, and those of them whose value came from no load of their own. */
   cacheReads: number
   cacheHits: number
   /** In the order in which they ended, at most `stepsMax`. */
@@ -85,7 +85,7 @@ export function addStep(unit: Unit, step: Step): void {
   if (step.kind === 'statement') unit.statements += 1
   else if (step.kind === 'cache') {
     unit.cacheReads += 1
-    if (savedALoad.has(step.outcome!)) unit.cacheHits += 1
+    if (hits.has(step.outcome!)) unit.cacheHits += 1
     const last = steps.at(-1)
     if (step.outcome === 'memory' && last?.outcome === 'memory' && last.name === step.name) {
       last.count += 1
@@ -97,7 +97,7 @@ export function addStep(unit: Unit, step: Step): void {
   else unit.leftOut += 1
 }
 
-const savedALoad = new Set(['memory', 'shared', 'grace', 'coalesced'])
+const hits = new Set(['memory', 'shared', 'grace', 'coalesced'])
 
 /** Shortens a text without keeping the whole of it in memory, as V8's slice of a string does. */
 export function kept(text: string): string {

@@ -52,7 +52,7 @@ export function waterfallOf(found: readonly (Unit & { process: string })[]): Wat
       const atMs = began - startedAt
       return {
         ...unit,
-        ...spanIdsOf({ ...unit, steps, traceparent, parent, startedAt: began }),
+        ...spanIdsOf({ traceparent, parent }),
         ...place(atMs, unit.ms),
         steps: [...steps]
           .sort((a, b) => a.atMs - b.atMs || Number(a.inLoad) - Number(b.inLoad))
