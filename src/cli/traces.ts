@@ -59,7 +59,7 @@ const traces: Command = {
     const rows = joinTraces(found, last)
     const sampledUntil = allSince > (rows.at(-1)?.startedAt ?? 0) ? allSince : null
     return result({ traces: rows, processes, unread, sampledUntil }, () => {
-      if (rows.length === 0) input.out.line('No request or run of what these processes keep is so. See: rung ps')
+      if (rows.length === 0) input.out.line('No kept trace matches. See: rung ps')
       else for (const line of listLines(rows)) input.out.line(line)
       if (unread.length > 0) input.out.line(unreadLine(unread))
       if (sampledUntil !== null) for (const line of sampledLines(sampledUntil)) input.out.line(line)

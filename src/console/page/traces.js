@@ -116,7 +116,7 @@ function list({ traces: all, sampledUntil, unread }) {
         ['process', ({ process }) => process],
       ],
       all,
-      'Nothing of what the processes keep is so. Send a request to the app, and it is here.',
+      'No kept trace matches. Send a request to the app to see one.',
     ),
     sampledUntil !== null &&
       h(
