@@ -166,6 +166,7 @@ const shown: Readonly<Record<string, Shown>> = {
   backups: { load: () => import('./backup.ts'), words: ['list'], everyMs: 60_000 },
   errors: { load: () => import('./errors.ts'), options: ['since'], everyMs: 5_000 },
   recentErrors: { load: () => import('./errors.ts'), words: ['--since=1h'], everyMs: 5_000 },
+  error: { load: () => import('./errors.ts'), options: ['id'], word: 'id', everyMs: 5_000 },
   alerts: { load: () => import('./alerts.ts'), everyMs: 5_000 },
   incidents: { load: () => import('./incidents.ts'), options: ['since'], everyMs: 10_000 },
   deploys: { load: () => import('./deploys.ts'), everyMs: 10_000 },

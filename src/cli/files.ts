@@ -35,7 +35,9 @@ const files: Command = {
     const bindings = await toolBindings(input)
     const hidden = await hiddenBecause(bindings)
     const found =
-      hidden === null ? await newestOf(await openDiskFiles(bindings.dataDir), last) : { files: [], more: false }
+      hidden === null
+        ? await newestOf(await openDiskFiles(bindings.dataDir), last)
+        : { files: [], total: 0, more: false }
     return result({ hidden, ...found }, ({ files, more }) => {
       if (hidden !== null) return out.line(hidden)
       if (files.length === 0) return out.line('The app has stored no file here yet.')
@@ -52,13 +54,11 @@ export default files
 
 async function newestOf(store: FileStore, last: number) {
   const { files: all, more } = await store.list('', undefined, lookedAtMax)
-  const newest = all
-    .filter(({ key }) => !key.startsWith(uploadsFolder))
-    .sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime())
-    .slice(0, last)
+  const own = all.filter(({ key }) => !key.startsWith(uploadsFolder))
+  const newest = own.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime()).slice(0, last)
   const infos = await Promise.all(newest.map(({ key }) => store.stat(key).catch(() => undefined))) // a damaged one has no facts
   const listed = infos.flatMap((info) => (info ? [listedFile(info)] : []))
-  return { files: listed, more }
+  return { files: listed, total: own.length, more }
 }
 
 /** Types that browsers draw as a picture and in which nothing runs, unlike SVG. */

@@ -55,8 +55,9 @@ const mail: Command = {
       })
     }
     if (id !== undefined) return unknownVerb(mail, `list ${id}`)
-    const mails = hidden === null ? await listedIn(await openInbox(bindings.dataDir), last) : []
-    return result({ hidden, mails }, () => {
+    const { mails, total } =
+      hidden === null ? await listedIn(await openInbox(bindings.dataDir), last) : { mails: [], total: 0 }
+    return result({ hidden, mails, total }, () => {
       if (hidden !== null) return out.line(hidden)
       if (mails.length === 0)
         return out.line('No mail yet. Mail of the app is written here while RUNG_SMTP_URL is not set.')
@@ -76,14 +77,15 @@ function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, (char) => (char === '\n' || char === '\t' ? char : '?'))
 }
 
-async function listedIn(inbox: Inbox, last: number): Promise<ListedMail[]> {
+async function listedIn(inbox: Inbox, last: number): Promise<{ mails: ListedMail[]; total: number }> {
+  const ids = await inbox.list(Number.POSITIVE_INFINITY)
   const mails = await Promise.all(
-    (await inbox.list(last)).map(async (id) => {
+    ids.slice(0, last).map(async (id) => {
       const content = await inbox.read(id)
       return content ? [listed(id, content.length, readMessage(content))] : []
     }),
   )
-  return mails.flat()
+  return { mails: mails.flat(), total: ids.length }
 }
 
 function listed(id: string, size: number, { headers, html }: ReadMessage): ListedMail {

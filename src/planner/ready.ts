@@ -66,7 +66,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
     lines.push({ name, state, seen, todo: state === 'yes' ? undefined : todo })
   const ago = (ms: number) => `${formatAge(ms)} ago`
   const places = (texts: readonly string[]) =>
-    `${texts.slice(0, 2).join('; ')}${texts.length > 2 ? `; and ${texts.length - 2} more` : ''}`
+    `${texts.slice(0, 2).join('; ')}${texts.length > 2 ? `; and ${texts.length - 2} more` : ''}`.replace(/\.?$/, '.')
 
   if (!rungs.includes(to)) add('rung', 'no', `Rung has no ${to} yet: the highest is ${rungs.at(-1)}.`)
   else if (rungs.indexOf(to) !== rungs.indexOf(rung) + 1) {
@@ -96,7 +96,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   }
 
   if (!kept) add('stateless', 'unknown', 'The sources could not be read.', 'Run rung doctor where they are.')
-  else if (kept.length > 0) add('stateless', 'no', `${places(kept)}.`, 'rung doctor says how to mend each.')
+  else if (kept.length > 0) add('stateless', 'no', places(kept), 'rung doctor says how to mend each.')
   else add('stateless', 'yes', 'No process keeps what another one would miss.')
 
   if (!proof) add('proof', 'no', 'Its promises were not tried out while parts fail.', `rung prove ${rung}`)
@@ -172,7 +172,7 @@ export function readyLines(facts: ReadyFacts): ReadyLine[] {
   }
   if (!doctor) add('schema', 'unknown', 'The database could not be examined.', 'rung doctor')
   else if (doctor.length === 0) add('schema', 'yes', 'The doctor finds nothing to act on.')
-  else add('schema', 'no', places(doctor).replace(/\.?$/, '.'), 'rung doctor')
+  else add('schema', 'no', places(doctor), 'rung doctor')
   const { decisionsDue: due } = facts
   if (due.length === 0) add('decisions', 'yes', 'No decision is due.')
   else add('decisions', 'no', `Due: ${places(due)}.`, 'rung adr')

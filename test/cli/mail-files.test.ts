@@ -33,7 +33,7 @@ describe('rung mail and rung files', () => {
   it('say what would be here', async () => {
     assert.match((await rung(['mail'])).lines.join(), /^No mail yet\./)
     assert.match((await rung(['files'])).lines.join(), /no file here yet/)
-    assert.deepEqual((await rung(['files', '--json'])).json, { hidden: null, files: [], more: false })
+    assert.deepEqual((await rung(['files', '--json'])).json, { hidden: null, files: [], total: 0, more: false })
   })
 
   it('show a mail as a terminal can print it, and nothing outside of the folder', async () => {

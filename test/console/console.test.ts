@@ -200,6 +200,39 @@ const Entry =`,
     await page.context().close()
   })
 
+  it('shows elements and texts only, and an error with its stack', async () => {
+    const { page, complaints } = await visit(shows)
+    const sees = async (where: string) => {
+      await page.goto(at(shows, where))
+      await until(() => page.evaluate(isDrawn), `${where} is drawn`)
+      return page.getByRole('main').innerText()
+    }
+    for (const where of ['/advice', '/topology'])
+      assert.doesNotMatch(await sees(where), /\[object |\b(false|undefined|null)\b/, where)
+    const ofStart = await page.evaluate(`(async () => {
+      const { topology } = await import(new URL('topology.js', document.querySelector('script[type=module]').src))
+      const parts = [{ name: 'app', state: 'running', restarts: 0, since: 0, address: '127.0.0.1:3000', pid: 1 }]
+      const readings = new Map([['fleet', { view: { running: true, parts } }]])
+      const drawn = topology.draw(readings, { acts: true, app: 'ledger' }).flat(9).filter(Boolean)
+      return [drawn[0].querySelector('h2').textContent, drawn.some((one) => one.querySelector('button'))]
+    })()`)
+    assert.deepEqual(ofStart, ['ledger at http://127.0.0.1:3000', false])
+    await fetch(`${facts.url}/broken`)
+    await page.goto(at(shows, '/errors'))
+    await page.getByRole('link', { name: /a lamp is broken/ }).click()
+    await page.waitForURL('**/errors?id=*')
+    const stack = page.getByText(/^at .*[(/]app\.(ts|js):/m)
+    await stack.waitFor()
+    assert.deepEqual(await violationsOf(page), [])
+    await page.reload()
+    await stack.waitFor()
+    assert.match(await sees('/errors'), /a lamp is broken/)
+    assert.doesNotMatch(await sees(`/errors?id=${encodeURIComponent('$(reboot)')}`), /in a terminal/)
+    assert.match(await sees('/nowhere'), /There is no such page/)
+    assert.deepEqual(complaints, [])
+    await page.context().close()
+  })
+
   it('shows what a request did, found by its route', async () => {
     const { page, complaints } = await visit(shows)
     await page.goto(at(shows, '/traces'))

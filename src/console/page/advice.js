@@ -45,7 +45,7 @@ const decisions = ({ decisions: all }) =>
           h(
             'li',
             {},
-            `${number}. ${title} `,
+            `${/^\d+\./.test(title) ? title : `${number}. ${title}`} `,
             isDue ? badge('warn', 'look again') : '',
             h('div.note', {}, revisitWhen ?? ''),
           ),

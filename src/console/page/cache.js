@@ -32,7 +32,13 @@ const groupsOf = (groups) =>
       ['failed', ({ failures }) => whole(failures), { number: true }],
     ],
     groups,
-    'Nothing was cached yet. A route with `cache`, or `cache.get`, puts something here.',
+    [
+      'Nothing was cached yet. A route with ',
+      h('code', {}, 'cache'),
+      ', or a call of ',
+      h('code', {}, 'cache.get'),
+      ', puts something here.',
+    ],
   )
 
 const processesOf = (all) => [

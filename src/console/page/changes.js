@@ -49,11 +49,15 @@ const alerts = ({ alerts: all, evaluatedUntil }, { acts, act }) => [
         : []),
     ],
     all,
-    'No alert fires.',
+    evaluatedUntil ? 'No alert fires.' : 'Alerts are not evaluated.',
   ),
   evaluatedUntil
     ? h('p.note', {}, 'Evaluated ', when(evaluatedUntil), '.')
-    : h('p.note', {}, 'Not evaluated yet: the app does it once a minute.'),
+    : h(
+        'p.note',
+        {},
+        'The app evaluates them once a minute, unless RUNG_ALERTS or RUNG_RECORD is off, as in development.',
+      ),
 ]
 
 const link = (href) => h('a', { href, rel: 'noreferrer' }, href)

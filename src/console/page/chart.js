@@ -3,7 +3,12 @@ import uPlot from './uplot.js'
 
 const clock = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 const day = new Intl.DateTimeFormat('en', { month: 'short', day: 'numeric' })
-const timeText = (seconds) => (at) => (seconds > 172_800 ? day : clock).format(at * 1000)
+const isLong = (seconds) => seconds > 172_800
+const timeText = (seconds) => (at) => (isLong(seconds) ? day : clock).format(at * 1000)
+
+/** Seconds between labels: each differs from the one before, as they show minutes or days only. */
+const minuteSteps = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map((minutes) => minutes * 60)
+const daySteps = [1, 2, 4, 7, 14, 28].map((days) => days * 86_400)
 
 const series = Array.from({ length: 8 }, (_, index) => `--series-${index + 1}`)
 
@@ -46,7 +51,11 @@ export function chart(times, lines, { height = 180 } = {}) {
     legend: { live: true },
     scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
     axes: [
-      { ...axis, values: (_, splits) => splits.map(timeText(times.at(-1) - times[0])) },
+      {
+        ...axis,
+        incrs: isLong(times.at(-1) - times[0]) ? daySteps : minuteSteps,
+        values: (_, splits) => splits.map(timeText(times.at(-1) - times[0])),
+      },
       { ...axis, size: 56 },
     ],
     series: [

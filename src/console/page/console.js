@@ -1,5 +1,5 @@
 import { endUnseenCharts } from './chart.js'
-import { ago, badge, h, shown } from './dom.js'
+import { ago, badge, h, link, panel, shown } from './dom.js'
 import { pages } from './pages.js'
 import { stripOf, stripViews } from './strip.js'
 
@@ -10,7 +10,15 @@ import { stripOf, stripViews } from './strip.js'
  */
 const about = await (await fetch('/about')).json()
 const readings = new Map()
+/** Pages that have begun a change which is in progress. Their buttons are disabled. */
+const changing = new Set()
 let [live, page, drawing, isOld] = [undefined, undefined, false, true]
+
+const nowhere = {
+  title: 'There is no such page',
+  views: () => [],
+  draw: () => panel('Nothing is at this address', h('p', {}, 'The first page is ', link('/', 'the ladder'), '.')),
+}
 
 const main = h('main', { id: 'main', tabindex: -1 })
 const strip = h('ul', {})
@@ -41,6 +49,7 @@ function mark() {
 }
 
 const tools = {
+  app: about.app,
   acts: about.acts,
   /** Goes to another page, or to the same one with another query. */
   go,
@@ -49,6 +58,9 @@ const tools = {
   async act(name, input, question) {
     if (question && !confirm(question)) return false
     getSelection().removeAllRanges() // the page shall show what comes of it
+    const [changed, button] = [page, document.activeElement?.id]
+    changing.add(changed)
+    disable()
     const what = textOf(name, input)
     said.textContent = `Working: ${what} …`
     said.className = 'said'
@@ -61,6 +73,10 @@ const tools = {
     const { error } = await answer.json().catch(() => ({ error: { message: 'The console has not answered.' } }))
     said.textContent = error ? error.message : `Done: ${what}`
     said.className = error ? 'said bad' : 'said'
+    changing.delete(changed)
+    isOld = true
+    draw()
+    if (button && document.activeElement === document.body) document.getElementById(button)?.focus()
     return !error
   },
 }
@@ -94,6 +110,10 @@ function listen() {
   }
 }
 
+function disable() {
+  for (const button of main.querySelectorAll('button')) button.disabled = true
+}
+
 function drawSoon() {
   if (!drawing) requestAnimationFrame(draw)
   drawing = true
@@ -118,6 +138,7 @@ function draw() {
   const focused = main.contains(document.activeElement) ? document.activeElement?.id : ''
   const scrolled = [...main.querySelectorAll('.scroll')].map(({ scrollLeft }) => scrollLeft)
   main.replaceChildren(...shown([h('h1', {}, page.title), page.draw(readings, tools)]))
+  if (changing.has(page)) disable()
   main.querySelectorAll('.scroll').forEach((one, index) => {
     one.scrollLeft = scrolled[index] ?? 0
   })
@@ -133,13 +154,13 @@ function go(to, { replace = false } = {}) {
 }
 
 function show() {
-  page = pages.find(({ path }) => path === location.pathname) ?? pages[0]
+  page = pages.find(({ path }) => path === location.pathname) ?? nowhere
   document.title = `${page.title} · ${about.app}`
   for (const [one, link] of links) {
     if (one === page) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
-  links.get(page).scrollIntoView({ block: 'nearest', inline: 'center' })
+  links.get(page)?.scrollIntoView({ block: 'nearest', inline: 'center' })
   listen()
   getSelection().removeAllRanges()
   isOld = true

@@ -1,4 +1,20 @@
-import { badge, bar, bytes, command, figure, figures, h, ms, of, panel, percent, table, when, whole } from './dom.js'
+import {
+  badge,
+  bar,
+  bytes,
+  command,
+  figure,
+  figures,
+  h,
+  ms,
+  of,
+  panel,
+  percent,
+  quoted,
+  table,
+  when,
+  whole,
+} from './dom.js'
 import { windowChoice } from './traffic.js'
 
 export const data = {
@@ -19,7 +35,7 @@ export const data = {
       panel(
         'Pools of the app',
         of(readings, 'record', ({ window }) => pools(window)),
-        command(`rung record --since ${since(tools.query())} --json`),
+        command(`rung record --since ${quoted(since(tools.query()))} --json`),
       ),
       panel(
         'Replicas',

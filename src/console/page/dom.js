@@ -20,7 +20,7 @@ export function h(tag, attributes = {}, ...children) {
 
 /** Leaves out what is not to be shown: `undefined`, `null` and `false`. */
 export const shown = (children) =>
-  children.flat(9).filter((child) => child !== undefined && child !== null && child !== false)
+  children.flat(Number.POSITIVE_INFINITY).filter((child) => child !== undefined && child !== null && child !== false)
 
 const svgTags = new Set(['svg', 'path', 'line', 'rect', 'circle', 'text', 'g', 'polyline', 'marker', 'defs', 'title'])
 
@@ -113,5 +113,11 @@ export function of(readings, name, draw) {
 }
 
 export const command = (text) => h('p.note', {}, 'The same in a terminal: ', h('code', {}, text))
+/** A word of a command, quoted for a shell if it needs to be. */
+export const quoted = (word) => (/^[\w./:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+/** Whether this may be the id of a trace or of a group of errors, or its beginning. Addresses can hold anything. */
+export const isHexadecimal = (id) => /^[0-9a-f]+$/i.test(id)
+/** A link to another page of the console. */
+export const link = (to, text, attributes = {}) => h('a', { href: to, 'data-to': to, ...attributes }, text)
 export const span = ({ low, high }, show = whole) =>
   Math.round(low) === Math.round(high) ? show(low) : `${show(low)}–${show(high)}`

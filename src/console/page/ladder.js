@@ -8,7 +8,7 @@ export const ladder = {
   path: '/',
   title: 'Ladder',
   key: 'l',
-  views: () => ['report', 'plan', 'cost', 'step'],
+  views: () => ['fleet', 'report', 'plan', 'cost', 'step'],
   draw: (readings, tools) => [
     h(
       'div.grid',
@@ -24,7 +24,8 @@ export const ladder = {
     ),
     panel(
       'The next step',
-      of(readings, 'step', (plan) => step(plan, tools)),
+      of(readings, 'step', (plan) => step(plan)),
+      tools.acts && changes(readings, tools),
       command('rung climb --dry-run'),
     ),
     panel(
@@ -121,10 +122,7 @@ function rungs({ rungs: all, rung }, report) {
 }
 
 /** What a climb would do, and what speaks against it. */
-function step({ from, to, added, removed, restarted, moves, app, checks, parts }, { acts, act }) {
-  const refused = checks.filter(({ state }) => state === 'refused').map(({ name }) => name)
-  const isPossible = !refused.includes('engines')
-  const question = `Climb from ${from} to ${to}? ${refused.length > 0 ? `Accepted: ${refused.join(', ')}. ` : ''}Requests go on; it goes back by itself if answers get worse.`
+function step({ from, to, added, removed, restarted, moves, app, checks, parts }) {
   const list = (name, all) => all.length > 0 && h('p', {}, h('strong', {}, name), ' ', all.join(', '))
   return [
     h('p', {}, `From rung ${from} to ${to}: ${parts.next} parts instead of ${parts.now}.`),
@@ -142,24 +140,33 @@ function step({ from, to, added, removed, restarted, moves, app, checks, parts }
       checks,
       'Nothing was checked.',
     ),
-    acts && isPossible
-      ? h(
-          'p.controls',
-          {},
-          h(
-            'button.primary',
-            {
-              id: 'climb',
-              onclick: () => act('climb', { to, ...(refused.length > 0 && { accept: refused.join(',') }) }, question),
-            },
-            refused.length > 0 ? `Accept ${refused.join(', ')}, and climb to ${to}` : `Climb to ${to}`,
-          ),
-          h(
-            'button',
-            { id: 'undo-climb', onclick: () => act('undo-climb', {}, 'Go back to the rung before the last climb?') },
-            'Take the last climb back',
-          ),
-        )
-      : undefined,
   ]
+}
+
+/** Where no climb is possible, as at the highest rung, the last one can still be taken back. */
+function changes(readings, { act }) {
+  if (!readings.get('fleet')?.view?.rung) return undefined
+  const plan = readings.get('step')?.view
+  return h(
+    'p.controls',
+    {},
+    plan && climb(plan, act),
+    h(
+      'button',
+      { id: 'undo-climb', onclick: () => act('undo-climb', {}, 'Go back to the rung before the last climb?') },
+      'Take the last climb back',
+    ),
+  )
+}
+
+function climb({ from, to, checks }, act) {
+  const refused = checks.filter(({ state }) => state === 'refused').map(({ name }) => name)
+  if (refused.includes('engines')) return undefined
+  const isAccepting = refused.length > 0
+  const question = `Climb from ${from} to ${to}? ${isAccepting ? `Accepted: ${refused.join(', ')}. ` : ''}Requests go on; it goes back by itself if answers get worse.`
+  return h(
+    'button.primary',
+    { id: 'climb', onclick: () => act('climb', { to, ...(isAccepting && { accept: refused.join(',') }) }, question) },
+    isAccepting ? `Accept ${refused.join(', ')}, and climb to ${to}` : `Climb to ${to}`,
+  )
 }

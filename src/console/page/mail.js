@@ -1,4 +1,4 @@
-import { bytes, command, h, of, panel, table, when } from './dom.js'
+import { bytes, command, h, link, of, panel, quoted, table, when, whole } from './dom.js'
 
 /** Mail that was written and not sent, and files on the disk: in development. */
 export const mail = {
@@ -10,31 +10,36 @@ export const mail = {
     'files?last=50',
     ...(query.get('id') === null ? [] : [`mail?id=${encodeURIComponent(query.get('id'))}`]),
   ],
-  draw: (readings, tools) =>
-    [
-      panel(
-        'Mail that was written and not sent',
-        of(readings, 'mails', ({ hidden, mails }) => (hidden === null ? list(mails, tools) : h('p.empty', {}, hidden))),
-        command('rung mail'),
-      ),
-      tools.query().get('id') !== null && panel('One mail', of(readings, 'mail', one)),
-      panel(
-        'Files on the disk, the newest first',
-        of(readings, 'files', ({ hidden, files }) => (hidden === null ? stored(files) : h('p.empty', {}, hidden))),
-        command('rung files'),
-      ),
-    ].filter(Boolean),
+  draw: (readings, tools) => [
+    tools.query().get('id') !== null &&
+      panel('One mail', of(readings, 'mail', one), h('p.note', {}, link('/mail', 'Close it'))),
+    panel(
+      'Mail that was written and not sent, the newest first',
+      of(readings, 'mails', (view) => (view.hidden === null ? list(view, tools) : h('p.empty', {}, view.hidden))),
+      command('rung mail'),
+    ),
+    panel(
+      'Files on the disk, the newest first',
+      of(readings, 'files', (view) => (view.hidden === null ? stored(view) : h('p.empty', {}, view.hidden))),
+      command('rung files'),
+    ),
+  ],
 }
 
-const list = (mails, tools) =>
+/** What is listed of how many, if not all are. */
+const cutText = (listed, total, more = false) =>
+  (listed < total || more) && h('p.note', {}, `${whole(listed)} of ${more ? 'more than ' : ''}${whole(total)}`)
+
+const list = ({ mails, total }, tools) => [
   table(
     [
       [
         'subject',
         ({ id, subject }) => {
-          const to = `/mail?id=${encodeURIComponent(id)}`
           const isShown = tools.query().get('id') === id
-          return h('a', { href: to, 'data-to': to, 'aria-current': isShown && 'true' }, subject || '(no subject)')
+          return link(`/mail?id=${encodeURIComponent(id)}`, subject || '(no subject)', {
+            'aria-current': isShown && 'true',
+          })
         },
         { wide: true },
       ],
@@ -45,7 +50,9 @@ const list = (mails, tools) =>
     ],
     mails,
     'No mail yet. What the app sends with mail.send is shown here while RUNG_SMTP_URL is not set.',
-  )
+  ),
+  cutText(mails.length, total),
+]
 
 const heads = {
   subject: 'subject',
@@ -77,10 +84,10 @@ const one = ({ id, at, headers, text, html }) => [
   ],
   h('h3', {}, 'Text'),
   h('pre.text', { tabindex: 0 }, text ?? ''),
-  command(`rung mail show ${id}`),
+  command(`rung mail show ${quoted(id)}`),
 ]
 
-const stored = (files) =>
+const stored = ({ files, total, more }) => [
   table(
     [
       [
@@ -96,4 +103,6 @@ const stored = (files) =>
     ],
     files,
     'No file yet. What the app stores with files.put is shown here, unless it is in an S3 store.',
-  )
+  ),
+  cutText(files.length, total, more),
+]

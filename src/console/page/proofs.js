@@ -12,6 +12,7 @@ export const proofs = {
   ],
 }
 
+const isProse = (text) => /\.$|, then /.test(text)
 const levels = { yes: 'good', no: 'warn', unknown: 'plain' }
 
 const ready = ({ rung, to, yes, of: all, lines }) => [
@@ -21,7 +22,7 @@ const ready = ({ rung, to, yes, of: all, lines }) => [
       ['point', ({ name }) => name],
       ['', ({ state }) => badge(levels[state] ?? 'plain', state)],
       ['seen', ({ seen }) => seen, { wide: true }],
-      ['to show it', ({ todo }) => (todo ? h('code', {}, todo) : ''), { wide: true }],
+      ['to show it', ({ todo }) => (todo && !isProse(todo) ? h('code', {}, todo) : todo), { wide: true }],
     ],
     lines,
     'Nothing is known yet.',

@@ -1,4 +1,4 @@
-import { duration } from './dom.js'
+import { ago, duration } from './dom.js'
 
 /** What the strip is made of. */
 export const stripViews = ['fleet', 'alerts', 'recentErrors', 'queues']
@@ -18,6 +18,9 @@ export function stripOf(readings) {
   return lines.filter(Boolean).sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level))
 }
 
+/** Alerts are evaluated once a minute; as in `rung alerts`. */
+const lateMs = 180_000
+
 const line = (level, text, to) => ({ level, text, to })
 const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`
 
@@ -34,8 +37,13 @@ function fleetLine(reading) {
 
 function alertsLine(reading) {
   if (!reading || reading.error) return undefined
-  const firing = reading.view.alerts.filter(({ state }) => state === 'firing')
-  if (firing.length === 0) return line('good', 'No alert fires', '/incidents')
+  const { alerts, evaluatedUntil } = reading.view
+  const firing = alerts.filter(({ state }) => state === 'firing')
+  if (evaluatedUntil === null) return line('plain', 'Alerts are not evaluated', '/incidents')
+  if (firing.length === 0)
+    return Date.now() - evaluatedUntil > lateMs
+      ? line('plain', `Alerts were evaluated ${ago(evaluatedUntil)}, and not since`, '/incidents')
+      : line('good', 'No alert fires', '/incidents')
   const isAct = firing.some(({ severity }) => severity === 'page')
   return line(
     isAct ? 'bad' : 'warn',

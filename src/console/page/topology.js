@@ -10,15 +10,25 @@ export const topology = {
     of(readings, 'fleet', (fleet) =>
       fleet.running
         ? [
-            panel(`${fleet.rung} at ${fleet.url ?? '–'}`, picture(fleet.parts)),
-            panel('Parts', parts(fleet.parts, tools), command('rung ps')),
+            panel(titleOf(fleet, tools), fleet.parts.length > 0 && picture(fleet.parts)),
+            panel('Parts', parts(fleet, tools), command('rung ps')),
             tools.acts && fleet.rung && scale(fleet, tools),
           ]
         : panel('Nothing runs here', h('p', {}, 'Start the app, and this page shows it: '), h('pre', {}, 'rung up 1k')),
     ),
 }
 
-const levelOf = ({ state, restarts }) => (state === 'running' ? (restarts > 0 ? 'warn' : 'good') : 'bad')
+/** Only a fleet of `rung up` has a rung: `rung start` and `rung dev` run the app alone. */
+function titleOf({ rung, url, parts }, { app }) {
+  if (rung) return url ? `${rung} at ${url}` : `${rung} is starting`
+  const own = parts.find(isApp)
+  return own ? `${app} at http://${own.address}` : `${app} does not run, but these parts do`
+}
+
+const levelOf = (part) => (part.state === 'running' ? (isRestarted(part) ? 'warn' : 'good') : 'bad')
+/** By itself, and not because it was told to. */
+const isRestarted = ({ restarts, reason }) => restarts > 0 && !told.includes(reason)
+const told = ['was told to restart', 'gets another build from rung deploy']
 
 /** Parts stand in columns in the way of a request. */
 const columns = [
@@ -157,8 +167,9 @@ function countsOf(parts) {
   return { ...(number('balancer') > 0 && { web: number('web'), replicas }), worker: number('worker') }
 }
 
-function parts(all, { acts, act }) {
-  const isApp = ({ name }) => ['app', 'web', 'worker'].includes(kindOf(name))
+const isApp = ({ name }) => ['app', 'web', 'worker'].includes(kindOf(name))
+
+function parts({ parts: all, rung }, { acts, act }) {
   return table(
     [
       ['part', ({ name }) => name],
@@ -171,7 +182,7 @@ function parts(all, { acts, act }) {
       ['since', ({ since }) => when(since)],
       ['process', ({ pid }) => String(pid ?? ''), { number: true }],
       ['build', ({ build }) => build ?? ''],
-      ...(acts
+      ...(acts && rung // a supervisor is needed
         ? [
             [
               '',

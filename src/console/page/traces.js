@@ -1,4 +1,4 @@
-import { badge, command, h, ms, of, panel, table, when, whole } from './dom.js'
+import { badge, command, h, isHexadecimal, ms, of, panel, quoted, table, when, whole } from './dom.js'
 
 export const traces = {
   path: '/traces',
@@ -23,8 +23,7 @@ export const traces = {
   },
 }
 
-const optionOf = (name, value) =>
-  value === '' ? `--${name}` : `--${name} ${/^[\w./:-]+$/.test(value) ? value : `'${value}'`}`
+const optionOf = (name, value) => (value === '' ? `--${name}` : `--${name} ${quoted(value)}`)
 
 /** What of the address is a filter. */
 function wanted(query) {
@@ -133,8 +132,10 @@ const one = (readings, id) => [
   panel(
     `Trace ${id.slice(0, 8)}`,
     of(readings, 'trace', waterfall),
-    command(`rung traces ${id}`),
-    h('p.note', {}, 'What was logged: ', h('code', {}, `rung logs --trace ${id}`)),
+    isHexadecimal(id) && [
+      command(`rung traces ${id}`),
+      h('p.note', {}, 'What was logged: ', h('code', {}, `rung logs --trace ${id}`)),
+    ],
   ),
 ]
 

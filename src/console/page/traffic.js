@@ -37,8 +37,8 @@ export const traffic = {
     h(
       'div.grid',
       {},
-      panel('Requests', of(readings, 'series', requestsChart)),
-      panel('95 of 100 answers within', of(readings, 'series', timesChart)),
+      panel('Requests and errors per second', of(readings, 'series', requestsChart)),
+      panel('95 of 100 answers within, in ms', of(readings, 'series', timesChart)),
     ),
     panel(
       'Routes',
@@ -61,7 +61,7 @@ const timesOf = (steps) => steps.map(({ from }) => from / 1000)
 const requestsChart = (steps) =>
   chart(timesOf(steps), [
     { label: 'requests/s', values: steps.map(({ requestsPerSecond }) => requestsPerSecond) },
-    { label: 'errors', values: steps.map(({ failed }) => failed) },
+    { label: 'errors/s', values: steps.map(({ from, to, failed }) => failed / ((to - from) / 1000)) },
   ])
 const timesChart = (steps) =>
   chart(timesOf(steps), [{ label: 'p95', unit: ' ms', values: steps.map(({ p95Ms }) => p95Ms) }])
