@@ -65,7 +65,7 @@ describe('rung mail and rung files', () => {
         assert.deepEqual(mails, [])
         assert.match(hidden, /^This is for development only/)
         assert.match((await rung(['mail', 'show', id], mode)).notes.join(), /for development only/)
-        assert.deepEqual((await rung(['files', '--json'], mode)).json, { hidden, files: [], more: false })
+        assert.deepEqual((await rung(['files', '--json'], mode)).json, { hidden, files: [], total: 0, more: false })
         await assert.rejects(pictureOf({ env: envOf(mode), values: {}, cwd: dir }, 'a/b.png'), { message: hidden })
       }
       return hidden !== null
