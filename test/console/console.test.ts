@@ -217,6 +217,14 @@ const Entry =`,
       return [drawn[0].querySelector('h2').textContent, drawn.some((one) => one.querySelector('button'))]
     })()`)
     assert.deepEqual(ofStart, ['ledger at http://127.0.0.1:3000', false])
+    const atTheTop = await page.evaluate(`(async () => {
+      const { ladder } = await import(new URL('ladder.js', document.querySelector('script[type=module]').src))
+      const fleet = { view: { running: true, rung: '1m', parts: [] } }
+      const readings = new Map([['fleet', fleet], ['step', { error: { message: 'It is the highest one.' } }]])
+      const drawn = ladder.draw(readings, { acts: true, act() {} })
+      return drawn.flatMap((one) => [...one.querySelectorAll('button')]).map(({ textContent }) => textContent)
+    })()`)
+    assert.deepEqual(atTheTop, ['Take the last climb back'])
     await fetch(`${facts.url}/broken`)
     await page.goto(at(shows, '/errors'))
     await page.getByRole('link', { name: /a lamp is broken/ }).click()

@@ -123,13 +123,14 @@ function rungs({ rungs: all, rung }, report) {
 
 /** What a climb would do, and what speaks against it. */
 function step({ from, to, added, removed, restarted, moves, app, checks, parts }) {
-  const list = (name, all) => all.length > 0 && h('p', {}, h('strong', {}, name), ' ', all.join(', '))
+  const list = (name, all, between = ', ') =>
+    all.length > 0 && h('p', {}, h('strong', {}, name), ' ', all.join(between))
   return [
     h('p', {}, `From rung ${from} to ${to}: ${parts.next} parts instead of ${parts.now}.`),
     list('Adds', added),
     list('Restarts', restarted),
     list('Removes', removed),
-    list('Moves', moves),
+    list('Moves', moves, ' '),
     app.length > 0 && h('ul', {}, ...app.map((sentence) => h('li', {}, sentence))),
     table(
       [
