@@ -12,6 +12,8 @@ export const consolePort = 4600
 
 /** Connections that wait until the process runs. */
 const waitingMax = 64
+/** A connection is passed on again if the process has ended before it came. */
+const triesMax = 2
 const startMsMax = 15_000
 const endMsMax = 3_000
 
@@ -54,11 +56,14 @@ export async function openConsoleDoor(
 interface Serving {
   readonly child: ChildProcess
   readonly isReady: Promise<unknown>
+  /** On their way to it, by number. */
+  readonly passed: Map<number, Socket>
 }
 
 async function open(kind: 'show' | 'act', { dataDir, app, cwd }: ConsoleDoorOptions): Promise<ConsoleDoor> {
   const token = await tokenIn(dataDir)
   let serving: Serving | undefined
+  let connections = 0
 
   function serve(port: number): Serving {
     const act = kind === 'act' ? ['--act'] : []
@@ -69,26 +74,40 @@ async function open(kind: 'show' | 'act', { dataDir, app, cwd }: ConsoleDoorOpti
     })
     child.on('error', () => {}) // its end is seen below
     const forget = after(startMsMax, () => void child.kill('SIGKILL'))
+    const passed = new Map<number, Socket>()
+    child.on('message', (arrived) => {
+      passed.get(arrived as number)?.destroy() // of this process alone
+      passed.delete(arrived as number)
+    })
     const ended = once(child, 'close').finally(() => {
       serving = undefined
+      // It has read nothing of them, so the next one can.
+      for (const client of passed.values()) void pass(client, triesMax - 1)
       throw new Error('The process of the console has ended.')
     })
     const isReady = Promise.race([once(child, 'message'), ended]).finally(forget)
     isReady.catch(() => {})
-    return { child, isReady }
+    return { child, isReady, passed }
   }
 
-  // What a client sends before the process runs stays in the socket.
-  const server = createServer({ pauseOnConnect: true }, async (client: Socket) => {
-    client.on('error', () => client.destroy())
+  async function pass(client: Socket, tries = 0): Promise<void> {
+    if (tries >= triesMax || !server.listening) return void client.destroy()
     try {
       serving ??= serve((server.address() as AddressInfo).port)
-      const { child, isReady } = serving
+      const { child, isReady, passed } = serving
       await isReady
-      child.send('connection', client, (error) => error && client.destroy())
+      connections += 1
+      passed.set(connections, client)
+      child.send(connections, client, { keepOpen: true }, () => {}) // if it fails, the process ends
     } catch {
       client.end(unavailable)
     }
+  }
+
+  // What a client sends before the process runs stays in the socket.
+  const server = createServer({ pauseOnConnect: true }, (client: Socket) => {
+    client.on('error', () => client.destroy())
+    void pass(client)
   })
   server.maxConnections = waitingMax
   const listen = (port: number) =>

@@ -100,7 +100,8 @@ function takePassed(running: Console): () => void {
   process.channel!.ref() // it is what keeps this process running
   let open = 0
   let forget = after(emptyMs, end)
-  function take(_: unknown, connection?: Socket): void {
+  function take(number: unknown, connection?: Socket): void {
+    process.send!(number) // it has arrived
     if (!connection) return // it was closed on the way
     if (open >= connectionsMax) return void connection.destroy()
     forget()

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { sleep, systemClock } from '../kernel/clock.ts'
+import { after, sleep, systemClock } from '../kernel/clock.ts'
 import { isRungError, messageOf } from '../kernel/errors.ts'
 
 /** A read model: what a command prints with `--json`. */
@@ -35,6 +35,8 @@ interface Watched {
 
 /** Read models that are read at the same time: a console must not take a fleet's machine. */
 const atOnceMax = 3
+/** A reading counts among them for this long. */
+const placeMsMax = 3_000
 /** Different ones that are remembered, so that a page that is opened again shows at once what was known. */
 const rememberedMax = 100
 
@@ -87,15 +89,23 @@ export class Feed {
     )
   }
 
-  /** Waits for its turn. */
+  /** Waits for its turn. One that takes long leaves its place to others: a server that hangs must not keep everything from being read. */
   async #run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running >= atOnceMax) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running += 1
+    let holds = true
+    const leave = (): void => {
+      if (!holds) return
+      holds = false
+      this.#running -= 1
+      this.#waiting.shift()?.()
+    }
+    const forget = after(placeMsMax, leave)
     try {
       return await work()
     } finally {
-      this.#running -= 1
-      this.#waiting.shift()?.()
+      forget()
+      leave()
     }
   }
 

@@ -7,9 +7,12 @@ export interface Caller {
   /** As the client names the server: `127.0.0.1:4600`. */
   readonly host: string | undefined
   readonly origin: string | undefined
-  readonly cookie: string | undefined
-  /** Of the address: `?token=…`. */
-  readonly token: string | undefined
+  /** The first folder of the path: `view` of `/view/fleet`. */
+  readonly folder: string
+  /** `Authorization: Bearer …` */
+  readonly authorization: string | undefined
+  /** Of the address: `?pass=…`, see `passOf`. */
+  readonly pass: string | undefined
 }
 
 export interface GateSettings {
@@ -22,42 +25,42 @@ export interface GateSettings {
 
 export type Verdict =
   | { readonly enters: true }
-  /** The token is in the address: it moves into this cookie, so that it stays out of the history and of links. */
-  | { readonly enters: false; readonly setCookie: string }
   | { readonly enters: false; readonly status: 401 | 403 | 421; readonly why: string }
 
-/** Browsers send cookies of 127.0.0.1 to all ports: its name tells the consoles of several apps apart. */
-const cookieName = (token: string) => `rung-console-${createHash('sha256').update(token).digest('hex').slice(0, 8)}`
+/** Everything that says something of the app. Other addresses are files of the pages, which are the same for everybody. */
+export const guarded: readonly string[] = ['about', 'view', 'live', 'content', 'do']
+/** A browser asks for these by an address alone, without headers. */
+const byAddress: readonly string[] = ['live', 'content']
+
+/** Returns what an address needs in which the token must not stand: it opens this folder, and says nothing of the token. */
+export function passOf(folder: string, token: string): string {
+  return createHash('sha256').update(`${folder} ${token}`).digest('base64url')
+}
 
 /**
  * Decides who may enter. Pure.
  *
  * - A name of the server that is not known is refused before anything else: a page whose own name leads to 127.0.0.1 (DNS rebinding) has
  *   the browser's trust for that name, so it must have none here.
- * - Without the token nothing is answered, whatever is asked for.
- * - What changes something must come from the console's own pages: browsers name the origin with every POST.
+ * - The token comes in a header, never in a cookie: browsers send the cookies of 127.0.0.1 to all its ports, so every other server of the
+ *   machine would get it, and its pages could ask with it.
+ * - What changes something must also come from the console's own pages: browsers name the origin with every POST.
  */
 export function verdictOn(caller: Caller, { token, origins, acts }: GateSettings): Verdict {
-  const hosts = origins.map((origin) => new URL(origin).host)
-  if (caller.host === undefined || !hosts.includes(caller.host.toLowerCase()))
+  const { method, host, origin, folder, authorization = '', pass } = caller
+  const hosts = origins.map((one) => new URL(one).host)
+  if (host === undefined || !hosts.includes(host.toLowerCase()))
     return refused(
       421,
-      `This console is not at ${caller.host ?? 'an address without a name'}. If a proxy is in front of it, start it with --origin.`,
+      `This console is not at ${host ?? 'an address without a name'}. If a proxy is in front of it, start it with --origin.`,
     )
-  const name = cookieName(token)
-  const isRead = caller.method === 'GET' || caller.method === 'HEAD'
-  if (isRead && caller.token !== undefined && sameText(caller.token, token)) {
-    const isSecure = origins.every((origin) => origin.startsWith('https:'))
-    const flags = `Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`
-    return { enters: false, setCookie: `${name}=${token}; ${flags}` }
-  }
-  const cookies = (caller.cookie ?? '').split(';').map((pair) => pair.trim())
-  const given = cookies.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1)
-  if (given === undefined || !sameText(given, token))
-    return refused(401, 'Open the address with the token that "rung console" prints.')
+  const isRead = method === 'GET' || method === 'HEAD'
+  if (isRead && !guarded.includes(folder)) return { enters: true }
+  const hasToken = sameText(authorization, `Bearer ${token}`)
+  const hasPass = isRead && byAddress.includes(folder) && pass !== undefined && sameText(pass, passOf(folder, token))
+  if (!hasToken && !hasPass) return refused(401, 'Open the address with the token that "rung console" prints.')
   if (isRead) return { enters: true }
-  if (caller.origin === undefined || !origins.includes(caller.origin))
-    return refused(403, 'Another site may not use this console.')
+  if (origin === undefined || !origins.includes(origin)) return refused(403, 'Another site may not use this console.')
   if (!acts) return refused(403, 'This console only shows. Start it with RUNG_CONSOLE=act, or run: rung console --act')
   return { enters: true }
 }

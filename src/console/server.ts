@@ -8,7 +8,7 @@ import { gzip } from 'node:zlib'
 import { every } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { Feed, failureOf, type Query, type View } from './feed.ts'
-import { type GateSettings, verdictOn } from './gate.ts'
+import { type GateSettings, passOf, verdictOn } from './gate.ts'
 
 /** What others wrote, such as the HTML of a mail: it is shown in a frame or as a picture. */
 export type Content = (query: Query) => Promise<{ type: string; body: string | Buffer }>
@@ -69,6 +69,7 @@ const contentHeaders = {
  *
  *   GET  /                      the page; everything below it is drawn in the browser
  *   GET  /page/console.js       its files
+ *   GET  /about                 the app's name, and what addresses need that cannot have the token in a header
  *   GET  /view/fleet?…          a read model, once
  *   GET  /live?view=fleet&…     server-sent events: each of these read models whenever it changes
  *   GET  /content/mail?…        content of others, in a sandbox
@@ -78,8 +79,9 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
   const { host, port, passed, token, acts, views, actions, contents, about } = options
   const feed = new Feed(views)
   let gate: GateSettings = { token, origins: [], acts }
+  const passes = { live: passOf('live', token), content: passOf('content', token) }
 
-  const server = createServer((request, response) => {
+  const server = createServer({ connectionsCheckingInterval: 5_000 }, (request, response) => {
     answer(request, response).catch((error) => {
       if (response.headersSent) response.destroy()
       else sendJson(request, response, 500, { error: failureOf(error) })
@@ -91,25 +93,23 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://console')
+    const address = `http://console${request.url ?? '/'}`
+    if (!URL.canParse(address)) return missing(request, response)
+    const { pathname, searchParams } = new URL(address)
+    const [, folder = '', name = ''] = pathname.split('/')
     const verdict = verdictOn(
       {
         method: request.method ?? 'GET',
         host: request.headers.host,
         origin: request.headers.origin,
-        cookie: request.headers.cookie,
-        token: searchParams.get('token') ?? undefined,
+        folder,
+        authorization: request.headers.authorization,
+        pass: searchParams.get('pass') ?? undefined,
       },
       gate,
     )
-    if (!verdict.enters) {
-      if ('setCookie' in verdict) {
-        const to = pathname.replace(/^\/+/, '/')
-        return void response.writeHead(303, { location: to, 'set-cookie': verdict.setCookie }).end()
-      }
-      return send(request, response, verdict.status, 'text/plain; charset=utf-8', `${verdict.why}\n`)
-    }
-    const [, folder, name = ''] = pathname.split('/')
+    searchParams.delete('pass')
+    if (!verdict.enters) return send(request, response, verdict.status, 'text/plain; charset=utf-8', `${verdict.why}\n`)
     if (request.method === 'POST') {
       const action = folder === 'do' && Object.hasOwn(actions, name) ? actions[name] : undefined
       if (!action) return missing(request, response)
@@ -132,7 +132,7 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
       return send(request, response, 200, content.type, content.body)
     }
     if (folder === 'live') return live(request, response, searchParams)
-    if (folder === 'about') return sendJson(request, response, 200, { ...about, acts })
+    if (folder === 'about') return sendJson(request, response, 200, { ...about, acts, passes })
     if (folder === 'page') return sendFile(request, response, name)
     // Every other address is one of a page.
     return sendFile(request, response, 'index.html')

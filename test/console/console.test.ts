@@ -119,7 +119,8 @@ const Entry =`,
     await page.getByRole('cell', { name: 'app-1' }).first().waitFor()
     assert.equal(await page.getByRole('button', { name: 'Restart' }).count(), 0)
     const status = await page.evaluate(async () => {
-      const answer = await fetch('/do/restart', { method: 'POST', body: '{"part":"app-1"}' })
+      const headers = { authorization: `Bearer ${localStorage.getItem('token')}` }
+      const answer = await fetch('/do/restart', { method: 'POST', headers, body: '{"part":"app-1"}' })
       return answer.status
     })
     assert.equal(status, 403)
@@ -295,16 +296,33 @@ const Entry =`,
           .once('error', reject)
           .end(method === 'POST' ? '{"part":"app-1"}' : undefined)
       })
-    for (const where of ['/', '/about', '/view/fleet', '/live?view=fleet', '/page/console.js', '/?token=wrong', '/x'])
+    const token = new URL(acts.url).searchParams.get('token')!
+    const authorization = `Bearer ${token}`
+    for (const where of [
+      '/about',
+      '/view/fleet',
+      '/live?view=fleet',
+      '/content/mail',
+      '/view/x',
+      `/about?token=${token}`,
+    ])
       assert.equal((await ask(where)).status, 401, where)
+    assert.equal((await ask('/view/fleet', { authorization: `${authorization}x` })).status, 401)
+    assert.equal((await ask('/view/fleet', { cookie: `token=${token}` })).status, 401)
     assert.equal((await ask('/do/kill', {}, 'POST')).status, 401)
-    const entered = await ask(new URL(acts.url).search ? `/${new URL(acts.url).search}` : '/')
-    assert.equal(entered.status, 303)
-    const cookie = String((entered.headers as { 'set-cookie': string[] })['set-cookie'][0]).split(';')[0]!
-    assert.equal((await ask('/view/fleet', { cookie })).status, 200)
-    assert.equal((await ask('/view/fleet', { cookie, host: 'evil.example' })).status, 421)
-    assert.equal((await ask('/do/kill', { cookie, origin: 'https://evil.example' }, 'POST')).status, 403)
-    assert.equal((await ask('/do/kill', { cookie }, 'POST')).status, 403)
+    // The pages themselves are the same for everybody, and say nothing of the app.
+    for (const where of ['/', '/topology', '/page/console.js'])
+      assert.doesNotMatch((await ask(where)).body, /ledger|app-1/, where)
+    assert.equal((await ask('/', { host: 'evil.example' })).status, 421)
+    assert.equal((await ask('//', { host: 'evil.example' })).status, 404)
+    const about = await ask('/about', { authorization })
+    const { passes } = JSON.parse(about.body) as { passes: Record<string, string> }
+    assert.equal((await ask(`/view/fleet?pass=${passes.live}`)).status, 401)
+    assert.equal((await ask(`/live?view=fleet&pass=${passes.content}`)).status, 401)
+    assert.equal((await ask('/view/fleet', { authorization })).status, 200)
+    assert.equal((await ask('/view/fleet', { authorization, host: 'evil.example' })).status, 421)
+    assert.equal((await ask('/do/kill', { authorization, origin: 'https://evil.example' }, 'POST')).status, 403)
+    assert.equal((await ask('/do/kill', { authorization }, 'POST')).status, 403)
     for (const where of [
       '/page/..%2fserver.ts',
       '/page/../server.ts',
@@ -312,17 +330,18 @@ const Entry =`,
       '/view/constructor',
       '/do/x',
     ])
-      assert.match((await ask(where, { cookie })).body, /Nothing is here|<!doctype html>/, where)
+      assert.match((await ask(where, { authorization })).body, /Nothing is here|<!doctype html>/, where)
     // Its secrets are in no answer, and it is not at the app's port.
-    const fleet = await ask('/view/fleet', { cookie })
-    assert.doesNotMatch(fleet.body, new RegExp(new URL(acts.url).searchParams.get('token')!))
+    const fleet = await ask('/view/fleet', { authorization })
+    for (const { body } of [fleet, about]) assert.doesNotMatch(body, new RegExp(token))
     assert.equal((await fetch(`${facts.url}/view/fleet`)).status, 404)
   })
 
   it('says why a number of parts cannot be changed here', async () => {
     const { page } = await visit(acts)
     const said = await page.evaluate(async () => {
-      const answer = await fetch('/do/scale', { method: 'POST', body: JSON.stringify({ worker: '1' }) })
+      const headers = { authorization: `Bearer ${localStorage.getItem('token')}` }
+      const answer = await fetch('/do/scale', { method: 'POST', headers, body: JSON.stringify({ worker: '1' }) })
       return (await answer.json()) as { error?: { message: string } }
     })
     assert.match(String(said.error?.message), /Rung 100k has workers/)
@@ -332,7 +351,10 @@ const Entry =`,
   it('takes options of a view only where it has them', async () => {
     const { page } = await visit(shows)
     const read = (where: string) =>
-      page.evaluate(async (to) => (await fetch(to)).json() as Promise<{ error?: { code: string } }>, where)
+      page.evaluate(async (to) => {
+        const headers = { authorization: `Bearer ${localStorage.getItem('token')}` }
+        return (await fetch(to, { headers })).json() as Promise<{ error?: { code: string } }>
+      }, where)
     assert.equal((await read('/view/fleet?data=/etc')).error?.code, 'COMMAND_INVALID')
     assert.equal((await read('/view/record?since=--help')).error?.code, 'COMMAND_INVALID')
     assert.equal((await read('/view/record?since=2h')).error, undefined)
@@ -350,20 +372,20 @@ const Entry =`,
     await page.getByRole('button', { name: /limb to 10k/ }).click()
     await to('Topology')
     await page.getByRole('row').filter({ hasText: 'worker-1' }).getByText('running').waitFor()
-    await page.getByText('Done: climb 10k').waitFor()
+    await done(page, 'climb 10k')
     await page.getByRole('heading', { name: /^10k at/ }).waitFor()
     await page.getByRole('button', { name: 'more worker' }).click()
     await page.getByRole('row').filter({ hasText: 'worker-2' }).getByText('running').waitFor()
-    await page.getByText('Done: scale worker=2').waitFor()
+    await done(page, 'scale worker=2')
     assert.equal(questions.at(-1), 'Scale worker from 1 to 2?')
     assert.equal(await page.getByRole('button', { name: 'more web' }).count(), 0, 'no balancer runs')
     await page.getByRole('button', { name: 'less worker' }).click()
-    await page.getByText('Done: scale worker=1').waitFor()
+    await done(page, 'scale worker=1')
     assert.equal(await page.getByRole('row').filter({ hasText: 'app-1' }).count(), 0)
     await to('Ladder')
     await page.getByRole('button', { name: 'Take the last climb back' }).click()
     await to('Topology')
-    await page.getByText('Done: undo climb').waitFor()
+    await done(page, 'undo climb')
     await page.getByRole('heading', { name: /^1k at/ }).waitFor()
     assert.equal(await page.getByRole('heading', { name: 'Scale' }).count(), 0)
     await page.context().close()

@@ -12,8 +12,7 @@ async function consolesOf({ dataDir }: Scratch): Promise<number[]> {
 
 async function look(address: string, { dataDir }: Scratch, where = ''): Promise<Response> {
   const token = (await readFile(path.join(dataDir, 'console-token'), 'utf8')).trim()
-  const entered = await fetch(`${address}?token=${token}`, { redirect: 'manual' })
-  return fetch(`${address}${where}`, { headers: { cookie: entered.headers.get('set-cookie')!.split(';')[0]! } })
+  return fetch(`${address}${where}`, { headers: { authorization: `Bearer ${token}` } })
 }
 
 test('rung start prints where the console is, runs it once somebody comes, and ends with it', () =>
@@ -24,7 +23,7 @@ test('rung start prints where the console is, runs it once somebody comes, and e
     assert.match(address, /^http:\/\/127\.0\.0\.1:\d+\/$/, 'without the token, since this output is kept')
     assert.deepEqual(await consolesOf(scratch), [])
 
-    const many = await Promise.all(Array.from({ length: 5 }, () => fetch(address)))
+    const many = await Promise.all(Array.from({ length: 5 }, () => fetch(`${address}about`)))
     assert.deepEqual(new Set(many.map(({ status }) => status)), new Set([401]), 'a stranger gets nothing')
     assert.equal((await consolesOf(scratch)).length, 1)
 
@@ -41,6 +40,11 @@ test('rung start prints where the console is, runs it once somebody comes, and e
       await until(async () => !(await consolesOf(scratch)).includes(serving!), `the process of the console has ended`)
       assert.equal((await look(address, scratch, 'view/fleet')).status, 200, 'the next one is started')
     }
+
+    // Those that are on their way to a process that is killed end, or come to the next one. None hangs.
+    const onTheirWay = Array.from({ length: 16 }, () => look(address, scratch, 'about').then(String, String))
+    for (const pid of await consolesOf(scratch)) process.kill(pid, 'SIGKILL')
+    await Promise.all(onTheirWay)
 
     const left = await look(address, scratch, 'live?view=fleet')
     assert.equal((await app.stop()).code, 0)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type Caller, type GateSettings, verdictOn } from '../../src/console/gate.ts'
+import { type Caller, type GateSettings, passOf, verdictOn } from '../../src/console/gate.ts'
 
 const token = 'a'.repeat(43)
 const settings: GateSettings = {
@@ -8,37 +8,33 @@ const settings: GateSettings = {
   origins: ['http://127.0.0.1:4600', 'http://localhost:4600'],
   acts: true,
 }
-const entered = verdictOn(
-  { method: 'GET', host: '127.0.0.1:4600', origin: undefined, cookie: undefined, token },
-  settings,
-)
-const cookie = 'setCookie' in entered ? entered.setCookie.split(';')[0]! : ''
 const own: Caller = {
   method: 'POST',
   host: '127.0.0.1:4600',
   origin: 'http://127.0.0.1:4600',
-  cookie: `other=1; ${cookie}`,
-  token: undefined,
+  folder: 'do',
+  authorization: `Bearer ${token}`,
+  pass: undefined,
 }
+const frame = { method: 'GET', folder: 'content', authorization: undefined } as const
 const verdict = (changes: Partial<Caller>, changed: Partial<GateSettings> = {}) => {
   const found = verdictOn({ ...own, ...changes }, { ...settings, ...changed })
-  if (found.enters) return 'enters'
-  return 'status' in found ? found.status : 'gets the cookie'
+  return found.enters ? 'enters' : found.status
 }
 
 describe('the gate of the console', () => {
-  it('exchanges the token of the address for a cookie that no script reads and no other site sends', () => {
-    assert.ok('setCookie' in entered)
-    assert.match(entered.setCookie, /^rung-console-[0-9a-f]{8}=a{43}; .*HttpOnly; SameSite=Strict$/)
-    assert.equal(verdict({ method: 'POST', cookie: undefined, token }), 401, 'a change takes none')
-  })
-
   for (const [who, changes, expected] of [
-    ['one with the cookie', {}, 'enters'],
-    ['one that looks', { method: 'GET', origin: undefined }, 'enters'],
-    ['one without a cookie', { cookie: undefined }, 401],
-    ['one with another token', { cookie: cookie.replace('a', 'b') }, 401],
-    ['one with another token in the address', { method: 'GET', cookie: undefined, token: 'b'.repeat(43) }, 401],
+    ['one with the token', {}, 'enters'],
+    ['one that looks', { method: 'GET', folder: 'view', origin: undefined }, 'enters'],
+    ['everybody who asks for a page', { method: 'GET', folder: 'topology', authorization: undefined }, 'enters'],
+    ['one without the token', { authorization: undefined }, 401],
+    ['one with another token', { authorization: `Bearer ${'b'.repeat(43)}` }, 401],
+    ['one that changes something at the address of a page', { folder: 'x', authorization: undefined }, 401],
+    ['a frame with the pass of its folder', { ...frame, pass: passOf('content', token) }, 'enters'],
+    ['a frame with the pass of another folder', { ...frame, pass: passOf('live', token) }, 401],
+    ['a frame with the token', { ...frame, pass: token }, 401],
+    ['a read model with a pass', { ...frame, folder: 'view', pass: passOf('view', token) }, 401],
+    ['a change with a pass', { authorization: undefined, pass: passOf('do', token) }, 401],
     ['a page of another site', { origin: 'https://evil.example' }, 403],
     ['a page in a frame without an origin', { origin: 'null' }, 403],
     ['a client that names no origin', { origin: undefined }, 403],
@@ -52,7 +48,7 @@ describe('the gate of the console', () => {
 
   it('changes nothing unless it was started so', () => {
     assert.equal(verdict({}, { acts: false }), 403)
-    assert.equal(verdict({ method: 'GET' }, { acts: false }), 'enters')
+    assert.equal(verdict({ method: 'GET', folder: 'view' }, { acts: false }), 'enters')
   })
 
   it('behind a proxy is at the address of the proxy alone', () => {

@@ -75,15 +75,24 @@ describe('what an app has done, on the console', { skip: noBrowser }, () => {
 
   it('shows the content of others in a sandbox also where it is opened by itself', async () => {
     const { page } = await visit()
-    const { mails } = await page.evaluate(async () => ((await (await fetch('/view/mails')).json()) as Mails).view)
+    const { mails, pass } = await page.evaluate(async () => {
+      const headers = { authorization: `Bearer ${localStorage.getItem('token')}` }
+      const read = async (where: string) => (await fetch(where, { headers })).json()
+      const { view } = (await read('/view/mails')) as Mails
+      const { passes } = (await read('/about')) as { passes: { content: string } }
+      return { mails: view.mails, pass: passes.content }
+    })
     const { id } = mails.find(({ hasHtml }) => hasHtml)!
-    const answer = (await page.goto(at(`/content/mail?id=${id}`)))!
+    const answer = (await page.goto(at(`/content/mail?id=${id}&pass=${pass}`)))!
     const policy = answer.headers()['content-security-policy']!
     assert.match(policy, /^sandbox; default-src 'none';/)
     assert.doesNotMatch(policy, /allow-/)
     for (const where of ['mail?id=..%2fx', 'mail', 'picture?key=post/drawing.svg', 'picture?key=..%2f..%2frung.json'])
-      assert.equal((await page.goto(at(`/content/${where}`)))!.status(), 404, where)
-    await page.context().clearCookies()
+      assert.equal(
+        (await page.goto(at(`/content/${where}${where.includes('?') ? '&' : '?'}pass=${pass}`)))!.status(),
+        404,
+        where,
+      )
     assert.equal((await page.goto(at(`/content/mail?id=${id}`)))!.status(), 401)
     await page.context().close()
   })

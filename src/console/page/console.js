@@ -8,7 +8,7 @@ import { stripOf, stripViews } from './strip.js'
  * `{ path, title, key, views, draw(readings, tools) }`: `views` are the names of read models, with their query if they have one, and `draw`
  * returns what is shown. It is called again whenever one of them changes, but not while text on the page is selected.
  */
-const about = await (await fetch('/about')).json()
+const about = await enter()
 const readings = new Map()
 /** Pages that have begun a change which is in progress. Their buttons are disabled. */
 const changing = new Set()
@@ -40,6 +40,25 @@ document.body.append(
   keysDialog(),
 )
 
+/** The token of the address stays here for this address and its port alone; a cookie would go to all ports. */
+function token() {
+  return localStorage.getItem('token') ?? ''
+}
+
+async function enter() {
+  const address = new URL(location.href)
+  const given = address.searchParams.get('token')
+  if (given !== null) {
+    localStorage.setItem('token', given)
+    address.searchParams.delete('token')
+    history.replaceState(null, '', address)
+  }
+  const answer = await fetch('/about', { headers: { authorization: `Bearer ${token()}` } })
+  if (answer.ok) return answer.json()
+  document.body.append(h('main', {}, h('section.panel', {}, h('h1', {}, 'No entry'), h('p', {}, await answer.text()))))
+  return new Promise(() => {}) // nothing else is drawn
+}
+
 function mark() {
   return h(
     'svg',
@@ -54,6 +73,8 @@ const tools = {
   /** Goes to another page, or to the same one with another query. */
   go,
   query: () => new URLSearchParams(location.search),
+  /** The address of content of others: in a frame, or as a picture. */
+  content: (name, query) => `/content/${name}?${new URLSearchParams({ ...query, pass: about.passes.content })}`,
   /** Makes a change, says what became of it, and returns whether it was made. */
   async act(name, input, question) {
     if (question && !confirm(question)) return false
@@ -67,7 +88,7 @@ const tools = {
     const answer = await fetch(`/do/${name}`, {
       method: 'POST',
       keepalive: true, // it goes on when the page is left
-      headers: { 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${token()}`, 'content-type': 'application/json' },
       body: JSON.stringify(input),
     }).catch((error) => ({ ok: false, json: async () => ({ error: { message: error.message } }) }))
     const { error } = await answer.json().catch(() => ({ error: { message: 'The console has not answered.' } }))
@@ -93,7 +114,9 @@ function listen() {
   if (document.hidden) return
   const wanted = [...new Set([...stripViews, ...page.views(tools.query())])]
   for (const name of readings.keys()) if (!wanted.includes(name)) readings.delete(name)
-  live = new EventSource(`/live?${wanted.map((one) => `view=${encodeURIComponent(one)}`).join('&')}`)
+  live = new EventSource(
+    `/live?pass=${about.passes.live}&${wanted.map((one) => `view=${encodeURIComponent(one)}`).join('&')}`,
+  )
   live.onopen = () => {
     connection.textContent = 'live'
     connection.className = 'connection good'

@@ -12,7 +12,7 @@ export const mail = {
   ],
   draw: (readings, tools) => [
     tools.query().get('id') !== null &&
-      panel('One mail', of(readings, 'mail', one), h('p.note', {}, link('/mail', 'Close it'))),
+      panel('One mail', of(readings, 'mail', (mail) => one(mail, tools)), h('p.note', {}, link('/mail', 'Close it'))),
     panel(
       'Mail that was written and not sent, the newest first',
       of(readings, 'mails', (view) => (view.hidden === null ? list(view, tools) : h('p.empty', {}, view.hidden))),
@@ -20,7 +20,7 @@ export const mail = {
     ),
     panel(
       'Files on the disk, the newest first',
-      of(readings, 'files', (view) => (view.hidden === null ? stored(view) : h('p.empty', {}, view.hidden))),
+      of(readings, 'files', (view) => (view.hidden === null ? stored(view, tools) : h('p.empty', {}, view.hidden))),
       command('rung files'),
     ),
   ],
@@ -64,7 +64,7 @@ const heads = {
   'message-id': 'id',
 }
 
-const one = ({ id, at, headers, text, html }) => [
+const one = ({ id, at, headers, text, html }, tools) => [
   h(
     'dl.headers',
     {},
@@ -79,7 +79,7 @@ const one = ({ id, at, headers, text, html }) => [
     h('iframe', {
       sandbox: true,
       title: 'The HTML of the mail',
-      src: `/content/mail?id=${encodeURIComponent(id)}`,
+      src: tools.content('mail', { id }),
     }),
   ],
   h('h3', {}, 'Text'),
@@ -87,14 +87,13 @@ const one = ({ id, at, headers, text, html }) => [
   command(`rung mail show ${quoted(id)}`),
 ]
 
-const stored = ({ files, total, more }) => [
+const stored = ({ files, total, more }, tools) => [
   table(
     [
       [
         '',
         ({ key, isPicture }) =>
-          isPicture &&
-          h('img.preview', { src: `/content/picture?key=${encodeURIComponent(key)}`, alt: '', loading: 'lazy' }),
+          isPicture && h('img.preview', { src: tools.content('picture', { key }), alt: '', loading: 'lazy' }),
       ],
       ['file', ({ key }) => key, { wide: true }],
       ['size', ({ size }) => bytes(size), { number: true }],
