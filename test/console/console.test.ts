@@ -37,6 +37,13 @@ interface Shown {
   url: string
 }
 
+/** Waits for the end of a change, and fails with what the page says if it was refused. */
+async function done(page: Page, change: string): Promise<void> {
+  const said = async () => (await page.locator('.said').textContent()) ?? ''
+  await until(async () => !/^(Working: .*)?$/.test(await said()), `the end of ${change}`)
+  assert.equal(await said(), `Done: ${change}`)
+}
+
 describe('the console', { skip: noBrowser || noNginx || noRedis }, () => {
   let scratch: Scratch & { end(): Promise<void> }
   let facts: Facts

@@ -12,7 +12,11 @@ export const mail = {
   ],
   draw: (readings, tools) => [
     tools.query().get('id') !== null &&
-      panel('One mail', of(readings, 'mail', (mail) => one(mail, tools)), h('p.note', {}, link('/mail', 'Close it'))),
+      panel(
+        'One mail',
+        of(readings, 'mail', (mail) => one(mail, tools)),
+        h('p.note', {}, link('/mail', 'Close it')),
+      ),
     panel(
       'Mail that was written and not sent, the newest first',
       of(readings, 'mails', (view) => (view.hidden === null ? list(view, tools) : h('p.empty', {}, view.hidden))),
