@@ -369,23 +369,32 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     over: supervisor.over,
   }
 
+  async function perform(
+    request: Exclude<LiveRequest, { command: 'kill' | 'kill-zone' }>,
+    note: Note,
+  ): Promise<unknown> {
+    await supervisor.ready
+    if (request.command === 'climb') {
+      const untilDatabaseAnswers = () => until(readyWithinMs, () => primaryAnswers())
+      const turns = { turnInto, turnFrontsInto, untilDatabaseAnswers }
+      const fleet = { ...operations, ...turns, checkRemoval, parts: () => supervisor.parts }
+      return climb(fleet, options.climb, request, note)
+    }
+    if (request.command === 'deploy') return deploy(operations, options.deploy, request, note)
+    if (request.command === 'reload') return reload(note)
+    if (request.command === 'reload-certificate') return reloadCertificate()
+    return request.command === 'scale' ? scale(request, note) : restart(request.part, note)
+  }
+
   return async (request, note) => {
     if (request.command === 'kill') return kill(request.part, request.sure)
     if (request.command === 'kill-zone') return killZone(request.zone, request.sure)
+    // A plan is a read. The console asks for one now and then, and must not keep a change from being made.
+    if (request.command === 'climb' && request.dryRun) return perform(request, note)
     if (busy) throw new RungError('FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.')
     busy = true
     try {
-      await supervisor.ready
-      if (request.command === 'climb') {
-        const untilDatabaseAnswers = () => until(readyWithinMs, () => primaryAnswers())
-        const turns = { turnInto, turnFrontsInto, untilDatabaseAnswers }
-        const fleet = { ...operations, ...turns, checkRemoval, parts: () => supervisor.parts }
-        return await climb(fleet, options.climb, request, note)
-      }
-      if (request.command === 'deploy') return await deploy(operations, options.deploy, request, note)
-      if (request.command === 'reload') return await reload(note)
-      if (request.command === 'reload-certificate') return await reloadCertificate()
-      return await (request.command === 'scale' ? scale(request, note) : restart(request.part, note))
+      return await perform(request, note)
     } catch (cause) {
       if (!supervisor.over.aborted) throw cause
       throw new RungError('FLEET_NOT_RUNNING', 'The fleet is being stopped, and the change was not completed.', {
