@@ -239,6 +239,18 @@ export function pageTests(target: Target): void {
       assert.match(found.text, new RegExp(`author=${username}&amp;tag=${tag}|tag=${tag}&amp;author=${username}`))
     })
 
+    it('a picture is an address of the web or of this app, and nothing that only looks like one', async () => {
+      const owner = someone()
+      const { username, email } = await owner.signUp()
+      const chosen = async (image: string) => {
+        assert.equal((await owner.send('/settings', { username, email, bio: '', image, password: '' })).status, 200)
+        return !(await owner.get(`/profile/${username}`)).text.includes('default-avatar.svg')
+      }
+      for (const image of ['https://pictures.example/x.png', '/pictures/x.png']) assert.ok(await chosen(image), image)
+      for (const image of ['/\\evil.example/x', '//evil.example/x', '/\t/evil.example/x', 'data:image/png;base64,AA'])
+        assert.ok(!(await chosen(image)), image)
+    })
+
     it('another site can neither act for a visitor nor lead him away', async () => {
       const victim = someone()
       const { email, password } = await victim.signUp()

@@ -152,8 +152,14 @@ export function registrationTests(api: Conduit): void {
         'x\u0000',
         'x\u202ey',
         '...',
-      ])
-        expectErrorsOf(await api.post('/users', { user: { ...newUser(), username } }), 422, 'username')
+        ' . .',
+        // Names that look like another.
+        ...[' alice', 'alice ', '\u3000alice', 'alice\u200b', '\u200b\u2060', 'al\u00adice', 'alice\ufeff', 'x\u2028y'],
+      ]) {
+        const answer = await api.post('/users', { user: { ...newUser(), username } })
+        expectErrorsOf(answer, 422, 'username')
+        assert.match(answer.text, /no invisible characters and no white space at its ends/)
+      }
       for (const username of ['Zoë', '日本', '🙂', 'a b', 'a.b', '%2e%2e', "o'neil"])
         expectBody(await api.post('/users', { user: { ...newUser(), username: `${username}${unique('')}` } }), 201)
     })

@@ -35,6 +35,19 @@ function orNull(text: string | null): string | null {
   return text === null || text.trim() === '' ? null : text
 }
 
+/** Control and format characters, and the separators of lines and paragraphs: nobody sees them, so two names would look the same. */
+const notInNames = /[/\\\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
+
+/**
+ * Refuses a name that looks like another, or is no part of an address.
+ * @throws HTTP_VALIDATION
+ */
+function checkUsername(name: string): void {
+  if (!notInNames.test(name) && name === name.trim() && !/^\.*$/.test(name)) return
+  const rule = 'must have no slashes, no invisible characters and no white space at its ends, and must not be only dots'
+  throw refuse('HTTP_VALIDATION', 'username', rule)
+}
+
 /** Which of the two unique values was taken. */
 function explainTaken(error: unknown): never {
   const constraint = isRungError(error, 'DATA_UNIQUE') ? error.facts.constraint : undefined
@@ -47,6 +60,7 @@ export async function register(
   data: Data,
   user: { username: string; email: string; password: string },
 ): Promise<Account> {
+  checkUsername(user.username)
   const taken = await data.read((sql) => findTaken(sql, user))
   if (taken) throw refuse('HTTP_CONFLICT', taken, 'has already been taken') // before the costly hash
   const passwordHash = await hashPassword(user.password)
@@ -103,6 +117,7 @@ export async function updateAccount(
   changes: Changes,
   { isFresh }: { isFresh: boolean } = { isFresh: false },
 ): Promise<Account> {
+  if (changes.username !== undefined) checkUsername(changes.username)
   const set = [sql`updated_at = now()`]
   if (changes.username !== undefined) set.push(sql`username = ${changes.username}`)
   if (changes.email !== undefined) set.push(sql`email = ${changes.email}`)

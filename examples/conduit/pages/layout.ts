@@ -72,7 +72,9 @@ export function link(path: string, text: string | Html, at: string | undefined):
 
 /** The picture that somebody has chosen, otherwise their initials. Only addresses of the web and of this app are pictures. */
 export function picture(who: { username: string; image: string | null }, size: number, look: string): Html {
-  const chosen = who.image !== null && /^(https?:\/\/|\/(?!\/))/i.test(who.image) ? who.image : undefined
+  // Browsers read a backslash as a slash, and leave tabs and line breaks out: each could make a path the address of another host.
+  const isAllowed = /^(https?:\/\/|\/(?!\/))[^\\\p{Cc}]*$/iu
+  const chosen = who.image !== null && isAllowed.test(who.image) ? who.image : undefined
   return html`<img class="picture ${look}" src="${chosen ?? initialsPath(who.username)}" alt="" width="${size}" height="${size}" decoding="async">`
 }
 

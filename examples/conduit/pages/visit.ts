@@ -61,8 +61,10 @@ export function prepare(http: Http, { asset, cache, calls, sessions }: Context):
     done(null, Object.fromEntries(new URLSearchParams(String(body))))
   })
   // Before anything can go wrong that a page has to be shown for.
-  http.addHook('onRequest', async (request) => {
+  http.addHook('onRequest', async (request, reply) => {
     if (request.routeOptions.config.anonymous) return
+    // Routes with a cache replace it for those who are not signed in. Otherwise the Back button would show pages after a sign-out.
+    reply.header('cache-control', 'private, no-store')
     const session = await sessions.of(request)
     const viewer = session && (await known(Number(session.principal)))
     if (viewer) viewers.set(request, viewer)
