@@ -49,9 +49,9 @@ const mail: Command = {
       if (id === undefined) throw new RungError('COMMAND_INVALID', 'Name a mail, as rung mail lists them.')
       if (hidden !== null) throw new RungError('COMMAND_INVALID', hidden)
       return result(await mailOf(await openInbox(bindings.dataDir), id), ({ headers, text }) => {
-        for (const [name, value] of Object.entries(headers)) out.line(`${name}: ${printable(value)}`)
+        for (const [name, value] of Object.entries(headers)) out.line(`${name}: ${value}`)
         out.line()
-        out.line(printable(text ?? '(no text)'))
+        out.line(text ?? '(no text)')
       })
     }
     if (id !== undefined) return unknownVerb(mail, `list ${id}`)
@@ -62,20 +62,15 @@ const mail: Command = {
       if (mails.length === 0)
         return out.line('No mail yet. Mail of the app is written here while RUNG_SMTP_URL is not set.')
       for (const { id, at, to, subject } of mails) {
-        const [line] = tableLines([19, 59], [[second(Date.parse(at)), printable(to)]])
+        const [line] = tableLines([19, 59], [[second(Date.parse(at)), to]])
         out.line(line)
-        out.line(`  ${printable(subject || '(no subject)')}`)
+        out.line(`  ${subject || '(no subject)'}`)
         out.line(`  rung mail show ${id}`)
       }
     })
   },
 }
 export default mail
-
-/** A mail may hold what moves the cursor of a terminal, or turns its text around. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, (char) => (char === '\n' || char === '\t' ? char : '?'))
-}
 
 async function listedIn(inbox: Inbox, last: number): Promise<{ mails: ListedMail[]; total: number }> {
   const ids = await inbox.list(Number.POSITIVE_INFINITY)

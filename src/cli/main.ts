@@ -1,5 +1,6 @@
 import { errorCodes, errorOf, isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { codeFrame, faultOf } from '../kernel/fault.ts'
+import { plainLines } from '../kernel/plain-text.ts'
 import { type Command, helpText, type Input, type Output, parseInput, present } from './command.ts'
 import { ownPackage } from './own-package.ts'
 
@@ -55,7 +56,13 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   new: () => import('./new.ts'),
 }
 
-export async function main(args: readonly string[], env: Input['env'], cwd: string, out: Output): Promise<number> {
+export async function main(args: readonly string[], env: Input['env'], cwd: string, to: Output): Promise<number> {
+  // What commands show has texts of visitors in it. The logs of an app are written elsewhere, and keep their colours.
+  const out: Output = {
+    ...to,
+    line: (text = '') => to.line(plainLines(text)),
+    note: (text) => to.note(plainLines(text)),
+  }
   const [name, ...rest] = args
   const json = args.includes('--json')
   try {

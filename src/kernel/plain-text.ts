@@ -5,3 +5,8 @@ const obeyed = /[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu
 export function plainText(text: string): string {
   return text.replace(obeyed, '?')
 }
+
+/** The same for a text of more than one line, which keeps its line breaks and tabs. */
+export function plainLines(text: string): string {
+  return text.replace(obeyed, (char) => (char === '\n' || char === '\t' ? char : '?'))
+}

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { every, systemClock } from '../kernel/clock.ts'
 import { isRungError } from '../kernel/errors.ts'
+import { isOwnRoute } from '../kernel/http-facts.ts'
 import type { Scope } from '../kernel/scope.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
@@ -28,7 +29,7 @@ interface Happened {
 
 /**
  * Groups the errors of requests, jobs and of what nobody waited for, and adds them to the table of errors: a few seconds later, and at the end. What
- * sheds load on purpose is no error.
+ * sheds load on purpose is no error, and neither is a route of Rung's own that says that the process is not ready.
  */
 export function keepErrors(
   http: Http,
@@ -47,7 +48,8 @@ export function keepErrors(
     if (status < 500) return
     const where = `${request.method} ${request.routeOptions.url ?? '(no route)'}`
     const error = thrown.get(request) ?? new Answered(status)
-    if (!isRungError(error, 'HTTP_OVERLOADED')) add({ error, where, scope })
+    const isNotReady = status === 503 && isOwnRoute(request.routeOptions.url ?? '') // while it starts or drains
+    if (!isNotReady && !isRungError(error, 'HTTP_OVERLOADED')) add({ error, where, scope })
   })
   listen<RunDone>(http, data, runDone, ({ item, outcome, error, scope, kind }) => {
     if (outcome === 'retry' || outcome === 'dead') add({ error, where: `${kind} ${item.name}`, scope })

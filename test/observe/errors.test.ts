@@ -40,6 +40,9 @@ const app = defineApp({
             throw new RungError('HTTP_INTERNAL', 'That did not work.', { cause })
           }
         })
+        http.get('/paints', () => {
+          throw new TypeError('a \x1b[2J b \x9b31m c \u202e d')
+        })
         http.get('/answers', (_request, reply) => reply.status(502).send('upstream'))
         http.get('/not-found', async () => {
           throw new RungError('HTTP_NOT_FOUND', 'There is none.')
@@ -208,6 +211,24 @@ describe('the errors of an app', () => {
     assert.match(one, /^caused by TypeError: article 7 of "someone@example.org" has no author\n {2}at fails/m)
     assert.deepEqual((await rung('--release', 'r2', '--json')).json, [])
     assert.equal((await rung('nothing')).code, 1)
+  })
+
+  it('paint no terminal, whatever a visitor has sent', async () => {
+    await fetch(`${running.url}/paints`)
+    const found = await until(() => where('GET /paints'), 'it is written')
+    for (const args of [[], [found.fingerprint]]) {
+      const text = (await rung(...args)).lines.join('\n')
+      assert.match(text, /a \?\[2J b \?31m c \? d/)
+      assert.doesNotMatch(text, /(?!\n)[\p{Cc}\u202e]/u)
+    }
+  })
+
+  it('are none of a process that is asked and is not ready', async () => {
+    running.drain()
+    assert.equal((await fetch(`${running.url}/readyz`)).status, 503)
+    await fetch(`${running.url}/wraps`)
+    await until(async () => (await where('GET /wraps'))!.count >= 2 || undefined, 'what came later is written')
+    assert.equal(await where('GET /readyz'), undefined)
   })
 
   it('are written when the database takes them again, each once', async () => {
