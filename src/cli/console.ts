@@ -162,6 +162,7 @@ const shown: Readonly<Record<string, Shown>> = {
   advice: { load: () => import('./advise.ts'), everyMs: 60_000, ofApp: true },
   decisions: { load: () => import('./adr.ts'), everyMs: 60_000, ofApp: true },
   record: { load: () => import('./record.ts'), options: ['since'], everyMs: 15_000 },
+  load: { load: () => import('./load.ts'), words: ['last'], everyMs: 10_000 },
   series: { load: () => import('./record.ts'), words: ['series'], options: ['since'], everyMs: 15_000 },
   ready: { load: () => import('./ready.ts'), everyMs: 60_000, ofApp: true },
   backups: { load: () => import('./backup.ts'), words: ['list'], everyMs: 60_000 },

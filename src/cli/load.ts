@@ -25,7 +25,8 @@ import {
 import { askForDraft, urlHere } from './draft-file.ts'
 import { dataDirOfInput } from './input-settings.ts'
 import { breakLines, loadToBreak, writeBreakReport } from './load-break.ts'
-import { tableLines } from './table.ts'
+import { lastLoad, noteLoad } from './proved.ts'
+import { second, tableLines } from './table.ts'
 
 const fileByDefault = 'load.ts'
 /** Of `--to-break`, which doubles it. */
@@ -35,7 +36,7 @@ const rateMost = 100_000
 const load: Command = {
   name: 'load',
   summary: 'send requests as people do, and tell how long they waited',
-  usage: 'rung load [scenario-file] [options] | rung load init [scenario-file]',
+  usage: 'rung load [scenario-file] [options] | rung load init [scenario-file] | rung load last',
   wordsMax: 2,
   help: [
     'Runs a scenario (load.ts): who comes how often, and what they do. Journeys begin at their',
@@ -47,6 +48,7 @@ const load: Command = {
     'each part. It takes some minutes; use it where nobody else is served.',
     '',
     '"rung load init" writes a first scenario from the OpenAPI document of the app that runs.',
+    '"rung load last" prints again what the last load test here has measured.',
     '',
     'The load goes to the app that runs on the data directory, or to --url. Another machine must',
     'be named in "hosts" of the scenario. With --p95 or --failing the command exits with 1 if',
@@ -83,9 +85,10 @@ const load: Command = {
     force: { type: 'boolean', help: 'init: replace a file that is there.' },
   },
   async run(input) {
-    const [first, second] = input.positionals
-    if (first === 'init') return init(input, second ?? fileByDefault)
-    if (second !== undefined) unknownVerb(load, second)
+    const [first, other] = input.positionals
+    if (first === 'init') return init(input, other ?? fileByDefault)
+    if (other !== undefined) unknownVerb(load, other)
+    if (first === 'last') return last(input)
     return run(input, first ?? fileByDefault)
   },
 }
@@ -154,6 +157,7 @@ async function run(input: Input, name: string) {
     ...(verdict && { objective: { ...objective, ...verdict } }),
   }
   if (typeof values.report === 'string') await writeReport(path.resolve(cwd, values.report), view)
+  await noteLoad(dataDirOfInput(input), { url: url.href, scenario: name, ...summary })
   const print = () => {
     for (const line of linesOf(summary)) out.line(line)
     if (verdict)
@@ -161,6 +165,17 @@ async function run(input: Input, name: string) {
     if (typeof values.report === 'string') out.line(`\nThe report is in ${values.report}.`)
   }
   return result(view, print, verdict && !verdict.held ? 1 : 0)
+}
+
+async function last(input: Input) {
+  const { out } = input
+  const loaded = await lastLoad(dataDirOfInput(input))
+  return result(loaded ?? null, (found) => {
+    if (!found)
+      return out.line('No load test was run here yet. Write a scenario and run it: rung load init && rung load')
+    out.line(`${second(found.at)} UTC  ${found.scenario} at ${found.url}`)
+    for (const line of linesOf(found)) out.line(line)
+  })
 }
 
 /** @throws COMMAND_INVALID */
@@ -191,7 +206,7 @@ function judge(all: Figures, objective: Objective): { held: boolean; why?: strin
   return misses.length === 0 ? { held: true } : { held: false, why: `${misses.join('; ')}.` }
 }
 
-function linesOf({ journeys, seconds, all, routes, byJourney, generator }: Summary): string[] {
+function linesOf({ journeys, seconds, all, routes, byJourney, generator }: Omit<Summary, 'timeline'>): string[] {
   const rows = (figures: Readonly<Record<string, Figures>>) =>
     Object.entries(figures).map(([name, { count, rate, p50, p95, p99, failures }]) => [
       ...[name, String(count), short(rate), short(p50), short(p95), short(p99)],

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { systemClock } from '../kernel/clock.ts'
+import type { Summary } from '../load/summary.ts'
 
 /** How the last proof of an app ended, as its data directory remembers it. */
 export interface Proved {
@@ -32,6 +33,26 @@ export async function noteDrill(dataDir: string): Promise<void> {
 export async function lastDrill(dataDir: string): Promise<number | undefined> {
   const { at } = await last<{ at: number }>(dataDir, 'drilled.json')
   return typeof at === 'number' ? at : undefined
+}
+
+/** What the last load test has measured, without its course in time. */
+export interface Loaded extends Omit<Summary, 'timeline'> {
+  /** ms since the epoch */
+  at: number
+  url: string
+  scenario: string
+}
+
+export async function noteLoad(
+  dataDir: string,
+  { timeline: _, ...loaded }: Omit<Loaded, 'at'> & Summary,
+): Promise<void> {
+  await note(dataDir, 'loaded.json', loaded)
+}
+
+export async function lastLoad(dataDir: string): Promise<Loaded | undefined> {
+  const loaded = await last<Loaded>(dataDir, 'loaded.json')
+  return loaded.at !== undefined && loaded.all && loaded.byJourney && loaded.generator ? (loaded as Loaded) : undefined
 }
 
 async function note(dataDir: string, file: string, facts: object): Promise<void> {

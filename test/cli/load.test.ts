@@ -21,6 +21,7 @@ it('writes a first scenario from what runs, and runs it', () =>
     }
     const nothingRuns = await load('init')
     assert.deepEqual([nothingRuns.code, /FLEET_NOT_RUNNING/.test(nothingRuns.stderr)], [1, true])
+    assert.match((await load('last')).stdout, /^No load test was run here yet/)
 
     const app = await start()
     for (const id of ['one', "it's `two`/?"]) await write(app, id)
@@ -45,6 +46,9 @@ it('writes a first scenario from what runs, and runs it', () =>
     assert.deepEqual([view.all.failures, view.objective], [{}, { failing: 0, held: true }])
     assert.equal(view.all.count, view.journeys)
     assert.ok(view.timeline.length >= 2 && view.timeline.every(({ rate }) => rate >= 0))
+    const again = JSON.parse((await load('last', '--json')).stdout) as Summary & { at: number }
+    assert.deepEqual([again.byJourney, again.all], [view.byJourney, view.all])
+    assert.match((await load('last')).stdout, /UTC {2}load\.ts at http:[\s\S]*^GET \/entries +\d+ /m)
     const page = await readFile(path.join(dir, 'report.html'), 'utf8')
     assert.match(page, /<td>GET \/entries\/:id<\/td>/)
     assert.doesNotMatch(page, /src=|href=|@import/, 'it stands for itself')

@@ -1,5 +1,5 @@
 import { chart } from './chart.js'
-import { bar, command, h, ms, of, panel, percent, rate, table, whole } from './dom.js'
+import { bar, command, h, ms, of, panel, percent, rate, table, when, whole } from './dom.js'
 
 const windows = ['1h', '6h', '24h', '7d', '28d']
 
@@ -30,7 +30,7 @@ export const traffic = {
   key: 'r',
   views: (query) => {
     const since = query.get('since') ?? '1h'
-    return [`series?since=${since}`, `record?since=${since}`, 'cost']
+    return [`series?since=${since}`, `record?since=${since}`, 'cost', 'load']
   },
   draw: (readings, tools) => [
     windowChoice(tools),
@@ -44,13 +44,8 @@ export const traffic = {
       'Routes',
       of(readings, 'record', ({ window }) => routes(window, readings.get('cost')?.view)),
       command('rung record'),
-      h(
-        'p.note',
-        {},
-        'Routes only: which requests one reader makes one after another is not recorded. The journeys of a load test are in its report: ',
-        h('code', {}, 'rung load'),
-      ),
     ),
+    panel('Journeys of the last load test', of(readings, 'load', journeys), command('rung load last')),
     of(readings, 'record', ({ window }) =>
       window && window.pages.length > 0 ? panel('Pages, as readers’ browsers saw them', pages(window)) : '',
     ),
@@ -83,6 +78,27 @@ function routes(window, cost) {
     window.routes,
     'No requests in this window.',
   )
+}
+
+/** The record knows requests and not who made them one after another; a load test does. */
+function journeys(loaded) {
+  if (!loaded) return h('p.empty', {}, 'No load test was run here yet: ', h('code', {}, 'rung load init && rung load'))
+  return [
+    h('p.note', {}, when(loaded.at), ` · ${loaded.scenario} at ${loaded.url}`),
+    table(
+      [
+        ['journey', ([name]) => name, { wide: true }],
+        ['journeys', ([, { count }]) => whole(count), { number: true }],
+        ['per second', ([, one]) => rate(one.rate), { number: true }],
+        ['p50', ([, { p50 }]) => ms(p50), { number: true }],
+        ['p95', ([, { p95 }]) => ms(p95), { number: true }],
+        ['p99', ([, { p99 }]) => ms(p99), { number: true }],
+        ['failed', ([, { failing }]) => percent(failing, 2), { number: true }],
+      ],
+      Object.entries(loaded.byJourney),
+      'It had no journeys.',
+    ),
+  ]
 }
 
 function pages({ pages: all }) {
