@@ -4,6 +4,7 @@ import type { Query, View } from '../console/feed.ts'
 import { type Action, type Console, type Content, connectionsMax, serveConsole } from '../console/server.ts'
 import { after } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
+import { withoutFrames } from '../primitives/mail/read-message.ts'
 import { loadApp } from '../runtime/load-app.ts'
 import { type Command, type Input, parseInput, present, result, settingOptions } from './command.ts'
 import { consolePort, tokenIn } from './console-door.ts'
@@ -211,7 +212,7 @@ function contentsOf(input: Input): Record<string, Content> {
   return {
     async mail({ id }) {
       const view = await viewOf(input, () => import('./mail.ts'), ['show', '--', named(id)])
-      return { type: 'text/html; charset=utf-8', body: (view as { html: string | null }).html ?? '' }
+      return { type: 'text/html; charset=utf-8', body: withoutFrames((view as { html: string | null }).html ?? '') }
     },
     picture: async ({ key }) => pictureOf(input, named(key)),
   }

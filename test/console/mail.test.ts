@@ -53,6 +53,7 @@ describe('what an app has done, on the console', { skip: noBrowser }, () => {
     await page.getByRole('link', { name: 'Your order' }).click()
     const frame = page.frameLocator('iframe')
     await frame.getByRole('heading', { name: 'Your order' }).waitFor()
+    assert.equal(await frame.locator('iframe, object, embed').count(), 0, 'a frame connects to its server')
     await frame.getByRole('link', { name: 'a link' }).click()
     await frame.getByRole('button', { name: 'Open' }).click()
     await until(async () => complaints.some((one) => one.includes('form')), 'the form is refused')

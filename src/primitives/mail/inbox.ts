@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { RungError } from '../../kernel/errors.ts'
 import { type Html, type HtmlValue, html, rawHtml } from '../../kernel/html.ts'
 import { tokens } from '../../kernel/tokens.ts'
-import { type ReadMessage, readMessage } from './read-message.ts'
+import { type ReadMessage, readMessage, withoutFrames } from './read-message.ts'
 
 /** Mail that was written to files and not sent. */
 export interface Inbox {
@@ -42,7 +42,7 @@ export function serveInbox(inbox: Inbox): (app: FastifyInstance) => Promise<void
     // In a sandbox of its own, because the content of a mail must not reach the app's origin.
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id/html`, hidden, async (request, reply) => {
       const { html: body = '' } = readMessage(await contentOf(request.params.id))
-      return reply.headers(bodyHeaders).send(body)
+      return reply.headers(bodyHeaders).send(withoutFrames(body))
     })
 
     app.get<{ Params: { id: string } }>(`${inboxPath}/:id/source`, hidden, async (request, reply) => {

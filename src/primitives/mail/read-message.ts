@@ -58,3 +58,10 @@ function decode(text: string, encoding: string | undefined): Buffer {
   const bytes = joined.replace(/=([0-9A-F]{2})/gi, (_, hex) => String.fromCharCode(Number(`0x${hex}`)))
   return Buffer.from(bytes, 'latin1')
 }
+
+const framing = /<(?=\/?(?:i?frame|frameset|fencedframe|portal|object|embed)\b)/gi
+
+/** The HTML of a mail, to be shown in a sandbox. Browsers connect to the server of a frame before they refuse it, so there are none. */
+export function withoutFrames(html: string): string {
+  return html.replace(framing, '&lt;')
+}

@@ -15,6 +15,7 @@ const poison = html`<h1>Your order</h1>
 <img src="https://tracker.example/seen.gif" alt="">
 <img src="x" onerror="parent.document.title = 'taken'">
 <script>parent.document.title = 'taken'; fetch('https://tracker.example/ran')</script>
+<IFRAME src="https://tracker.example/framed"></IFRAME><object data="https://tracker.example/object"></object>
 <form action="/do/kill" method="post"><input name="part" value="app-1"><button>Open</button></form>
 <a href="javascript:parent.document.title='taken'" target="_top">a link</a>`
 
