@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { isRunning } from '../engines/process/is-running.ts'
-import { makeDir } from '../engines/process/server-process.ts'
+import { makeSocketDir } from '../engines/process/server-process.ts'
 import { dirFor } from '../fleet/placement.ts'
 import { appParts } from '../fleet/status.ts'
 import { RungError } from '../kernel/errors.ts'
@@ -62,8 +62,7 @@ export async function openProcessDoor(dataDir: string, { traces }: DoorAnswers):
   })
   server.maxConnections = 4
   const folder = folderOf(dataDir)
-  makeDir(folder, { prefix: [] })
-  await chmod(folder, 0o700) // fails if the folder is another user's
+  makeSocketDir(folder)
   for (const name of await readdir(folder)) {
     const [, pid] = /^process-(\d+)\.sock$/.exec(name) ?? []
     if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }) // it was killed

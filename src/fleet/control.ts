@@ -2,7 +2,7 @@ import { chmod, rm } from 'node:fs/promises'
 import { createConnection, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { makeDir } from '../engines/process/server-process.ts'
+import { makeSocketDir } from '../engines/process/server-process.ts'
 import { after } from '../kernel/clock.ts'
 import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { isRungName } from '../topology/catalog.ts'
@@ -156,8 +156,7 @@ export async function openControl(
 ): Promise<() => Promise<void>> {
   const folder = folderOf(dataDir)
   const socket = path.join(folder, socketName)
-  makeDir(folder, { prefix: [] })
-  await chmod(folder, 0o700) // fails if the folder is another user's
+  makeSocketDir(folder)
   await rm(socket, { force: true }) // of a supervisor that was killed
   const connections = new Set<Socket>()
   const server = createServer((connection) => {

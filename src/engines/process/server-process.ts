@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chownSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { sleep, systemClock } from '../../kernel/clock.ts'
@@ -82,6 +82,21 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
 export function makeDir(dir: string, { uid, gid }: Launcher): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   if (uid !== undefined) chownSync(dir, uid, gid!)
+}
+
+/**
+ * The same for sockets. Its name may be known to others, in a folder for all such as /tmp: what another user has put there, or a link, is
+ * refused.
+ * @throws ENGINE_START_FAILED
+ */
+export function makeSocketDir(dir: string): void {
+  makeDir(dir, { prefix: [] })
+  const found = lstatSync(dir)
+  if (found.isDirectory() && found.uid === process.getuid?.()) return void chmodSync(dir, 0o700)
+  throw new RungError(
+    'ENGINE_START_FAILED',
+    `The folder ${dir} for private sockets is a link or another user's. Remove it, or set RUNG_DATA to a shorter path.`,
+  )
 }
 
 export function logFileOf(dir: string): string {
