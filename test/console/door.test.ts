@@ -12,7 +12,10 @@ async function consolesOf({ dataDir }: Scratch): Promise<number[]> {
 
 async function look(address: string, { dataDir }: Scratch, where = ''): Promise<Response> {
   const token = (await readFile(path.join(dataDir, 'console-token'), 'utf8')).trim()
-  return fetch(`${address}${where}`, { headers: { authorization: `Bearer ${token}` } })
+  return fetch(`${address}${where}`, {
+    // A connection that is kept may be one to a process that has just ended.
+    headers: { authorization: `Bearer ${token}`, connection: 'close' },
+  })
 }
 
 test('rung start prints where the console is, runs it once somebody comes, and ends with it', () =>
