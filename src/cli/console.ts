@@ -248,7 +248,7 @@ function actionsOf(input: Input): Record<string, Action> {
 
 /** @throws COMMAND_INVALID */
 function named(word: string | undefined): string {
-  if (word === undefined) throw new RungError('COMMAND_INVALID', 'Something is not named.')
+  if (word === undefined) throw new RungError('COMMAND_INVALID', 'A value of this change is missing.')
   return word
 }
 

@@ -156,7 +156,7 @@ const command: Command = {
       if (!(rungNames as readonly string[]).includes(rung)) return { rung, users, reported, derived: null }
       // Settings of this rung, such as RUNG_WEB, may not suit the other ones.
       const other = await topologyOf(input, app, rung).catch((error) => {
-        if (isRungError(error) && error.code === 'CONFIG_INVALID') return undefined
+        if (isRungError(error, 'CONFIG_INVALID')) return undefined
         throw error
       })
       const derived = other && orNothing(() => costOf(purchasesOf(other, quantities), list))

@@ -150,12 +150,12 @@ async function startApp(
   })
   const endStray = outliveStrayErrors(log)
   // Nobody waits for it, except a stop. A folder that cannot be written must not keep an app from running.
-  const asked = openProcessDoor(dataDir, { traces: (query) => ring.answer(query) }).catch((err) => {
+  const closesProcessDoor = openProcessDoor(dataDir, { traces: (query) => ring.answer(query) }).catch((err) => {
     log.debug({ event: 'no-process-door', err }, 'rung profile and rung traces cannot ask this process')
     return async () => {}
   })
   const { url } = running
-  const door = await openConsoleDoor(bindings.console, { dataDir, app: file, cwd }, (err) =>
+  const consoleDoor = await openConsoleDoor(bindings.console, { dataDir, app: file, cwd }, (err) =>
     log.debug({ event: 'no-console', err }, 'the console cannot be opened'),
   )
   const view = {
@@ -166,7 +166,7 @@ async function startApp(
     reference: `${url}${referencePath}`,
     openapi: `${url}${documentPath}`,
     metrics: `${url}${metricsPath}`,
-    console: door?.url ?? null,
+    console: consoleDoor?.url ?? null,
     data: data.engine === 'embedded' ? path.resolve(dataDir) : 'DATABASE_URL',
     pid: process.pid,
     postgresPid: running.server.pid(),
@@ -182,7 +182,7 @@ async function startApp(
       out.line(`  reference  ${view.reference}`)
     }
     out.line(`  metrics    ${view.metrics}`)
-    if (door) out.line(`  console    ${consoleText(door)}`)
+    if (consoleDoor) out.line(`  console    ${consoleText(consoleDoor)}`)
     out.line(`  data       ${data.engine === 'embedded' ? place : 'the Postgres at DATABASE_URL'}`)
     out.line('  stop       Ctrl-C')
   }
@@ -197,8 +197,8 @@ async function startApp(
     async stop() {
       running.drain()
       await recorded
-      const consoleClosed = door?.close()
-      await (await asked)()
+      const consoleClosed = consoleDoor?.close()
+      await (await closesProcessDoor)()
       await running.stop().finally(endTraces).finally(endStray).finally(logs?.end)
       await consoleClosed
     },

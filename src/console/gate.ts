@@ -28,7 +28,7 @@ export type Verdict =
   | { readonly enters: false; readonly status: 401 | 403 | 421; readonly why: string }
 
 /** Everything that says something of the app. Other addresses are files of the pages, which are the same for everybody. */
-export const guarded: readonly string[] = ['about', 'view', 'live', 'content', 'do']
+const guarded: readonly string[] = ['about', 'view', 'live', 'content', 'do']
 /** A browser asks for these by an address alone, without headers. */
 const byAddress: readonly string[] = ['live', 'content']
 

@@ -150,7 +150,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   async function removeData(one: Extract<Part, { kind: 'engine' }>): Promise<void> {
     await one.remove?.().catch(async (error) => {
       if (await primaryAnswers()) throw error
-      await until(readyWithinMs, () => primaryAnswers())
+      await untilDatabaseAnswers()
       await one.remove?.()
     })
   }
@@ -168,6 +168,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
       )
     })
     return members.length === 0 || (await Promise.all(answers)).includes(true)
+  }
+
+  function untilDatabaseAnswers(): Promise<boolean> {
+    return until(readyWithinMs, () => primaryAnswers())
   }
 
   /** The last copy of what was acknowledged may be on a replica, while the primary does not answer. */
@@ -375,7 +379,6 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   ): Promise<unknown> {
     await supervisor.ready
     if (request.command === 'climb') {
-      const untilDatabaseAnswers = () => until(readyWithinMs, () => primaryAnswers())
       const turns = { turnInto, turnFrontsInto, untilDatabaseAnswers }
       const fleet = { ...operations, ...turns, checkRemoval, parts: () => supervisor.parts }
       return climb(fleet, options.climb, request, note)
@@ -390,9 +393,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     if (request.command === 'kill') return kill(request.part, request.sure)
     if (request.command === 'kill-zone') return killZone(request.zone, request.sure)
     // A plan is a read. The console asks for one now and then, and must not keep a change from being made.
-    if (request.command === 'climb' && request.dryRun) return perform(request, note)
-    if (busy) throw new RungError('FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.')
-    busy = true
+    const isChange = !(request.command === 'climb' && request.dryRun)
+    if (busy && isChange)
+      throw new RungError('FLEET_BUSY', 'Another change of this fleet is in progress. Wait until it is done.')
+    busy ||= isChange
     try {
       return await perform(request, note)
     } catch (cause) {
@@ -401,7 +405,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
         cause,
       })
     } finally {
-      busy = false
+      if (isChange) busy = false
     }
   }
 }
