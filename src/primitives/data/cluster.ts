@@ -304,20 +304,22 @@ class Cluster implements Database {
     for (;;) {
       const replica = await this.#replicaBeyond(place)
       if (!replica) return this.#waitUntilConfirmed(deadlineAt)
-      const xmax = await replica
-        .look()
-        .then(({ snapshot }) => snapshot.xmax)
-        .catch(() => undefined)
-      if (xmax !== undefined && (await this.#waitUntilEndedAsOn(replica, xmax, deadlineAt))) return
+      const shown = await replica.look().catch(() => undefined)
+      if (shown && (await this.#waitUntilEndedAsOn(replica, shown, deadlineAt))) return
       if (systemClock.ticks() >= deadlineAt) throw behind()
     }
   }
 
-  /** @returns false if the replica went away before it could tell which transactions it shows */
-  async #waitUntilEndedAsOn(replica: WatchedServer, xmax: bigint, deadlineAt: number): Promise<boolean> {
+  /**
+   * @returns false if the replica has to be asked again: it went away before it could tell which transactions it shows, or what it has
+   * shown is not in the log of a primary that was promoted meanwhile
+   */
+  async #waitUntilEndedAsOn(replica: WatchedServer, shown: Answer, deadlineAt: number): Promise<boolean> {
+    const { xmax } = shown.snapshot
     let suspects: ReadonlySet<string> | undefined
     for (;;) {
-      const { snapshot } = await (await this.#primary(deadlineAt)).look()
+      const { snapshot, timeline } = await (await this.#primary(deadlineAt)).look()
+      if (snapshot.xmax < xmax && timeline > shown.timeline) return false
       if (snapshot.xmax >= xmax) {
         const open = snapshot.open.filter((xid) => xid < xmax).map(String)
         if (open.length === 0) return true
