@@ -1,11 +1,19 @@
 import type { Static, TSchema } from 'typebox'
 import { RungError } from '../kernel/errors.ts'
 import { jsonCheck } from '../kernel/schema.ts'
+import type { Duration } from '../kernel/units.ts'
 import type { ReadOnly } from '../primitives/http/route-types.ts'
 
 export interface CallSchema {
   readonly input: TSchema
   readonly output: TSchema
+  /** Whether it changes nothing. Only then it is sent a second time if the first one got no answer. */
+  readonly read?: boolean
+  /**
+   * How long callers may keep the output of a read. It ends earlier with the tags of what the handler has read from the cache, and nobody
+   * gets an output that is older than their own writes.
+   */
+  readonly ttl?: Duration
 }
 
 export type CallSchemas = Readonly<Record<string, CallSchema>>
@@ -24,10 +32,18 @@ export interface CallsContract<S extends CallSchemas = CallSchemas> {
  *
  * @example
  * export const accountsCalls = defineCalls('accounts', {
- *   names: { input: Type.Object({ ids: Type.Array(Type.Integer()) }), output: Type.Array(Type.String()) },
+ *   names: { input: Type.Object({ ids: Type.Array(Type.Integer()) }), output: Type.Array(Type.String()), read: true },
  * })
+ * @throws APP_INVALID for a call that is kept and not a read
  */
 export function defineCalls<S extends CallSchemas>(module: string, schemas: S): CallsContract<S> {
+  for (const [name, { read, ttl }] of Object.entries(schemas)) {
+    if (ttl !== undefined && !read)
+      throw new RungError(
+        'APP_INVALID',
+        `${module}.${name} has a ttl and is no read. Add read: true, or leave the ttl out.`,
+      )
+  }
   return { module, schemas }
 }
 
@@ -59,12 +75,20 @@ export interface CallRules {
 /** Delivers a call to its handler. */
 export type Send = (name: string, input: unknown) => PromiseLike<unknown> | unknown
 
+/** Checks the values of a call. @throws CALL_INVALID */
+export function checksOf(module: string, call: string, { input, output }: CallSchema) {
+  const name = `${module}.${call}`
+  return {
+    input: jsonCheck(input, 'CALL_INVALID', `The input of ${name}`),
+    output: jsonCheck(output, 'CALL_INVALID', `The output of ${name}`),
+  }
+}
+
 /** Returns the calls of a contract, sent by `send`. */
 export function callsBy<C extends AnyCalls>({ module, schemas }: C, send: Send, rules: CallRules): CallsOf<C> {
   const calls = Object.entries(schemas as CallSchemas).map(([call, schema]) => {
     const name = `${module}.${call}`
-    const input = jsonCheck(schema.input, 'CALL_INVALID', `The input of ${name}`)
-    const output = jsonCheck(schema.output, 'CALL_INVALID', `The output of ${name}`)
+    const { input, output } = checksOf(module, call, schema)
     async function run(value: unknown): Promise<unknown> {
       if (rules.inTransaction()) {
         throw new RungError(

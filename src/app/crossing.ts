@@ -1,5 +1,6 @@
 import { systemClock } from '../kernel/clock.ts'
 import { type ErrorCode, errorCodes, errorOf, isRungError, RungError } from '../kernel/errors.ts'
+import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
 import { furthest, type PositionJson, positionFromJson, positionToJson } from '../kernel/position.ts'
 import { uuid } from '../kernel/random.ts'
 import { currentScope, type Principal, runInTime, Scope } from '../kernel/scope.ts'
@@ -16,7 +17,7 @@ export interface CallMessage {
   readonly name: string
   readonly input: unknown
   readonly traceparent?: string | undefined
-  /** The caller's remaining time, ms. A point in time would need clocks that agree. */
+  /** The caller's remaining time, ms; 30 s if it has no limit. A point in time would need clocks that agree. */
   readonly timeLeftMs?: number | undefined
   readonly position: PositionJson
   /** Whether the session's position is unknown, so that reads must go to the primary. */
@@ -30,6 +31,8 @@ export interface CallReply {
   readonly position: PositionJson
   /** Whether the callee has committed anything. Such a commit is not a recorded step that a repeated request skips. */
   readonly wrote: boolean
+  /** Cache tags of what the callee has read, on which an entry that the caller makes of the output depends too. */
+  readonly tags?: readonly string[] | undefined
 }
 
 /** An error without its cause and stack, which are in the log of the process that threw it. */
@@ -43,8 +46,16 @@ export interface CrossedError {
 /** Sends a message to the callee's process and returns its reply. The signal aborts when nobody waits for it any more. */
 export type Transport = (message: CallMessage, signal?: AbortSignal) => Promise<CallReply>
 
+/** What a call has to do with the caches of the two processes. */
+export interface CallTags {
+  /** Collects the tags of the entries that a scope reads from now on. */
+  collect(scope: Scope): () => readonly string[]
+  /** Adds tags to the load that runs in the scope, if one does. */
+  inherit(scope: Scope | undefined, names: readonly string[]): void
+}
+
 /** Returns a `Send` that carries the running scope to another process, and moves its position forward by the reply. */
-export function sendOver(transport: Transport): Send {
+export function sendOver(transport: Transport, tags?: Pick<CallTags, 'inherit'>): Send {
   return async (name, input) => {
     const scope = currentScope()
     if (scope?.cancelled) throw scope.cancelled
@@ -67,6 +78,7 @@ export function sendOver(transport: Transport): Send {
         scope.wrote = true
         scope.repeatable = false
       }
+      if (reply.tags) tags?.inherit(scope, reply.tags)
     }
     if (reply.error) throw thrownFrom(reply.error)
     return reply.output
@@ -74,15 +86,24 @@ export function sendOver(transport: Transport): Send {
 }
 
 /** Runs the handler that a message names, in a scope made from it. Never rejects. */
-export async function answerCall(handlers: CallHandlers, message: CallMessage): Promise<CallReply> {
+export async function answerCall(
+  handlers: CallHandlers,
+  message: CallMessage,
+  tags?: Pick<CallTags, 'collect'>,
+): Promise<CallReply> {
   const scope = new Scope('call', uuid(), message.name)
   scope.traceparent = message.traceparent
   scope.position = positionFromJson(message.position)
   scope.positionUnknown = message.positionUnknown ?? false
   scope.principal = message.principal
-  const { timeLeftMs = Number.POSITIVE_INFINITY } = message
+  const { timeLeftMs = requestTimeoutDefaultMs } = message
+  const forget = currentScope()?.onCancel((reason) => scope.cancel(reason)) // the caller has gone
   scope.deadlineAt = systemClock.ticks() + timeLeftMs
-  const seen = () => ({ position: positionToJson(scope.position), wrote: scope.wrote })
+  const collected = tags?.collect(scope)
+  const seen = () => {
+    const names = collected?.() ?? []
+    return { position: positionToJson(scope.position), wrote: scope.wrote, ...(names.length > 0 && { tags: names }) }
+  }
   try {
     const handler = Object.hasOwn(handlers, message.name) ? handlers[message.name] : undefined
     if (!handler)
@@ -92,6 +113,8 @@ export async function answerCall(handlers: CallHandlers, message: CallMessage): 
     return { output, ...seen() }
   } catch (error) {
     return { error: toCrossed(error), ...seen() }
+  } finally {
+    forget?.()
   }
 }
 

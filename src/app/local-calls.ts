@@ -1,19 +1,18 @@
-import { type AnyCalls, type CallHandlers, type CallRules, type CallsOf, callsBy, type Send } from './calls.ts'
+import type { CallHandlers, Send } from './calls.ts'
 import { crossed } from './crossing.ts'
 
-/** Returns calls whose handlers run in this process, in the scope of their caller. */
-export function localCalls<C extends AnyCalls>(contract: C, handlers: CallHandlers<C>, rules: CallRules): CallsOf<C> {
-  const run: Send = (name, input) => (handlers as CallHandlers)[name]!(input as never)
-  if (!rules.checked) return callsBy(contract, run, rules)
-  return callsBy(
-    contract,
-    async (name, input) => {
-      try {
-        return await run(name, input)
-      } catch (error) {
-        throw crossed(error)
-      }
-    },
-    rules,
-  )
+/**
+ * Returns a `Send` whose handlers run in this process, in the scope of their caller.
+ * @param checked whether errors are those that a caller in another process would get
+ */
+export function sendHere(handlers: CallHandlers, checked: boolean): Send {
+  const run: Send = (name, input) => handlers[name]!(input as never)
+  if (!checked) return run
+  return async (name, input) => {
+    try {
+      return await run(name, input)
+    } catch (error) {
+      throw crossed(error)
+    }
+  }
 }

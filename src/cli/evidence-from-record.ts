@@ -112,7 +112,7 @@ export function measuredOf(
   const requests = work.reduce((sum, one) => sum + one.requests, 0)
   return calibrated(samples, {
     ...{ counts: countsOf(topology), cores },
-    ...(topology.nodes.cpu !== undefined && { nodeCpu: topology.nodes.cpu }),
+    ...(topology.placement.cpu !== undefined && { nodeCpu: topology.placement.cpu }),
     // Times stand for costs: only how much they differ from route to route counts.
     routes: work.map((one) => ({ share: one.requests / requests, cpuMs: (1_000 * one.seconds) / one.requests })),
   })

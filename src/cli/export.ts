@@ -51,7 +51,6 @@ const command: Command = {
   settings: [
     'rung',
     'processes',
-    'nodes.cpu',
     'http.trustProxy',
     'data',
     'cache',

@@ -55,7 +55,7 @@ const command: Command = {
     'Figures that cannot be true together are told, and nothing is computed from them. The guide:',
     'docs/guides/plan.md.',
   ].join('\n'),
-  settings: ['rung', 'processes', 'nodes.cpu', 'data.replicas', 'data.pooler', 'prometheus'],
+  settings: ['rung', 'processes', 'data.replicas', 'data.pooler', 'prometheus'],
   examples: [
     'rung plan',
     'rung plan --rate 300 --p95 112ms',

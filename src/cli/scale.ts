@@ -1,4 +1,4 @@
-import { askFleet, type ControlRequest, type Counts, countLimits } from '../fleet/control.ts'
+import { askFleet, type Counts, countLimitsOf, type ScaleRequest, scalable } from '../fleet/control.ts'
 import { runningFleet } from '../fleet/state.ts'
 import { RungError } from '../kernel/errors.ts'
 import { rangeIn } from '../topology/setting-types.ts'
@@ -20,6 +20,8 @@ const scale: Command = {
     'With two numbers, such as web=2..8, the autoscaler finds the number of web processes or',
     'workers between them; "rung ps" says why. One number ends that.',
     '',
+    'Processes of a group of modules are named after it: media-web=3.',
+    '',
     'The numbers hold until the fleet stops. Ctrl-C ends only this command: the change',
     'is completed.',
   ].join('\n'),
@@ -31,12 +33,12 @@ const scale: Command = {
   ],
   options: settingOptions('process.dataDir'),
   async run(input) {
-    const request: ControlRequest = { command: 'scale', ...countsIn(input.positionals) }
+    const request: ScaleRequest = { command: 'scale', ...countsIn(input.positionals) }
     const dataDir = dataDirOfInput(input)
     const fleet = await runningFleet(dataDir)
     // A fleet that has two processes already was told at its start.
     if (fleet?.parts.filter(({ name }) => /^(web|worker)\b/.test(name)).length === 1) {
-      const { web = 1, worker = 0 } = request
+      const { web = 1, worker = 0 } = request as Partial<Record<string, number | Range>>
       await noteKept(fleet.app, { web: mostOf(web), worker: mostOf(worker) }, input)
     }
     const view = await askFleet(dataDir, request, input.out.note)
@@ -59,14 +61,14 @@ interface Scaled {
 }
 
 /** @throws COMMAND_INVALID */
-function countsIn(words: readonly string[]): Partial<Record<keyof Counts, number | Range>> {
+function countsIn(words: readonly string[]): Record<string, number | Range> {
   const counts: Record<string, number | Range> = {}
   for (const word of words) {
-    const [, name, count] = /^([a-z]+)=(\d{1,3}(?:\.\.\d{1,3})?)$/.exec(word) ?? []
+    const [, name, count] = /^([a-z][a-z0-9-]*)=(\d{1,3}(?:\.\.\d{1,3})?)$/.exec(word) ?? []
     const [, part] = /^([\w-]+)=/.exec(word) ?? []
-    if (part !== undefined && !Object.hasOwn(countLimits, part)) {
-      const known = Object.keys(countLimits).join(', ')
-      throw new RungError('COMMAND_INVALID', `"${part}" cannot be scaled; these can: ${known}.`)
+    if (part !== undefined && !countLimitsOf(part)) {
+      const message = `"${part}" cannot be scaled; these can: ${scalable}, and the processes of a group: media-web.`
+      throw new RungError('COMMAND_INVALID', message)
     }
     if (name === undefined || Object.hasOwn(counts, name)) {
       throw new RungError(

@@ -12,12 +12,13 @@ import { type Certificate, keepCertificate, readCertificate } from '../fleet/cer
 import type { Planned } from '../fleet/change.ts'
 import { type Climbed, readClimbed, writeClimbed } from '../fleet/climbed.ts'
 import { type ControlRequest, type Counts, openControl } from '../fleet/control.ts'
+import { countsOf, withCounts } from '../fleet/counts.ts'
 import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
 import { type EntrySocket, openEntrySocket } from '../fleet/entry-socket.ts'
 import { openFailover } from '../fleet/failover.ts'
-import { countsOf, liveFleet } from '../fleet/live.ts'
+import { liveFleet } from '../fleet/live.ts'
 import { partStarter } from '../fleet/parts.ts'
 import {
   fleetDir,
@@ -47,6 +48,7 @@ import type { LoadedSettings } from '../runtime/load-settings.ts'
 import { storedRoot } from '../runtime/secrets.ts'
 import { backupDirOf, dataDirOf, readBindings } from '../topology/bindings.ts'
 import { databaseConnections, type RungName, type Topology } from '../topology/topology.ts'
+import { topologyOf } from '../topology/topology-of.ts'
 import { type Command, type Input, present, type Result, result, settingOptions } from './command.ts'
 import { type ConsoleDoor, consoleText, openConsoleDoor } from './console-door.ts'
 import { beginClimb, deployEffects } from './deploy-effects.ts'
@@ -190,7 +192,7 @@ async function run(
 ): Promise<Fleet> {
   const { json, out } = input
   const startedAt = systemClock.now()
-  const { cpu: cores } = topology.nodes
+  const { cpu: cores } = topology.placement
   const quota = openCpuQuota(wordOf(dataDir), cores)
   if (quota.problem) out.note(noQuota(quota.problem))
   const notePart = (name: string, text: string) => json || out.note(partLine(name, text))
@@ -200,7 +202,7 @@ async function run(
       new Map(supervisor.parts.flatMap(({ server }) => (server?.member ? [[server.member.name, server.member]] : []))),
     note: (text) => notePart('failover', text),
   })
-  const { start, slowestStopMs } = partStarter(notePart, failover.mayReturn, quota)
+  const { start, slowestStopMs, routes } = partStarter(notePart, failover.mayReturn, quota)
   const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
     rung: now.rung,
@@ -243,7 +245,8 @@ async function run(
     const numbers = before.processes.both > 0 ? one : (counts ?? {})
     const options = Object.fromEntries(Object.entries(numbers).map(([name, count]) => [name, String(count)]))
     const read = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
-    const changed = fronts ? withFronts(read, fronts) : read
+    const counted = counts ? withGroupCounts(read, counts) : read
+    const changed = fronts ? withFronts(counted, fronts) : counted
     const next = deploymentOf(changed, engines)
     const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
     const deployment = { ...next, topology: { ...next.topology, data } }
@@ -275,6 +278,7 @@ async function run(
     },
     failover,
     slowestStopMs,
+    routes,
     isProduction: settings.values.process.mode === 'production',
   })
   const scaling = autoscale({
@@ -342,6 +346,13 @@ const climbConnections = 150
 function withRoomToClimb({ topology, ...rest }: Deployment): Deployment {
   const connectionsMax = Math.max(databaseConnections(topology), climbConnections)
   return { ...rest, topology: { ...topology, data: { ...topology.data, connectionsMax } } }
+}
+
+/** With other numbers of processes in groups of modules. */
+function withGroupCounts(settings: LoadedSettings, counts: Counts): LoadedSettings {
+  const groups = withCounts(topologyOf(settings).groups, counts)
+  const nodes = Object.fromEntries(groups.map(({ name, ...group }) => [name, group]))
+  return { ...settings, values: { ...settings.values, nodes } }
 }
 
 /** With what stands in front of the app in a topology. */

@@ -93,7 +93,7 @@ x-app: &app
   build: ${scalar(literal(exported.context))}
   restart: unless-stopped
   stop_grace_period: ${seconds(exported.app.stopMs + (isDrained ? drainMs : 0))}
-  ${lines(2, 'volumes: [data:/data]', topology.nodes.cpu !== undefined && `cpus: ${topology.nodes.cpu}`)}
+  ${lines(2, 'volumes: [data:/data]', topology.placement.cpu !== undefined && `cpus: ${topology.placement.cpu}`)}
 
 x-environment: &environment
   ${lines(2, ...environment())}

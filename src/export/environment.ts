@@ -7,13 +7,22 @@ export const appPort = 3000
 
 /** What only `rung up` does. */
 const onlyFleet = pathsOf([
-  ...(['backup', 'http.host', 'http.port', 'tls', 'nodes.zones'] as const),
-  ...(['processes.schedule', 'process.build', 'unresponsiveAfterMs'] as const),
+  ...(['backup', 'http.host', 'http.port', 'tls', 'processes.zones'] as const),
+  ...(['processes.schedule', 'nodes', 'process.build', 'unresponsiveAfterMs'] as const),
 ])
 
 /** What the export itself decides. */
 const decided = pathsOf([
-  ...(['rung', 'edge', 'balancer', 'nodes.cpu', 'http.trustProxy', 'cache.url', 'files.shared', 'process'] as const),
+  ...([
+    'rung',
+    'edge',
+    'balancer',
+    'processes.cpu',
+    'http.trustProxy',
+    'cache.url',
+    'files.shared',
+    'process',
+  ] as const),
   ...(['data.url', 'data.readUrls', 'data.replicas', 'data.pooler'] as const),
 ])
 

@@ -59,7 +59,7 @@ export function appDeployment(plan: Plan, role: Role): string {
   const range = role === 'both' ? undefined : topology.scaling[role]
   const port = ownPort(plan, role)
   const withEdge = plan.hasEdge && role !== 'worker'
-  const { cpu } = topology.nodes
+  const { cpu } = topology.placement
   const graceSeconds = Math.ceil((preStopMs + plan.app.stopMs + marginMs) / 1_000)
   return `\
 ${marked()}

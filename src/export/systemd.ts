@@ -53,7 +53,7 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
-${topology.nodes.cpu === undefined ? 'ProtectControlGroups=yes\n' : 'Delegate=cpu\n'}\
+${topology.placement.cpu === undefined ? 'ProtectControlGroups=yes\n' : 'Delegate=cpu\n'}\
 LockPersonality=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictNamespaces=yes

@@ -16,8 +16,9 @@ import {
   webPolicy,
   workerPolicy,
 } from './autoscaler.ts'
-import type { ControlRequest, Counts } from './control.ts'
-import { checkScale, countsOf, type LiveRequest } from './live.ts'
+import type { ControlRequest, ScaleRequest } from './control.ts'
+import { countsOf } from './counts.ts'
+import { checkScale, type LiveRequest } from './live.ts'
 import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
@@ -84,7 +85,11 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   const partsOf = (role: ScaledRole) =>
     supervisor.parts.filter(
       ({ part, state }) =>
-        part.kind === 'app' && part.role === role && state.state !== 'stopping' && state.state !== 'stopped',
+        part.kind === 'app' &&
+        part.role === role &&
+        part.group === undefined &&
+        state.state !== 'stopping' &&
+        state.state !== 'stopped',
     )
 
   /** Asks a process for its figures, and does not wait for the answer: one that is busy answers late. */
@@ -255,16 +260,16 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
       if (request.command !== 'scale') return live(request, tell)
       const present = countsOf(topology())
       const next = new Map(ranges)
-      const counts: Partial<Counts> = {}
+      const counts: Record<string, number> = {}
       for (const [name, value] of Object.entries(numbersIn(request))) {
         const role = scaledRoles.find((one) => one === name)
         if (typeof value !== 'number' && role) {
           next.set(role, value)
           const within = Math.min(value.most, Math.max(value.least, present[role]))
-          if (within !== present[role]) Object.assign(counts, { [role]: within })
+          if (within !== present[role]) counts[role] = within
         } else {
           if (role) next.delete(role)
-          Object.assign(counts, { [name]: value })
+          Object.assign(counts, { [name]: value }) // a range is refused elsewhere than for these roles
         }
       }
       checkRoom(topology(), counts, next)
@@ -301,16 +306,19 @@ function arrivals({ before, last }: { before: Seen; last: Seen }): number {
   return Math.max(0, arrived) / Math.max(0.001, (last.at - before.at) / 1000)
 }
 
-function numbersIn(request: ControlRequest & { command: 'scale' }): Partial<Record<keyof Counts, number | Range>> {
-  const { command: _, ...numbers } = request
-  return numbers
+function numbersIn({ command: _, ...numbers }: ScaleRequest): Record<string, number | Range> {
+  return numbers as Record<string, number | Range>
 }
 
 /**
  * Refuses a range whose largest numbers, and one more process during a restart, the running engines could not serve.
  * @throws COMMAND_INVALID
  */
-function checkRoom(topology: Topology, counts: Partial<Counts>, ranges: ReadonlyMap<ScaledRole, Range>): void {
+function checkRoom(
+  topology: Topology,
+  counts: Readonly<Record<string, number>>,
+  ranges: ReadonlyMap<ScaledRole, Range>,
+): void {
   const most = (role: ScaledRole) => {
     const range = ranges.get(role)
     return range ? { [role]: range.most + 1 } : {}

@@ -16,7 +16,7 @@ import { runningFleet } from './state.ts'
  * line of JSON, a request. The answer is lines of JSON: notes on the progress, then the result or an error.
  */
 export type ControlRequest =
-  | ({ readonly command: 'scale' } & Partial<Record<keyof Counts, number | Range>>)
+  | ScaleRequest
   | ({ readonly command: 'deploy' } & DeployRequest)
   | ({ readonly command: 'climb' } & ClimbRequest)
   /** Reads the settings again, and restarts one after the other the processes of the app for which something has changed. */
@@ -26,6 +26,10 @@ export type ControlRequest =
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
+
+/** Numbers or ranges by part: `{ command: 'scale', web: 4, 'media-web': 2 }`. */
+export type ScaleRequest = { readonly command: 'scale' } & Scaled
+type Scaled = Readonly<Record<string, number | Range | string>>
 
 export interface DeployRequest {
   /** The folder of the code, or the app's file; absolute. */
@@ -50,8 +54,8 @@ export interface ClimbRequest {
 /** Old and new are compared for at most this long. */
 export const watchMsMost = 3_600_000
 
-/** Numbers of parts. */
-export interface Counts {
+/** Numbers of parts by name. Those of groups are named after both: `media-web`. */
+export interface Counts extends Readonly<Record<string, number>> {
   readonly web: number
   readonly worker: number
   readonly replicas: number
@@ -60,11 +64,22 @@ export interface Counts {
 /** The lines of an answer. */
 type Answer = { note: string } | { result: unknown } | { error: { code: string; message: string } }
 
-export const countLimits: Readonly<Record<keyof Counts, readonly [least: number, most: number]>> = {
+const countLimits: Readonly<Record<string, readonly [least: number, most: number]>> = {
   web: [1, 64],
   worker: [0, 64],
   replicas: [0, 8],
 }
+/** A group has each of its roles from the start, or not at all. */
+const ofGroups = [1, 64] as const
+
+/** Returns how many of a part there may be; `undefined` if it cannot be scaled. */
+export function countLimitsOf(name: string): readonly [least: number, most: number] | undefined {
+  if (Object.hasOwn(countLimits, name)) return countLimits[name]
+  return /^[a-z][a-z0-9-]*-(web|worker)$/.test(name) ? ofGroups : undefined
+}
+
+/** In messages. */
+export const scalable = Object.keys(countLimits).join(', ')
 
 const requestBytesMax = 4_096
 const requestWithinMs = 2_000
@@ -79,17 +94,16 @@ export function parseRequest(text: string): ControlRequest {
   const request = parse(text)
   const { command, part, zone } = request
   if (command === 'scale') {
-    const names = Object.keys(countLimits) as (keyof Counts)[]
-    const given = names.filter((name) => request[name] !== undefined)
+    const given = Object.keys(request).filter((name) => countLimitsOf(name) && request[name] !== undefined)
     for (const name of given) {
-      const [least, most] = countLimits[name]
+      const [least, most] = countLimitsOf(name)!
       const value = request[name]
       const isCount = (one: unknown) => Number.isInteger(one) && Number(one) >= least && Number(one) <= most
       const isRange = (one: Partial<Range>) => isCount(one.least) && isCount(one.most) && one.least! < one.most!
       const isValid =
-        typeof value === 'object' && value !== null ? name !== 'replicas' && isRange(value) : isCount(value)
+        typeof value === 'object' && value !== null ? isAutoscaled(name) && isRange(value) : isCount(value)
       if (!isValid) {
-        const ranges = name === 'replicas' ? '' : ', or two of them: 2..8'
+        const ranges = isAutoscaled(name) ? ', or two of them: 2..8' : ''
         throw new RungError('COMMAND_INVALID', `${name} must be a whole number from ${least} to ${most}${ranges}.`)
       }
     }
@@ -104,6 +118,8 @@ export function parseRequest(text: string): ControlRequest {
   if (command === 'kill') return { command, part, sure: request.sure === true }
   throw unreadable()
 }
+
+const isAutoscaled = (name: string) => name === 'web' || name === 'worker'
 
 function parse(text: string): Record<string, unknown> {
   try {

@@ -4,6 +4,7 @@ import { formatMs } from '../kernel/units.ts'
 import { type Answers, answersIn, answersSince, noAnswers, notWorse, sumOf, worseIn } from './canary.ts'
 import type { Planned } from './change.ts'
 import type { Counts, DeployRequest } from './control.ts'
+import { sparesFor } from './counts.ts'
 import type { Part } from './placement.ts'
 import { inSource, type Release } from './releases.ts'
 import type { PartState } from './supervisor.ts'
@@ -123,10 +124,13 @@ async function roll(
   note: Note,
 ): Promise<string | undefined> {
   const counts = fleet.counts()
-  const more = { ...counts, web: counts.web + 1 }
+  const spares = Object.fromEntries(sparesFor({ ...counts, web: 0 }, fleet.now().plan.parts))
+  const more = { ...counts, ...spares, web: counts.web + 1 }
   const apps = (role: string) => fleet.now().plan.parts.filter((part) => part.kind === 'app' && part.role === role)
   const [webs, workers] = [apps('web'), apps('worker')]
   const extra = `web-${more.web}`
+  /** Besides the one that is compared, one beside each process that answers alone for its group. */
+  const extras = [extra, ...Object.keys(spares).map((name) => `${name}-2`)]
   const named = (name: string) => fleet.now().plan.parts.find((part) => part.name === name)!
   const plan = async (wanted: Counts) => fleet.use(await fleet.replan(wanted))
   const watch = watching(fleet, book, extra)
@@ -144,34 +148,39 @@ async function roll(
     const changed = [...webs, ...workers].filter(({ name }) => book.of.has(name))
     // The additional process gets the old code first: it answers while the others get theirs.
     if (changed.length > 0)
-      for (const { name } of [{ name: extra }, ...changed]) {
+      for (const { name } of [...extras.filter((one) => fleet.state(one)).map((name) => ({ name })), ...changed]) {
         book.of.delete(name)
         await restart(name)
       }
-    await takeExtraOut()
+    await takeExtrasOut()
   }
 
-  async function takeExtraOut(): Promise<void> {
-    const part = named(extra)
+  async function takeExtrasOut(): Promise<void> {
+    const parts = extras.map(named)
     book.of.clear()
     await plan(counts)
-    await fleet.takeOut(part, note)
+    for (const part of parts) await fleet.takeOut(part, note)
+  }
+
+  async function addExtra(name: string): Promise<void> {
+    book.of.set(name, next)
+    await plan(more)
+    note(`${name} starts with build ${next.build}`)
+    await fleet.add(named(name))
+    await fleet.admit(named(name), note)
   }
 
   try {
-    book.of.set(extra, next)
-    await plan(more)
-    note(`${extra} starts with build ${next.build}`)
-    await fleet.add(named(extra))
-    await fleet.admit(named(extra), note)
+    await addExtra(extra)
     await watch.forAWhile(watchMs, note)
+    for (const name of extras.slice(1)) await addExtra(name)
     for (const { name } of [...webs, ...workers]) {
       book.of.set(name, next)
       await restart(name)
       await watch.check()
     }
     book.present = next
-    await takeExtraOut()
+    await takeExtrasOut()
     return undefined
   } catch (error) {
     if (fleet.over.aborted || book.present === next) throw error
@@ -184,7 +193,9 @@ async function roll(
 
 /** Compares the processes with the new code with those that still have the old one. */
 function watching(fleet: FleetOperations, book: ReleaseBook, extra: string) {
-  const answering = () => fleet.now().plan.parts.filter((part) => part.kind === 'app' && part.role === 'web')
+  /** The processes of groups answer other requests, and are not comparable. */
+  const answering = () =>
+    fleet.now().plan.parts.filter((part) => part.kind === 'app' && part.role === 'web' && part.group === undefined)
   /** Where the count of each process begins: `answers` is missing while its code is being compiled. */
   const counts = new Map<string, { ends: number; warmAt: number; answers?: Answers }>()
   /** How often each had ended by itself when it was started. */

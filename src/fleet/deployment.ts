@@ -1,7 +1,7 @@
 import type { Engine } from '../engines/process/engine.ts'
 import { RungError } from '../kernel/errors.ts'
 import { type Settings, waysToSet } from '../topology/read-settings.ts'
-import { type Role, type Topology, webProcesses } from '../topology/topology.ts'
+import { type Group, type Role, roles, type Topology, webProcesses } from '../topology/topology.ts'
 import { topologyOf } from '../topology/topology-of.ts'
 
 /** What runs, and what needs what, on any machine: placement.ts places it on this one, an export writes it for another system. */
@@ -33,6 +33,8 @@ interface EnginePart {
 interface AppPart {
   readonly type: 'app'
   readonly role: Role
+  /** The group of modules that it runs; `undefined`: all that no group has. */
+  readonly group: string | undefined
 }
 interface ArchiverPart {
   readonly type: 'archiver'
@@ -64,13 +66,20 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
       `TLS ends at the edge or at the balancer, and here is neither. Set ${waysToSet('edge')} to on, or ${waysToSet('balancer')}.`,
     )
   }
+  if (topology.groups.length > 0 && topology.balancer.engine === 'none') {
+    throw new RungError(
+      'CONFIG_INVALID',
+      `The balancer leads requests and calls to groups of modules. Set ${waysToSet('balancer')} to on, or leave ${waysToSet('nodes')} out.`,
+    )
+  }
   const { host, port } = topology.http
   const entry = `${topology.tls ? 'https://' : ''}${host}:${port}`
   const used = engines.filter((engine) => engine.use(topology) !== 'none')
   const isManaged = (engine: Engine) => engine.use(topology) === 'managed'
   const managed = (side: Engine['side']) => used.filter((engine) => engine.side === side && isManaged(engine))
-  const apps = (['both', 'web', 'worker'] as const).filter((role) => topology.processes[role] > 0)
-  const answering = apps.filter((role) => role !== 'worker').map((role) => partOfRole[role])
+  const apps = appsOf(topology).filter(({ count }) => count > 0)
+  const answering = apps.filter(({ role }) => role !== 'worker').map(({ name }) => name)
+  const working = apps.filter(({ role }) => role === 'worker').map(({ name }) => name)
   const behind = managed('behind').map(({ part }) => part)
   const fronts = managed('front')
 
@@ -90,14 +99,18 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
       stopsBefore: [],
     }
   }
-  const appPart = (role: Role): LogicalPart => ({
-    name: partOfRole[role],
-    count: topology.processes[role],
-    runs: appInWords(role, topology, fronts.length > 0 ? `behind the ${fronts.at(-1)!.part}` : `at ${entry}`),
-    kind: { type: 'app', role },
+  const appPart = ({ name, count, role, group }: App): LogicalPart => ({
+    name,
+    count,
+    runs: appInWords(
+      { role, group },
+      topology,
+      fronts.length > 0 ? `behind the ${fronts.at(-1)!.part}` : `at ${entry}`,
+    ),
+    kind: { type: 'app', role, group: group?.name },
     needs: behind,
     // Web processes may enqueue work until they end; the archive outlives everything that writes.
-    stopsBefore: [...(role === 'worker' ? [] : ['worker']), 'archiver'],
+    stopsBefore: [...(role === 'worker' ? [] : working), 'archiver'],
   })
   const archiver: LogicalPart = {
     name: 'archiver',
@@ -118,12 +131,31 @@ export function deploymentOf(settings: Pick<Settings, 'values'>, engines: readon
   }
 }
 
+interface App {
+  name: string
+  count: number
+  role: Role
+  group: Group | undefined
+}
+
+/** Processes of the app: those that have no group first. */
+function appsOf({ processes, groups }: Topology): App[] {
+  return [
+    ...roles.map((role) => ({ name: partOfRole[role], count: processes[role], role, group: undefined })),
+    ...groups.flatMap((group) =>
+      (['web', 'worker'] as const).map((role) => ({ name: `${group.name}-${role}`, count: group[role], role, group })),
+    ),
+  ]
+}
+
 function archiverInWords({ dir = 'its data directory', url }: Settings['values']['backup']): string {
   return `archives the log of Postgres to ${dir}${url === undefined ? '' : ', and copies it to a bucket'}`
 }
 
-function appInWords(role: Role, { data }: Topology, at: string): string {
+function appInWords({ role, group }: Pick<App, 'role' | 'group'>, { data }: Topology, at: string): string {
   const pools = `${data.readConnectionsMax} + ${data.writeConnectionsMax} connections each`
+  if (group)
+    return `${role === 'worker' ? 'runs the work' : 'answers the requests'} of ${group.modules.join(', ')}; ${pools}`
   if (role === 'worker') return `runs jobs, handles events; ${pools}`
   return `${role === 'both' ? 'answers and runs jobs' : 'answers requests'} ${at}; ${pools}`
 }

@@ -1,13 +1,14 @@
-import type { Balancing } from '../engines/process/engine.ts'
+import type { Balancing, RouteRule } from '../engines/process/engine.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
 import { type Change, changeOf, type Planned } from './change.ts'
 import { type ClimbEffects, climb } from './climb.ts'
 import type { ControlRequest, Counts } from './control.ts'
+import { countsOf, sparesFor, withCounts } from './counts.ts'
 import { type DeployEffects, deploy, type FleetOperations } from './deploy.ts'
 import type { Failover } from './failover.ts'
-import type { Part, Plan } from './placement.ts'
+import type { CommandPart, Part, Plan } from './placement.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
 export interface LiveOptions {
@@ -21,6 +22,8 @@ export interface LiveOptions {
   failover: Pick<Failover, 'checkRemoval' | 'setLeaving'>
   /** Requests and jobs end within this time, in ms. */
   slowestStopMs(): number
+  /** Which requests groups of modules answer. */
+  routes(): readonly RouteRule[]
   deploy: DeployEffects
   climb: ClimbEffects
   /** Whether a kill must be confirmed. */
@@ -32,7 +35,7 @@ type Note = (text: string) => void
 /** What a fleet is asked for; ranges of numbers are the autoscaler's. */
 export type LiveRequest =
   | Exclude<ControlRequest, { command: 'scale' }>
-  | ({ readonly command: 'scale' } & Partial<Counts>)
+  | ({ readonly command: 'scale' } & Readonly<Record<string, number | string>>)
 
 const lookEveryMs = 20
 /** How long a process may take from its start until it is ready, and a balancer until it uses it. */
@@ -48,7 +51,7 @@ const readyzTimeoutMs = 2_000
  * - A part that does not start takes its change back.
  */
 export function liveFleet(options: LiveOptions): (request: LiveRequest, note: Note) => Promise<unknown> {
-  const { supervisor, replan, onPlan, failover, slowestStopMs, isProduction } = options
+  const { supervisor, replan, onPlan, failover, slowestStopMs, routes, isProduction } = options
   let now = options.first
   let busy = false
 
@@ -99,11 +102,13 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   async function admit(one: Part, note: Note): Promise<void> {
     const { name, address } = one
     if (!isAnswering(one) || !hasBalancer()) return void note(`${name} runs`)
+    const { group } = one as CommandPart
     const late = `${name} was not ready within ${readyWithinMs / 1000} s. See: rung logs ${name}`
     if (!(await until(readyWithinMs, () => isReady(one)))) throw new RungError('ENGINE_START_FAILED', late)
-    await withBalancer((balancing) => balancing.admit({ name, address }))
+    await withBalancer((balancing) => balancing.admit({ name, address, group }))
     const isUp = () => withBalancer(async (balancing) => (await balancing.look(name))?.isUp === true)
     if (!(await until(readyWithinMs, isUp))) throw new RungError('ENGINE_START_FAILED', late)
+    if (now.topology.groups.length > 0) await withBalancer(async (balancing) => balancing.useRoutes?.(routes()))
     note(`${name} answers`)
   }
 
@@ -111,8 +116,8 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     const { name } = one
     if (!isAnswering(one) || !hasBalancer()) return
     // The one process of 1k has no other in its place. It finishes its requests at its stop.
-    if (!supervisor.parts.some(({ part }) => isAnswering(part) && part.name !== name)) return
-    await until(readyWithinMs, () => anotherIsUp(name))
+    if (!othersOf(one).length) return
+    await until(readyWithinMs, () => anotherIsUp(one))
     await withBalancer((balancing) => balancing.drain(name))
     let told = -1
     await until(slowestStopMs(), async () => {
@@ -124,10 +129,15 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     })
   }
 
-  async function anotherIsUp(name: string): Promise<boolean> {
-    const others = supervisor.parts.filter(
-      ({ part, state }) => isAnswering(part) && part.name !== name && state.state === 'running',
+  /** What answers the same requests. */
+  function othersOf(one: Part): SupervisedPart[] {
+    return supervisor.parts.filter(
+      ({ part }) => isAnswering(part) && part.name !== one.name && groupOf(part) === groupOf(one),
     )
+  }
+
+  async function anotherIsUp(one: Part): Promise<boolean> {
+    const others = othersOf(one).filter(({ state }) => state.state === 'running')
     const looks = await withBalancer((balancing) => Promise.all(others.map(({ part }) => balancing.look(part.name))))
     return looks.some((look) => look?.isUp)
   }
@@ -285,33 +295,38 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     }
   }
 
-  async function scale(wanted: Partial<Counts>, note: Note): Promise<unknown> {
+  async function scale(wanted: Readonly<Record<string, number>>, note: Note): Promise<unknown> {
     const before = countsOf(now.topology)
     const counts = { ...before, ...wanted }
     checkScale(now.topology, counts)
     // Processes are restarted for other replicas: another one must answer meanwhile.
-    const rolls = counts.replicas !== before.replicas && counts.web === 1
-    if (rolls && before.web === 1) await change({ ...before, web: 2 }, note)
-    if (rolls) await change({ ...counts, web: 2 }, note)
+    const rolls = counts.replicas !== before.replicas
+    if (rolls) await withSpares(before, now.plan.parts, note)
+    if (rolls) await withSpares(counts, now.plan.parts, note)
     await change(counts, note)
     return { before, now: countsOf(now.topology) }
+  }
+
+  /** Adds a process beside each of these that answers alone: another one must answer while it is restarted. @returns whether it added any */
+  async function withSpares(counts: Counts, parts: readonly Part[], note: Note): Promise<boolean> {
+    const spares = sparesFor(counts, parts)
+    if (spares.length > 0) await change({ ...counts, ...Object.fromEntries(spares) }, note)
+    return spares.length > 0
   }
 
   async function restart(name: string, note: Note): Promise<unknown> {
     const parts = partsNamed(now.plan, name)
     const counts = countsOf(now.topology)
-    const alone = hasBalancer() && counts.web === 1 && parts.some(isAnswering)
-    if (alone) await change({ ...counts, web: 2 }, note) // another one must answer meanwhile
+    const hasSpares = hasBalancer() && (await withSpares(counts, parts, note))
     await roll(parts, note)
-    if (alone) await change(counts, note)
+    if (hasSpares) await change(counts, note)
     return { restarted: parts.map((one) => one.name) }
   }
 
   async function reload(note: Note): Promise<unknown> {
     const counts = countsOf(now.topology)
     const { rolled } = changeOf(now.plan, (await replan(counts, now)).plan)
-    const alone = hasBalancer() && counts.web === 1 && rolled.some(isAnswering)
-    if (alone) await change({ ...counts, web: 2 }, note) // another one must answer meanwhile
+    if (hasBalancer()) await withSpares(counts, rolled, note)
     await change(counts, note)
     return { restarted: rolled.map((one) => one.name) }
   }
@@ -358,7 +373,11 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
         throw invalid('With one process for everything there is nothing to roll: rung stop, then rung up again.')
       }
       const counts = countsOf(now.topology)
-      checkRoom(now.topology, { ...counts, web: counts.web + 1 })
+      checkRoom(now.topology, {
+        ...counts,
+        web: counts.web + 1,
+        ...Object.fromEntries(sparesFor(counts, now.plan.parts)),
+      })
     },
     now: () => now,
     counts: () => countsOf(now.topology),
@@ -386,7 +405,9 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     if (request.command === 'deploy') return deploy(operations, options.deploy, request, note)
     if (request.command === 'reload') return reload(note)
     if (request.command === 'reload-certificate') return reloadCertificate()
-    return request.command === 'scale' ? scale(request, note) : restart(request.part, note)
+    if (request.command === 'restart') return restart(request.part, note)
+    const { command: _, ...numbers } = request
+    return scale(numbers as Readonly<Record<string, number>>, note)
   }
 
   return async (request, note) => {
@@ -410,9 +431,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   }
 }
 
-export function countsOf({ processes, data }: Topology): Counts {
-  return { web: processes.web, worker: processes.worker, replicas: data.replicas }
-}
+const groupOf = (part: Part) => (part.kind === 'app' ? part.group : undefined)
 
 /**
  * Refuses numbers that the running engines cannot serve.
@@ -421,6 +440,9 @@ export function countsOf({ processes, data }: Topology): Counts {
 export function checkScale(topology: Topology, wanted: Counts): void {
   const { data, balancer, processes } = topology
   const before = countsOf(topology)
+  const unknown = Object.keys(wanted).find((name) => !Object.hasOwn(before, name))
+  if (unknown !== undefined)
+    throw invalid(`There is no part "${unknown}" that can be scaled. There are ${Object.keys(before).join(', ')}.`)
   const front = wanted.web !== before.web || wanted.replicas !== before.replicas
   if (front && (balancer.engine === 'none' || processes.both > 0)) {
     const args = `--web ${wanted.web} --replicas ${wanted.replicas}`
@@ -441,7 +463,7 @@ function checkRoom(topology: Topology, wanted: Counts): void {
   const { data, processes } = topology
   if (data.engine !== 'embedded') return
   const processesThen = { both: processes.both, web: wanted.web, worker: wanted.worker }
-  const needed = connectionsNeeded({ data, processes: processesThen })
+  const needed = connectionsNeeded({ data, processes: processesThen, groups: withCounts(topology.groups, wanted) })
   const room = databaseConnections(topology)
   if (needed <= room) return
   throw invalid(

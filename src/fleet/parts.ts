@@ -1,10 +1,11 @@
 import { readFile, stat } from 'node:fs/promises'
 import type { CpuQuota } from '../engines/process/cpu-quota.ts'
-import type { EngineEvents, RunningPart } from '../engines/process/engine.ts'
+import type { EngineEvents, RouteRule, RunningPart } from '../engines/process/engine.ts'
 import { startServer } from '../engines/process/server-process.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
 import type { CommandPart } from './placement.ts'
+import { routeRules } from './route-rules.ts'
 import type { SupervisorOptions } from './supervisor.ts'
 
 /**
@@ -19,8 +20,12 @@ export function partStarter(
 ): {
   start: SupervisorOptions['start']
   slowestStopMs(): number
+  /** Which requests groups of modules answer, as their processes have told. */
+  routes(): readonly RouteRule[]
 } {
-  const reports = new Map<string, Health>()
+  const reports = new Map<string, Health & { group?: string | undefined }>()
+  const routesByGroup = () =>
+    [...reports.values()].flatMap(({ group, routes = [] }) => routes.map((route) => ({ ...route, group })))
   const longest = (what: 'requestTimeoutMs' | 'stopTimeoutMs', otherwise: number) =>
     Math.max(...[...reports.values()].map((health) => health[what] ?? 0), 0) || otherwise
   return {
@@ -29,12 +34,14 @@ export function partStarter(
         const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
         const trustedProxies = [...new Set([...reports.values()].flatMap((health) => health.trustedProxies ?? []))]
         const noted = (text: string) => note(part.name, text)
-        return part.start({ report, over, note: noted, requestTimeoutMs, trustedProxies, mayReturn })
+        const routes = routeRules(routesByGroup())
+        return part.start({ report, over, note: noted, requestTimeoutMs, trustedProxies, routes, mayReturn })
       }
       const { health, ...running } = await startCommand(part, over, part.kind === 'app' ? quota : undefined)
-      reports.set(part.name, health)
+      reports.set(part.name, { ...health, group: part.group })
       return running
     },
+    routes: () => routeRules(routesByGroup()),
     slowestStopMs: () => longest('stopTimeoutMs', defaultStopTimeoutMs),
   }
 }
@@ -48,6 +55,8 @@ interface Health {
   requestTimeoutMs?: number
   stopTimeoutMs?: number
   trustedProxies?: readonly string[]
+  /** Of an app whose modules have groups. */
+  routes?: readonly { method: string; url: string }[]
 }
 
 async function startCommand(

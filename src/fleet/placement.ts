@@ -57,6 +57,8 @@ export interface EnginePart extends Common {
 export interface CommandPart extends Common {
   readonly kind: 'app' | 'archiver'
   readonly role: Role | undefined
+  /** The group of modules that it runs. */
+  readonly group?: string | undefined
   readonly program: string
   readonly args: readonly string[]
   readonly cwd: string
@@ -99,10 +101,10 @@ const ofTls = pathsOf(['tls'])
 const ofArchiver = pathsOf(['backup', 'log', 'process.mode'])
 
 /** Returns the number of ports needed besides the one for clients, if no process shares that one. */
-export function portsNeeded({ parts }: Deployment): number {
+export function portsNeeded({ parts, topology }: Deployment): number {
   const listening = parts.map(({ kind, count }) => {
     if (kind.type !== 'engine') return count
-    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports ?? 0))
+    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports?.(topology) ?? 0))
   })
   return listening.reduce((sum, count) => sum + count, 0) - 1
 }
@@ -141,7 +143,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   // Private ports in the order in which people read the parts.
   const extraPorts = (ones: typeof engineInstances) =>
-    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports ?? 0)])
+    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports?.(topology) ?? 0)])
   const ofFronts = extraPorts(fronts)
   const listens = new Map(
     fronts.map(({ name }, index): [string, Listen] => [
@@ -156,16 +158,23 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
           const isEntry = !isBehind && kind.role !== 'worker'
           const own = `${name}-${index + 1}`
           const at = isEntry && !isShared ? entry : { host: local, port: take(own, 1)[0]! }
-          return { part: name, name: own, role: kind.role, socketFd: isEntry ? entry.socketFd : undefined, ...at }
+          return {
+            part: name,
+            name: own,
+            role: kind.role,
+            group: kind.group,
+            socketFd: isEntry ? entry.socketFd : undefined,
+            ...at,
+          }
         }),
   )
   const answering = instances
     .filter(({ role }) => role !== 'worker')
-    .map((one) => ({ name: one.name, address: addressOf(one) }))
+    .map((one) => ({ name: one.name, address: addressOf(one), ...(one.group && { group: one.group }) }))
   const ports = new Map([...ofFronts, ...extraPorts(behind)])
 
   const zones = zonesOf(
-    topology.nodes.zones,
+    topology.placement.zones,
     [
       ...engineInstances.filter(({ engine }) => engine.isSpread).map(({ name }) => ({ name, kind: 'postgres' })),
       ...instances.map(({ name, part }) => ({ name, kind: part })),
@@ -208,6 +217,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_DATA: dataDir,
     RUNG_SECRET: site.rootSecret,
     ...(values.tls.acmeDir !== undefined && { RUNG_ACME_DIR: path.resolve(app.cwd, values.tls.acmeDir) }),
+    ...(topology.groups.length > 0 && { RUNG_NODES: nodesOf(topology) }),
     RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }
 
@@ -266,9 +276,10 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     }
     return instances
       .filter(({ part }) => part === name)
-      .map(({ role, host, port, socketFd, ...instance }) => ({
+      .map(({ role, group, host, port, socketFd, ...instance }) => ({
         kind: 'app',
         role,
+        group,
         ...command(instance.name, name, { host, port }),
         socketFd,
         args: [...app.args, 'start', app.file, '--role', role],
@@ -279,6 +290,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
           PORT: String(port),
           ...(socketFd !== undefined && { RUNG_ENTRY_FD: String(passedFd) }),
           RUNG_ROLE: role,
+          ...(group !== undefined && { RUNG_GROUP: group }),
           ...(zones.has(instance.name) && { RUNG_ZONE: zones.get(instance.name) }),
           // The edge runs on this machine, and forwards the address of the client.
           ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: withLocal(shared.RUNG_TRUST_PROXY) }),
@@ -292,6 +304,16 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     ports: taken,
     zones,
   }
+}
+
+/** Processes know whether a group has processes of a role, and not how many: for another number none of them is restarted. */
+function nodesOf({ groups }: Deployment['topology']): string {
+  const present = (count: number) => Math.min(1, count)
+  const entries = groups.map(({ name, modules, web, worker }) => [
+    name,
+    { modules, web: present(web), worker: present(worker) },
+  ])
+  return JSON.stringify(Object.fromEntries(entries))
 }
 
 function tlsOf({ tls }: Settings['values'], { pem }: Site): Tls | undefined {

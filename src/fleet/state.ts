@@ -34,8 +34,8 @@ export interface RunningFleet extends FleetState {
 /** Returns what a fleet runs: with its CPU quota, unless the settings that were read here have one. Pure. */
 export function withQuotaOf(topology: Topology, fleet: Pick<FleetState, 'cpuQuota'> | undefined): Topology {
   const quota = fleet?.cpuQuota
-  if (!quota || quota.problem !== undefined || topology.nodes.cpu !== undefined) return topology
-  return { ...topology, nodes: { ...topology.nodes, cpu: quota.cores } }
+  if (!quota || quota.problem !== undefined || topology.placement.cpu !== undefined) return topology
+  return { ...topology, placement: { ...topology.placement, cpu: quota.cores } }
 }
 
 /** Says that the processes of the app may use more CPU time than they were given. */

@@ -69,7 +69,7 @@ async function withTrouble(part: PartStatus): Promise<PartStatus> {
 
 /** Whether a part of this name is a process of the app. */
 export function isApp(name: string): boolean {
-  return /^(app|web|worker|both)\b/.test(name)
+  return /(^|-)(app|web|worker|both)(-\d+)?$/.test(name)
 }
 
 /** `/readyz` itself waits 1 s for the database. */

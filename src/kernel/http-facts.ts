@@ -6,6 +6,9 @@ export const requestTimeoutDefaultMs = 30_000
 /** Over HTTPS the name's prefix binds the cookie to its host. A page cache knows both names and never caches requests with one. */
 export const sessionCookieNames = { secure: '__Host-session', plain: 'session' } as const
 
+/** Below this path processes of a fleet call modules of each other. The balancer leads nobody else there. */
+export const callsPath = '/-/calls/'
+
 /** Below this path the challenges of an ACME client are found (RFC 8555, 8.3). */
 export const acmePath = '/.well-known/acme-challenge/'
 

@@ -90,7 +90,7 @@ export function forecastOf(question: Question): Forecast {
   const rate = users.rate
   const scaling = fitScaling(measured?.sizes ?? [], seed)
   const checked = measured && checkOf(measured, { connections: connectionsOf(topology), objective: measured.objective })
-  const parts = partsOf(countsOf(topology), cores, topology.nodes.cpu)
+  const parts = partsOf(countsOf(topology), cores, topology.placement.cpu)
   const machineCores = spread ? undefined : cores
   const model = {
     ...modelOf(parts, { connections: connectionsOf(topology), machineCores }, measured),

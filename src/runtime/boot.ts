@@ -22,12 +22,15 @@ import type { Bindings } from '../topology/bindings.ts'
 import { alertLine } from './alerts.ts'
 import { backupSource, refuseExternal } from './backups.ts'
 import { boundaryGuard } from './guard.ts'
+import type { OwnFacts } from './health.ts'
+import { homesOf } from './homes.ts'
 import { keepWarm } from './keep-warm.ts'
 import type { Log } from './log.ts'
 import { migrationsOf } from './migrations.ts'
-import { addModules, type ModuleParts } from './modules.ts'
+import { addModules, callKeys, type ModuleParts } from './modules.ts'
 import { openPrimitives, type Primitives } from './primitives.ts'
 import { purgeLine } from './purge-cdn.ts'
+import { remoteCalls } from './remote-calls.ts'
 import { type RequestParts, requestStages } from './request-stages.ts'
 import { deriveKeys, storedRoot } from './secrets.ts'
 import type { StoreParts } from './stores.ts'
@@ -113,13 +116,15 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     let endWork: (() => Promise<void>) | undefined
     undo.push(async () => endWork?.())
     undo.push(() => http.close())
-    const ownFacts = { requestTimeoutMs, stopTimeoutMs, trustedProxies: trustedNetworks(app.http.trustProxy) }
+    const ownFacts: OwnFacts = { requestTimeoutMs, stopTimeoutMs, trustedProxies: trustedNetworks(app.http.trustProxy) }
     const request: RequestParts = { ...parts, health, ownFacts }
     for (const { name, add } of requestStages) await stage(log, `requests: ${name}`, () => add(request))
-    const { work, warms } = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
+    const added = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
+    const { work, elsewhere, warms } = added
+    if (bindings.groups.length > 0) ownFacts.routes = added.routes
     const { entryFd } = bindings.http
     const entry = entryFd === undefined ? undefined : sharedEntry(http, entryFd)
-    endWork = await stage(log, 'work', () => startAllWork(starting, parts, work))
+    endWork = await stage(log, 'work', () => startAllWork(starting, parts, work, elsewhere))
     await stage(log, 'warm cache', async () => {
       if (bindings.cache.enabled && warms.length > 0)
         undo.push(await keepWarm(warms, parts.primitives.cache, http, log))
@@ -220,6 +225,10 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
   const keys = deriveKeys(bindings.secret ?? (await storedRoot(bindings.dataDir)))
   const { transport, inbox } = await openMail(bindings, log)
   undo.push(() => transport.close())
+  const { callsUrl } = bindings
+  const tags = { inherit: primitives.cache.inheritTags.bind(primitives.cache) }
+  const remote = callsUrl === undefined ? undefined : remoteCalls({ url: callsUrl, keys: keys(callKeys), tags })
+  undo.push(async () => remote?.close())
   const extensionParts = { data: primitives.data, server, log, bindings, primitives }
   return {
     app,
@@ -231,6 +240,8 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     keys,
     inbox,
     sessions: noSessions,
+    homes: homesOf(app, bindings),
+    remote,
     observers: (starting.extensions ?? []).map((extension) => () => extension(http, extensionParts)),
     sessionStore: await openSessions(app.name, database, redis, starting.rememberSessions),
     positions: await (starting.openPositions ?? openPositions)(bindings.data, app.name, redis),
@@ -299,15 +310,16 @@ async function startAllWork(
   starting: Starting,
   parts: OpenedParts,
   work: Work,
+  elsewhere: Work,
 ): Promise<(() => Promise<void>) | undefined> {
   const { app, bindings, log } = starting
   const { primitives, sessionStore, prune } = parts
   for (const { name, job } of work.crons) {
-    if (work.jobs.some((one) => one.job.name === job.name)) continue
+    if ([...work.jobs, ...elsewhere.jobs].some((one) => one.job.name === job.name)) continue
     const message = `Cron "${name}" enqueues the job "${job.name}", which no module of this app handles. Add handle(…) to the work of a module.`
     log.warn({ event: 'cron-unhandled' }, message)
   }
-  await subscribe(work, primitives)
+  await subscribe({ ...work, consumed: [...work.consumed, ...elsewhere.consumed] }, primitives)
   if (bindings.role === 'web') return undefined
   const purges = await openCdn(bindings)
   const { sessions } = app

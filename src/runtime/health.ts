@@ -22,6 +22,8 @@ export interface OwnFacts {
   stopTimeoutMs: number
   /** Networks of proxies that the app itself names. */
   trustedProxies: readonly string[]
+  /** The routes of this process's modules, if some module has processes of its own. */
+  routes?: readonly { method: string; url: string }[]
 }
 
 export function health(
@@ -34,7 +36,7 @@ export function health(
   const { database } = stores.main
   const hidden = { schema: { hide: true }, config: { system: true }, logLevel: 'silent' as const }
 
-  http.get('/healthz', hidden, async () => ({ status: 'ok', ...facts }))
+  http.get('/healthz', hidden, async () => ({ status: 'ok', ...facts })) // some of them are known later
 
   http.get('/readyz', hidden, async (_request, reply) => {
     const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp }

@@ -1,6 +1,8 @@
+import { type CallsContract, callsBy } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { ModuleContext, UsedCalls } from '../app/define-module.ts'
-import { localCalls } from '../app/local-calls.ts'
+import { keptBy } from '../app/kept-calls.ts'
+import { sendHere } from '../app/local-calls.ts'
 import { RungError } from '../kernel/errors.ts'
 import type { Keys } from '../kernel/keys.ts'
 import type { DeclaredWarm } from '../primitives/cache/warming.ts'
@@ -13,8 +15,11 @@ import type { MailRoot } from '../primitives/mail/mail.ts'
 import { searchFor } from '../primitives/search/search.ts'
 import type { Sessions } from '../primitives/sessions/sessions.ts'
 import type { Bindings } from '../topology/bindings.ts'
+import { openCallDoor } from './call-door.ts'
+import type { Homes } from './homes.ts'
 import type { Log } from './log.ts'
 import type { Primitives } from './primitives.ts'
+import type { RemoteCalls } from './remote-calls.ts'
 import { type AppWork, addWork } from './work.ts'
 
 export interface ModuleParts {
@@ -29,17 +34,34 @@ export interface ModuleParts {
   mailAsked(): void
   sessions: Sessions
   keys(purpose: string): Keys
+  homes: Homes
+  /** Where modules are called that are not at home here. */
+  remote: RemoteCalls | undefined
+}
+
+export interface AddedModules {
+  /** What this process works off. */
+  work: AppWork
+  /** What others work off: publishers must know every group, and messages name every job. */
+  elsewhere: AppWork
+  warms: DeclaredWarm[]
+  /** Of the modules that this process answers for. */
+  routes: { method: string; url: string }[]
 }
 
 /**
  * Adds the routes of the modules in a process that takes requests. What modules do off the request path is known in every process.
  * @throws APP_INVALID
  */
-export async function addModules(parts: ModuleParts): Promise<{ work: AppWork; warms: DeclaredWarm[] }> {
-  const { app, bindings, http, primitives } = parts
+export async function addModules(parts: ModuleParts): Promise<AddedModules> {
+  const { app, bindings, http, primitives, homes } = parts
   const isWeb = bindings.role !== 'worker'
   const work: AppWork = { jobs: [], consumed: [], crons: [] }
+  const elsewhere: AppWork = { jobs: [], consumed: [], crons: [] }
   const warms: DeclaredWarm[] = []
+  const routed: AddedModules['routes'] = []
+  const { cache } = primitives
+  const tags = { collect: cache.collectTags.bind(cache) }
   const rules = { checked: bindings.mode !== 'production', inTransaction: primitives.data.inTransaction }
   const exposed = new Map<string, unknown>()
   checkReads(app, primitives)
@@ -58,10 +80,21 @@ export async function addModules(parts: ModuleParts): Promise<{ work: AppWork; w
         return parts.mail.forModule(module.name)
       },
     }
-    if (module.exposes) exposed.set(module.name, localCalls(module.exposes, module.calls!(context), rules))
-    addWork(work, module.name, module.work?.(context) ?? [], primitives)
+    const answers = isWeb && homes.answers(module.name)
+    if (module.exposes) {
+      const contract: CallsContract = module.exposes
+      const handlers = homes.isHere(module.name) ? module.calls!(context) : undefined
+      const send = handlers
+        ? sendHere(handlers, rules.checked)
+        : remoteOf(parts).to(homes.targetOf(module.name), contract)
+      const kept = keptBy(contract, send, context.cache)
+      exposed.set(module.name, callsBy(contract, kept, handlers ? rules : { ...rules, checked: true }))
+      if (answers && bindings.groups.length > 0)
+        await openCallDoor(http, { contract, handlers: handlers!, keys: parts.keys(callKeys), tags })
+    }
+    addWork(homes.works(module.name) ? work : elsewhere, module.name, module.work?.(context) ?? [], primitives)
     if (module.identify) identifyBy(http, module.identify(context))
-    if (!isWeb) continue
+    if (!answers) continue
     for (const warm of module.warm?.(context) ?? []) warms.push({ module: module.name, warm })
     const { routes } = module
     if (!routes) continue
@@ -69,11 +102,23 @@ export async function addModules(parts: ModuleParts): Promise<{ work: AppWork; w
     await http.register(async (scoped) => {
       scoped.addHook('onRoute', (route) => {
         route.config = { ...route.config, module: module.name } as never
+        for (const method of [route.method].flat()) routed.push({ method, url: route.url })
       })
       await routes(scoped as unknown as Http, context)
     })
   }
-  return { work, warms }
+  return { work, elsewhere, warms, routes: routed }
+}
+
+/** The purpose of the keys with which processes sign their calls. No module's name has a blank. */
+export const callKeys = 'rung calls'
+
+function remoteOf({ remote }: ModuleParts): RemoteCalls {
+  if (remote) return remote
+  throw new RungError(
+    'CONFIG_INVALID',
+    'RUNG_NODES has groups of modules, and RUNG_CALLS_URL does not say where they are called. Start everything with "rung up".',
+  )
 }
 
 function contextOf(

@@ -6,6 +6,7 @@ import {
   type CdnTopology,
   type DataLimits,
   databaseConnections,
+  type Group,
   type Role,
   type RungName,
   type Topology,
@@ -18,6 +19,11 @@ export interface Bindings extends ToolBindings {
   readonly role: Role
   /** Where it runs, if there are several places. */
   readonly zone: string | undefined
+  /** The group to which it belongs; `undefined`: it runs all modules that no group has. */
+  readonly group: string | undefined
+  readonly groups: readonly Group[]
+  /** Where it calls modules of other groups: `http://127.0.0.1:9001`. */
+  readonly callsUrl: string | undefined
   /** The id of the code, if a setting names it. */
   readonly build: string | undefined
   /** Whether `rung up` runs this process. */
@@ -169,6 +175,9 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     ...toolBindingsOf(settings, cwd),
     role: process.role,
     zone: process.zone,
+    group: process.group,
+    groups: topology.groups,
+    callsUrl: process.callsUrl,
     build: process.build,
     inFleet: process.supervisor !== undefined,
     http: {
@@ -264,9 +273,9 @@ function cdnOf(cdn: CdnTopology | undefined, { url, token }: Settings['values'][
 }
 
 /** With an embedded database all processes are on one machine. */
-function filesOf({ processes, data }: Topology, { files: { url, shared } }: Settings['values']): FilesBinding {
+function filesOf({ processes, groups, data }: Topology, { files: { url, shared } }: Settings['values']): FilesBinding {
   if (url !== undefined) return { engine: 's3', url }
-  const several = processes.both + processes.web + processes.worker > 1
+  const several = processes.both + processes.web + processes.worker > 1 || groups.length > 0
   return { engine: 'disk', alone: several && data.engine === 'external' && shared === 'off' }
 }
 

@@ -178,7 +178,7 @@ export function waysToSet(path: string): string {
   return inFile ? `${path} in rung.config.ts, or ${variable}` : variable
 }
 
-function checkTogether({ backup, cdn, data, http, mail, process, tls }: Values): void {
+function checkTogether({ backup, cdn, data, http, mail, nodes, process, tls }: Values): void {
   if ((tls.cert === undefined) !== (tls.key === undefined)) {
     const missing = tls.cert === undefined ? 'tls.cert' : 'tls.key'
     throw invalid(`TLS needs a certificate and its key. Set ${waysToSet(missing)}.`)
@@ -203,6 +203,8 @@ function checkTogether({ backup, cdn, data, http, mail, process, tls }: Values):
     throw invalid(`A mail server needs a sender of the mail. Set ${waysToSet('mail.from')}.`)
   if (process.edgeUrl !== undefined && process.edgeSecret === undefined)
     throw invalid('RUNG_EDGE_URL needs RUNG_EDGE_SECRET, the secret of the page cache. Set both.')
+  if (process.group !== undefined && !Object.hasOwn(nodes, process.group))
+    throw invalid(`RUNG_GROUP is ${process.group}, which is no group of RUNG_NODES. Correct one of them.`)
 }
 
 function* fromFile(file: unknown, rows: ReadonlyMap<string, Setting>): Generator<[string, Given]> {

@@ -138,6 +138,57 @@ export function isName(value: unknown): boolean {
   return isText(value) && /^[a-z][a-z0-9-]{0,30}$/.test(value)
 }
 
+/** Modules that have processes of their own. A role without a process is left to the processes that have no group. */
+export interface NodeGroup {
+  readonly modules: readonly string[]
+  /** Number of processes that answer the requests and calls of its modules. */
+  readonly web?: number
+  /** Number of processes that run their jobs and handle their events. */
+  readonly worker?: number
+}
+
+/** Groups by name, whose processes are named after them: `media-web-1`. */
+export const nodeGroups: SettingType<Readonly<Record<string, NodeGroup>>> = {
+  parse(text) {
+    try {
+      return JSON.parse(text)
+    } catch {
+      return text
+    }
+  },
+  accepts: (value) => isRecord(value) && Object.entries(value).every(isNodeGroup) && isEachModuleOnce(value as never),
+  format: (value) => (Object.keys(value).length === 0 ? '' : JSON.stringify(value)),
+  must: 'name groups in small letters, each with modules that no other group has and 1 to 64 processes: { media: { modules: ["avatars"], web: 1, worker: 2 } }',
+  placeholder: 'groups',
+}
+
+/** Names of other parts of a fleet. */
+const takenNames = new Set(['app', 'core', 'web', 'worker', 'both', 'entry', 'plain', 'calls'])
+
+function isNodeGroup([name, group]: [string, unknown]): boolean {
+  if (!isName(name) || takenNames.has(name) || !isRecord(group)) return false
+  const { modules, web = 0, worker = 0, ...others } = group
+  const isCount = (count: unknown) => Number.isInteger(count) && Number(count) >= 0 && Number(count) <= 64
+  return (
+    Array.isArray(modules) &&
+    modules.length > 0 &&
+    modules.every((one) => isText(one) && /^[a-z][a-z0-9-]*$/.test(one)) &&
+    isCount(web) &&
+    isCount(worker) &&
+    Number(web) + Number(worker) > 0 &&
+    Object.keys(others).length === 0
+  )
+}
+
+function isEachModuleOnce(groups: Readonly<Record<string, NodeGroup>>): boolean {
+  const modules = Object.values(groups).flatMap((group) => group.modules)
+  return new Set(modules).size === modules.length
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** Addresses of mail. */
 export const addresses: SettingType<readonly string[]> = {
   ...list,

@@ -7,6 +7,7 @@ import {
   isName,
   names,
   networks,
+  nodeGroups,
   oneOf,
   onOrOff,
   parseRoots,
@@ -154,8 +155,6 @@ export const settings = {
       default: [],
       help: 'Least numbers of web processes that are autoscaled, by times in UTC: mon-fri 08:00-18:00 4; several are separated by commas.',
     }),
-  },
-  nodes: {
     cpu: setting(cores, {
       env: 'RUNG_NODE_CPU',
       help: 'CPU cores that each web and worker process of rung up may use, such as 0.5; where the system cannot limit them, rung ps says so.',
@@ -167,6 +166,12 @@ export const settings = {
       help: 'Zones over which rung up spreads web and worker processes and the servers of its database, separated by commas.',
     }),
   },
+  nodes: setting(nodeGroups, {
+    env: 'RUNG_NODES',
+    outside: false,
+    default: {},
+    help: 'Groups of modules with processes of their own, by name; in the environment as JSON: {"media":{"modules":["avatars"],"web":1,"worker":2}}.',
+  }),
   http: {
     host: setting(
       text((value) => /^[\w.:-]+$/.test(value), 'be a name or an address', 'address'),
@@ -489,6 +494,18 @@ export const settings = {
       file: false,
       default: 'both',
       help: 'What this process does: answer requests (web), run jobs and handle events (worker), or both.',
+    }),
+    group: setting(text(isName, 'be a name in small letters', 'name'), {
+      env: 'RUNG_GROUP',
+      outside: false,
+      file: false,
+      help: 'The group of RUNG_NODES to which this process belongs; without it, it runs all modules that no group has. rung up sets it.',
+    }),
+    callsUrl: setting(url(isHttp, 'http://127.0.0.1:9000'), {
+      env: 'RUNG_CALLS_URL',
+      outside: true,
+      file: false,
+      help: 'Where this process calls modules of other groups; rung up sets it.',
     }),
     zone: setting(text(isName, 'be a name in small letters', 'name'), {
       env: 'RUNG_ZONE',

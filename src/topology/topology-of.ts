@@ -34,7 +34,13 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     tls: values.tls.cert !== undefined,
     processes: processesOf(preset, values.processes),
     scaling: scalingOf(values.processes),
-    nodes: values.nodes,
+    groups: Object.entries(values.nodes).map(([name, { modules, web = 0, worker = 0 }]) => ({
+      name,
+      modules,
+      web,
+      worker,
+    })),
+    placement: { cpu: values.processes.cpu, zones: values.processes.zones },
     unresponsiveAfterMs: values.unresponsiveAfterMs,
   }
 }

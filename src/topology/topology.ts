@@ -21,11 +21,13 @@ export interface Topology {
   readonly http: { readonly host: string; readonly port: number }
   /** Whether clients connect by https. */
   readonly tls: boolean
-  /** Number of processes of each role. */
+  /** Number of processes of each role, which run all modules that no group has. */
   readonly processes: Readonly<Record<Role, number>>
   /** Processes whose number is found by the autoscaler; `processes` has the least. */
   readonly scaling: ScalingTopology
-  readonly nodes: NodesTopology
+  /** Modules with processes of their own. */
+  readonly groups: readonly Group[]
+  readonly placement: PlacementTopology
   /** A part that has not answered for this many ms is restarted; 0 turns this off. */
   readonly unresponsiveAfterMs: number
 }
@@ -81,8 +83,19 @@ export interface Range {
   readonly most: number
 }
 
-/** How the processes of the app run. */
-export interface NodesTopology {
+/**
+ * Modules with processes of their own. Where one of the numbers is 0, processes without a group do that part of the work.
+ * Names of groups are unique, and a module is in one group at most.
+ */
+export interface Group {
+  readonly name: string
+  readonly modules: readonly string[]
+  readonly web: number
+  readonly worker: number
+}
+
+/** Where the processes of the app run. */
+export interface PlacementTopology {
   /** CPU cores that it may use; `undefined`: as many as the machine has. */
   readonly cpu: number | undefined
   /** Places that fail apart from each other. Processes of the app and servers of the database are spread over them. */
@@ -107,7 +120,7 @@ const otherConnections = 20
 /** Enough for `rung up 10k`, so that Postgres is not restarted between it and `rung start`. */
 const connectionsMin = 100
 
-type Connecting = Pick<Topology, 'data' | 'processes'> & Partial<Pick<Topology, 'scaling'>>
+type Connecting = Pick<Topology, 'data' | 'processes'> & Partial<Pick<Topology, 'scaling' | 'groups'>>
 
 /** Behind a pooler a process needs few connections of its own: so many processes may run before Postgres must be restarted. */
 const pooledProcessesMin = 16
@@ -120,9 +133,9 @@ export function databaseConnections(topology: Connecting): number {
 }
 
 /** A deploy runs one more process that answers. */
-function withOneMore({ data, processes }: Connecting): Connecting {
+function withOneMore({ data, processes, groups = [] }: Connecting): Connecting {
   const isRolled = processes.web > 0 && data.pooler === 'none'
-  return { data, processes: { ...processes, web: processes.web + (isRolled ? 1 : 0) } }
+  return { data, groups, processes: { ...processes, web: processes.web + (isRolled ? 1 : 0) } }
 }
 
 /** Returns the connections that all processes and tools need at most on one server. */
@@ -152,12 +165,13 @@ export function poolerConnections(topology: Connecting): Readonly<Record<PooledT
 }
 
 /** The most that run at a time. While autoscaled processes are restarted, one more of them may run. */
-function processCount({ processes, scaling = { schedule: [] } }: Connecting): number {
+function processCount({ processes, groups = [], scaling = { schedule: [] } }: Connecting): number {
   const most = (role: 'web' | 'worker') => Math.max(processes[role], scaling[role] ? scaling[role].most + 1 : 0)
-  return processes.both + most('web') + most('worker')
+  const inGroups = groups.reduce((sum, { web, worker }) => sum + web + worker, 0)
+  return processes.both + most('web') + most('worker') + inGroups
 }
 
 /** Returns the number of processes that answer requests. */
-export function webProcesses({ processes }: Pick<Topology, 'processes'>): number {
-  return processes.both + processes.web
+export function webProcesses({ processes, groups }: Pick<Topology, 'processes' | 'groups'>): number {
+  return processes.both + processes.web + groups.reduce((sum, { web }) => sum + web, 0)
 }

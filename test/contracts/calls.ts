@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { Type } from 'typebox'
 import { type CallHandlers, type CallsContract, type CallsOf, defineCalls } from '../../src/app/calls.ts'
-import { systemClock } from '../../src/kernel/clock.ts'
+import { sleep, systemClock } from '../../src/kernel/clock.ts'
 import { isRungError, RungError } from '../../src/kernel/errors.ts'
 import { advance, nowhere } from '../../src/kernel/position.ts'
 import { currentScope, runInScope, Scope } from '../../src/kernel/scope.ts'
@@ -18,6 +18,7 @@ const contract = defineCalls('math', {
   context: { input: Nothing, output: Type.Any() },
   write: { input: Type.Object({ fails: Type.Boolean() }), output: Type.Null() },
   hang: { input: Nothing, output: Type.Null() },
+  pause: { input: Type.Object({ ms: Type.Integer() }), output: Type.Null() },
 })
 
 const written = (7n << 64n) + 99n
@@ -53,6 +54,7 @@ const handlers: CallHandlers<typeof contract> = {
     if (fails) throw new RungError('HTTP_CONFLICT', 'It failed after it had written.')
     return null
   },
+  pause: ({ ms }) => sleep(ms).then(() => null),
   hang: () =>
     new Promise((_, reject) => {
       currentScope()!.onCancel(reject)
@@ -165,6 +167,10 @@ export function callsContract(name: string, open: OpenCalls): void {
         assert.ok(scope.wrote)
       })
     }
+
+    it('has time if its caller has no limit', async () => {
+      assert.equal(await calls.pause({ ms: 20 }), null)
+    })
 
     it('ends when its caller is cancelled', async () => {
       const gone = new RungError('HTTP_CLIENT_GONE', 'gone')

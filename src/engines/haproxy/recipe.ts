@@ -1,6 +1,6 @@
-import { acmePath, requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
+import { acmePath, callsPath, requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
 import { edgeRefusals } from '../nginx/edge-terms.ts'
-import { hstsHeader, type Tls, tlsCiphers } from '../process/engine.ts'
+import { hstsHeader, type RouteRule, type Tls, tlsCiphers, type Upstream } from '../process/engine.ts'
 
 /** How to run HAProxy as the balancer over the processes that answer requests. Pure. */
 export const haproxyLeast = '2.4'
@@ -13,8 +13,11 @@ export const haproxyPackages = {
   dockerImage: 'haproxy:2.6-alpine',
 } as const
 
-/** The backend in commands of the runtime API: `set server app/web-2 state drain`. */
-export const backend = 'app'
+/** The backend of processes without a group, in commands of the runtime API: `set server app/web-2 state drain`. */
+const backend = 'app'
+/** Which backend answers a request, and which one a call. HAProxy finds them in its own folder. */
+export const routesFile = 'routes.map'
+export const callsFile = 'calls.map'
 /** The certificate and the key, whose path is also their name in the runtime API. */
 export const pemFile = 'entry.pem'
 /** A command of the runtime API must fit into a buffer. */
@@ -34,7 +37,9 @@ export interface HaproxySettings {
   /** Clients connect by https. Only for the entry. */
   tls?: Tls | undefined
   /** The processes that answer requests. */
-  servers: readonly { readonly name: string; readonly address: string }[]
+  servers: readonly Upstream[]
+  /** Groups of modules with processes of their own, which answer some of the requests. */
+  groups?: GroupSettings | undefined
   threads: number
   /** Connections of clients; further ones wait to be accepted. */
   clientsMax: number
@@ -45,6 +50,13 @@ export interface HaproxySettings {
   /** Requests that wait for each server, and for how long at most. */
   queueMax: number
   queueMsMax: number
+}
+
+export interface GroupSettings {
+  /** Where processes call modules of other groups. */
+  calls: { host: string; port: number }
+  groups: readonly { readonly name: string; readonly modules: readonly string[] }[]
+  routes: readonly RouteRule[]
 }
 
 export const haproxyDefaults = {
@@ -80,17 +92,29 @@ const lastResortOf = (name: string) => `${word(name)}.unchecked`
 /** Returns the commands that add a process to a running HAProxy. It is in maintenance at first. */
 export function addServerCommands(
   settings: ServerSettings,
-  { name, address }: HaproxySettings['servers'][number],
+  { name, address, group = backend }: Upstream,
 ): { server: string; command: string }[] {
   return serversOf(name, settings).map((one) => ({
-    server: `${backend}/${one.name}`,
-    command: `add server ${backend}/${one.name} ${serverAddress(address)} ${one.keywords}`,
+    server: `${word(group)}/${one.name}`,
+    command: `add server ${word(group)}/${one.name} ${serverAddress(address)} ${one.keywords}`,
   }))
 }
 
 /** Returns the names of the servers of a process in commands, the checked one first: `app/web-2`. */
-export function serverPaths(name: string): [checked: string, lastResort: string] {
-  return [`${backend}/${word(name)}`, `${backend}/${lastResortOf(name)}`]
+export function serverPaths(name: string, group = backend): [checked: string, lastResort: string] {
+  return [`${word(group)}/${word(name)}`, `${word(group)}/${lastResortOf(name)}`]
+}
+
+/** Returns the lines of the map that finds the group of a request, the first that matches. */
+export function routesMap(rules: readonly RouteRule[]): string {
+  return rules.map(({ pattern, group = backend }) => `${pattern} ${word(group)}\n`).join('')
+}
+
+/** Returns the lines of the map that finds the group of a call by the beginning of its path. */
+export function callsMap({ groups }: GroupSettings): string {
+  return groups
+    .flatMap(({ name, modules }) => modules.map((module) => `${callsPath}${word(module)}. ${word(name)}\n`))
+    .join('')
 }
 
 /** Finds a process in the answer to `show stat`: its sessions, running and waiting, and whether it takes requests. */
@@ -100,7 +124,7 @@ export function serverIn(stat: string, name: string): { requests: number; isUp: 
     .split('\n')
     .map((line) => line.split(','))
   const at = (row: string[], column: string) => row[heads!.indexOf(column)]
-  const rowOf = (server: string) => rows.find((one) => at(one, 'pxname') === backend && at(one, 'svname') === server)
+  const rowOf = (server: string) => rows.find((one) => at(one, 'svname') === server) // names are unique in a fleet
   const [checked, lastResort] = [rowOf(name), rowOf(lastResortOf(name))]
   const requestsOf = (row: string[] | undefined) => (row ? Number(at(row, 'scur')) + Number(at(row, 'qcur')) : 0)
   if (!checked) return undefined
@@ -162,10 +186,17 @@ frontend entry
   bind ${host}:${listen.port}${tls ? ` ssl crt ${quote(`${dir}/${pemFile}`)} alpn h2,http/1.1` : ''}
 ${isEntry ? forwarded(tls ? 'https' : 'http', settings.trustedProxies) : ''}\
 ${tls ? hstsLine(tls) : ''}\
+${settings.groups ? toGroups : ''}\
   default_backend ${backend}
 ${tls?.plainPort === undefined ? '' : plainFrontend(settings, tls, `${host}:${tls.plainPort}`)}\
+${settings.groups ? callsFrontend(settings.groups) : ''}\
+${[undefined, ...(settings.groups?.groups ?? [])].map((group) => backendOf(group?.name, settings)).join('')}`
+}
 
-backend ${backend}
+/** The processes of a group, or those that have none. */
+function backendOf(group: string | undefined, settings: HaproxySettings): string {
+  return `
+backend ${group === undefined ? backend : word(group)}
   log global
   balance leastconn
   http-reuse safe
@@ -178,10 +209,27 @@ backend ${backend}
   retry-on conn-failure empty-response
   http-request disable-l7-retry unless METH_GET
 ${settings.servers
+  .filter((one) => one.group === group)
   .flatMap(({ name, address }) =>
     serversOf(name, settings).map((one) => `  server ${one.name} ${serverAddress(address)} ${one.keywords}`),
   )
   .join('\n')}
+`
+}
+
+/** No client leads a request to the door of calls, and each request goes to the group that has its route. */
+const toGroups = `\
+  http-request deny deny_status 404 if { path_beg ${callsPath} }
+  http-request set-var(txn.path) path
+  use_backend %[method,concat(:,txn.path),map_reg(${routesFile},${backend})]
+`
+
+/** Only processes of this machine, whose calls are signed, connect to it. */
+function callsFrontend({ calls }: GroupSettings): string {
+  return `
+frontend calls
+  bind ${word(calls.host)}:${calls.port}
+  use_backend %[path,map_beg(${callsFile},${backend})]
 `
 }
 

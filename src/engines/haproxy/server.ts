@@ -11,6 +11,8 @@ import { askHaproxy } from './client.ts'
 import {
   addServerCommands,
   adminSocket,
+  callsFile,
+  callsMap,
   type HaproxySettings,
   haproxyConfig,
   haproxyDefaults,
@@ -19,6 +21,8 @@ import {
   haproxyVersionFlag,
   pemBytesMax,
   pemFile,
+  routesFile,
+  routesMap,
   serverIn,
   serverPaths,
 } from './recipe.ts'
@@ -101,12 +105,16 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
     name: 'HAProxy',
     dir,
     program: installed.path,
-    args: ['-db', '-f', configFile],
+    args: ['-C', dir, '-db', '-f', configFile],
     launcher,
     async prepare() {
       await rm(socket, { force: true })
       const files = [[configFile, haproxyConfig(settings)] as const]
       if (settings.tls) files.push([path.join(dir, pemFile), settings.tls.pem])
+      if (settings.groups) {
+        files.push([path.join(dir, routesFile), routesMap(settings.groups.routes)])
+        files.push([path.join(dir, callsFile), callsMap(settings.groups)])
+      }
       for (const [file, text] of files) {
         await writeFile(file, text, { mode: 0o600 })
         if (launcher.uid !== undefined) await chown(file, launcher.uid, launcher.gid!)
@@ -146,6 +154,8 @@ async function useCertificate(pem: string, name: string, ask: (command: string) 
 const noServer = /^No such server/
 
 function balancingOf(settings: HaproxySettings, ask: (command: string) => Promise<string>): Balancing {
+  const groups = new Map(settings.servers.map(({ name, group }) => [name, group]))
+  const pathsOf = (name: string) => serverPaths(name, groups.get(name))
   /** An answer to these commands is a complaint. */
   async function tell(...commands: string[]): Promise<void> {
     for (const command of commands) {
@@ -155,7 +165,8 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
   }
   return {
     async admit(upstream) {
-      const { name, address } = upstream
+      const { name, address, group } = upstream
+      groups.set(name, group)
       for (const { server, command } of addServerCommands(settings, upstream)) {
         const said = await ask(command)
         if (/^Already exists/.test(said)) {
@@ -163,11 +174,11 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
           await ask(`set server ${server} addr ${address.slice(0, -port.length - 1)} port ${port}`)
         } else if (!/^New server registered/.test(said)) throw refused(command, said)
       }
-      const [checked, lastResort] = serverPaths(name)
+      const [checked, lastResort] = pathsOf(name)
       await tell(`enable health ${checked}`, stateOf(checked, 'ready'), stateOf(lastResort, 'ready'))
     },
     async drain(name) {
-      for (const server of serverPaths(name)) {
+      for (const server of pathsOf(name)) {
         const command = stateOf(server, 'drain')
         const said = await ask(command)
         if (said !== '' && !noServer.test(said)) throw refused(command, said)
@@ -175,13 +186,24 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
     },
     look: async (name) => serverIn(await ask('show stat'), name),
     async forget(name) {
-      for (const server of serverPaths(name)) {
+      for (const server of pathsOf(name)) {
         const said = await ask(stateOf(server, 'maint'))
         if (noServer.test(said)) continue
         const command = `del server ${server}`
         const outcome = await ask(command)
         if (!/^Server deleted/.test(outcome) && !noServer.test(outcome)) throw refused(command, outcome)
       }
+    },
+    async useRoutes(rules) {
+      if (!settings.groups) return
+      const said = await ask(`prepare map ${routesFile}`)
+      const version = /^New version created: (\d+)/.exec(said)?.[1]
+      if (version === undefined) throw refused(`prepare map ${routesFile}`, said)
+      // One entry for each command: all of them together would not fit into a buffer.
+      for (const line of routesMap(rules).split('\n').filter(Boolean)) {
+        await tell(`add map @${version} ${routesFile} <<\n${line}\n`)
+      }
+      await tell(`commit map @${version} ${routesFile}`)
     },
   }
 }

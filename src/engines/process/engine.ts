@@ -35,7 +35,7 @@ export interface Engine {
   /** Describes it in at most 62 characters, without passwords. `entry` is where clients connect. */
   describe(settings: Settings['values'], entry: string): string
   /** Number of ports that each instance needs besides the one for requests. */
-  readonly ports?: number
+  ports?(topology: Topology): number
   /** Places an instance on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
   /** Finds a server of this data directory that outlived the process that started it. */
@@ -113,6 +113,16 @@ export function hstsHeader({ hstsDays }: Pick<Tls, 'hstsDays'>): string | undefi
 export interface Upstream {
   readonly name: string
   readonly address: string
+  /** The group of modules that it runs; `undefined`: all that no group has. */
+  readonly group?: string | undefined
+}
+
+/** Which requests a group answers. A request belongs to the first of several rules that it matches, otherwise to no group. */
+export interface RouteRule {
+  /** A regular expression (PCRE) for `GET:/api/tags`, anchored. */
+  readonly pattern: string
+  /** `undefined`: the processes that have no group. */
+  readonly group: string | undefined
 }
 
 export interface PlacedEngine {
@@ -145,6 +155,8 @@ export interface EngineEvents {
   requestTimeoutMs: number
   /** Networks of proxies that the app trusts, besides those of the settings. */
   trustedProxies: readonly string[]
+  /** Which requests groups of modules answer. */
+  routes: readonly RouteRule[]
 }
 
 /** A running part of a fleet. */
@@ -208,6 +220,8 @@ export interface Balancing {
   look(name: string): Promise<{ requests: number; isUp: boolean } | undefined>
   /** Forgets a process that has ended. */
   forget(name: string): Promise<void>
+  /** Uses these rules from now on: other versions of the app may have other routes. */
+  useRoutes?(rules: readonly RouteRule[]): Promise<void>
 }
 
 export interface Leftover {

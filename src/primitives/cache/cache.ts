@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../kernel/clock.ts'
 import { type Random, systemRandom } from '../../kernel/random.ts'
+import type { Scope } from '../../kernel/scope.ts'
 import type { Riding } from '../data/rides.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { Cache, CachedOptions, CacheOptions, Invalidating, Load } from './api.ts'
@@ -54,6 +55,7 @@ export class CacheCore {
   readonly #invalidator: Invalidator
   readonly #reader: Reader
   readonly #filling = new Filling()
+  readonly #inherited = new InheritedTags()
   #isStarted = false
   #starting: Promise<void> | undefined
 
@@ -76,7 +78,7 @@ export class CacheCore {
       memory,
       invalidator,
       shared,
-      inherited: new InheritedTags(),
+      inherited: this.#inherited,
       filling: this.#filling,
       groups: this.groups,
       clock,
@@ -107,6 +109,17 @@ export class CacheCore {
   /** Runs `fn` so that what it reads is in every layer afterwards: it reads past the memory if there is a shared layer. */
   fill<T>(fn: () => Promise<T>): Promise<T> {
     return this.#filling.run(fn)
+  }
+
+  /** Collects the tags of the entries that a call of another process reads. */
+  collectTags(scope: Scope): () => readonly string[] {
+    const names = this.#inherited.begin(scope)
+    return () => [...names]
+  }
+
+  /** Adds tags that a call has collected in another process to the load that runs in the scope, if one does. */
+  inheritTags(scope: Scope | undefined, names: readonly string[]): void {
+    this.#inherited.add(scope, () => names)
   }
 
   forModule(module: string | undefined, write: (fn: (tx: Invalidating) => void) => Promise<void>): Cache {

@@ -1,6 +1,6 @@
 import type { Scope } from '../../kernel/scope.ts'
 
-/** Collects the tags of the entries that a load reads from the cache, by the load's scope. */
+/** Collects the tags of the entries that a load, or a call of another process, reads from the cache, by its scope. */
 export class InheritedTags {
   readonly #byScope = new WeakMap<Scope, Set<string>>()
 
@@ -10,9 +10,9 @@ export class InheritedTags {
     return names
   }
 
-  /** Does nothing if the scope is not that of a load. */
+  /** Does nothing if the scope is neither that of a load nor that of a call. */
   add(scope: Scope | undefined, names: () => readonly string[]): void {
-    if (scope?.kind !== 'task') return
+    if (scope?.kind !== 'task' && scope?.kind !== 'call') return
     const collected = this.#byScope.get(scope)
     if (collected) for (const name of names()) collected.add(name)
   }

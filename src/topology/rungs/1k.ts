@@ -26,6 +26,7 @@ export const rung1k: Topology = {
   tls: false,
   processes: { both: 1, web: 0, worker: 0 },
   scaling: { schedule: [] },
-  nodes: { cpu: undefined, zones: [] },
+  groups: [],
+  placement: { cpu: undefined, zones: [] },
   unresponsiveAfterMs: 30_000,
 }

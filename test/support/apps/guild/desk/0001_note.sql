@@ -1,0 +1,3 @@
+create table desk.note (
+  id text primary key
+);

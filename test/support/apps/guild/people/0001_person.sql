@@ -1,0 +1,5 @@
+create table people.person (
+  id integer primary key,
+  name text not null,
+  version integer not null
+);
