@@ -67,8 +67,7 @@ function countsIn(words: readonly string[]): Record<string, number | Range> {
     const [, name, count] = /^([a-z][a-z0-9-]*)=(\d{1,3}(?:\.\.\d{1,3})?)$/.exec(word) ?? []
     const [, part] = /^([\w-]+)=/.exec(word) ?? []
     if (part !== undefined && !countLimitsOf(part)) {
-      const message = `"${part}" cannot be scaled; these can: ${scalable}, and the processes of a group: media-web.`
-      throw new RungError('COMMAND_INVALID', message)
+      throw new RungError('COMMAND_INVALID', `"${part}" cannot be scaled; these can: ${scalable}.`)
     }
     if (name === undefined || Object.hasOwn(counts, name)) {
       throw new RungError(
