@@ -10,6 +10,10 @@
 -- A page that was not to be stored is not looked up for a while: requests for it would wait for each other, each for the answer of the
 -- one before, and get their own in the end.
 --
+-- A request for a kept page must not do all that, so each worker knows for a second under which floors it has found pages. It reads one
+-- number, which each purge raises before it notes its tags: if that has changed, nothing is known any more. While a worker notes tags,
+-- nobody else learns anything, since what it has found before the note would look like new.
+--
 -- Floors come from the same counter and are never used twice, so a page that was evicted is merely fetched again. Tags share 65,536
 -- slots by their hash: that memory never runs out, and a shared slot only purges too much. Workers share the memory. A page's entry is
 -- changed under a lock of its own; a worker that does not get the lock does not store.
@@ -17,6 +21,8 @@
 local pages, tags, locks = ngx.shared.rung_pages, ngx.shared.rung_tags, ngx.shared.rung_locks
 local slots_max, slot_count, lock_seconds, lock_tries = 1000, 65536, 2, 10000
 local unstored_seconds = 10
+local known_most = 2000 -- pages, in each worker
+local purging_seconds = 60 -- for a worker that is killed meanwhile
 local M = {}
 
 local function slot_of(tag)
@@ -57,29 +63,74 @@ local function set_and_unlock(page, token, text)
   return done
 end
 
--- Returns the page and the floor under which it may be looked up, or nil if it must not be cached.
-function M.enter(key)
-  local page = ngx.md5(key)
-  if pages:get("unstored " .. page) then return nil end
+-- Returns the floor of a page whose tags have no purge above it.
+local function valid_floor(page)
   local floor, slots = read(page)
-  if floor and newest(slots) <= floor then return page, floor end
+  if floor and newest(slots) <= floor then return floor end
+end
+
+local function is_unstored(page)
+  return pages:get("unstored " .. page)
+end
+
+-- In any worker.
+local function is_purging()
+  for id = 0, ngx.worker.count() - 1 do
+    if tags:get("purging " .. id) then return true end
+  end
+  return false
+end
+
+local known, known_count, known_purges, known_second = {}, 0, nil, nil
+
+-- Returns the floor under which the page may be looked up, or "" if `enter` has to decide. For each request, so it costs next to nothing
+-- while there is no purge. `leaves`: a function that says whether nothing may be answered here.
+function M.known(leaves)
+  local purges, second = tags:get("purges"), ngx.time()
+  if purges ~= known_purges or second ~= known_second or known_count == known_most then
+    known, known_count, known_purges, known_second = {}, 0, purges, second
+  end
+  local address = ngx.var.rung_address
+  local floor = known[address]
+  if floor then return floor end
+  if address == "" or leaves() then return "" end
+  local page, purging = ngx.md5(address), is_purging()
+  floor = not is_unstored(page) and valid_floor(page)
+  if not floor then return "" end
+  floor = tostring(floor)
+  if not purging then known[address], known_count = floor, known_count + 1 end
+  return floor
+end
+
+-- From now on no worker answers from what it knew before.
+function M.doubt()
+  tags:incr("purges", 1)
+end
+
+-- Returns the floor under which the page may be looked up, or nil if it must not be cached.
+function M.enter(address)
+  if address == "" then return nil end
+  local page = ngx.md5(address)
+  if is_unstored(page) then return nil end
+  local floor = valid_floor(page)
+  if floor then return floor end
   local token = lock(page)
   if not token then return nil end
-  floor, slots = read(page)
-  if floor and newest(slots) <= floor then
+  floor = valid_floor(page)
+  if floor then
     set_and_unlock(page, token, nil)
-    return page, floor
+    return floor
   end
   floor = tags:incr("counter", 1, 0)
   if not set_and_unlock(page, token, string.format("%d:", floor)) then return nil end
-  return page, floor
+  return floor
 end
 
--- A fetch begins.
-function M.fetch(header)
-  local page, floor = header:match("^(%x+):(%d+)$")
-  if not page then return end
-  ngx.ctx.page, ngx.ctx.floor, ngx.ctx.began = page, tonumber(floor), tags:get("counter") or 0
+-- A fetch begins. What the front has sent says which page it is.
+function M.fetch()
+  local ctx, var = ngx.ctx, ngx.var
+  local address = var.http_x_forwarded_proto .. "://" .. var.http_host .. var.request_uri
+  ctx.page, ctx.floor, ctx.began = ngx.md5(address), tonumber(var.http_x_rung_page), tags:get("counter") or 0
 end
 
 local function text_of(value)
@@ -154,12 +205,15 @@ function M.arrived(shown)
   if not shown then header["Surrogate-Control"], header["CDN-Cache-Control"] = nil, nil end
   header["Edge-Vary"] = nil
   if not ngx.ctx.page then return end
-  -- The front sends clients this Vary.
+  local for_clients = text_of(header["Vary"])
+  if ngx.var.rung_compresses == "1" and not for_clients:lower():find("accept-encoding", 1, true) then
+    for_clients = for_clients == "" and "Accept-Encoding" or for_clients .. ", Accept-Encoding"
+  end
   if vary ~= "" then
     only_content(header, vary)
-    header["X-Rung-Vary"] = text_of(header["Vary"])
     header["Vary"] = vary ~= "none" and vary or nil
   end
+  header["X-Rung-Vary"] = for_clients
   -- no-cache is for browsers if shared caches are told something of their own.
   local personal = header["Set-Cookie"] ~= nil
     or control:find("private", 1, true) or control:find("no-store", 1, true) or surrogate:find("no-store", 1, true)
@@ -205,11 +259,14 @@ function M.purge(secret)
     list[count] = tag
   end
   if count == 0 then return answer(400, '{"error":"no tags"}') end
+  local mine = "purging " .. ngx.worker.id()
+  tags:set(mine, true, purging_seconds)
+  M.doubt()
   local version = tags:incr("counter", 1, 0)
   for _, tag in ipairs(list) do
     if tag == "*" or not tags:safe_set(slot_of(tag), version) then tags:set("all", version) end
   end
-  tags:incr("purges", 1, 0)
+  tags:delete(mine)
   return answer(200, string.format('{"purged":%d}', count))
 end
 

@@ -213,22 +213,30 @@ ${forwardedBy(trustedProxies)}\
     default $request_id;
     "~^[A-Za-z0-9._-]{1,128}$" $http_x_request_id;
   }
+  # Random bytes are a tenth of what a kept page costs. Its request is in no log and no trace, so that its id need only be its own.
+  map $http_x_request_id $rung_page_request_id {
+    default $rung_request_id;
+    "" "$msec-$connection-$connection_requests";
+  }
   map $http_upgrade $rung_connection {
     default upgrade;
     "" "";
   }
   # A request with a body is no plain one: others would wait for its body.
-  map "$request_method:$http_authorization:$http_upgrade:$http_content_length:$http_transfer_encoding" $rung_plain {
+  map "$request_method:$http_authorization$http_upgrade$http_content_length$http_transfer_encoding" $rung_plain {
     default 0;
-    "~^(GET|HEAD)::::$" 1;
+    "GET:" 1;
+    "HEAD:" 1;
   }
   map $http_cookie $rung_session {
     default 0;
+    "" 0;
     "~(^|;\\s*)(${settings.sessionCookies.map(cookieName).join('|') || '(?!)'})=" 1;
   }
-  map "$rung_plain$rung_session" $rung_cacheable {
-    default 0;
-    "10" 1;
+  # The address of a page that may be kept.
+  map "$rung_plain$rung_session" $rung_address {
+    default "";
+    "10" "$rung_scheme://$http_host$request_uri";
   }
   map $upstream_cache_status $rung_cache_word {
     default BYPASS;
@@ -243,7 +251,6 @@ ${forwardedBy(trustedProxies)}\
   server {
     listen ${host}:${listen.port}${tls ? ` ssl${settings.http2Directive ? '' : ' http2'}` : ''} backlog=4096;
 ${tls ? tlsLines(settings) : ''}\
-    log_by_lua_block { require("${appModule}").ended() }
     error_page 400 /-/refused/400;
     error_page 405 /-/refused/405; # TRACE and CONNECT
     error_page 501 =400 /-/refused/400; # an unknown transfer encoding
@@ -251,13 +258,28 @@ ${tls ? tlsLines(settings) : ''}\
     error_page 494 =431 /-/refused/431;
     error_page 404 /-/refused/404; # a client's request for one of the internal locations above
     location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
-      internal;
+      internal; # a balancer that has no server sends the request here, too
+      log_by_lua_block { require("${appModule}").ended() }
       content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
       add_header X-Cache BYPASS always;
       add_header X-Request-Id $rung_request_id always;
 ${hstsLine}    }
+    # Pages that are known to be kept, with as little as possible on their way: no coroutine, no regular expression, no random number.
+    # The app has no request of theirs: one that an answer of the app redirects to here had no address, and has none now.
     location / {
-${pageLines(settings, hstsLine)}\
+      set_by_lua_block $rung_floor { return require("${purgeModule}").known(require("${appModule}").leaves) }
+      if ($rung_floor = "") { return 418; }
+      error_page 418 = @page;
+      recursive_error_pages on;
+      proxy_pass http://rung_gate;
+      proxy_no_cache $rung_ungated;
+      proxy_set_header X-Rung-Purges ${word(settings.instance)}.$request_id; # the gate has the number; without the gate it is another text each time
+${pageLines(hstsLine, settings, '$rung_page_request_id')}\
+    }
+    # Everything else.
+    location @page {
+${otherLines(settings)}\
+${pageLines(hstsLine, settings)}\
     }
 ${
   settings.listen.socketFd === undefined
@@ -266,26 +288,32 @@ ${
     # While it leaves the port to others, the answer is the last one of its connection. The settings of the location decide that.
     location @last {
       keepalive_timeout 0;
-${pageLines(settings, hstsLine, true)}\
+${otherLines(settings, true)}\
+${pageLines(hstsLine, settings)}\
     }
 `
 }\
     location @down {
+      log_by_lua_block { require("${appModule}").ended() }
       content_by_lua_block { require("${appModule}").down() }
       add_header X-Cache MISS always;
       add_header X-Request-Id $rung_request_id always;
 ${hstsLine}    }
   }
 ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}`, listen.port)}\
-  map $upstream_http_x_rung_vary $rung_own_vary {
-    default $upstream_http_x_rung_vary;
-    "" $upstream_http_vary;
+  map $upstream_http_content_type $rung_compresses {
+    default 0;
+    "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))" 1;
   }
-  # A single Vary header, which includes Accept-Encoding for types that are compressed here.
-  map "$upstream_http_content_type:$rung_own_vary" $rung_vary {
-    default $rung_own_vary;
-    "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:$" "Accept-Encoding";
-    "~*^(?:text/|image/svg|application/(?:[a-z-]+[+])?(?:json|xml))[^:]*:(?!.*accept-encoding)" "$rung_own_vary, Accept-Encoding";
+  # A single Vary header, which includes Accept-Encoding for types that are compressed here. That of a kept page is kept with it.
+  map $upstream_http_x_rung_vary $rung_vary {
+    default $upstream_http_x_rung_vary;
+    "" $rung_own_vary;
+  }
+  map "$rung_compresses:$upstream_http_vary" $rung_own_vary {
+    default $upstream_http_vary;
+    "1:" "Accept-Encoding";
+    "~*^1:(?!.*accept-encoding)" "$upstream_http_vary, Accept-Encoding";
   }
   # The app compresses assets, with Brotli too.
   map $uri $rung_encodings {
@@ -300,10 +328,6 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
     default rung_gate;
     "" rung_app;
   }
-  map $rung_floor $rung_place {
-    default $rung_page:$rung_floor;
-    "" "";
-  }
   map $upstream_addr $rung_ungated {
     volatile;
     default 1;
@@ -314,9 +338,12 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
     listen ${quote(`unix:${gate}`)} backlog=4096;
     log_by_lua_block { require("${appModule}").ended() }
     location / {
+      set $rung_purges "";
       rewrite_by_lua_block {
         require("${appModule}").admit()
-        require("${purgeModule}").fetch(ngx.var.http_x_rung_page or "")
+        local purge = require("${purgeModule}")
+        purge.fetch()
+        ngx.var.rung_purges = purge.purges()
       }
       header_filter_by_lua_block {
         require("${appModule}").ended()
@@ -326,6 +353,7 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
       proxy_set_header X-Rung-Page "";
+      proxy_set_header X-Rung-Purges ${word(settings.instance)}.$rung_purges;
       proxy_pass_header X-Accel-Buffering;
       proxy_pass_header Server;
       error_page 502 503 504 = @down;
@@ -358,7 +386,10 @@ ${
     : `\
     location = /-/leave {
       content_by_lua_block {
-        if require("${purgeModule}").admits(${secretIn(settings)}) then require("${appModule}").leave() end
+        if require("${purgeModule}").admits(${secretIn(settings)}) then
+          require("${appModule}").leave()
+          require("${purgeModule}").doubt()
+        end
       }
     }
 `
@@ -380,37 +411,38 @@ ${
 `
 }
 
-/** The location of the app's pages. */
-function pageLines(settings: NginxSettings, hstsLine: string, isLast = false): string {
+/** For a request that is not answered with a page that is known to be kept: it goes to the gate if its answer may be kept, or to the app. */
+function otherLines(settings: NginxSettings, isLast = false): string {
   const mayLeave = settings.listen.socketFd !== undefined
   const leaveLine = `        if require("${appModule}").leaves() then return ngx.exec("@last") end\n`
   return `\
-      set $rung_page "";
-      set $rung_floor "";
       set $rung_purges "";
-      set $rung_address $rung_scheme://$http_host$request_uri;
-      # nginx joins the texts of these variables: most are never needed, and Lua would intern each of them.
       rewrite_by_lua_block {
 ${mayLeave && !isLast ? leaveLine : ''}\
         local purge, var = require("${purgeModule}"), ngx.var
-        var.rung_purges = purge.purges()
-        if var.rung_cacheable == "1" then
-          local page, floor = purge.enter(var.rung_address)
-          if page then
-            var.rung_page, var.rung_floor = page, floor
-            return
-          end
+        local floor = purge.enter(var.rung_address)
+        if floor then
+          var.rung_floor = floor
+          return
         end
+        var.rung_purges = purge.purges()
         require("${appModule}").admit() -- otherwise the gate does
       }
       header_filter_by_lua_block { require("${appModule}").ended() }
+      log_by_lua_block { require("${appModule}").ended() }
       proxy_pass http://$rung_next;
+      proxy_cache_bypass $rung_skip;
+      proxy_no_cache $rung_skip $rung_ungated;
+      proxy_set_header X-Rung-Purges ${word(settings.instance)}.$rung_purges;
+`
+}
+
+function pageLines(hstsLine: string, settings: NginxSettings, requestId = '$rung_request_id'): string {
+  return `\
       proxy_cache rung;
       proxy_cache_key "$rung_floor $rung_address";
       proxy_cache_methods GET HEAD;
       proxy_ignore_headers Cache-Control Expires;
-      proxy_cache_bypass $rung_skip;
-      proxy_no_cache $rung_skip $rung_ungated;
       proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
       proxy_cache_background_update on;
       proxy_cache_revalidate on;
@@ -424,10 +456,9 @@ ${mayLeave && !isLast ? leaveLine : ''}\
       proxy_set_header X-Forwarded-Proto $rung_scheme;
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header Forwarded "";
-      proxy_set_header X-Request-Id $rung_request_id;
+      proxy_set_header X-Request-Id ${requestId};
       proxy_set_header Accept-Encoding $rung_encodings;
-      proxy_set_header X-Rung-Page $rung_place;
-      proxy_set_header X-Rung-Purges ${word(settings.instance)}.$rung_purges;
+      proxy_set_header X-Rung-Page $rung_floor;
 ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
       proxy_hide_header Edge-Vary;
       proxy_hide_header X-Rung-Vary;
@@ -438,7 +469,7 @@ ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header 
       proxy_pass_header Server;
       add_header Vary $rung_vary always;
       add_header X-Cache $rung_cache_word always;
-      add_header X-Request-Id $rung_request_id always;
+      add_header X-Request-Id ${requestId} always;
 ${hstsLine}      error_page 502 503 504 = @down;
 `
 }
