@@ -83,7 +83,7 @@ end
 
 local known, known_count, known_purges, known_second = {}, 0, nil, nil
 
--- Returns the floor under which the page may be looked up, or "" if `enter` has to decide. For each request, so it costs next to nothing
+-- Returns the floor under which the page may be looked up, or nil if `enter` has to decide. For each request, so it costs next to nothing
 -- while there is no purge. `leaves`: a function that says whether nothing may be answered here.
 function M.known(leaves)
   local purges, second = tags:get("purges"), ngx.time()
@@ -93,11 +93,11 @@ function M.known(leaves)
   local address = ngx.var.rung_address
   local floor = known[address]
   if floor then return floor end
-  if address == "" or leaves() then return "" end
+  if address == "" or leaves() then return nil end
   local page, purging = ngx.md5(address), is_purging()
   floor = not is_unstored(page) and valid_floor(page)
-  if not floor then return "" end
-  floor = tostring(floor)
+  if not floor then return nil end
+  floor = tostring(floor) -- once: nginx' variables are texts
   if not purging then known[address], known_count = floor, known_count + 1 end
   return floor
 end

@@ -264,13 +264,15 @@ ${tls ? tlsLines(settings) : ''}\
       add_header X-Cache BYPASS always;
       add_header X-Request-Id $rung_request_id always;
 ${hstsLine}    }
-    # Pages that are known to be kept, with as little as possible on their way: no coroutine, no regular expression, no random number.
+    # Pages that are known to be kept, with as little as possible on their way: no regular expression, no random number, one call of Lua.
     # The app has no request of theirs: one that an answer of the app redirects to here had no address, and has none now.
     location / {
-      set_by_lua_block $rung_floor { return require("${purgeModule}").known(require("${appModule}").leaves) }
-      if ($rung_floor = "") { return 418; }
-      error_page 418 = @page;
-      recursive_error_pages on;
+      set $rung_floor "";
+      rewrite_by_lua_block {
+        local floor = require("${purgeModule}").known(require("${appModule}").leaves)
+        if not floor then return ngx.exec("@page") end
+        ngx.var.rung_floor = floor
+      }
       proxy_pass http://rung_gate;
       proxy_no_cache $rung_ungated;
       proxy_set_header X-Rung-Purges ${word(settings.instance)}.$request_id; # the gate has the number; without the gate it is another text each time
