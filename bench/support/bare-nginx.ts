@@ -63,6 +63,8 @@ ${temporary}\
   open_file_cache max=2000 inactive=60s;
   open_file_cache_valid 60s;
   gzip on;
+  gzip_min_length 1024;
+  gzip_types application/json;
   proxy_cache_path ${dir}/cache levels=1:2 keys_zone=bare:32m max_size=1024m inactive=3600s use_temp_path=off;
   server {
     listen 127.0.0.1:${port} backlog=4096;

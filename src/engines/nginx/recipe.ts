@@ -74,6 +74,9 @@ const compressedTypes = [
   ],
 ]
 
+/** `Accept-Encoding` of today's browsers, by https and by http. */
+const browserEncodings = ['gzip, deflate, br, zstd', 'gzip, deflate, br', 'gzip, deflate', 'gzip']
+
 /** Returns how long nginx waits for the app, in ms. The app itself ends requests that take too long, so this is for an app that hangs. */
 export function answerTimeoutMs({ requestTimeoutMs }: Pick<NginxSettings, 'requestTimeoutMs'>): number {
   return requestTimeoutMs + 30_000
@@ -116,7 +119,7 @@ export function nginxVersion(text: string) {
  *   that a client broke.
  * - The app hides routes for operators (`/metrics`) from requests through nginx.
  * - Header lines may have 16 KiB, as in Rung's own server.
- * - Answers are stored uncompressed and compressed when they are sent.
+ * - Kept answers are stored compressed for browsers, and uncompressed for others.
  * - A certificate is replaced without a reload (`tls.lua`). Sessions of TLS are resumed from memory: nginx would use the key of tickets
  *   as long as it runs.
  */
@@ -238,6 +241,11 @@ ${forwardedBy(trustedProxies)}\
     default "";
     "10" "$rung_scheme://$http_host$request_uri";
   }
+  # What browsers send. For them a page is compressed once and kept so, beside the other one; for others that take gzip on each hit.
+  map $http_accept_encoding $rung_coding {
+    default "";
+${browserEncodings.map((text) => `    "${text}" gzip;\n`).join('')}\
+  }
   map $upstream_cache_status $rung_cache_word {
     default BYPASS;
     HIT HIT;
@@ -322,6 +330,15 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
     default "";
     "~^/-/assets/" $http_accept_encoding;
   }
+  # The gate compresses what may be kept.
+  map $rung_floor $rung_gate_coding {
+    default $rung_coding;
+    "" "";
+  }
+  map $rung_encodings $rung_gate_encodings {
+    default $rung_encodings;
+    "" $rung_gate_coding;
+  }
   map $rung_floor $rung_skip {
     default 0;
     "" 1;
@@ -338,6 +355,7 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
 
   server {
     listen ${quote(`unix:${gate}`)} backlog=4096;
+    gzip_comp_level 6; # once for all hits
     log_by_lua_block { require("${appModule}").ended() }
     location / {
       set $rung_purges "";
@@ -354,6 +372,7 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
       proxy_pass http://rung_app;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
+      proxy_set_header Accept-Encoding $rung_encodings;
       proxy_set_header X-Rung-Page "";
       proxy_set_header X-Rung-Purges ${word(settings.instance)}.$rung_purges;
       proxy_pass_header X-Accel-Buffering;
@@ -442,7 +461,7 @@ ${mayLeave && !isLast ? leaveLine : ''}\
 function pageLines(hstsLine: string, settings: NginxSettings, requestId = '$rung_request_id'): string {
   return `\
       proxy_cache rung;
-      proxy_cache_key "$rung_floor $rung_address";
+      proxy_cache_key "$rung_floor$rung_coding $rung_address";
       proxy_cache_methods GET HEAD;
       proxy_ignore_headers Cache-Control Expires;
       proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
@@ -459,7 +478,7 @@ function pageLines(hstsLine: string, settings: NginxSettings, requestId = '$rung
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header Forwarded "";
       proxy_set_header X-Request-Id ${requestId};
-      proxy_set_header Accept-Encoding $rung_encodings;
+      proxy_set_header Accept-Encoding $rung_gate_encodings;
       proxy_set_header X-Rung-Page $rung_floor;
 ${settings.tagsShown ? '' : forNextCache.map((name) => `      proxy_hide_header ${name};\n`).join('')}\
       proxy_hide_header Edge-Vary;
