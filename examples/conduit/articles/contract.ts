@@ -17,19 +17,19 @@ const { limit, offset } = Query.properties
  * calls of its own.
  */
 export const articleCalls = defineCalls('articles', {
-  one: { input: Slug, output: Type.Intersect([Owned, One]) },
-  list: { input: Query, output: Many },
-  feed: { input: Type.Object({ viewer, limit, offset }), output: Many },
-  search: { input: SearchQuery, output: Found },
-  popularTags: { input: Type.Object({}), output: Type.Array(text) },
+  one: { input: Slug, output: Type.Intersect([Owned, One]), read: true },
+  list: { input: Query, output: Many, read: true },
+  feed: { input: Type.Object({ viewer, limit, offset }), output: Many, read: true },
+  search: { input: SearchQuery, output: Found, read: true },
+  popularTags: { input: Type.Object({}), output: Type.Array(text), read: true },
   /** Returns those of the slugs that the viewer favours. */
-  favorited: { input: Type.Object({ viewer, slugs: Type.Array(slug) }), output: Type.Array(slug) },
+  favorited: { input: Type.Object({ viewer, slugs: Type.Array(slug) }), output: Type.Array(slug), read: true },
   publish: { input: Type.Object({ viewer, article: NewArticle }), output: Slug },
   change: { input: Type.Object({ viewer, slug, changes: ArticleChanges }), output: Slug },
   remove: { input: Type.Object({ viewer, slug }), output: Type.Null() },
   favor: { input: Type.Object({ viewer, slug, favorite: Type.Boolean() }), output: Slug },
-  refOf: { input: Slug, output: Type.Union([Owned, Type.Null()]) },
-  titlesOf: { input: Type.Object({ ids: Type.Array(Id) }), output: Type.Array(Type.Object(titled)) },
+  refOf: { input: Slug, output: Type.Union([Owned, Type.Null()]), read: true },
+  titlesOf: { input: Type.Object({ ids: Type.Array(Id) }), output: Type.Array(Type.Object(titled)), read: true },
   writtenBy: {
     input: PageAsked,
     output: Type.Array(
@@ -42,9 +42,14 @@ export const articleCalls = defineCalls('articles', {
         updatedAt: text,
       }),
     ),
+    read: true,
   },
-  favoritesOf: { input: PageAsked, output: Type.Array(Type.Object({ ...titled, favoritedAt: text })) },
-  countsOf: { input: AccountId, output: Type.Object({ articles: Type.Integer(), favorites: Type.Integer() }) },
+  favoritesOf: { input: PageAsked, output: Type.Array(Type.Object({ ...titled, favoritedAt: text })), read: true },
+  countsOf: {
+    input: AccountId,
+    output: Type.Object({ articles: Type.Integer(), favorites: Type.Integer() }),
+    read: true,
+  },
 })
 
 export type ArticleCalls = CallsOf<typeof articleCalls>

@@ -10,7 +10,7 @@ export const Avatar = Type.Object({
 
 /** What other modules may ask of the avatars. */
 export const avatarCalls = defineCalls('avatars', {
-  of: { input: AccountId, output: Avatar },
+  of: { input: AccountId, output: Avatar, read: true },
   remove: { input: AccountId, output: Type.Null() },
 })
 

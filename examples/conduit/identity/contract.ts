@@ -19,15 +19,22 @@ export const identityCalls = defineCalls('identity', {
     input: Type.Object({ accountId: Id, changes: UserChanges, signedInAt: Type.Optional(Type.Integer()) }),
     output: OneAccount,
   },
-  profile: { input: Type.Object({ username: text, viewer: Viewer }), output: Numbered },
+  profile: { input: Type.Object({ username: text, viewer: Viewer }), output: Numbered, read: true },
   follow: { input: Type.Object({ viewer: Id, username: text, following: Type.Boolean() }), output: Type.Null() },
-  authenticate: { input: Type.Object({ token: text }), output: Type.Union([OneAccount, Type.Null()]) },
-  profiles: { input: Type.Object({ ids: Type.Array(Id), viewer: Viewer }), output: Type.Array(Numbered) },
-  idOf: { input: Type.Object({ username: text }), output: Viewer },
-  followedBy: { input: AccountId, output: Type.Array(Id) },
+  /** Asked with nearly every request. It ends with the tokens of an account, at once. */
+  authenticate: {
+    input: Type.Object({ token: text }),
+    output: Type.Union([OneAccount, Type.Null()]),
+    read: true,
+    ttl: '1m',
+  },
+  profiles: { input: Type.Object({ ids: Type.Array(Id), viewer: Viewer }), output: Type.Array(Numbered), read: true },
+  idOf: { input: Type.Object({ username: text }), output: Viewer, read: true },
+  followedBy: { input: AccountId, output: Type.Array(Id), read: true },
   addressOf: {
     input: AccountId,
     output: Type.Union([Type.Object({ email: text, username: text }), Type.Null()]),
+    read: true,
   },
   accountOf: {
     input: AccountId,
@@ -35,9 +42,14 @@ export const identityCalls = defineCalls('identity', {
       Type.Object({ username: text, email: text, bio: NullableText(), image: NullableText(), createdAt: text }),
       Type.Null(),
     ]),
+    read: true,
   },
-  followsOf: { input: PageAsked, output: Type.Array(Type.Object({ id: Id, username: text, followedAt: text })) },
-  followsCount: { input: AccountId, output: Type.Object({ follows: Type.Integer() }) },
+  followsOf: {
+    input: PageAsked,
+    output: Type.Array(Type.Object({ id: Id, username: text, followedAt: text })),
+    read: true,
+  },
+  followsCount: { input: AccountId, output: Type.Object({ follows: Type.Integer() }), read: true },
 })
 
 export type IdentityCalls = CallsOf<typeof identityCalls>
