@@ -202,7 +202,7 @@ async function run(
       new Map(supervisor.parts.flatMap(({ server }) => (server?.member ? [[server.member.name, server.member]] : []))),
     note: (text) => notePart('failover', text),
   })
-  const { start, slowestStopMs, routes } = partStarter(notePart, failover.mayReturn, quota)
+  const { start, slowestStopMs, routingOf } = partStarter(notePart, failover.mayReturn, () => now.groups, quota)
   const stopTimeoutMs = () => new Set(supervisor.parts.map(({ part }) => part.stopWave)).size * slowestStopMs()
   const writer = stateWriter(dataDir, () => ({
     rung: now.rung,
@@ -278,7 +278,7 @@ async function run(
     },
     failover,
     slowestStopMs,
-    routes,
+    routingOf,
     isProduction: settings.values.process.mode === 'production',
   })
   const scaling = autoscale({

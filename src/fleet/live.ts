@@ -1,7 +1,7 @@
-import type { Balancing, RouteRule } from '../engines/process/engine.ts'
+import type { Balancing, Routing } from '../engines/process/engine.ts'
 import { sleep, systemClock } from '../kernel/clock.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
-import { connectionsNeeded, databaseConnections, type Topology } from '../topology/topology.ts'
+import { connectionsNeeded, databaseConnections, type Group, type Topology } from '../topology/topology.ts'
 import { type Change, changeOf, type Planned } from './change.ts'
 import { type ClimbEffects, climb } from './climb.ts'
 import type { ControlRequest, Counts } from './control.ts'
@@ -22,8 +22,8 @@ export interface LiveOptions {
   failover: Pick<Failover, 'checkRemoval' | 'setLeaving'>
   /** Requests and jobs end within this time, in ms. */
   slowestStopMs(): number
-  /** Which requests groups of modules answer. */
-  routes(): readonly RouteRule[]
+  /** Which of these groups answers what. */
+  routingOf(groups: readonly Group[]): Routing
   deploy: DeployEffects
   climb: ClimbEffects
   /** Whether a kill must be confirmed. */
@@ -51,7 +51,7 @@ const readyzTimeoutMs = 2_000
  * - A part that does not start takes its change back.
  */
 export function liveFleet(options: LiveOptions): (request: LiveRequest, note: Note) => Promise<unknown> {
-  const { supervisor, replan, onPlan, failover, slowestStopMs, routes, isProduction } = options
+  const { supervisor, replan, onPlan, failover, slowestStopMs, routingOf, isProduction } = options
   let now = options.first
   let busy = false
 
@@ -108,8 +108,12 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     await withBalancer((balancing) => balancing.admit({ name, address, group }))
     const isUp = () => withBalancer(async (balancing) => (await balancing.look(name))?.isUp === true)
     if (!(await until(readyWithinMs, isUp))) throw new RungError('ENGINE_START_FAILED', late)
-    if (now.topology.groups.length > 0) await withBalancer(async (balancing) => balancing.useRoutes?.(routes()))
+    if (now.topology.groups.length > 0) await route() // another version may have other routes
     note(`${name} answers`)
+  }
+
+  async function route(): Promise<void> {
+    await withBalancer(async (balancing) => balancing.route?.(routingOf(now.topology.groups)))
   }
 
   async function drain(one: Part, note: Note): Promise<void> {
@@ -234,7 +238,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     const before = now
     // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
     const engines = removed.filter(({ kind }) => kind === 'engine')
-    const during = engines.length === 0 ? next : { ...next, plan: withEngines(next.plan, before.plan) }
+    const plan = engines.length === 0 ? next.plan : withEngines(next.plan, before.plan)
+    // And a group that goes answers until all other processes have its modules again.
+    const groups = withLeaving(next.topology.groups, before.topology.groups)
+    const during = { plan, topology: { ...next.topology, groups } }
     try {
       await use(during)
       for (const [, wave] of Map.groupBy(added, ({ startWave }) => startWave)) await addAll(wave, note)
@@ -244,6 +251,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
         throw new RungError('ENGINE_START_FAILED', `${why} What was added stays: ${messageOf(cause)}`, { cause: error })
       })
       await use(before).catch(() => {}) // its cause is told
+      if (groups.length > before.topology.groups.length) await route().catch(() => {})
       for (const one of added.toReversed()) await takeOut(one, note)
       throw new RungError(
         'ENGINE_START_FAILED',
@@ -255,6 +263,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     }
     for (const one of engines.filter(isFront)) await takeOut(one, note)
     await roll(rolled, note) // while those that go still answer
+    if (groups.length > next.topology.groups.length) {
+      await use({ ...during, topology: next.topology })
+      await route()
+    }
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
     if (engines.length > 0) await use(next)
     for (const one of engines) await takeOut(one, note) // fronts have gone
@@ -508,4 +520,9 @@ function invalid(message: string): RungError {
 function withEngines(next: Plan, before: Plan): Plan {
   const isBehind = (part: Part) => part.kind === 'engine' && !part.isFront
   return { ...next, parts: [...next.parts.filter((part) => !isBehind(part)), ...before.parts.filter(isBehind)] }
+}
+
+/** Returns the groups of both. */
+function withLeaving(next: readonly Group[], before: readonly Group[]): Group[] {
+  return [...next, ...before.filter((one) => !next.some(({ name }) => name === one.name))]
 }

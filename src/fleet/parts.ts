@@ -1,9 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import type { CpuQuota } from '../engines/process/cpu-quota.ts'
-import type { EngineEvents, RouteRule, RunningPart } from '../engines/process/engine.ts'
+import type { EngineEvents, Routing, RunningPart } from '../engines/process/engine.ts'
 import { startServer } from '../engines/process/server-process.ts'
 import { type ErrorCode, errorCodes, RungError } from '../kernel/errors.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
+import type { Group } from '../topology/topology.ts'
 import type { CommandPart } from './placement.ts'
 import { routeRules } from './route-rules.ts'
 import type { SupervisorOptions } from './supervisor.ts'
@@ -11,21 +12,29 @@ import type { SupervisorOptions } from './supervisor.ts'
 /**
  * Starts parts, which all end with this process, however it ends. Processes of the app report in `/healthz` how long a request may
  * take, how long they need to stop, and which proxies they trust; engines in front of them get that. `note` is told what a long start is doing; `mayReturn` is as
- * in `EngineEvents`; `quota` limits the CPU time of each process of the app.
+ * in `EngineEvents`; `groups` returns those of
+ * the present plan; `quota` limits the CPU time of each process of the app.
  */
 export function partStarter(
   note: (part: string, text: string) => void,
   mayReturn: EngineEvents['mayReturn'],
+  groups: () => readonly Group[],
   quota?: CpuQuota,
 ): {
   start: SupervisorOptions['start']
   slowestStopMs(): number
-  /** Which requests groups of modules answer, as their processes have told. */
-  routes(): readonly RouteRule[]
+  /** Which of these groups answers what, as their processes have told. */
+  routingOf(groups: readonly Group[]): Routing
 } {
   const reports = new Map<string, Health & { group?: string | undefined }>()
-  const routesByGroup = () =>
-    [...reports.values()].flatMap(({ group, routes = [] }) => routes.map((route) => ({ ...route, group })))
+  /** The routes of the processes, as they have told them; those of groups that are no more are left out. */
+  function routingOf(groups: readonly Group[]): Routing {
+    const isPresent = (group: string | undefined) => group === undefined || groups.some(({ name }) => name === group)
+    const routes = [...reports.values()].flatMap(({ group, routes = [] }) =>
+      isPresent(group) ? routes.map((route) => ({ ...route, group })) : [],
+    )
+    return { groups: groups.filter(({ web }) => web > 0), rules: routeRules(routes) }
+  }
   const longest = (what: 'requestTimeoutMs' | 'stopTimeoutMs', otherwise: number) =>
     Math.max(...[...reports.values()].map((health) => health[what] ?? 0), 0) || otherwise
   return {
@@ -34,14 +43,16 @@ export function partStarter(
         const requestTimeoutMs = longest('requestTimeoutMs', requestTimeoutDefaultMs)
         const trustedProxies = [...new Set([...reports.values()].flatMap((health) => health.trustedProxies ?? []))]
         const noted = (text: string) => note(part.name, text)
-        const routes = routeRules(routesByGroup())
-        return part.start({ report, over, note: noted, requestTimeoutMs, trustedProxies, routes, mayReturn })
+        return part.start({
+          ...{ report, over, note: noted, requestTimeoutMs, trustedProxies, mayReturn },
+          routing: routingOf(groups()),
+        })
       }
       const { health, ...running } = await startCommand(part, over, part.kind === 'app' ? quota : undefined)
       reports.set(part.name, { ...health, group: part.group })
       return running
     },
-    routes: () => routeRules(routesByGroup()),
+    routingOf,
     slowestStopMs: () => longest('stopTimeoutMs', defaultStopTimeoutMs),
   }
 }
@@ -55,7 +66,6 @@ interface Health {
   requestTimeoutMs?: number
   stopTimeoutMs?: number
   trustedProxies?: readonly string[]
-  /** Of an app whose modules have groups. */
   routes?: readonly { method: string; url: string }[]
 }
 

@@ -101,10 +101,10 @@ const ofTls = pathsOf(['tls'])
 const ofArchiver = pathsOf(['backup', 'log', 'process.mode'])
 
 /** Returns the number of ports needed besides the one for clients, if no process shares that one. */
-export function portsNeeded({ parts, topology }: Deployment): number {
+export function portsNeeded({ parts }: Deployment): number {
   const listening = parts.map(({ kind, count }) => {
     if (kind.type !== 'engine') return count
-    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports?.(topology) ?? 0))
+    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports ?? 0))
   })
   return listening.reduce((sum, count) => sum + count, 0) - 1
 }
@@ -143,7 +143,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   // Private ports in the order in which people read the parts.
   const extraPorts = (ones: typeof engineInstances) =>
-    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports?.(topology) ?? 0)])
+    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports ?? 0)])
   const ofFronts = extraPorts(fronts)
   const listens = new Map(
     fronts.map(({ name }, index): [string, Listen] => [

@@ -121,7 +121,7 @@ export async function boot(app: App, bindings: Bindings, options: BootOptions): 
     for (const { name, add } of requestStages) await stage(log, `requests: ${name}`, () => add(request))
     const added = await stage(log, 'modules', () => addModules({ ...parts, sessions: request.sessions }))
     const { work, elsewhere, warms } = added
-    if (bindings.groups.length > 0) ownFacts.routes = added.routes
+    if (bindings.inFleet) ownFacts.routes = added.routes
     const { entryFd } = bindings.http
     const entry = entryFd === undefined ? undefined : sharedEntry(http, entryFd)
     endWork = await stage(log, 'work', () => startAllWork(starting, parts, work, elsewhere))

@@ -22,7 +22,7 @@ export interface OwnFacts {
   stopTimeoutMs: number
   /** Networks of proxies that the app itself names. */
   trustedProxies: readonly string[]
-  /** The routes of this process's modules, if some module has processes of its own. */
+  /** Its routes, in a fleet: modules may have processes of their own. */
   routes?: readonly { method: string; url: string }[]
 }
 

@@ -156,14 +156,21 @@ export const nodeGroups: SettingType<Readonly<Record<string, NodeGroup>>> = {
       return text
     }
   },
-  accepts: (value) => isRecord(value) && Object.entries(value).every(isNodeGroup) && isEachModuleOnce(value as never),
+  accepts: (value) =>
+    isRecord(value) &&
+    Object.keys(value).length <= groupsMax &&
+    Object.entries(value).every(isNodeGroup) &&
+    isEachModuleOnce(value as never),
   format: (value) => (Object.keys(value).length === 0 ? '' : JSON.stringify(value)),
-  must: 'name groups in small letters, each with modules that no other group has and 1 to 64 processes: { media: { modules: ["avatars"], web: 1, worker: 2 } }',
+  must: 'name at most 8 groups in small letters, each with modules that no other group has and 1 to 64 processes: { media: { modules: ["avatars"], web: 1, worker: 2 } }',
   placeholder: 'groups',
 }
 
+/** A balancer has places for so many groups, which it needs from its start. */
+export const groupsMax = 8
+
 /** Names of other parts of a fleet. */
-const takenNames = new Set(['app', 'core', 'web', 'worker', 'both', 'entry', 'plain', 'calls'])
+const takenNames = new Set(['app', 'core', 'web', 'worker', 'both'])
 
 function isNodeGroup([name, group]: [string, unknown]): boolean {
   if (!isName(name) || takenNames.has(name) || !isRecord(group)) return false

@@ -149,7 +149,7 @@ describe('PgBouncer', { skip: noPooler }, () => {
       await assert.rejects(
         pooler.start({
           ...{ report() {}, note() {}, mayReturn: async () => true, over: signal },
-          ...{ requestTimeoutMs: 1_000, trustedProxies: [], routes: [] },
+          ...{ requestTimeoutMs: 1_000, trustedProxies: [], routing: { groups: [], rules: [] } },
         }),
         (error) =>
           isRungError(error, 'CONFIG_INVALID') && /allows \d+ connections, and this topology/.test(error.message),

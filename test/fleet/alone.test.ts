@@ -35,7 +35,7 @@ it('the one process of 1k behind an edge is restarted at once: no other takes it
       replan: () => assert.fail('nothing is planned anew'),
       onPlan() {},
       failover: { checkRemoval: async () => {}, setLeaving: async () => {} },
-      routes: () => [],
+      routingOf: () => ({ groups: [], rules: [] }),
       slowestStopMs: () => 1_000,
       deploy: undefined as never,
       climb: undefined as never,

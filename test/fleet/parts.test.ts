@@ -20,6 +20,7 @@ test('a process has as long to stop as it says that it needs, and an edge learns
   const { start, slowestStopMs } = partStarter(
     () => {},
     async () => true,
+    () => [],
   )
   const none = new AbortController().signal
   const trustedProxies = ['10.0.0.0/8']

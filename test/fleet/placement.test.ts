@@ -235,7 +235,7 @@ describe('another engine', () => {
 
   it('between the app and Postgres is one object and one entry of the list', () => {
     const pooler: Engine = {
-      ...{ name: 'pooler', product: 'a pooler', part: 'pooler', side: 'behind', needs: ['postgres'], ports: () => 1 },
+      ...{ name: 'pooler', product: 'a pooler', part: 'pooler', side: 'behind', needs: ['postgres'], ports: 1 },
       look: () => state,
       use: () => 'managed',
       describe: () => 'pools the connections of all processes',
@@ -258,7 +258,7 @@ describe('another engine', () => {
 
   /** A database that follows the primary, in several instances, and a pooler that knows all of them. */
   const copies: Engine = {
-    ...{ name: 'copies', product: 'copies', part: 'copies', side: 'behind', needs: ['postgres'], ports: () => 1 },
+    ...{ name: 'copies', product: 'copies', part: 'copies', side: 'behind', needs: ['postgres'], ports: 1 },
     look: () => state,
     use: () => 'managed',
     instances: ({ data }) => Array.from({ length: data.replicas }, (_, index) => `postgres-${index + 2}`),

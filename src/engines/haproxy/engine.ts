@@ -14,31 +14,24 @@ export const haproxy: Engine = {
     const found = installedHaproxy()
     return stateOf('HAProxy', found, haproxyProblem(found))
   },
-  ports: ({ groups }) => (groups.length > 0 ? 1 : 0),
+  ports: 1,
   use: ({ balancer }) => (balancer.engine === 'haproxy' ? 'managed' : 'none'),
   describe: ({ edge }, entry) => `HAProxy, the balancer, ${edge === 'on' ? 'behind the edge' : `at ${entry}`}`,
   place({ dirFor, listen, tls, upstreams, topology, ports, settings: { http } }) {
     const dir = dirFor(adminSocketLongest)
     const isEntry = topology.edge.engine === 'none'
     const trustedProxies = isEntry ? http.trustProxy : []
-    const groups = topology.groups.filter(({ web }) => web > 0)
     const calls = { host: '127.0.0.1', port: ports[0]! }
-    const options = {
-      ...{ dir, listen, isEntry, servers: upstreams, trustedProxies },
-      ...(tls && { tls }),
-      ...(topology.groups.length > 0 && { calls, groups }),
-    }
+    const options = { dir, listen, isEntry, servers: upstreams, trustedProxies, calls, ...(tls && { tls }) }
     return {
       address: `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
       dir,
       log: logFileOf(dir),
       options,
-      environment: topology.groups.length > 0 ? { RUNG_CALLS_URL: `http://${calls.host}:${calls.port}` } : {},
-      async start({ requestTimeoutMs, trustedProxies, routes }) {
+      environment: { RUNG_CALLS_URL: `http://${calls.host}:${calls.port}` },
+      async start({ requestTimeoutMs, trustedProxies, routing }) {
         const all = [...options.trustedProxies, ...trustedProxies]
-        const { calls, groups, ...others } = options
-        const split = calls && groups && { groups: { calls, groups, routes } }
-        const server = await startBalancer({ ...others, ...split, requestTimeoutMs, trustedProxies: all })
+        const server = await startBalancer({ ...options, routing, requestTimeoutMs, trustedProxies: all })
         return {
           ...server,
           answers: server.isHealthy,

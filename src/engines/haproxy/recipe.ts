@@ -1,6 +1,7 @@
 import { acmePath, callsPath, requestTimeoutDefaultMs } from '../../kernel/http-facts.ts'
+import { groupsMax } from '../../topology/setting-types.ts'
 import { edgeRefusals } from '../nginx/edge-terms.ts'
-import { hstsHeader, type RouteRule, type Tls, tlsCiphers, type Upstream } from '../process/engine.ts'
+import { hstsHeader, type Routing, type Tls, tlsCiphers, type Upstream } from '../process/engine.ts'
 
 /** How to run HAProxy as the balancer over the processes that answer requests. Pure. */
 export const haproxyLeast = '2.4'
@@ -14,7 +15,9 @@ export const haproxyPackages = {
 } as const
 
 /** The backend of processes without a group, in commands of the runtime API: `set server app/web-2 state drain`. */
-const backend = 'app'
+export const backend = 'app'
+/** A running HAProxy gets no new backends, so those of groups are there from the start, without servers at first. */
+export const groupBackends: readonly string[] = Array.from({ length: groupsMax }, (_, n) => `group-${n + 1}`)
 /** Which backend answers a request, and which one a call. HAProxy finds them in its own folder. */
 export const routesFile = 'routes.map'
 export const callsFile = 'calls.map'
@@ -38,8 +41,8 @@ export interface HaproxySettings {
   tls?: Tls | undefined
   /** The processes that answer requests. */
   servers: readonly Upstream[]
-  /** Groups of modules with processes of their own, which answer some of the requests. */
-  groups?: GroupSettings | undefined
+  /** Where processes call modules of other groups. Without it there are no groups. */
+  calls?: { readonly host: string; readonly port: number } | undefined
   threads: number
   /** Connections of clients; further ones wait to be accepted. */
   clientsMax: number
@@ -50,13 +53,6 @@ export interface HaproxySettings {
   /** Requests that wait for each server, and for how long at most. */
   queueMax: number
   queueMsMax: number
-}
-
-export interface GroupSettings {
-  /** Where processes call modules of other groups. */
-  calls: { host: string; port: number }
-  groups: readonly { readonly name: string; readonly modules: readonly string[] }[]
-  routes: readonly RouteRule[]
 }
 
 export const haproxyDefaults = {
@@ -92,28 +88,29 @@ const lastResortOf = (name: string) => `${word(name)}.unchecked`
 /** Returns the commands that add a process to a running HAProxy. It is in maintenance at first. */
 export function addServerCommands(
   settings: ServerSettings,
-  { name, address, group = backend }: Upstream,
+  { name, address }: Upstream,
+  to = backend,
 ): { server: string; command: string }[] {
   return serversOf(name, settings).map((one) => ({
-    server: `${word(group)}/${one.name}`,
-    command: `add server ${word(group)}/${one.name} ${serverAddress(address)} ${one.keywords}`,
+    server: `${to}/${one.name}`,
+    command: `add server ${to}/${one.name} ${serverAddress(address)} ${one.keywords}`,
   }))
 }
 
 /** Returns the names of the servers of a process in commands, the checked one first: `app/web-2`. */
-export function serverPaths(name: string, group = backend): [checked: string, lastResort: string] {
-  return [`${word(group)}/${word(name)}`, `${word(group)}/${lastResortOf(name)}`]
+export function serverPaths(name: string, of = backend): [checked: string, lastResort: string] {
+  return [`${of}/${word(name)}`, `${of}/${lastResortOf(name)}`]
 }
 
-/** Returns the lines of the map that finds the group of a request, the first that matches. */
-export function routesMap(rules: readonly RouteRule[]): string {
-  return rules.map(({ pattern, group = backend }) => `${pattern} ${word(group)}\n`).join('')
+/** Returns the lines of the map that finds the backend of a request, the first that matches. */
+export function routesMap({ rules }: Routing, backendOf: (group: string | undefined) => string): string {
+  return rules.map(({ pattern, group }) => `${pattern} ${backendOf(group)}\n`).join('')
 }
 
-/** Returns the lines of the map that finds the group of a call by the beginning of its path. */
-export function callsMap({ groups }: GroupSettings): string {
+/** Returns the lines of the map that finds the backend of a call by the beginning of its path. */
+export function callsMap({ groups }: Routing, backendOf: (group: string | undefined) => string): string {
   return groups
-    .flatMap(({ name, modules }) => modules.map((module) => `${callsPath}${word(module)}. ${word(name)}\n`))
+    .flatMap(({ name, modules }) => modules.map((module) => `${callsPath}${word(module)}. ${backendOf(name)}\n`))
     .join('')
 }
 
@@ -186,17 +183,24 @@ frontend entry
   bind ${host}:${listen.port}${tls ? ` ssl crt ${quote(`${dir}/${pemFile}`)} alpn h2,http/1.1` : ''}
 ${isEntry ? forwarded(tls ? 'https' : 'http', settings.trustedProxies) : ''}\
 ${tls ? hstsLine(tls) : ''}\
-${settings.groups ? toGroups : ''}\
+${settings.calls ? toGroups : ''}\
   default_backend ${backend}
 ${tls?.plainPort === undefined ? '' : plainFrontend(settings, tls, `${host}:${tls.plainPort}`)}\
-${settings.groups ? callsFrontend(settings.groups) : ''}\
-${[undefined, ...(settings.groups?.groups ?? [])].map((group) => backendOf(group?.name, settings)).join('')}`
+${settings.calls ? callsFrontend(settings.calls) : ''}\
+${[backend, ...(settings.calls ? groupBackends : [])].map((name) => backendText(name, settings)).join('')}`
+}
+
+/** Returns the backend of each group: the first group has the first of them. */
+export function backendsOf(servers: readonly Upstream[]): Map<string, string> {
+  const names = new Set(servers.flatMap(({ group }) => (group === undefined ? [] : [group])))
+  return new Map([...names].map((name, n) => [name, groupBackends[n]!]))
 }
 
 /** The processes of a group, or those that have none. */
-function backendOf(group: string | undefined, settings: HaproxySettings): string {
+function backendText(name: string, settings: HaproxySettings): string {
+  const backends = backendsOf(settings.servers)
   return `
-backend ${group === undefined ? backend : word(group)}
+backend ${name}
   log global
   balance leastconn
   http-reuse safe
@@ -209,7 +213,7 @@ backend ${group === undefined ? backend : word(group)}
   retry-on conn-failure empty-response
   http-request disable-l7-retry unless METH_GET
 ${settings.servers
-  .filter((one) => one.group === group)
+  .filter(({ group }) => (group === undefined ? backend : backends.get(group)) === name)
   .flatMap(({ name, address }) =>
     serversOf(name, settings).map((one) => `  server ${one.name} ${serverAddress(address)} ${one.keywords}`),
   )
@@ -225,10 +229,10 @@ const toGroups = `\
 `
 
 /** Only processes of this machine, whose calls are signed, connect to it. */
-function callsFrontend({ calls }: GroupSettings): string {
+function callsFrontend({ host, port }: NonNullable<HaproxySettings['calls']>): string {
   return `
 frontend calls
-  bind ${word(calls.host)}:${calls.port}
+  bind ${word(host)}:${port}
   use_backend %[path,map_beg(${callsFile},${backend})]
 `
 }

@@ -2,7 +2,7 @@ import { chown, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { RungError } from '../../kernel/errors.ts'
-import type { Balancing } from '../process/engine.ts'
+import type { Balancing, Routing } from '../process/engine.ts'
 import { filesMax } from '../process/files-max.ts'
 import { findLauncher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
@@ -11,8 +11,11 @@ import { askHaproxy } from './client.ts'
 import {
   addServerCommands,
   adminSocket,
+  backend,
+  backendsOf,
   callsFile,
   callsMap,
+  groupBackends,
   type HaproxySettings,
   haproxyConfig,
   haproxyDefaults,
@@ -49,7 +52,10 @@ export interface BalancerOptions extends Partial<HaproxySettings> {
   listen: HaproxySettings['listen']
   servers: HaproxySettings['servers']
   isEntry: boolean
+  routing?: Routing
 }
+
+const noRouting: Routing = { groups: [], rules: [] }
 
 export interface BalancerServer extends ServerProcess {
   readonly url: string
@@ -88,11 +94,12 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
     name: 'HAProxy',
     advice: 'leave the balancer out',
   })
+  const { routing = noRouting, ...given } = options
   const settings: HaproxySettings = {
     ...haproxyDefaults,
     clientsMax: clientsMax(),
     threads: Math.min(threadsMax, availableParallelism()),
-    ...options,
+    ...given,
     dir: path.resolve(options.dir),
   }
   const { dir, listen } = settings
@@ -111,9 +118,11 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerS
       await rm(socket, { force: true })
       const files = [[configFile, haproxyConfig(settings)] as const]
       if (settings.tls) files.push([path.join(dir, pemFile), settings.tls.pem])
-      if (settings.groups) {
-        files.push([path.join(dir, routesFile), routesMap(settings.groups.routes)])
-        files.push([path.join(dir, callsFile), callsMap(settings.groups)])
+      if (settings.calls) {
+        const backends = backendsOf(settings.servers)
+        const backendOf = (group: string | undefined) => (group === undefined ? backend : backends.get(group)!)
+        files.push([path.join(dir, routesFile), routesMap(routing, backendOf)])
+        files.push([path.join(dir, callsFile), callsMap(routing, backendOf)])
       }
       for (const [file, text] of files) {
         await writeFile(file, text, { mode: 0o600 })
@@ -155,7 +164,30 @@ const noServer = /^No such server/
 
 function balancingOf(settings: HaproxySettings, ask: (command: string) => Promise<string>): Balancing {
   const groups = new Map(settings.servers.map(({ name, group }) => [name, group]))
-  const pathsOf = (name: string) => serverPaths(name, groups.get(name))
+  const backends = backendsOf(settings.servers)
+  const pathsOf = (name: string) => serverPaths(name, backendOf(groups.get(name)))
+
+  /** A new group gets the first backend that no other one has. */
+  function backendOf(group: string | undefined): string {
+    if (group === undefined) return backend
+    const free = groupBackends.find((one) => ![...backends.values()].includes(one))
+    const found = backends.get(group) ?? free
+    if (found === undefined)
+      throw new RungError('ENGINE_START_FAILED', `The balancer has places for ${groupBackends.length} groups.`)
+    backends.set(group, found)
+    return found
+  }
+
+  /** Replaces all lines of a map at once. */
+  async function replaceMap(file: string, lines: string): Promise<void> {
+    const said = await ask(`prepare map ${file}`)
+    const version = /^New version created: (\d+)/.exec(said)?.[1]
+    if (version === undefined) throw refused(`prepare map ${file}`, said)
+    // A command for each line: all of them together would not fit into a buffer.
+    for (const line of lines.split('\n').filter(Boolean)) await tell(`add map @${version} ${file} <<\n${line}\n`)
+    await tell(`commit map @${version} ${file}`)
+  }
+
   /** An answer to these commands is a complaint. */
   async function tell(...commands: string[]): Promise<void> {
     for (const command of commands) {
@@ -167,7 +199,7 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
     async admit(upstream) {
       const { name, address, group } = upstream
       groups.set(name, group)
-      for (const { server, command } of addServerCommands(settings, upstream)) {
+      for (const { server, command } of addServerCommands(settings, upstream, backendOf(group))) {
         const said = await ask(command)
         if (/^Already exists/.test(said)) {
           const port = address.slice(address.lastIndexOf(':') + 1)
@@ -193,17 +225,17 @@ function balancingOf(settings: HaproxySettings, ask: (command: string) => Promis
         const outcome = await ask(command)
         if (!/^Server deleted/.test(outcome) && !noServer.test(outcome)) throw refused(command, outcome)
       }
+      groups.delete(name)
     },
-    async useRoutes(rules) {
-      if (!settings.groups) return
-      const said = await ask(`prepare map ${routesFile}`)
-      const version = /^New version created: (\d+)/.exec(said)?.[1]
-      if (version === undefined) throw refused(`prepare map ${routesFile}`, said)
-      // One entry for each command: all of them together would not fit into a buffer.
-      for (const line of routesMap(rules).split('\n').filter(Boolean)) {
-        await tell(`add map @${version} ${routesFile} <<\n${line}\n`)
+    async route(routing) {
+      if (!settings.calls) return
+      const present = new Set(routing.groups.map(({ name }) => name))
+      await replaceMap(routesFile, routesMap(routing, backendOf))
+      await replaceMap(callsFile, callsMap(routing, backendOf))
+      // Processes of a group that has gone are forgotten one by one; its place may then be another one's.
+      for (const name of backends.keys()) {
+        if (!present.has(name) && ![...groups.values()].includes(name)) backends.delete(name)
       }
-      await tell(`commit map @${version} ${routesFile}`)
     },
   }
 }

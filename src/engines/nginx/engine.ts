@@ -11,7 +11,7 @@ export const nginx: Engine = {
   side: 'front',
   sharesEntry: true,
   packages: nginxPackages,
-  ports: () => 1,
+  ports: 1,
   look() {
     const found = installedNginx()
     return stateOf(found?.product ?? 'nginx', found, nginxProblem(found))

@@ -35,7 +35,7 @@ export interface Engine {
   /** Describes it in at most 62 characters, without passwords. `entry` is where clients connect. */
   describe(settings: Settings['values'], entry: string): string
   /** Number of ports that each instance needs besides the one for requests. */
-  ports?(topology: Topology): number
+  readonly ports?: number
   /** Places an instance on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
   /** Finds a server of this data directory that outlived the process that started it. */
@@ -117,7 +117,13 @@ export interface Upstream {
   readonly group?: string | undefined
 }
 
-/** Which requests a group answers. A request belongs to the first of several rules that it matches, otherwise to no group. */
+/** Which group answers what. */
+export interface Routing {
+  readonly groups: readonly { readonly name: string; readonly modules: readonly string[] }[]
+  /** A request belongs to the first rule that it matches, otherwise to no group. */
+  readonly rules: readonly RouteRule[]
+}
+
 export interface RouteRule {
   /** A regular expression (PCRE) for `GET:/api/tags`, anchored. */
   readonly pattern: string
@@ -155,8 +161,8 @@ export interface EngineEvents {
   requestTimeoutMs: number
   /** Networks of proxies that the app trusts, besides those of the settings. */
   trustedProxies: readonly string[]
-  /** Which requests groups of modules answer. */
-  routes: readonly RouteRule[]
+  /** Which group of modules answers what. */
+  routing: Routing
 }
 
 /** A running part of a fleet. */
@@ -220,8 +226,8 @@ export interface Balancing {
   look(name: string): Promise<{ requests: number; isUp: boolean } | undefined>
   /** Forgets a process that has ended. */
   forget(name: string): Promise<void>
-  /** Uses these rules from now on: other versions of the app may have other routes. */
-  useRoutes?(rules: readonly RouteRule[]): Promise<void>
+  /** Leads requests and calls in this way from now on: there may be other groups, and other versions of the app may have other routes. */
+  route?(routing: Routing): Promise<void>
 }
 
 export interface Leftover {
