@@ -1,4 +1,6 @@
+import { channel } from 'node:diagnostics_channel'
 import type { Static, TSchema } from 'typebox'
+import { systemClock } from '../kernel/clock.ts'
 import { RungError } from '../kernel/errors.ts'
 import { jsonCheck } from '../kernel/schema.ts'
 import type { Duration } from '../kernel/units.ts'
@@ -82,6 +84,33 @@ export function checksOf(module: string, call: string, { input, output }: CallSc
     input: jsonCheck(input, 'CALL_INVALID', `The input of ${name}`),
     output: jsonCheck(output, 'CALL_INVALID', `The output of ${name}`),
   }
+}
+
+/** Tells that a module's call has ended: `CallDone`. */
+export const callDone = channel('rung:call')
+
+export interface CallDone {
+  readonly from: string
+  /** The called module. */
+  readonly to: string
+  readonly durationMs: number
+}
+
+/** Returns calls that tell who has made them. */
+export function calledBy<C extends AnyCalls>(from: string, { module: to }: C, calls: CallsOf<C>): CallsOf<C> {
+  const told = Object.entries(calls as Record<string, (input: unknown) => Promise<unknown>>).map(([name, call]) => {
+    const run = async (input: unknown) => {
+      if (!callDone.hasSubscribers) return call(input)
+      const began = systemClock.ticks()
+      try {
+        return await call(input)
+      } finally {
+        callDone.publish({ from, to, durationMs: systemClock.ticks() - began } satisfies CallDone)
+      }
+    }
+    return [name, run]
+  })
+  return Object.fromEntries(told)
 }
 
 /** Returns the calls of a contract, sent by `send`. */

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { callSite } from '../kernel/fault.ts'
 import type { Cache } from '../primitives/cache/cache.ts'
 import type { Warm } from '../primitives/cache/warming.ts'
 import type { Data as DataOf } from '../primitives/data/data.ts'
@@ -83,10 +84,18 @@ export type Module<S extends CallSchemas = CallSchemas, Uses extends UsedCalls =
 export type AnyModule = Module<any, any>
 export type UsedCalls = Readonly<Record<string, AnyCalls>>
 
+const places = new WeakMap<AnyModule, string>()
+
+/** Returns where a module was described, if that is known: `/app/orders/module.ts:12:27`. */
+export function placeOfModule(module: AnyModule): string | undefined {
+  return places.get(module)
+}
+
 /** Describes a module. Nothing runs before the app is started. */
 // biome-ignore lint/complexity/noBannedTypes: a module that exposes or uses nothing has an empty record
 export function defineModule<S extends CallSchemas = {}, Uses extends UsedCalls = {}>(
   definition: ModuleDefinition<S, Uses>,
 ): Module<S, Uses> {
+  places.set(definition, callSite(new Error().stack ?? ''))
   return definition
 }

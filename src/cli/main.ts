@@ -13,6 +13,7 @@ const commands: Record<string, () => Promise<{ default: Command }>> = {
   logs: () => import('./logs.ts'),
   climb: () => import('./climb.ts'),
   scale: () => import('./scale.ts'),
+  extract: () => import('./extract.ts'),
   restart: () => import('./restart.ts'),
   kill: () => import('./kill.ts'),
   chaos: () => import('./chaos.ts'),

@@ -12,7 +12,7 @@ import { type Certificate, keepCertificate, readCertificate } from '../fleet/cer
 import type { Planned } from '../fleet/change.ts'
 import { type Climbed, readClimbed, writeClimbed } from '../fleet/climbed.ts'
 import { type ControlRequest, type Counts, openControl } from '../fleet/control.ts'
-import { countsOf, withCounts } from '../fleet/counts.ts'
+import { countsOf, nodesOf, withCounts } from '../fleet/counts.ts'
 import type { ReleaseBook } from '../fleet/deploy.ts'
 import { type Deployment, deploymentOf } from '../fleet/deployment.ts'
 import { engines } from '../fleet/engines.ts'
@@ -212,6 +212,7 @@ async function run(
     startedAt,
     stopTimeoutMs: stopTimeoutMs(),
     scaling: scaling.status(),
+    nodes: nodesOf(now.groups),
     ...(certificate && { certificate: { ...certificate.now.facts, problem: certificate.problem } }),
     ...(cores !== undefined && { cpuQuota: { cores, ...(quota.problem && { problem: quota.problem }) } }),
     parts: supervisor.parts.map(({ part, state }) => {
@@ -238,14 +239,19 @@ async function run(
   async function planAt(
     rung: RungName,
     { topology: before, plan: held }: Planned,
-    { counts, fronts }: { counts?: Counts; fronts?: Topology },
+    {
+      counts,
+      fronts,
+      nodes = nodesOf(before.groups),
+    }: { counts?: Counts; fronts?: Topology; nodes?: Nodes | 'as set' },
   ): Promise<Planned> {
     // A process for both has no numbers.
     const { web: _web, worker: _worker, ...one } = counts ?? {}
     const numbers = before.processes.both > 0 ? one : (counts ?? {})
     const options = Object.fromEntries(Object.entries(numbers).map(([name, count]) => [name, String(count)]))
     const read = await settingsOf({ ...input, values: { ...input.values, ...options } }, { app: appFile, rung })
-    const counted = counts ? withGroupCounts(read, counts) : read
+    const grouped = nodes === 'as set' ? read : { ...read, values: { ...read.values, nodes } }
+    const counted = counts ? withGroupCounts(grouped, counts) : grouped
     const changed = fronts ? withFronts(counted, fronts) : counted
     const next = deploymentOf(changed, engines)
     const data = { ...next.topology.data, connectionsMax: databaseConnections(before) }
@@ -255,7 +261,7 @@ async function run(
   const live = liveFleet({
     supervisor,
     first: { plan, topology },
-    replan: (counts, held) => planAt(held.topology.rung, held, { counts }),
+    replan: (counts, held, nodes) => planAt(held.topology.rung, held, { counts, ...(nodes && { nodes }) }),
     deploy: deployEffects({
       ...{ appFile, dataDir, settings, book, rung: () => now.rung, cwd: input.cwd },
       env: () => supervisor.parts.flatMap(({ part }) => (part.kind === 'app' ? [part.env] : []))[0]!,
@@ -348,10 +354,11 @@ function withRoomToClimb({ topology, ...rest }: Deployment): Deployment {
   return { ...rest, topology: { ...topology, data: { ...topology.data, connectionsMax } } }
 }
 
+type Nodes = LoadedSettings['values']['nodes']
+
 /** With other numbers of processes in groups of modules. */
 function withGroupCounts(settings: LoadedSettings, counts: Counts): LoadedSettings {
-  const groups = withCounts(topologyOf(settings).groups, counts)
-  const nodes = Object.fromEntries(groups.map(({ name, ...group }) => [name, group]))
+  const nodes = nodesOf(withCounts(topologyOf(settings).groups, counts))
   return { ...settings, values: { ...settings.values, nodes } }
 }
 

@@ -6,7 +6,7 @@ import { makeSocketDir } from '../engines/process/server-process.ts'
 import { after } from '../kernel/clock.ts'
 import { errorCodes, isRungError, messageOf, RungError } from '../kernel/errors.ts'
 import { isRungName } from '../topology/catalog.ts'
-import { isBuild } from '../topology/setting-types.ts'
+import { isBuild, type NodeGroup, nodeGroups } from '../topology/setting-types.ts'
 import type { Range, RungName } from '../topology/topology.ts'
 import { dirFor } from './placement.ts'
 import { runningFleet } from './state.ts'
@@ -23,6 +23,7 @@ export type ControlRequest =
   | { readonly command: 'reload' }
   /** Reads the files of the certificate, and lets the entry use them. */
   | { readonly command: 'reload-certificate' }
+  | ({ readonly command: 'extract' } & ExtractRequest)
   | { readonly command: 'restart'; readonly part: string }
   | { readonly command: 'kill'; readonly part: string; readonly sure: boolean }
   | { readonly command: 'kill-zone'; readonly zone: string; readonly sure: boolean }
@@ -49,6 +50,13 @@ export interface ClimbRequest {
   readonly dryRun?: boolean | undefined
   /** How long the traffic before and after is compared. */
   readonly watchMs?: number | undefined
+}
+
+export interface ExtractRequest {
+  /** The groups that the fleet has from then on. */
+  readonly nodes: Readonly<Record<string, NodeGroup>>
+  /** The groups of the fleet when the change was planned; refused if it has others by now. */
+  readonly from: Readonly<Record<string, NodeGroup>>
 }
 
 /** Old and new are compared for at most this long. */
@@ -112,6 +120,8 @@ export function parseRequest(text: string): ControlRequest {
   if (command === 'reload' || command === 'reload-certificate') return { command }
   if (command === 'deploy') return { command, ...deployRequestIn(request) }
   if (command === 'climb') return { command, ...climbRequestIn(request) }
+  if (command === 'extract' && nodeGroups.accepts(request.nodes) && nodeGroups.accepts(request.from))
+    return { command, nodes: request.nodes as ExtractRequest['nodes'], from: request.from as ExtractRequest['from'] }
   if (command === 'kill-zone' && typeof zone === 'string') return { command, zone, sure: request.sure === true }
   if (typeof part !== 'string' || !/^[a-z][a-z0-9-]{0,40}$/.test(part)) throw unreadable()
   if (command === 'restart') return { command, part }

@@ -10,6 +10,13 @@ export function countsOf({ processes, groups, data }: Topology): Counts {
   return { web: processes.web, worker: processes.worker, ...Object.fromEntries(inGroups), replicas: data.replicas }
 }
 
+/** Returns groups as the setting has them. Pure. */
+export function nodesOf(
+  groups: readonly Group[],
+): Record<string, { modules: readonly string[]; web: number; worker: number }> {
+  return Object.fromEntries(groups.map(({ name, ...group }) => [name, group]))
+}
+
 /** Returns the groups with other numbers of processes, which are named after both: `media-web`. Pure. */
 export function withCounts(groups: readonly Group[], counts: Readonly<Record<string, number>>): Group[] {
   return groups.map((group) => ({

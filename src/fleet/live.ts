@@ -4,8 +4,8 @@ import { messageOf, RungError } from '../kernel/errors.ts'
 import { connectionsNeeded, databaseConnections, type Group, type Topology } from '../topology/topology.ts'
 import { type Change, changeOf, type Planned } from './change.ts'
 import { type ClimbEffects, climb } from './climb.ts'
-import type { ControlRequest, Counts } from './control.ts'
-import { countsOf, sparesFor, withCounts } from './counts.ts'
+import type { ControlRequest, Counts, ExtractRequest } from './control.ts'
+import { countsOf, nodesOf, sparesFor, withCounts } from './counts.ts'
 import { type DeployEffects, deploy, type FleetOperations } from './deploy.ts'
 import type { Failover } from './failover.ts'
 import type { CommandPart, Part, Plan } from './placement.ts'
@@ -14,8 +14,11 @@ import type { SupervisedPart, Supervisor } from './supervisor.ts'
 export interface LiveOptions {
   supervisor: Supervisor
   first: Planned
-  /** Plans the same fleet with other numbers; parts of the present plan keep their ports. */
-  replan(counts: Counts, now: Planned): Promise<Planned>
+  /**
+   * Plans the same fleet with other numbers, and with other groups of modules if they are given; parts of the present plan keep their ports.
+   * `as set`: the groups that the settings have.
+   */
+  replan(counts: Counts, now: Planned, nodes?: ExtractRequest['nodes'] | 'as set'): Promise<Planned>
   /** Called with each plan that is used from now on. */
   onPlan(planned: Planned): void
   /** Told the names of all parts that are about to be removed, and none afterwards. */
@@ -336,11 +339,31 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
   }
 
   async function reload(note: Note): Promise<unknown> {
-    const counts = countsOf(now.topology)
-    const { rolled } = changeOf(now.plan, (await replan(counts, now)).plan)
-    if (hasBalancer()) await withSpares(counts, rolled, note)
-    await change(counts, note)
+    const { rolled } = await regroup('as set', note)
     return { restarted: rolled.map((one) => one.name) }
+  }
+
+  /** Turns the fleet into one with other groups of modules. Each of its processes must know where the modules are, so all are restarted. */
+  async function regroup(nodes: ExtractRequest['nodes'] | 'as set', note: Note): Promise<Change> {
+    const counts = countsOf(now.topology)
+    const next = await replan(counts, now, nodes)
+    checkRoom(next.topology, countsOf(next.topology))
+    const change = changeOf(now.plan, next.plan)
+    if (hasBalancer()) await withSpares(counts, change.rolled, note)
+    await turnInto(await replan(countsOf(now.topology), now, nodes), note)
+    await turnInto(await replan(counts, now), note) // without the spares
+    return change
+  }
+
+  async function extract({ nodes, from }: ExtractRequest, note: Note): Promise<unknown> {
+    const before = nodesOf(now.topology.groups)
+    if (JSON.stringify(before) !== JSON.stringify(from))
+      throw invalid('The groups of this fleet have been changed meanwhile. Run the command again.')
+    if (now.topology.balancer.engine === 'none' || now.topology.processes.both > 0)
+      throw invalid('Groups need a balancer, and a process for jobs. Rung 100k has them: rung climb 100k')
+    const { added, removed, rolled } = await regroup(nodes, note)
+    const after = nodesOf(now.topology.groups)
+    return { before, now: after, added: namesOf(added), removed: namesOf(removed), restarted: namesOf(rolled) }
   }
 
   /** Plans anew, and changes the entry only: it takes its certificate without a restart. */
@@ -417,6 +440,7 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     if (request.command === 'deploy') return deploy(operations, options.deploy, request, note)
     if (request.command === 'reload') return reload(note)
     if (request.command === 'reload-certificate') return reloadCertificate()
+    if (request.command === 'extract') return extract(request, note)
     if (request.command === 'restart') return restart(request.part, note)
     const { command: _, ...numbers } = request
     return scale(numbers as Readonly<Record<string, number>>, note)

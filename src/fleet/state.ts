@@ -1,5 +1,6 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { ownerOf } from '../engines/process/pid-file.ts'
+import type { NodeGroup } from '../topology/setting-types.ts'
 import type { Topology } from '../topology/topology.ts'
 import type { ScalingStatus } from './autoscaler.ts'
 import type { CertificateFacts } from './certificate.ts'
@@ -22,6 +23,8 @@ export interface FleetState {
   certificate?: CertificateFacts & { problem?: string | undefined }
   /** Roles whose number of processes the autoscaler finds. */
   scaling?: Readonly<Partial<Record<string, ScalingStatus>>>
+  /** Groups of modules with processes of their own. */
+  nodes: Readonly<Record<string, NodeGroup>>
   parts: (PartState & { address: string; log: string; zone?: string | undefined; build?: string | undefined })[]
 }
 
@@ -76,7 +79,16 @@ export async function runningFleet(dataDir: string): Promise<RunningFleet | unde
   const pid = await ownerOf(fleetDir(dataDir))
   if (pid === undefined) return undefined
   const text = await readFile(fileOf(dataDir), 'utf8').catch(() => undefined)
-  const nothingYet: FleetState = { rung: '', app: '', mode: '', url: '', startedAt: 0, stopTimeoutMs: 0, parts: [] }
+  const nothingYet: FleetState = {
+    rung: '',
+    app: '',
+    mode: '',
+    url: '',
+    startedAt: 0,
+    stopTimeoutMs: 0,
+    nodes: {},
+    parts: [],
+  }
   try {
     return { ...(text === undefined ? nothingYet : (JSON.parse(text) as FleetState)), pid }
   } catch {

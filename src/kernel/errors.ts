@@ -25,6 +25,7 @@ export const errorCodes = {
   PROFILE_UNAVAILABLE: { status: 500, title: 'The process cannot be profiled now' },
   TRACE_NOT_FOUND: { status: 404, title: 'No process has this trace' },
   CLIMB_REFUSED: { status: 500, title: 'The fleet does not climb' },
+  EXTRACT_REFUSED: { status: 500, title: 'The modules get no nodes of their own' },
   FLEET_BUSY: { status: 409, title: 'The fleet is being changed' },
   // faults on purpose
   CHAOS_REFUSED: { status: 500, title: 'A fault is not injected here' },

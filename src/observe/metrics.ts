@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises'
 import { freemem, hostname, totalmem } from 'node:os'
 import type { FastifyRequest } from 'fastify'
 import type { Counter, Gauge } from 'prom-client'
+import { type CallDone, callDone } from '../app/calls.ts'
 import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
 import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
@@ -81,6 +82,7 @@ export function metrics(
   observeCache(http, data, cache, figures)
   observeSignals(http, data, figures)
   observeOutgoing(http, figures)
+  observeCalls(http, figures)
   if (backup?.dir !== undefined) {
     const end = observeBackups(realpathSync(backup.dir), backup.bucket !== undefined, figures)
     http.addHook('onClose', (_instance, done) => {
@@ -271,6 +273,15 @@ function observeOutgoing(http: Http, figures: Figures): void {
   listenUntilClose(http, outgoingDone, (message) => {
     const { name, outcome, durationMs } = message as OutgoingDone
     durations.observe({ service: name, outcome }, durationMs / 1000)
+  })
+}
+
+function observeCalls(http: Http, figures: Figures): void {
+  const help = 'Calls of a module by another one, in this process or on other nodes.'
+  const durations = figures.histogram('module_call_duration_seconds', help, ['from', 'to'], requestBuckets)
+  listenUntilClose(http, callDone, (message) => {
+    const { from, to, durationMs } = message as CallDone
+    durations.observe({ from, to }, durationMs / 1000)
   })
 }
 

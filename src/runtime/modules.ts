@@ -1,4 +1,4 @@
-import { type CallsContract, callsBy } from '../app/calls.ts'
+import { type CallsContract, type CallsOf, calledBy, callsBy } from '../app/calls.ts'
 import type { App } from '../app/define-app.ts'
 import type { ModuleContext, UsedCalls } from '../app/define-module.ts'
 import { keptBy } from '../app/kept-calls.ts'
@@ -63,11 +63,14 @@ export async function addModules(parts: ModuleParts): Promise<AddedModules> {
   const { cache } = primitives
   const tags = { collect: cache.collectTags.bind(cache) }
   const rules = { checked: bindings.mode !== 'production', inTransaction: primitives.data.inTransaction }
-  const exposed = new Map<string, unknown>()
+  const exposed = new Map<string, CallsOf<CallsContract>>()
   checkReads(app, primitives)
   for (const module of app.modules) {
     const calls = Object.fromEntries(
-      Object.entries((module.uses ?? {}) as UsedCalls).map(([alias, used]) => [alias, exposed.get(used.module)]),
+      Object.entries((module.uses ?? {}) as UsedCalls).map(([alias, used]) => [
+        alias,
+        calledBy(module.name, used, exposed.get(used.module)!),
+      ]),
     )
     const assets = await loadAssets(module.name, module.assets)
     if (isWeb) assets.serve(http)

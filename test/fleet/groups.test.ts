@@ -24,7 +24,8 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
 
   const ask = (path: string, init: RequestInit = {}) =>
     fetch(`${facts.url}${path}`, { signal: AbortSignal.timeout(20_000), ...init })
-  const json = async (path: string, init?: RequestInit) => (await (await ask(path, init)).json()) as never
+  // biome-ignore lint/suspicious/noExplicitAny: each test knows what it asks for
+  const json = async (path: string, init?: RequestInit): Promise<any> => (await ask(path, init)).json()
   const rename = (id: number, name: string, jar = new PositionJar()) =>
     ask(`/desk/${id}/${name}`, { method: 'PUT', headers: jar.header })
   async function pidOf(name: string): Promise<number> {
@@ -151,6 +152,53 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
     })
     assert.deepEqual([own, group], [['200', '201'], ['200']])
     assert.equal(await pidOf('folk-web-2').catch(() => undefined), undefined)
+  })
+
+  it('joins the others and leaves them again without a failed request, and the session of a client goes on', async () => {
+    const jar = new PositionJar()
+    let version = ((await json('/people/1')) as { version: number }).version
+    let over = false
+    const session = (async () => {
+      while (!over) {
+        const written = await rename(1, `at-${version}`, jar)
+        assert.equal(written.status, 200, await written.clone().text())
+        jar.note(written.headers)
+        version += 1
+        assert.deepEqual(await written.json(), { version })
+        const seen = await ask('/desk/1', { headers: jar.header })
+        jar.note(seen.headers)
+        assert.equal(((await seen.json()) as { person: { version: number } }).person.version, version)
+      }
+    })()
+    const { own, group } = await during(async () => {
+      const joined = await rung(['extract', 'people', '--undo'])
+      assert.deepEqual([joined.outcome, joined.removed, Object.keys(joined.now)], ['done', ['folk-web-1'], ['paper']])
+      const core = await pidOf('web-1')
+      assert.deepEqual(await json('/people/1').then(({ by }) => by), core)
+      const left = await rung(['extract', 'people', '--name', 'folk', '--worker', '0'])
+      assert.deepEqual([left.added, Object.keys(left.now)], [['folk-web-1'], ['paper', 'folk']])
+      assert.equal(await json('/people/1').then(({ by }) => by), await pidOf('folk-web-1'))
+    }).finally(() => {
+      over = true
+      return session
+    })
+    assert.deepEqual([own, group], [['200', '201'], ['200']])
+  })
+
+  it('extract judges first, and refuses what cannot be', async () => {
+    const plan = await rung(['extract', 'desk', '--dry-run'])
+    assert.deepEqual(plan.nodes.desk, { modules: ['desk'], web: 1, worker: 0 })
+    assert.deepEqual([plan.outcome, plan.judged[0].isWorth], ['planned', false])
+    for (const [args, message] of [
+      [['extract', 'dsk'], /no module "dsk"\. Write desk\./],
+      [['extract', 'people'], /The group "folk" has people already/],
+      [['extract', 'desk', '--undo'], /"desk" has no nodes of its own/],
+      [['extract', 'desk', '--web', 'two'], /With these groups nodes must/],
+    ] as const) {
+      const failed = scratch.launch({ command: [...args, '--json'] })
+      assert.equal((await failed.exited).code, 1)
+      assert.match(JSON.parse(failed.stdout()).error.message, message)
+    }
   })
 
   it('that is killed is missed by those that need it, and comes back', async () => {

@@ -19,6 +19,7 @@ export const recordedHistograms = [
   'job_duration_seconds',
   'job_wait_seconds',
   'outgoing_duration_seconds',
+  'module_call_duration_seconds',
   'web_vital_seconds',
   'web_layout_shift',
 ] as const

@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import type { App } from '../app/define-app.ts'
+import { type AnyModule, placeOfModule } from '../app/define-module.ts'
+import { total } from '../observe/record/frame.ts'
+import { distributed, quantile } from '../observe/record/groups.ts'
+import type { Recorded } from '../observe/record/hours.ts'
+import { doneIn } from '../observe/record/work.ts'
+import type { Calls, ModuleFacts } from '../planner/extraction.ts'
+import { groupOf, isGroupQueue } from '../primitives/events/contract.ts'
+
+/** Something that ties a module to others, so that nodes of its own would not set it free. */
+export interface Tie {
+  /** `reads`: its statements read tables of another module, or the other way round. */
+  kind: 'reads'
+  what: string
+  /** `orders/module.ts:14` */
+  at: string | undefined
+}
+
+/** Returns what ties modules to those that stay. @param cwd the folder of paths */
+export function tiesOf({ modules }: App, leaving: readonly string[], cwd: string): Tie[] {
+  return modules.flatMap((module) =>
+    (module.reads ?? [])
+      .filter((other) => leaving.includes(module.name) !== leaving.includes(other))
+      .map((other) => ({
+        kind: 'reads' as const,
+        what: `"${module.name}" reads tables of "${other}", so both change together. Let "${other}" expose a call, and call it.`,
+        at: placeOfReads(module, cwd),
+      })),
+  )
+}
+
+/** The line of `reads:` below the place where the module is described, or that place. */
+function placeOfReads(module: AnyModule, cwd: string): string | undefined {
+  const [, file, line] = /^(.+):(\d+):\d+$/.exec(placeOfModule(module) ?? '') ?? []
+  if (file === undefined) return undefined
+  const found = linesOf(file)
+    .slice(Number(line) - 1)
+    .findIndex((text) => /^\s*reads\s*:/.test(text))
+  return `${path.relative(cwd, file)}:${found < 0 ? line : Number(line) + found}`
+}
+
+function linesOf(file: string): string[] {
+  try {
+    return readFileSync(file, 'utf8').split('\n')
+  } catch {
+    return [] // the place of the module is told then
+  }
+}
+
+/** Returns what the record knows of a module. Jobs belong to it by their names (`orders.send-receipt`), deliveries by their group. Pure. */
+export function moduleFacts(module: string, recorded: Recorded | undefined): ModuleFacts {
+  const { frames = [], hours = [] } = recorded ?? {}
+  const done = doneIn(frames)
+  const requests = done.filter((one) => one.module !== '(jobs)')
+  const own = requests.filter((one) => one.module === module)
+  const runs = distributed(frames, 'job_duration_seconds', ['queue']).map(({ labels: { queue = '' }, value }) => ({
+    module: isGroupQueue(queue) ? groupOf(queue) : queue.split('.', 1)[0]!,
+    count: total(value),
+    seconds: value.sum,
+  }))
+  const work = runs.filter((one) => one.module === module)
+  const calls = distributed(frames, 'module_call_duration_seconds', ['from', 'to']).map(({ labels, value }) => ({
+    ...{ from: labels.from!, to: labels.to!, count: total(value), seconds: value.sum },
+  }))
+  const [waits] = distributed(frames, 'db_pool_wait_seconds', [])
+  const queues = hours.flatMap((hour) => hour.queues)
+  return {
+    module,
+    hours: hours.reduce((sum, { coveredMs }) => sum + coveredMs, 0) / 3_600_000,
+    requests: {
+      count: sumOf(own, 'count'),
+      share: shareOf(own, requests),
+      p95Ms: Math.max(0, ...own.filter(({ count }) => count > 0).map(({ p95Ms }) => p95Ms)),
+    },
+    work: { count: sumOf(work, 'count'), share: shareOf(work, runs) },
+    callers: calls.filter(({ to }) => to === module).map(({ from, ...one }): Calls => ({ ...one, module: from })),
+    callees: calls.filter(({ from }) => from === module).map(({ to, ...one }): Calls => ({ ...one, module: to })),
+    loopMost: Math.max(
+      0,
+      ...hours.flatMap(({ nodes }) => nodes.filter(({ role }) => role !== 'worker').map(({ loop }) => loop)),
+    ),
+    poolWaitMs95: waits ? 1_000 * (quantile(waits.value, 0.95) ?? 0) : 0,
+    oldestJobSeconds: Math.max(0, ...queues.map(({ oldestSeconds }) => oldestSeconds)),
+  }
+}
+
+const sumOf = <T extends 'count' | 'seconds'>(list: readonly Readonly<Record<T, number>>[], of: T) =>
+  list.reduce((sum, one) => sum + one[of], 0)
+
+function shareOf(own: readonly { seconds: number }[], all: readonly { seconds: number }[]): number {
+  const whole = sumOf(all, 'seconds')
+  return whole === 0 ? 0 : sumOf(own, 'seconds') / whole
+}
