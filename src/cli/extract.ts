@@ -17,7 +17,7 @@ type Nodes = Readonly<Record<string, NodeGroup>>
 
 const extract: Command = {
   name: 'extract',
-  summary: 'give modules of a running fleet nodes of their own, or join them again',
+  summary: 'give modules nodes of their own, or join them again',
   usage: 'rung extract <module> … [--dry-run | --undo] [options]',
   help: [
     'Gives modules processes of their own in the fleet that "rung up" runs here, while it',

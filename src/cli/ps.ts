@@ -79,6 +79,7 @@ const columns: readonly Column[] = [
 const lineWidth = 80
 const gap = '  '
 const listensMin = 15
+const nameMax = 18
 
 /** Columns that would say nothing are left out; where a part listens is shown if there is room. */
 function linesOf(rows: readonly Row[], dataDir: string): string[] {
@@ -90,6 +91,9 @@ function linesOf(rows: readonly Row[], dataDir: string): string[] {
     return rows.some((row) => cell(row) !== '')
   }
   const shown = columns.filter(isUsed)
+  // Names of groups are longer than those of other parts.
+  const longest = Math.max(...rows.map(({ name }) => name.length))
+  if (longest > shown[0]!.width) shown[0] = { ...shown[0]!, width: Math.min(longest, nameMax) }
   const used = shown.reduce((sum, { width }) => sum + Math.abs(width) + gap.length, 0)
   const room = Math.min(28, lineWidth - used)
   const where = ({ address }: Row) =>
