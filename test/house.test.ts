@@ -38,13 +38,14 @@ const roomsBelow: Record<string, readonly string[]> = {
   'primitives/signals': ['primitives/data'],
   'primitives/upkeep': ['primitives/data'],
   'primitives/positions': ['primitives/http'],
-  'primitives/events': ['primitives/data', 'primitives/jobs'],
+  'primitives/events': ['primitives/data', 'primitives/jobs', 'primitives/upkeep'],
   'primitives/idempotency': ['primitives/data', 'primitives/http'],
   'primitives/limits': ['primitives/data', 'primitives/http'],
   'primitives/sessions': ['primitives/data', 'primitives/http'],
   // Programs as processes: how they are found, started and ended is the same for each.
   'engines/postgres': ['engines/disk', 'engines/process'],
   'engines/redis': ['engines/process'],
+  'engines/nats': ['engines/process'],
   'engines/cdn': ['engines/process'],
   'engines/nginx': ['engines/process'],
   // Its refusals are those of the edge, and it makes the sessions that the client of Postgres expects.
@@ -59,6 +60,7 @@ const doors = ['index.ts', 'testing.ts', 'history.ts', 'load.ts', 'prove.ts']
 /** Which npm package may be imported where; `type` imports are free. */
 const clients: Record<string, RegExp> = {
   ioredis: /^engines\/redis\/client\.ts$/,
+  '@nats-io/': /^engines\/nats\/client\.ts$/,
   pg: /^engines\/postgres\/client\.ts$/,
   acorn: /^stateless\/parse\.ts$/,
   'libpg-query': /^engines\/postgres\/parser\.ts$/,
@@ -80,6 +82,8 @@ const clients: Record<string, RegExp> = {
 const lazy = [
   'acorn',
   'ioredis',
+  '@nats-io/transport-node',
+  '@nats-io/jetstream',
   'libpg-query',
   'cockatiel',
   '@opentelemetry/sdk-trace',
@@ -98,6 +102,8 @@ const adapters: Record<string, string> = {
   'primitives/jobs/table.ts': 'jobs',
   'primitives/jobs/foreign-table.ts': 'foreign-claims',
   'primitives/events/table.ts': 'events',
+  'primitives/events/log.ts': 'events',
+  'primitives/events/jetstream.ts': 'events',
   'primitives/search/table.ts': 'search',
   'primitives/cache/table.ts': 'cache',
   'primitives/cache/redis.ts': 'cache',

@@ -15,6 +15,9 @@ export const ownTables: Readonly<Record<string, 'emptied' | 'kept'>> = {
   cron: 'emptied',
   deploy: 'emptied',
   error: 'emptied',
+  event: 'emptied',
+  event_log: 'kept', // numbers only
+  event_mark: 'kept',
   foreign_claim: 'emptied',
   frame: 'emptied', // it tells of other processes, and has texts of statements
   idempotency: 'emptied',

@@ -322,7 +322,7 @@ function tlsOf({ tls }: Settings['values'], { pem }: Site): Tls | undefined {
 }
 
 /** Variables with a list, to which several engines contribute. */
-const lists = new Set(['DATABASE_READ_URL'])
+const lists = new Set(['DATABASE_READ_URL', 'RUNG_NATS_URL'])
 
 /** Returns the variables of all engines, whatever their order. */
 function joined(environments: readonly PlacedEngine['environment'][]): Record<string, string> {

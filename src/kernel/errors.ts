@@ -60,6 +60,9 @@ export const errorCodes = {
   // Redis
   REDIS_UNAVAILABLE: { status: 503, title: 'Redis is unavailable' },
   REDIS_REFUSED: { status: 500, title: 'Redis refused a command' },
+  // NATS
+  NATS_UNAVAILABLE: { status: 503, title: 'NATS is unavailable' },
+  NATS_REFUSED: { status: 507, title: 'NATS refused a message' },
   // the page cache
   PAGE_CACHE_UNAVAILABLE: { status: 503, title: 'The page cache is unavailable' },
   CDN_PURGE_FAILED: { status: 502, title: 'The CDN was not purged' },

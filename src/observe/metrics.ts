@@ -15,6 +15,7 @@ import {
   transactionDone,
 } from '../primitives/data/channels.ts'
 import type { DataRoot } from '../primitives/data/data.ts'
+import { groupLags } from '../primitives/events/groups.ts'
 import type { Http } from '../primitives/http/contract.ts'
 import { type Shed, shed } from '../primitives/http/shedding.ts'
 import { type IdempotencyDone, idempotencyDone } from '../primitives/idempotency/channels.ts'
@@ -78,6 +79,7 @@ export function metrics(
   observeStatements(http, data, figures)
   serverFigures(http, data, figures)
   observeRuns(http, data, stores, figures)
+  observeEvents(stores, figures)
   observeRefusals(http, data, figures)
   observeCache(http, data, cache, figures)
   observeSignals(http, data, figures)
@@ -260,6 +262,31 @@ function observeRuns(http: Http, data: DataRoot, stores: Observed['stores'], fig
     durations.observe({ queue, name, outcome }, durationMs / 1000)
     waits.observe({ queue }, waitedMs / 1000)
   })
+}
+
+/** Events that go over a broker, of each database. */
+function observeEvents(stores: Observed['stores'], figures: Figures): void {
+  if (stores.events === 'table') return
+  const unsent = figures.gauge('events_unsent', 'Published events that the broker does not have yet.', ['database'])
+  const oldest = figures.gauge('events_oldest_unsent_seconds', 'How long the oldest of these has waited.', ['database'])
+  figures.gauge(
+    'events_behind',
+    'Events of a database that a group does not have yet.',
+    ['database', 'group'],
+    async (gauge) => {
+      const states = await Promise.all(stores.all.map(({ log }) => log.state().catch(() => undefined)))
+      const lags = await groupLags(stores.all.map(({ database, log }) => ({ name: database.name, log }))).catch(
+        () => [],
+      )
+      for (const one of [gauge, unsent, oldest]) one.reset()
+      for (const state of states) {
+        if (!state) continue
+        unsent.set({ database: state.source }, state.unnumbered + state.unsent)
+        oldest.set({ database: state.source }, state.oldestMs / 1000)
+      }
+      for (const { source, group, behind } of lags) gauge.set({ database: source, group }, behind)
+    },
+  )
 }
 
 /** Calls to other services belong to the process, not to one app of it. */

@@ -38,6 +38,7 @@ import { everyMinute, pruneAll } from './upkeep.ts'
 import {
   type DatabaseServer,
   mainDatabase,
+  openBroker,
   openCache,
   openCdn,
   openDatabase,
@@ -223,6 +224,8 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
   const { primitives, redis } = await openAllPrimitives(starting, server)
   const { database } = primitives.stores.main
   const keys = deriveKeys(bindings.secret ?? (await storedRoot(bindings.dataDir)))
+  const broker = bindings.role === 'web' ? undefined : await openBroker(bindings, app.name, log)
+  if (broker) undo.push(() => broker.close())
   const { transport, inbox } = await openMail(bindings, log)
   undo.push(() => transport.close())
   const { callsUrl } = bindings
@@ -237,6 +240,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     http,
     primitives,
     redis,
+    broker,
     keys,
     inbox,
     sessions: noSessions,
@@ -273,6 +277,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
   const { shared } = bindings.cache
   const primitives = openPrimitives({
     databases: [main, ...others],
+    events: bindings.events.engine,
     signals: await openSignals(
       main.database,
       server.primary,
@@ -313,7 +318,7 @@ async function startAllWork(
   elsewhere: Work,
 ): Promise<(() => Promise<void>) | undefined> {
   const { app, bindings, log } = starting
-  const { primitives, sessionStore, prune } = parts
+  const { primitives, sessionStore, prune, broker } = parts
   for (const { name, job } of work.crons) {
     if ([...work.jobs, ...elsewhere.jobs].some((one) => one.job.name === job.name)) continue
     const message = `Cron "${name}" enqueues the job "${job.name}", which no module of this app handles. Add handle(…) to the work of a module.`
@@ -325,6 +330,8 @@ async function startAllWork(
   const { sessions } = app
   return (starting.startWork ?? startWork)(work, primitives, {
     graceMs: bindings.graceMs,
+    broker,
+    ...(bindings.events.engine !== 'table' && { eventsKeptMs: bindings.events.keptMs }),
     lines: [
       ...(purges ? [purgeLine(purges)] : []),
       ...(bindings.alerts ? [alertLine(bindings.alerts, parts.mail.forModule('rung'))] : []),

@@ -7,7 +7,7 @@ import type { Stores } from './stores.ts'
 
 /**
  * `/healthz`: this process answers; the supervisor asks it. `/readyz`: it can do its work now; a balancer asks it. A process
- * that drains, or has lost its database, is healthy and not ready. Without its Redis it is ready but slower, and `rung ps` shows it.
+ * that drains, or has lost its database, is healthy and not ready. Without its Redis or its NATS it is ready but slower, and `rung ps` shows it.
  */
 export interface Health {
   draining: boolean
@@ -31,6 +31,7 @@ export function health(
   stores: Stores,
   state: Health,
   redis: { readonly isUp: boolean } | undefined,
+  broker: { readonly isUp: boolean } | undefined,
   facts: OwnFacts,
 ): void {
   const { database } = stores.main
@@ -39,7 +40,7 @@ export function health(
   http.get('/healthz', hidden, async () => ({ status: 'ok', ...facts })) // some of them are known later
 
   http.get('/readyz', hidden, async (_request, reply) => {
-    const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp }
+    const checks = { draining: state.draining, database: await answers(), redis: redis?.isUp, nats: broker?.isUp }
     const ready = !checks.draining && checks.database
     return reply.status(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', checks })
   })

@@ -21,6 +21,7 @@ export const systemMigrations: readonly Migration[] = [
   systemMigration('0013_climbs', ownText(import.meta.url, './climbs.sql')),
   systemMigration('0014_sightings', ownText(import.meta.url, './sightings.sql')),
   systemMigration('0015_crons', ownText(import.meta.url, './crons.sql')),
+  systemMigration('0016_event_log', ownText(import.meta.url, './../primitives/events/log.sql')),
 ]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */

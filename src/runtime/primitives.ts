@@ -10,7 +10,7 @@ import type { Signals } from '../primitives/signals/signals.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
 import { purgeItems } from './purge-cdn.ts'
 import { openStores, type StoreParts, type Stores } from './stores.ts'
-import type { CacheLayers } from './wire.ts'
+import type { CacheLayers, EventsEngine } from './wire.ts'
 
 /** What a process has to work with. */
 export interface Primitives {
@@ -36,12 +36,21 @@ export interface PrimitivesOptions {
   signals: Signals
   guard?: Guard | undefined
   cache?: CacheLayers
+  /** Default `table`. */
+  events?: EventsEngine
 }
 
-export function openPrimitives({ databases, signals, guard, cache: layers = {} }: PrimitivesOptions): Primitives {
+export function openPrimitives({
+  databases,
+  signals,
+  guard,
+  cache: layers = {},
+  events = 'table',
+}: PrimitivesOptions): Primitives {
   const { requestTimeoutMs = requestTimeoutDefaultMs } = layers
   const stores = openStores(databases, {
     guard,
+    events,
     extend: (riding, { database, queue, outbox, searchStore }) => ({
       ...enqueueIn(riding, queue, pushed),
       ...publishIn(riding, outbox, pushed),

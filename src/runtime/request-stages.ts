@@ -2,6 +2,7 @@ import type { App } from '../app/define-app.ts'
 import { sessionCookieNames } from '../kernel/http-facts.ts'
 import type { Keys } from '../kernel/keys.ts'
 import { cachedRoutes } from '../primitives/cache/routes.ts'
+import type { Broker } from '../primitives/events/contract.ts'
 import type { FilesRoot } from '../primitives/files/files.ts'
 import { serveFiles } from '../primitives/files/serve.ts'
 import { answerChallenges } from '../primitives/http/acme.ts'
@@ -33,6 +34,7 @@ export interface RequestParts {
   health: Health
   ownFacts: OwnFacts
   redis: { readonly isUp: boolean } | undefined
+  broker: Broker | undefined
   observers: readonly (() => void | Promise<void>)[]
   sessionStore: SessionStore
   /** Set by its stage. */
@@ -65,8 +67,8 @@ export const requestStages: readonly RequestStage[] = [
   // So early that a process that refuses everything else still says how it is.
   {
     name: 'health',
-    add: ({ http, primitives, health: state, redis, ownFacts }) =>
-      health(http, primitives.stores, state, redis, ownFacts),
+    add: ({ http, primitives, health: state, redis, broker, ownFacts }) =>
+      health(http, primitives.stores, state, redis, broker, ownFacts),
   },
   // They see every request, also one that is refused.
   {

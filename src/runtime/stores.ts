@@ -5,11 +5,18 @@ import type { Database } from '../primitives/data/contract.ts'
 import { createData, type Data, type DataRoot, type Guard } from '../primitives/data/data.ts'
 import type { Riding } from '../primitives/data/rides.ts'
 import type { SqlTag } from '../primitives/data/sql.ts'
-import type { Outbox } from '../primitives/events/contract.ts'
+import type { EventLog, Outbox } from '../primitives/events/contract.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
 import type { ForeignClaims, Queue } from '../primitives/jobs/contract.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
-import { openForeignClaims, openInvalidationLog, openQueues, openRecords, openSearchStore } from './wire.ts'
+import {
+  type EventsEngine,
+  openForeignClaims,
+  openInvalidationLog,
+  openQueues,
+  openRecords,
+  openSearchStore,
+} from './wire.ts'
 
 /** What exists once for each database: the data of some modules, and all that rides their commits. */
 export interface Store {
@@ -18,6 +25,8 @@ export interface Store {
   readonly queue: Queue
   readonly foreignClaims: ForeignClaims
   readonly outbox: Outbox
+  /** Events that go over a broker, or did. */
+  readonly log: EventLog
   readonly records: Records
   readonly searchStore: SearchStore
   readonly invalidations: InvalidationLog
@@ -25,6 +34,7 @@ export interface Store {
 
 /** All databases of an app. A module has one of them; what belongs to no module is in the main one. */
 export interface Stores {
+  readonly events: EventsEngine
   readonly main: Store
   readonly all: readonly Store[]
   of(module: string | undefined): Store
@@ -42,6 +52,8 @@ export interface StoreParts {
 
 export interface StoresOptions {
   guard?: Guard | undefined
+  /** What carries events. Default `table`. */
+  events?: EventsEngine | undefined
   /** What the transactions of a store offer besides statements. */
   extend(riding: Riding, store: Store): Omit<Tx, keyof SqlTag>
 }
@@ -62,6 +74,7 @@ export function openStores([main, ...others]: readonly [StoreParts, ...StorePart
   }
   const of = (module: string | undefined) => (module === undefined ? first : (byModule.get(module) ?? first))
   return {
+    events: options.events ?? 'table',
     main: first,
     all: [...stores.values()],
     of,
@@ -71,11 +84,11 @@ export function openStores([main, ...others]: readonly [StoreParts, ...StorePart
   }
 }
 
-function openStore(database: Database, { guard, extend }: StoresOptions): Store {
+function openStore(database: Database, { guard, events = 'table', extend }: StoresOptions): Store {
   const store: Store = {
     database,
     data: createData<Tx>(database, { guard, extend: (riding) => extend(riding, store) }),
-    ...openQueues(database),
+    ...openQueues(database, events),
     foreignClaims: openForeignClaims(database),
     records: openRecords(database),
     searchStore: openSearchStore(database),

@@ -1,9 +1,10 @@
 import { logKeptMs } from '../primitives/cache/follower.ts'
+import { drainLogs } from '../primitives/events/mesh.ts'
 import { tellTrouble } from '../primitives/jobs/channels.ts'
 import { pruneErrors } from '../primitives/upkeep/errors.ts'
 import { pruneReports } from '../primitives/upkeep/reports.ts'
 import type { UpkeepTask } from '../primitives/upkeep/upkeep.ts'
-import type { Store } from './stores.ts'
+import type { Store, Stores } from './stores.ts'
 
 /** Jobs with `keep` can be looked at for a week. Claims of other databases and reports of processes are kept as long. */
 const keptMs = 7 * 86_400_000
@@ -11,11 +12,20 @@ const errorsKeptMs = 90 * 86_400_000
 /** In one statement, so that it is short. */
 const pruneMax = 5_000
 
+/** What becomes of the events of a log. */
+export interface EventUpkeep {
+  stores: Stores
+  /** Default: a day. */
+  keptMs?: number | undefined
+  /** Without a broker: called when events that were published while there was one were added to these queues. */
+  woken?: ((queues: ReadonlySet<string>) => void) | undefined
+}
+
 /**
  * The upkeep of one database.
  * @param woken called when jobs were taken back from processes that died, and wait again
  */
-export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
+export function upkeepOf(store: Store, woken: () => void, events?: EventUpkeep): UpkeepTask[] {
   const { database, queue, foreignClaims, records, invalidations } = store
   return [
     {
@@ -28,11 +38,44 @@ export function upkeepOf(store: Store, woken: () => void): UpkeepTask[] {
         woken()
       },
     },
+    ...(events ? eventUpkeep(store, events) : []),
     everyMinute('forget foreign claims', (stop) => pruneAll((max) => foreignClaims.prune(keptMs, max), stop)),
     everyMinute('delete idempotency records', (stop) => pruneAll(records.prune, stop)),
     everyMinute('forget reports', () => pruneReports(database, keptMs)),
     everyMinute('forget errors', () => pruneErrors(database, errorsKeptMs)),
     everyMinute('trim the log of invalidations', (stop) => pruneAll((max) => invalidations.trim(logKeptMs, max), stop)),
+  ]
+}
+
+const eventsKeptMs = 86_400_000
+const drainEveryMs = 5_000
+
+function eventUpkeep(
+  { database, log }: Store,
+  { stores, keptMs: forMs = eventsKeptMs, woken }: EventUpkeep,
+): UpkeepTask[] {
+  const logs = new Map(stores.all.map((one) => [one.database.name, one.log]))
+  /** Returns the number up to which everybody has the events of this log. */
+  async function taken(): Promise<number> {
+    const { sent } = await log.state()
+    const marks = await Promise.all(stores.all.map((one) => one.log.marks()))
+    const own = marks.flat().filter(({ source }) => source === database.name)
+    return Math.min(...(woken ? [] : [sent]), ...own.map(({ n }) => n))
+  }
+  return [
+    everyMinute('forget events', async (stop) => {
+      const upTo = await taken()
+      if (Number.isFinite(upTo)) await pruneAll((max) => log.prune(upTo, forMs, max), stop)
+    }),
+    ...(woken
+      ? [
+          {
+            name: 'take events of a broker that is gone',
+            everyMs: drainEveryMs,
+            run: () => drainLogs({ database, log, logs, woken }),
+          },
+        ]
+      : []),
   ]
 }
 

@@ -12,7 +12,8 @@ import { tableLog } from '../primitives/cache/table.ts'
 import { clusterDatabase } from '../primitives/data/cluster.ts'
 import type { Database } from '../primitives/data/contract.ts'
 import { postgresDatabase, postgresServer, type ServerOptions } from '../primitives/data/postgres.ts'
-import type { Outbox } from '../primitives/events/contract.ts'
+import type { Broker, EventLog, Outbox } from '../primitives/events/contract.ts'
+import { tableEventLog } from '../primitives/events/log.ts'
 import { tableOutbox } from '../primitives/events/table.ts'
 import type { FileStore } from '../primitives/files/contract.ts'
 import type { Records } from '../primitives/idempotency/contract.ts'
@@ -148,8 +149,39 @@ function pooled(url: string, server: string) {
   return { read: address('read'), write: address('write'), own: address('own'), reports: address('reports') }
 }
 
-export function openQueues(database: Database): { queue: Queue; outbox: Outbox } {
-  return { queue: tableQueue(database), outbox: tableOutbox(database) }
+export type EventsEngine = Bindings['events']['engine']
+
+export function openQueues(
+  database: Database,
+  events: EventsEngine = 'table',
+): { queue: Queue; outbox: Outbox; log: EventLog } {
+  const table = tableOutbox(database)
+  const log = tableEventLog(database, table)
+  return { queue: tableQueue(database), outbox: events === 'table' ? table : log, log }
+}
+
+/** Only processes that work off queues need the broker. */
+export async function openBroker(
+  { events }: Pick<Bindings, 'events'>,
+  app: string,
+  log: Log,
+): Promise<Broker | undefined> {
+  if (events.engine === 'table') return undefined
+  const [{ openNats }, { jetstreamBroker }] = await Promise.all([
+    import('../engines/nats/client.ts'),
+    import('../primitives/events/jetstream.ts'),
+  ])
+  const client = await openNats({ url: events.url, name: app })
+  if (!client.isUp) {
+    const message = `${messageOf(client.trouble)} Until it can be used, events are read from the database. Check RUNG_NATS_URL, or events.url in rung.config.ts.`
+    log.warn({ event: 'nats-unreachable', err: client.trouble }, message)
+  }
+  return jetstreamBroker(client, { app, ...events.stream })
+}
+
+/** For what one process brings to the broker and takes from it, for one database. */
+export function openEventsLease(database: Database): Lease {
+  return tableLease(database, 'events')
 }
 
 export function openForeignClaims(database: Database): ForeignClaims {

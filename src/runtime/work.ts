@@ -3,15 +3,18 @@ import type { Work } from '../app/work.ts'
 import { RungError } from '../kernel/errors.ts'
 import { secret } from '../kernel/random.ts'
 import type { Database } from '../primitives/data/contract.ts'
+import { type Broker, logQueue } from '../primitives/events/contract.ts'
 import { type Consumed, groupLines, subscriptionsOf, toDelivered } from '../primitives/events/events.ts'
+import { startMesh } from '../primitives/events/mesh.ts'
 import { type CronEntry, checkCron, cronLook, keepCronRuns, startCron } from '../primitives/jobs/cron.ts'
 import type { Job } from '../primitives/jobs/jobs.ts'
 import { deliveryHandler, jobHandler, jobLines } from '../primitives/jobs/work.ts'
 import { type Handler, type Line, Worker } from '../primitives/jobs/worker.ts'
 import { startUpkeep, type UpkeepTask } from '../primitives/upkeep/upkeep.ts'
 import type { Primitives, Waking } from './primitives.ts'
+import type { Store, Stores } from './stores.ts'
 import { upkeepOf } from './upkeep.ts'
-import { openUpkeepLease } from './wire.ts'
+import { openEventsLease, openUpkeepLease } from './wire.ts'
 
 /** What the modules of an app do off the request path, put together. */
 export interface AppWork {
@@ -33,7 +36,7 @@ export function addWork(to: AppWork, module: string, work: readonly Work[], { st
     else if (one.kind === 'event') {
       const { event, options, run } = one
       const handler = deliveryHandler(options, (item, tx) => run(toDelivered(item), tx as never), home)
-      to.consumed.push({ event, group: options.group ?? module, options, handler })
+      to.consumed.push({ event, group: options.group ?? module, module, options, handler })
     } else {
       const { pattern, job, input, options } = one
       const entry = { name: options.name ?? job.name, pattern, timeZone: options.timeZone ?? 'UTC', job, input }
@@ -85,6 +88,10 @@ export interface WorkOptions {
   lines?: readonly Line[]
   /** Upkeep of the main database besides that of its store. */
   upkeep?: readonly UpkeepTask[]
+  /** Carries events, where there is one. */
+  broker?: Broker | undefined
+  /** Events of a log are kept this long at least, ms. */
+  eventsKeptMs?: number
   failed?(error: unknown, task?: string): void
 }
 
@@ -92,15 +99,31 @@ export interface WorkOptions {
 export function startWork(
   work: AppWork,
   primitives: Primitives,
-  { graceMs, lines: own = [], upkeep = [], failed = () => {} }: WorkOptions,
+  { graceMs, lines: own = [], upkeep = [], broker, eventsKeptMs, failed = () => {} }: WorkOptions,
 ): () => Promise<void> {
   const { stores, signals } = primitives
   const { main } = stores
   const name = nameOfProcess()
   const { lines, workersOf, lookAtCrons } = prepareWork(work, primitives, own, name)
   const workers = workersOf(lines)
+  const logs = new Map(stores.all.map(({ database, log }) => [database.name, log]))
+  const woken = (queues: ReadonlySet<string>) => {
+    if (!waking.wake(queues)) signals.send('jobs', queues)
+  }
+  const meshes = broker
+    ? stores.all.map(({ database, log }) =>
+        startMesh({ database, log, logs, broker, lease: openEventsLease(database), holder: name, woken }),
+      )
+    : []
   const waking: Waking = {
-    wake: (queues) => workers.map((worker) => worker.wake(queues)).every(Boolean), // wakes all of them
+    wake(queues) {
+      const ofLog = queues?.has(logQueue) ?? true
+      const woken = [
+        ...(ofLog ? meshes.map((mesh) => mesh.wake()) : []),
+        ...(ofLog && queues?.size === 1 ? [] : workers.map((worker) => worker.wake(queues))),
+      ]
+      return woken.length > 0 && woken.every(Boolean) // wakes all of them
+    },
   }
   for (const worker of workers) worker.start()
   primitives.worker = waking
@@ -114,12 +137,16 @@ export function startWork(
     startUpkeep({
       lease: openUpkeepLease(store.database),
       holder: name,
-      tasks: [...upkeepOf(store, waking.wake), ...(store === main ? upkeep : [])],
+      tasks: [
+        ...upkeepOf(store, waking.wake, { stores, keptMs: eventsKeptMs, woken: broker ? undefined : woken }),
+        ...(store === main ? upkeep : []),
+      ],
       failed,
     }),
   )
   return async () => {
     await endCron()
+    await Promise.all(meshes.map((mesh) => mesh.stop()))
     await Promise.all([...endUpkeep.map((end) => end()), ...workers.map((worker) => worker.stop(graceMs))])
     await endRuns()
     primitives.worker = undefined
@@ -128,5 +155,27 @@ export function startWork(
 
 /** Before anything is published by this process: every group has to get it. */
 export async function subscribe(work: AppWork, { stores }: Primitives): Promise<void> {
-  await Promise.all(stores.all.map(({ outbox }) => outbox.subscribe(subscriptionsOf(work.consumed))))
+  if (stores.events === 'table') {
+    // The publisher adds the deliveries, wherever it publishes.
+    await Promise.all(stores.all.map(({ outbox }) => outbox.subscribe(subscriptionsOf(work.consumed))))
+  } else await Promise.all(stores.all.map((store) => subscribeTo(work, store, stores)))
+}
+
+/** Groups take events into the database of their modules; one with several, into that of the first. */
+async function subscribeTo({ consumed }: AppWork, store: Store, stores: Stores): Promise<void> {
+  const homes = new Map(consumed.toReversed().map(({ group, module }) => [group, stores.of(module)]))
+  const wanted = subscriptionsOf(consumed.filter(({ group }) => homes.get(group) === store))
+  if (wanted.length === 0) return
+  await store.outbox.subscribe(wanted)
+  const marks = await store.log.marks()
+  for (const { database, log } of stores.all) {
+    if (database === store.database) continue
+    const begun = new Set(
+      marks.filter(({ source }) => source === database.name).map(({ event, group }) => `${event} ${group}`),
+    )
+    const fresh = wanted.filter(({ event, group }) => !begun.has(`${event} ${group}`))
+    if (fresh.length === 0) continue
+    while ((await log.number(1_000)) > 0);
+    await store.log.begin(database.name, fresh, await log.state())
+  }
 }

@@ -46,6 +46,7 @@ export interface Bindings extends ToolBindings {
     /** The layer that all processes share. */
     readonly shared: { readonly engine: 'redis'; readonly url: string } | undefined
   }
+  readonly events: EventsBinding
   readonly cdn: CdnBinding | undefined
   /** The page cache in front of this process. */
   readonly edge: EdgeBinding | undefined
@@ -69,6 +70,21 @@ export interface Bindings extends ToolBindings {
   readonly graceMs: number
   readonly telemetry: Settings['values']['telemetry']
 }
+
+export type EventsBinding =
+  | { readonly engine: 'table' }
+  | {
+      readonly engine: 'jetstream'
+      readonly url: string
+      readonly stream: {
+        readonly bytesMax: number
+        /** The broker has what was not taken; the log has what is older, ms. */
+        readonly ageMsMax: number
+        readonly replicas: number
+      }
+      /** Events are kept in the database for so long, ms. */
+      readonly keptMs: number
+    }
 
 export interface AlertsBinding {
   /** A URL that is a secret. */
@@ -164,6 +180,11 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
       `Rung ${topology.rung} needs Redis. Start everything with "rung up", or set ${waysToSet('cache.url')}, or set RUNG_TOPOLOGY=1k.`,
     )
   }
+  if (topology.events.engine === 'jetstream') {
+    throw invalid(
+      `Events over a broker need NATS. Start everything with "rung up", or set ${waysToSet('events.url')}, or set RUNG_EVENTS=table.`,
+    )
+  }
   if (topology.tls) {
     throw invalid(
       `One process alone does not speak TLS. Start everything with "rung up" and RUNG_EDGE=on or RUNG_BALANCER=on, or unset ${settings.given.get('tls.cert')!.called}.`,
@@ -192,6 +213,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
       memoryBytesMax: topology.cache.memoryBytesMax,
       shared: cache.url === undefined ? undefined : { engine: 'redis', url: cache.url },
     },
+    events: eventsOf(topology, values),
     cdn: cdnOf(topology.cdn, values.cdn),
     edge: edgeOf(process),
     files: filesOf(topology, values),
@@ -260,6 +282,15 @@ function dataOf(topology: Topology, { data, process: { poolerUrl } }: Settings['
   return url === undefined
     ? { ...shared, engine: 'embedded', connectionsMax: databaseConnections(topology) }
     : { ...shared, engine: 'external', url }
+}
+
+/** The log has what the stream forgets; so few minutes bound its disk, and are longer than a deploy or a failover. */
+const streamAgeMs = 600_000
+
+function eventsOf({ events }: Topology, { events: given }: Settings['values']): EventsBinding {
+  if (events.engine === 'table') return { engine: 'table' }
+  const stream = { bytesMax: given.streamMib * 1024 ** 2, ageMsMax: streamAgeMs, replicas: events.nodes }
+  return { engine: 'jetstream', url: given.url!, stream, keptMs: given.keepHours * 3_600_000 }
 }
 
 function edgeOf({ edgeUrl: url, edgeSecret: secret }: Settings['values']['process']): EdgeBinding | undefined {

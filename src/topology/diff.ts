@@ -33,6 +33,14 @@ export function differenceOf(now: Topology, next: Topology): Difference {
     )
     moves.push('Counts of limits begin anew: within one window a client may make up to twice as many requests.')
   }
+  if (now.events.engine === 'table' && next.events.engine !== 'table')
+    moves.push(
+      'Events go over NATS to the databases of their groups. What was published before is in the queues already.',
+    )
+  if (now.events.engine !== 'table' && next.events.engine === 'table')
+    moves.push(
+      'Events are added to the queues of their groups by whoever publishes them. Those on their way are taken from the database within seconds.',
+    )
   if (!a.edge && b.edge) app.push('Pages that allow it are answered by the page cache, and purged with the commit.')
   if (a.edge && !b.edge) app.push('There is no page cache any more: every request reaches the app.')
   if (!a.workers && b.workers) app.push('Jobs and events run in a process of their own.')

@@ -22,7 +22,7 @@ import {
   wholeOrRange,
 } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
-import { isPostgresUrl, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
+import { isPostgresUrl, parseNatsUrls, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
 
 /**
  * The only table of settings. The parser, the environment of child processes, `--help`, docs/settings.md and the type of
@@ -283,6 +283,37 @@ export const settings = {
       env: 'RUNG_CACHE',
       default: 'on',
       help: 'off: nothing is cached, for measurements.',
+    }),
+  },
+  events: {
+    engine: setting(oneOf(['table', 'jetstream']), {
+      env: 'RUNG_EVENTS',
+      default: ({ preset }) => (preset.events.engine === 'table' ? 'table' : 'jetstream'),
+      help: 'What brings events to their groups: the queues of the database (table), or a broker (jetstream).',
+    }),
+    url: setting(
+      url((value) => parseNatsUrls(value) !== undefined, 'nats://user:password@host:4222 or tls://…'),
+      {
+        env: 'RUNG_NATS_URL',
+        outside: true,
+        secret: true,
+        help: 'A running NATS with JetStream for events; the nodes of a cluster are separated by commas.',
+      },
+    ),
+    nodes: setting(whole(1, 5), {
+      env: 'RUNG_NATS_NODES',
+      default: ({ preset }) => preset.events.nodes,
+      help: 'Number of NATS nodes that rung up runs, or of those at RUNG_NATS_URL, usually 1 or 3; each stores all events.',
+    }),
+    streamMib: setting(whole(16, 1_000_000), {
+      env: 'RUNG_EVENTS_MIB',
+      default: 1_024,
+      help: 'Disk space of the broker for events, in MiB. If it is full, events wait in the database.',
+    }),
+    keepHours: setting(whole(1, 8_760), {
+      env: 'RUNG_EVENTS_KEEP_H',
+      default: 24,
+      help: 'Events that went over a broker are kept in the database for so many hours, for groups that begin at the start.',
     }),
   },
   edge: setting(onOrOff, {

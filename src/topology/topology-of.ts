@@ -24,6 +24,10 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
       engine: cache.url === undefined ? preset.cache.engine : 'external',
       memoryBytesMax: cache.memoryMib * 1024 ** 2,
     },
+    events: {
+      engine: values.events.engine === 'table' ? 'table' : values.events.url === undefined ? 'jetstream' : 'external',
+      nodes: values.events.nodes,
+    },
     edge: { engine: values.edge === 'on' ? 'nginx' : 'none' },
     balancer: { engine: values.balancer === 'on' ? 'haproxy' : 'none' },
     cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },

@@ -5,6 +5,8 @@ export interface Topology {
   readonly rung: RungName
   readonly data: DataTopology
   readonly cache: CacheTopology
+  /** What brings events to their groups. */
+  readonly events: EventsTopology
   /** `nginx`: a page cache in front of the processes that answer requests. */
   readonly edge: { readonly engine: 'none' | 'nginx' }
   /** `haproxy`: spreads requests over the processes that answer them. Behind the edge, if there is one. */
@@ -68,6 +70,13 @@ export interface CacheTopology {
   readonly engine: 'memory' | 'redis' | 'external'
   /** Size of the memory layer of one process. */
   readonly memoryBytesMax: number
+}
+
+export interface EventsTopology {
+  /** `table`: the publisher adds deliveries to the queues of its database. `jetstream`, `external`: a broker, run by Rung or elsewhere, takes events to the databases of their groups. */
+  readonly engine: 'table' | 'jetstream' | 'external'
+  /** Nodes of the broker, each of which stores all events. */
+  readonly nodes: number
 }
 
 export interface ScalingTopology {

@@ -124,3 +124,37 @@ export function withDatabase(url: string, name: string): string {
 export function placeOf(url: string): string {
   return URL.parse(url.replace('@/', '@folder/'))?.host.replace('folder', 'its socket') || 'its socket'
 }
+
+/** Describes the addresses of several URLs that are separated by commas. */
+export function placesOf(urls: string): string {
+  const [first, ...others] = urls.split(',')
+  return `${placeOf(first!)}${others.length > 0 ? ` and ${others.length} other nodes` : ''}`
+}
+
+export interface NatsServers {
+  /** `host:port` of the nodes, of which any can be asked. */
+  servers: readonly string[]
+  user: string | undefined
+  password: string | undefined
+  tls: boolean
+}
+
+/** Parses `nats://user:password@host:4222` or `tls://…`; the nodes of a cluster are separated by commas, and have one user. */
+export function parseNatsUrls(text: string): NatsServers | undefined {
+  const urls = text.split(',').map((one) => URL.parse(one))
+  const [first] = urls
+  if (!first || !/^(nats|tls):$/.test(first.protocol)) return undefined
+  const servers: string[] = []
+  for (const url of urls) {
+    if (!url || url.protocol !== first.protocol || url.hostname === '') return undefined
+    if (!/^\/?$/.test(url.pathname) || url.search !== '' || url.hash !== '') return undefined
+    if (url.username !== first.username || url.password !== first.password) return undefined
+    servers.push(`${url.hostname}:${url.port === '' ? 4222 : url.port}`)
+  }
+  try {
+    const [user, password] = [first.username, first.password].map(decodeURIComponent)
+    return { servers, user: user || undefined, password: password || undefined, tls: first.protocol === 'tls:' }
+  } catch {
+    return undefined // a percent sign that encodes nothing
+  }
+}

@@ -29,7 +29,10 @@ export const fail = defineJob('orders.fail', Type.Object({ id: Type.Integer() })
 /** Waits until a row says go; then writes. */
 export const slow = defineJob('orders.slow', Type.Object({ id: Type.Integer() }))
 
-export async function openOrders(connection: ConnectionConfig): Promise<{
+export async function openOrders(
+  connection: ConnectionConfig,
+  events: 'table' | 'jetstream' = 'table',
+): Promise<{
   primitives: Primitives
   data: Data
   close(): Promise<void>
@@ -46,6 +49,7 @@ export async function openOrders(connection: ConnectionConfig): Promise<{
   )
   const primitives = openPrimitives({
     databases: [{ database }],
+    events,
     signals: await openSignals(database, async () => connection),
   })
   const close = () => primitives.close().then(() => database.close())
@@ -92,9 +96,11 @@ export function dieAt(text: string | undefined): void {
   const [at, count] = text?.split(':') ?? []
   let left = Number(count)
   if (at === undefined) return
-  listenTo('rung:job-moment', (message) => {
-    if ((message as { at: string }).at !== at) return
-    left -= 1
-    if (left === 0) process.kill(process.pid, 'SIGKILL')
-  })
+  for (const channel of ['rung:job-moment', 'rung:event-moment']) {
+    listenTo(channel, (message) => {
+      if ((message as { at: string }).at !== at) return
+      left -= 1
+      if (left === 0) process.kill(process.pid, 'SIGKILL')
+    })
+  }
 }

@@ -140,7 +140,7 @@ export interface PlacedEngine {
   readonly options: object
   /**
    * Environment variables through which the app's processes find it. No other engine may set the same ones, except those of lists
-   * (DATABASE_READ_URL), which are joined.
+   * (DATABASE_READ_URL, RUNG_NATS_URL), which are joined.
    */
   readonly environment: Readonly<Record<string, string>>
   start(events: EngineEvents): Promise<RunningPart>

@@ -49,10 +49,15 @@ export interface ConsumerOptions extends RetryOptions {
   group?: string
   /** Deliveries that a group handles at once in one process. Default 10. */
   concurrency?: number
+  /**
+   * Where it begins when it is new: with what is published from now on, or with the oldest event that is kept. Where no broker is used
+   * none is kept. Default 'now'.
+   */
+  from?: 'now' | 'start'
 }
 
 /** `publish` of one transaction: events are collected, and go out together with the commit. */
-export function publishIn(riding: Riding, outbox: Outbox, published: (groups: ReadonlySet<string>) => void): Publish {
+export function publishIn(riding: Riding, outbox: Outbox, published: (queues: ReadonlySet<string>) => void): Publish {
   const events: NewEvent[] = []
   return {
     publish(event, payload, { key } = {}) {
@@ -74,6 +79,8 @@ export function toDelivered({ id, name, payload, key, failures }: Item): Deliver
 export interface Consumed {
   event: Event
   group: string
+  /** Whose data the handler writes. */
+  module: string
   options: ConsumerOptions
   handler: Handler
 }
@@ -83,6 +90,7 @@ export function subscriptionsOf(consumed: readonly Consumed[]): Subscription[] {
     event: event.name,
     group,
     attemptsMax: options.attempts ?? defaults.attempts,
+    fromStart: options.from === 'start',
   }))
 }
 

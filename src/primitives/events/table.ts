@@ -51,13 +51,8 @@ export function tableOutbox(database: Database): Outbox {
     },
 
     async drop(group) {
-      const rows = await runAlone(
-        database,
-        sql`
-          with dropped as (delete from rung.subscription where group_name = ${group})
-          delete from rung.job where queue = ${queueOfGroup(group)} and lease_until is null returning id`,
-      )
-      return rows.length
+      const [row] = await runAlone<{ count: number }>(database, sql`select rung.drop_group(${group}) as count`)
+      return row!.count
     },
 
     subscriptions() {

@@ -16,6 +16,7 @@ export const rung1k: Topology = {
     idleInTransactionTimeoutMs: 15_000,
   },
   cache: { engine: 'memory', memoryBytesMax: 32 * 1024 ** 2 },
+  events: { engine: 'table', nodes: 1 },
   edge: { engine: 'none' },
   balancer: { engine: 'none' },
   cdn: undefined,
