@@ -46,7 +46,7 @@ export interface Counters {
 }
 
 export interface Observed {
-  stores: Pick<Stores, 'all'>
+  stores: Pick<Stores, 'all' | 'events'>
   cache: CacheCore
   backup?: ToolBindings['backup'] | undefined
   zone?: string | undefined

@@ -11,6 +11,7 @@ export const noNats: string | false = installedNats() ? false : 'NATS is not ins
 export interface TestNats {
   /** With the password; the same after `start`. */
   readonly url: string
+  readonly dir: string
   /** Of now; a new one after `start`. */
   readonly server: NatsServer
   /** SIGKILL; connections break. */
@@ -59,6 +60,7 @@ export async function testNats(options: Partial<NatsServerOptions> = {}): Promis
     },
     hang: () => server.signal('SIGSTOP'),
     goOn: () => server.signal('SIGCONT'),
+    dir,
     start,
     wipe: () => rm(path.join(dir, 'store'), { recursive: true, force: true }),
     async stop() {
