@@ -4,6 +4,7 @@ import { freemem, hostname, totalmem } from 'node:os'
 import type { FastifyRequest } from 'fastify'
 import type { Counter, Gauge } from 'prom-client'
 import { type CallDone, callDone } from '../app/calls.ts'
+import { freshRun } from '../kernel/clock.ts'
 import { currentScope, type Scope } from '../kernel/scope.ts'
 import type { CacheCore } from '../primitives/cache/cache.ts'
 import { type CacheNews, cacheNews } from '../primitives/cache/channels.ts'
@@ -267,23 +268,31 @@ function observeRuns(http: Http, data: DataRoot, stores: Observed['stores'], fig
 /** Events that go over a broker, of each database. */
 function observeEvents(stores: Observed['stores'], figures: Figures): void {
   if (stores.events === 'table') return
-  const unsent = figures.gauge('events_unsent', 'Published events that the broker does not have yet.', ['database'])
-  const oldest = figures.gauge('events_oldest_unsent_seconds', 'How long the oldest of these has waited.', ['database'])
+  const states = freshRun(async () => {
+    const all = await Promise.all(stores.all.map(({ log }) => log.state().catch(() => undefined)))
+    return all.filter((state) => state !== undefined)
+  })
+  figures.gauge('events_unsent', 'Published events that the broker does not have yet.', ['database'], async (gauge) => {
+    gauge.reset()
+    for (const { source, unnumbered, unsent } of await states()) gauge.set({ database: source }, unnumbered + unsent)
+  })
+  figures.gauge(
+    'events_oldest_unsent_seconds',
+    'How long the oldest of these has waited.',
+    ['database'],
+    async (gauge) => {
+      gauge.reset()
+      for (const { source, oldestMs } of await states()) gauge.set({ database: source }, oldestMs / 1000)
+    },
+  )
   figures.gauge(
     'events_behind',
     'Events of a database that a group does not have yet.',
     ['database', 'group'],
     async (gauge) => {
-      const states = await Promise.all(stores.all.map(({ log }) => log.state().catch(() => undefined)))
-      const lags = await groupLags(stores.all.map(({ database, log }) => ({ name: database.name, log }))).catch(
-        () => [],
-      )
-      for (const one of [gauge, unsent, oldest]) one.reset()
-      for (const state of states) {
-        if (!state) continue
-        unsent.set({ database: state.source }, state.unnumbered + state.unsent)
-        oldest.set({ database: state.source }, state.oldestMs / 1000)
-      }
+      const logs = stores.all.map(({ database, log }) => ({ name: database.name, log }))
+      const lags = await groupLags(logs).catch(() => [])
+      gauge.reset()
       for (const { source, group, behind } of lags) gauge.set({ database: source, group }, behind)
     },
   )

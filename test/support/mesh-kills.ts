@@ -168,11 +168,10 @@ export async function killMesh(fleet: MeshFleet, kills: number, events: number):
   ): Promise<void> {
     const { nats, server } = fleet
     if ('moment' in death) {
-      // All others end first: it is the one that sends and takes, and comes to this moment.
-      for (const { child, gone } of running.splice(0)) {
-        child.kill('SIGKILL')
-        await gone
-      }
+      // All others end first, and leave their lease: it is the one that sends and takes, and comes to this moment.
+      const others = running.splice(0)
+      for (const { child } of others) child.kill('SIGTERM')
+      await Promise.all(others.map(({ gone }) => gone))
       await (await fleet.startWorker(`${death.moment}:${1 + Math.floor(random() * 5)}`)).gone
       running.push(...(await Promise.all(Array.from({ length: workers }, () => fleet.startWorker()))))
     } else if (death.what === 'worker') {
