@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { haproxyPackages } from '../engines/haproxy/recipe.ts'
+import { natsArgs, natsPackages, natsPorts, natsUser } from '../engines/nats/recipe.ts'
 import { nginxPackages } from '../engines/nginx/recipe.ts'
 import { pgbouncerPackages, poolerPort } from '../engines/pgbouncer/recipe.ts'
 import { appDatabase, appRole, initdbLocale, postgresVersion, serverNames } from '../engines/postgres/recipe.ts'
@@ -12,11 +13,12 @@ import {
   edgeCommand,
   edgeFiles,
   edgePorts,
+  natsFile,
   poolerConfig,
   postgresSettings,
   redisFile,
 } from './engine-files.ts'
-import { appPort, commonSettings, namedProxies, secretNames } from './environment.ts'
+import { appPort, commonSettings, eventSettings, namedProxies, secretNames } from './environment.ts'
 import { type Exported, type Files, flow, ignoring, inFolder, lines, literal, marked, scalar } from './files.ts'
 
 /** nginx and HAProxy find what is behind them at fixed addresses, which names would not be: Lua does not resolve them. */
@@ -35,7 +37,7 @@ const drainMs = 2_000
 /** Returns compose.yaml and what it names, for one machine with Docker. Pure. */
 export function composeFiles(exported: Exported): Files {
   const { topology } = exported.deployment
-  const { processes, data, cache, edge, balancer } = topology
+  const { processes, data, cache, events, edge, balancer } = topology
   const isBalanced = balancer.engine === 'haproxy'
   if (processes.web > websMax || (processes.web > 1 && !isBalanced)) {
     throw new RungError(
@@ -52,6 +54,7 @@ export function composeFiles(exported: Exported): Files {
     postgres: data.engine === 'embedded',
     pooler: data.engine === 'embedded' && data.pooler === 'pgbouncer',
     redis: cache.engine === 'redis',
+    nats: events.engine === 'jetstream',
   }
   const replicas = own.postgres ? serverNames(1 + data.replicas).slice(1) : []
   const edgeAt = isBalanced ? `${network.balancer}:${appPort}` : `${answering[0]!.address}:${appPort}`
@@ -70,6 +73,7 @@ export function composeFiles(exported: Exported): Files {
     ),
   }
   const redisMount = own.redis && { 'redis.conf': redisFile() }
+  const natsMount = own.nats && { 'nats.conf': natsFile(exported) }
   const poolerMount = own.pooler && { 'pgbouncer.ini': poolerConfig(exported, ['postgres', ...replicas]) }
   const postgresMount = own.postgres ? postgresFiles() : {}
 
@@ -80,6 +84,7 @@ export function composeFiles(exported: Exported): Files {
     ...inFolder('edge', edgeMount),
     ...balancerMount,
     ...redisMount,
+    ...natsMount,
     ...poolerMount,
     ...inFolder('postgres', postgresMount),
   }
@@ -112,6 +117,7 @@ ${[
   hasEdge && edgeService(),
   isBalanced && balancerService(),
   own.redis && redisService(),
+  own.nats && natsService(),
   own.pooler && poolerService(),
   own.postgres && postgresServices(),
 ]
@@ -125,7 +131,7 @@ networks:
           ip_range: ${network.others} # the addresses below it are given by hand
 
 volumes:
-  ${lines(2, 'data:', own.postgres && 'postgres:', ...replicas.map((name) => `${name}:`))}
+  ${lines(2, 'data:', own.postgres && 'postgres:', own.nats && 'nats:', ...replicas.map((name) => `${name}:`))}
 `
   }
 
@@ -144,6 +150,11 @@ volumes:
       own.pooler && `RUNG_POOLER_URL: postgres://${appRole}:${password}@pooler:${poolerPort}`,
       own.redis && `RUNG_REDIS_URL: redis://:\${REDIS_PASSWORD:?}@redis:6379`,
       cache.engine === 'external' && required('RUNG_REDIS_URL'),
+      // One node: on one machine others would not outlive it.
+      ...eventSettings(events, `nats://${natsUser}:\${NATS_PASSWORD:?}@nats:${natsPorts.clients}`, 1).map(
+        ([name, value]) => `${name}: ${scalar(value)}`,
+      ),
+      events.engine === 'external' && required('RUNG_NATS_URL'),
       hasEdge && `RUNG_EDGE_URL: http://edge:${edgePorts.admin}`,
       hasEdge && required('RUNG_EDGE_SECRET'),
       several && 'RUNG_FILES_SHARED: "on"',
@@ -218,6 +229,17 @@ volumes:
     restart: unless-stopped
     volumes: [./redis.conf:/etc/redis.conf:ro]
     ${labels(redisMount)}
+`
+  }
+
+  function natsService(): string {
+    return `
+  nats: # carries events; what it loses is read from the database
+    image: ${natsPackages.dockerImage}
+    command: ${flow(natsArgs('/etc/nats/nats.conf', { name: 'nats', password: `\${NATS_PASSWORD:?}` }))}
+    restart: unless-stopped
+    volumes: [./nats.conf:/etc/nats/nats.conf:ro, nats:/data]
+    ${labels(natsMount)}
 `
   }
 
@@ -299,6 +321,8 @@ ${lines(
   external('DATABASE_READ_URL', !own.postgres && data.replicas > 0),
   external('RUNG_REDIS_URL', cache.engine === 'external'),
   own.redis && 'REDIS_PASSWORD=',
+  external('RUNG_NATS_URL', events.engine === 'external'),
+  own.nats && 'NATS_PASSWORD=',
   hasEdge && 'RUNG_EDGE_SECRET=',
 )}
 # Where this machine listens, on 127.0.0.1: what ends TLS is in front of it.

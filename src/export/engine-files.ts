@@ -1,4 +1,5 @@
 import { haproxyConfig, haproxyDefaults } from '../engines/haproxy/recipe.ts'
+import { natsConfig, natsPorts, storeBytesOf } from '../engines/nats/recipe.ts'
 import { appLua, purgeLua } from '../engines/nginx/lua.ts'
 import {
   answerTimeoutMs,
@@ -92,6 +93,18 @@ export function redisFile(): string {
     listen: { host: '*', port: 6379 },
     memoryMaxBytes: memoryMib.redis * mebibyte,
     password: undefined,
+  })
+  return `${marked()}\n${config}`
+}
+
+/** Its name and its password are on its command line, which the platform fills in. */
+export function natsFile({ settings: { values } }: Exported): string {
+  const config = natsConfig({
+    name: undefined,
+    dir: '/data',
+    listen: { host: '0.0.0.0', port: natsPorts.clients },
+    password: undefined,
+    storeBytesMax: storeBytesOf(values.events),
   })
   return `${marked()}\n${config}`
 }

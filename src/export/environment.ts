@@ -1,5 +1,6 @@
 import { allSettings, environmentOf, pathsOf, type Settings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
+import type { EventsTopology } from '../topology/topology.ts'
 import type { Exported } from './files.ts'
 
 /** Where a process of the app listens in its container. */
@@ -23,7 +24,7 @@ const decided = pathsOf([
     'files.shared',
     'process',
   ] as const),
-  ...(['data.url', 'data.readUrls', 'data.replicas', 'data.pooler'] as const),
+  ...(['data.url', 'data.readUrls', 'data.replicas', 'data.pooler', 'events.url', 'events.nodes'] as const),
 ])
 
 const isPassedOn = (path: string) => !onlyFleet.has(path) && !decided.has(path)
@@ -59,4 +60,14 @@ export function commonSettings(settings: Settings, proxies: readonly string[]): 
     RUNG_TRUST_PROXY: [...new Set([...settings.values.http.trustProxy, ...proxies])].join(','),
     ...plainSettings(settings),
   }
+}
+
+/** Returns what processes are told of the broker. `url` is that of one which the export runs, with so many nodes. */
+export function eventSettings({ engine, nodes }: EventsTopology, url: string, ownNodes = nodes): [string, string][] {
+  if (engine === 'table') return []
+  if (engine === 'external') return [['RUNG_NATS_NODES', String(nodes)]]
+  return [
+    ['RUNG_NATS_NODES', String(ownNodes)],
+    ['RUNG_NATS_URL', url],
+  ]
 }

@@ -1,19 +1,31 @@
+import { natsPorts, natsUser } from '../engines/nats/recipe.ts'
 import { nginxPackages } from '../engines/nginx/recipe.ts'
 import { poolerPort } from '../engines/pgbouncer/recipe.ts'
 import { appDatabase, appRole } from '../engines/postgres/recipe.ts'
 import { webPolicy } from '../fleet/autoscaler.ts'
 import type { Role, Topology } from '../topology/topology.ts'
 import { edgeCommand, edgePorts } from './engine-files.ts'
-import { appPort } from './environment.ts'
+import { appPort, eventSettings } from './environment.ts'
 import { type Exported, flow, lines, literal, marked } from './files.ts'
 
 /** What the manifests decide from. */
 export interface Plan extends Exported {
   /** Engines that run in the cluster. Others are named by URLs in the Secret. */
-  readonly own: { readonly postgres: boolean; readonly pooler: boolean; readonly redis: boolean }
+  readonly own: {
+    readonly postgres: boolean
+    readonly pooler: boolean
+    readonly redis: boolean
+    readonly nats: boolean
+  }
   readonly hasEdge: boolean
   /** Hosts of the database in the cluster: the one that leads to the primary, and with replicas one for each server. */
   readonly servers: readonly string[]
+}
+
+/** Returns the addresses of the nodes of NATS. */
+export function natsUrls(nodes: number): string {
+  const hosts = Array.from({ length: nodes }, (_, index) => `nats-${index}.nats:${natsPorts.clients}`)
+  return hosts.map((host) => `nats://${natsUser}:$(NATS_PASSWORD)@${host}`).join(',')
 }
 
 /** The app's own port, for health and figures, and for the page cache if there is one. */
@@ -101,6 +113,9 @@ spec:
               plan.own.pooler &&
                 `- { name: RUNG_POOLER_URL, value: "postgres://${appRole}:$(DATABASE_PASSWORD)@pooler:${poolerPort}" }`,
               plan.own.redis && '- { name: RUNG_REDIS_URL, value: "redis://:$(REDIS_PASSWORD)@redis:6379" }',
+              ...eventSettings(topology.events, natsUrls(topology.events.nodes)).map(
+                ([key, value]) => `- { name: ${key}, value: ${JSON.stringify(value)} }`,
+              ),
             ),
           )}
           ports: [{ name: app, containerPort: ${port} }]

@@ -1,3 +1,4 @@
+import { natsArgs, natsPackages, natsPorts } from '../engines/nats/recipe.ts'
 import { pgbouncerPackages, poolerPort } from '../engines/pgbouncer/recipe.ts'
 import { appDatabase, appRole, postgresVersion } from '../engines/postgres/recipe.ts'
 import { redisPackages } from '../engines/redis/recipe.ts'
@@ -125,6 +126,68 @@ spec:
   selector: { part: redis }
   ports: [{ name: redis, port: 6379 }]
 `
+}
+
+/** Returns the manifest of NATS. With three nodes each stores all events, and one may be away. */
+export function natsManifest(plan: Plan): string {
+  const { nodes } = plan.deployment.topology.events
+  const routes = Array.from({ length: nodes }, (_, index) => `nats-${index}.nats:${natsPorts.routes}`)
+  const args = natsArgs('/etc/nats/nats.conf', {
+    ...{ name: '$(POD_NAME)', password: '$(NATS_PASSWORD)' },
+    ...(nodes > 1 && { cluster: { port: natsPorts.routes, routes } }),
+  })
+  const gibibytes = Math.ceil((plan.settings.values.events.streamMib * 1.2) / 1_024)
+  return `\
+${marked()}
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: { name: nats }
+spec:
+  replicas: ${nodes}
+  serviceName: nats
+  podManagementPolicy: Parallel # nodes of a cluster need each other to be ready
+  selector: { matchLabels: { part: nats } }
+  template:
+    metadata:
+      labels: { part: nats }
+    spec:
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      ${podSecurity(1000).replace('runAsUser: 1000', 'runAsUser: 1000, fsGroup: 1000')}
+      containers:
+        - name: nats
+          image: ${natsPackages.dockerImage}
+          command: [nats-server]
+          args: ${flow(args)}
+          env:
+            - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
+            - { name: NATS_PASSWORD, valueFrom: { secretKeyRef: { name: app, key: NATS_PASSWORD } } }
+          ports: [{ name: nats, containerPort: ${natsPorts.clients} }, { name: routes, containerPort: ${natsPorts.routes} }]
+          readinessProbe: { tcpSocket: { port: nats }, periodSeconds: 2 }
+          livenessProbe: { tcpSocket: { port: nats } }
+          resources: { requests: { cpu: 0.1, memory: 128Mi }, limits: { memory: 512Mi } }
+          ${hardened}
+          volumeMounts: [{ name: config, mountPath: /etc/nats }, { name: data, mountPath: /data }]
+      volumes: [{ name: config, configMap: { name: nats } }]
+      ${lines(
+        6,
+        nodes > 1 &&
+          'topologySpreadConstraints:\n  - { topologyKey: topology.kubernetes.io/zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: { matchLabels: { part: nats } } }',
+      )}
+  volumeClaimTemplates:
+    - metadata: { name: data }
+      spec: { accessModes: [ReadWriteOnce], resources: { requests: { storage: ${gibibytes}Gi } } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: nats }
+spec:
+  clusterIP: None # each node has a name of its own
+  publishNotReadyAddresses: true
+  selector: { part: nats }
+  ports: [{ name: nats, port: ${natsPorts.clients} }]
+---
+${disruptionBudget('nats')}`
 }
 
 /** Returns the manifest of PgBouncer. The one of CloudNativePG cannot have the pools that Rung needs: one for each server and target. */

@@ -1,3 +1,4 @@
+import { natsPorts } from '../engines/nats/recipe.ts'
 import { poolerPort } from '../engines/pgbouncer/recipe.ts'
 import type { Role } from '../topology/topology.ts'
 import { appPort } from './environment.ts'
@@ -21,6 +22,11 @@ ${marked()}
 ${policy('default', '{}', [])}`,
     ...roles.map((role) => policy(nameOf[role], part(nameOf[role]), appRules(plan, role))),
     own.redis && policy('redis', part('redis'), [rule(apps.map(fromPart), [6379])]),
+    own.nats &&
+      policy('nats', part('nats'), [
+        rule(apps.map(fromPart), [natsPorts.clients]),
+        rule([fromPart('nats')], [natsPorts.routes]),
+      ]),
     own.pooler && policy('pooler', part('pooler'), [rule(apps.map(fromPart), [poolerPort])]),
     own.postgres &&
       policy('postgres', '{ matchLabels: { cnpg.io/cluster: postgres } }', [

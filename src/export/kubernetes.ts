@@ -1,9 +1,15 @@
 import { cookieNames } from '../primitives/positions/positions.ts'
-import { edgeFiles, poolerConfig, redisFile } from './engine-files.ts'
+import { edgeFiles, natsFile, poolerConfig, redisFile } from './engine-files.ts'
 import { commonSettings, namedProxies, secretNames } from './environment.ts'
 import { type Exported, type Files, ignoring, inFolder, lines, marked, scalar } from './files.ts'
 import { appDeployment, migrateJob, type Plan, scalingOf } from './kubernetes-app.ts'
-import { instanceServices, poolerManifest, postgresManifest, redisManifest } from './kubernetes-engines.ts'
+import {
+  instanceServices,
+  natsManifest,
+  poolerManifest,
+  postgresManifest,
+  redisManifest,
+} from './kubernetes-engines.ts'
 import { networkPolicies } from './kubernetes-network.ts'
 
 /** Networks from which a cluster's own proxies come, if nobody has named them. */
@@ -16,12 +22,17 @@ const privateNetworks = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.6
 export function kubernetesFiles(given: Exported): Files {
   const exported = { ...given, deployment: { ...given.deployment, topology: scalingOf(given.deployment.topology) } }
   const { topology } = exported.deployment
-  const { processes, data, cache } = topology
+  const { processes, data, cache, events } = topology
   const hasEdge = topology.edge.engine === 'nginx'
   const isOwn = data.engine === 'embedded'
   const plan: Plan = {
     ...exported,
-    own: { postgres: isOwn, pooler: isOwn && data.pooler === 'pgbouncer', redis: cache.engine === 'redis' },
+    own: {
+      postgres: isOwn,
+      pooler: isOwn && data.pooler === 'pgbouncer',
+      redis: cache.engine === 'redis',
+      nats: events.engine === 'jetstream',
+    },
     hasEdge,
     servers: ['postgres-rw', ...(data.replicas === 0 ? [] : instanceServices(1 + data.replicas))],
   }
@@ -32,6 +43,7 @@ export function kubernetesFiles(given: Exported): Files {
   const manifests: Files = {
     ...(own.postgres && { 'postgres.yaml': postgresManifest(plan) }),
     ...(own.redis && { 'redis.yaml': redisManifest() }),
+    ...(own.nats && { 'nats.yaml': natsManifest(plan) }),
     ...(own.pooler && { 'pooler.yaml': poolerManifest() }),
     'migrate.yaml': migrateJob(plan),
     ...(processes.both > 0 && { 'app.yaml': appDeployment(plan, 'both') }),
@@ -49,6 +61,7 @@ export function kubernetesFiles(given: Exported): Files {
   })
   const configs: Files = {
     ...(own.redis && { 'redis.conf': redisFile() }),
+    ...(own.nats && { 'nats.conf': natsFile(exported) }),
     ...(own.pooler && { 'pgbouncer.ini': poolerConfig(exported, plan.servers) }),
     ...(hasEdge && inFolder('edge', edge)),
   }
@@ -83,6 +96,7 @@ configMapGenerator:
       Object.keys(configs).filter((name) => name.startsWith('edge/')),
     ),
     filesOf('redis', own.redis, ['redis.conf']),
+    filesOf('nats', own.nats, ['nats.conf']),
     filesOf('pooler', own.pooler, ['pgbouncer.ini']),
   )}
 `.replace(/\n +\n$/, '\n')
@@ -95,6 +109,8 @@ configMapGenerator:
       ...(own.postgres ? [] : ['DATABASE_URL', ...(data.replicas > 0 ? ['DATABASE_READ_URL'] : [])]),
       ...(own.redis ? ['REDIS_PASSWORD'] : []),
       ...(cache.engine === 'external' ? ['RUNG_REDIS_URL'] : []),
+      ...(own.nats ? ['NATS_PASSWORD'] : []),
+      ...(events.engine === 'external' ? ['RUNG_NATS_URL'] : []),
       ...(hasEdge ? ['RUNG_EDGE_SECRET'] : []),
     ]
     return `\

@@ -104,6 +104,24 @@ describe('files for Compose', () => {
       assert.match(files['haproxy.cfg']!, new RegExp(`server ${name} ${at(name)}:3000 check`))
   })
 
+  it('run one NATS where events go over it, whatever the number of nodes elsewhere', () => {
+    const files = filesFor('compose', '10k', { RUNG_EVENTS: 'jetstream', RUNG_NATS_NODES: '3' })
+    const { services } = parse(files['compose.yaml']!, { merge: true }) as { services: Record<string, Service> }
+    assert.ok(services.nats!.command!.includes('/etc/nats/nats.conf'))
+    const { RUNG_NATS_URL: url, ...told } = services.worker!.environment!
+    assert.equal(url, `nats://rung:\${NATS_PASSWORD:?}@nats:4222`)
+    assert.deepEqual([told.RUNG_EVENTS, told.RUNG_NATS_NODES], ['jetstream', '1'])
+    assert.match(files['.env.example']!, /^NATS_PASSWORD=$/m)
+    assert.doesNotMatch(files['nats.conf']!, /password/)
+    const elsewhere = filesFor('compose', '10k', {
+      RUNG_EVENTS: 'jetstream',
+      RUNG_NATS_URL: 'nats://me:hidden@nats.example.org',
+    })
+    assert.equal(elsewhere['nats.conf'], undefined)
+    assert.match(elsewhere['.env.example']!, /^RUNG_NATS_URL=$/m)
+    assert.doesNotMatch(Object.values(elsewhere).join(), /hidden/)
+  })
+
   it('lead from the edge to the one process of 1k, too', () => {
     const files = filesFor('compose', '1k', { RUNG_EDGE: 'on' })
     const { services } = parse(files['compose.yaml']!, { merge: true }) as { services: Record<string, Service> }

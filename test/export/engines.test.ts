@@ -5,6 +5,9 @@ import { createServer } from 'node:http'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { installedHaproxy } from '../../src/engines/haproxy/server.ts'
+import { natsAnswers } from '../../src/engines/nats/client.ts'
+import { natsArgs, natsUrl } from '../../src/engines/nats/recipe.ts'
+import { installedNats } from '../../src/engines/nats/server.ts'
 import { purgeTags } from '../../src/engines/nginx/client.ts'
 import { installedNginx } from '../../src/engines/nginx/server.ts'
 import { installedPgbouncer } from '../../src/engines/pgbouncer/server.ts'
@@ -15,6 +18,7 @@ import { redisFacts } from '../../src/engines/redis/client.ts'
 import { installedRedis } from '../../src/engines/redis/server.ts'
 import { type Env, filesFor } from '../support/exported.ts'
 import { noHaproxy } from '../support/haproxy.ts'
+import { noNats } from '../support/nats.ts'
 import { noNginx } from '../support/nginx.ts'
 import { freePort } from '../support/ports.ts'
 import { type TestPostgres, testPostgres, withTempDir } from '../support/postgres.ts'
@@ -84,6 +88,31 @@ describe('files for engines in containers', () => {
       await withServer(running, async () => {
         await assert.rejects(redisFacts(url.replace('the-password', 'another'), 5_000))
       })
+    }),
+  )
+
+  it('NATS asks for the password of its command line, alone and as a cluster of one', { skip: noNats }, () =>
+    withTempDir(async (root) => {
+      const [port, routes] = [await freePort(), await freePort()]
+      const url = (password: string) => natsUrl(`127.0.0.1:${port}`, password)
+      for (const cluster of [undefined, { port: routes, routes: [`127.0.0.1:${routes}`] }]) {
+        const dir = path.join(root, cluster ? 'cluster' : 'alone')
+        const file = filesFor('compose', '10k', { RUNG_EVENTS: 'jetstream' })['nats.conf']!
+        const running: Running = {
+          name: 'NATS',
+          program: installedNats()!.path,
+          dir,
+          args: natsArgs(path.join(dir, 'nats.conf'), {
+            ...{ name: 'nats-0', password: 'the-password' },
+            ...(cluster && { cluster }),
+          }),
+          files: { 'nats.conf': file.replace('"/data', `"${dir}`).replace('0.0.0.0:4222', `127.0.0.1:${port}`) },
+          isReady: () => natsAnswers(url('the-password'), 1_000),
+        }
+        await withServer(running, async () => {
+          assert.equal(await natsAnswers(url('another'), 5_000), false)
+        })
+      }
     }),
   )
 

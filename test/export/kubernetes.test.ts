@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
 import { isMarked } from '../../src/export/files.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
+import { parseNatsUrls } from '../../src/topology/urls.ts'
 import { type Env, filesFor, rungNames } from '../support/exported.ts'
 import { withTempDir } from '../support/postgres.ts'
 
@@ -150,7 +151,8 @@ describe('manifests for Kubernetes', () => {
       for (const { kind, spec, file } of all) {
         const { part } = (spec.selector ?? {}) as { part?: string }
         if (kind !== 'Service' || part === undefined) continue
-        const pod = all.find((one) => one.kind === 'Deployment' && one.metadata.name === part)!.spec.template!.spec
+        const pod = all.find((one) => /^(Deployment|StatefulSet)$/.test(one.kind) && one.metadata.name === part)!.spec
+          .template!.spec
         const ports = [...(pod.initContainers ?? []), ...pod.containers].flatMap((one) => one.ports ?? [])
         for (const { port, targetPort = port } of spec.ports!)
           assert.ok(
@@ -194,6 +196,32 @@ describe('manifests for Kubernetes', () => {
       }
     })
   }
+
+  it('run NATS where events go over it, and lead the processes to its nodes', () => {
+    const env = { RUNG_EVENTS: 'jetstream', RUNG_NATS_NODES: '3' }
+    const all = manifestsOf('100k', env)
+    const nats = all.find(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === 'nats')!
+    assert.equal(nats.spec.replicas, 3)
+    const { args } = nats.spec.template!.spec.containers[0] as unknown as { args: string[] }
+    assert.deepEqual(
+      args[args.indexOf('--routes') + 1]!.split(',').map((url) => url.split('@')[1]),
+      [0, 1, 2].map((at) => `nats-${at}.nats:6222`),
+    )
+    const worker = all.find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'worker')!
+    const told = (name: string) =>
+      worker.spec.template!.spec.containers[0]!.env!.find((one) => one.name === name)?.value
+    const url = told('RUNG_NATS_URL')!.replaceAll('$(NATS_PASSWORD)', 'n')
+    assert.deepEqual(
+      parseNatsUrls(url)!.servers,
+      [0, 1, 2].map((at) => `nats-${at}.nats:4222`),
+    )
+    assert.equal(told('RUNG_NATS_NODES'), '3')
+    assert.match(filesFor('kubernetes', '100k', env)['secret.env.example']!, /^NATS_PASSWORD=$/m)
+    assert.equal(
+      manifestsOf('100k').some(({ metadata }) => metadata.name === 'nats'),
+      false,
+    )
+  })
 
   it('believe private networks only where nobody has named the proxies', () => {
     const believed = (env: Env, trustedProxies: readonly string[] = []) => {

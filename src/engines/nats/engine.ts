@@ -2,12 +2,10 @@ import type { Topology } from '../../topology/topology.ts'
 import { placesOf } from '../../topology/urls.ts'
 import { type Engine, stateOf } from '../process/engine.ts'
 import { logFileOf } from '../process/server-process.ts'
-import { natsPackages, natsUrl } from './recipe.ts'
+import { natsPackages, natsUrl, storeBytesOf } from './recipe.ts'
 import { installedNats, natsProblem, startNats } from './server.ts'
 
 const local = '127.0.0.1'
-/** For what JetStream keeps beside the messages. */
-const spareMib = 64
 
 interface NatsOptions {
   name: string
@@ -51,7 +49,7 @@ export const nats: Engine = {
     const options: NatsOptions = {
       ...{ name, dir, listen: { port }, routePort },
       password: all()[0]?.password ?? secret, // one for all nodes
-      storeBytesMax: (settings.events.streamMib + spareMib) * 1024 ** 2,
+      storeBytesMax: storeBytesOf(settings.events),
     }
     return {
       address: `${local}:${port}`,

@@ -10,19 +10,20 @@ export const natsPackages = {
   debian: ['nats-server'],
   debianServices: ['nats-server'],
   brew: ['nats-server'],
-  dockerImage: 'nats:2.12.3-alpine',
+  dockerImage: 'nats:2.11.16-alpine',
 } as const
 
 /** Most bytes of one message. Larger events are read from the outbox. The server warns above 8 MiB. */
 export const natsMessageBytesMax = 1024 ** 2
 
 export interface NatsSettings {
-  /** Its name in the cluster, which it keeps. */
-  name: string
+  /** Its name in the cluster, which it keeps. `undefined`: on the command line. */
+  name: string | undefined
   /** Folder for configuration and for the stream. */
   dir: string
   listen: { host?: string; port: number }
-  password: string
+  /** `undefined`: on the command line, see `natsArgs`, since the file may be read by others. */
+  password: string | undefined
   /** Bytes of the disk that JetStream may use. */
   storeBytesMax: number
   /** Where the nodes of a cluster reach each other; `undefined` for a single node. */
@@ -34,18 +35,18 @@ export interface NatsSettings {
  * takes is filled from the outbox again.
  */
 export function natsConfig({ name, dir, listen, password, storeBytesMax, cluster }: NatsSettings): string {
-  const login = `{ user: ${quote(natsUser)}, password: ${quote(password)} }`
+  const login = password === undefined ? undefined : `{ user: ${quote(natsUser)}, password: ${quote(password)} }`
   const lines = [
-    `server_name: ${quote(name)}`,
+    ...(name === undefined ? [] : [`server_name: ${quote(name)}`]),
     `listen: ${quote(`${listen.host ?? '127.0.0.1'}:${listen.port}`)}`,
     `max_payload: ${natsMessageBytesMax}`,
-    `authorization: ${login}`,
+    ...(login === undefined ? [] : [`authorization: ${login}`]),
     `jetstream: { store_dir: ${quote(`${dir}/store`)}, max_file_store: ${storeBytesMax}, max_memory_store: ${64 * 1024 ** 2} }`,
     // A client that does not answer is closed within this time: its messages go to another one.
     'ping_interval: "5s"',
     'ping_max: 2',
   ]
-  if (cluster) {
+  if (cluster && password !== undefined) {
     const { host = '127.0.0.1', port, routes } = cluster
     const addresses = routes.map((route) => quote(natsUrl(route, password))).join(', ')
     lines.push(
@@ -54,6 +55,36 @@ export function natsConfig({ name, dir, listen, password, storeBytesMax, cluster
   }
   return `${lines.join('\n')}\n`
 }
+
+/** Returns the command line of a server whose file has no password. */
+export function natsArgs(
+  configFile: string,
+  {
+    name,
+    password,
+    cluster,
+  }: { name: string; password: string; cluster?: { port: number; routes: readonly string[] } },
+): string[] {
+  return [
+    ...['--config', configFile, '--name', name, '--user', natsUser, '--pass', password],
+    ...(cluster
+      ? [
+          ...['--cluster_name', 'rung', '--cluster', `nats://${natsUser}:${password}@0.0.0.0:${cluster.port}`],
+          ...['--routes', cluster.routes.map((route) => `nats://${natsUser}:${password}@${route}`).join(',')],
+        ]
+      : []),
+  ]
+}
+
+/** For what JetStream keeps beside the messages. */
+const spareMib = 64
+
+/** Returns the disk space of a node whose stream may have this size. */
+export function storeBytesOf({ streamMib }: { streamMib: number }): number {
+  return (streamMib + spareMib) * 1024 ** 2
+}
+
+export const natsPorts = { clients: 4222, routes: 6222 } as const
 
 /** `address` is `host:port`. */
 export function natsUrl(address: string, password: string): string {

@@ -40,8 +40,14 @@ export interface NatsServer extends ServerProcess {
   isHealthy(withinMs?: number): Promise<boolean>
 }
 
-export type NatsServerOptions = Pick<NatsSettings, 'dir' | 'listen' | 'cluster'> &
-  Partial<Pick<NatsSettings, 'name' | 'password' | 'storeBytesMax'>>
+export interface NatsServerOptions extends Pick<NatsSettings, 'dir' | 'listen' | 'cluster'> {
+  /** Default `nats`. */
+  name?: string
+  /** Default: a new one. */
+  password?: string
+  /** Default 4 GiB. */
+  storeBytesMax?: number
+}
 
 const healthTimeoutMs = 1_000
 
@@ -60,7 +66,7 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
   }
   const advice = 'name a NATS of yours by its URL'
   const launcher = findLauncher({ program: installed.path, name: 'NATS', advice })
-  const settings: NatsSettings = {
+  const settings: NatsSettings & { password: string } = {
     name: 'nats',
     storeBytesMax: 4 * 1024 ** 3,
     password: secret(),
