@@ -31,7 +31,7 @@ export const nats: Engine = {
   packages: natsPackages,
   instances: instancesOf,
   /** One for clients, one for the other nodes. */
-  ports: () => 2,
+  ports: 2,
   look() {
     const found = installedNats()
     return stateOf('NATS', found, natsProblem(found))
