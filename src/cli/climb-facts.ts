@@ -99,6 +99,7 @@ const idleBytes: Readonly<Record<string, number>> = {
   edge: 25 * mebibyte,
   balancer: 25 * mebibyte,
   redis: 10 * mebibyte,
+  nats: 15 * mebibyte,
   pooler: 5 * mebibyte,
 }
 

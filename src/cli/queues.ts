@@ -1,6 +1,6 @@
 import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
-import type { Outbox } from '../primitives/events/contract.ts'
+import type { EventLog, Outbox } from '../primitives/events/contract.ts'
 import type { Queue } from '../primitives/jobs/contract.ts'
 import type { Filter, ItemState, Listed, QueueCount } from '../primitives/jobs/items.ts'
 import { openQueues } from '../runtime/wire.ts'
@@ -37,10 +37,13 @@ export const queueOptions: Options = {
 
 const states: readonly string[] = ['waiting', 'delayed', 'running', 'dead', 'done', 'cancelled'] satisfies ItemState[]
 
-export function withQueues<T>(input: Input, fn: (queue: Queue, outbox: Outbox) => Promise<T>): Promise<T> {
+export function withQueues<T>(
+  input: Input,
+  fn: (queue: Queue, outbox: Outbox, log: EventLog) => Promise<T>,
+): Promise<T> {
   return withOpenDatabase(input, ({ database }) => {
-    const { queue, outbox } = openQueues(database)
-    return fn(queue, outbox)
+    const { queue, outbox, log } = openQueues(database)
+    return fn(queue, outbox, log)
   })
 }
 

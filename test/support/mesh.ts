@@ -22,7 +22,11 @@ export type MeshUnderTest = Awaited<ReturnType<typeof openMesh>>
 type Tx = SqlTag & { publish(...payloads: unknown[]): void }
 
 /** A database whose events go over the broker, without a worker: deliveries stay in their queues. */
-export async function openMesh(postgres: TestPostgres, nats: TestNats, options: Partial<JetstreamOptions> = {}) {
+export async function openMesh(
+  postgres: TestPostgres,
+  nats: TestNats | undefined,
+  options: Partial<JetstreamOptions> = {},
+) {
   const { database } = await openSystemTables(postgres)
   const log = tableEventLog(database, tableOutbox(database))
   const queue = tableQueue(database)
@@ -56,7 +60,7 @@ export async function openMesh(postgres: TestPostgres, nats: TestNats, options: 
   const data = createData<Tx>(database, { extend }).forModule('m')
 
   async function start(): Promise<void> {
-    const client = await openNats({ url: nats.url, name: 'test', timeoutMs: 1_000 })
+    const client = await openNats({ url: nats!.url, name: 'test', timeoutMs: 1_000 })
     // The name of the app: each test has a stream of its own.
     const app = `test-${Math.random().toString(36).slice(2)}`
     const bounds = { bytesMax: 64 * 1024 ** 2, ageMsMax: 600_000, replicas: 1 }

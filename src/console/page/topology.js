@@ -48,8 +48,8 @@ const asks = {
   edge: ['balancer', 'web', 'app'],
   balancer: ['web', 'app'],
   web: ['redis', 'pooler', 'postgres'],
-  app: ['redis', 'pooler', 'postgres'],
-  worker: ['redis', 'pooler', 'postgres'],
+  app: ['redis', 'nats', 'pooler', 'postgres'],
+  worker: ['redis', 'nats', 'pooler', 'postgres'],
   pooler: ['postgres'],
   archiver: ['postgres'],
 }

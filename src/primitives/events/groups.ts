@@ -6,6 +6,8 @@ import { type EventLog, groupOf, isGroupQueue, type Outbox, queueOfGroup } from 
 export interface GroupView extends Omit<QueueCount, 'queue'> {
   group: string
   events: string[]
+  /** Events in the log that it does not have yet; `null` if it takes none from there. */
+  behind: number | null
 }
 
 /** How far a group has come in the log of a database. */
@@ -36,13 +38,15 @@ export async function groupLags(logs: readonly { name: string; log: EventLog }[]
 }
 
 /** Returns all groups that subscribe to an event or still have deliveries, by name. */
-export async function groupViews(queue: Queue, outbox: Outbox): Promise<GroupView[]> {
+export async function groupViews(queue: Queue, outbox: Outbox, lags: readonly GroupLag[] = []): Promise<GroupView[]> {
   const subscriptions = Map.groupBy(await outbox.subscriptions(), ({ group }) => group)
   const counts = new Map((await queue.count()).map((count) => [count.queue, count]))
   const withDeliveries = [...counts.keys()].filter(isGroupQueue).map(groupOf)
   return [...new Set([...subscriptions.keys(), ...withDeliveries])].sort().map((group) => {
     const none = { waiting: 0, delayed: 0, running: 0, dead: 0, oldestWaitMs: 0 }
     const { queue: _, ...count } = counts.get(queueOfGroup(group)) ?? { queue: '', ...none }
-    return { group, events: (subscriptions.get(group) ?? []).map(({ event }) => event), ...count }
+    const ofGroup = lags.filter((lag) => lag.group === group)
+    const behind = ofGroup.length === 0 ? null : ofGroup.reduce((sum, lag) => sum + lag.behind, 0)
+    return { group, events: (subscriptions.get(group) ?? []).map(({ event }) => event), ...count, behind }
   })
 }
