@@ -105,8 +105,8 @@ interface Result {
 }
 
 async function measure(database: Database, url: string, rounds: number): Promise<Omit<Result, 'visible'>> {
-  const nodes = [await openCacheNode(database, url, 50e6), await openCacheNode(database, url, 50e6)] as const
-  const bare = await openCacheNode(database, url, 1)
+  const nodes = [await openCacheNode(database, [url], 50e6), await openCacheNode(database, [url], 50e6)] as const
+  const bare = await openCacheNode(database, [url], 1)
   try {
     // First: V8 would learn from the others that entries live long, which those of a node without memory never do.
     const redis = await redisHits(bare, url, rounds)

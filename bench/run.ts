@@ -47,6 +47,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   overload: () => import('./overload.ts'),
   record: () => import('./record.ts'),
   rungs: () => import('./rungs.ts'),
+  'redis-cluster': () => import('./redis-cluster.ts'),
   replicas: () => import('./replicas.ts'),
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),

@@ -1,7 +1,8 @@
-import { openRedis } from '../../src/engines/redis/client.ts'
+import { openRedisNodes } from '../../src/engines/redis/nodes.ts'
 import { type Cache, CacheCore, type Invalidating } from '../../src/primitives/cache/cache.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
+import { SpreadCache } from '../../src/primitives/cache/spread.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
 import { createData, type Data } from '../../src/primitives/data/data.ts'
@@ -16,17 +17,18 @@ export interface CacheNode {
   close(): Promise<void>
 }
 
-export async function openCacheNode(database: Database, url: string, bytesMax: number): Promise<CacheNode> {
-  const client = await openRedis({ url, commandTimeoutMs: 5_000 })
+/** @param urls of one Redis, or of the nodes of a cluster */
+export async function openCacheNode(database: Database, urls: readonly string[], bytesMax: number): Promise<CacheNode> {
+  const nodes = await openRedisNodes({ urls, nodes: urls.length, app: 'bench', commandTimeoutMs: 5_000 })
   const logs = [{ database: database.name, log: tableLog(database) }]
   const signals = signalsOver(
-    redisLine({ client, url, app: 'bench' }, () => {}),
+    redisLine({ nodes, urls, app: 'bench' }, () => {}),
     () => {},
   )
   const core = new CacheCore({
     logs,
     bytesMax,
-    shared: new SharedCache({ layer: redisLayer(client, 'bench'), logs, changed() {} }),
+    shared: new SpreadCache(nodes.map((one) => new SharedCache({ layer: redisLayer(one), logs, changed() {} }))),
     signals,
     inTransaction: () => root.inTransaction(),
     failed() {},

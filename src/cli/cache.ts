@@ -110,7 +110,8 @@ function* sharedLines(summary: CacheSummary) {
     yield `shared: ${facts.engine}, ${count(facts.keys, 'key', 'keys')}, ${formatBytes(facts.bytes)}${room}, ${number(facts.evicted)} evicted`
   }
   const down = shared.filter(({ up }) => !up).length
-  if (down > 0) yield `shared: ${down} of ${count(shared.length, 'process', 'processes')} cannot reach it`
+  if (down > 0)
+    yield `shared: ${down} of ${count(shared.length, 'process', 'processes')} cannot use it, or a node of it`
 }
 
 function* warmedLines({ processes }: CacheSummary) {

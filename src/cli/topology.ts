@@ -30,6 +30,7 @@ const command: Command = {
     'http',
     'data',
     'cache.url',
+    'cache.nodes',
     'edge',
     'balancer',
     'cdn',

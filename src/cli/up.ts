@@ -86,6 +86,7 @@ const up: Command = {
     'data.replicas',
     'data.pooler',
     'cache.url',
+    'cache.nodes',
     'edge',
     'balancer',
     'unresponsiveAfterMs',

@@ -21,6 +21,7 @@ const decided = pathsOf([
     'processes.cpu',
     'http.trustProxy',
     'cache.url',
+    'cache.nodes',
     'files.shared',
     'process',
   ] as const),
@@ -44,12 +45,18 @@ export function secretNames({ given }: Settings): string[] {
 
 /** Returns the names of given settings that have no effect there, as their author wrote them. */
 export function leftOut({ given }: Settings): string[] {
-  return [...given].flatMap(([path, { called }]) => (onlyFleet.has(path) ? [called] : []))
+  const isLeftOut = (path: string) => onlyFleet.has(path) || (path === 'cache.nodes' && !given.has('cache.url'))
+  return [...given].flatMap(([path, { called }]) => (isLeftOut(path) ? [called] : []))
 }
 
 /** Returns the networks of proxies that somebody has named, by a setting or in the app. */
 export function namedProxies({ settings, app }: Exported): readonly string[] {
   return [...settings.values.http.trustProxy, ...app.trustedProxies]
+}
+
+/** An export has one Redis. A cluster is somebody else's. */
+function redisNodes({ values: { cache } }: Settings): Record<string, string> {
+  return cache.url === undefined || cache.nodes === undefined ? {} : { RUNG_REDIS_NODES: String(cache.nodes) }
 }
 
 /** Returns what each process of the app is told, wherever it runs. */
@@ -59,6 +66,7 @@ export function commonSettings(settings: Settings, proxies: readonly string[]): 
     RUNG_CONFIG: noConfig,
     RUNG_TRUST_PROXY: [...new Set([...settings.values.http.trustProxy, ...proxies])].join(','),
     ...plainSettings(settings),
+    ...redisNodes(settings),
   }
 }
 

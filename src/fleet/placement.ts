@@ -5,7 +5,7 @@ import { underFakeClock } from '../engines/process/fake-clock.ts'
 import { logFileOf } from '../engines/process/server-process.ts'
 import { environmentOf, pathsOf, type Settings, withoutSettings } from '../topology/read-settings.ts'
 import { noConfig } from '../topology/settings.ts'
-import type { Role } from '../topology/topology.ts'
+import type { Role, Topology } from '../topology/topology.ts'
 import { type Deployment, type LogicalPart, wavesOf } from './deployment.ts'
 import { zonesOf } from './zones.ts'
 
@@ -101,12 +101,16 @@ const ofTls = pathsOf(['tls'])
 const ofArchiver = pathsOf(['backup', 'log', 'process.mode'])
 
 /** Returns the number of ports needed besides the one for clients, if no process shares that one. */
-export function portsNeeded({ parts }: Deployment): number {
+export function portsNeeded({ topology, parts }: Deployment): number {
   const listening = parts.map(({ kind, count }) => {
     if (kind.type !== 'engine') return count
-    return count * ((kind.engine.side === 'front' ? 1 : 0) + (kind.engine.ports ?? 0))
+    return count * ((kind.engine.side === 'front' ? 1 : 0) + portsOf(kind.engine, topology))
   })
   return listening.reduce((sum, count) => sum + count, 0) - 1
+}
+
+function portsOf({ ports = 0 }: Engine, topology: Topology): number {
+  return typeof ports === 'number' ? ports : ports(topology)
 }
 
 /** Whether the part that clients connect to accepts from a socket that others share. TLS ends there, so it is then the same at each rung. */
@@ -143,7 +147,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
 
   // Private ports in the order in which people read the parts.
   const extraPorts = (ones: typeof engineInstances) =>
-    ones.map(({ name, engine }): [string, number[]] => [name, take(name, engine.ports ?? 0)])
+    ones.map(({ name, engine }): [string, number[]] => [name, take(name, portsOf(engine, topology))])
   const ofFronts = extraPorts(fronts)
   const listens = new Map(
     fronts.map(({ name }, index): [string, Listen] => [
@@ -322,7 +326,7 @@ function tlsOf({ tls }: Settings['values'], { pem }: Site): Tls | undefined {
 }
 
 /** Variables with a list, to which several engines contribute. */
-const lists = new Set(['DATABASE_READ_URL', 'RUNG_NATS_URL'])
+const lists = new Set(['DATABASE_READ_URL', 'RUNG_REDIS_URL', 'RUNG_NATS_URL'])
 
 /** Returns the variables of all engines, whatever their order. */
 function joined(environments: readonly PlacedEngine['environment'][]): Record<string, string> {

@@ -7,18 +7,18 @@ import { listen } from './listen.ts'
 
 /** Logs when the shared layer is lost and when it is back, not each failed call in between. */
 export function cacheLog(http: Http, data: DataRoot, log: Log): void {
-  let isDown = false
-  listen<CacheNews>(http, data, cacheNews, ({ event, error }) => {
-    if (event === 'shared-down' && !isDown) {
-      isDown = true
+  const down = new Set<string>()
+  listen<CacheNews>(http, data, cacheNews, ({ event, node = '', error }) => {
+    const which = node === '' ? 'the shared layer of the cache' : `${node} of the shared layer of the cache`
+    if (event === 'shared-down' && !down.has(node)) {
+      down.add(node)
       const why = error === undefined ? '' : ` (${messageOf(error)})`
       log.warn(
         { event: 'cache-shared-down', err: error },
-        `the shared layer of the cache cannot be used${why}: until it is back, each process loads for itself`,
+        `${which} cannot be used${why}: until it is back, each process loads for itself`,
       )
-    } else if (event === 'shared-up' && isDown) {
-      isDown = false
-      log.warn({ event: 'cache-shared-up' }, 'the shared layer of the cache is used again')
+    } else if (event === 'shared-up' && down.delete(node)) {
+      log.warn({ event: 'cache-shared-up' }, `${which} is used again`)
     } else if (event === 'log-failed' || event === 'edge-failed') {
       log.debug({ event: `cache-${event}`, err: error }, `cache: ${event}${error ? `: ${messageOf(error)}` : ''}`)
     }

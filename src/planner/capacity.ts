@@ -108,9 +108,14 @@ export interface Need {
 }
 
 /** More of these are started; the others get more cores. */
-const counted: Readonly<Record<string, Need['unit']>> = { web: 'processes', worker: 'processes', replica: 'replicas' }
+const counted: Readonly<Record<string, Need['unit']>> = {
+  web: 'processes',
+  worker: 'processes',
+  redis: 'processes',
+  replica: 'replicas',
+}
 /** One process with one thread: it gets neither. */
-const fixed = new Set(['app', 'pooler', 'redis'])
+const fixed = new Set(['app', 'pooler'])
 const growthsMax = 2_000
 
 /**

@@ -80,7 +80,7 @@ export function purchasesOf(
     {
       item: 'redis',
       part: 'redis',
-      count: cache.engine === 'external' || (managed && cache.engine !== 'memory') ? 1 : 0,
+      count: cache.engine === 'external' || (managed && cache.engine !== 'memory') ? cache.nodes : 0,
     },
     { item: 'cdn', part: 'cdn', count: cdn ? 1 : 0 },
     { item: 'storage', part: 'files and backups', count: storageGb },

@@ -82,7 +82,7 @@ export function countsOf({ edge, balancer, processes, scaling, data, cache }: To
     web: scaling.web?.most ?? processes.web,
     worker: scaling.worker?.most ?? processes.worker,
     pooler: data.pooler === 'none' ? 0 : 1,
-    redis: cache.engine === 'memory' ? 0 : 1,
+    redis: cache.engine === 'memory' ? 0 : cache.nodes,
     postgres: 1,
     replica: data.replicas,
   }

@@ -239,7 +239,11 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     log,
     http,
     primitives,
-    redis,
+    redis: redis && {
+      get isUp() {
+        return redis.every(({ client }) => client.isUp)
+      },
+    },
     broker,
     keys,
     inbox,
@@ -247,9 +251,9 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
     homes: homesOf(app, bindings),
     remote,
     observers: (starting.extensions ?? []).map((extension) => () => extension(http, extensionParts)),
-    sessionStore: await openSessions(app.name, database, redis, starting.rememberSessions),
-    positions: await (starting.openPositions ?? openPositions)(bindings.data, app.name, redis),
-    ...(bindings.limits === 'on' ? await openLimiter(bindings, app.name, database, redis) : { limiter: undefined }),
+    sessionStore: await openSessions(database, redis, starting.rememberSessions),
+    positions: await (starting.openPositions ?? openPositions)(bindings.data, redis),
+    ...(bindings.limits === 'on' ? await openLimiter(bindings, database, redis) : { limiter: undefined }),
     files: createFiles(await openFileStore(bindings, log), keys('rung/files-url')),
     mail: createMail({
       transport,
@@ -273,7 +277,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
   const databases = [main, ...others].map(({ database }) => database)
   undo.push(() => atMost(closeMsMax, Promise.all(databases.map((one) => one.close()))))
   const redis = await openRedis(bindings, app.name, log)
-  if (redis) undo.push(async () => redis.close())
+  for (const { client } of redis ?? []) undo.push(async () => client.close())
   const { shared } = bindings.cache
   const primitives = openPrimitives({
     databases: [main, ...others],
@@ -281,7 +285,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
     signals: await openSignals(
       main.database,
       server.primary,
-      redis && shared && { client: redis, url: shared.url, app: app.name },
+      redis && shared && { nodes: redis, urls: shared.urls, app: app.name },
     ),
     guard: boundaryGuard(
       bindings.mode,
@@ -289,7 +293,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
       log,
     ),
     cache: {
-      ...(await openCache(bindings, app.name, databases, redis)),
+      ...(await openCache(bindings, databases, redis)),
       off: !bindings.cache.enabled,
       requestTimeoutMs: requestTimeoutOf(app.http),
     },

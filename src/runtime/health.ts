@@ -7,7 +7,7 @@ import type { Stores } from './stores.ts'
 
 /**
  * `/healthz`: this process answers; the supervisor asks it. `/readyz`: it can do its work now; a balancer asks it. A process
- * that drains, or has lost its database, is healthy and not ready. Without its Redis or its NATS it is ready but slower, and `rung ps` shows it.
+ * that drains, or has lost its database, is healthy and not ready. Without its Redis, a node of it, or its NATS it is ready but slower, and `rung ps` shows it.
  */
 export interface Health {
   draining: boolean

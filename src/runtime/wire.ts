@@ -1,7 +1,7 @@
 import path from 'node:path'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import { serverNames } from '../engines/postgres/recipe.ts'
-import type { RedisClient } from '../engines/redis/client.ts'
+import type { RedisNode, RedisNodes } from '../engines/redis/nodes.ts'
 import { messageOf, RungError } from '../kernel/errors.ts'
 import type { CacheParts } from '../primitives/cache/cache.ts'
 import type { CdnPurges } from '../primitives/cache/cdn.ts'
@@ -211,14 +211,16 @@ export async function openRedis(
   { cache: { shared } }: Pick<Bindings, 'cache'>,
   app: string,
   log: Log,
-): Promise<RedisClient | undefined> {
+): Promise<RedisNodes | undefined> {
   if (shared === undefined) return undefined
-  const { openRedis } = await import('../engines/redis/client.ts')
-  const redis = await openRedis({ url: shared.url, name: app })
-  if (!redis.isUp) {
-    const why = redis.trouble === undefined ? '' : `: ${messageOf(redis.trouble).replace(/\.+$/, '')}`
-    const message = `Redis cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
-    log.warn({ event: 'redis-unreachable', err: redis.trouble }, message)
+  const { openRedisNodes } = await import('../engines/redis/nodes.ts')
+  const redis = await openRedisNodes({ ...shared, app, name: app })
+  for (const [index, { client }] of redis.entries()) {
+    if (client.isUp) continue
+    const which = redis.length === 1 ? 'Redis' : `Node ${index + 1} of ${redis.length} of Redis`
+    const why = client.trouble === undefined ? '' : `: ${messageOf(client.trouble).replace(/\.+$/, '')}`
+    const message = `${which} cannot be used${why}. Until it can, each process loads, limits and looks sessions up for itself. Check RUNG_REDIS_URL, or cache.url in rung.config.ts.`
+    log.warn({ event: 'redis-unreachable', err: client.trouble }, message)
   }
   return redis
 }
@@ -227,7 +229,7 @@ export async function openRedis(
 export async function openSignals(
   database: Database,
   primary: DatabaseServer['primary'],
-  redis?: { client: RedisClient; url: string; app: string },
+  redis?: { nodes: RedisNodes; urls: readonly string[]; app: string },
 ): Promise<Signals> {
   const failed = (error: unknown) => tellSignals({ database, error })
   if (redis === undefined) return signalsOver(notifyLine(database, primary, failed), failed)
@@ -253,9 +255,8 @@ export async function openCdn({ cdn }: Pick<Bindings, 'cdn'>): Promise<CdnPurges
 
 export async function openCache(
   { cache: { memoryBytesMax }, data, edge, cdn, http }: Pick<Bindings, 'cache' | 'data' | 'edge' | 'cdn' | 'http'>,
-  app: string,
   databases: readonly Database[],
-  redis: RedisClient | undefined,
+  redis: RedisNodes | undefined,
 ): Promise<CacheLayers> {
   const database = databases[0]!
   const memory: CacheLayers = {
@@ -266,16 +267,19 @@ export async function openCache(
     ...(edge && { edge: await openEdge(edge, database) }),
   }
   if (redis === undefined) return memory
-  const [{ redisLayer }, { SharedCache }] = await Promise.all([
+  const [{ redisLayer }, { SharedCache }, { SpreadCache }] = await Promise.all([
     import('../primitives/cache/redis.ts'),
     import('../primitives/cache/shared.ts'),
+    import('../primitives/cache/spread.ts'),
   ])
-  const shared = new SharedCache({
-    layer: redisLayer(redis, app),
-    logs: databases.map((one) => ({ database: one.name, log: openInvalidationLog(one) })),
-    changed: (state, error) => tellCache({ database, event: `shared-${state}`, error }),
+  const logs = databases.map((one) => ({ database: one.name, log: openInvalidationLog(one) }))
+  const shared = redis.map((one, index) => {
+    const node = redis.length === 1 ? '' : `node ${index + 1} of ${redis.length}`
+    const changed = (state: 'up' | 'down', error: unknown) =>
+      tellCache({ database, event: `shared-${state}`, node, error })
+    return new SharedCache({ layer: redisLayer(one), logs, changed })
   })
-  return { ...memory, shared }
+  return { ...memory, shared: new SpreadCache(shared) }
 }
 
 async function openEdge({ url, secret }: EdgeBinding, database: Database): Promise<EdgeCache> {
@@ -287,19 +291,18 @@ async function openEdge({ url, secret }: EdgeBinding, database: Database): Promi
 }
 
 /** With an embedded database and without Redis one process takes all requests. */
-function answersAlone({ engine }: Pick<DataBinding, 'engine'>, redis: RedisClient | undefined): boolean {
+function answersAlone({ engine }: Pick<DataBinding, 'engine'>, redis: RedisNodes | undefined): boolean {
   return engine === 'embedded' && redis === undefined
 }
 
 /** The memory of a process that takes all requests knows all positions. */
 export async function openPositions(
   data: Pick<DataBinding, 'engine'>,
-  app: string,
-  redis: RedisClient | undefined,
+  redis: RedisNodes | undefined,
 ): Promise<PositionRecords> {
   if (redis) {
     const { redisPositions } = await import('../primitives/positions/redis.ts')
-    return redisPositions(redis, app)
+    return redisPositions(redis)
   }
   const { memoryPositions, unknownPositions } = await import('../primitives/positions/memory.ts')
   return answersAlone(data, redis) ? memoryPositions() : unknownPositions()
@@ -392,14 +395,17 @@ export function openRecords(database: Database): Records {
  */
 export async function openLimiter(
   { data, webProcesses: processes }: Pick<Bindings, 'data' | 'webProcesses'>,
-  app: string,
   database: Database,
-  redis: RedisClient | undefined,
+  redis: RedisNodes | undefined,
 ): Promise<{ limiter: Limiter; prune?: (max: number) => Promise<number> }> {
   const { memoryLimiter } = await import('../primitives/limits/memory.ts')
   if (redis) {
-    const { redisLimiter } = await import('../primitives/limits/redis.ts')
-    return { limiter: withLocalShare(redisLimiter(redis, app), memoryLimiter(), { database, processes }) }
+    const [{ redisLimiter }, { spreadLimiter }] = await Promise.all([
+      import('../primitives/limits/redis.ts'),
+      import('../primitives/limits/spread.ts'),
+    ])
+    const ofNode = (node: RedisNode) => withLocalShare(redisLimiter(node), memoryLimiter(), { database, processes })
+    return { limiter: redis.length === 1 ? ofNode(redis[0]) : spreadLimiter(redis.map(ofNode)) }
   }
   if (answersAlone(data, redis)) return { limiter: memoryLimiter() }
   const { tableLimiter } = await import('../primitives/limits/table.ts')
@@ -409,14 +415,13 @@ export async function openLimiter(
 
 /** The table is the truth. Redis, where there is one, holds copies for all processes; otherwise each process remembers for itself. */
 export async function openSessions(
-  app: string,
   database: Database,
-  redis: RedisClient | undefined,
+  redis: RedisNodes | undefined,
   remember = true,
 ): Promise<SessionStore> {
   const table = tableSessions(database)
   if (!remember) return table
   if (!redis) return rememberedSessions(table)
   const { redisSessions } = await import('../primitives/sessions/redis.ts')
-  return redisSessions(redis, app, table)
+  return redisSessions(redis, table)
 }

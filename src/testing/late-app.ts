@@ -144,8 +144,8 @@ export function lateApp(replica: LateReplica, file: string): LateApp {
         }
       },
       /** Without a record a session's first read would be one of the primary, and keep it there while the replica lags. */
-      async openPositions(_data, name, redis) {
-        const records = await openPositions({ engine: 'embedded' }, name, redis) // there is one process
+      async openPositions(_data, redis) {
+        const records = await openPositions({ engine: 'embedded' }, redis) // there is one process
         return {
           put: (owner, position) => records.put(owner, position),
           async find(owner) {

@@ -13,6 +13,7 @@ import {
   webProcesses,
 } from './topology.ts'
 import { topologyOf } from './topology-of.ts'
+import { redisUrlsIn } from './urls.ts'
 
 /** Where everything is, for one process: its complete, checked configuration. */
 export interface Bindings extends ToolBindings {
@@ -44,7 +45,7 @@ export interface Bindings extends ToolBindings {
     /** Size of this process's memory layer. */
     readonly memoryBytesMax: number
     /** The layer that all processes share. */
-    readonly shared: { readonly engine: 'redis'; readonly url: string } | undefined
+    readonly shared: { readonly engine: 'redis'; readonly urls: readonly string[]; readonly nodes: number } | undefined
   }
   readonly events: EventsBinding
   readonly cdn: CdnBinding | undefined
@@ -211,7 +212,7 @@ export function bindingsOf(settings: Settings, cwd: string): Bindings {
     cache: {
       enabled: cache.enabled === 'on',
       memoryBytesMax: topology.cache.memoryBytesMax,
-      shared: cache.url === undefined ? undefined : { engine: 'redis', url: cache.url },
+      shared: sharedOf(topology, cache),
     },
     events: eventsOf(topology, values),
     cdn: cdnOf(topology.cdn, values.cdn),
@@ -291,6 +292,10 @@ function eventsOf({ events }: Topology, { events: given }: Settings['values']): 
   if (events.engine === 'table') return { engine: 'table' }
   const stream = { bytesMax: given.streamMib * 1024 ** 2, ageMsMax: streamAgeMs, replicas: events.nodes }
   return { engine: 'jetstream', url: given.url!, stream, keptMs: given.keepHours * 3_600_000 }
+}
+
+function sharedOf({ cache: { nodes } }: Topology, { url }: Settings['values']['cache']): Bindings['cache']['shared'] {
+  return url === undefined ? undefined : { engine: 'redis', urls: redisUrlsIn(url), nodes }
 }
 
 function edgeOf({ edgeUrl: url, edgeSecret: secret }: Settings['values']['process']): EdgeBinding | undefined {

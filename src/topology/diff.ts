@@ -41,6 +41,11 @@ export function differenceOf(now: Topology, next: Topology): Difference {
     moves.push(
       'Events are added to the queues of their groups by whoever publishes them. Those on their way are taken from the database within seconds.',
     )
+  if (shares(now) && shares(next) && now.cache.nodes !== next.cache.nodes) {
+    const nodes = next.cache.nodes === 1 ? 'one node' : `${next.cache.nodes} nodes`
+    moves.push(`Keys of Redis are on ${nodes}: what was cached is loaded anew. Nobody is signed out.`)
+    moves.push('Counts of limits begin anew: within one window a client may make up to twice as many requests.')
+  }
   if (!a.edge && b.edge) app.push('Pages that allow it are answered by the page cache, and purged with the commit.')
   if (a.edge && !b.edge) app.push('There is no page cache any more: every request reaches the app.')
   if (!a.workers && b.workers) app.push('Jobs and events run in a process of their own.')

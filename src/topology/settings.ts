@@ -22,7 +22,7 @@ import {
   wholeOrRange,
 } from './setting-types.ts'
 import { cdnNames, roles, type Topology } from './topology.ts'
-import { isPostgresUrl, parseNatsUrls, parseRedisUrl, parseS3Url, parseSmtpUrl } from './urls.ts'
+import { areRedisUrls, isPostgresUrl, parseNatsUrls, parseS3Url, parseSmtpUrl } from './urls.ts'
 
 /**
  * The only table of settings. The parser, the environment of child processes, `--help`, docs/settings.md and the type of
@@ -266,14 +266,18 @@ export const settings = {
   },
   cache: {
     url: setting(
-      url((value) => parseRedisUrl(value) !== undefined, 'redis://:password@host:6379 or rediss://…'),
+      url(areRedisUrls, 'redis://:password@host:6379 or rediss://…, for a cluster several with commas between them'),
       {
         env: 'RUNG_REDIS_URL',
         outside: true,
         secret: true,
-        help: 'A running Redis or Valkey for the layer of the cache that all processes share.',
+        help: 'A running Redis or Valkey for the layer of the cache that all processes share; nodes of a cluster are separated by commas.',
       },
     ),
+    nodes: setting(whole(1, 9), {
+      env: 'RUNG_REDIS_NODES',
+      help: 'Number of nodes of Redis over which keys are spread: rung up runs several as a cluster. By default as many as RUNG_REDIS_URL names.',
+    }),
     memoryMib: setting(whole(1, 100_000), {
       env: 'RUNG_CACHE_MIB',
       default: ({ preset }) => preset.cache.memoryBytesMax / 1024 ** 2,

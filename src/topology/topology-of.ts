@@ -4,6 +4,7 @@ import { parseScheduleEntry } from './schedule.ts'
 import { rangeIn } from './setting-types.ts'
 import { noCdn } from './settings.ts'
 import type { Topology } from './topology.ts'
+import { redisUrlsIn } from './urls.ts'
 
 /** Returns the rung's topology with the changes of the settings. */
 export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
@@ -22,6 +23,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     },
     cache: {
       engine: cache.url === undefined ? preset.cache.engine : 'external',
+      nodes: cache.nodes ?? (cache.url === undefined ? preset.cache.nodes : redisUrlsIn(cache.url).length),
       memoryBytesMax: cache.memoryMib * 1024 ** 2,
     },
     events: {

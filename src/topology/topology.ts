@@ -68,6 +68,8 @@ export interface DataLimits {
 export interface CacheTopology {
   /** `memory`: each process for itself. `redis`, `external`: with a second layer that all processes share, run by Rung or elsewhere. */
   readonly engine: 'memory' | 'redis' | 'external'
+  /** Over how many nodes of Redis keys are spread. Several are a cluster. */
+  readonly nodes: number
   /** Size of the memory layer of one process. */
   readonly memoryBytesMax: number
 }

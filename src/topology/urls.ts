@@ -14,6 +14,17 @@ export interface RedisAddress {
   db: number
 }
 
+/** Splits the URLs of the nodes of a Redis, which are separated by commas. */
+export function redisUrlsIn(text: string): string[] {
+  return text.split(',').map((url) => url.trim())
+}
+
+/** Whether this is the URL of a Redis, or are those of nodes of a cluster, which has only the database 0. */
+export function areRedisUrls(text: string): boolean {
+  const all = redisUrlsIn(text).map(parseRedisUrl)
+  return all.every((one) => one !== undefined && (all.length === 1 || one.db === 0))
+}
+
 /** Parses `redis://user:password@host:6379/0`, `rediss://host` or `redis+unix://:password@localhost/run/redis.sock?db=1`. */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
   const url = URL.parse(text)

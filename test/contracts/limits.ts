@@ -8,22 +8,29 @@ import { until } from '../support/process.ts'
 /** Long enough that none of it leaves while a test runs. */
 const long = 600_000
 
+export interface LimitersUnderTest {
+  limiters: [Limiter, Limiter]
+  close(): Promise<void>
+  /** Where the store forgets by itself. */
+  has?(key: string): Promise<boolean>
+  /** Returns the receipt of an admission. By default it is the key and the slot. */
+  receiptOf?(key: string, slot: number): unknown
+}
+
 /** What every adapter of the limits' contract keeps. `open` returns two that share their store, as two processes do. */
-export function limitsContract(
-  name: string,
-  open: () => Promise<{ limiters: [Limiter, Limiter]; close(): Promise<void>; has?(key: string): Promise<boolean> }>,
-): void {
+export function limitsContract(name: string, open: () => Promise<LimitersUnderTest>): void {
   describe(`limits contract: ${name}`, () => {
     let limiter: Limiter
     let other: Limiter
     let close = async () => {}
-    /** Where the store forgets by itself. */
-    let has: ((key: string) => Promise<boolean>) | undefined
+    let has: LimitersUnderTest['has']
+    let receiptOf = (key: string, slot: number): unknown => ({ key, slot })
     before(async () => {
       const opened = await open()
       ;[limiter, other] = opened.limiters
       close = opened.close
       has = opened.has
+      receiptOf = opened.receiptOf ?? receiptOf
     })
     after(() => close())
 
@@ -132,10 +139,7 @@ export function limitsContract(
       // More than was taken is not given.
       await limiter.giveBack(Array(9).fill(first.receipt))
       assert.equal(admitted([await take(quota), await take(quota), await take(quota), await take(quota)]) <= 2, true)
-      await limiter.giveBack([
-        { key: randomUUID(), slot: 1 },
-        { key: quota.key, slot: 1 },
-      ])
+      await limiter.giveBack([receiptOf(randomUUID(), 1), receiptOf(quota.key, 1)])
     })
 
     it('follows a limit that is changed', async () => {

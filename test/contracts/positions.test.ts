@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { memoryPositions, unknownPositions } from '../../src/primitives/positions/memory.ts'
 import { redisPositions } from '../../src/primitives/positions/redis.ts'
-import { patientRedis, testRedis } from '../support/redis.ts'
+import { loneNode, patientRedis, testRedis } from '../support/redis.ts'
+import { openCluster, testRedisCluster } from '../support/redis-cluster.ts'
 import { positionsContract } from './positions.ts'
 
 positionsContract('memory', async () => {
@@ -13,7 +14,7 @@ positionsContract('memory', async () => {
 positionsContract('redis', async () => {
   const redis = await testRedis()
   const clients = await Promise.all([patientRedis(redis.url), patientRedis(redis.url)])
-  const [one, other] = clients.map((client) => redisPositions(client, 'test'))
+  const [one, other] = clients.map((client) => redisPositions(loneNode(client)))
   return {
     one: one!,
     other: other!,
@@ -24,11 +25,25 @@ positionsContract('redis', async () => {
   }
 })
 
+positionsContract('redis in a cluster of three', async () => {
+  const cluster = await testRedisCluster()
+  const clients = [await openCluster(cluster), await openCluster(cluster)]
+  const [one, other] = clients.map(redisPositions)
+  return {
+    one: one!,
+    other: other!,
+    async close() {
+      for (const { client } of clients.flat()) client.close()
+      await cluster.stop()
+    },
+  }
+})
+
 test('a record that cannot be reached says so, and not "nothing"', async () => {
   await assert.rejects(unknownPositions().find('anna'))
   const redis = await testRedis()
   const client = await patientRedis(redis.url)
-  const records = redisPositions(client, 'test')
+  const records = redisPositions(loneNode(client))
   await redis.kill()
   await assert.rejects(records.find('anna'))
   client.close()

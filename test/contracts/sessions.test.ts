@@ -5,7 +5,8 @@ import { rememberedSessions } from '../../src/primitives/sessions/remembered.ts'
 import { tableSessions } from '../../src/primitives/sessions/table.ts'
 import { openSystemTables } from '../support/data.ts'
 import { type TestPostgres, testPostgres } from '../support/postgres.ts'
-import { noRedis, patientRedis, testRedis } from '../support/redis.ts'
+import { loneNode, noRedis, patientRedis, testRedis } from '../support/redis.ts'
+import { openCluster, testRedisCluster } from '../support/redis-cluster.ts'
 import { sessionsContract } from './sessions.ts'
 
 let postgres: TestPostgres
@@ -34,7 +35,7 @@ if (noRedis === false) {
     const { database } = await openSystemTables(postgres)
     const redis = await testRedis()
     const clients = [await patientRedis(redis.url), await patientRedis(redis.url)] as const
-    const [store, other] = clients.map((client) => redisSessions(client, 'test', tableSessions(database)))
+    const [store, other] = clients.map((client) => redisSessions(loneNode(client), tableSessions(database)))
     return {
       store: store!,
       other: other!,
@@ -42,6 +43,22 @@ if (noRedis === false) {
         for (const client of clients) client.close()
         await database.close()
         await redis.stop()
+      },
+    }
+  })
+
+  sessionsContract('redis in a cluster of three, over table', async () => {
+    const { database } = await openSystemTables(postgres)
+    const cluster = await testRedisCluster()
+    const clients = [await openCluster(cluster), await openCluster(cluster)]
+    const [store, other] = clients.map((nodes) => redisSessions(nodes, tableSessions(database)))
+    return {
+      store: store!,
+      other: other!,
+      async close() {
+        for (const { client } of clients.flat()) client.close()
+        await database.close()
+        await cluster.stop()
       },
     }
   })

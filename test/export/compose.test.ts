@@ -53,7 +53,10 @@ describe('compose.yaml', { skip: noCompose }, () => {
         assert.equal(bindings.data.url, 'postgres://app:password-of-app@postgres:5432/app')
         assert.equal(bindings.data.readUrls.length, rung === '100k' ? 2 : 0)
         assert.equal(bindings.data.poolerUrl !== undefined, rung === '100k')
-        assert.equal(bindings.cache.shared?.url, rung === '1k' ? undefined : 'redis://:password-of-redis@redis:6379')
+        assert.equal(
+          bindings.cache.shared?.urls[0],
+          rung === '1k' ? undefined : 'redis://:password-of-redis@redis:6379',
+        )
         assert.equal(bindings.edge?.url, rung === '1k' ? undefined : 'http://edge:9001')
         assert.deepEqual(bindings.files, { engine: 'disk', alone: false })
       }
@@ -78,7 +81,7 @@ describe('compose.yaml', { skip: noCompose }, () => {
         [elsewhere.DATABASE_URL, [elsewhere.DATABASE_READ_URL]],
       )
       assert.equal(bindings.data.poolerUrl, undefined)
-      assert.equal(bindings.cache.shared?.url, elsewhere.RUNG_REDIS_URL)
+      assert.equal(bindings.cache.shared?.urls[0], elsewhere.RUNG_REDIS_URL)
     }
   })
 

@@ -192,7 +192,7 @@ describe('manifests for Kubernetes', () => {
         assert.equal(bindings.data.url, 'postgres://app:d@postgres-rw:5432/app')
         assert.equal(bindings.data.readUrls.length, rung === '100k' ? 3 : 0)
         assert.equal(bindings.edge?.url, metadata.name === 'web' ? 'http://127.0.0.1:9001' : undefined)
-        assert.equal(bindings.cache.shared?.url, rung === '1k' ? undefined : 'redis://:r@redis:6379')
+        assert.equal(bindings.cache.shared?.urls[0], rung === '1k' ? undefined : 'redis://:r@redis:6379')
       }
     })
   }

@@ -215,6 +215,32 @@ describe('the plan of a fleet', () => {
     assert.equal(appsOf(parts)[0]!.env.RUNG_REDIS_URL, undefined)
   })
 
+  it('runs Redis as a cluster: each node has ports for the others, and the app reaches it through its socket', () => {
+    const { parts } = planOf({ env: { RUNG_REDIS_NODES: '3' } })
+    const nodes = parts.filter(({ name }) => name.startsWith('redis'))
+    assert.deepEqual(
+      nodes.map(({ name }) => name),
+      ['redis-1', 'redis-2', 'redis-3'],
+    )
+    type Options = { password: string; cluster: { port: number; busPort: number; index: number; nodes: number } }
+    const options = nodes.map(({ name }) => optionsOf(parts, name) as unknown as Options)
+    assert.deepEqual(
+      options.map(({ cluster: { index, nodes } }) => [index, nodes]),
+      [
+        [0, 3],
+        [1, 3],
+        [2, 3],
+      ],
+    )
+    const ports = options.flatMap(({ cluster: { port, busPort } }) => [port, busPort])
+    assert.equal(new Set(ports.filter((port) => port > 20_000)).size, 6)
+    assert.equal(new Set(options.map(({ password }) => password)).size, 1)
+    const env = appsOf(parts)[0]!.env
+    const urls = nodes.map(({ name }) => `redis+unix://:redis-1-secret@localhost/srv/data/fleet/${name}/redis.sock`)
+    assert.equal(env.RUNG_REDIS_URL, urls.join(','))
+    assert.deepEqual(bindingsOf({ env }).cache.shared, { engine: 'redis', urls, nodes: 3 })
+  })
+
   it('keeps the paths of sockets short', () => {
     const { parts } = planOf({ site: { dataDir: `/srv/${'deep/'.repeat(20)}data` } })
     const redis = optionsOf(parts, 'redis') as { listen: { socketPath: string } }

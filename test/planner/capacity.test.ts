@@ -156,13 +156,14 @@ it('what ten times the rate needs is enough for it, in the order in which parts 
 })
 
 it('a part that cannot grow, and processes that stand in each other’s way, are told', () => {
-  const redis = { ...model, parts: partsOf({ web: 3, redis: 1 }, 4), demand: { web: measured(10), redis: measured(1) } }
-  assert.deepEqual(
-    needsAt(redis, objective, 200, 10).find(({ name }) => name === 'redis'),
-    {
-      ...{ name: 'redis', usedUpAt: 5, has: 1, needs: undefined, unit: 'processes' },
-    },
-  )
+  const beside = (part: string) => ({
+    ...model,
+    parts: partsOf({ web: 3, [part]: 1 }, 4),
+    demand: { web: measured(10), [part]: measured(1) },
+  })
+  const needOf = (part: string) => needsAt(beside(part), objective, 200, 10).find(({ name }) => name === part)
+  assert.deepEqual(needOf('pooler'), { name: 'pooler', usedUpAt: 5, has: 1, needs: undefined, unit: 'processes' })
+  assert.deepEqual(needOf('redis'), { name: 'redis', usedUpAt: 5, has: 1, needs: 3, unit: 'processes' })
   const law: Scaling = { single: 1, contention: given(0.1), coherency: given(0.01), peak: 9.5 }
   const crowded = needsAt({ ...model, scaling: { law, measuredWith: 3 } }, objective, 200, 10)
   assert.deepEqual(crowded.map(({ name, needs }) => [name, needs === undefined]).slice(0, 2), [

@@ -9,10 +9,11 @@ import { openPostgres, openSystemTables } from './data.ts'
 import type { TestPostgres } from './postgres.ts'
 import { until } from './process.ts'
 import { type TestRedis, testRedis } from './redis.ts'
+import { type TestRedisCluster, testRedisCluster } from './redis-cluster.ts'
 
-/** Nodes on one database and one Redis, both for this fleet alone. */
-export interface CacheFleet {
-  redis: TestRedis
+/** Nodes on one database and one Redis, or a cluster of it, both for this fleet alone. */
+export interface CacheFleet<Redis = TestRedis> {
+  redis: Redis
   database: Database
   connection: ConnectionConfig
   node(parts?: Partial<RedisNodeParts> & { connection?: ConnectionConfig }): Promise<CacheNode>
@@ -27,16 +28,31 @@ export const bare = { bytesMax: 1 }
 export const soonMs = 1_500
 
 export async function openFleet(postgres: TestPostgres): Promise<CacheFleet> {
+  const redis = await testRedis()
+  return fleetOn(postgres, redis, redis.url, [redis])
+}
+
+/** Keys are spread over all nodes of the cluster. */
+export async function openClusterFleet(postgres: TestPostgres): Promise<CacheFleet<TestRedisCluster>> {
+  const redis = await testRedisCluster()
+  return fleetOn(postgres, redis, redis.sockets, redis.nodes)
+}
+
+async function fleetOn<Redis extends { stop(): Promise<void> }>(
+  postgres: TestPostgres,
+  redis: Redis,
+  url: RedisNodeParts['url'],
+  servers: readonly Pick<TestRedis, 'server' | 'goOn'>[],
+): Promise<CacheFleet<Redis>> {
   const { database, connection } = await openSystemTables(postgres)
   await createThings(database)
-  const redis = await testRedis()
   const nodes: CacheNode[] = []
   const databases = [database]
   async function node(parts: Partial<RedisNodeParts> & { connection?: ConnectionConfig } = {}): Promise<CacheNode> {
     const own = parts.connection && (await openPostgres(postgres, { connection: parts.connection }))
     if (own) databases.push(own)
     const used = own ?? database
-    const opened = await openRedisNode({ database: used, log: tableLog(used), url: redis.url, ...parts })
+    const opened = await openRedisNode({ database: used, log: tableLog(used), url, ...parts })
     nodes.push(opened)
     return opened
   }
@@ -50,7 +66,7 @@ export async function openFleet(postgres: TestPostgres): Promise<CacheFleet> {
       return Promise.all(Array.from({ length: count }, () => openThing(first)))
     },
     async close() {
-      if (redis.server.isAlive()) redis.goOn()
+      for (const { server, goOn } of servers) if (server.isAlive()) goOn()
       for (const { core } of nodes) await core.close()
       for (const one of databases) await one.close()
       await redis.stop()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { ConnectionConfig } from '../../src/engines/postgres/client.ts'
-import { openRedis } from '../../src/engines/redis/client.ts'
+import { openRedisNodes } from '../../src/engines/redis/nodes.ts'
 import { checkHistory, createRecorder, type Recorder } from '../../src/history.ts'
 import { seededRandom } from '../../src/kernel/random.ts'
 import { runInScope, Scope } from '../../src/kernel/scope.ts'
@@ -10,6 +10,7 @@ import type { InvalidationLog } from '../../src/primitives/cache/contract.ts'
 import type { EdgeCache } from '../../src/primitives/cache/edge.ts'
 import { redisLayer } from '../../src/primitives/cache/redis.ts'
 import { SharedCache } from '../../src/primitives/cache/shared.ts'
+import { SpreadCache } from '../../src/primitives/cache/spread.ts'
 import { tableLog } from '../../src/primitives/cache/table.ts'
 import { runAlone } from '../../src/primitives/data/alone.ts'
 import type { Database } from '../../src/primitives/data/contract.ts'
@@ -29,14 +30,14 @@ export interface CacheNode {
   core: CacheCore
   cache: Cache
   data: Data<SqlTag & Invalidating>
-  shared: SharedCache | undefined
+  shared: SpreadCache | undefined
 }
 
 export interface NodeParts {
   database: Database
   log: InvalidationLog
   signals: Signals
-  shared?: SharedCache | undefined
+  shared?: SpreadCache | undefined
   edge?: EdgeCache | undefined
   bytesMax?: number | undefined
 }
@@ -105,7 +106,10 @@ export function gate(): { open(): void; opened: Promise<void> } {
 }
 
 export interface RedisNodeParts extends Omit<NodeParts, 'signals' | 'shared'> {
-  url: string
+  /** Of the one Redis, or of nodes of a cluster. */
+  url: string | readonly string[]
+  /** Over how many nodes of it keys are spread. By default over all that have a URL. */
+  spread?: number
   /** Of the Redis that carries the signals, if it is another one. */
   signalsUrl?: string | undefined
   /** As the shared layer sees it. */
@@ -116,23 +120,22 @@ export interface RedisNodeParts extends Omit<NodeParts, 'signals' | 'shared'> {
 
 /** With Redis as shared layer and for signals, as a process of the rung `10k` has it. */
 export async function openRedisNode(parts: RedisNodeParts): Promise<CacheNode> {
-  const { database, log, sharedLog = log, bytesMax, url, signalsUrl = url, deaf } = parts
-  const client = await openRedis({ url })
-  const carrier = signalsUrl === url ? client : await openRedis({ url: signalsUrl })
-  const shared = new SharedCache({
-    layer: redisLayer(client, 'test'),
-    logs: [{ database: database.name, log: sharedLog }],
-    changed() {},
-  })
+  const { database, log, sharedLog = log, bytesMax, url, signalsUrl, deaf } = parts
+  const urls = typeof url === 'string' ? [url] : url
+  const nodes = await openRedisNodes({ urls, nodes: parts.spread ?? urls.length, app: 'test' })
+  const carriers =
+    signalsUrl === undefined ? nodes : await openRedisNodes({ urls: [signalsUrl], nodes: 1, app: 'test' })
+  const logs = [{ database: database.name, log: sharedLog }]
+  const shared = new SpreadCache(nodes.map((one) => new SharedCache({ layer: redisLayer(one), logs, changed() {} })))
   const signals = deaf
     ? silence
     : signalsOver(
-        redisLine({ client: carrier, url: signalsUrl, app: 'test' }, () => {}),
+        redisLine({ nodes: carriers, urls: signalsUrl === undefined ? urls : [signalsUrl], app: 'test' }, () => {}),
         () => {},
       )
   const close = async () => {
     await signals.close()
-    carrier.close()
+    for (const { client } of carriers) client.close()
   }
   const node = openNode({ database, log, bytesMax, shared, signals: { ...signals, close } })
   await node.core.open()
@@ -295,15 +298,14 @@ export async function redisNodes(postgres: TestPostgres): Promise<CacheUnderTest
   )
 }
 
-/** Each node knows the address of the one cluster node that does not have its keys. */
+/** With keys on all nodes of a cluster of three. Each cache knows one address, from which it finds the others. */
 export async function clusterNodes(postgres: TestPostgres): Promise<CacheUnderTest> {
   const cluster = await testRedisCluster()
-  const url = await cluster.urlBeside('test')
   return openNodes(
     postgres,
     async ({ database, log }) => {
-      const node = await openRedisNode({ database, log, url })
-      await until(() => node.shared!.up, 'the node that has the slot is found')
+      const node = await openRedisNode({ database, log, url: cluster.urls[1]!, spread: 3 })
+      await until(() => node.shared!.up, 'the nodes that have the slots are found')
       return node
     },
     () => cluster.stop(),

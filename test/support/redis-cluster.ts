@@ -1,97 +1,130 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type RedisClient, redisFacts } from '../../src/engines/redis/client.ts'
-import { installedRedis } from '../../src/engines/redis/server.ts'
+import type { RedisClient } from '../../src/engines/redis/client.ts'
+import { openRedisNodes, type RedisNodes } from '../../src/engines/redis/nodes.ts'
+import { redisUrl } from '../../src/engines/redis/recipe.ts'
+import { type RedisServer, startRedis } from '../../src/engines/redis/server.ts'
+import { slotOf, slotsOf } from '../../src/engines/redis/slots.ts'
 import { freePort } from './ports.ts'
 import { until } from './process.ts'
-import { patientRedis } from './redis.ts'
+import { patientMs, patientRedis } from './redis.ts'
 
-const slots = 16_384
+const password = 'a password of the tests: @/#%,'
 
-/** Two nodes, each with half of the slots. */
 export interface TestRedisCluster {
-  /** Of the node that does not have the keys of this app. */
-  urlBeside(app: string): Promise<string>
-  /** To the other node; what was kept in the slot is gone. */
+  /** As the processes of a fleet reach the nodes: through their sockets. */
+  readonly sockets: readonly string[]
+  /** As those of somebody else's cluster, which follow its answers from node to node. */
+  readonly urls: readonly string[]
+  readonly nodes: readonly TestRedisNode[]
+  /** Of a node that does not have the one slot of this app. */
+  urlBeside(app: string): string
+  /** To another node; what was kept in the slot is gone. */
   moveSlotOf(app: string): Promise<void>
+  /** Stops it, and starts so many nodes in the same folders. */
+  again(count: number): Promise<TestRedisCluster>
   stop(): Promise<void>
 }
 
+export interface TestRedisNode {
+  readonly dir: string
+  /** Of now; a new one after `start`. */
+  readonly server: RedisServer
+  kill(): Promise<void>
+  hang(): void
+  goOn(): void
+  /** Again, empty, and resolves when it serves its slots. */
+  start(): Promise<void>
+  tell(...command: string[]): Promise<unknown>
+}
+
+/** Connects to all nodes, as a process of a fleet does, with patience. */
+export function openCluster({ sockets }: TestRedisCluster): Promise<RedisNodes> {
+  return openRedisNodes({ urls: sockets, nodes: sockets.length, app: 'test', commandTimeoutMs: patientMs })
+}
+
+/** A cluster on free ports, as `rung up` starts it. It takes some 2 s. */
 export async function testRedisCluster(): Promise<TestRedisCluster> {
-  const nodes = [await startNode(), await startNode()] as const
-  const [first, second] = nodes
-  await first.client.call('CLUSTER', 'ADDSLOTSRANGE', 0, slots / 2 - 1)
-  await second.client.call('CLUSTER', 'ADDSLOTSRANGE', slots / 2, slots - 1)
-  await first.client.call('CLUSTER', 'MEET', '127.0.0.1', second.port, second.busPort)
-  for (const { client } of nodes) {
-    await until(
-      async () => /cluster_state:ok/.test(String(await client.call('CLUSTER', 'INFO'))),
-      'the cluster has all its slots',
-    )
+  return startCluster(await mkdtemp(path.join(tmpdir(), 'rung-test-cluster-')), 3)
+}
+
+async function startCluster(root: string, count: number): Promise<TestRedisCluster> {
+  const ports: { port: number; busPort: number }[] = []
+  for (let index = 0; index < count; index += 1) ports.push({ port: await freePort(), busPort: await freePort() })
+  const urls = ports.map(({ port }) => redisUrl({ listen: { port }, password }))
+  const nodes = await Promise.all(ports.map((_, index) => startNode(root, ports, index)))
+
+  async function onNode<T>(node: TestRedisNode, run: (client: RedisClient) => Promise<T>): Promise<T> {
+    const client = await patientRedis(node.server.url)
+    return run(client).finally(() => client.close())
   }
-  const slotOf = async (app: string) => Number(await first.client.call('CLUSTER', 'KEYSLOT', `{${app}}`))
-  let moved = false
+  const homeOf = (slot: number) => nodes.findIndex((_, at) => slot <= slotsOf(at, count).last)
+  const moved = new Map<number, number>()
   return {
-    async urlBeside(app) {
-      const { port } = (await slotOf(app)) < slots / 2 ? second : first
-      return `redis://127.0.0.1:${port}`
-    },
+    sockets: nodes.map(({ server }) => server.url),
+    urls,
+    nodes,
+    urlBeside: (app) => urls[(homeOf(slotOf(app)) + 1) % count]!,
     async moveSlotOf(app) {
-      const slot = await slotOf(app)
-      const from = slot < slots / 2 !== moved ? first : second
-      const to = from === first ? second : first
-      const id = String(await to.client.call('CLUSTER', 'MYID'))
-      await from.client.call('FLUSHALL')
-      for (const { client } of [to, from]) {
+      const slot = slotOf(app)
+      const from = moved.get(slot) ?? homeOf(slot)
+      const to = (from + 1) % count
+      const id = String(await nodes[to]!.tell('CLUSTER', 'MYID'))
+      await nodes[from]!.tell('FLUSHALL')
+      for (const node of [nodes[to]!, ...nodes.filter((one) => one !== nodes[to])]) {
         await until(
           () =>
-            client.call('CLUSTER', 'SETSLOT', slot, 'NODE', id).then(
+            node.tell('CLUSTER', 'SETSLOT', String(slot), 'NODE', id).then(
               () => true,
-              () => client.call('FLUSHALL').then(() => false),
+              () => node.tell('FLUSHALL').then(() => false),
             ),
           'the slot has another place',
         )
       }
-      moved = !moved
+      moved.set(slot, to)
+    },
+    async again(other) {
+      await Promise.all(nodes.map(({ server }) => server.stop()))
+      return startCluster(root, other)
     },
     async stop() {
-      for (const { stop } of nodes) await stop()
+      await Promise.all(nodes.map(({ server }) => server.stop()))
+      await rm(root, { recursive: true, force: true })
     },
   }
-}
 
-async function startNode(): Promise<{ port: number; busPort: number; client: RedisClient; stop(): Promise<void> }> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'rung-test-cluster-'))
-  const [port, busPort] = [await freePort(), await freePort()]
-  const settings = {
-    port,
-    bind: '127.0.0.1',
-    dir,
-    save: '',
-    'cluster-enabled': 'yes',
-    'cluster-port': busPort,
-  }
-  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
-  const child = spawn(installedRedis()!.path, args, { stdio: 'ignore' })
-  const exited = once(child, 'exit')
-  const end = () => void child.kill('SIGKILL')
-  process.once('exit', end)
-  const url = `redis://127.0.0.1:${port}`
-  await until(() => redisFacts(url, 500).then(Boolean, () => false), 'a node of the cluster answers')
-  const client = await patientRedis(url)
-  return {
-    port,
-    busPort,
-    client,
-    async stop() {
-      client.close()
-      process.off('exit', end)
-      end()
-      await exited
-      await rm(dir, { recursive: true, force: true })
-    },
+  async function startNode(
+    root: string,
+    ports: { port: number; busPort: number }[],
+    index: number,
+  ): Promise<TestRedisNode> {
+    const dir = path.join(root, `redis-${index + 1}`)
+    let server: RedisServer
+    async function start(): Promise<void> {
+      server = await startRedis({
+        dir,
+        listen: { socketPath: `${dir}/redis.sock` },
+        password,
+        cluster: { ...ports[index]!, index, nodes: count },
+        others: ports.filter((_, other) => other !== index),
+      })
+    }
+    await start()
+    const node: TestRedisNode = {
+      dir,
+      get server() {
+        return server
+      },
+      start,
+      async kill() {
+        process.kill(server.pid, 'SIGKILL')
+        await server.exited
+      },
+      hang: () => void process.kill(server.pid, 'SIGSTOP'),
+      goOn: () => void process.kill(server.pid, 'SIGCONT'),
+      tell: (command, ...args) => onNode(node, (client) => client.call(command!, ...args)),
+    }
+    return node
   }
 }

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { openRedis, type RedisClient } from '../../src/engines/redis/client.ts'
+import type { RedisNodes } from '../../src/engines/redis/nodes.ts'
 import {
   installedRedis,
   type RedisServer,
@@ -33,9 +34,16 @@ export interface TestRedis {
   stop(): Promise<void>
 }
 
+/** A Redis that has all keys of the app `test`. */
+export function loneNode(client: RedisClient): RedisNodes {
+  return [{ client, root: '{test}' }]
+}
+
+export const patientMs = 30_000
+
 /** A connection that waits long for its answers: for tests that are not about slow ones, on a machine that may be busy. */
 export function patientRedis(url: string): Promise<RedisClient> {
-  return openRedis({ url, commandTimeoutMs: 30_000 })
+  return openRedis({ url, commandTimeoutMs: patientMs })
 }
 
 /** A real Redis on a free port, of this process: it takes some 30 ms. */

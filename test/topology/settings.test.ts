@@ -156,10 +156,21 @@ describe('the topology of an app', () => {
     assert.deepEqual([data.engine, cache.engine], ['external', 'external'])
     const bound = bindingsOf(readSettings({ file, env: {} }), '/')
     assert.deepEqual(
-      [bound.data.engine === 'external' && bound.data.url, bound.cache.shared?.url],
+      [bound.data.engine === 'external' && bound.data.url, bound.cache.shared?.urls[0]],
       [url, file.cache.url],
     )
     assert.equal(topologyOf({ env: { DATABASE_URL: 'postgres://app@/app?host=%2Ftmp' } }).data.engine, 'external')
+  })
+
+  it('spreads keys over as many nodes of Redis as a setting says, otherwise as its URLs name', () => {
+    const nodesOf = (env: Record<string, string>) => topologyOf({ env: { RUNG_TOPOLOGY: '10k', ...env } }).cache.nodes
+    const RUNG_REDIS_URL = 'redis://a, redis://b,redis://c'
+    assert.equal(nodesOf({}), 1)
+    assert.equal(nodesOf({ RUNG_REDIS_NODES: '3' }), 3)
+    assert.equal(nodesOf({ RUNG_REDIS_URL }), 3)
+    assert.equal(nodesOf({ RUNG_REDIS_URL: 'redis://one-name-for-all', RUNG_REDIS_NODES: '5' }), 5)
+    const { shared } = bindingsOf(readSettings({ env: { RUNG_REDIS_URL } }), '/').cache
+    assert.deepEqual(shared, { engine: 'redis', urls: ['redis://a', 'redis://b', 'redis://c'], nodes: 3 })
   })
 
   it('has replicas, of its own Postgres or of yours, and a pooler', () => {
@@ -318,6 +329,11 @@ describe('a setting that is wrong', () => {
       'a URL of another kind',
       { file: { cache: { url: 'http://:hidden@x' } }, env: {} },
       /^cache.url of rung.config.ts must have the form .*\(its value is not shown here\)\.$/,
+    ],
+    [
+      'a database that a cluster does not have',
+      { env: { RUNG_REDIS_URL: 'redis://a/1,redis://b' } },
+      /^RUNG_REDIS_URL must/,
     ],
     ['a URL that is none', { env: { RUNG_REDIS_URL: 'redis://:hid/den@x:1' } }, /^RUNG_REDIS_URL must have/],
     ['a database of another kind', { env: { DATABASE_URL: 'mysql://hidden' } }, /^DATABASE_URL must have/],

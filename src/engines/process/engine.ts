@@ -34,8 +34,8 @@ export interface Engine {
   use(topology: Topology): 'none' | 'managed' | 'external'
   /** Describes it in at most 62 characters, without passwords. `entry` is where clients connect. */
   describe(settings: Settings['values'], entry: string): string
-  /** Number of ports that each instance needs besides the one for requests. */
-  readonly ports?: number
+  /** Number of ports that each instance needs besides the one for requests. It may depend on the topology. */
+  readonly ports?: number | ((topology: Topology) => number)
   /** Places an instance on this machine. Pure. */
   place?(site: EngineSite): PlacedEngine
   /** Finds a server of this data directory that outlived the process that started it. */
@@ -140,7 +140,7 @@ export interface PlacedEngine {
   readonly options: object
   /**
    * Environment variables through which the app's processes find it. No other engine may set the same ones, except those of lists
-   * (DATABASE_READ_URL, RUNG_NATS_URL), which are joined.
+   * (DATABASE_READ_URL, RUNG_REDIS_URL, RUNG_NATS_URL), which are joined.
    */
   readonly environment: Readonly<Record<string, string>>
   start(events: EngineEvents): Promise<RunningPart>

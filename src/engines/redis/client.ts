@@ -54,6 +54,11 @@ export interface RedisClientOptions {
   reconnectMsMax?: number
   /** The name in the server's `CLIENT LIST`. */
   name?: string
+  /**
+   * Other nodes of the same cluster. If all keys are in one slot, they are asked who has it while its node is away; otherwise one is as
+   * good as another, and they are tried in turn.
+   */
+  cluster?: { others: readonly string[]; slot?: number }
 }
 
 /**
@@ -194,19 +199,37 @@ export async function subscribeRedis(options: SubscriberOptions): Promise<RedisS
 
 /** Returns a server's facts, over a connection of its own. @throws REDIS_UNAVAILABLE, REDIS_REFUSED */
 export async function redisFacts(url: string, timeoutMs: number): Promise<Record<string, string>> {
+  return once({ url, commandTimeoutMs: timeoutMs }, async (call) => factsIn(String(await call('INFO', 'server'))))
+}
+
+/** Sends commands over a connection that is closed afterwards. @throws REDIS_UNAVAILABLE, REDIS_REFUSED */
+export async function once<T>(
+  options: RedisClientOptions,
+  send: (call: RedisClient['call']) => Promise<T>,
+): Promise<T> {
   const { Redis: Client } = await import('ioredis')
-  const native = new Client(optionsOf({ url, commandTimeoutMs: timeoutMs }, { retryStrategy: null }))
+  const settings = optionsOf(options, { retryStrategy: null })
+  const native = new Client(settings)
   native.on('error', () => {})
-  const cancel = after(timeoutMs * 2, () => native.disconnect())
+  const cancel = after(settings.commandTimeout! * 2, () => native.disconnect())
   try {
     await native.connect()
-    return factsIn(await native.info('server'))
+    return await send((command, ...args) => native.call(command, ...args))
   } catch (error) {
     throw toRedisError(error)
   } finally {
     cancel()
     native.disconnect()
   }
+}
+
+type SlotRange = [first: number, last: number, primary: [host: string, port: number]]
+
+/** Asks a node of a cluster where the slot is. It knows nothing of it while the node that has it is being replaced. */
+async function ownerOf(slot: number, options: RedisClientOptions): Promise<{ host: string; port: number } | undefined> {
+  const ranges = (await once(options, (call) => call('CLUSTER', 'SLOTS'))) as SlotRange[]
+  const [, , primary] = ranges.find(([first, last]) => slot >= first && slot <= last) ?? []
+  return primary && { host: primary[0] || addressIn(options).host!, port: primary[1] }
 }
 
 /** Parses the `name:value` lines of `INFO`. */
@@ -222,27 +245,40 @@ const troubles = new WeakMap<Redis, RungError>()
 
 async function connect(options: RedisClientOptions, prepare?: (native: Redis) => void): Promise<Redis> {
   const { Redis: Client } = await import('ioredis')
+  const { others, slot } = { others: [], slot: undefined, ...options.cluster }
+  const all = [options.url, ...others].map((url) => addressIn({ url }))
   const settings = optionsOf(options)
-  const { host, port, retryStrategy } = settings
+  const isSocket = settings.path !== undefined
   const native = new Client({
     ...settings,
     /**
-     * After a failover the old primary only reads: connect to the same name again. A node of a cluster names the node that has the slot;
-     * all keys of an app have one hash tag, so it needs only that node.
+     * After a failover the old primary only reads: connect to the same name again. A node of a cluster names the node that has the slot.
+     * A socket stands for the node behind it: the others have no sockets of that name.
      */
     reconnectOnError({ message }) {
-      const moved = /^MOVED \d+ (.*):(\d+)$/.exec(message)
+      const moved = isSocket ? null : /^MOVED \d+ (.*):(\d+)$/.exec(message)
       if (!moved) return message.startsWith('READONLY')
       native.options.host = moved[1] || native.options.host!
       native.options.port = Number(moved[2])
       return true
     },
-    // `reconnectOnError` may have changed the address. If it fails, return to the one in the URL.
+    /** The first attempt is at the last address, which `reconnectOnError` may have changed. */
     retryStrategy(attempt) {
-      if (attempt > 1) Object.assign(native.options, { host, port })
-      return retryStrategy!(attempt)
+      const isOneSlot = slot !== undefined || all.length === 1
+      if (attempt > 1) Object.assign(native.options, all[isOneSlot ? 0 : (attempt - 1) % all.length])
+      // Between two attempts at the own address, which the cluster may know by another name.
+      if (attempt > 1 && attempt % 2 === 1 && slot !== undefined && !isSocket) askOther(slot, (attempt - 3) / 2)
+      return settings.retryStrategy!(attempt)
     },
   })
+  function askOther(slot: number, turn: number): void {
+    const url = others[turn % others.length]
+    if (url === undefined) return
+    ownerOf(slot, { ...options, url }).then(
+      (owner) => owner && native.status !== 'ready' && Object.assign(native.options, owner),
+      () => {}, // it is away too, or no node of a cluster
+    )
+  }
   native.on('error', (error) => troubles.set(native, toRedisError(error)))
   native.on('ready', () => troubles.delete(native))
   prepare?.(native)
@@ -252,8 +288,9 @@ async function connect(options: RedisClientOptions, prepare?: (native: Redis) =>
   return native
 }
 
-function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retryStrategy'> = {}): Options {
-  const address = parseRedisUrl(options.url)
+/** Returns where a URL leads, and with which credentials. @throws CONFIG_INVALID */
+function addressIn({ url }: Pick<RedisClientOptions, 'url'>): RedisOptions {
+  const address = parseRedisUrl(url)
   if (!address) {
     throw new RungError(
       'CONFIG_INVALID',
@@ -261,13 +298,19 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
     )
   }
   const { host, port, path, tls, username, password, db } = address
-  const timeoutMs = options.commandTimeoutMs ?? 200
   return {
     ...(path === undefined ? { host: host!, port: port! } : { path }),
     ...(tls && { tls: { servername: host! } }),
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
     db,
+  }
+}
+
+function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retryStrategy'> = {}): Options {
+  const timeoutMs = options.commandTimeoutMs ?? 200
+  return {
+    ...addressIn(options),
     lazyConnect: true,
     replyMapping: 'legacy',
     connectionName: options.name ?? 'rung',
@@ -288,7 +331,8 @@ function optionsOf(options: RedisClientOptions, other: Pick<RedisOptions, 'retry
 }
 
 /** Replies that are temporary. */
-const passing = /^(LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN|NOREPLICAS|MISCONF|ERR max number of clients)/
+const passing =
+  /^(LOADING|BUSY|CLUSTERDOWN|MOVED|ASK|MASTERDOWN|READONLY|TRYAGAIN|NOREPLICAS|MISCONF|ERR max number of clients)/
 
 /**
  * Returns an error with a new cause: the library's own errors contain the command with its arguments, among them values and the password,

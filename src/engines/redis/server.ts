@@ -6,8 +6,10 @@ import { findLauncher } from '../process/launcher.ts'
 import { findProgram, isAtLeast } from '../process/program.ts'
 import { type ServerProcess, startServer } from '../process/server-process.ts'
 import { redisFacts } from './client.ts'
+import { type ClusterPorts, join } from './join.ts'
 import {
   type RedisSettings,
+  redisClusterLeast,
   redisConfig,
   redisLeast,
   redisPrograms,
@@ -15,6 +17,7 @@ import {
   redisVersion,
   redisVersionFlag,
 } from './recipe.ts'
+import { slotsOf } from './slots.ts'
 
 export interface InstalledRedis {
   path: string
@@ -30,9 +33,9 @@ export function installedRedis(): InstalledRedis | undefined {
 }
 
 /** Returns why the installed program cannot be used, or `undefined` if it can. */
-export function redisProblem(installed: InstalledRedis | undefined): string | undefined {
+export function redisProblem(installed: InstalledRedis | undefined, least = redisLeast): string | undefined {
   if (!installed) return 'Redis is not installed'
-  if (isAtLeast(installed.version, redisLeast)) return undefined
+  if (isAtLeast(installed.version, least)) return undefined
   return `${installed.product} ${installed.version} is too old`
 }
 
@@ -51,21 +54,28 @@ export interface RedisServerOptions {
   memoryMaxBytes?: number
   /** Default: a new one. */
   password?: string
+  /** As a node of a cluster on this machine. Its slots are those of the node at this index, of so many nodes. */
+  cluster?: ClusterPorts & { index: number; nodes: number }
+  /** The other nodes of the cluster. */
+  others?: readonly ClusterPorts[]
 }
 
 const healthTimeoutMs = 500
 
 /**
- * Starts a Redis that ends with this process, however that ends. It stores nothing, so it is empty after each start.
+ * Starts a Redis that ends with this process, however that ends. It stores nothing, so it is empty after each start. A node of a cluster
+ * serves its slots when it has started.
  * @throws ENGINE_MISSING, ENGINE_START_FAILED, PORT_IN_USE, DATA_DIR_IN_USE
  */
 export async function startRedis(options: RedisServerOptions): Promise<RedisServer> {
+  const { cluster, others = [] } = options
   const installed = installedRedis()
-  const problem = redisProblem(installed)
+  const least = cluster ? redisClusterLeast : redisLeast
+  const problem = redisProblem(installed, least)
   if (!installed || problem !== undefined) {
     throw new RungError(
       'ENGINE_MISSING',
-      `${problem}. This topology needs Redis ${redisLeast} or newer, or Valkey. Run: rung engines install redis`,
+      `${problem}. This topology needs Redis ${least} or newer, or Valkey. Run: rung engines install redis`,
     )
   }
   const advice = 'name a Redis of yours by its URL'
@@ -73,6 +83,7 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
   const settings: RedisSettings & { password: string } = {
     dir: path.resolve(options.dir),
     listen: options.listen,
+    cluster,
     memoryMaxBytes: options.memoryMaxBytes ?? 128 * 1024 ** 2,
     password: options.password ?? secret(),
   }
@@ -89,7 +100,12 @@ export async function startRedis(options: RedisServerOptions): Promise<RedisServ
       if (launcher.uid !== undefined) await chown(configFile, launcher.uid, launcher.gid!)
     },
     stopTimeoutMs: 2_000, // there is nothing to save
-    isReady: (pid) => answers(url, pid, healthTimeoutMs),
+    isReady: async (pid) => {
+      if (!(await answers(url, pid, healthTimeoutMs))) return false
+      return (
+        !cluster || join(url, { slots: slotsOf(cluster.index, cluster.nodes), others, password: settings.password })
+      )
+    },
     address: 'port' in settings.listen ? `port ${settings.listen.port}` : settings.listen.socketPath,
   })
   return {

@@ -15,7 +15,7 @@ import { defineKey, type Key, type KeyPart } from './keys.ts'
 import type { DatabaseLog } from './logs.ts'
 import { Memory } from './memory.ts'
 import { Reader } from './reader.ts'
-import type { SharedCache } from './shared.ts'
+import type { SpreadCache } from './spread.ts'
 import { Groups, type Warmed } from './stats.ts'
 
 export type { Cache, CachedOptions, CacheOptions, Invalidating, Load, LoadContext } from './api.ts'
@@ -34,7 +34,7 @@ export interface CacheParts {
   /** Nothing is kept: every value is loaded. */
   off?: boolean
   signals: Signals
-  shared?: SharedCache | undefined
+  shared?: SpreadCache | undefined
   edge?: Place | undefined
   /** Called with failures after which the cache tries again by itself. */
   failed(error: unknown): void
@@ -67,7 +67,7 @@ export class CacheCore {
       alone,
       clock,
       memory,
-      places: [shared, edge].filter((place) => place !== undefined),
+      tiers: [shared?.nodes ?? [], edge ? [edge] : []],
       onMark: (database, mark) => shared?.noteMark(database, mark),
     })
     this.#parts = parts
@@ -98,7 +98,7 @@ export class CacheCore {
     return { entries: this.#memory.entries, bytes: this.#memory.bytes, bytesMax: this.#parts.bytesMax }
   }
 
-  get shared(): SharedCache | undefined {
+  get shared(): SpreadCache | undefined {
     return this.#parts.shared
   }
 

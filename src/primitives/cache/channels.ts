@@ -8,6 +8,8 @@ export const cacheNews = channel('rung:cache')
 export interface CacheNews {
   database: Database
   event: 'log-failed' | 'edge-failed' | 'shared-down' | 'shared-up'
+  /** Which node of the shared layer, if it has several: `node 2 of 3`. */
+  node?: string
   error?: unknown
 }
 

@@ -74,7 +74,7 @@ async function figuresOf(core: CacheCore): Promise<Figures> {
     groups: core.groups.all(),
     ...core.size,
     warmed: core.warmed ?? null,
-    shared: shared ? { up: shared.up, facts: shared.up ? await shared.facts().catch(() => null) : null } : null,
+    shared: shared ? { up: shared.up, facts: (await shared.facts()) ?? null } : null,
     hottest: most((a, b) => b.uses - a.uses), // a stable sort: of equals, the one that was used last
     largest: most((a, b) => b.bytes - a.bytes),
   }

@@ -16,8 +16,8 @@ export interface InvalidatorOptions {
   memory: Memory
   /** See `CacheParts`. */
   alone: boolean
-  /** In the order in which they must be told: a place before those that are filled from it. */
-  places: readonly Place[]
+  /** In the order in which they must be told: places before those that are filled from them. */
+  tiers: readonly (readonly Place[])[]
   /** Called when everything up to this mark of the database's log has been applied. */
   onMark(database: string, mark: Mark): void
   failed(error: unknown): void
@@ -62,7 +62,7 @@ export class Invalidator {
           begun: forget,
           lost: (position) => {
             forget(position)
-            for (const place of options.places) place.distrust()
+            for (const place of options.tiers.flat()) place.distrust()
           },
           onMark: (mark) => onMark(database, mark),
         })
@@ -148,29 +148,31 @@ export class Invalidator {
     names: readonly string[],
     at: Lsn | undefined,
   ): Promise<void> {
-    const { memory, places, signals } = this.#options
+    const { memory, tiers, signals } = this.#options
     const position = at === undefined ? nowhere : advance(nowhere, database, at)
     memory.invalidate(names, position)
     const words: string[] = []
     let isApplied = true
-    for (const place of places) {
+    const tell = async (place: Place) => {
       const knownAs = await this.#tell(place, names, position)
       if (knownAs !== undefined) words.push(knownIn(knownAs, database, id))
       else if (place.fillsMemory) isApplied = false
     }
+    for (const places of tiers) await Promise.all(places.map(tell))
     if (isApplied && at !== undefined) follower.applied(id) // without its place, the log is to say one that covers it
     signals.send('cache', words)
   }
 
   /** Applies what others have committed. A writer that has not told a place may be dead, so this process tells it. */
   async #apply({ database, follower }: FollowedLog, rows: readonly Invalidation[], position: Position): Promise<void> {
-    const { memory, places } = this.#options
+    const { memory, tiers } = this.#options
     memory.invalidate(namesOf(rows), position)
-    for (const place of places) {
+    const tell = async (place: Place) => {
       const { knownAs } = place
       const untold = rows.filter(({ id }) => knownAs === undefined || !follower.isKnown(knownIn(knownAs, database, id)))
       if (untold.length > 0) await this.#tell(place, namesOf(untold), position)
     }
+    for (const places of tiers) await Promise.all(places.map(tell))
   }
 
   async #tell(place: Place, names: readonly string[], position: Position): Promise<string | undefined> {

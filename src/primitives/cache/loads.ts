@@ -13,7 +13,8 @@ import type { InheritedTags } from './inherited-tags.ts'
 import type { Invalidator } from './invalidator.ts'
 import { bounded, tagTexts } from './keys.ts'
 import type { Memory } from './memory.ts'
-import type { SharedCache, Ticket } from './shared.ts'
+import type { Ticket } from './shared.ts'
+import type { SpreadCache } from './spread.ts'
 import type { GroupStats } from './stats.ts'
 import { positionOf, type Tag, unchanged } from './tags.ts'
 
@@ -54,7 +55,7 @@ interface PendingLoad {
 export interface LoadsParts {
   memory: Memory
   invalidator: Invalidator
-  shared: SharedCache | undefined
+  shared: SpreadCache | undefined
   inherited: InheritedTags
   filling: Filling
   /** See `CacheParts`. */

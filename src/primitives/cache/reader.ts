@@ -94,7 +94,7 @@ export class Reader {
     const { key, scope, stats, options } = request
     const { memory, invalidator, clock } = this.#parts
     const now = clock.now()
-    const found = this.#skipsMemory() ? undefined : memory.find(key)
+    const found = this.#skipsMemory(key) ? undefined : memory.find(key)
     const entry = found && reaches(found, found.tags.length > 0, scope) ? found : undefined
     if (entry && now < entry.freshUntil && invalidator.isCurrent) {
       stats.hits += 1
@@ -126,8 +126,8 @@ export class Reader {
     }
   }
 
-  #skipsMemory(): boolean {
-    return this.#parts.shared?.up === true && this.#parts.filling.isOn
+  #skipsMemory(key: string): boolean {
+    return this.#parts.filling.isOn && this.#parts.shared?.nodeOf(key).up === true
   }
 
   /** Waits for the load so long, or until it fails; then serves the entry that there is. */

@@ -1,11 +1,12 @@
-import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { defineScript } from '../../engines/redis/client.ts'
+import type { RedisNode } from '../../engines/redis/nodes.ts'
 import { ownText } from '../../kernel/own-text.ts'
 import { secret } from '../../kernel/random.ts'
 import type { Read, SharedLayer } from './layer.ts'
 
 /**
- * The shared layer in Redis (6.2 to 8) or Valkey. All keys of an app have one hash tag: a script touches the entry, its tags and
- * the epoch, and in a cluster they must lie in one slot.
+ * The shared layer in one Redis (6.2 to 8) or Valkey, or on one node of several. All its keys have one hash tag: a script touches the
+ * entry, its tags and the epoch, and in a cluster they must lie in one slot.
  *
  *     {app}:epoch            run id of the server, epoch, mark
  *     {app}:<epoch>:n        the counter of invalidations
@@ -13,8 +14,7 @@ import type { Read, SharedLayer } from './layer.ts'
  *     {app}:<epoch>:e:<key>  the entry
  *     {app}:<epoch>:l:<key>  the lease of who loads it: the count when it began, and its id
  */
-export function redisLayer(client: RedisClient, app: string): SharedLayer {
-  const root = `{${app}}`
+export function redisLayer({ client, root }: RedisNode): SharedLayer {
   const epochKey = `${root}:epoch`
   const entry = (epoch: string, key: string) => `${root}:${epoch}:e:${key}`
   const lease = (epoch: string, key: string) => `${root}:${epoch}:l:${key}`

@@ -1,4 +1,5 @@
-import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { defineScript } from '../../engines/redis/client.ts'
+import type { RedisNode } from '../../engines/redis/nodes.ts'
 import { ownText } from '../../kernel/own-text.ts'
 import { type Limiter, type SlotReceipt, slotMsOf } from './contract.ts'
 
@@ -6,12 +7,12 @@ const takeScript = defineScript(ownText(import.meta.url, './take.lua'))
 const giveBackScript = defineScript(ownText(import.meta.url, './give-back.lua'))
 
 /**
- * Counts in Redis: a hash for each key. All keys of an app have one hash tag, so all quotas of a request are one script, one round trip
- * and one slot of a cluster. The arithmetic of the window is that of `memory.ts`, by the server's clock. Redis forgets by itself what
+ * Counts in one Redis, or on one node of several: a hash for each key. All its keys have one hash tag, so the quotas of a request are one
+ * script, one round trip and one slot of a cluster. The arithmetic of the window is that of `memory.ts`, by the server's clock. Redis forgets by itself what
  * has left the window. It does not tell what it loses: see `local-share.ts`.
  */
-export function redisLimiter(client: RedisClient, app: string): Limiter<SlotReceipt> {
-  const keysOf = (all: readonly { key: string }[]) => all.map(({ key }) => `{${app}}:limits:${key}`)
+export function redisLimiter({ client, root }: RedisNode): Limiter<SlotReceipt> {
+  const keysOf = (all: readonly { key: string }[]) => all.map(({ key }) => `${root}:limits:${key}`)
   return {
     async take(quotas) {
       if (quotas.length === 0) return []

@@ -1,4 +1,5 @@
-import { defineScript, type RedisClient } from '../../engines/redis/client.ts'
+import { defineScript } from '../../engines/redis/client.ts'
+import { keyOf, type RedisNodes } from '../../engines/redis/nodes.ts'
 import { type ChangedSession, copyMs, type FoundSession, type SessionStore } from './contract.ts'
 import { rememberedSessions } from './remembered.ts'
 
@@ -12,33 +13,33 @@ import { rememberedSessions } from './remembered.ts'
  * session's digests, which a look-up that began before the change does not overwrite (`NX`), and which stays until that look-up could
  * not store its copy any more. ADR 19 goes through the failures.
  */
-export function redisSessions(client: RedisClient, app: string, store: SessionStore): SessionStore {
+export function redisSessions(nodes: RedisNodes, store: SessionStore): SessionStore {
   const remembered = rememberedSessions(store)
-  const keyOf = (digest: Uint8Array) => `{${app}}:session:1:${Buffer.from(digest).toString('base64url')}`
+  const copyOf = (digest: Uint8Array) => keyOf(nodes, `session:1:${Buffer.from(digest).toString('base64url')}`)
 
   async function changing(change: Promise<readonly ChangedSession[]>): Promise<readonly ChangedSession[]> {
     const changed = await change
-    const keys = changed.flatMap(({ digests }) => digests.map(keyOf))
+    const copies = changed.flatMap(({ digests }) => digests.map(copyOf))
     // Where this fails the copies end by themselves.
-    await Promise.all(keys.map((key) => client.call('SET', key, '', 'PX', 2 * copyMs).catch(() => {})))
+    await Promise.all(copies.map(({ client, key }) => client.call('SET', key, '', 'PX', 2 * copyMs).catch(() => {})))
     return changed
   }
 
-  async function keep(key: string, found: FoundSession, [seconds, microseconds]: RedisTime): Promise<void> {
+  async function keep(copy: Copy, found: FoundSession, [seconds, microseconds]: RedisTime): Promise<void> {
     const readAt = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
     const endsAt = readAt + Math.floor(Math.min(copyMs, found.leftMs))
-    await client.call('SET', key, JSON.stringify(found), 'PXAT', endsAt, 'NX').catch(() => {})
+    await copy.client.call('SET', copy.key, JSON.stringify(found), 'PXAT', endsAt, 'NX').catch(() => {})
   }
 
   return {
     ...remembered,
     async find(digest) {
-      const key = keyOf(digest)
-      const answer = await client.script(copyOrTime, [key]).catch(() => undefined)
+      const copy = copyOf(digest)
+      const answer = await copy.client.script(copyOrTime, [copy.key]).catch(() => undefined)
       if (answer === undefined) return remembered.find(digest)
       if (typeof answer === 'string' && answer !== '') return parse(answer)
       const found = await store.find(digest)
-      if (found?.as === 'current' && typeof answer !== 'string') void keep(key, found, answer as RedisTime)
+      if (found?.as === 'current' && typeof answer !== 'string') void keep(copy, found, answer as RedisTime)
       return found
     },
     touch: (id) => changing(remembered.touch(id)),
@@ -48,6 +49,7 @@ export function redisSessions(client: RedisClient, app: string, store: SessionSt
   }
 }
 
+type Copy = ReturnType<typeof keyOf>
 type RedisTime = [seconds: string, microseconds: string]
 
 /** The time is taken before the store is asked. */

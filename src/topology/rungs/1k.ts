@@ -15,7 +15,7 @@ export const rung1k: Topology = {
     lockTimeoutMs: 5_000,
     idleInTransactionTimeoutMs: 15_000,
   },
-  cache: { engine: 'memory', memoryBytesMax: 32 * 1024 ** 2 },
+  cache: { engine: 'memory', nodes: 1, memoryBytesMax: 32 * 1024 ** 2 },
   events: { engine: 'table', nodes: 1 },
   edge: { engine: 'none' },
   balancer: { engine: 'none' },

@@ -11,7 +11,7 @@ import { eventually, gate, getPage, session } from '../../support/cache.ts'
 import { bare, type CacheFleet, openFleet, soonMs, untilReady, untilUp } from '../../support/cache-fleet.ts'
 import { type TestPostgres, testPostgres, withTempDir } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { noRedis, patientRedis, testRedis } from '../../support/redis.ts'
+import { loneNode, noRedis, patientRedis, testRedis } from '../../support/redis.ts'
 
 let postgres: TestPostgres
 before(async () => {
@@ -188,7 +188,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
   it('a loss is told once, however often the return fails', () =>
     withFleet(async (fleet) => {
       const client = await patientRedis(fleet.redis.url)
-      const layer = redisLayer(client, 'test')
+      const layer = redisLayer(loneNode(client)[0])
       const told: string[] = []
       let entered = 0
       const shared = new SharedCache({
@@ -214,7 +214,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
   it('what was loaded between the look and the lease is looked at, not loaded again', async () => {
     const redis = await testRedis()
     const client = await patientRedis(redis.url)
-    const layer = redisLayer(client, 'test')
+    const layer = redisLayer(loneNode(client)[0])
     const { id: epoch } = await layer.enter({ renew: false, mark: '1:1:', markAgeMsMax: 60_000 })
     const open = (id: string, seen?: Buffer) => layer.open(epoch, 'key', ['tag'], { id, ms: 60_000 }, seen)
     assert.deepEqual(await open('first'), { number: 1, leased: true, changed: false })
@@ -231,7 +231,7 @@ describe('what the shared layer has lost', { skip: noRedis }, () => {
   it('what belongs to an epoch that has ended goes by itself, and nothing of one that is in use', async () => {
     const redis = await testRedis()
     const client = await patientRedis(redis.url)
-    const layer = redisLayer(client, 'test')
+    const layer = redisLayer(loneNode(client)[0])
     const entering = { mark: '1:1:', markAgeMsMax: 60_000 }
     const lifeMs = (key: string) => client.call('PTTL', key) as Promise<number>
     const { id: epoch } = await layer.enter({ renew: false, ...entering })

@@ -2,14 +2,17 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { openRedis, type RedisClient } from '../../../src/engines/redis/client.ts'
+import { placeOf } from '../../../src/kernel/spread.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { type LimitDecided, limitDecided } from '../../../src/primitives/limits/channels.ts'
-import type { Limiter, Quota } from '../../../src/primitives/limits/contract.ts'
+import type { Limiter, Quota, Verdict } from '../../../src/primitives/limits/contract.ts'
 import { withLocalShare } from '../../../src/primitives/limits/local-share.ts'
 import { memoryLimiter } from '../../../src/primitives/limits/memory.ts'
 import { redisLimiter } from '../../../src/primitives/limits/redis.ts'
+import { spreadLimiter } from '../../../src/primitives/limits/spread.ts'
 import { until } from '../../support/process.ts'
-import { noRedis, type TestRedis, testRedis } from '../../support/redis.ts'
+import { loneNode, noRedis, type TestRedis, testRedis } from '../../support/redis.ts'
+import { openCluster, testRedisCluster } from '../../support/redis-cluster.ts'
 
 const database = {} as Database
 
@@ -36,7 +39,7 @@ describe('limits with Redis that fails', { skip: noRedis }, () => {
     nodes = await Promise.all(
       Array.from({ length: 4 }, async () => {
         const client = await openRedis({ url: redis.url })
-        const limiter = withLocalShare(redisLimiter(client, 'test'), memoryLimiter(), { database, processes: 4 })
+        const limiter = withLocalShare(redisLimiter(loneNode(client)[0]), memoryLimiter(), { database, processes: 4 })
         return { limiter, client }
       }),
     )
@@ -99,5 +102,46 @@ describe('limits with Redis that fails', { skip: noRedis }, () => {
     await nodes[1]!.limiter.giveBack([mine.receipt])
     assert.equal((await take(other, 1)).admitted, true)
     await redis.start()
+  })
+})
+
+describe('limits on a cluster of three, of which one node is dead', { skip: noRedis }, () => {
+  it('admit a share of what was counted there, and all of what is counted elsewhere', async () => {
+    const cluster = await testRedisCluster()
+    const opened = await Promise.all([openCluster(cluster), openCluster(cluster)])
+    const [one, other] = opened.map((nodes) =>
+      spreadLimiter(
+        nodes.map((node) => withLocalShare(redisLimiter(node), memoryLimiter(), { database, processes: 2 })),
+      ),
+    ) as [Limiter, Limiter]
+    const quotaAt = (home: number): Quota => {
+      const quota = { key: randomUUID(), max: 10, windowMs: 600_000 }
+      return placeOf(quota.key, 3) === home ? quota : quotaAt(home)
+    }
+    const all = [0, 1, 2].map(quotaAt)
+    const before = await one.take(all)
+    assert.deepEqual(
+      before.map(({ admitted, used }) => [admitted, used]),
+      all.map(() => [true, 1]),
+    )
+    await cluster.nodes[1]!.kill()
+    const admitted = [0, 0, 0]
+    for (let n = 0; n < 40; n += 1) {
+      const verdicts = await [one, other][n % 2]!.take(all)
+      for (const [at, verdict] of verdicts.entries()) admitted[at]! += verdict.admitted ? 1 : 0
+    }
+    // Of the dead node's: five for each of the two, of which one has used one already.
+    assert.deepEqual(admitted, [9, 9, 9])
+    const [alone, shared] = [quotaAt(1), quotaAt(2)]
+    const byOne: Verdict[][] = []
+    for (let n = 0; n < 12; n += 1) byOne.push(await one.take([alone, shared]))
+    assert.deepEqual(
+      [0, 1].map((at) => byOne.filter((verdicts) => verdicts[at]!.admitted).length),
+      [5, 10],
+    )
+    await one.giveBack(byOne.flat().flatMap(({ receipt }) => receipt ?? []))
+    assert.equal((await other.take([shared]))[0]!.used, 1)
+    for (const { client } of opened.flat()) client.close()
+    await cluster.stop()
   })
 })

@@ -11,7 +11,7 @@ import { gate } from '../../support/cache.ts'
 import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
-import { noRedis, patientRedis, type TestRedis, testRedis } from '../../support/redis.ts'
+import { loneNode, noRedis, patientRedis, type TestRedis, testRedis } from '../../support/redis.ts'
 
 /** A store with a connection of its own, as another process has it. */
 interface Process {
@@ -62,7 +62,7 @@ describe('sessions with copies in Redis', { skip: noRedis }, () => {
       return found
     }
     return {
-      store: redisSessions(client, 'test', { ...table, find }),
+      store: redisSessions(loneNode(client), { ...table, find }),
       client,
       asked: () => asked,
       hold(until) {
