@@ -35,6 +35,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   faults: () => import('./faults.ts'),
   files: () => import('./files.ts'),
   forecast: () => import('./forecast.ts'),
+  groups: () => import('./groups.ts'),
   history: () => import('./history.ts'),
   image: () => import('./image.ts'),
   ladder: () => import('./ladder.ts'),
