@@ -241,9 +241,10 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     const before = now
     // A process must not lose a server that it uses: engines that are removed are known until no process uses them.
     const engines = removed.filter(({ kind }) => kind === 'engine')
-    const plan = engines.length === 0 ? next.plan : withEngines(next.plan, before.plan)
-    // And a group that goes answers until all other processes have its modules again.
+    // And a group that goes answers until all other processes have its modules again, and has its pools until it has stopped.
     const groups = withLeaving(next.topology.groups, before.topology.groups)
+    const isLeaving = groups.length > next.topology.groups.length
+    const plan = engines.length === 0 && !isLeaving ? next.plan : withEngines(next.plan, before.plan)
     const during = { plan, topology: { ...next.topology, groups } }
     try {
       await use(during)
@@ -266,12 +267,12 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     }
     for (const one of engines.filter(isFront)) await takeOut(one, note)
     await roll(rolled, note) // while those that go still answer
-    if (groups.length > next.topology.groups.length) {
+    if (isLeaving) {
       await use({ ...during, topology: next.topology })
       await route()
     }
     for (const one of removed) if (one.kind !== 'engine') await takeOut(one, note)
-    if (engines.length > 0) await use(next)
+    if (engines.length > 0 || isLeaving) await use(next)
     for (const one of engines) await takeOut(one, note) // fronts have gone
   }
 
@@ -350,6 +351,19 @@ export function liveFleet(options: LiveOptions): (request: LiveRequest, note: No
     checkRoom(next.topology, countsOf(next.topology))
     const change = changeOf(now.plan, next.plan)
     if (hasBalancer()) await withSpares(counts, change.rolled, note)
+    const groups = next.topology.groups
+    const changed = groups.find(({ name, modules }) => {
+      const present = now.topology.groups.find((one) => one.name === name)
+      return present !== undefined && present.modules.join() !== modules.join()
+    })
+    if (changed)
+      throw invalid(
+        `The group "${changed.name}" runs with other modules. Join it with the others first: rung extract … --undo`,
+      )
+    const both = nodesOf(withLeaving(groups, now.topology.groups))
+    // First come, then go: each of these steps either needs the new engines, or the old ones.
+    if (groups.some(({ name }) => !now.topology.groups.some((one) => one.name === name)))
+      await turnInto(await replan(countsOf(now.topology), now, both), note)
     await turnInto(await replan(countsOf(now.topology), now, nodes), note)
     await turnInto(await replan(counts, now), note) // without the spares
     return change

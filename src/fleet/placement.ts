@@ -294,7 +294,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
           PORT: String(port),
           ...(socketFd !== undefined && { RUNG_ENTRY_FD: String(passedFd) }),
           RUNG_ROLE: role,
-          ...(group !== undefined && { RUNG_GROUP: group }),
+          ...(group !== undefined && ofGroup(topology.groups.find(({ name }) => name === group)!)),
           ...(zones.has(instance.name) && { RUNG_ZONE: zones.get(instance.name) }),
           // The edge runs on this machine, and forwards the address of the client.
           ...(isBehind && role !== 'worker' && { RUNG_TRUST_PROXY: withLocal(shared.RUNG_TRUST_PROXY) }),
@@ -308,6 +308,10 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     ports: taken,
     zones,
   }
+}
+
+function ofGroup({ name, connections }: Deployment['topology']['groups'][number]): Env {
+  return { RUNG_GROUP: name, RUNG_POOL_READ: String(connections), RUNG_POOL_WRITE: String(connections) }
 }
 
 /** Processes know whether a group has processes of a role, and not how many: for another number none of them is restarted. */

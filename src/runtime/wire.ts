@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { poolName } from '../engines/pgbouncer/recipe.ts'
 import type { ConnectionConfig } from '../engines/postgres/client.ts'
 import { serverNames } from '../engines/postgres/recipe.ts'
 import type { RedisNode, RedisNodes } from '../engines/redis/nodes.ts'
@@ -38,7 +39,7 @@ import type { Lease } from '../primitives/upkeep/contract.ts'
 import { tableLease } from '../primitives/upkeep/table.ts'
 import type { Bindings, DataBinding, EdgeBinding, ToolBindings } from '../topology/bindings.ts'
 import { waysToSet } from '../topology/read-settings.ts'
-import type { DataLimits } from '../topology/topology.ts'
+import type { DataLimits, PooledTarget } from '../topology/topology.ts'
 import { parseS3Url, parseSmtpUrl, withDatabase } from '../topology/urls.ts'
 import type { Log } from './log.ts'
 
@@ -111,15 +112,15 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
 /** The database of all modules that are given no other one. */
 export const mainDatabase = 'main'
 
-type DatabaseOptions = DataLimits & Partial<Pick<DataBinding, 'readUrls' | 'poolerUrl'>>
+type DatabaseOptions = DataLimits & Partial<Pick<DataBinding, 'readUrls' | 'poolerUrl' | 'poolerGroup'>>
 
 /** Opens a database with all of its servers. Only the main one has several, or a pooler. */
 export function openDatabase(data: DatabaseOptions, connection: ConnectionConfig, name = mainDatabase): Database {
-  const { readUrls = [], poolerUrl } = name === mainDatabase ? data : {}
+  const { readUrls = [], poolerUrl, poolerGroup } = name === mainDatabase ? data : {}
   const server = (serverName: string, at: ConnectionConfig): ServerOptions => ({
     name: serverName,
     connection: at,
-    pooler: poolerUrl === undefined ? undefined : pooled(poolerUrl, serverName),
+    pooler: poolerUrl === undefined ? undefined : pooled(poolerUrl, serverName, poolerGroup),
     connectionsMax: { read: data.readConnectionsMax, write: data.writeConnectionsMax },
     idleTimeoutMs: data.idleTimeoutMs,
     limits: data,
@@ -144,8 +145,11 @@ export function openPrimary(data: DataLimits, connection: ConnectionConfig): Dat
 }
 
 /** The databases of a pooler in front of one server, see `DataBinding`. */
-function pooled(url: string, server: string) {
-  const address = (target: string) => ({ url: withDatabase(url, `${server}.${target}`), pooled: true })
+function pooled(url: string, server: string, group: string | undefined) {
+  const address = (target: PooledTarget) => ({
+    url: withDatabase(url, poolName(server, target, group)),
+    pooled: true,
+  })
   return { read: address('read'), write: address('write'), own: address('own'), reports: address('reports') }
 }
 

@@ -136,8 +136,9 @@ export interface DatabaseBinding {
 export type DataBinding = DataLimits & {
   /** The replicas: other servers of the same cluster, named postgres-2, postgres-3 … in this order. That of `url` is named postgres. */
   readonly readUrls: readonly string[]
-  /** A pooler with a database `<server>.<target>` for each server and each of `pooledTargets`. */
+  /** A pooler with a database `<server>.<target>` for each server and each of `pooledTargets`; for a group, `<server>.<target>.<group>`. */
   readonly poolerUrl: string | undefined
+  readonly poolerGroup: string | undefined
 } & (
     | { readonly engine: 'external'; readonly url: string }
     /** In the data directory. `connectionsMax` is the `max_connections` of a server that this process starts. */
@@ -276,10 +277,10 @@ function backupOf(settings: Settings, cwd: string): ToolBindings['backup'] {
   return { dir: backupDirOf(settings, cwd), keep: bucket && dir === undefined ? 1 : keep, bucket }
 }
 
-function dataOf(topology: Topology, { data, process: { poolerUrl } }: Settings['values']): DataBinding {
+function dataOf(topology: Topology, { data, process: { poolerUrl, group } }: Settings['values']): DataBinding {
   const { engine: _engine, replicas: _replicas, pooler: _pooler, ...limits } = topology.data
   const { url, readUrls } = data
-  const shared = { ...limits, readUrls, poolerUrl }
+  const shared = { ...limits, readUrls, poolerUrl, poolerGroup: group }
   return url === undefined
     ? { ...shared, engine: 'embedded', connectionsMax: databaseConnections(topology) }
     : { ...shared, engine: 'external', url }

@@ -145,6 +145,8 @@ export interface NodeGroup {
   readonly web?: number
   /** Number of processes that run their jobs and handle their events. */
   readonly worker?: number
+  /** Connections of each of these processes for reads, and as many for writes. Default 5. */
+  readonly connections?: number
 }
 
 /** Groups by name, whose processes are named after them: `media-web-1`. */
@@ -174,7 +176,7 @@ const takenNames = new Set(['app', 'core', 'web', 'worker', 'both'])
 
 function isNodeGroup([name, group]: [string, unknown]): boolean {
   if (!isName(name) || takenNames.has(name) || !isRecord(group)) return false
-  const { modules, web = 0, worker = 0, ...others } = group
+  const { modules, web = 0, worker = 0, connections = 1, ...others } = group
   const isCount = (count: unknown) => Number.isInteger(count) && Number(count) >= 0 && Number(count) <= 64
   return (
     Array.isArray(modules) &&
@@ -182,6 +184,8 @@ function isNodeGroup([name, group]: [string, unknown]): boolean {
     modules.every((one) => isText(one) && /^[a-z][a-z0-9-]*$/.test(one)) &&
     isCount(web) &&
     isCount(worker) &&
+    isCount(connections) &&
+    Number(connections) > 0 &&
     Number(web) + Number(worker) > 0 &&
     Object.keys(others).length === 0
   )

@@ -3,7 +3,7 @@ import type { Settings } from './read-settings.ts'
 import { parseScheduleEntry } from './schedule.ts'
 import { rangeIn } from './setting-types.ts'
 import { noCdn } from './settings.ts'
-import type { Topology } from './topology.ts'
+import { groupConnections, type Topology } from './topology.ts'
 import { redisUrlsIn } from './urls.ts'
 
 /** Returns the rung's topology with the changes of the settings. */
@@ -40,12 +40,15 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     tls: values.tls.cert !== undefined,
     processes: processesOf(preset, values.processes),
     scaling: scalingOf(values.processes),
-    groups: Object.entries(values.nodes).map(([name, { modules, web = 0, worker = 0 }]) => ({
-      name,
-      modules,
-      web,
-      worker,
-    })),
+    groups: Object.entries(values.nodes).map(
+      ([name, { modules, web = 0, worker = 0, connections = groupConnections }]) => ({
+        name,
+        modules,
+        web,
+        worker,
+        connections,
+      }),
+    ),
     placement: { cpu: values.processes.cpu, zones: values.processes.zones },
     unresponsiveAfterMs: values.unresponsiveAfterMs,
   }

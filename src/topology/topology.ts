@@ -103,7 +103,12 @@ export interface Group {
   readonly modules: readonly string[]
   readonly web: number
   readonly worker: number
+  /** Of each of its processes, for reads, and as many for writes. Behind a pooler its processes share pools of their own. */
+  readonly connections: number
 }
+
+/** Fewer than others have: one module needs fewer, and another one must not lose them. */
+export const groupConnections = 5
 
 /** Where the processes of the app run. */
 export interface PlacementTopology {
@@ -152,10 +157,12 @@ function withOneMore({ data, processes, groups = [] }: Connecting): Connecting {
 /** Returns the connections that all processes and tools need at most on one server. */
 export function connectionsNeeded(topology: Connecting): number {
   const { data } = topology
-  const pools = poolerConnections(topology)
-  const pooled = Object.values(pools).reduce((sum, count) => sum + count)
+  const sum = (counts: readonly number[]) => counts.reduce((all, one) => all + one, 0)
+  const { groups = [] } = topology
+  const pooled = sum([undefined, ...groups].flatMap((group) => Object.values(poolerConnections(topology, group))))
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax + ownConnections
-  const shared = data.pooler === 'none' ? processCount(topology) * ofEach : pooled
+  const inGroups = groups.map((group) => countIn(group) * (2 * group.connections + ownConnections))
+  const shared = data.pooler === 'none' ? sum([coreCount(topology) * ofEach, ...inGroups]) : pooled
   return shared + processCount(topology) * directConnections + otherConnections
 }
 
@@ -167,19 +174,27 @@ export type PooledTarget = (typeof pooledTargets)[number]
 const busyProcesses = 2
 /** Long reads, for all processes together. */
 const reportConnections = 4
+const groupReportConnections = 2
 
-/** Returns the connections of a pooler to one server, for each target. */
-export function poolerConnections(topology: Connecting): Readonly<Record<PooledTarget, number>> {
-  const { readConnectionsMax: read, writeConnectionsMax: write } = topology.data
-  const busy = Math.min(busyProcesses, processCount(topology))
-  return { read: busy * read, write: busy * write, own: busy * ownConnections, reports: reportConnections }
+/** Returns the connections of a pooler to one server, for each target: those of a group, or of the processes that have none. */
+export function poolerConnections(topology: Connecting, group?: Group): Readonly<Record<PooledTarget, number>> {
+  const { readConnectionsMax, writeConnectionsMax } = topology.data
+  const busy = Math.min(busyProcesses, group ? countIn(group) : coreCount(topology))
+  const [read, write] = group ? [group.connections, group.connections] : [readConnectionsMax, writeConnectionsMax]
+  const reports = group ? groupReportConnections : reportConnections
+  return { read: busy * read, write: busy * write, own: busy * ownConnections, reports }
 }
 
-/** The most that run at a time. While autoscaled processes are restarted, one more of them may run. */
-function processCount({ processes, groups = [], scaling = { schedule: [] } }: Connecting): number {
+const countIn = ({ web, worker }: Group) => web + worker
+
+function processCount(topology: Connecting): number {
+  return coreCount(topology) + (topology.groups ?? []).reduce((sum, group) => sum + countIn(group), 0)
+}
+
+/** The most that have no group and run at a time. While autoscaled processes are restarted, one more of them may run. */
+function coreCount({ processes, scaling = { schedule: [] } }: Connecting): number {
   const most = (role: 'web' | 'worker') => Math.max(processes[role], scaling[role] ? scaling[role].most + 1 : 0)
-  const inGroups = groups.reduce((sum, { web, worker }) => sum + web + worker, 0)
-  return processes.both + most('web') + most('worker') + inGroups
+  return processes.both + most('web') + most('worker')
 }
 
 /** Returns the number of processes that answer requests. */

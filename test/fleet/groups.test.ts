@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { noHaproxy } from '../support/haproxy.ts'
@@ -88,7 +90,7 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
   })
 
   async function metric(part: string, pattern: RegExp): Promise<number> {
-    const { address } = facts.parts!.find(({ name }) => name === part)!
+    const { address } = (await rung(['ps'])).parts.find(({ name }: { name: string }) => name === part)
     const text = await (await fetch(`http://${address}/metrics`)).text()
     return Number(pattern.exec(text)?.[1])
   }
@@ -183,6 +185,14 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
       return session
     })
     assert.deepEqual([own, group], [['200', '201'], ['200']])
+  })
+
+  it('has pools of its own', async () => {
+    const text = await readFile(path.join(scratch.dataDir, 'fleet/pooler/pgbouncer.ini'), 'utf8')
+    const sizeOf = (name: string) => Number(new RegExp(`^${name} = .*pool_size='(\\d+)'`, 'm').exec(text)?.[1])
+    assert.deepEqual(['postgres.read', 'postgres.read.folk', 'postgres-2.write.folk'].map(sizeOf), [20, 5, 5])
+    const used = await metric('folk-web-1', /^db_pool_connections\{.*target="read".*state="max".*\} (\d+)/m)
+    assert.equal(used, 5)
   })
 
   it('extract judges first, and refuses what cannot be', async () => {

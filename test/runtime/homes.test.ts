@@ -5,9 +5,9 @@ import { homesOf } from '../../src/runtime/homes.ts'
 
 const modules = ['people', 'desk', 'press', 'media'].map((name) => ({ name }) as never)
 const groups = [
-  { name: 'folk', modules: ['people'], web: 1, worker: 0 },
-  { name: 'paper', modules: ['press'], web: 0, worker: 1 },
-  { name: 'images', modules: ['media'], web: 2, worker: 2 },
+  { name: 'folk', modules: ['people'], web: 1, worker: 0, connections: 5 },
+  { name: 'paper', modules: ['press'], web: 0, worker: 1, connections: 5 },
+  { name: 'images', modules: ['media'], web: 2, worker: 2, connections: 5 },
 ]
 const seenBy = (group: string | undefined) => homesOf({ modules }, { group, groups })
 const all = ['people', 'desk', 'press', 'media']
@@ -37,7 +37,7 @@ describe('where modules are at home', () => {
   })
 
   it('refuses a module that the app does not have, and says which one may be meant', () => {
-    const wrong = [{ name: 'folk', modules: ['peple'], web: 1, worker: 0 }]
+    const wrong = [{ name: 'folk', modules: ['peple'], web: 1, worker: 0, connections: 5 }]
     assert.throws(
       () => homesOf({ modules }, { group: undefined, groups: wrong }),
       (error) => isRungError(error, 'CONFIG_INVALID') && /Write people\./.test(error.message),

@@ -30,7 +30,9 @@ export const pgbouncer: Engine = {
     const servers = urls.map((url, index) => ({ name: names[index]!, server: serverOf(url) }))
     const options = {
       dir,
-      pools: poolsOf(servers, poolerConnections(topology), topology.data),
+      pools: [undefined, ...topology.groups].flatMap((group) =>
+        poolsOf(servers, poolerConnections(topology, group), topology.data, group?.name),
+      ),
       clientsMax: clientsMax(topology, servers.length),
     }
     return {
@@ -62,10 +64,11 @@ function urlsOf({ placed, settings: { data } }: Pick<EngineSite, 'placed' | 'set
 }
 
 /** Every process may use each of its connections on each server. */
-export function clientsMax({ data, processes }: Topology, servers: number): number {
+export function clientsMax({ data, processes, groups }: Topology, servers: number): number {
   const count = processes.both + processes.web + processes.worker
   const ofEach = data.readConnectionsMax + data.writeConnectionsMax
-  return 100 + count * servers * pooledTargets.length * ofEach
+  const inGroups = groups.reduce((sum, { web, worker, connections }) => sum + (web + worker) * 2 * connections, 0)
+  return 100 + (count * ofEach + inGroups) * servers * pooledTargets.length
 }
 
 /** @throws CONFIG_INVALID if a running Postgres allows fewer connections than may be needed */

@@ -48,21 +48,27 @@ export interface PostgresServer {
   readonly tls: string | undefined
 }
 
-/** Returns the pools of each server: one for each target, with the settings that its sessions need. */
+/** Returns the pools of each server: one for each target, with the settings that its sessions need. Those of a group are its own. */
 export function poolsOf(
   servers: readonly { readonly name: string; readonly server: PostgresServer }[],
   connections: Readonly<Record<PooledTarget, number>>,
   data: DataLimits,
+  group?: string,
 ): Pool[] {
   return servers.flatMap(({ name, server }) =>
     pooledTargets.map((target) => ({
-      name: `${name}.${target}`,
+      name: poolName(name, target, group),
       server,
       connectionsMax: connections[target],
       limits: limitsFor(target, data),
       readOnly: isReadOnly(target),
     })),
   )
+}
+
+/** `postgres-2.read`, `postgres.write.media` */
+export function poolName(server: string, target: PooledTarget, group: string | undefined): string {
+  return group === undefined ? `${server}.${target}` : `${server}.${target}.${group}`
 }
 
 /** Returns where processes find the pooler. They add the name of a database. */
