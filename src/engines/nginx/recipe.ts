@@ -225,21 +225,16 @@ ${forwardedBy(trustedProxies)}\
     default upgrade;
     "" "";
   }
-  # A request with a body is no plain one: others would wait for its body.
-  map "$request_method:$http_authorization$http_upgrade$http_content_length$http_transfer_encoding" $rung_plain {
-    default 0;
-    "GET:" 1;
-    "HEAD:" 1;
-  }
   map $http_cookie $rung_session {
     default 0;
     "" 0;
     "~(^|;\\s*)(${settings.sessionCookies.map(cookieName).join('|') || '(?!)'})=" 1;
   }
-  # The address of a page that may be kept.
-  map "$rung_plain$rung_session" $rung_address {
+  # The address of a page that may be kept. A request with a body is none for it: others would wait for its body.
+  map "$rung_session:$request_method:$http_authorization$http_upgrade$http_content_length$http_transfer_encoding" $rung_address {
     default "";
-    "10" "$rung_scheme://$http_host$request_uri";
+    "0:GET:" "$rung_scheme://$http_host$request_uri";
+    "0:HEAD:" "$rung_scheme://$http_host$request_uri";
   }
   # What browsers send. For them a page is compressed once and kept so, beside the other one; for others that take gzip on each hit.
   map $http_accept_encoding $rung_coding {
@@ -265,10 +260,10 @@ ${tls ? tlsLines(settings) : ''}\
     error_page 414 /-/refused/414;
     error_page 494 =431 /-/refused/431;
     error_page 404 /-/refused/404; # a client's request for one of the internal locations above
-    location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
+    location /-/refused/ {
       internal; # a balancer that has no server sends the request here, too
       log_by_lua_block { require("${appModule}").ended() }
-      content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
+      content_by_lua_block { require("${appModule}").refuse(ngx.var.uri:match("%d+$") or "404") }
       add_header X-Cache BYPASS always;
       add_header X-Request-Id $rung_request_id always;
 ${hstsLine}    }
@@ -382,9 +377,9 @@ ${tls?.plainPort === undefined ? '' : plainServer(tls, `${host}:${tls.plainPort}
     location @down {
       content_by_lua_block { require("${appModule}").down() }
     }
-    location ~ ^/-/refused/(?<rung_refused>\\d+)$ {
+    location /-/refused/ {
       internal; # a balancer that has no server sends the request here
-      content_by_lua_block { require("${appModule}").refuse(ngx.var.rung_refused) }
+      content_by_lua_block { require("${appModule}").refuse(ngx.var.uri:match("%d+$") or "404") }
     }
   }
 
