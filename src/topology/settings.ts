@@ -292,8 +292,7 @@ export const settings = {
   events: {
     engine: setting(oneOf(['table', 'jetstream']), {
       env: 'RUNG_EVENTS',
-      default: ({ preset }) => (preset.events.engine === 'table' ? 'table' : 'jetstream'),
-      help: 'What brings events to their groups: the queues of the database (table), or a broker (jetstream).',
+      help: 'What brings events to their groups: the queues of the database (table), or NATS (jetstream), which is the default where RUNG_NATS_URL is set. The rung decides otherwise.',
     }),
     url: setting(
       url((value) => parseNatsUrls(value) !== undefined, 'nats://user:password@host:4222 or tls://…'),

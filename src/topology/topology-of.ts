@@ -26,10 +26,7 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
       nodes: cache.nodes ?? (cache.url === undefined ? preset.cache.nodes : redisUrlsIn(cache.url).length),
       memoryBytesMax: cache.memoryMib * 1024 ** 2,
     },
-    events: {
-      engine: values.events.engine === 'table' ? 'table' : values.events.url === undefined ? 'jetstream' : 'external',
-      nodes: values.events.nodes,
-    },
+    events: eventsOf(preset, values.events),
     edge: { engine: values.edge === 'on' ? 'nginx' : 'none' },
     balancer: { engine: values.balancer === 'on' ? 'haproxy' : 'none' },
     cdn: cdn.name === undefined || cdn.name === noCdn ? undefined : { name: cdn.name, id: cdn.id! },
@@ -52,6 +49,12 @@ export function topologyOf({ values }: Pick<Settings, 'values'>): Topology {
     placement: { cpu: values.processes.cpu, zones: values.processes.zones },
     unresponsiveAfterMs: values.unresponsiveAfterMs,
   }
+}
+
+/** A URL alone says that there is a broker. */
+function eventsOf({ events }: Topology, { engine, url, nodes }: Settings['values']['events']): Topology['events'] {
+  const given = engine ?? (url === undefined ? events.engine : 'jetstream')
+  return { engine: given === 'jetstream' && url !== undefined ? 'external' : given, nodes }
 }
 
 type Given = Settings['values']['processes']

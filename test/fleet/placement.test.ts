@@ -4,6 +4,7 @@ import type { Engine } from '../../src/engines/process/engine.ts'
 import { engines } from '../../src/fleet/engines.ts'
 import type { Part } from '../../src/fleet/placement.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
+import { parseNatsUrls } from '../../src/topology/urls.ts'
 import { appsOf, plannedOptions as optionsOf, planOf } from '../support/plan.ts'
 
 const rungs = { '1k': { rung: '1k' }, '10k': { rung: '10k' } }
@@ -36,6 +37,28 @@ describe('the plan of a fleet', () => {
       spreads: true,
       trustedProxies: [],
     })
+  })
+
+  it('has one NATS, or three that know each other and have one password, where events go over a broker', () => {
+    const one = planOf({ env: { RUNG_EVENTS: 'jetstream' } })
+    const [nats] = one.parts.filter(({ name }) => name.startsWith('nats'))
+    assert.equal(nats!.name, 'nats')
+    assert.ok(nats!.startWave < appsOf(one.parts)[0]!.startWave)
+    const three = planOf({ env: { RUNG_EVENTS: 'jetstream', RUNG_NATS_NODES: '3' } })
+    const nodes = three.parts.filter(({ name }) => name.startsWith('nats'))
+    assert.deepEqual(
+      nodes.map(({ name }) => name),
+      ['nats-1', 'nats-2', 'nats-3'],
+    )
+    const passwords = nodes.map(({ name }) => optionsOf(three.parts, name).password)
+    assert.equal(new Set(passwords).size, 1)
+    const { events } = bindingsOf(appsOf(three.parts)[0]!)
+    assert.ok(events.engine === 'jetstream')
+    assert.deepEqual(
+      parseNatsUrls(events.url)!.servers,
+      nodes.map(({ address }) => address),
+    )
+    assert.equal(events.stream.replicas, 3)
   })
 
   it('starts from the inside, and stops from the outside', () => {

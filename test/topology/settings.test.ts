@@ -227,6 +227,35 @@ describe('the topology of an app', () => {
   })
 })
 
+describe('what carries events', () => {
+  const eventsOf = (env: Sources['env']) => topologyOf({ env }).events
+  it('is the table below 500k, or a broker where there is one', () => {
+    assert.deepEqual(eventsOf({}), { engine: 'table', nodes: 1 })
+    assert.deepEqual(eventsOf({ RUNG_EVENTS: 'jetstream', RUNG_NATS_NODES: '3' }), { engine: 'jetstream', nodes: 3 })
+    assert.deepEqual(eventsOf({ RUNG_NATS_URL: 'nats://n' }), { engine: 'external', nodes: 1 })
+    assert.deepEqual(eventsOf({ RUNG_NATS_URL: 'nats://n', RUNG_EVENTS: 'table' }), { engine: 'table', nodes: 1 })
+    assert.throws(
+      () => eventsOf({ RUNG_NATS_URL: 'nats://me:hidden@' }),
+      /^RungError: RUNG_NATS_URL must have(?!.*hidden)/,
+    )
+  })
+
+  it('is told to a process with the limits of its stream', () => {
+    const { events } = bindingsOf(
+      readSettings({
+        env: { RUNG_NATS_URL: 'nats://a,nats://b,nats://c', RUNG_NATS_NODES: '3', RUNG_EVENTS_MIB: '64' },
+      }),
+      '/srv',
+    )
+    assert.deepEqual(events, {
+      engine: 'jetstream',
+      url: 'nats://a,nats://b,nats://c',
+      stream: { bytesMax: 64 * 1024 ** 2, ageMsMax: 600_000, replicas: 3 },
+      keptMs: 86_400_000,
+    })
+  })
+})
+
 describe('the bindings of a process', () => {
   const bound = (env: Sources['env'], options: Sources['options'] = {}, file?: unknown) =>
     bindingsOf(readSettings({ env, options, file }), '/srv')
@@ -236,6 +265,7 @@ describe('the bindings of a process', () => {
       () => bound({ RUNG_TOPOLOGY: '10k' }),
       /^RungError: Rung 10k needs Redis\. .*RUNG_REDIS_URL.*RUNG_TOPOLOGY=1k/,
     )
+    assert.throws(() => bound({ RUNG_EVENTS: 'jetstream' }), /Events over a broker need NATS\. .*RUNG_NATS_URL/)
     const cdn = { cdn: { name: 'fastly', id: 'x' } }
     assert.throws(() => bound({}, {}, cdn), /A CDN needs RUNG_CDN_TOKEN/)
     assert.equal(bound({ RUNG_CDN_TOKEN: 't' }, {}, cdn).cdn?.token, 't')
