@@ -102,6 +102,15 @@ const articles = defineIndex('articles', { language: 'english', fields: { title:
 SNIPPET
 `
 
+const work = `
+import { defineEvent, on } from 'rung'
+import { Type } from 'typebox'
+const OrderPlaced = defineEvent('orders.placed', Type.Object({ id: Type.Integer() }))
+export const work = () => [
+SNIPPET
+]
+`
+
 const modules = `
 import { type Module } from 'rung'
 declare const modules: Module[]
@@ -132,6 +141,7 @@ export const preludes: Readonly<Record<string, string>> = {
   stored,
   rebuild,
   modules,
+  work,
   app,
   tests,
   script,

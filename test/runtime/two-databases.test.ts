@@ -351,3 +351,18 @@ for (const events of carriers)
       })
     },
   )
+
+it('handles after a change to the table what was published over a broker and not taken', { skip: noNats }, async () => {
+  const [main, other] = [await postgres.createDatabase(), await postgres.createDatabase()]
+  const start = (settings: Record<string, string>) =>
+    bootForTest(app, postgres, { databases: [billingAt(other)] }, [], { DATABASE_URL: urlOf(main), ...settings })
+  const web = await start({ ...settingsOf('jetstream'), RUNG_ROLE: 'web' }) // nobody takes events to their groups
+  const ids = [await place(web.url), await place(web.url), await place(web.url)]
+  await web.stop()
+  assert.deepEqual(await rowsOf(other, 'select order_id from billing.invoice'), [])
+  const both = await start({})
+  for (const id of [...ids, await place(both.url)]) {
+    await until(async () => (await get<number[]>(`${both.url}/orders/${id}/paid`)).length > 0, `order ${id} is paid`)
+  }
+  await both.stop()
+})
