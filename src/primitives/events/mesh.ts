@@ -196,7 +196,8 @@ class Running {
           lookAt = systemClock.ticks() + lookMs
         }
         failures = 0
-        if (messages.length === 0 && this.#toTake.count === calls) await this.#toTake.wait(Math.max(0, lookAt - systemClock.ticks()))
+        if (messages.length === 0 && this.#toTake.count === calls)
+          await this.#toTake.wait(Math.max(0, lookAt - systemClock.ticks()))
       } catch (error) {
         tellEventTrouble({ database, event: 'take-failed', error })
         await sleep(backoffMs(failures, retryMs.base, retryMs.max), signal).catch(() => {})
