@@ -26,6 +26,7 @@ const named: Record<string, readonly string[]> = {
     'test/primitives/files/s3.test.ts',
     'test/rungs/conduit-{kill,local-time,s3,seeded}.test.ts',
     'test/primitives/**/{kills,lost,faults}.test.ts',
+    'test/primitives/events/{mesh,restored}.test.ts',
     'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',
     'test/console/door.test.ts',

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { JetStreamManager } from '@nats-io/jetstream'
 import { on } from '../../src/app/work.ts'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
 import { startEmbedded } from '../../src/engines/postgres/embedded.ts'
@@ -235,12 +236,26 @@ export async function killMesh(fleet: MeshFleet, kills: number, events: number):
 }
 
 /** As an operator might, with the broker's own tools. */
-export async function deleteStream(url: string): Promise<void> {
+export function deleteStream(url: string): Promise<void> {
+  return manageStreams(url, async (manager, name) => void (await manager.streams.delete(name)))
+}
+
+/** What was taken and acknowledged comes again. */
+export function forgetConsumers(url: string): Promise<void> {
+  return manageStreams(url, async (manager, name) => {
+    for await (const consumer of manager.consumers.list(name)) await manager.consumers.delete(name, consumer.name)
+  })
+}
+
+async function manageStreams(
+  url: string,
+  change: (manager: JetStreamManager, name: string) => Promise<void>,
+): Promise<void> {
   const { connect } = await import('@nats-io/transport-node')
   const { jetstreamManager } = await import('@nats-io/jetstream')
   const { username, password, host } = new URL(url)
   const connection = await connect({ servers: host, user: username, pass: decodeURIComponent(password) })
   const manager = await jetstreamManager(connection)
-  for await (const { config } of manager.streams.list()) await manager.streams.delete(config.name)
+  for await (const { config } of manager.streams.list()) await change(manager, config.name)
   await connection.close()
 }

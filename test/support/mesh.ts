@@ -11,6 +11,7 @@ import { tableEventLog } from '../../src/primitives/events/log.ts'
 import { type Mesh, startMesh } from '../../src/primitives/events/mesh.ts'
 import { tableOutbox } from '../../src/primitives/events/table.ts'
 import { tableQueue } from '../../src/primitives/jobs/table.ts'
+import type { Lease } from '../../src/primitives/upkeep/contract.ts'
 import { openEventsLease } from '../../src/runtime/wire.ts'
 import { openSystemTables } from './data.ts'
 import type { TestNats } from './nats.ts'
@@ -23,11 +24,11 @@ type Tx = SqlTag & { publish(...payloads: unknown[]): void }
 
 /** A database whose events go over the broker, without a worker: deliveries stay in their queues. */
 export async function openMesh(
-  postgres: TestPostgres,
+  postgres: TestPostgres | { database: Database },
   nats: TestNats | undefined,
-  options: Partial<JetstreamOptions> = {},
+  { lease, ...options }: Partial<JetstreamOptions> & { lease?: Lease } = {},
 ) {
-  const { database } = await openSystemTables(postgres)
+  const { database } = 'database' in postgres ? postgres : await openSystemTables(postgres)
   const log = tableEventLog(database, tableOutbox(database))
   const queue = tableQueue(database)
   /** What was read from the log for groups, instead of coming from the broker. */
@@ -67,7 +68,7 @@ export async function openMesh(
     broker = jetstreamBroker(client, { app, ...bounds, ...options })
     mesh = startMesh({
       ...{ database, log, logs: new Map([[database.name, counting]]), broker },
-      ...{ lease: openEventsLease(database), holder: 'test', woken() {} },
+      ...{ lease: lease ?? openEventsLease(database), holder: 'test', woken() {} },
     })
   }
   const subscribe = (group: string, from: 'now' | 'start' = 'now') =>

@@ -54,7 +54,7 @@ export interface EventLog {
 export interface Chain {
   /** The name of the database. */
   source: string
-  /** What the log's numbers belong to: another word after the database was restored, or replaced by a replica. */
+  /** What the log's numbers belong to: another word after the server was started again, as after a restore, or replaced by a replica. */
   history: string
   /** A position of that database which covers the commits of these events. */
   place: string

@@ -27,9 +27,10 @@ create table rung.event_mark (
   primary key (source, event, group_name)
 ) with (fillfactor = 50);
 
--- Changes when the database is restored or another server takes its place: then commits may be missing, and their numbers with them.
+-- Changes with each start of the server and each promotion: after a restore, of whatever kind, or a failover commits may be missing, and
+-- their numbers with them.
 create function rung.event_history() returns text language sql as $$
-  select (pg_control_system()).system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+  select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '/' || extract(epoch from pg_postmaster_start_time())
 $$;
 
 -- Gives the next numbers to committed rows without one, and returns to how many. After a change of the history they go on at the time in

@@ -63,6 +63,18 @@ describe('events over a broker', { skip: noNats }, () => {
     await until(async () => (await mesh.log.state()).unsent === 0, 'it has everything')
   })
 
+  it('come once and in order, also while two processes take themselves for the one that sends and takes', async () => {
+    const lease = { hold: async () => true, release: async () => {} }
+    const others = await Promise.all(
+      [1, 2].map(() => openMesh({ database: mesh.database }, nats, { app: 'two-at-once', lease })),
+    )
+    for (const other of others) await other.start()
+    for (let n = 1; n <= 300; n += 3) await others[n % 2]!.publish(n, n + 1, n + 2)
+    assert.deepEqual(await mesh.deliveries('group', 300), upTo(300))
+    for (const other of others) await other.stop()
+    assert.deepEqual(await mesh.delivered('group'), upTo(300))
+  })
+
   it('come again from the log if the stream is deleted, with everything in it', async () => {
     await mesh.start()
     const before = await warmUp()
