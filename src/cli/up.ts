@@ -63,7 +63,7 @@ const up: Command = {
   usage: 'rung up [rung] [app-file] [options]',
   help: [
     'Starts what the rung asks for, each part as a process of its own: Postgres and its',
-    'replicas, PgBouncer, Redis, nginx, HAProxy, and the app as web and worker. Restarts',
+    'replicas, PgBouncer, Redis, NATS, nginx, HAProxy, and the app as web and worker. Restarts',
     'a part that dies or does not answer.',
     'Ctrl-C or SIGTERM stops all of it, from the edge inwards; nothing outlives this',
     'command.',
@@ -87,6 +87,9 @@ const up: Command = {
     'data.pooler',
     'cache.url',
     'cache.nodes',
+    'events.engine',
+    'events.url',
+    'events.nodes',
     'edge',
     'balancer',
     'unresponsiveAfterMs',
