@@ -16,7 +16,7 @@ const named: Record<string, readonly string[]> = {
     'test/fleet/{autoscale,deploy,failover,failover-fleet,hang,live,notice,patroni,replicas,supervisor,up,zones}.test.ts',
     'test/cli/ps-stop.test.ts',
     'test/chaos/fleet.test.ts',
-    'test/rungs/{conduit-10k,conduit-100k,conduit-faults,conduit-late,shop-rungs,shop-kill}.test.ts',
+    'test/rungs/{conduit-10k,conduit-100k,conduit-faults,conduit-late,conduit-redis-cluster,shop-rungs,shop-kill}.test.ts',
   ],
   process: [
     'test/runtime/**',
@@ -27,7 +27,7 @@ const named: Record<string, readonly string[]> = {
     'test/rungs/conduit-{kill,local-time,s3,seeded}.test.ts',
     'test/primitives/**/{kills,lost,faults}.test.ts',
     'test/primitives/events/{mesh,restored}.test.ts',
-    'test/primitives/cache/{cdn,own-writes,routes,schedules,warming}.test.ts',
+    'test/primitives/cache/{cdn,cluster,own-writes,routes,schedules,warming}.test.ts',
     'test/primitives/{files/disk,limits/limits,sessions/redis}.test.ts',
     'test/console/door.test.ts',
     'test/docs/**',
