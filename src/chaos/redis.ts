@@ -3,6 +3,7 @@ import path from 'node:path'
 import { openRedis, type RedisClient } from '../engines/redis/client.ts'
 import { redisUrl } from '../engines/redis/recipe.ts'
 import { everyAlone, systemClock } from '../kernel/clock.ts'
+import { messageOf } from '../kernel/errors.ts'
 import { type Duration, toMs } from '../kernel/units.ts'
 import { type Fault, type FleetPart, noEffect } from './fault.ts'
 import { processOf } from './parts.ts'
@@ -18,7 +19,7 @@ const flush: Fault = {
   async inject({ part }) {
     const redis = await connectToRedis(part)
     try {
-      await redis.call('SET', mark, '1', 'PX', 60_000)
+      const mark = await setMark(redis)
       await redis.call('FLUSHALL')
       if ((await redis.call('EXISTS', mark)) !== 0) throw noEffect('Redis was emptied, and still has what it had.')
       return { did: 'emptied Redis' }
@@ -28,7 +29,20 @@ const flush: Fault = {
   },
 }
 
-const mark = 'rung:chaos:mark'
+/** Returns the key of a mark. A node of a cluster stores only keys of its own slots. */
+async function setMark(redis: RedisClient): Promise<string> {
+  for (let n = 0; ; n += 1) {
+    const mark = `rung:chaos:mark:${n}`
+    try {
+      await redis.call('SET', mark, '1', 'PX', 60_000)
+      return mark
+    } catch (error) {
+      if (n === marksMax || !messageOf(error).includes('MOVED')) throw error
+    }
+  }
+}
+const marksMax = 200
+
 const commandMsMax = 5_000
 
 const slow: Fault = {
