@@ -3,6 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { openRedis, type RedisClient } from '../../../src/engines/redis/client.ts'
+import { placeOf } from '../../../src/kernel/spread.ts'
 import type { Database } from '../../../src/primitives/data/contract.ts'
 import { copyMs, type NewSession, type SessionStore } from '../../../src/primitives/sessions/contract.ts'
 import { redisSessions } from '../../../src/primitives/sessions/redis.ts'
@@ -12,6 +13,7 @@ import { openSystemTables } from '../../support/data.ts'
 import { type TestPostgres, testPostgres } from '../../support/postgres.ts'
 import { until } from '../../support/process.ts'
 import { loneNode, noRedis, patientRedis, type TestRedis, testRedis } from '../../support/redis.ts'
+import { openCluster, testRedisCluster } from '../../support/redis-cluster.ts'
 
 /** A store with a connection of its own, as another process has it. */
 interface Process {
@@ -219,5 +221,33 @@ describe('sessions with copies in Redis', { skip: noRedis }, () => {
     await isGone(session)
     const next = await fresh()
     await until(() => isCopied(other, next), 'the other process goes on with Redis')
+  })
+})
+
+describe('copies of sessions in a cluster of three, of which one node is dead', { skip: noRedis }, () => {
+  it('are found, and a revoked session is refused: at once where its node lives, otherwise within a second', async () => {
+    const postgres = await testPostgres()
+    const { database } = await openSystemTables(postgres)
+    const cluster = await testRedisCluster()
+    const clients = [await openCluster(cluster), await openCluster(cluster)]
+    const [one, other] = clients.map((nodes) => redisSessions(nodes, tableSessions(database)))
+    const sessions = Array.from({ length: 60 }, () => ({
+      ...{ id: randomUUID(), digest: randomBytes(32), principal: randomUUID(), plan: undefined, lifetimeMs: 600_000 },
+    }))
+    for (const session of sessions) await one!.create(session)
+    const homeOf = ({ digest }: NewSession) => placeOf(`session:1:${Buffer.from(digest).toString('base64url')}`, 3)
+    assert.deepEqual(new Set(sessions.map(homeOf)), new Set([0, 1, 2]))
+    await cluster.nodes[1]!.kill()
+    for (const { digest } of sessions) for (const store of [one, other]) assert.ok(await store!.find(digest))
+    await one!.revoke(sessions.map(({ id }) => id))
+    for (const session of sessions) {
+      assert.equal(await one!.find(session.digest), undefined)
+      if (homeOf(session) !== 1) assert.equal(await other!.find(session.digest), undefined)
+      else await until(async () => (await other!.find(session.digest)) === undefined, 'the other process knows it')
+    }
+    for (const { client } of clients.flat()) client.close()
+    await cluster.stop()
+    await database.close()
+    await postgres.stop()
   })
 })
