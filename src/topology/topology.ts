@@ -34,7 +34,7 @@ export interface Topology {
   readonly unresponsiveAfterMs: number
 }
 
-export type RungName = '1k' | '10k' | '100k'
+export type RungName = '1k' | '10k' | '100k' | '500k'
 
 /** `web` answers requests, `worker` runs jobs and handles events, `both` does both. */
 export const roles = ['both', 'web', 'worker'] as const

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { isRungError } from '../../src/kernel/errors.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
+import { rungs } from '../../src/topology/catalog.ts'
 import { composeConfig, noCompose } from '../support/docker-compose.ts'
 import { type Env, filesFor, rungNames } from '../support/exported.ts'
 import { withTempDir } from '../support/postgres.ts'
@@ -22,6 +23,7 @@ const secrets = {
   POSTGRES_PASSWORD: 'superuser',
   DATABASE_PASSWORD: 'password-of-app',
   REDIS_PASSWORD: 'password-of-redis',
+  NATS_PASSWORD: 'password-of-nats',
   RUNG_EDGE_SECRET: 'secret-of-edge',
 }
 
@@ -51,8 +53,10 @@ describe('compose.yaml', { skip: noCompose }, () => {
         assert.equal(bindings.secret, secrets.RUNG_SECRET)
         assert.ok(bindings.data.engine === 'external')
         assert.equal(bindings.data.url, 'postgres://app:password-of-app@postgres:5432/app')
-        assert.equal(bindings.data.readUrls.length, rung === '100k' ? 2 : 0)
-        assert.equal(bindings.data.poolerUrl !== undefined, rung === '100k')
+        const { data, events } = rungs[rung]
+        assert.equal(bindings.data.readUrls.length, data.replicas)
+        assert.equal(bindings.data.poolerUrl !== undefined, data.pooler === 'pgbouncer')
+        assert.equal(bindings.events.engine, events.engine)
         assert.equal(
           bindings.cache.shared?.urls[0],
           rung === '1k' ? undefined : 'redis://:password-of-redis@redis:6379',

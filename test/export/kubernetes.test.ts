@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
 import { isMarked } from '../../src/export/files.ts'
 import { readBindings } from '../../src/topology/bindings.ts'
+import { rungs } from '../../src/topology/catalog.ts'
 import { parseNatsUrls } from '../../src/topology/urls.ts'
 import { type Env, filesFor, rungNames } from '../support/exported.ts'
 import { withTempDir } from '../support/postgres.ts'
@@ -39,6 +40,7 @@ interface Manifest {
     replicas?: number
     selector?: Record<string, unknown>
     template?: { metadata: { labels: Record<string, string> }; spec: PodSpec }
+    volumeClaimTemplates?: { metadata: { name: string } }[]
     ports?: { port: number; targetPort?: number }[]
     [more: string]: unknown
   }
@@ -116,7 +118,8 @@ describe('manifests for Kubernetes', () => {
         const pod = spec.template?.spec
         if (!pod) continue
         const containers = [...(pod.initContainers ?? []), ...pod.containers]
-        const volumes = (pod.volumes ?? []).map(({ name }) => name)
+        const claimed = (spec.volumeClaimTemplates ?? []).map(({ metadata: { name } }) => name)
+        const volumes = [...(pod.volumes ?? []).map(({ name }) => name), ...claimed]
         for (const { configMap } of pod.volumes ?? []) if (configMap) assert.ok(maps.has(configMap.name), file)
         for (const { env = [], envFrom = [], volumeMounts = [] } of containers) {
           for (const { name } of volumeMounts) assert.ok(volumes.includes(name), `${file} ${name}`)
@@ -172,6 +175,7 @@ describe('manifests for Kubernetes', () => {
       const secret = {
         RUNG_SECRET: 'a root of all keys, long enough to be one',
         REDIS_PASSWORD: 'r',
+        NATS_PASSWORD: 'n',
         RUNG_EDGE_SECRET: 'e',
       }
       for (const { metadata, spec, kind } of manifestsOf(rung)) {
@@ -190,7 +194,7 @@ describe('manifests for Kubernetes', () => {
         assert.equal(bindings.http.port, app.ports![0]!.containerPort)
         assert.ok(bindings.data.engine === 'external')
         assert.equal(bindings.data.url, 'postgres://app:d@postgres-rw:5432/app')
-        assert.equal(bindings.data.readUrls.length, rung === '100k' ? 3 : 0)
+        assert.equal(bindings.data.readUrls.length, rungs[rung].data.replicas > 0 ? 3 : 0)
         assert.equal(bindings.edge?.url, metadata.name === 'web' ? 'http://127.0.0.1:9001' : undefined)
         assert.equal(bindings.cache.shared?.urls[0], rung === '1k' ? undefined : 'redis://:r@redis:6379')
       }

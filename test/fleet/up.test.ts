@@ -365,7 +365,7 @@ describe('rung up', { skip }, () => {
           /^Port \d+ of 127\.0\.0\.1 is in use\. .*set PORT \(or --port\) to another one\.$/,
         ],
         [{ args: ['--web', 'two'] }, 'CONFIG_INVALID', /^--web is "two"/],
-        [{ up: '100m' }, 'COMMAND_INVALID', /^"100m" is not a rung\. Rungs are 1k, 10k and 100k\.$/],
+        [{ up: '100m' }, 'COMMAND_INVALID', /^"100m" is not a rung\. Rungs are 1k, 10k, 100k and 500k\.$/],
         [{ up: '100kk' }, 'COMMAND_INVALID', /^"100kk" is not a rung\./],
         [{ up: '100K' }, 'COMMAND_INVALID', /^"100K" is not a rung\./],
         [{ env: { RUNG_EDGE: 'yes' } }, 'CONFIG_INVALID', /^RUNG_EDGE is "yes"/],

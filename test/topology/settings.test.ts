@@ -319,7 +319,7 @@ describe('a setting that is wrong', () => {
     [
       'a rung that is not there',
       { file: { rung: '100m' }, env: {} },
-      /^rung of rung.config.ts is "100m"; it must be one of 1k, 10k, 100k\.$/,
+      /^rung of rung.config.ts is "100m"; it must be one of 1k, 10k, 100k, 500k\.$/,
     ],
     [
       'a word that means nothing',
