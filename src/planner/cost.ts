@@ -109,7 +109,7 @@ const sum = (spans: readonly Span[]): Span => ({
 
 export const middleOf = ({ low, high }: Span) => (low + high) / 2
 
-/** What is reported for each rung, in dollars a month. The two last ones cannot be derived: there is no topology for them here. */
+/** What is reported for each rung, in dollars a month. The last one cannot be derived: there is no topology for it here. */
 export const bands: readonly (Span & { rung: string; users: number })[] = [
   { rung: '1k', users: 1_000, low: 100, high: 200 },
   { rung: '10k', users: 10_000, low: 300, high: 600 },

@@ -33,7 +33,7 @@ describe('rung cost without a record', () => {
     assert.equal(code, 0)
     assert.ok(Math.max(...lines.map(({ length }) => length)) <= 80)
     assert.ok(lines.some((line) => /^web +2 {2}4 × CPU, 16 GB/.test(line)))
-    assert.ok(lines.some((line) => /^500k +— +\$5,000–15,000$/.test(line)))
+    assert.ok(lines.some((line) => /^1m +— +\$20,000–80,000$/.test(line)))
     assert.match(text, /Assumed: 50 GB of object storage, 100 GB of traffic, 100,000 monthly users/)
     assert.match(text, /Of \$0\.5 that a user brings in a month it is 2\.2 %/)
     assert.match(text, /nothing was recorded/)
