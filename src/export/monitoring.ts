@@ -141,6 +141,14 @@ export const panels: readonly Panel[] = [
     ],
   },
   {
+    title: 'Events and the broker',
+    unit: 'none',
+    queries: [
+      ['max by (database) (events_unsent)', '{{database}}, not in the broker'],
+      ['max by (database, group) (events_behind)', '{{group}} is behind {{database}}'],
+    ],
+  },
+  {
     title: 'Calls to other services, p95',
     unit: 's',
     queries: [[seconds('outgoing_duration_seconds', 'service, outcome'), '{{service}} {{outcome}}']],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { backupDirOf, done } from '../support/backups.ts'
 import { idsIn, post, write } from '../support/ledger.ts'
+import { noNats } from '../support/nats.ts'
 import { noNginx } from '../support/nginx.ts'
 import { ended, type Facts, type Launched, openScratch, type Scratch, sameExit, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
@@ -15,13 +16,16 @@ interface Part {
 }
 
 /** They live on, as if in an endless loop: nobody hears of their end. */
-describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
+describe('a part of rung up that hangs', { skip: noRedis || noNginx || noNats }, () => {
   let scratch: Scratch & { end(): Promise<void> }
   let up: Launched
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    up = scratch.launch({ up: '10k', env: { RUNG_UNRESPONSIVE_MS: '3000', RUNG_BACKUP_DIR: backupDirOf(scratch) } })
+    up = scratch.launch({
+      up: '10k',
+      env: { RUNG_UNRESPONSIVE_MS: '3000', RUNG_BACKUP_DIR: backupDirOf(scratch), RUNG_EVENTS: 'jetstream' },
+    })
     facts = await up.started
   })
   after(() => scratch?.end())
@@ -56,7 +60,7 @@ describe('a part of rung up that hangs', { skip: noRedis || noNginx }, () => {
     assert.match(up.stderr(), /^ {2}worker-1 +did not answer for 3 s; restarting it$/m)
   })
 
-  for (const name of ['redis', 'edge', 'archiver', 'postgres']) {
+  for (const name of ['redis', 'nats', 'edge', 'archiver', 'postgres']) {
     it(`${name} too`, async () => {
       const part = await partOf(name)
       hang(part)

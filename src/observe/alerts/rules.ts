@@ -150,6 +150,14 @@ export const rules: readonly Rule[] = [
     ...{ above: 300, end: 60, forMinutes: 0, keepMinutes: 5 },
   },
   {
+    name: 'events-unsent',
+    severity: 'ticket',
+    summary: 'Published events do not reach the broker',
+    unit: 'seconds',
+    value: { metric: 'events_oldest_unsent_seconds', by: ['database'], minutes: 5, take: 'lowest' },
+    ...{ above: 60, end: 30, forMinutes: 0, keepMinutes: 5 },
+  },
+  {
     name: 'dead-letters',
     severity: 'ticket',
     summary: 'Jobs or deliveries have failed for the last time',

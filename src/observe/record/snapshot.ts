@@ -56,6 +56,7 @@ export const recordedOfEach = [
 export const recordedOnce = [
   'jobs',
   'job_oldest_wait_seconds',
+  'events_oldest_unsent_seconds',
   'disk_bytes',
   'machine_memory_bytes',
   'tls_certificate_end_timestamp_seconds',

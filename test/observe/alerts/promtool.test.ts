@@ -43,10 +43,9 @@ type Counts = Record<string, Record<string, number>>
 function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined)[] }[] {
   const random = randomOf(seed)
   const path = Object.fromEntries(
-    ['pool', 'lag', 'errors', 'slow', 'shed', 'loop', 'jobs', 'dead', 'calls', 'memory', 'archive'].map((name) => [
-      name,
-      levels(random),
-    ]),
+    ['pool', 'lag', 'errors', 'slow', 'shed', 'loop', 'jobs', 'events', 'dead', 'calls', 'memory', 'archive'].map(
+      (name) => [name, levels(random)],
+    ),
   ) as Record<string, (0 | 1 | 2)[]>
   const nodes = ['a', 'b', 'c'].map((node) => ({ node, snapshots: [] as (Snapshot | undefined)[] }))
   for (const { node, snapshots } of nodes) {
@@ -107,6 +106,7 @@ function worldOf(seed: number): { node: string; snapshots: (Snapshot | undefined
           [keyOf({ queue: 'orders.pay' })]: level('jobs', [0, 100, 900]),
           [keyOf({ queue: 'event:catalog' })]: level('lag', [0, 100, 900]),
         },
+        events_oldest_unsent_seconds: { [keyOf({ database: 'main' })]: level('events', [0, 45, 900]) },
         // A queue without jobs has no count.
         jobs: level('dead', [{}, { [keyOf(dead)]: 0 }, { [keyOf(dead)]: 2 }]),
         disk_bytes: { [keyOf({ host: 'h', state: 'free' })]: free, [keyOf({ host: 'h', state: 'all' })]: total },
