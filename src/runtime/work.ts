@@ -161,9 +161,10 @@ export async function subscribe(work: AppWork, { stores }: Primitives): Promise<
   } else await Promise.all(stores.all.map((store) => subscribeTo(work, store, stores)))
 }
 
-/** Groups take events into the database of their modules; one with several, into that of the first. */
+/** Groups take events into the database of their modules; one with several, into that of the first by name, in every process. */
 async function subscribeTo({ consumed }: AppWork, store: Store, stores: Stores): Promise<void> {
-  const homes = new Map(consumed.toReversed().map(({ group, module }) => [group, stores.of(module)]))
+  const byName = consumed.toSorted((a, b) => (a.module < b.module ? 1 : -1)) // the last entry of a group wins
+  const homes = new Map(byName.map(({ group, module }) => [group, stores.of(module)]))
   const wanted = subscriptionsOf(consumed.filter(({ group }) => homes.get(group) === store))
   if (wanted.length === 0) return
   await store.outbox.subscribe(wanted)
