@@ -30,7 +30,8 @@ export function deployEffects({ appFile, dataDir, cwd, settings, rung, book, env
     forget: (used) => forgetReleases(dataDir, used),
     async migrate(next, present, note) {
       // The code of the app is never loaded into this process.
-      const args = [next.app, '--running', present.folder]
+      const isApart = env().RUNG_NODES !== undefined // then processes of both builds call each other meanwhile
+      const args = [next.app, '--running', present.folder, ...(isApart ? ['--callers', present.app] : [])]
       const named = (text: string) => inSource(inSource(text, next, cwd), present, cwd)
       return migrateApart(args, { ...env(), RUNG_BUILD: next.build }, cwd, named, note)
     },

@@ -1,5 +1,8 @@
 import path from 'node:path'
+import { incompatibleCalls } from '../app/compatible.ts'
+import type { App } from '../app/define-app.ts'
 import { systemClock } from '../kernel/clock.ts'
+import { RungError } from '../kernel/errors.ts'
 import { formatMs } from '../kernel/units.ts'
 import type { BackfillProgress } from '../migrations/backfill.ts'
 import { lintAll, type MigrationState, migrate, migrationStatus } from '../migrations/migrate.ts'
@@ -37,12 +40,18 @@ const command: Command = {
       value: 'folder',
       help: 'Refuse what would break the code in this folder, which runs meanwhile; "rung deploy" does it.',
     },
+    callers: {
+      type: 'string',
+      value: 'app-file',
+      help: 'Refuse calls between modules that this app, which runs meanwhile on other nodes, could not make.',
+    },
     lint: { type: 'boolean', help: 'Check all files, applied or not; needs no database.' },
   },
   async run(input) {
     const { positionals, values, out } = input
     const bindings = await toolBindings(input, positionals[0])
     const app = await loadApp(positionals[0], input.cwd)
+    if (typeof values.callers === 'string') await checkCalls(values.callers, app, input.cwd)
     const migrations = await migrationsOf(app)
     if (values.lint) return showLint(input, migrations, false)
     const server = await startDatabaseServer(bindings, createLog(app.name, 'silent'), 'attach')
@@ -84,6 +93,14 @@ const command: Command = {
   },
 }
 export default command
+
+/** @throws CALL_INCOMPATIBLE */
+async function checkCalls(callers: string, app: App, cwd: string): Promise<void> {
+  const [first, ...others] = incompatibleCalls(await loadApp(callers, cwd), app)
+  if (first === undefined) return
+  const more = others.length === 0 ? '' : ` So it is with ${others.length} more.`
+  throw new RungError('CALL_INCOMPATIBLE', `${first}${more}`, { facts: { calls: [first, ...others] } })
+}
 
 const nothingPending = 'Nothing to do: all migrations are applied.'
 

@@ -81,6 +81,7 @@ export const errorCodes = {
   RESTORE_FAILED: { status: 500, title: 'A restore was not finished' },
   // calls between modules
   CALL_INVALID: { status: 500, title: 'A call between modules does not match its schema' },
+  CALL_INCOMPATIBLE: { status: 500, title: 'Two builds could not call each other' },
   CALL_IN_TRANSACTION: { status: 500, title: 'Another module was called inside a transaction' },
   // jobs and events
   JOB_INVALID: { status: 500, title: 'The input of a job does not match its schema' },

@@ -1,23 +1,26 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { copyProject } from '../support/deploys.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import { PositionJar } from '../support/position-jar.ts'
 import { type Facts, type Launched, openScratch, sendTo, until } from '../support/process.ts'
 import { noRedis } from '../support/redis.ts'
 
-const app = fileURLToPath(new URL('../support/apps/guild/app.ts', import.meta.url))
+const guild = fileURLToPath(new URL('../support/apps/guild/app.ts', import.meta.url))
 const nodes = { folk: { modules: ['people'], web: 1 }, paper: { modules: ['press'], worker: 1 } }
 
 describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy || noPooler }, () => {
   let scratch: Awaited<ReturnType<typeof openScratch>>
   let fleet: Launched
   let facts: Facts
+  let app: string
   before(async () => {
     scratch = await openScratch()
+    app = await copyProject(path.join(scratch.dir, 'guild'), guild)
     const env = { RUNG_NODES: JSON.stringify(nodes), RUNG_EDGE: 'off', RUNG_WEB: '1', RUNG_REPLICAS: '1' }
     fleet = scratch.launch({ up: '100k', app, env })
     facts = await fleet.started
@@ -209,6 +212,31 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
       assert.equal((await failed.exited).code, 1)
       assert.match(JSON.parse(failed.stdout()).error.message, message)
     }
+  })
+
+  it('gets new code without a failed request, and code that the other build could not call is refused', async () => {
+    const text = await readFile(app, 'utf8')
+    const deploy = async (changed: string, code: number) => {
+      assert.notEqual(changed, text)
+      await writeFile(app, changed)
+      const done = scratch.launch({ command: ['deploy', '--watch', '0s', '--json'], cwd: path.dirname(app) })
+      assert.equal((await done.exited).code, code, done.stdout() + done.stderr())
+      return JSON.parse(done.stdout())
+    }
+    const narrower = await deploy(text.replace('by: Type.Integer() })', 'by: Type.Integer(), age: Type.Integer() })'), 1)
+    assert.equal(narrower.error.code, 'CALL_INCOMPATIBLE')
+    assert.match(narrower.error.message, /^people\.find: its output .*age/)
+    const { own, group } = await during(async () => {
+      const wider = await deploy(
+        text
+          .replace('by: Type.Integer() })', 'by: Type.Integer(), age: Type.Optional(Type.Integer()) })')
+          .replace("http.get('/people/:id'", "http.get('/people/:id/age', () => ({ age: 40 }))\n    http.get('/people/:id'"),
+        0,
+      )
+      assert.equal(wider.outcome, 'done')
+    })
+    assert.deepEqual([own, group], [['200', '201'], ['200']])
+    assert.deepEqual(await json('/people/1/age'), { age: 40 }, 'the balancer knows the new route')
   })
 
   it('that is killed is missed by those that need it, and comes back', async () => {

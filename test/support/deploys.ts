@@ -16,13 +16,19 @@ export interface Project {
 
 export const readHandler = "http.get('/entries/:id', { schema: { params: Id } }, async (request, reply) => {"
 
-export async function ledgerProject(dir: string): Promise<Project> {
+/** Copies the folder of an app into a project of its own. @returns the app's file there */
+export async function copyProject(dir: string, app: string): Promise<string> {
   const modules = path.join(dir, 'node_modules')
   await mkdir(modules, { recursive: true })
   await symlink(repository, path.join(modules, 'rung'))
   await symlink(path.join(repository, 'node_modules', 'typebox'), path.join(modules, 'typebox'))
-  await cp(path.join(path.dirname(ledgerApp), 'migrations'), path.join(dir, 'migrations'), { recursive: true })
+  await cp(path.dirname(app), dir, { recursive: true })
   await writeFile(path.join(dir, 'package.json'), '{"type":"module"}')
+  return path.join(dir, path.basename(app))
+}
+
+export async function ledgerProject(dir: string): Promise<Project> {
+  await copyProject(dir, ledgerApp)
   const text = await readFile(ledgerApp, 'utf8')
   const app = path.join(dir, 'app.ts')
   async function write(version: string, changes: Readonly<Record<string, string>> = {}): Promise<void> {
