@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { main } from '../../src/cli/main.ts'
 import { noHaproxy } from '../support/haproxy.ts'
+import { noNats } from '../support/nats.ts'
 import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import { noRedis } from '../support/redis.ts'
@@ -31,6 +32,7 @@ test('rung engines lists what rungs need', async () => {
   for (const [index, start] of [
     'postgres   1k ',
     'pgbouncer  100k',
+    'nats       500k',
     'redis      10k ',
     'haproxy    100k',
     'nginx      10k ',
@@ -46,6 +48,7 @@ test('rung engines lists what rungs need', async () => {
     [
       ['postgres', '1k'],
       ['pgbouncer', '100k'],
+      ['nats', '500k'],
       ['redis', '10k'],
       ['haproxy', '100k'],
       ['nginx', '10k'],
@@ -56,14 +59,15 @@ test('rung engines lists what rungs need', async () => {
 })
 
 test('rung engines install: what is there stays as it is', {
-  skip: noRedis || noNginx || noHaproxy || noPooler,
+  skip: noRedis || noNginx || noHaproxy || noPooler || noNats,
 }, async () => {
   const { code, lines, notes } = await rung('engines', 'install')
   assert.equal(code, 0)
   assert.match(lines[0]!, /^PgBouncer \d/)
-  assert.match(lines[1]!, /^(Redis|Valkey) \d/)
-  assert.match(lines[2]!, /^HAProxy \d/)
-  assert.match(lines[3]!, /^(nginx|OpenResty) \d/)
+  assert.match(lines[1]!, /^NATS \d/)
+  assert.match(lines[2]!, /^(Redis|Valkey) \d/)
+  assert.match(lines[3]!, /^HAProxy \d/)
+  assert.match(lines[4]!, /^(nginx|OpenResty) \d/)
   assert.equal(notes, '')
   const { document } = await rung('engines', 'install', 'redis', '--json')
   assert.deepEqual((document as { installed: unknown }).installed, [])
@@ -72,7 +76,7 @@ test('rung engines install: what is there stays as it is', {
 test('rung engines: wrong words', async () => {
   for (const [args, message] of [
     [['remove'], /There is no "remove" here/],
-    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: pgbouncer, redis, haproxy, nginx\./],
+    [['install', 'mysql'], /There is no engine "mysql"\. Can be installed: pgbouncer, nats, redis, haproxy, nginx\./],
     [['install', 'postgres'], /Postgres comes with Rung itself/],
   ] as const) {
     const { code, notes } = await rung('engines', ...args)
