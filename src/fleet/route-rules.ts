@@ -15,7 +15,9 @@ export interface GroupRoute {
 export function routeRules(routes: readonly GroupRoute[]): readonly RouteRule[] {
   const all = unique(routes).toSorted((a, b) => compare(partsOf(a.url), partsOf(b.url)))
   const grouped = all.filter(({ group }) => group !== undefined)
-  const others = all.filter(({ group }) => group === undefined)
+  // While modules move, processes of both have them: only those of the group all do.
+  const moving = new Set(grouped.map(({ method, url }) => `${method} ${url}`))
+  const others = all.filter(({ method, url, group }) => group === undefined && !moving.has(`${method} ${url}`))
   const rivals = others.filter((one) => grouped.some((other) => overlap(partsOf(one.url), partsOf(other.url))))
   const needed = all.filter((one) => one.group !== undefined || rivals.includes(one))
   const anyMethod = grouped.filter((one) => !others.some(({ url }) => url === one.url))

@@ -63,6 +63,14 @@ describe('the group of a request', () => {
     assert.deepEqual(routeRules([route('GET /articles/:slug'), route('GET /*')]), [])
   })
 
+  it('is that of the group while other processes still have the module, or have it again', () => {
+    const both = [route('GET /a'), route('GET /a', 'x'), route('POST /a')]
+    for (const told of [both, both.toReversed()]) {
+      assert.deepEqual(routeRules(told).find(({ pattern }) => pattern === '^GET:/a$')?.group, 'x')
+      assert.equal(groupOf(told, 'POST /a'), undefined)
+    }
+  })
+
   it('has one rule for a route that several processes tell', () => {
     const [one, ...others] = routeRules([route('GET /a', 'x'), route('GET /a', 'x')])
     assert.deepEqual(

@@ -44,11 +44,17 @@ export const pgbouncer: Engine = {
       async start() {
         if (topology.data.engine === 'external') for (const url of urls) await checkRoom(url, topology)
         const server = await startPgbouncer(options)
+        let present = options
         return {
           ...server,
           answers: server.isHealthy,
           async update(changed) {
-            await server.reload(changed as typeof options)
+            const next = changed as typeof options
+            // A RELOAD may break connections that are just being made. Room for fewer clients is not worth one.
+            const samePools = JSON.stringify(next.pools) === JSON.stringify(present.pools)
+            if (samePools && next.clientsMax <= present.clientsMax) return
+            await server.reload(next)
+            present = next
           },
         }
       },
