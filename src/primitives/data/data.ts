@@ -14,7 +14,7 @@ import {
   transactionDone,
 } from './channels.ts'
 import type { Connection, Database, Need, Result, Statement, Target } from './contract.ts'
-import { isOutdated, otherPrimary, outcomeUnknown, sqlState, wasSent } from './errors.ts'
+import { isNotBegun, isOutdated, otherPrimary, outcomeUnknown, sqlState, wasSent } from './errors.ts'
 import { askPlace, noteSeen, placeIn } from './place.ts'
 import { routedPool } from './pool.ts'
 import { currentWriteRule, type ExtendTx, type Ride, type WriteRule } from './rides.ts'
@@ -137,7 +137,7 @@ export function createData<Tx extends SqlTag = SqlTag>(database: Database, polic
             attempt -= 1
             continue
           }
-          if (!retryable.has(sqlState(error) ?? '') || attempt >= retries) throw error
+          if (!(retryable.has(sqlState(error) ?? '') || isNotBegun(error)) || attempt >= retries) throw error
           await sleep(backoffMs(attempt, retryBaseMs, retryCapMs))
         }
       }

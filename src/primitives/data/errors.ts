@@ -1,6 +1,6 @@
 import { isStale } from '../../engines/postgres/client.ts'
 import { isReadOnly } from '../../engines/postgres/recipe.ts'
-import { type ErrorCode, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
+import { causesOf, type ErrorCode, isRungError, messageOf, partOf, RungError } from '../../kernel/errors.ts'
 import type { Target } from './contract.ts'
 
 /**
@@ -119,6 +119,15 @@ export function isConnectionError(error: unknown): boolean {
  */
 export function isOfPooler(error: unknown): boolean {
   return sqlState(error) === '08P01' && partOf(error, 'routine') === undefined
+}
+
+/**
+ * Whether PgBouncer had no server for a transaction, so that nothing of it has run. It refuses transactions in this way for a moment after it
+ * has broken connections that it was just making, as it does when it is told of other pools.
+ */
+export function isNotBegun(error: unknown): boolean {
+  const isOfServer = (cause: unknown) => /^server login has been failing/.test(messageOf(cause))
+  return sqlState(error) === '08P01' && [...causesOf(error)].some(isOfServer)
 }
 
 /** Whether a statement failed only since its prepared form is out of date. */
