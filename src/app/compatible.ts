@@ -36,12 +36,11 @@ export function incompatibleCalls(before: Pick<App, 'modules'>, next: Pick<App, 
 }
 
 function whyNot(before: CallSchema, next: CallSchema): string | undefined {
-  const input = whyNotBoth(before.input, next.input)
-  if (input !== undefined)
-    return `its input ${input}. What is added must be optional in this deploy, and what is removed must have been optional in the one before.`
-  const output = whyNotBoth(before.output, next.output)
-  if (output !== undefined)
-    return `its output ${output}. What is added must be optional in this deploy, and what is removed must have been optional in the one before.`
+  for (const side of ['input', 'output'] as const) {
+    const why = whyNotBoth(before[side], next[side])
+    if (why !== undefined)
+      return `its ${side} ${why}. What is added must be optional in this deploy, and what is removed must have been optional in the one before.`
+  }
   return undefined
 }
 

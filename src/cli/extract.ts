@@ -146,7 +146,7 @@ function withGroup(nodes: Nodes, modules: readonly string[], app: App, input: In
     web: own.some(({ routes, exposes }) => routes !== undefined || exposes !== undefined) ? 1 : 0,
     worker: own.some(({ work }) => work !== undefined) ? 1 : 0,
   }
-  // What is no number is refused with the whole.
+  // Text that is no number becomes NaN, which the check of all groups refuses.
   const count = (role: 'web' | 'worker') => Number(input.values[role] ?? otherwise[role])
   return { ...nodes, [String(name)]: { modules, web: count('web'), worker: count('worker') } }
 }

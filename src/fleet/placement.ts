@@ -221,7 +221,7 @@ export function placeDeployment(deployment: Deployment, { given, values }: Setti
     RUNG_DATA: dataDir,
     RUNG_SECRET: site.rootSecret,
     ...(values.tls.acmeDir !== undefined && { RUNG_ACME_DIR: path.resolve(app.cwd, values.tls.acmeDir) }),
-    ...(topology.groups.length > 0 && { RUNG_NODES: nodesOf(topology) }),
+    ...(topology.groups.length > 0 && { RUNG_NODES: toldNodes(topology) }),
     RUNG_FILES_SHARED: 'on', // all processes of this machine have its data directory
   }
 
@@ -315,7 +315,7 @@ function ofGroup({ name, connections }: Deployment['topology']['groups'][number]
 }
 
 /** Processes know whether a group has processes of a role, and not how many: for another number none of them is restarted. */
-function nodesOf({ groups }: Deployment['topology']): string {
+function toldNodes({ groups }: Deployment['topology']): string {
   const present = (count: number) => Math.min(1, count)
   const entries = groups.map(({ name, modules, web, worker }) => [
     name,

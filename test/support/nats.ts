@@ -2,8 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { installedNats, type NatsServer, type NatsServerOptions, startNats } from '../../src/engines/nats/server.ts'
-import { isRungError } from '../../src/kernel/errors.ts'
-import { freePort } from './ports.ts'
+import { onFreePort } from './ports.ts'
 
 /** For `{ skip: noNats }`: the reason, where none is installed. */
 export const noNats: string | false = installedNats() ? false : 'NATS is not installed: rung engines install nats'
@@ -37,15 +36,10 @@ export async function testNats(options: Partial<NatsServerOptions> = {}): Promis
   async function start(): Promise<void> {
     server = await startNats({ dir, listen: { port }, password, ...options })
   }
-  for (let attempt = 0; ; attempt += 1) {
-    port = await freePort()
-    try {
-      await start()
-      break
-    } catch (error) {
-      if (attempt === 5 || !isRungError(error, 'PORT_IN_USE')) throw error // another test was faster
-    }
-  }
+  await onFreePort(async (free) => {
+    port = free
+    await start()
+  })
   return {
     get url() {
       return server.url

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { isRungError } from '../../src/kernel/errors.ts'
 
 /** A port that nobody listens on at this moment. */
 export async function freePort(): Promise<number> {
@@ -9,6 +10,17 @@ export async function freePort(): Promise<number> {
   server.close()
   await once(server, 'close')
   return port
+}
+
+/** Starts something on a free port, and again on another one if another test was faster. */
+export async function onFreePort(start: (port: number) => Promise<void>): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await start(await freePort())
+    } catch (error) {
+      if (attempt === 5 || !isRungError(error, 'PORT_IN_USE')) throw error
+    }
+  }
 }
 
 export interface BlackHole {

@@ -9,8 +9,7 @@ import {
   type RedisServerOptions,
   startRedis,
 } from '../../src/engines/redis/server.ts'
-import { isRungError } from '../../src/kernel/errors.ts'
-import { freePort } from './ports.ts'
+import { onFreePort } from './ports.ts'
 
 /** For `{ skip: noRedis }`: the reason, where none is installed. */
 export const noRedis: string | false = installedRedis() ? false : 'Redis is not installed: rung engines install redis'
@@ -55,15 +54,10 @@ export async function testRedis(options: Partial<RedisServerOptions> = {}): Prom
   async function start(): Promise<void> {
     server = await startRedis({ dir, listen: { port }, password, ...options })
   }
-  for (let attempt = 0; ; attempt += 1) {
-    port = await freePort()
-    try {
-      await start()
-      break
-    } catch (error) {
-      if (attempt === 5 || !isRungError(error, 'PORT_IN_USE')) throw error // another test was faster
-    }
-  }
+  await onFreePort(async (free) => {
+    port = free
+    await start()
+  })
   return {
     get url() {
       return server.url

@@ -55,8 +55,8 @@ export interface RedisClientOptions {
   /** The name in the server's `CLIENT LIST`. */
   name?: string
   /**
-   * Other nodes of the same cluster. If all keys are in one slot, they are asked who has it while its node is away; otherwise one is as
-   * good as another, and they are tried in turn.
+   * Other nodes of the same cluster. With `slot`, they are asked which node has that slot while its node is away. Without it, any node will
+   * do, and they are tried in turn.
    */
   cluster?: { others: readonly string[]; slot?: number }
 }

@@ -30,7 +30,7 @@ export interface Outbox {
  *   that adds the deliveries, and only over events that follow it without a gap.
  */
 export interface EventLog {
-  /** Gives numbers to what was committed. Returns to how many of at most `max` events. */
+  /** Numbers at most `max` committed events that have no number yet. Returns how many it has numbered. */
   number(max: number): Promise<number>
   /** Returns what follows a number, at most `max` events. */
   read(after: number, max: number): Promise<Chain>
