@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, fork } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -13,6 +12,7 @@ import { migrate } from '../../src/migrations/migrate.ts'
 import { groupLags } from '../../src/primitives/events/groups.ts'
 import { systemMigrations } from '../../src/runtime/migrations.ts'
 import { type AppWork, addWork, subscribe } from '../../src/runtime/work.ts'
+import { type ForkedWorker, forkedWorkers } from './forked-workers.ts'
 import { testNats } from './nats.ts'
 import { OrderPlaced, openOrders, orderTables } from './order-work.ts'
 import { until } from './process.ts'
@@ -61,23 +61,13 @@ export async function openMeshFleet() {
   const nats = await testNats()
   const orders = await openOrders(server.connection, 'jetstream')
   await subscribe(meshWork(orders), orders.primitives)
-  const children = new Set<ChildProcess>()
+  const workers = forkedWorkers('mesh-worker.ts')
 
   /** `at`: the worker kills itself at this moment. */
-  async function startWorker(at?: string): Promise<{ child: ChildProcess; gone: Promise<unknown> }> {
-    const child = fork(
-      path.join(import.meta.dirname, 'mesh-worker.ts'),
-      [JSON.stringify({ connection: server.connection, url: nats.url, at })],
-      { execArgv: ['--conditions=rung-source'] },
-    )
-    children.add(child)
-    const gone = new Promise((resolve) => child.once('exit', resolve)).then(() => children.delete(child))
-    await Promise.race([new Promise((resolve) => child.once('message', resolve)), gone])
-    return { child, gone }
-  }
+  const startWorker = (at?: string) => workers.start({ connection: server.connection, url: nats.url, at })
 
   async function close(): Promise<void> {
-    for (const child of children) child.kill('SIGKILL')
+    workers.kill()
     await orders.close()
     await nats.stop()
     await server.stop()
@@ -163,10 +153,7 @@ export async function killMesh(fleet: MeshFleet, kills: number, events: number):
     await Promise.all(running.map(({ gone }) => gone))
   }
 
-  async function kill(
-    death: (typeof deaths)[number],
-    running: { child: ChildProcess; gone: Promise<unknown> }[],
-  ): Promise<void> {
+  async function kill(death: (typeof deaths)[number], running: ForkedWorker[]): Promise<void> {
     const { nats, server } = fleet
     if ('moment' in death) {
       // All others end first, and leave their lease: it is the one that sends and takes, and comes to this moment.

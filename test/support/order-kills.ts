@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, fork } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -10,6 +9,7 @@ import { seededRandom } from '../../src/kernel/random.ts'
 import { migrate } from '../../src/migrations/migrate.ts'
 import { systemMigrations } from '../../src/runtime/migrations.ts'
 import { subscribe } from '../../src/runtime/work.ts'
+import { forkedWorkers } from './forked-workers.ts'
 import { fail, OrderPlaced, openOrders, orderTables, orderWork, ship } from './order-work.ts'
 import { until } from './process.ts'
 
@@ -31,23 +31,13 @@ export async function openOrderFleet() {
   await client.end()
   const orders = await openOrders(server.connection)
   await subscribe(orderWork(orders), orders.primitives)
-  const children = new Set<ChildProcess>()
+  const workers = forkedWorkers('order-worker.ts')
 
   /** `at`: the worker kills itself at this moment. */
-  async function startWorker(at?: string): Promise<{ child: ChildProcess; gone: Promise<unknown> }> {
-    const child = fork(
-      path.join(import.meta.dirname, 'order-worker.ts'),
-      [JSON.stringify({ connection: server.connection, leaseMs, at })],
-      { execArgv: ['--conditions=rung-source'] },
-    )
-    children.add(child)
-    const gone = new Promise((resolve) => child.once('exit', resolve)).then(() => children.delete(child))
-    await Promise.race([new Promise((resolve) => child.once('message', resolve)), gone])
-    return { child, gone }
-  }
+  const startWorker = (at?: string) => workers.start({ connection: server.connection, leaseMs, at })
 
   async function close(): Promise<void> {
-    for (const child of children) child.kill('SIGKILL')
+    workers.kill()
     await orders.close()
     await server.stop()
     await rm(dir, { recursive: true, force: true })
