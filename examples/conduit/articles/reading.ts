@@ -1,6 +1,7 @@
 import type { ModuleContext } from 'rung'
 import type { Static } from 'typebox'
 import type { IdentityCalls, identityCalls } from '../identity/contract.ts'
+import { profilesSeen } from '../identity/seen.ts'
 import { pageMax } from '../schemas.ts'
 import { type ArticleRow, articleBatch } from './articles.ts'
 import { tagsOfArticle } from './cached.ts'
@@ -93,9 +94,7 @@ const nothingFound: Static<typeof Found> = {
 /** Rows and their authors, as clients see them. The authors of a page come by one call. */
 function presenter(who: IdentityCalls) {
   async function authorsOf(rows: readonly ListedRow[], viewer: number | null, others: readonly number[] = []) {
-    const ids = [...new Set([...rows.map((row) => row.author_id), ...others])]
-    const profiles = await who.profiles({ ids, viewer })
-    return new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+    return profilesSeen(who, { ids: [...rows.map((row) => row.author_id), ...others], viewer })
   }
   function listedArticle(row: ListedRow, author: Awaited<ReturnType<typeof authorsOf>>) {
     return {

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import type { IdentityCalls } from '../identity/contract.ts'
+import { profilesSeen } from '../identity/seen.ts'
 import { Filled, Profile } from '../schemas.ts'
 import type { CommentRow } from './comments.ts'
 
@@ -14,8 +15,7 @@ export const Comment = Type.Object({
 
 /** Comments with their authors, who come by one call. */
 export async function present(who: IdentityCalls, rows: readonly CommentRow[], viewer: number | null) {
-  const profiles = await who.profiles({ ids: [...new Set(rows.map((row) => row.author_id))], viewer })
-  const authors = new Map(profiles.map(({ id, ...profile }) => [id, profile]))
+  const authors = await profilesSeen(who, { ids: rows.map((row) => row.author_id), viewer })
   return rows.map((row) => ({
     id: row.id,
     createdAt: row.created_at.toISOString(),

@@ -3,7 +3,7 @@ import { refuse } from '../errors.ts'
 import { tokensTag } from './authentication.ts'
 import { AccountChanged, AccountRegistered, accountKey } from './events.ts'
 import { checkPassword, hashPassword } from './passwords.ts'
-import { accountTag, everyAccount } from './tags.ts'
+import { accountTag, everyAccount, profileTag } from './tags.ts'
 
 export interface Account {
   id: number
@@ -174,7 +174,7 @@ async function change(tx: Tx, id: number, set: readonly Sql[]): Promise<Account 
   const { was, changed, ...account } = row
   if (changed) {
     tx.publish(AccountChanged, seen(account), { key: accountKey(id) })
-    tx.invalidate([accountTag(was), accountTag(account.username), everyAccount])
+    tx.invalidate([profileTag(id), accountTag(was), accountTag(account.username), everyAccount])
   }
   return account
 }

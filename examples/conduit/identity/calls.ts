@@ -1,18 +1,17 @@
-import type { CallHandlers, Data, Sessions } from 'rung'
+import type { CallHandlers, ModuleContext } from 'rung'
 import { addressOf, logIn, register, updateAccount } from './accounts.ts'
 import type { Authentication } from './authentication.ts'
 import type { identityCalls } from './contract.ts'
 import { accountOf, followsCount, followsOf } from './kept.ts'
-import { follow, followedByBatch, idOf, profileNamed, profilesBatch, unfollow } from './profiles.ts'
+import { follow, idOf, keptProfiles, profileNamed, unfollow } from './profiles.ts'
 import { isFresh } from './tokens.ts'
 
 /** How identity answers what other modules ask of it. */
 export function answers(
-  data: Data,
-  sessions: Sessions,
+  { data, cache, sessions }: Pick<ModuleContext, 'data' | 'cache' | 'sessions'>,
   { authenticate }: Authentication,
 ): CallHandlers<typeof identityCalls> {
-  const followedBy = followedByBatch(data)
+  const kept = keptProfiles({ data, cache })
   const accountIdOf = ({ id }: { id: number }) => ({ accountId: id })
   return {
     register: async (user) => accountIdOf(await register(data, user)),
@@ -27,9 +26,9 @@ export function answers(
       return null
     },
     authenticate,
-    profiles: profilesBatch(data),
+    profiles: ({ ids }) => kept.profiles(ids),
     idOf: ({ username }) => idOf(data, username),
-    followedBy: ({ accountId }) => followedBy(accountId),
+    followedBy: ({ accountId }) => kept.followedBy(accountId),
     addressOf: ({ accountId }) => addressOf(data, accountId),
     accountOf: ({ accountId }) => accountOf(data, accountId),
     followsOf: (asked) => followsOf(data, asked),

@@ -7,6 +7,7 @@ const Id = Type.Integer({ minimum: 1 })
 const text = Type.String()
 const Viewer = Type.Union([Id, Type.Null()])
 const Numbered = Type.Intersect([Type.Object({ id: Id }), Profile])
+const SeenByAll = Type.Intersect([Type.Object({ id: Id }), Type.Omit(Profile, ['following'])])
 const OneAccount = Type.Object({ accountId: Id })
 
 /** What other modules may ask of identity. */
@@ -28,9 +29,9 @@ export const identityCalls = defineCalls('identity', {
     read: true,
     ttl: '1m',
   },
-  profiles: { input: Type.Object({ ids: Type.Array(Id), viewer: Viewer }), output: Type.Array(Numbered), read: true },
+  profiles: { input: Type.Object({ ids: Type.Array(Id) }), output: Type.Array(SeenByAll), read: true, ttl: '1m' },
   idOf: { input: Type.Object({ username: text }), output: Viewer, read: true },
-  followedBy: { input: AccountId, output: Type.Array(Id), read: true },
+  followedBy: { input: AccountId, output: Type.Array(Id), read: true, ttl: '1m' },
   addressOf: {
     input: AccountId,
     output: Type.Union([Type.Object({ email: text, username: text }), Type.Null()]),

@@ -19,7 +19,7 @@ export const identity = defineModule({
   migrations: new URL('./migrations/', import.meta.url),
 
   exposes: identityCalls,
-  calls: (context) => answers(context.data, context.sessions, authentication(context)),
+  calls: (context) => answers(context, authentication(context)),
 
   work: () => [on(AvatarChanged, ({ payload }, tx) => setAvatar(tx, payload))],
 
