@@ -69,7 +69,19 @@ export interface Injected {
  * behind the page cache, is an `app`.
  */
 export const kinds = [
-  ...(['edge', 'balancer', 'app', 'web', 'worker', 'redis', 'pooler', 'primary', 'replica', 'archiver'] as const),
+  ...([
+    'edge',
+    'balancer',
+    'app',
+    'web',
+    'worker',
+    'redis',
+    'nats',
+    'pooler',
+    'primary',
+    'replica',
+    'archiver',
+  ] as const),
 ]
 export type Kind = (typeof kinds)[number]
 export type Front = 'edge' | 'balancer'

@@ -3,6 +3,7 @@ import { changes } from './changes.ts'
 import { clockFaults } from './clock.ts'
 import { diskFaults } from './disk.ts'
 import { type Fault, type FleetPart, fits, type Kind, kinds } from './fault.ts'
+import { natsFaults } from './nats.ts'
 import { networkFaults } from './network.ts'
 import { postgresFaults } from './postgres.ts'
 import { processFaults } from './processes.ts'
@@ -14,6 +15,7 @@ export const faults: readonly Fault[] = [
   ...squeezes,
   ...postgresFaults,
   ...redisFaults,
+  ...natsFaults,
   ...networkFaults,
   ...diskFaults,
   ...clockFaults,

@@ -1,7 +1,7 @@
 import { link, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { askHaproxy } from '../engines/haproxy/client.ts'
-import { adminSocket, serverPaths } from '../engines/haproxy/recipe.ts'
+import { adminSocket, backend, groupBackends, serverPaths } from '../engines/haproxy/recipe.ts'
 import { appsOf } from '../engines/nginx/client.ts'
 import { adminIn, configName } from '../engines/nginx/recipe.ts'
 import { poolerSocket, poolerUrl } from '../engines/pgbouncer/recipe.ts'
@@ -247,17 +247,20 @@ function wayFromBalancer(part: FleetPart, balancer: FleetPart): Way {
     async lead(proxy, undoBy) {
       await undoBy({ how: 'balance', socket, part: part.name, port })
       await onceThere('The balancer', () => balance(socket, part.name, proxy.port))
-      for (const server of serverPaths(part.name)) await askHaproxy(socket, `shutdown sessions server ${server}`)
+      for (const server of pathsOf(part.name)) await askHaproxy(socket, `shutdown sessions server ${server}`)
     },
   }
 }
 
+/** Wherever the balancer may have it: in the backend of the processes that have no group, or in that of any group. */
+const pathsOf = (part: string) => [backend, ...groupBackends].flatMap((of) => serverPaths(part, of))
+
 /** Tells the balancer where a web process is. */
 async function balance(socket: string, part: string, port: number): Promise<void> {
-  for (const server of serverPaths(part)) {
+  for (const server of pathsOf(part)) {
     const command = `set server ${server} addr 127.0.0.1 port ${port}`
     const said = await askHaproxy(socket, command)
-    if (!/changed|no need to change|^$|^No such server/.test(said))
+    if (!/changed|no need to change|^$|^No such (server|backend)/.test(said))
       throw new Error(`HAProxy refused "${command}": ${said}`)
   }
 }

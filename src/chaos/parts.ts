@@ -40,9 +40,16 @@ export async function fleetParts(dataDir: string): Promise<FleetPart[]> {
 
 function kindOf(name: string, primary: string, hasBalancer: boolean): Kind | undefined {
   if (/^postgres(-\d+)?$/.test(name)) return name === primary ? 'primary' : 'replica'
-  if (/^web-\d+$/.test(name)) return hasBalancer ? 'web' : 'app'
+  if (roleOf(name) === 'web') return hasBalancer ? 'web' : 'app'
+  if (roleOf(name) === 'worker') return 'worker'
   return kinds.find((kind) => name === kind || name.replace(/-\d+$/, '') === kind)
 }
+
+/** `web-1`, or `media-web-1` of the group `media`. */
+const ofApp = /^(?:(.+)-)?(web|worker)-\d+$/
+const roleOf = (name: string) => ofApp.exec(name)?.[2]
+/** Returns the group of modules that a process of the app has. */
+export const groupOf = (name: string) => ofApp.exec(name)?.[1]
 
 /** @param fronts those that the fleet has, from the inside */
 function frontOf(kind: Kind, fronts: readonly Front[]): Front | undefined {

@@ -49,7 +49,7 @@ interface Look {
 }
 
 /** Programs whose work is done in one thread. */
-const oneThread = /^(app|web|worker|both|redis|pooler)\b/
+const oneThread = (name: string) => isApp(name) || /^(redis|pooler)\b/.test(name)
 
 /** Starts to watch. The returned function ends it, and returns what was used meanwhile. */
 export async function watchUsage(
@@ -96,7 +96,7 @@ export async function watchUsage(
         return {
           name,
           cores: used.get(name)! / ms,
-          of: Math.min(oneThread.test(name) ? 1 : all, isApp(name) ? quotaCores : all),
+          of: Math.min(oneThread(name) ? 1 : all, isApp(name) ? quotaCores : all),
           ...(to?.loop !== undefined && { loop: to.loop }),
           ...(waited !== undefined && { poolWait95Ms: waited }),
           ...(ofSessions && { sessions: ofSessions }),

@@ -1,6 +1,7 @@
 import { isChange } from '../chaos/changes.ts'
 import type { Outcome, Round } from '../chaos/experiment.ts'
 import type { FleetPart, Kind } from '../chaos/fault.ts'
+import { groupOf } from '../chaos/parts.ts'
 import { longestSilence } from '../chaos/silence.ts'
 import type { Operation } from '../history/operation.ts'
 import { lastLook } from './sessions.ts'
@@ -96,16 +97,17 @@ const strikesAll = new Set(['lock', 'exhaust', 'disk-full'])
 /** Changes that take the web processes away, one after the other. */
 const restartsWeb = new Set(['roll', 'deploy'])
 /** No request needs them. */
-const besideRequests = new Set<Kind>(['redis', 'worker', 'archiver'])
+const besideRequests = new Set<Kind>(['redis', 'nats', 'worker', 'archiver'])
 
 /** Whether something can stand in for the part that a fault strikes: another one that no fault of the round strikes. */
 function hasStandIn({ fault, part }: Outcome, round: readonly Outcome[], parts: readonly Part[]): boolean {
   const kindOf = (of: string) => parts.find(({ name }) => name === of)?.kind ?? (of as Kind)
   const left = (kind: Kind) => {
+    const isOne = (name: string) => kindOf(name) === kind && groupOf(name) === groupOf(part)
     const struck = new Set(round.filter((one) => !isChange(one.fault)).map((one) => one.part))
-    const away = [...struck].filter((one) => kindOf(one) === kind).length
+    const away = [...struck].filter(isOne).length
     const restarting = kind === 'web' && round.some((one) => restartsWeb.has(one.fault)) ? 1 : 0
-    return parts.filter((one) => one.kind === kind).length - away - restarting
+    return parts.filter(({ name }) => isOne(name)).length - away - restarting
   }
   const kind = kindOf(part)
   if (isChange(fault) || besideRequests.has(kind)) return true

@@ -15,6 +15,7 @@ import { isStopped } from '../../src/engines/process/pid-file.ts'
 import { noFakeClocks } from '../support/fake-clock.ts'
 import { noHaproxy } from '../support/haproxy.ts'
 import { noNginx } from '../support/nginx.ts'
+import { noNats } from '../support/nats.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import {
   type Facts,
@@ -31,7 +32,7 @@ import {
 import { noRedis } from '../support/redis.ts'
 import { withSmallDisk } from '../support/small-disk.ts'
 
-const skip = noRedis || noNginx || noHaproxy || noPooler
+const skip = noRedis || noNginx || noHaproxy || noPooler || noNats
 const noGroups = findHierarchy('cpu') && findHierarchy('memory') ? false : 'no control groups can be made here'
 
 interface Hand {
@@ -56,7 +57,7 @@ describe('rung chaos', { skip }, () => {
   let facts: Facts
   before(async () => {
     scratch = await openScratch()
-    const env = { NODE_ENV: 'development', RUNG_ZONES: 'a,b', ...fakeClocks }
+    const env = { NODE_ENV: 'development', RUNG_ZONES: 'a,b', RUNG_EVENTS: 'jetstream', ...fakeClocks }
     up = scratch.launch({ up: '100k', args: ['--web', '2', '--worker', '1', '--replicas', '1'], env })
     facts = await up.started
   })
@@ -242,6 +243,11 @@ describe('rung chaos', { skip }, () => {
     assert.equal((await chaos('flush', 'redis')).parts[0]!.did, 'emptied Redis')
     const { parts } = await chaos('slow', 'redis', '--for', '500ms')
     assert.match(parts[0]!.did, /up to 100 ms/)
+  })
+
+  it('takes the events from NATS', async () => {
+    await until(async () => (await chaos('lose-events', 'nats')).parts?.[0]?.did === 'deleted the stream', 'it had one')
+    assert.equal((await chaos('lose-events', 'redis')).error?.code, 'COMMAND_INVALID')
   })
 
   it('puts a network with faults in front of every part that has clients', async () => {

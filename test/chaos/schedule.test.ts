@@ -9,6 +9,7 @@ const parts: { name: string; kind: Kind }[] = [
   { name: 'web-1', kind: 'web' },
   { name: 'web-2', kind: 'web' },
   { name: 'redis', kind: 'redis' },
+  { name: 'nats', kind: 'nats' },
   { name: 'postgres', kind: 'primary' },
   { name: 'postgres-2', kind: 'replica' },
 ]

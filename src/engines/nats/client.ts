@@ -219,6 +219,18 @@ export async function natsAnswers(url: string, withinMs: number): Promise<boolea
   return Promise.race([asked.catch(() => false), promise]).finally(forget)
 }
 
+/** Deletes all streams with their consumers. Returns how many there were. */
+export async function deleteStreams(url: string): Promise<number> {
+  const { connection, manager } = await open({ ...optionsOf(url), name: 'rung-chaos', timeout: 5_000 })
+  try {
+    let deleted = 0
+    for await (const { config } of manager.streams.list()) deleted += Number(await manager.streams.delete(config.name))
+    return deleted
+  } finally {
+    await connection.close()
+  }
+}
+
 async function ensureStream(manager: JetStreamManager, stream: StreamSettings): Promise<void> {
   const settings = {
     subjects: stream.subjects,

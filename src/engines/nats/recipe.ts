@@ -5,6 +5,8 @@ export const natsLeast = '2.9'
 export const natsPrograms = ['nats-server'] as const
 export const natsVersionFlag = '--version'
 export const natsUser = 'rung'
+/** In the folder of a server. */
+export const natsConfigFile = 'nats.conf'
 
 export const natsPackages = {
   debian: ['nats-server'],
@@ -54,6 +56,11 @@ export function natsConfig({ name, dir, listen, password, storeBytesMax, cluster
     )
   }
   return `${lines.join('\n')}\n`
+}
+
+/** Returns the password in a configuration of `natsConfig`. */
+export function passwordIn(config: string): string {
+  return /password: "([\w-]*)"/.exec(config)?.[1] ?? ''
 }
 
 /** Returns the command line of a server whose file has no password. */

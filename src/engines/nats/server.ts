@@ -9,6 +9,7 @@ import { natsAnswers } from './client.ts'
 import {
   type NatsSettings,
   natsConfig,
+  natsConfigFile,
   natsLeast,
   natsPrograms,
   natsUrl,
@@ -75,7 +76,7 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
   }
   const address = `127.0.0.1:${settings.listen.port}`
   const url = natsUrl(address, settings.password)
-  const configFile = path.join(settings.dir, 'nats.conf')
+  const configFile = path.join(settings.dir, natsConfigFile)
   const process = await startServer({
     name: 'NATS',
     dir: settings.dir,
