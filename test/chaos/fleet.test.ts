@@ -14,8 +14,8 @@ import { fakeClocks } from '../../src/engines/process/fake-clock.ts'
 import { isStopped } from '../../src/engines/process/pid-file.ts'
 import { noFakeClocks } from '../support/fake-clock.ts'
 import { noHaproxy } from '../support/haproxy.ts'
-import { noNginx } from '../support/nginx.ts'
 import { noNats } from '../support/nats.ts'
+import { noNginx } from '../support/nginx.ts'
 import { noPooler } from '../support/pgbouncer.ts'
 import {
   type Facts,
