@@ -16,10 +16,14 @@ export interface ShopTarget {
   end(): Promise<void>
 }
 
-export async function startShop(rung: string, args: readonly string[] = []): Promise<ShopTarget> {
+export async function startShop(
+  rung: string,
+  args: readonly string[] = [],
+  settings: Record<string, string> = {},
+): Promise<ShopTarget> {
   const provider = await startProvider({ secret })
   const scratch = await openScratch()
-  const env = { NODE_ENV: 'test', SHOP_PROVIDER_URL: provider.url, SHOP_PROVIDER_SECRET: secret }
+  const env = { NODE_ENV: 'test', SHOP_PROVIDER_URL: provider.url, SHOP_PROVIDER_SECRET: secret, ...settings }
   const options = { app, args, env }
   const end = async () => {
     await provider.stop()
