@@ -22,8 +22,8 @@ import { checkScale, type LiveRequest } from './live.ts'
 import { countedBetween, quantileMs, type Reading, readingIn } from './readings.ts'
 import type { SupervisedPart, Supervisor } from './supervisor.ts'
 
-const scaledRoles = ['web', 'worker'] as const
-export type ScaledRole = (typeof scaledRoles)[number]
+/** The processes that `rung scale` calls by this name: `web`, `worker`, or `media-web` of a group. */
+type Scaled = string
 
 export interface AutoscaleOptions {
   supervisor: Supervisor
@@ -37,14 +37,14 @@ export interface AutoscaleOptions {
   /** The folder of the file in which it remembers the peaks of the last week. */
   dir: string
   note(text: string): void
-  /** Called after each look. */
+  /** Called when the status may have changed: after each look and each request. */
   onLook(): void
 }
 
 export interface Autoscale {
-  /** Answers requests of other commands: a range of numbers starts the autoscaler for a role, one number ends it. */
+  /** Answers requests of other commands: a range of numbers starts the autoscaler for such processes, one number ends it. */
   handle(request: ControlRequest, note: (text: string) => void): Promise<unknown>
-  status(): Readonly<Partial<Record<ScaledRole, ScalingStatus>>>
+  status(): Readonly<Record<Scaled, ScalingStatus>>
   start(): void
   stop(): Promise<void>
 }
@@ -58,6 +58,11 @@ const saveEveryMs = 60_000
 const startMsAtFirst = 5_000
 const startsKept = 3
 
+interface CpuLook {
+  at: number
+  times: CpuTimes
+}
+
 interface Seen {
   at: number
   reading: Reading
@@ -66,14 +71,16 @@ interface Seen {
 /** Keeps the numbers of web and worker processes where `autoscaler.ts` wants them. */
 export function autoscale(options: AutoscaleOptions): Autoscale {
   const { supervisor, scaling, topology, live, cores, dir, note, onLook } = options
-  const ranges = new Map(scaledRoles.flatMap((role) => (scaling[role] ? [[role, scaling[role]]] : [])))
-  const reasons = new Map<ScaledRole, string>()
+  const ranges = new Map<Scaled, Range>(
+    (['web', 'worker'] as const).flatMap((role) => (scaling[role] ? [[role, scaling[role]]] : [])),
+  )
+  const reasons = new Map<Scaled, string>()
   const over = new AbortController()
   const seen = new Map<string, { pid: number; before?: Seen; last?: Seen; asking: boolean }>()
-  let load: ScaleMemory | undefined
+  let loads = new Map<Scaled, ScaleMemory>()
   let queue: QueueMemory | undefined
   let starts: number[] = []
-  let cpu: { at: number; times: CpuTimes } | undefined
+  let cpu: CpuLook | undefined
   /** A change of its own and, if it failed, the pause after it. */
   let changing: Promise<void> | undefined
   /** The change itself. */
@@ -82,12 +89,11 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   let running: Promise<void> = Promise.resolve()
   const file = path.join(dir, 'scaling.json')
 
-  const partsOf = (role: ScaledRole) =>
+  const partsOf = (name: Scaled) =>
     supervisor.parts.filter(
       ({ part, state }) =>
         part.kind === 'app' &&
-        part.role === role &&
-        part.group === undefined &&
+        part.name.replace(/-\d+$/, '') === name &&
         state.state !== 'stopping' &&
         state.state !== 'stopped',
     )
@@ -111,21 +117,19 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
       })
   }
 
-  function look(): ScaleLook {
-    const now = systemClock.ticks()
-    const before = cpu
-    cpu = { at: now, times: cpuTimes() }
+  function look(name: Scaled, before: CpuLook | undefined, cpu: CpuLook): ScaleLook {
+    const now = cpu.at
     const fresh = (part: SupervisedPart) => {
       const one = seen.get(part.part.name)
       return one?.last && now - one.last.at < staleMs ? one : undefined
     }
-    const parts = partsOf('web')
+    const parts = partsOf(name)
     const processes = parts.map((one): ProcessLook => {
       const { state, since, pid } = one.state
       if (state !== 'running' || pid === undefined) return { readyMs: undefined }
       const readyMs = systemClock.now() - since
-      if (!before || !cpu!.times.has(pid)) return { readyMs }
-      const used = cpuUsedMs(pid, before.times, cpu!.times) / (now - before.at) / cores
+      if (!before || !cpu.times.has(pid)) return { readyMs }
+      const used = cpuUsedMs(pid, before.times, cpu.times) / (now - before.at) / cores
       const reading = fresh(one)?.last?.reading
       return {
         readyMs,
@@ -171,24 +175,15 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   }
 
   function decide(): void {
-    for (const one of [...partsOf('web'), ...partsOf('worker')]) ask(one)
-    const [web, worker] = [ranges.get('web'), ranges.get('worker')]
-    const wanted: Partial<Record<ScaledRole, number>> = {}
-    if (web) {
-      const policy = { ...webPolicy, ...web, scheduled: (now: number) => leastAt(scaling.schedule, now) }
-      const decision = scaleByLoad(policy, load, look())
-      load = decision.memory
-      reasons.set('web', decision.reason)
-      if (decision.target !== partsOf('web').length) wanted.web = decision.target
-    }
-    if (worker) {
-      const workers = partsOf('worker').length
-      const decision = scaleByQueue({ ...workerPolicy, ...worker }, queue, {
-        ...{ now: systemClock.now(), workers, oldestMs: oldestJobMs() },
-      })
-      if (!changing) queue = decision.memory
-      reasons.set('worker', decision.reason)
-      if (decision.target !== workers) wanted.worker = decision.target
+    const present = countsOf(topology())
+    for (const name of ranges.keys()) if (!Object.hasOwn(present, name)) forget(name) // its group has joined the others
+    for (const name of new Set(['web', 'worker', ...ranges.keys()])) for (const one of partsOf(name)) ask(one)
+    const [before, now] = [cpu, { at: systemClock.ticks(), times: cpuTimes() }]
+    cpu = now
+    const wanted: Record<Scaled, number> = {}
+    for (const [name, range] of ranges) {
+      const target = name === 'worker' ? byQueue(range) : byLoad(name, range, look(name, before, now))
+      if (target !== partsOf(name).length) wanted[name] = target
     }
     if (Object.keys(wanted).length > 0 && !changing) {
       changing = apply(wanted).finally(() => {
@@ -197,8 +192,32 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
     }
   }
 
-  async function apply(wanted: Partial<Record<ScaledRole, number>>): Promise<void> {
-    const names = Object.keys(wanted) as ScaledRole[]
+  function byLoad(name: Scaled, range: Range, seen: ScaleLook): number {
+    const schedule = name === 'web' ? scaling.schedule : []
+    const policy = { ...webPolicy, ...range, scheduled: (now: number) => leastAt(schedule, now) }
+    const { target, reason, memory } = scaleByLoad(policy, loads.get(name), seen)
+    loads.set(name, memory)
+    reasons.set(name, reason)
+    return target
+  }
+
+  function byQueue(range: Range): number {
+    const { target, reason, memory } = scaleByQueue({ ...workerPolicy, ...range }, queue, {
+      ...{ now: systemClock.now(), workers: partsOf('worker').length, oldestMs: oldestJobMs() },
+    })
+    if (!changing) queue = memory
+    reasons.set('worker', reason)
+    return target
+  }
+
+  /** Leaves the number to others. What is known of the load is kept, for when it is autoscaled again. */
+  function forget(name: Scaled): void {
+    ranges.delete(name)
+    reasons.delete(name)
+  }
+
+  async function apply(wanted: Readonly<Record<Scaled, number>>): Promise<void> {
+    const names = Object.keys(wanted)
     const before = countsOf(topology())
     // While another change is in progress this is tried again and again, and told once.
     const key = JSON.stringify(wanted)
@@ -213,7 +232,7 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
       inProgress = change.then(settled, settled)
       await change
       told = ''
-      if (names.some((name) => wanted[name]! > before[name])) {
+      if (names.some((name) => wanted[name]! > before[name]!)) {
         starts = [...starts, systemClock.ticks() - began].slice(-startsKept)
       }
     } catch (error) {
@@ -226,7 +245,7 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   async function run(): Promise<void> {
     await supervisor.ready
     const kept = await readMemory(file)
-    load ??= kept?.load
+    if (loads.size === 0) loads = new Map(Object.entries(kept?.loads ?? {}))
     if (starts.length === 0) starts = kept?.starts ?? []
     let savedAt = systemClock.ticks()
     while (!over.signal.aborted) {
@@ -244,8 +263,8 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
   }
 
   async function save(): Promise<void> {
-    if (load === undefined) return
-    const text = JSON.stringify({ load, starts } satisfies Kept)
+    if (loads.size === 0) return
+    const text = JSON.stringify({ loads: Object.fromEntries(loads), starts } satisfies Kept)
     await writeFile(`${file}.new`, text, { mode: 0o600 })
       .then(() => rename(`${file}.new`, file))
       .catch(() => {}) // a full disk must not end the fleet
@@ -262,32 +281,26 @@ export function autoscale(options: AutoscaleOptions): Autoscale {
       const next = new Map(ranges)
       const counts: Record<string, number> = {}
       for (const [name, value] of Object.entries(numbersIn(request))) {
-        const role = scaledRoles.find((one) => one === name)
-        if (typeof value !== 'number' && role) {
-          next.set(role, value)
-          const within = Math.min(value.most, Math.max(value.least, present[role]))
-          if (within !== present[role]) counts[role] = within
+        if (typeof value === 'number') {
+          next.delete(name)
+          counts[name] = value
         } else {
-          if (role) next.delete(role)
-          Object.assign(counts, { [name]: value }) // a range is refused elsewhere than for these roles
+          next.set(name, value)
+          const within = Math.min(value.most, Math.max(value.least, present[name] ?? 0))
+          if (within !== present[name]) counts[name] = within
         }
       }
       checkRoom(topology(), counts, next)
       const changed = Object.keys(counts).length > 0 || next.size === 0
       const result = changed ? await live({ command: 'scale', ...counts }, tell) : { before: present, now: present }
-      for (const role of scaledRoles) {
-        const range = next.get(role)
-        if (range) ranges.set(role, range)
-        else {
-          ranges.delete(role)
-          reasons.delete(role)
-        }
-      }
+      for (const name of ranges.keys()) if (!next.has(name)) forget(name)
+      for (const [name, range] of next) ranges.set(name, range)
+      onLook()
       return next.size === 0 ? result : { ...(result as object), scaling: Object.fromEntries(next) }
     },
     status: () =>
       Object.fromEntries(
-        [...ranges].map(([role, range]) => [role, { ...range, reason: reasons.get(role) ?? 'It begins to look.' }]),
+        [...ranges].map(([name, range]) => [name, { ...range, reason: reasons.get(name) ?? 'It begins to look.' }]),
       ),
     start() {
       running = run().catch(() => {}) // the fleet does not start
@@ -317,17 +330,14 @@ function numbersIn({ command: _, ...numbers }: ScaleRequest): Record<string, num
 function checkRoom(
   topology: Topology,
   counts: Readonly<Record<string, number>>,
-  ranges: ReadonlyMap<ScaledRole, Range>,
+  ranges: ReadonlyMap<Scaled, Range>,
 ): void {
-  const most = (role: ScaledRole) => {
-    const range = ranges.get(role)
-    return range ? { [role]: range.most + 1 } : {}
-  }
-  if (ranges.size > 0) checkScale(topology, { ...countsOf(topology), ...counts, ...most('web'), ...most('worker') })
+  const most = Object.fromEntries([...ranges].map(([name, range]) => [name, range.most + 1]))
+  if (ranges.size > 0) checkScale(topology, { ...countsOf(topology), ...counts, ...most })
 }
 
 interface Kept {
-  load: ScaleMemory
+  loads: Readonly<Record<Scaled, ScaleMemory>>
   starts: number[]
 }
 
@@ -336,9 +346,8 @@ async function readMemory(file: string): Promise<Kept | undefined> {
   try {
     const kept = JSON.parse(await readFile(file, 'utf8')) as Kept
     const isSlot = ({ since, most }: ScaleMemory['peaks'][number]) => Number.isFinite(since) && Number.isFinite(most)
-    return Number.isFinite(kept.load.at) && kept.load.peaks.every(isSlot) && kept.starts.every(Number.isFinite)
-      ? kept
-      : undefined
+    const isLoad = ({ at, peaks }: ScaleMemory) => Number.isFinite(at) && peaks.every(isSlot)
+    return Object.values(kept.loads).every(isLoad) && kept.starts.every(Number.isFinite) ? kept : undefined
   } catch {
     return undefined
   }

@@ -129,7 +129,8 @@ export function parseRequest(text: string): ControlRequest {
   throw unreadable()
 }
 
-const isAutoscaled = (name: string) => name === 'web' || name === 'worker'
+/** Jobs wait for workers by queue, which says nothing of the group that they are for. */
+const isAutoscaled = (name: string) => name === 'worker' || /^(.+-)?web$/.test(name)
 
 function parse(text: string): Record<string, unknown> {
   try {

@@ -87,7 +87,7 @@ it(
       assert.deepEqual([await count('web'), await count('worker')], [1, 1])
 
       sameExit(await up.stop(), 0)
-      const { load: kept, starts } = JSON.parse(await readFile(`${dataDir}/fleet/scaling.json`, 'utf8'))
-      assert.ok(kept.peaks[0].most > 0 && starts[0] > 0, 'it remembers the peak, and how long a start took')
+      const { loads, starts } = JSON.parse(await readFile(`${dataDir}/fleet/scaling.json`, 'utf8'))
+      assert.ok(loads.web.peaks[0].most > 0 && starts[0] > 0, 'it remembers the peak, and how long a start took')
     }),
 )

@@ -159,6 +159,20 @@ describe('groups of modules on their own nodes', { skip: noRedis || noHaproxy ||
     assert.equal(await pidOf('folk-web-2').catch(() => undefined), undefined)
   })
 
+  it('is autoscaled until it has a number or joins the others', async () => {
+    const looked = async () => (await rung(['ps'])).scaling?.['folk-web']?.reason as string | undefined
+    const { now, scaling } = await rung(['scale', 'folk-web=2..3'])
+    assert.deepEqual([now['folk-web'], scaling], [2, { 'folk-web': { least: 2, most: 3 } }])
+    await until(
+      async () => /CPU|event loop|requests|are the least/.test((await looked()) ?? ''),
+      'its figures are read',
+    )
+    const refused = scratch.launch({ command: ['scale', 'paper-worker=1..2', '--json'] })
+    assert.equal((await refused.exited).code, 1, 'the jobs of a group cannot be told from others')
+    await rung(['scale', 'folk-web=1'])
+    await until(async () => (await looked()) === undefined, 'it has ended')
+  })
+
   it('joins the others and leaves them again without a failed request, and the session of a client goes on', async () => {
     const jar = new PositionJar()
     let version = ((await json('/people/1')) as { version: number }).version
