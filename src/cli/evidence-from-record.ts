@@ -9,6 +9,7 @@ import type { Diagnosis, Evidence, PoolUse, Prices, ProcessUse, QueueUse, RouteU
 import { forecastOf, type Measured } from '../planner/forecast.ts'
 import type { Objective } from '../planner/queueing.ts'
 import type { Topology } from '../topology/topology.ts'
+import { moduleFacts, modulesIn } from './extract-facts.ts'
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
@@ -75,6 +76,7 @@ export function evidenceOf(recorded: Recorded | undefined, setting: Setting): Ev
     })),
     queues: queuesIn(hours.filter(({ from }) => from >= until - dayMs)),
     cache: cacheIn(recorded),
+    modules: modulesIn(recorded).map((module) => moduleFacts(module, recorded)),
     ...(usage?.monthly !== undefined && { monthlyUsers: usage.monthly }),
     ...judged,
     ...(prices && { prices }),

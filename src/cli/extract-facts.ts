@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { App } from '../app/define-app.ts'
 import { type AnyModule, placeOfModule } from '../app/define-module.ts'
-import { total } from '../observe/record/frame.ts'
+import { type Frame, total } from '../observe/record/frame.ts'
 import { distributed, quantile } from '../observe/record/groups.ts'
 import type { Recorded } from '../observe/record/hours.ts'
 import { doneIn } from '../observe/record/work.ts'
@@ -49,17 +49,28 @@ function linesOf(file: string): string[] {
   }
 }
 
+/** Returns the modules that have answered requests or done work. Pure. */
+export function modulesIn(recorded: Recorded | undefined): string[] {
+  const frames = recorded?.frames ?? []
+  const requests = doneIn(frames).flatMap(({ module }) => (/^\w/.test(module) ? [module] : []))
+  return [...new Set([...requests, ...runsIn(frames).map(({ module }) => module)])].sort()
+}
+
+function runsIn(frames: readonly Frame[]): { module: string; count: number; seconds: number }[] {
+  return distributed(frames, 'job_duration_seconds', ['queue']).map(({ labels: { queue = '' }, value }) => ({
+    module: isGroupQueue(queue) ? groupOf(queue) : queue.split('.', 1)[0]!,
+    count: total(value),
+    seconds: value.sum,
+  }))
+}
+
 /** Returns what the record knows of a module. Jobs belong to it by their names (`orders.send-receipt`), deliveries by their group. Pure. */
 export function moduleFacts(module: string, recorded: Recorded | undefined): ModuleFacts {
   const { frames = [], hours = [] } = recorded ?? {}
   const done = doneIn(frames)
   const requests = done.filter((one) => one.module !== '(jobs)')
   const own = requests.filter((one) => one.module === module)
-  const runs = distributed(frames, 'job_duration_seconds', ['queue']).map(({ labels: { queue = '' }, value }) => ({
-    module: isGroupQueue(queue) ? groupOf(queue) : queue.split('.', 1)[0]!,
-    count: total(value),
-    seconds: value.sum,
-  }))
+  const runs = runsIn(frames)
   const work = runs.filter((one) => one.module === module)
   const calls = distributed(frames, 'module_call_duration_seconds', ['from', 'to']).map(({ labels, value }) => ({
     ...{ from: labels.from!, to: labels.to!, count: total(value), seconds: value.sum },

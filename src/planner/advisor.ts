@@ -1,5 +1,6 @@
 import { capacitySteps } from './advise-capacity.ts'
 import { efficiencySteps } from './advise-efficiency.ts'
+import { extractionSteps } from './advise-extraction.ts'
 import type { Evidence } from './evidence.ts'
 import type { Draft, Finding } from './finding.ts'
 import { leadDays } from './forecast.ts'
@@ -32,7 +33,11 @@ export function advise(evidence: Evidence): Advice {
       ...draft,
       revisitWhen: draft.revisitWhen ?? `day >= ${dayText(evidence.today + days)}`,
     })
-  const all = [...small.map(after(smallDays)), ...large.map(after(leadDays.most))]
+  const all = [
+    ...small.map(after(smallDays)),
+    ...extractionSteps(evidence).map(after(smallDays)),
+    ...large.map(after(leadDays.most)),
+  ]
   const of = (verdict: Finding['verdict']) => all.filter((one) => one.verdict === verdict)
   const worth = ({ gainShare, cost: { days } }: Finding) => gainShare / (days.low + days.high + 0.1)
   return {

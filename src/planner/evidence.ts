@@ -2,6 +2,7 @@ import { lineThrough } from '../kernel/line.ts'
 import type { RungName, Topology } from '../topology/topology.ts'
 import type { Figures } from './condition.ts'
 import type { Span } from './cost.ts'
+import type { ModuleFacts } from './extraction.ts'
 import type { Forecast } from './forecast.ts'
 import type { Size } from './prices.ts'
 import type { DayPeak } from './trend.ts'
@@ -30,6 +31,8 @@ export interface Evidence {
   queues: readonly QueueUse[]
   /** Requests to the cache, by module. */
   cache: readonly { module: string; requests: number; hits: number }[]
+  /** Of those that have done anything. */
+  modules: readonly ModuleFacts[]
   peaks: readonly DayPeak[]
   /** Whole weeks, the oldest first; users are 0 where nobody signs in. */
   weeks: readonly { requests: number; users: number }[]

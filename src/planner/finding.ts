@@ -10,6 +10,7 @@ export const kinds = {
   machine: 'a larger machine',
   database: 'a machine or a service for the database',
   replica: 'a replica',
+  group: 'a group of modules',
   rung: 'a rung',
   service: 'another service',
   memory: 'a leak of memory',

@@ -13,7 +13,17 @@ const today = 20_787
 const evidence: Evidence = {
   ...{ today, topology: rungs['10k'], cores: 4, spread: false },
   window: { hours: 168, requests: 100_000 },
-  ...{ routes: [], statements: [], pools: [], processes: [], services: [], queues: [], cache: [], doctor: [] },
+  ...{
+    routes: [],
+    statements: [],
+    pools: [],
+    processes: [],
+    services: [],
+    queues: [],
+    cache: [],
+    modules: [],
+    doctor: [],
+  },
   database: { readSeconds: 100, writeSeconds: 100, coresMost: 1 },
   ...{ peaks: [], weeks: [] },
 }
@@ -52,6 +62,40 @@ describe('advice', () => {
     const early = figuresOf({ ...evidence, window: { hours: 0.07, requests: 500 } })
     assert.deepEqual([early.hours_recorded, early.requests_per_day], [0.07, undefined])
     assert.ok(!('database_share' in figuresOf({ ...evidence, database: unmeasured })))
+  })
+
+  it('gives a module nodes of its own that takes what is scarce, where a balancer can lead requests there', () => {
+    const media = {
+      ...{
+        module: 'media',
+        hours: 168,
+        callers: [],
+        callees: [],
+        loopMost: 0.2,
+        poolWaitMs95: 1,
+        oldestJobSeconds: 60,
+      },
+      requests: { count: 10, share: 0.1, p95Ms: 5 },
+      work: { count: 900, share: 0.9 },
+    }
+    const articles = { ...media, module: 'articles', work: { count: 9, share: 0.1 } }
+    const at100k = { topology: rungs['100k'], modules: [articles, media] }
+    const found = advise({ ...evidence, ...at100k }).findings.filter(({ kind }) => kind === 'group')
+    assert.deepEqual(
+      found.map(({ verdict, what }) => [verdict, what]),
+      [['now', 'Give "media" processes of its own.']],
+    )
+    assert.match(found[0]!.seen, /^A job waited for 60 s, and "media" takes 90 %/)
+    const none = [
+      { ...at100k, topology: rungs['10k'] },
+      { ...at100k, window: { hours: 2, requests: 100 } },
+      { ...at100k, modules: [{ ...media, oldestJobSeconds: 1 }] },
+      {
+        ...at100k,
+        topology: { ...rungs['100k'], groups: [{ name: 'm', modules: ['media'], web: 0, worker: 1, connections: 5 }] },
+      },
+    ]
+    for (const more of none) assert.ok(!kindsOf(more).includes('now group'))
   })
 
   it('mends jobs that fail before it starts workers for them', () => {
