@@ -6,7 +6,7 @@ import { type Frame, total } from '../observe/record/frame.ts'
 import { distributed, quantile } from '../observe/record/groups.ts'
 import type { Recorded } from '../observe/record/hours.ts'
 import { doneIn } from '../observe/record/work.ts'
-import type { Calls, ModuleFacts } from '../planner/extraction.ts'
+import type { Calls, ModuleFacts, Share } from '../planner/extraction.ts'
 import { groupOf, isGroupQueue } from '../primitives/events/contract.ts'
 
 /** Something that ties a module to others, so that nodes of its own would not set it free. */
@@ -81,11 +81,10 @@ export function moduleFacts(module: string, recorded: Recorded | undefined): Mod
     module,
     hours: hours.reduce((sum, { coveredMs }) => sum + coveredMs, 0) / 3_600_000,
     requests: {
-      count: sumOf(own, 'count'),
-      share: shareOf(own, requests),
+      ...shareOf(own, requests),
       p95Ms: Math.max(0, ...own.filter(({ count }) => count > 0).map(({ p95Ms }) => p95Ms)),
     },
-    work: { count: sumOf(work, 'count'), share: shareOf(work, runs) },
+    work: shareOf(work, runs),
     callers: calls.filter(({ to }) => to === module).map(({ from, ...one }): Calls => ({ ...one, module: from })),
     callees: calls.filter(({ from }) => from === module).map(({ to, ...one }): Calls => ({ ...one, module: to })),
     loopMost: Math.max(
@@ -97,10 +96,25 @@ export function moduleFacts(module: string, recorded: Recorded | undefined): Mod
   }
 }
 
-const sumOf = <T extends 'count' | 'seconds'>(list: readonly Readonly<Record<T, number>>[], of: T) =>
-  list.reduce((sum, one) => sum + one[of], 0)
+interface Times {
+  count: number
+  seconds: number
+}
 
-function shareOf(own: readonly { seconds: number }[], all: readonly { seconds: number }[]): number {
-  const whole = sumOf(all, 'seconds')
-  return whole === 0 ? 0 : sumOf(own, 'seconds') / whole
+function shareOf(own: readonly Times[], all: readonly Times[]): Share {
+  const [mine, whole] = [sumOf(own), sumOf(all)]
+  const others = { count: whole.count - mine.count, seconds: whole.seconds - mine.seconds }
+  const isCompared = mine.count > 0 && others.count > 0 && others.seconds > 0
+  return {
+    count: mine.count,
+    share: whole.seconds === 0 ? 0 : mine.seconds / whole.seconds,
+    timesOthers: isCompared ? mine.seconds / mine.count / (others.seconds / others.count) : 0,
+  }
+}
+
+function sumOf(list: readonly Times[]): Times {
+  return list.reduce((sum, one) => ({ count: sum.count + one.count, seconds: sum.seconds + one.seconds }), {
+    count: 0,
+    seconds: 0,
+  })
 }

@@ -5,10 +5,9 @@ export interface ModuleFacts {
   readonly module: string
   /** Hours of the record that the facts are from. */
   readonly hours: number
-  /** Its requests, and their share of the time of all requests. */
-  readonly requests: { count: number; share: number; p95Ms: number }
-  /** Its jobs and deliveries, and their share of the time of all of them. */
-  readonly work: { count: number; share: number }
+  readonly requests: Share & { p95Ms: number }
+  /** Its jobs and deliveries. */
+  readonly work: Share
   /** Who calls it, and whom it calls; the time of a call includes what the callee waits for. */
   readonly callers: readonly Calls[]
   readonly callees: readonly Calls[]
@@ -18,6 +17,15 @@ export interface ModuleFacts {
   readonly poolWaitMs95: number
   /** The longest wait of a job that could run, in seconds. */
   readonly oldestJobSeconds: number
+}
+
+/** What a module does of all that is done of a kind. */
+export interface Share {
+  readonly count: number
+  /** Of the time of all, 0 to 1. */
+  readonly share: number
+  /** How many times as long one takes as one of another module, on average; 0 if no other module does any. */
+  readonly timesOthers: number
 }
 
 export interface Calls {
@@ -34,6 +42,8 @@ export interface Judgement {
 
 /** A module that does less than this of the work takes little with it. */
 const shareMin = 0.25
+/** One that takes as long as the others' keeps nobody waiting who would not wait for another one as well. */
+const timesOthersMin = 3
 /** From here on requests wait for their turn: with random arrivals the queue is longer than one (M/M/1 at 0.6: 1.5). */
 const loopBusy = 0.6
 /** Waits that a user notices, beside the answer itself. */
@@ -43,8 +53,8 @@ const hoursMin = 1
 const hourS = 3_600
 
 /**
- * Judges whether nodes of its own are worth it: something is scarce, and the module takes a good part of just that. Otherwise one process more
- * helps as well, and costs no calls over the network. Pure.
+ * Judges whether nodes of its own are worth it: something is scarce, and the module takes a good part of just that, in long pieces for which
+ * the others wait. Otherwise one process more helps as well, and costs no calls over the network. Pure.
  */
 export function judgeExtraction(facts: ModuleFacts): Judgement {
   const { module, hours, requests, work, loopMost, poolWaitMs95, oldestJobSeconds } = facts
@@ -77,9 +87,9 @@ export function judgeExtraction(facts: ModuleFacts): Judgement {
     return no(
       `Nothing is scarce: event loops were busy at most ${percent(loopMost)} of an hour, connections were had within ${amount(poolWaitMs95)} ms, and jobs waited at most ${amount(oldestJobSeconds)} s.`,
     )
-  const due = scarce.filter(({ of }) => of.share >= shareMin)
-  const reason = (one: (typeof scarce)[number]) =>
-    `${capital(one.what)}, and "${module}" takes ${percent(one.of.share)} of the time of all ${one.noun}.`
+  const due = scarce.filter(({ of }) => of.share >= shareMin && of.timesOthers >= timesOthersMin)
+  const reason = ({ what, of, noun }: (typeof scarce)[number]) =>
+    `${capital(what)}, and "${module}" takes ${percent(of.share)} of the time of all ${noun}${of.share >= shareMin && of.timesOthers > 0 ? `, each ${amount(of.timesOthers)} times as long as one of the others` : ''}.`
   if (due.length > 0) return { isWorth: true, reasons: due.map(reason) }
   return no(
     ...scarce.map(

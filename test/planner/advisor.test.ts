@@ -75,10 +75,10 @@ describe('advice', () => {
         poolWaitMs95: 1,
         oldestJobSeconds: 60,
       },
-      requests: { count: 10, share: 0.1, p95Ms: 5 },
-      work: { count: 900, share: 0.9 },
+      requests: { count: 10, share: 0.1, timesOthers: 1, p95Ms: 5 },
+      work: { count: 900, share: 0.9, timesOthers: 20 },
     }
-    const articles = { ...media, module: 'articles', work: { count: 9, share: 0.1 } }
+    const articles = { ...media, module: 'articles', work: { count: 9, share: 0.1, timesOthers: 1 } }
     const at100k = { topology: rungs['100k'], modules: [articles, media] }
     const found = advise({ ...evidence, ...at100k }).findings.filter(({ kind }) => kind === 'group')
     assert.deepEqual(

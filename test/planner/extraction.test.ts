@@ -5,8 +5,8 @@ import { judgeExtraction, type ModuleFacts, ratesOf } from '../../src/planner/ex
 const calm: ModuleFacts = {
   module: 'media',
   hours: 24,
-  requests: { count: 1_000, share: 0.4, p95Ms: 80 },
-  work: { count: 200, share: 0.9 },
+  requests: { count: 1_000, share: 0.4, timesOthers: 6, p95Ms: 80 },
+  work: { count: 200, share: 0.9, timesOthers: 20 },
   callers: [],
   callees: [],
   loopMost: 0.2,
@@ -33,15 +33,27 @@ describe('whether a module is worth nodes of its own', () => {
     ],
     [
       'jobs wait, and they are others’',
-      { oldestJobSeconds: 60, work: { count: 1, share: 0.1 } },
+      { oldestJobSeconds: 60, work: { count: 1, share: 0.1, timesOthers: 20 } },
       false,
       /One process more helps as much: rung scale worker=…/,
     ],
     [
       'event loops are busy with others',
-      { loopMost: 0.8, requests: { count: 9, share: 0.02, p95Ms: 5 } },
+      { loopMost: 0.8, requests: { count: 9, share: 0.02, timesOthers: 6, p95Ms: 5 } },
       false,
       /rung scale web=…/,
+    ],
+    [
+      'it takes as long as any',
+      { loopMost: 0.8, requests: { count: 9, share: 0.9, timesOthers: 1.5, p95Ms: 5 } },
+      false,
+      /each 1.5 times as long as one of the others. One process more helps as much: rung scale web=…/,
+    ],
+    [
+      'there are no others',
+      { loopMost: 0.8, requests: { count: 9, share: 1, timesOthers: 0, p95Ms: 5 } },
+      false,
+      /takes 100 % of the time of all requests. One process more/,
     ],
   ] as const) {
     it(what, () => {
