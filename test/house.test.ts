@@ -105,6 +105,7 @@ const adapters: Record<string, string> = {
   'primitives/events/log.ts': 'events',
   'primitives/events/jetstream.ts': 'events',
   'primitives/search/table.ts': 'search',
+  'primitives/search/apart.ts': 'search',
   'primitives/cache/table.ts': 'cache',
   'primitives/cache/redis.ts': 'cache',
   'primitives/cache/nginx.ts': 'cache',

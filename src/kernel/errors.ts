@@ -95,6 +95,8 @@ export const errorCodes = {
   CACHE_LOAD_TIMEOUT: { status: 503, title: 'A value for the cache was not loaded in time' },
   // search
   SEARCH_INVALID: { status: 500, title: 'A document or a query does not fit its index' },
+  SEARCH_BEHIND: { status: 503, title: 'The search database has not caught up' },
+  SEARCH_LOST: { status: 503, title: 'The search database has lost documents' },
   SEARCH_REBUILDING: { status: 409, title: 'The index is being rebuilt' },
   // files
   FILES_KEY_INVALID: { status: 422, title: 'A key of a file has the wrong form' },

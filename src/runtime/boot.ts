@@ -21,12 +21,13 @@ import { idleMsOf, noSessions } from '../primitives/sessions/sessions.ts'
 import type { Bindings } from '../topology/bindings.ts'
 import { alertLine } from './alerts.ts'
 import { backupSource, refuseExternal } from './backups.ts'
+import { feedSearch } from './feed-search.ts'
 import { boundaryGuard } from './guard.ts'
 import type { OwnFacts } from './health.ts'
 import { homesOf } from './homes.ts'
 import { keepWarm } from './keep-warm.ts'
 import type { Log } from './log.ts'
-import { migrationsOf } from './migrations.ts'
+import { migrationsOf, systemMigrations } from './migrations.ts'
 import { addModules, callKeys, type ModuleParts } from './modules.ts'
 import { openPrimitives, type Primitives } from './primitives.ts'
 import { purgeLine } from './purge-cdn.ts'
@@ -36,6 +37,7 @@ import { deriveKeys, storedRoot } from './secrets.ts'
 import type { StoreParts } from './stores.ts'
 import { everyMinute, pruneAll } from './upkeep.ts'
 import {
+  type ApartServer,
   type DatabaseServer,
   mainDatabase,
   openBroker,
@@ -47,6 +49,7 @@ import {
   openMail,
   openPositions,
   openRedis,
+  openSearchServer,
   openSessions,
   openSignals,
   ownDataDir,
@@ -214,6 +217,7 @@ function isAway(name: string, error: RungError): RungError {
 
 type OpenedParts = Omit<RequestParts, 'health' | 'ownFacts'> &
   ModuleParts & {
+    apart: ApartServer | undefined
     /** The upkeep of limits whose counts are shared. */
     prune?: (max: number) => Promise<number>
   }
@@ -221,7 +225,7 @@ type OpenedParts = Omit<RequestParts, 'health' | 'ownFacts'> &
 /** Opens everything that modules and requests work with. */
 async function openParts(starting: Starting, server: DatabaseServer, http: Http): Promise<OpenedParts> {
   const { app, bindings, log, undo } = starting
-  const { primitives, redis } = await openAllPrimitives(starting, server)
+  const { primitives, redis, apart } = await openAllPrimitives(starting, server)
   const { database } = primitives.stores.main
   const keys = deriveKeys(bindings.secret ?? (await storedRoot(bindings.dataDir)))
   const broker = bindings.role === 'web' ? undefined : await openBroker(bindings, app.name, log)
@@ -245,6 +249,7 @@ async function openParts(starting: Starting, server: DatabaseServer, http: Http)
       },
     },
     broker,
+    apart,
     keys,
     inbox,
     sessions: noSessions,
@@ -276,12 +281,15 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
   })
   const databases = [main, ...others].map(({ database }) => database)
   undo.push(() => atMost(closeMsMax, Promise.all(databases.map((one) => one.close()))))
+  const apart = openSearchServer(bindings, (connection) => migrate({ connection, migrations: systemMigrations }))
+  if (apart) undo.push(() => atMost(closeMsMax, apart.close()))
   const redis = await openRedis(bindings, app.name, log)
   for (const { client } of redis ?? []) undo.push(async () => client.close())
   const { shared } = bindings.cache
   const primitives = openPrimitives({
     databases: [main, ...others],
     events: bindings.events.engine,
+    search: apart?.of,
     signals: await openSignals(
       main.database,
       server.primary,
@@ -306,7 +314,7 @@ async function openAllPrimitives(starting: Starting, server: DatabaseServer) {
       failed: (error) => log.debug({ event: 'cache-figures', err: error }, 'the figures of the cache were not written'),
     }),
   )
-  return { primitives, redis }
+  return { primitives, redis, apart }
 }
 
 type Work = Awaited<ReturnType<typeof addModules>>['work']
@@ -322,7 +330,7 @@ async function startAllWork(
   elsewhere: Work,
 ): Promise<(() => Promise<void>) | undefined> {
   const { app, bindings, log } = starting
-  const { primitives, sessionStore, prune, broker } = parts
+  const { primitives, sessionStore, prune, broker, apart } = parts
   for (const { name, job } of work.crons) {
     if ([...work.jobs, ...elsewhere.jobs].some((one) => one.job.name === job.name)) continue
     const message = `Cron "${name}" enqueues the job "${job.name}", which no module of this app handles. Add handle(…) to the work of a module.`
@@ -332,7 +340,8 @@ async function startAllWork(
   if (bindings.role === 'web') return undefined
   const purges = await openCdn(bindings)
   const { sessions } = app
-  return (starting.startWork ?? startWork)(work, primitives, {
+  const endFeeds = apart ? primitives.stores.all.map(({ database }) => feedSearch(apart.of(database), log)) : []
+  const endWork = (starting.startWork ?? startWork)(work, primitives, {
     graceMs: bindings.graceMs,
     broker,
     ...(bindings.events.engine !== 'table' && { eventsKeptMs: bindings.events.keptMs }),
@@ -353,6 +362,10 @@ async function startAllWork(
     failed: (error, task) =>
       log.warn({ event: 'upkeep-failed', task, err: error }, `upkeep failed: ${messageOf(error)}`),
   })
+  return async () => {
+    await endWork()
+    await Promise.all(endFeeds.map((end) => end()))
+  }
 }
 
 /** At a stop, besides requests and jobs: connections to engines are closed, what is counted is written down. */

@@ -22,6 +22,7 @@ export const systemMigrations: readonly Migration[] = [
   systemMigration('0014_sightings', ownText(import.meta.url, './sightings.sql')),
   systemMigration('0015_crons', ownText(import.meta.url, './crons.sql')),
   systemMigration('0016_event_log', ownText(import.meta.url, './../primitives/events/log.sql')),
+  systemMigration('0017_search_feed', ownText(import.meta.url, './../primitives/search/feed.sql')),
 ]
 
 /** Returns Rung's own migrations and those of the modules, or of those modules that `isIn` admits. */

@@ -8,7 +8,7 @@ import { loadSettings } from './load-settings.ts'
 import { createLog } from './log.ts'
 import { systemMigrations } from './migrations.ts'
 import { openPrimitives } from './primitives.ts'
-import { openPrimary, openSignals, startDatabaseServer } from './wire.ts'
+import { openPrimary, openSearchServer, openSignals, startDatabaseServer } from './wire.ts'
 
 /** The data primitive and search alone, for a program that is not a Rung app. */
 export interface OpenData {
@@ -53,8 +53,10 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
     const database = openPrimary({ ...bindings.data, statementTimeoutMs }, server.connection)
     const reads = new Map(options.modules.map((module) => [module.name, module.reads ?? []] as const))
     const { requestTimeoutMs } = options
+    const apart = openSearchServer(bindings, (connection) => migrate({ connection, migrations: systemMigrations }))
     const primitives = openPrimitives({
       databases: [{ database }],
+      search: apart?.of,
       signals: await openSignals(database, server.primary),
       guard: boundaryGuard(bindings.mode, reads, log),
       cache: { cdn: bindings.cdn !== undefined, ...(requestTimeoutMs !== undefined && { requestTimeoutMs }) },
@@ -68,6 +70,7 @@ export async function openData(options: OpenDataOptions): Promise<OpenData> {
       search: (module) => searchFor(known(module), primitives.stores.main.searchStore),
       async close() {
         await primitives.close()
+        await apart?.close()
         await database.close()
         await server.stop()
       },

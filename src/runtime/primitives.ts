@@ -2,9 +2,11 @@ import type { Tx } from '../app/work.ts'
 import { requestTimeoutDefaultMs } from '../kernel/http-facts.ts'
 import { CacheCore } from '../primitives/cache/cache.ts'
 import { tellCache } from '../primitives/cache/channels.ts'
+import type { Database } from '../primitives/data/contract.ts'
 import { type DataRoot, type Guard, inTransaction } from '../primitives/data/data.ts'
 import { publishIn } from '../primitives/events/events.ts'
 import { enqueueIn } from '../primitives/jobs/jobs.ts'
+import type { SearchStore } from '../primitives/search/contract.ts'
 import { indexingIn } from '../primitives/search/search.ts'
 import type { Signals } from '../primitives/signals/signals.ts'
 import { rung1k } from '../topology/rungs/1k.ts'
@@ -38,6 +40,8 @@ export interface PrimitivesOptions {
   cache?: CacheLayers
   /** Default `table`. */
   events?: EventsEngine
+  /** Search of one database. By default its documents are in that database. */
+  search?: ((database: Database) => SearchStore) | undefined
 }
 
 export function openPrimitives({
@@ -46,11 +50,13 @@ export function openPrimitives({
   guard,
   cache: layers = {},
   events = 'table',
+  search,
 }: PrimitivesOptions): Primitives {
   const { requestTimeoutMs = requestTimeoutDefaultMs } = layers
   const stores = openStores(databases, {
     guard,
     events,
+    search,
     extend: (riding, { database, queue, outbox, searchStore }) => ({
       ...enqueueIn(riding, queue, pushed),
       ...publishIn(riding, outbox, pushed),

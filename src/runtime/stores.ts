@@ -54,6 +54,8 @@ export interface StoresOptions {
   guard?: Guard | undefined
   /** What carries events. Default `table`. */
   events?: EventsEngine | undefined
+  /** Search of one database. By default its documents are in that database. */
+  search?: ((database: Database) => SearchStore) | undefined
   /** What the transactions of a store offer besides statements. */
   extend(riding: Riding, store: Store): Omit<Tx, keyof SqlTag>
 }
@@ -84,14 +86,17 @@ export function openStores([main, ...others]: readonly [StoreParts, ...StorePart
   }
 }
 
-function openStore(database: Database, { guard, events = 'table', extend }: StoresOptions): Store {
+function openStore(
+  database: Database,
+  { guard, events = 'table', search = openSearchStore, extend }: StoresOptions,
+): Store {
   const store: Store = {
     database,
     data: createData<Tx>(database, { guard, extend: (riding) => extend(riding, store) }),
     ...openQueues(database, events),
     foreignClaims: openForeignClaims(database),
     records: openRecords(database),
-    searchStore: openSearchStore(database),
+    searchStore: search(database),
     invalidations: openInvalidationLog(database),
   }
   return store

@@ -27,6 +27,7 @@ import { withLocalShare } from '../primitives/limits/local-share.ts'
 import type { MailTransport } from '../primitives/mail/contract.ts'
 import type { Inbox } from '../primitives/mail/inbox.ts'
 import type { PositionRecords } from '../primitives/positions/contract.ts'
+import { type ApartSearch, apartSearch } from '../primitives/search/apart.ts'
 import type { SearchStore } from '../primitives/search/contract.ts'
 import { tableSearch } from '../primitives/search/table.ts'
 import type { SessionStore } from '../primitives/sessions/contract.ts'
@@ -111,6 +112,7 @@ async function tryOut(connection: ConnectionConfig): Promise<void> {
 
 /** The database of all modules that are given no other one. */
 export const mainDatabase = 'main'
+const searchDatabase = 'search'
 
 type DatabaseOptions = DataLimits & Partial<Pick<DataBinding, 'readUrls' | 'poolerUrl' | 'poolerGroup'>>
 
@@ -314,6 +316,33 @@ export async function openPositions(
 
 export function openSearchStore(database: Database): SearchStore {
   return tableSearch(database)
+}
+
+/** Search in a database of its own, which databases of the app feed. */
+export interface ApartServer {
+  of(core: Database): ApartSearch
+  close(): Promise<void>
+}
+
+/** It need not run: what is written waits for it, and only searches fail. */
+export function openSearchServer(
+  { data, search }: Pick<ToolBindings, 'data' | 'search'>,
+  prepare: (connection: ConnectionConfig) => Promise<unknown>,
+): ApartServer | undefined {
+  if (search === undefined) return undefined
+  const connection = { url: search.url }
+  const target = openDatabase(data, connection, searchDatabase)
+  const opened = new Map<string, ApartSearch>()
+  return {
+    of(core) {
+      const documents = tableSearch(target)
+      const store =
+        opened.get(core.name) ?? apartSearch({ core, target, documents, prepare: () => prepare(connection) })
+      opened.set(core.name, store)
+      return store
+    },
+    close: () => target.close(),
+  }
 }
 
 export async function openFileStore(bindings: Bindings, log: Log): Promise<FileStore> {

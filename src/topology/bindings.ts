@@ -102,6 +102,8 @@ export interface ToolBindings {
   /** Root of all keys, and in further lines roots that are accepted too; if missing, one is created in the data directory. */
   readonly secret: string | undefined
   readonly data: DataBinding
+  /** A database of its own for search, if there is one. */
+  readonly search: { readonly url: string } | undefined
   /** The CDN in front of everything, which the processes of the app purge. */
   readonly cdn: CdnTopology | undefined
   readonly backup: {
@@ -243,6 +245,7 @@ export function toolBindingsOf(settings: Settings, cwd: string): ToolBindings {
     dataDir: dataDirOf(settings, cwd),
     secret: values.process.secret,
     data: dataOf(topology, values),
+    search: values.search.url === undefined ? undefined : { url: values.search.url },
     cdn: topology.cdn,
     backup: backupOf(settings, cwd),
     log: values.log,

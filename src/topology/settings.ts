@@ -319,6 +319,14 @@ export const settings = {
       help: 'Events that went over a broker are kept in the database for so many hours, for groups that begin at the start.',
     }),
   },
+  search: {
+    url: setting(url(isPostgresUrl, postgresForm), {
+      env: 'RUNG_SEARCH_URL',
+      outside: true,
+      secret: true,
+      help: 'A running Postgres with a database for search alone; without it search is in the database of the app.',
+    }),
+  },
   edge: setting(onOrOff, {
     env: 'RUNG_EDGE',
     default: ({ preset }) => (preset.edge.engine === 'none' ? 'off' : 'on'),

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { connectOnce } from '../../src/engines/postgres/client.ts'
+import { apartSearch } from '../../src/primitives/search/apart.ts'
 import { defineIndex, searchFor } from '../../src/primitives/search/search.ts'
 import { tableSearch } from '../../src/primitives/search/table.ts'
 import { openDatabase } from '../../src/runtime/wire.ts'
@@ -20,6 +21,19 @@ after(() => postgres.stop())
 searchContract('table', async () => {
   const { database } = await openSystemTables(postgres)
   return { store: tableSearch(database), database, close: () => database.close() }
+})
+
+searchContract('database of its own', async () => {
+  const core = (await openSystemTables(postgres)).database
+  const target = (await openSystemTables(postgres)).database
+  return {
+    store: apartSearch({ core, target, documents: tableSearch(target), prepare: async () => {} }),
+    database: core,
+    async close() {
+      await core.close()
+      await target.close()
+    },
+  }
 })
 
 const articles = defineIndex('articles', { language: 'english', fields: { title: { weight: 'A' } } })
