@@ -14,6 +14,8 @@ export interface BenchOptions {
   /** Where seeded databases are kept for the next run; a temporary folder otherwise. */
   data: string | undefined
   million: boolean
+  /** search-apart: so many documents. */
+  documents?: number | undefined
   /** plants: histories of the sound build for each workload. */
   seeds: number | undefined
   /** plants and forecast: this one alone. */
@@ -53,6 +55,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   retention: () => import('./retention.ts'),
   schedules: () => import('./schedules.ts'),
   search: () => import('./search.ts'),
+  'search-apart': () => import('./search-apart.ts'),
   'slow-clients': () => import('./slow-clients.ts'),
   testing: () => import('./testing.ts'),
   tour: () => import('./tour.ts'),
@@ -66,6 +69,7 @@ const help = `npm run bench -- [name] [--json] [--rounds <n>] [--data <folder>] 
   --data      Keep the seeded databases there, and use them again.
   --seeds     plants: so many histories of the sound build for each workload (50).
   --only      plants: this one alone.
+  --documents search-apart: so many documents (100000).
   --million   conduit: also on 1,000,000 articles (seeding takes minutes).
 
 Benches:`
@@ -79,6 +83,7 @@ async function main(): Promise<void> {
       rounds: { type: 'string' },
       data: { type: 'string' },
       seeds: { type: 'string' },
+      documents: { type: 'string' },
       only: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -94,11 +99,11 @@ async function main(): Promise<void> {
   }
   const atLeastOne = (text: string | undefined) =>
     text === undefined ? undefined : Math.max(1, Math.floor(Number(text)) || 1)
-  const [rounds, seeds] = [atLeastOne(values.rounds), atLeastOne(values.seeds)]
+  const [rounds, seeds, documents] = [values.rounds, values.seeds, values.documents].map(atLeastOne)
   for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
     const bench = (await benches[name]!()).default
     const { json, million, data, only } = values
-    const result = await bench.run({ json, million, data, rounds, seeds, only })
+    const result = await bench.run({ json, million, data, rounds, seeds, documents, only })
     if (only === undefined) await save(name, result)
     if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   }
