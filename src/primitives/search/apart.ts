@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { after, freshRun, systemClock } from '../../kernel/clock.ts'
-import { isRungError, messageOf, RungError } from '../../kernel/errors.ts'
+import { isRungError, RungError } from '../../kernel/errors.ts'
 import { currentScope } from '../../kernel/scope.ts'
 import { runAlone, withOwnConnection } from '../data/alone.ts'
 import type { Connection, Database } from '../data/contract.ts'
@@ -221,8 +221,8 @@ async function within(ms: number, work: Promise<void>): Promise<void> {
   const behind = (cause?: unknown) =>
     new RungError(
       'SEARCH_BEHIND',
-      `The search database has not caught up with what was written${cause === undefined ? '' : ` (${messageOf(cause).replace(/\.+$/, '')})`}. Try again shortly.`,
-      { cause },
+      'The search database has not caught up with what was written. Try again shortly.',
+      cause === undefined ? {} : { cause },
     )
   const left = (currentScope()?.deadlineAt ?? Number.POSITIVE_INFINITY) - systemClock.ticks()
   const { promise: late, reject } = Promise.withResolvers<never>()
